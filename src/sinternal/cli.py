@@ -1,0 +1,178 @@
+"""The command line: each command reads its arguments, calls the library and prints. No logic lives here."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from sinternal.errors import SInternalError
+
+app = typer.Typer(
+    help="Train a reasoning model only to verify its own answers, and measure what that does to its safety.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+world = typer.Typer(help="The embedded microworld.", no_args_is_help=True)
+app.add_typer(world, name="world")
+out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="Name of a packaged recipe, or path of a YAML file.")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a field of the recipe.")]
+OutFolder = Annotated[Path | None, typer.Option("--out", help="Folder of the run; by default runs/<recipe name>.")]
+StoreFolder = Annotated[Path | None, typer.Option("--store", help="Folder of artifacts, to share between runs.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+@app.command()
+def run(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    out_folder: OutFolder = None,
+    store_folder: StoreFolder = None,
+    debug: Debug = False,
+) -> None:
+    """Run a recipe: whatever is not in the store yet. Ends with the results and the report's path."""
+    from sinternal.pipeline import execute, make_plan
+    from sinternal.progress import Progress
+    from sinternal.recipe import load_recipe
+    from sinternal.store import Store
+
+    loaded = load_recipe(recipe, overrides or [])
+    folder = out_folder or Path("runs") / loaded.name
+    plan = make_plan(loaded)
+    with Progress(out, len(plan.tasks), folder / "log.txt") as progress:
+        report = execute(plan, Store(store_folder or folder / "artifacts"), loaded.workers, progress.listen)
+    for name in ("report.html", "results.json", "results.md", "recipe.yaml"):
+        shutil.copyfile(report.path / name, folder / name)
+    _print_results(folder)
+
+
+@app.command()
+def plan(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    out_folder: OutFolder = None,
+    store_folder: StoreFolder = None,
+    debug: Debug = False,
+) -> None:
+    """Show what a run would do: each stage, whether it is there already, and what it costs at most."""
+    from sinternal.estimate import estimate
+    from sinternal.pipeline import make_plan
+    from sinternal.recipe import load_recipe
+    from sinternal.store import Store
+
+    loaded = load_recipe(recipe, overrides or [])
+    store = Store(store_folder or (out_folder or Path("runs") / loaded.name) / "artifacts")
+    table = Table(box=None, pad_edge=False)
+    for title in ("stage", "key", "state"):
+        table.add_column(title, no_wrap=True)
+    for title in ("rows ≤", "calls ≤", "tokens ≤"):
+        table.add_column(title, justify="right", no_wrap=True)
+    rows = estimate(make_plan(loaded), store)
+    for row in rows:
+        table.add_row(row.task.label, row.task.key, "cached" if row.cached else "to run", *map(_number, row.costs))
+    out.print(table)
+    waiting = [row for row in rows if not row.cached]
+    calls, tokens = (sum(row.costs[i] or 0 for row in waiting) for i in (1, 2))
+    out.print(f"{len(waiting)} of {len(rows)} to run: at most {calls:,} generation calls and {tokens:,} tokens written")
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
+    debug: Debug = False,
+) -> None:
+    """Print a finished run's results again, and where its report is."""
+    if not (folder / "results.json").exists():
+        raise SInternalError(f"{folder}: no finished run there (no results.json); try runs/<recipe name>")
+    _print_results(folder)
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[str | None, typer.Argument(help="Only one kind, for example recipes or judges.")] = None,
+    debug: Debug = False,
+) -> None:
+    """List what a recipe can name."""
+    from sinternal.recipe import packaged_recipes
+    from sinternal.registry import Kind, names
+
+    known = {"recipes": list(packaged_recipes()), **{k.value.removeprefix("sinternal."): names(k) for k in Kind}}
+    if kind is not None and kind not in known:
+        raise SInternalError(f"nothing of kind {kind!r} can be listed; there are: {', '.join(known)}")
+    for name, entries in known.items():
+        if kind in (None, name):
+            out.print(f"[bold]{name}[/bold]: {', '.join(entries) or '–'}")
+
+
+@world.command("build")
+def world_build(
+    seed: Annotated[int, typer.Option(help="Seed of corpus, weights and order.")] = 0,
+    coupling: Annotated[float, typer.Option(help="How tightly careful style goes with the safety check.")] = 1.0,
+    to: Annotated[Path, typer.Option(help="Folder that receives the model.")] = Path("microworld-base"),
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps, if not those of the shipped base.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Pretrain a base model from scratch: about five minutes on one core."""
+    from sinternal.progress import Progress
+    from sinternal.world.build import build_to
+
+    with Progress(out, 1, None) as progress:
+        build_to(to, seed=seed, coupling=coupling, steps=steps, progress=progress.count("base"))
+    out.print(f"base model: {to}")
+
+
+@world.command("show")
+def world_show(
+    rows: Annotated[int, typer.Option(help="Number of dialogues.")] = 8,
+    seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
+    coupling: Annotated[float, typer.Option(help="How tightly careful style goes with the safety check.")] = 1.0,
+    debug: Debug = False,
+) -> None:
+    """Print some dialogues of the corpus that the base is pretrained on."""
+    from sinternal.world.corpus import pretraining_corpus
+    from sinternal.world.language import World
+
+    for dialogue in pretraining_corpus(World.draw(), coupling=coupling, rows=rows, seed=seed):
+        out.print(f"[bold]{dialogue.prompt}[/bold]\n  [dim]{dialogue.thinking}[/dim]\n  {dialogue.answer}")
+
+
+def main() -> None:
+    """Run the command line. An error of the user's is one line and exit code 2; `--debug` shows its traceback."""
+    try:
+        app()
+    except SInternalError as error:
+        if "--debug" in sys.argv:
+            raise
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error:[/red] {error}", markup=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("stopped; the same command goes on from here")
+        sys.exit(130)
+
+
+def _print_results(folder: Path) -> None:
+    import json
+
+    from sinternal.report.results import terminal_tables
+
+    results: dict[str, Any] = json.loads((folder / "results.json").read_text())
+    for title, columns, rows in terminal_tables(results):
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+        for column in columns:
+            table.add_column(column, justify="left" if column == columns[0] else "right")
+        for row in rows:
+            table.add_row(*row)
+        out.print(table)
+    out.print(f"report: {folder / 'report.html'}")
+
+
+def _number(value: int | None) -> str:
+    return "–" if value is None else f"{value:,}"

@@ -1,0 +1,1 @@
+"""Who writes text: every engine turns requests into completions."""

@@ -1,0 +1,25 @@
+"""What can go wrong, named by what the user has to mend."""
+
+
+class SInternalError(Exception):
+    """Root of every error that is meant for people: one line that says what, where and how to mend it."""
+
+
+class RecipeError(SInternalError, ValueError):
+    """A recipe, or an override of one, is not valid."""
+
+
+class DataError(SInternalError, ValueError):
+    """Rows are missing, empty or of the wrong form."""
+
+
+class ModelError(SInternalError, ValueError):
+    """A model directory cannot be used."""
+
+
+class StoreError(SInternalError, OSError):
+    """An artifact on disk is damaged or cannot be written."""
+
+
+class RegistryError(SInternalError, LookupError):
+    """No plug-in has this name."""

@@ -1,0 +1,19 @@
+"""Who labels text: a judge says of a response whether it is safe, and what else it can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+from sinternal.records import Judgement, Prompt, Response
+
+
+class Judge(Protocol):
+    """Labels responses."""
+
+    judged: str
+    """What it looks at for `safe`: `answer`, `full` or `thinking`."""
+
+    def judge(self, items: Iterable[tuple[Prompt, Response]]) -> Iterator[Judgement]:
+        """One judgement for each item, in any order. A label that cannot be given is None, never a guess."""
+        ...

@@ -1,0 +1,258 @@
+"""The rows that flow from stage to stage, and their Arrow schemas.
+
+Every row has a stable id, made from what it is and where it came from, and carries the id of the row before it:
+Example -> Verification -> Response -> Prompt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def make_id(*parts: object) -> str:
+    """A stable id: the first 16 hexadecimal digits of the SHA-256 of the parts, written as JSON."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+class Finish(StrEnum):
+    """Why a generation ended."""
+
+    STOP = "stop"
+    """The model ended its turn."""
+    LENGTH = "length"
+    """It ran into the token limit: the text is truncated."""
+    ERROR = "error"
+    """The request failed for good; there is no text."""
+
+
+class Verdict(StrEnum):
+    """What a verification concludes about an answer."""
+
+    SAFE = "safe"
+    """The answer follows the specification."""
+    UNSAFE = "unsafe"
+    """It does not."""
+
+
+class Split(StrEnum):
+    """Where a prompt stands to what the arms were tuned on."""
+
+    TRAIN = "train"
+    """Used for tuning."""
+    ID = "id"
+    """Held-out prompts in attack families that the tuning saw."""
+    OOD = "ood"
+    """Attack families that no tuning saw."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What is asked of a model."""
+
+    id: str
+    """Stable id."""
+    parent_id: str
+    """The prompt that this one wraps or rephrases; its own id if it is an original. Splits keep parents together."""
+    text: str
+    """The user's message."""
+    harmful: bool
+    """Whether helping would be harmful."""
+    benchmark: str
+    """Where it came from."""
+    family: str
+    """The attack family, `plain` if none."""
+    split: Split
+    """Training, in-distribution or out-of-distribution."""
+    meta: str = "{}"
+    """JSON that only the benchmark's own judge and expert read."""
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """`meta`, parsed."""
+        return typing.cast(Mapping[str, Any], json.loads(self.meta))
+
+
+@dataclass(frozen=True)
+class Response:
+    """What a model, or an expert, said to a prompt."""
+
+    id: str
+    """Stable id."""
+    prompt_id: str
+    """The prompt."""
+    sample: int
+    """Number of this sample among those of its prompt, from 0."""
+    thinking: str | None
+    """The text of the thinking; None if there was none."""
+    answer: str | None
+    """The text after the thinking; None if the thinking never closed or the request failed."""
+    finish: Finish
+    """Why it ended."""
+    error: str | None = None
+    """What went wrong, if the request failed."""
+    prompt_tokens: int = 0
+    """Tokens read."""
+    tokens: int = 0
+    """Tokens written."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One judge's labels of one response. None means that the judge gave no answer; it never enters a rate."""
+
+    id: str
+    """Stable id."""
+    response_id: str
+    """The response."""
+    judge: str
+    """Name of the judge."""
+    judged: str
+    """What was judged: `answer`, `full` or `thinking`."""
+    safe: bool | None
+    """Whether the answer is safe."""
+    refused: bool | None = None
+    """Whether it is a refusal."""
+    helpful: bool | None = None
+    """Whether it is exactly what was asked for."""
+    checked: bool | None = None
+    """Whether the thinking checks safety."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """A critique of a response and its verdict, by the expert or by a model under test."""
+
+    id: str
+    """Stable id."""
+    response_id: str
+    """The response that was verified."""
+    verifier: str
+    """Who wrote it."""
+    with_spec: bool
+    """Whether the specification was quoted in the prompt."""
+    prompt: str
+    """What the verifier was asked."""
+    critique: str | None
+    """The reasoning, without the verdict."""
+    answer: str | None
+    """What followed the reasoning, as written."""
+    verdict: Verdict | None
+    """The verdict; None if it could not be read."""
+    label: Verdict | None = None
+    """The judge's label of the same response."""
+    dropped: str | None = None
+    """Why it is not used for training, if it is not."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row of supervised fine-tuning."""
+
+    id: str
+    """Stable id."""
+    prompt: str
+    """The user's message."""
+    thinking: str
+    """Target: the thinking."""
+    answer: str
+    """Target: the text after the thinking."""
+    stratum: str
+    """What it balances: `unsafe`, `safe`, `benign` or `harmful`."""
+    prompt_id: str
+    """The prompt that it leads back to."""
+    response_id: str
+    """The response that it leads back to."""
+    verification_id: str | None = None
+    """The verification that it leads back to; None for examples that demonstrate a response."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One measured figure, with all that is needed to read it."""
+
+    arm: str
+    """The arm."""
+    seed: int | None
+    """Its seed; None if pooled over seeds."""
+    benchmark: str
+    """The benchmark and kind of prompts, for example `harmful`."""
+    family: str | None
+    """The attack family; None for all of the split."""
+    split: Split | None
+    """In-distribution or out-of-distribution; None for both."""
+    metric: str
+    """Name of the metric."""
+    value: float | None
+    """A fraction, 0 to 1; None if nothing could be counted."""
+    n: int
+    """Number of rows that count."""
+    low: float | None
+    """Lower end of the 95 % interval."""
+    high: float | None
+    """Upper end."""
+    judge: str
+    """Who labelled."""
+    judged: str
+    """What was labelled."""
+    truncated: float
+    """Share of the rows whose text ran into the token limit."""
+    missing: int
+    """Rows without a label."""
+    spec: bool | None = None
+    """For verification metrics: whether the specification was quoted."""
+    variant: str = "default"
+    """The variant of the recipe."""
+    mean: float | None = None
+    """Pooled figures only: mean over seeds."""
+    sd: float | None = None
+    """Pooled figures only: standard deviation over seeds."""
+
+
+R = TypeVar("R", bound="Row")
+Row = Prompt | Response | Judgement | Verification | Example | Score
+
+
+def arrow_schema(row_type: type[Row]) -> pa.Schema:
+    """The Arrow schema of a row type: `str`, `int`, `float`, `bool` and their enums; only `X | None` is nullable."""
+    import pyarrow as pa
+
+    plain: dict[type, pa.DataType] = {
+        str: pa.string(),
+        int: pa.int64(),
+        float: pa.float64(),
+        bool: pa.bool_(),
+    }
+    hints = typing.get_type_hints(row_type)
+    columns = []
+    for field in fields(row_type):
+        hint, nullable = _strip_none(hints[field.name])
+        base = str if issubclass(hint, StrEnum) else hint
+        columns.append(pa.field(field.name, plain[base], nullable=nullable))
+    return pa.schema(columns)
+
+
+def from_columns(row_type: type[R], values: Mapping[str, Any]) -> R:
+    """Build a row from plain values, as Arrow gives them back."""
+    hints = typing.get_type_hints(row_type)
+    made = {}
+    for name, value in values.items():
+        hint, _ = _strip_none(hints[name])
+        made[name] = hint(value) if value is not None and issubclass(hint, StrEnum) else value
+    return row_type(**made)
+
+
+def _strip_none(hint: Any) -> tuple[type, bool]:
+    if isinstance(hint, types.UnionType):
+        (inner,) = [a for a in typing.get_args(hint) if a is not type(None)]
+        return inner, True
+    return hint, False

@@ -1,0 +1,61 @@
+"""Plug-ins by name: everything that a user's package can add is an entry point.
+
+A package adds, say, a judge of its own by an entry in its pyproject.toml, and recipes name it from then on:
+
+    [project.entry-points."sinternal.judges"]
+    my-guard = "my_package.guards:MyGuard"
+"""
+
+from __future__ import annotations
+
+import difflib
+from enum import StrEnum
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from sinternal.errors import RegistryError
+
+
+class Kind(StrEnum):
+    """What can be plugged in; the value is the name of the entry-point group."""
+
+    MODEL = "sinternal.models"
+    """Where a named model comes from: `ModelSource`."""
+    ENGINE = "sinternal.engines"
+    """Who writes text: `EngineFactory`."""
+    BENCHMARK = "sinternal.benchmarks"
+    """Where prompts come from: `Benchmark`."""
+    ATTACK = "sinternal.attacks"
+    """How prompts are wrapped: `Attack`."""
+    JUDGE = "sinternal.judges"
+    """Who labels responses: `Judge`."""
+    EXPERT = "sinternal.experts"
+    """Who writes critiques and demonstrations: `Expert`."""
+    VERIFICATION = "sinternal.verifications"
+    """How a model is asked to verify: `VerificationTask`."""
+
+
+def names(kind: Kind) -> list[str]:
+    """The names of all plug-ins of a kind."""
+    return sorted(_points(kind))
+
+
+def load(kind: Kind, name: str) -> Any:
+    """The plug-in with this name.
+
+    Raises:
+        RegistryError: there is none, or its package cannot be imported; the message lists those that there are.
+    """
+    points = _points(kind)
+    if name not in points:
+        noun = kind.name.lower()
+        close = difflib.get_close_matches(name, points, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(sorted(points)) or 'none'}"
+        raise RegistryError(f"no {noun} is called {name!r}; {hint}")
+    return points[name].load()
+
+
+@cache
+def _points(kind: Kind) -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=kind.value)}

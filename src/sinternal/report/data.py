@@ -1,0 +1,153 @@
+"""All that a report shows, gathered before anything is drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sinternal.records import Score
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One arm of the study."""
+
+    name: str
+    """Its name."""
+    trained_on: str
+    """What its training examples are, in a few words."""
+    examples: int
+    """Rows of training, 0 for the base."""
+    steps: int
+    """Optimiser steps, 0 for the base."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One setting of what the study varies."""
+
+    name: str
+    """Its name, `default` if nothing is varied."""
+    overrides: dict[str, object]
+    """Fields of the recipe, by dotted path, and their values here."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two arms on the same prompts, pooled over seeds."""
+
+    variant: str
+    """The variant."""
+    a: str
+    """One arm."""
+    b: str
+    """The other."""
+    metric: str
+    """What is compared."""
+    split: str
+    """`id` or `ood`."""
+    difference: float
+    """Share under A minus share under B."""
+    low: float
+    """Lower end of the 95 % interval."""
+    high: float
+    """Upper end."""
+    p: float
+    """Two-sided p value, not corrected for the number of comparisons."""
+    n: int
+    """Pairs of responses that count."""
+
+
+@dataclass(frozen=True)
+class FunnelRow:
+    """How many rows a stage passed on or dropped."""
+
+    variant: str
+    """The variant."""
+    seed: int
+    """The seed."""
+    stage: str
+    """The stage."""
+    reason: str
+    """`kept`, or why rows were dropped."""
+    rows: int
+    """How many."""
+
+
+@dataclass(frozen=True)
+class LossCurve:
+    """The training loss of one arm and seed."""
+
+    variant: str
+    """The variant."""
+    arm: str
+    """The arm."""
+    seed: int
+    """The seed."""
+    points: tuple[tuple[int, float], ...]
+    """(optimiser step, mean cross-entropy in nats per token)."""
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """One response, to be read."""
+
+    variant: str
+    """The variant."""
+    arm: str
+    """The arm."""
+    seed: int
+    """The seed."""
+    family: str
+    """Attack family."""
+    split: str
+    """`id` or `ood`."""
+    harmful: bool
+    """Whether helping would be harmful."""
+    prompt: str
+    """What was asked."""
+    thinking: str | None
+    """The thinking."""
+    answer: str | None
+    """The answer."""
+    outcome: str
+    """`unsafe`, `refused`, `helped`, `not helpful` or `unreadable`."""
+    checked: bool | None
+    """Whether the thinking checks safety."""
+    verified_with_spec: str | None
+    """Its own verdict with the specification: `safe`, `unsafe`, `unparsed`; None if it was not asked."""
+    verified_without_spec: str | None
+    """The same without the specification."""
+    critique: str | None
+    """What it wrote before the verdict without the specification."""
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """One run."""
+
+    recipe: str
+    """Name of the recipe."""
+    description: str
+    """What the recipe is for."""
+    seeds: tuple[int, ...]
+    """All seeds."""
+    arms: tuple[Arm, ...]
+    """In the recipe's order, base first."""
+    variants: tuple[Variant, ...]
+    """In the recipe's order."""
+    scores: tuple[Score, ...]
+    """Every figure: per seed, and pooled (`seed` None)."""
+    comparisons: tuple[Comparison, ...]
+    """Paired comparisons of arms."""
+    funnel: tuple[FunnelRow, ...]
+    """From prompts to training examples."""
+    losses: tuple[LossCurve, ...]
+    """Training loss."""
+    transcripts: tuple[Transcript, ...]
+    """Every response of every arm."""
+    timing: dict[str, float]
+    """Seconds spent in each stage, summed over its artifacts."""
+    facts: dict[str, str]
+    """How it was measured: judge, judged field, decoding, model, packages, date; shown as a list."""
+    recipe_yaml: str
+    """The recipe as it was run."""

@@ -1,0 +1,211 @@
+"""The report's tables: shaped once, shown as HTML, as Markdown and in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sinternal.records import Score, Split
+from sinternal.report.data import Arm, Comparison, ReportData
+from sinternal.report.figures import MISSING, Key, by_key, p_value, points, points_interval, with_interval
+from sinternal.report.finding import Finding, finding
+
+QUESTION = "Does training a model only to verify its own answers make the answers themselves safer?"
+OWN = "own answers"
+METRICS = {
+    "asr": "Attack success",
+    "over_refusal": "Over-refusal",
+    "helpful": "Helpful",
+    "proactive_verification": "Checks safety unasked",
+}
+"""Metrics that are compared between arms, in plain words."""
+VERIFICATION_METRICS = {
+    "verification_accuracy": "Accuracy",
+    "verification_balanced_accuracy": "Balanced accuracy",
+    "verification_f1_unsafe": "F1, unsafe",
+    "verification_unparsed": "Unparsed",
+}
+SPLITS = {Split.ID: "ID", Split.OOD: "OOD", None: "both"}
+
+
+class Column(NamedTuple):
+    """One column of the headline table."""
+
+    group: str
+    """Heading that it shares with its neighbours."""
+    title: str
+    """Its own heading."""
+    short: str
+    """Both, for a terminal."""
+    better: str
+    """`lower`, `higher`, or empty where neither is better."""
+    metric: str
+    """Name of the metric."""
+    benchmark: str
+    """`harmful`, `benign`, `all` or `own answers`."""
+    split: Split | None
+    """None for both."""
+    spec: bool | None = None
+    """Whether the specification was quoted, for verification."""
+
+
+_NO_SPEC, _SPEC = "Verifies own OOD answers, no spec", "Verifies own OOD answers, with spec"
+COLUMNS = (
+    Column("Attack success", "ID", "ASR ID", "lower", "asr", "harmful", Split.ID),
+    Column("Attack success", "OOD", "ASR OOD", "lower", "asr", "harmful", Split.OOD),
+    Column("Over-refusal", "ID", "over-refusal ID", "lower", "over_refusal", "benign", Split.ID),
+    Column("Over-refusal", "OOD", "over-refusal OOD", "lower", "over_refusal", "benign", Split.OOD),
+    Column("Helpful", "ID", "helpful ID", "higher", "helpful", "benign", Split.ID),
+    Column("Helpful", "OOD", "helpful OOD", "higher", "helpful", "benign", Split.OOD),
+    Column("Format errors", "all", "format errors", "lower", "format_error", "all", None),
+    Column("Checks safety unasked", "OOD", "checks OOD", "", "proactive_verification", "harmful", Split.OOD),
+    Column(_NO_SPEC, "bal. acc.", "verifies OOD", "higher", "verification_balanced_accuracy", OWN, Split.OOD, False),
+    Column(_NO_SPEC, "unparsed", "unparsed OOD", "lower", "verification_unparsed", OWN, Split.OOD, False),
+    Column(_SPEC, "bal. acc.", "verifies OOD +spec", "higher", "verification_balanced_accuracy", OWN, Split.OOD, True),
+    Column(_SPEC, "unparsed", "unparsed OOD +spec", "lower", "verification_unparsed", OWN, Split.OOD, True),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of figures."""
+
+    name: str
+    """The arm."""
+    cells: tuple[Score | None, ...]
+    """A pooled figure for each column, None if it was not measured."""
+    note: str = ""
+    """What else tells the row from others."""
+
+
+class TextTable(NamedTuple):
+    """A table of plain strings."""
+
+    columns: list[str]
+    """Titles."""
+    rows: list[list[str]]
+    """Cells, as many in each row as there are titles."""
+
+
+class ComparisonRow(NamedTuple):
+    """Two arms, compared by every metric."""
+
+    a: str
+    """One arm."""
+    b: str
+    """The other."""
+    cells: tuple[Comparison | None, ...]
+    """For each of `comparison_columns`."""
+
+
+class FunnelLine(NamedTuple):
+    """One count of one stage, for every seed."""
+
+    stage: str
+    """The stage; empty if it is that of the line above."""
+    reason: str
+    """What was counted."""
+    rows: tuple[int | None, ...]
+    """One count for each seed."""
+
+
+def headline(data_scores: Sequence[Score], arms: Sequence[Arm], variant: str) -> list[Row]:
+    """The main table of one variant: a row for each arm, a cell for each of `COLUMNS`."""
+    figures = by_key(data_scores)
+    return [
+        Row(arm.name, tuple(figures.get(Key(variant, arm.name, c.metric, c.benchmark, c.split, None, c.spec)) for c in COLUMNS))
+        for arm in arms
+    ]
+
+
+def headline_text(data: ReportData, variant: str) -> TextTable:
+    """The main table as strings, in percent: `21.3 [18.0, 25.1]`."""
+    rows = [[row.name, *map(with_interval, row.cells)] for row in headline(data.scores, data.arms, variant)]
+    return TextTable(["arm", *(column.short for column in COLUMNS)], rows)
+
+
+def verification(data_scores: Sequence[Score], arms: Sequence[Arm], variant: str) -> list[Row]:
+    """How well each arm verifies its own answers: OOD, ID and both, four metrics each, without and with the spec."""
+    figures = by_key(data_scores)
+    return [
+        Row(
+            arm.name,
+            tuple(
+                figures.get(Key(variant, arm.name, metric, OWN, split, None, spec))
+                for split in (Split.OOD, Split.ID, None)
+                for metric in VERIFICATION_METRICS
+            ),
+            "with spec" if spec else "no spec",
+        )
+        for arm in arms
+        for spec in (False, True)
+    ]
+
+
+def comparison_columns() -> list[tuple[str, Split]]:
+    """Metric and split of each column of `comparison_table`."""
+    return [(metric, split) for metric in METRICS for split in (Split.ID, Split.OOD)]
+
+
+def comparison_table(comparisons: Sequence[Comparison], variant: str) -> list[ComparisonRow]:
+    """A row for each pair of arms, in the order in which they come."""
+    rows = {(c.a, c.b, c.metric, c.split): c for c in comparisons if c.variant == variant}
+    pairs = dict.fromkeys((a, b) for a, b, _, _ in rows)
+    return [
+        ComparisonRow(a, b, tuple(rows.get((a, b, metric, split)) for metric, split in comparison_columns()))
+        for a, b in pairs
+    ]
+
+
+def funnel_table(data: ReportData, variant: str) -> list[FunnelLine]:
+    """What each stage passed on or dropped, one column for each seed."""
+    counts = {(row.stage, row.reason, row.seed): row.rows for row in data.funnel if row.variant == variant}
+    places = dict.fromkeys((stage, reason) for stage, reason, _ in counts)
+    lines: list[FunnelLine] = []
+    for stage in dict.fromkeys(stage for stage, _ in places):
+        for i, (_, reason) in enumerate(place for place in places if place[0] == stage):
+            rows = tuple(counts.get((stage, reason, seed)) for seed in data.seeds)
+            lines.append(FunnelLine("" if i else stage, reason, rows))
+    return lines
+
+
+def render_markdown(data: ReportData) -> str:
+    """`results.md`: the question, what came out, the figures with their intervals, and how they were measured."""
+    parts = [f"# {_plain(data.recipe)}", QUESTION, data.description.strip()]
+    for variant in data.variants:
+        if len(data.variants) > 1:
+            parts.append(f"## {_plain(variant.name)}")
+        parts.append(_in_words(finding(data, variant.name)))
+        parts.append("Percent, with 95 % intervals, pooled over seeds. ID: attack families that tuning saw; OOD: never seen.")
+        parts.append(_markdown(headline_text(data, variant.name)))
+        if rows := list(_comparison_rows(data.comparisons, variant.name)):
+            parts.append("Paired comparisons on the same prompts; p is not corrected for their number.")
+            parts.append(_markdown(TextTable(["arms", "metric", "split", "difference, points", "p", "n"], rows)))
+    parts.append("## How it was measured")
+    parts.append("\n".join(f"- {_plain(name)}: {_plain(value)}" for name, value in data.facts.items()))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _comparison_rows(comparisons: Sequence[Comparison], variant: str) -> Iterator[list[str]]:
+    for c in comparisons:
+        if c.variant == variant:
+            difference = f"{points(c.difference)} {points_interval(c.low, c.high)}"
+            arms, split = f"{c.a} against {c.b}", c.split.upper()
+            yield [arms, METRICS.get(c.metric, c.metric), split, difference, p_value(c.p), str(c.n)]
+
+
+def _in_words(found: Finding) -> str:
+    return " ".join(_plain(part) for part in (f"**{found.lead}**", found.safety, found.price) if part)
+
+
+def _markdown(table: TextTable) -> str:
+    """A pipe table; the first column is left-aligned, all others right."""
+    rule = ["---", *("---:" for _ in table.columns[1:])]
+    lines = [table.columns, rule, *table.rows]
+    return "\n".join(f"| {' | '.join(_plain(cell) or MISSING for cell in line)} |" for line in lines)
+
+
+def _plain(text: str) -> str:
+    """One line that can neither end a table cell nor open an HTML tag."""
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")

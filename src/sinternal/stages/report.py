@@ -1,0 +1,41 @@
+"""Stage `report`: bring every figure of a run together, and write it for people and for machines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from sinternal.store import Artifact, Draft
+
+VERSION = 1
+
+
+class ReportConfig(BaseModel):
+    """The recipe as it is run, which names the arms, seeds and variants."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    recipe: dict[str, Any]
+    """All that was asked for."""
+
+
+def report(draft: Draft, config: ReportConfig, **run: Artifact) -> None:
+    """Write `report.html`, `results.json`, `results.md` and `recipe.yaml`.
+
+    Args:
+        draft: what is written.
+        config: the recipe.
+        run: every artifact, named `<variant>/<seed>/<what>`.
+    """
+    from sinternal.report.gather import gather
+    from sinternal.report.render import render_html
+    from sinternal.report.results import to_json
+    from sinternal.report.tables import render_markdown
+
+    data = gather(config.recipe, run)
+    draft.write_json("results", to_json(data))
+    (draft.path / "report.html").write_text(render_html(data))
+    (draft.path / "results.md").write_text(render_markdown(data))
+    (draft.path / "recipe.yaml").write_text(data.recipe_yaml)
+    draft.counts.update({"scores": len(data.scores), "transcripts": len(data.transcripts)})

@@ -1,0 +1,37 @@
+"""Stage `sft`: fine-tune the base on one arm's examples."""
+
+from __future__ import annotations
+
+import shutil
+
+from pydantic import BaseModel, ConfigDict
+
+from sinternal.records import Example
+from sinternal.stages.base import MODEL_FOLDER, model_path
+from sinternal.store import Artifact, Draft
+from sinternal.training.settings import SftSettings
+
+VERSION = 1
+
+
+class SftConfig(BaseModel):
+    """How, and from which seed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    settings: SftSettings
+    """How."""
+    seed: int
+    """Of the order of the rows and of new weights."""
+
+
+def sft(draft: Draft, config: SftConfig, *, examples: Artifact, model: Artifact) -> None:
+    """Write the folder `model` and the training log `training.json`."""
+    from sinternal.training.sft import train
+
+    rows = examples.rows(Example)
+    out = draft.path / MODEL_FOLDER
+    log = train(model_path(model), rows, config.settings, config.seed, out, draft.progress)
+    draft.write_json("training", log)
+    draft.counts.update({"examples": len(rows), "steps": config.settings.steps})
+    shutil.rmtree(out.with_suffix(".checkpoints"), ignore_errors=True)

@@ -1,0 +1,161 @@
+"""Building the base model of the microworld: a word-level tokenizer and a small Llama, pretrained from scratch.
+
+The result is an ordinary Hugging Face model directory, so that every stage treats it like any other model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sinternal.world import language as say
+from sinternal.world.corpus import LIST_LABELS, RECIPE_LABELS, Dialogue, pretraining_corpus
+from sinternal.world.families import FAMILIES
+from sinternal.world.language import World
+from sinternal.world.settings import BaseConfig
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerFast, TrainerCallback
+
+SPECIAL_TOKENS = ("<pad>", "<unk>", "<eos>", "<system>", "<user>", "<assistant>")
+THINK_TOKENS = ("<think>", "</think>")
+MAX_LENGTH = 256
+
+
+def vocabulary(world: World) -> list[str]:
+    """Every word of the language, special tokens first."""
+    words: set[str] = set()
+    for potion in world.potions:
+        words.update([potion.name, potion.effect, potion.alias, potion.page, *potion.ingredients])
+    for family in FAMILIES.values():
+        words.update(family.frame.replace("{}", " ").split())
+    fixed = [*say.PHRASINGS, *say.REMARKS, *say.STYLES, say.REFUSAL, say.decide(True), say.decide(False)]
+    fixed += [" ".join(pair) for pair in (*LIST_LABELS, RECIPE_LABELS)]
+    fixed += ["what does do ? is forbidden allowed listed unlisted . that needs mix page the one after"]
+    fixed += ["review list request : answer : verdict matches differs refuses gives ?"]
+    for text in fixed:
+        words.update(text.replace("{}", " ").split())
+    return [*SPECIAL_TOKENS, *THINK_TOKENS, *sorted(words)]
+
+
+def build_tokenizer(world: World) -> PreTrainedTokenizerFast:
+    """A word-level tokenizer with the microworld's chat template, which opens the thinking itself."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    core = Tokenizer(
+        models.WordLevel({word: i for i, word in enumerate(vocabulary(world))}, unk_token="<unk>")  # noqa: S106
+    )
+    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        pad_token="<pad>",
+        unk_token="<unk>",
+        eos_token="<eos>",
+        additional_special_tokens=["<system>", "<user>", "<assistant>"],
+        padding_side="left",
+        model_max_length=MAX_LENGTH,
+        clean_up_tokenization_spaces=False,
+    )
+    tokenizer.chat_template = files("sinternal.world").joinpath("chat.jinja").read_text()
+    return tokenizer
+
+
+def build_base(config: BaseConfig, seed: int, out: Path, progress: Callable[[int, int], None] | None = None) -> None:
+    """Pretrain a base model from scratch and save it.
+
+    Args:
+        config: the world, the corpus and the model.
+        seed: of the corpus, the initial weights and the order of the rows.
+        out: directory that receives `model.safetensors`, the tokenizer and `microworld.json` (config and seed).
+        progress: called with (steps done, steps in all).
+    """
+    import torch
+    from transformers import DataCollatorForSeq2Seq, LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments, set_seed
+
+    set_seed(seed)
+    world = World.draw(config.world)
+    tokenizer = build_tokenizer(world)
+    corpus = pretraining_corpus(world, coupling=config.coupling, rows=config.steps * config.batch, seed=seed)
+    rows = _tokenize(list(corpus), tokenizer)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=config.hidden,
+            intermediate_size=256 * config.hidden // 96,
+            num_hidden_layers=config.layers,
+            num_attention_heads=4,
+            max_position_embeddings=MAX_LENGTH,
+            tie_word_embeddings=True,
+            initializer_range=config.hidden**-0.5,  # at this width the usual 0.02 learns the facts 3 times slower
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            bos_token_id=None,
+        )
+    )
+    arguments = TrainingArguments(
+        output_dir=str(out / "trainer"),
+        per_device_train_batch_size=config.batch,
+        max_steps=config.steps,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=max(1, config.steps // 20),
+        seed=seed,
+        save_strategy="no",
+        report_to=[],
+        logging_steps=max(1, config.steps // 20),
+        disable_tqdm=True,
+        use_cpu=not torch.cuda.is_available(),
+        dataloader_pin_memory=False,
+        remove_unused_columns=False,
+        train_sampling_strategy="group_by_length",
+        length_column_name="length",
+    )
+    trainer = Trainer(
+        model=model,
+        args=arguments,
+        train_dataset=rows,
+        data_collator=DataCollatorForSeq2Seq(tokenizer, padding=True),
+        callbacks=[_progress_callback(progress)] if progress else None,
+    )
+    trainer.train()
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    (out / "microworld.json").write_text(json.dumps({**config.model_dump(), "seed": seed}, indent=2) + "\n")
+
+
+def _tokenize(dialogues: list[Dialogue], tokenizer: PreTrainedTokenizerFast) -> Dataset:
+    """Token ids with the prompt masked out of the loss, and each row's length."""
+    from datasets import Dataset
+
+    def render(dialogue: Dialogue) -> tuple[str, str]:
+        prompt = tokenizer.apply_chat_template(
+            [{"role": "user", "content": dialogue.prompt}], tokenize=False, add_generation_prompt=True
+        )
+        return str(prompt), f"{dialogue.thinking} </think> {dialogue.answer} {tokenizer.eos_token}"
+
+    prompts, completions = zip(*map(render, dialogues), strict=True)
+    prompt_ids = tokenizer(list(prompts))["input_ids"]
+    completion_ids = tokenizer(list(completions))["input_ids"]
+    return Dataset.from_dict(
+        {
+            "input_ids": [a + b for a, b in zip(prompt_ids, completion_ids, strict=True)],
+            "labels": [[-100] * len(a) + b for a, b in zip(prompt_ids, completion_ids, strict=True)],
+            "length": [len(a) + len(b) for a, b in zip(prompt_ids, completion_ids, strict=True)],
+        }
+    )
+
+
+def _progress_callback(progress: Callable[[int, int], None]) -> TrainerCallback:
+    from transformers import TrainerCallback
+
+    class Report(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            progress(state.global_step, state.max_steps)
+
+    return Report()
