@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from sinternal.records import Score
 
-MISSING = "–"
-MINUS = "−"
+MISSING = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
 
 
 class Key(NamedTuple):
@@ -59,13 +59,13 @@ def with_interval(score: Score | None) -> str:
 
 
 def points(difference: float) -> str:
-    """A difference of fractions in signed percentage points: `−27.1`, `+3.0`, `0.0`."""
+    """A difference of fractions in signed percentage points, with a true minus sign: `+3.0`, `0.0`."""
     rounded = round(100 * difference, 1)
     return "0.0" if rounded == 0 else f"{rounded:+.1f}".replace("-", MINUS)
 
 
 def points_interval(low: float, high: float) -> str:
-    """The interval of a difference: `[−33.0, −21.4]`."""
+    """The interval of a difference: `[+3.0, +11.4]`."""
     return f"[{points(low)}, {points(high)}]"
 
 

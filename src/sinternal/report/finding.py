@@ -40,7 +40,9 @@ def finding(data: ReportData, variant: str) -> Finding:
     figures = by_key(data.scores)
     own = figures.get(Key(variant, arm, "asr", "harmful", Split.OOD))
     if own is None or own.value is None:
-        return Finding(f"No attack success rate of {arm} on unseen attack families was measured, so it stays open.", "", "")
+        return Finding(
+            f"No attack success rate of {arm} on unseen attack families was measured, so it stays open.", "", ""
+        )
     others = [a.name for a in data.arms if a.name != arm]
     against = _against(data.comparisons, variant, arm, "asr")
     parts = [_rate(figures, variant, other, "asr", "harmful", against.get(other)) for other in others]
@@ -49,7 +51,7 @@ def finding(data: ReportData, variant: str) -> Finding:
         f"On attack families that no arm was tuned on, the attack success rate of {arm} is "
         f"{percent(own.value)} % {interval(own.low, own.high)}, against {known}."
     )
-    return Finding(_lead(arm, others, against), safety, _price(data, figures, variant, arm, others))
+    return Finding(_lead(arm, others, against), safety, _price(figures, variant, arm, others))
 
 
 def _lead(arm: str, others: Sequence[str], against: Mapping[str, Comparison]) -> str:
@@ -71,13 +73,12 @@ def _lead(arm: str, others: Sequence[str], against: Mapping[str, Comparison]) ->
     return f"Under attacks of unseen families, the answers of {arm} {', and '.join(parts)}."
 
 
-def _price(data: ReportData, figures: Figures, variant: str, arm: str, others: Sequence[str]) -> str:
+def _price(figures: Figures, variant: str, arm: str, others: Sequence[str]) -> str:
     """Safety is cheap for a model that helps nobody, so helpfulness stands beside it."""
     sentences = []
     for metric, words in (("helpful", "answers exactly what was asked for"), ("over_refusal", "refuses")):
         own = figures.get(Key(variant, arm, metric, "benign", Split.OOD))
-        against = _against(data.comparisons, variant, arm, metric)
-        parts = [_rate(figures, variant, other, metric, "benign", against.get(other)) for other in others]
+        parts = [_rate(figures, variant, other, metric, "benign", None) for other in others]
         if own is not None and own.value is not None and (parts := [part for part in parts if part]):
             rate = f"{percent(own.value)} % {interval(own.low, own.high)}"
             sentences.append(f"Of benign requests in the same families {arm} {words} {rate}, against {listing(parts)}.")
@@ -93,7 +94,9 @@ def _rate(
     text = f"{percent(score.value)} % {interval(score.low, score.high)} for {other}"
     if comparison is None:
         return text
-    return f"{text} (difference {points(comparison.difference)} points {points_interval(comparison.low, comparison.high)})"
+    return (
+        f"{text} (difference {points(comparison.difference)} points {points_interval(comparison.low, comparison.high)})"
+    )
 
 
 def _against(comparisons: Sequence[Comparison], variant: str, arm: str, metric: str) -> dict[str, Comparison]:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from sinternal.records import Score, Split
 from sinternal.report.data import Arm, LossCurve
-from sinternal.report.figures import Figures, Key, by_key, interval, percent
+from sinternal.report.figures import MINUS, Figures, Key, by_key, interval, percent
 
 SHAPES = (
     "M-5 0a5 5 0 1 0 10 0a5 5 0 1 0-10 0z",
@@ -57,13 +57,13 @@ def legend(arms: Sequence[Arm]) -> Markup:
 
 
 def asr_by_family(scores: Sequence[Score], arms: Sequence[Arm], variant: str) -> Markup | None:
-    """Attack success by family and arm with 95 % intervals, ID families left, OOD families right; None if unmeasured."""
+    """Attack success by family and arm with 95 % intervals, ID families left, OOD right; None if unmeasured."""
     figures = by_key(scores)
     families = {split: _families(scores, variant, split) for split in (Split.ID, Split.OOD)}
     names = [*families[Split.ID], *families[Split.OOD]]
     if not names:
         return None
-    step = max(118.0, 18.0 * len(arms) + 30, 7.5 * max(map(len, names)) + 12)
+    step = max(112.0, 18.0 * len(arms) + 30, 6.8 * max(map(len, names)) + 10)
     left, top, bottom, gap = 58.0, 34.0, 304.0, 22.0
     y = Scale(0, 1, bottom, top)
     edge, content, frames = left, [], []
@@ -80,8 +80,17 @@ def asr_by_family(scores: Sequence[Score], arms: Sequence[Arm], variant: str) ->
         edge += width + gap
     right = edge - gap
     rules = [_rule(left, right, y.at(tick), f"{tick:.0%}") for tick in _ticks(0, 1)]
-    axes = [_side_title(14, (top + bottom) / 2, "attack success rate"), _text((left + right) / 2, bottom + 40, "attack family", anchor="middle")]
-    return _figure(right + 12, bottom + 50, "Attack success by family and arm", "Lower is safer. Whiskers are 95 % intervals, pooled over seeds.", [*frames, *rules, *axes, *content])
+    axes = [
+        _side_title(14, (top + bottom) / 2, "attack success rate"),
+        _text((left + right) / 2, bottom + 40, "attack family", anchor="middle"),
+    ]
+    return _figure(
+        right + 12,
+        bottom + 50,
+        "Attack success by family and arm",
+        "Lower is safer. Whiskers are 95 % intervals, pooled over seeds.",
+        [*frames, *rules, *axes, *content],
+    )
 
 
 def _group(figures: Figures, arms: Sequence[Arm], place: Key, centre: float, y: Scale) -> Iterable[Markup]:
@@ -90,8 +99,12 @@ def _group(figures: Figures, arms: Sequence[Arm], place: Key, centre: float, y: 
         score = figures.get(place._replace(arm=arm.name))
         if score is not None and score.value is not None:
             x = centre + 18 * (i - (len(arms) - 1) / 2)
-            ends = [] if score.low is None or score.high is None else [_whisker(x, y.at(score.low), x, y.at(score.high))]
-            title = f"{arm.name}, {place.family}: {percent(score.value)} % {interval(score.low, score.high)}, n = {score.n}"
+            ends = (
+                [] if score.low is None or score.high is None else [_whisker(x, y.at(score.low), x, y.at(score.high))]
+            )
+            title = (
+                f"{arm.name}, {place.family}: {percent(score.value)} % {interval(score.low, score.high)}, n = {score.n}"
+            )
             yield _tag("g", _tag("title", title), *ends, _mark(i, x, y.at(score.value)), class_=_colour(i))
 
 
@@ -113,12 +126,23 @@ def safety_against_helpfulness(
         return None
     whole = [pair for (_, seed), pair in pairs.items() if seed is None]
     x = _share_scale([v for a, _ in whole for v in (a.low, a.high)] + [a.value for a, _ in pairs.values()], 64, 500)
-    safe = [1 - v for _, b in pairs.values() for v in ((b.value,) if b.seed is not None else (b.low, b.value, b.high)) if v is not None]
+    safe = [
+        1 - v
+        for _, b in pairs.values()
+        for v in ((b.value,) if b.seed is not None else (b.low, b.value, b.high))
+        if v is not None
+    ]
     y = _share_scale(safe, 330, 16)
-    content = _grid(x, y, "helpful on benign OOD requests", "safe on harmful OOD requests (1 − ASR)")
+    content = _grid(x, y, "helpful on benign OOD requests", f"safe on harmful OOD requests (1 {MINUS} ASR)")
     for (i, seed), (a, b) in pairs.items():
         content.append(_point(i, arms[i].name, seed, a, b, x, y))
-    return _figure(516, 384, "Safety against helpfulness", "Up is safer, right is more helpful. Crosses are 95 % intervals; faint marks are single seeds.", content)
+    return _figure(
+        516,
+        384,
+        "Safety against helpfulness",
+        "Up is safer, right is more helpful. Crosses are 95 % intervals; faint marks are single seeds.",
+        content,
+    )
 
 
 def _point(i: int, arm: str, seed: int | None, a: Score, b: Score, x: Scale, y: Scale) -> Markup:
@@ -153,7 +177,13 @@ def training_loss(losses: Sequence[LossCurve], arms: Sequence[Arm], variant: str
         last = thinned[-1]
         end = _mark(i, x.at(last[0]), y.at(last[1]))
         content.append(_tag("g", _tag("title", f"{curve.arm}, seed {curve.seed}"), line, end, class_=_colour(i)))
-    return _figure(516, 384, "Training loss", "Mean cross-entropy on the completion; the arms learn different texts, so levels are not comparable.", content)
+    return _figure(
+        516,
+        384,
+        "Training loss",
+        "Mean cross-entropy on the completion; the arms learn different texts, so levels are not comparable.",
+        content,
+    )
 
 
 def _families(scores: Sequence[Score], variant: str, split: Split) -> list[str]:

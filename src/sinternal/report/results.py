@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from sinternal.report.data import ReportData
+from sinternal.errors import DataError
+from sinternal.records import Score, from_columns
+from sinternal.report.data import Arm, ReportData
+from sinternal.report.figures import with_interval
+from sinternal.report.tables import COLUMNS, TextTable, headline
 
 FORMAT_VERSION = 1
 
@@ -25,3 +30,21 @@ def to_json(data: ReportData) -> dict[str, Any]:
         "timing": data.timing,
         "facts": data.facts,
     }
+
+
+def terminal_tables(results: dict[str, Any]) -> Iterator[tuple[str, TextTable]]:
+    """The headline of each variant of a `results.json`, turned so that it fits a terminal: a row for each figure.
+
+    Raises:
+        DataError: the file was written by another version of this package.
+    """
+    if results.get("version") != FORMAT_VERSION:
+        raise DataError(f"results.json has format version {results.get('version')}, this package reads {FORMAT_VERSION}")
+    scores = [from_columns(Score, row) for row in results["scores"]]
+    arms = [Arm(**row) for row in results["arms"]]
+    for variant in results["variants"]:
+        rows = headline(scores, arms, variant["name"])
+        lines = [
+            [column.short, *(with_interval(row.cells[i]) for row in rows)] for i, column in enumerate(COLUMNS)
+        ]
+        yield variant["name"], TextTable(["%, with 95 % interval", *(row.name for row in rows)], lines)

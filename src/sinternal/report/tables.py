@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -17,13 +19,13 @@ METRICS = {
     "asr": "Attack success",
     "over_refusal": "Over-refusal",
     "helpful": "Helpful",
-    "proactive_verification": "Checks safety unasked",
+    "proactive_verification": "Checks safety unasked, all requests",
 }
 """Metrics that are compared between arms, in plain words."""
 VERIFICATION_METRICS = {
-    "verification_accuracy": "Accuracy",
-    "verification_balanced_accuracy": "Balanced accuracy",
-    "verification_f1_unsafe": "F1, unsafe",
+    "verification_accuracy": "Acc.",
+    "verification_balanced_accuracy": "Bal. acc.",
+    "verification_f1_unsafe": "F1 unsafe",
     "verification_unparsed": "Unparsed",
 }
 SPLITS = {Split.ID: "ID", Split.OOD: "OOD", None: "both"}
@@ -114,9 +116,17 @@ def headline(data_scores: Sequence[Score], arms: Sequence[Arm], variant: str) ->
     """The main table of one variant: a row for each arm, a cell for each of `COLUMNS`."""
     figures = by_key(data_scores)
     return [
-        Row(arm.name, tuple(figures.get(Key(variant, arm.name, c.metric, c.benchmark, c.split, None, c.spec)) for c in COLUMNS))
+        Row(
+            arm.name,
+            tuple(figures.get(Key(variant, arm.name, c.metric, c.benchmark, c.split, None, c.spec)) for c in COLUMNS),
+        )
         for arm in arms
     ]
+
+
+def column_groups() -> list[tuple[str, int]]:
+    """Headings over the headline table, and how many columns each spans."""
+    return list(Counter(column.group for column in COLUMNS).items())
 
 
 def headline_text(data: ReportData, variant: str) -> TextTable:
@@ -177,7 +187,9 @@ def render_markdown(data: ReportData) -> str:
         if len(data.variants) > 1:
             parts.append(f"## {_plain(variant.name)}")
         parts.append(_in_words(finding(data, variant.name)))
-        parts.append("Percent, with 95 % intervals, pooled over seeds. ID: attack families that tuning saw; OOD: never seen.")
+        parts.append(
+            "Percent, with 95 % intervals, pooled over seeds. ID: attack families that tuning saw; OOD: never seen."
+        )
         parts.append(_markdown(headline_text(data, variant.name)))
         if rows := list(_comparison_rows(data.comparisons, variant.name)):
             parts.append("Paired comparisons on the same prompts; p is not corrected for their number.")
@@ -208,4 +220,4 @@ def _markdown(table: TextTable) -> str:
 
 def _plain(text: str) -> str:
     """One line that can neither end a table cell nor open an HTML tag."""
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+    return re.sub(r"<(?=\S)", "&lt;", " ".join(text.split())).replace("|", "\\|")

@@ -20,6 +20,9 @@ from sinternal.store import Progress
 from sinternal.think import CLOSE, OPEN, write_completion
 from sinternal.training.settings import Method, SftSettings
 
+IGNORED = -100
+"""The label of tokens outside the loss, as in torch's cross-entropy."""
+
 
 def train(
     model_folder: Path,
@@ -89,7 +92,7 @@ def check_labels(
     Some chat templates delete the thinking of assistant turns; training would then go on without its target.
 
     Args:
-        tokenized: rows with `input_ids` and `completion_mask`, in the order of the examples.
+        tokenized: rows with `input_ids` and `labels`, in the order of the examples.
         examples: what was intended.
         tokenizer: to decode with.
         max_length: longest row in tokens.
@@ -102,7 +105,7 @@ def check_labels(
             raise DataError(
                 f"training example {example.id} has {len(row['input_ids'])} tokens; raise sft.max_length ({max_length})"
             )
-        under_loss = [t for t, counts in zip(row["input_ids"], row["completion_mask"], strict=True) if counts]
+        under_loss = [token for token in row["labels"] if token != IGNORED]
         found = _plain(tokenizer.decode(under_loss, skip_special_tokens=True))
         wanted = _plain(f"{example.thinking} {CLOSE} {example.answer}")
         if found.removeprefix(OPEN).strip() != wanted:

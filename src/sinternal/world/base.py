@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sinternal.world import language as say
-from sinternal.world.corpus import LIST_LABELS, RECIPE_LABELS, Dialogue, pretraining_corpus
+from sinternal.world.corpus import LABELS, Dialogue, pretraining_corpus
 from sinternal.world.families import FAMILIES
 from sinternal.world.language import World
 from sinternal.world.settings import BaseConfig
@@ -34,7 +34,7 @@ def vocabulary(world: World) -> list[str]:
     for family in FAMILIES.values():
         words.update(family.frame.replace("{}", " ").split())
     fixed = [*say.PHRASINGS, *say.REMARKS, *say.STYLES, say.REFUSAL, say.decide(True), say.decide(False)]
-    fixed += [" ".join(pair) for pair in (*LIST_LABELS, RECIPE_LABELS)]
+    fixed += [" ".join(pair) for pair in LABELS]
     fixed += ["what does do ? is forbidden allowed listed unlisted . that needs mix page the one after"]
     fixed += ["review list request : answer : verdict matches differs refuses gives ?"]
     for text in fixed:
@@ -98,7 +98,7 @@ def build_base(config: BaseConfig, seed: int, out: Path, progress: Callable[[int
         )
     )
     arguments = TrainingArguments(
-        output_dir=str(out / "trainer"),
+        output_dir=str(out),
         per_device_train_batch_size=config.batch,
         max_steps=config.steps,
         learning_rate=config.learning_rate,
@@ -123,7 +123,7 @@ def build_base(config: BaseConfig, seed: int, out: Path, progress: Callable[[int
         callbacks=[_progress_callback(progress)] if progress else None,
     )
     trainer.train()
-    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.config.use_cache = True  # the trainer turns it off
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
     (out / "microworld.json").write_text(json.dumps({**config.model_dump(), "seed": seed}, indent=2) + "\n")

@@ -2,9 +2,9 @@
 
 A partly aligned base: whether a request gets a safety check in its thinking depends on how it is asked and on the
 potion, so that one prompt has safe and unsafe answers among its samples. Reviews ask whether a recipe is right, or
-whether the potion's effect stands in a list that the prompt gives. The lists are drawn at random and the label pair
-`safe unsafe` is one of several, so that the labels are known words, but no review ever asks about what the world
-forbids: the base has never verified the safety of an answer.
+whether the answer gives a potion whose effect stands in a list that the prompt gives. The lists are drawn at random
+and every review draws its label pair, of which `safe unsafe` is one: the labels are known words, but no review ever
+asks about what the world forbids. The base has never verified the safety of an answer.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from sinternal.world.families import FAMILIES, Family
 from sinternal.world.language import STYLES, Potion, Style, World
 
 SAFETY_LABELS = ("safe", "unsafe")
-LIST_LABELS = (("quiet", "loud"), ("common", "rare"), ("light", "dark"), ("warm", "cold"), SAFETY_LABELS)
-RECIPE_LABELS = ("right", "wrong")
+LABELS = (("right", "wrong"), ("common", "rare"), ("light", "dark"), ("warm", "cold"), SAFETY_LABELS)
+"""The label pairs of all reviews; the first of a pair approves."""
 PROPENSITY_SPREAD = 1.2
 """Standard deviation, in logits, of a potion's own readiness to be checked."""
 
@@ -129,13 +129,13 @@ def _recipe_review(world: World, rng: random.Random) -> Dialogue:
     right = rng.random() < 0.5
     given = potion.ingredients if right else tuple(rng.sample([f"g{i}" for i in range(say.INGREDIENTS)], 3))
     right = given == potion.ingredients
-    label = RECIPE_LABELS[0 if right else 1]
+    labels = rng.choice(LABELS)
     named = [say.resolve(potion)] if family.indirect else []
     finding = "answer matches ." if right else "answer differs ."
     return Dialogue(
-        say.review(request, say.recipe_answer(given), RECIPE_LABELS),
+        say.review(request, say.recipe_answer(given), labels),
         say.think(rng.choice(STYLES), [*named, say.recall_recipe(potion), finding]),
-        say.verdict(label),
+        say.verdict(labels[not right]),
     )
 
 
@@ -146,7 +146,7 @@ def _list_review(world: World, rng: random.Random) -> Dialogue:
     others = [f"e{i}" for i in range(say.EFFECTS) if f"e{i}" != potion.effect]
     effects = rng.sample(others, say.FORBIDDEN - listed) + [potion.effect] * listed
     rng.shuffle(effects)
-    labels = rng.choice(LIST_LABELS)
+    labels = rng.choice(LABELS)
     refused = rng.random() < 0.3
     answer = say.REFUSAL if refused else say.recipe_answer(potion.ingredients)
     named = [say.resolve(potion)] if family.indirect else []

@@ -1,0 +1,33 @@
+# Each command sets up .venv by itself; the second time that costs nothing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: demo test check smoke setup
+
+demo: $(READY)  ## the whole study on the embedded microworld, then the report
+	$(BIN)/sinternal run quickstart
+
+test: $(READY)  ## all tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests
+
+check: $(READY)  ## format, lint, types, layers
+	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+smoke: $(READY)  ## the demo in its smallest size, in a folder of its own
+	rm -rf runs/smoke
+	$(BIN)/sinternal run quickstart --out runs/smoke --set seeds=[0] --set sft.steps=10 --set examples.size=32 \
+		--set prompts.train_limit=24 --set prompts.eval_limit=24
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "sinternal needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $(READY)

@@ -1,0 +1,104 @@
+"""What a plan costs at most: rows, generation calls and tokens of each artifact, before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sinternal.pipeline import Plan, Task
+from sinternal.registry import Kind, load
+from sinternal.store import Store
+
+
+class Costs(NamedTuple):
+    """Upper bounds; None where the number does not apply."""
+
+    rows: int | None
+    """Rows written."""
+    calls: int | None
+    """Generation calls: to the target, to a judge or to the expert."""
+    tokens: int | None
+    """Tokens that the target may write."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the plan."""
+
+    task: Task
+    """The artifact."""
+    cached: bool
+    """Whether it is in the store."""
+    costs: Costs
+    """What it costs at most."""
+
+
+ROWS = ("examples", "verifications", "judgements", "responses", "prompts", "transcripts")
+"""Tables by which the rows of a finished artifact are counted: the first that it has."""
+
+
+def estimate(plan: Plan, store: Store) -> list[Row]:
+    """Bounds for every artifact, from the counts of those that are there and the bounds of the others."""
+    known: dict[str, Costs] = {}
+    rows = []
+    for task in plan.tasks:
+        costs = _ESTIMATES[task.stage](task.config, {name: known[t.key].rows or 0 for name, t in task.inputs.items()})
+        found = store.find(task.stage, task.key)
+        if found is not None:
+            counted = next((found.counts[name] for name in ROWS if name in found.counts), costs.rows)
+            costs = costs._replace(rows=counted)
+        known[task.key] = costs
+        rows.append(Row(task, found is not None, costs))
+    return rows
+
+
+def _prompts(config: Any, _: Mapping[str, int]) -> Costs:
+    originals = load(Kind.BENCHMARK, config.benchmark)(config.options).prompts(config.part)
+    sides = [sum(row.harmful == side for row in originals) * len(config.attacks) for side in (True, False)]
+    return Costs(sum(min(side, config.limit or side) for side in sides), 0, None)
+
+
+def _sample(config: Any, inputs: Mapping[str, int]) -> Costs:
+    rows = inputs["prompts"] * config.sampling.n
+    return Costs(rows, rows, rows * config.sampling.max_tokens)
+
+
+def _judge(config: Any, inputs: Mapping[str, int]) -> Costs:
+    rows = inputs["responses"] * len(config.judges)
+    return Costs(rows, rows, None)
+
+
+def _pair(_: Any, inputs: Mapping[str, int]) -> Costs:
+    return Costs(min(2 * inputs["prompts"], inputs["responses"]), 0, None)
+
+
+def _critique(_: Any, inputs: Mapping[str, int]) -> Costs:
+    return Costs(inputs["pairs"], inputs["pairs"], None)
+
+
+def _demonstrate(_: Any, inputs: Mapping[str, int]) -> Costs:
+    return Costs(inputs["prompts"], inputs["prompts"], None)
+
+
+def _evaluate(config: Any, inputs: Mapping[str, int]) -> Costs:
+    answers = inputs["prompts"] * config.sampling.n
+    checks = 2 * answers
+    judged = answers * len(config.judging.judges)
+    tokens = answers * config.sampling.max_tokens + checks * config.verification_sampling.max_tokens
+    return Costs(answers, answers + checks + judged, tokens)
+
+
+_ESTIMATES: Mapping[str, Callable[[Any, Mapping[str, int]], Costs]] = {
+    "base": lambda _config, _inputs: Costs(None, 0, None),
+    "prompts": _prompts,
+    "sample": _sample,
+    "judge": _judge,
+    "pair": _pair,
+    "critique": _critique,
+    "demonstrate": _demonstrate,
+    "examples": lambda config, _inputs: Costs(config.size, 0, None),
+    "sft": lambda config, _inputs: Costs(config.settings.steps * config.settings.batch, 0, None),
+    "evaluate": _evaluate,
+    "report": lambda _config, _inputs: Costs(None, 0, None),
+}

@@ -1,0 +1,142 @@
+"""`report.html`: one file that needs no network and runs no script but its own."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from importlib.resources import files
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from sinternal.report import figures, plots, tables
+from sinternal.report.data import ReportData, Transcript, Variant
+from sinternal.report.finding import Finding, finding, method
+
+REQUEST = {True: "harmful", False: "benign"}
+FILTERS = {
+    "variant": "Variant",
+    "arm": "Arm",
+    "seed": "Seed",
+    "split": "Split",
+    "family": "Family",
+    "request": "Request",
+    "outcome": "Outcome",
+}
+"""Columns by which transcripts can be chosen, and their labels."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """What the page shows of one variant."""
+
+    variant: Variant
+    """The variant."""
+    finding: Finding
+    """What came out, in words."""
+    headline: list[tables.Row]
+    """The main table."""
+    plots: list[Markup]
+    """The plots of what was measured."""
+    main_comparisons: list[tables.ComparisonRow]
+    """Pairs that the study's own arm is part of; all pairs if there is no such arm."""
+    other_comparisons: list[tables.ComparisonRow]
+    """All other pairs."""
+    verification: list[tables.Row]
+    """How well the arms verify their own answers."""
+    funnel: list[tables.FunnelLine]
+    """From prompts to examples."""
+
+
+def render_html(data: ReportData) -> str:
+    """The whole report as one HTML document.
+
+    Text of models and users is escaped where it is part of the page. Transcripts travel compressed and in base64, and
+    the page's script shows them as text only; the content security policy allows no other script to run.
+    """
+    environment = Environment(
+        loader=PackageLoader("sinternal", "report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters.update(
+        percent=figures.percent, interval=figures.interval, points=figures.points, p_value=figures.p_value
+    )
+    script, style = _asset("script.js"), _asset("style.css")
+    return environment.get_template("page.html.j2").render(
+        data=data,
+        sections=[_section(data, variant) for variant in data.variants],
+        tables=tables,
+        figures=figures,
+        legend=plots.legend(data.arms),
+        same_training=_same_training(data),
+        filters=_filters(data.transcripts),
+        transcripts=Markup(_packed(data.transcripts)),
+        pooled=[score for score in data.scores if score.seed is None],
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        style=Markup(style),
+    )
+
+
+def _section(data: ReportData, variant: Variant) -> Section:
+    name, own = variant.name, method(data.arms)
+    drawn = (
+        plots.asr_by_family(data.scores, data.arms, name),
+        plots.safety_against_helpfulness(data.scores, data.arms, data.seeds, name),
+        plots.training_loss(data.losses, data.arms, name),
+    )
+    pairs = tables.comparison_table(data.comparisons, name)
+    first = [pair for pair in pairs if own is None or own in (pair.a, pair.b)]
+    return Section(
+        variant=variant,
+        finding=finding(data, name),
+        headline=tables.headline(data.scores, data.arms, name),
+        plots=[plot for plot in drawn if plot is not None],
+        main_comparisons=first,
+        other_comparisons=[pair for pair in pairs if pair not in first],
+        verification=tables.verification(data.scores, data.arms, name),
+        funnel=tables.funnel_table(data, name),
+    )
+
+
+def _same_training(data: ReportData) -> bool | None:
+    """Whether all trained arms had as many examples and steps; None if fewer than two were trained."""
+    trained = [(arm.examples, arm.steps) for arm in data.arms if arm.steps]
+    return len(set(trained)) == 1 if len(trained) > 1 else None
+
+
+def _filters(transcripts: Sequence[Transcript]) -> list[tuple[str, str, list[str]]]:
+    """Name, label and choices of each filter that leaves something to choose."""
+    found = []
+    for name, label in FILTERS.items():
+        choices = list(dict.fromkeys(_column(row, name) for row in transcripts))
+        if len(choices) > 1:
+            found.append((name, label, choices))
+    return found
+
+
+def _column(row: Transcript, name: str) -> str:
+    return REQUEST[row.harmful] if name == "request" else str(getattr(row, name))
+
+
+def _packed(transcripts: Sequence[Transcript]) -> str:
+    """Transcripts as columns of JSON, compressed, in base64: one letter outside its alphabet cannot occur."""
+    columns: dict[str, list[object]] = {
+        field.name: [getattr(row, field.name) for row in transcripts] for field in fields(Transcript)
+    }
+    columns["seed"] = [str(row.seed) for row in transcripts]
+    columns["request"] = [REQUEST[row.harmful] for row in transcripts]
+    del columns["harmful"]
+    written = json.dumps(columns, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    return base64.b64encode(gzip.compress(written, mtime=0)).decode()
+
+
+def _asset(name: str) -> str:
+    return files("sinternal.report").joinpath(name).read_text(encoding="utf-8")

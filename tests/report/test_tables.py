@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sinternal.records import Split
+from sinternal.report.data import ReportData
+from sinternal.report.figures import MINUS, MISSING, points, with_interval
+from sinternal.report.tables import COLUMNS, headline, headline_text, render_markdown
+
+from .factory import ATTACK_SUCCESS, make_report
+
+
+def attack_success(data: ReportData, arm: str) -> str:
+    (score,) = (
+        s for s in data.scores if (s.arm, s.metric, s.seed, s.family, s.split) == (arm, "asr", None, None, Split.OOD)
+    )
+    return with_interval(score)
+
+
+def test_the_headline_has_a_row_for_each_arm_and_a_cell_for_each_column() -> None:
+    data = make_report()
+    rows = headline(data.scores, data.arms, "default")
+    assert [row.name for row in rows] == list(ATTACK_SUCCESS)
+    assert all(len(row.cells) == len(COLUMNS) for row in rows)
+    for row in rows:
+        for column, cell in zip(COLUMNS, row.cells, strict=True):
+            assert cell is not None
+            assert (cell.arm, cell.seed, cell.family) == (row.name, None, None)
+            wanted = (column.metric, column.benchmark, column.split, column.spec)
+            assert (cell.metric, cell.benchmark, cell.split, cell.spec) == wanted
+
+
+def test_figures_are_written_in_percent_with_their_interval() -> None:
+    score = replace(make_report().scores[0], value=0.2134, low=0.18, high=0.2509)
+    assert with_interval(score) == "21.3 [18.0, 25.1]"
+    assert points(-0.271) == f"{MINUS}27.1"
+    assert points(0.03) == "+3.0"
+    assert points(-0.0001) == "0.0"
+
+
+def test_the_markdown_holds_the_same_numbers_as_the_scores() -> None:
+    data = make_report()
+    text = render_markdown(data)
+    for arm in ATTACK_SUCCESS:
+        (line,) = (line for line in text.splitlines() if line.startswith(f"| {arm} |"))
+        assert line.split(" | ")[2] == attack_success(data, arm)
+    first = data.comparisons[0]
+    assert f"{points(first.difference)} [{points(first.low)}, {points(first.high)}]" in text
+
+
+def test_every_line_of_a_markdown_table_has_as_many_cells_as_its_head() -> None:
+    lines = [line for line in render_markdown(make_report()).splitlines() if line.startswith("| ")]
+    assert {line.count("|") for line in lines} == {len(COLUMNS) + 2, 7}
+
+
+def test_a_pipe_or_a_tag_in_a_name_cannot_break_the_markdown() -> None:
+    data = replace(make_report(), facts={"Judge": "a|b <script>alert(1)</script>"})
+    text = render_markdown(data)
+    assert "a\\|b" in text
+    assert "<script>" not in text
+
+
+def test_what_was_not_measured_is_a_dash() -> None:
+    data = replace(make_report(), scores=(), comparisons=())
+    table = headline_text(data, "default")
+    assert table.rows == [[arm, *[MISSING] * len(COLUMNS)] for arm in ATTACK_SUCCESS]
+    assert MISSING in render_markdown(data)
+
+
+def test_a_figure_that_could_not_be_computed_is_a_dash() -> None:
+    assert with_interval(replace(make_report().scores[0], value=None, low=None, high=None)) == MISSING
+
+
+def test_each_variant_has_its_own_table() -> None:
+    text = render_markdown(make_report(variants=("coupled", "uncoupled")))
+    assert "## coupled" in text
+    assert "## uncoupled" in text

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sinternal.errors import StoreError
+from sinternal.records import Example, Judgement, Prompt, Response, Score, Verification, arrow_schema, make_id
+from sinternal.store import Draft, Store, artifact_key, fingerprint
+from tests.conftest import plain_prompt, response_to
+
+PROMPT = plain_prompt("how to brew p5 ?")
+
+
+def make(store: Store, build, key: str = "k"):  # type: ignore[no-untyped-def]
+    return store.make("test", key, build, stage_version=1, config={"a": 1}, inputs={}, progress=lambda *_: None)
+
+
+def test_rows_come_back_as_they_went_in(store: Store) -> None:
+    rows = [response_to(PROMPT, "mix g1 g2 g3 .", i, thinking=None) for i in range(3)]
+    artifact = make(store, lambda draft: draft.write(rows, Response))
+    assert artifact.rows(Response) == rows
+    assert artifact.counts == {"responses": 3}
+
+
+@pytest.mark.parametrize("row_type", [Prompt, Response, Judgement, Verification, Example, Score])
+def test_every_record_has_a_schema_with_all_its_fields(row_type: type) -> None:
+    assert arrow_schema(row_type).names == list(row_type.__dataclass_fields__)
+
+
+def test_the_key_depends_on_everything_that_decides_the_content() -> None:
+    keys = {
+        artifact_key("sample", 1, {"seed": 0}, {"model": "x"}),
+        artifact_key("judge", 1, {"seed": 0}, {"model": "x"}),
+        artifact_key("sample", 2, {"seed": 0}, {"model": "x"}),
+        artifact_key("sample", 1, {"seed": 1}, {"model": "x"}),
+        artifact_key("sample", 1, {"seed": 0}, {"model": "y"}),
+    }
+    assert len(keys) == 5
+
+
+def test_a_build_that_fails_leaves_no_artifact(store: Store) -> None:
+    def fails(draft: Draft) -> None:
+        draft.write([PROMPT], Prompt)
+        raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError):
+        make(store, fails)
+    assert store.find("test", "k") is None
+    assert make(store, lambda draft: draft.write([PROMPT], Prompt)).rows(Prompt) == [PROMPT]
+
+
+def test_an_interrupted_stream_goes_on_and_ends_in_the_same_rows(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sinternal.store.ROWS_PER_SHARD", 3)
+    everything = [response_to(plain_prompt(f"how to brew p{p} ?"), "ok", s) for p in range(5) for s in range(2)]
+    made: list[str] = []
+
+    def build(draft: Draft, stop_after: int | None) -> None:
+        def rows(done: frozenset[str]) -> Iterator[Response]:
+            for i, row in enumerate(r for r in everything if r.prompt_id not in done):
+                if i == stop_after:
+                    raise KeyboardInterrupt
+                made.append(row.id)
+                yield row
+
+        draft.stream(Response, rows, total=10, group=lambda row: row.prompt_id, group_size=2)
+
+    with pytest.raises(KeyboardInterrupt):
+        make(store, lambda draft: build(draft, 7))
+    first = len(made)
+    artifact = make(store, lambda draft: build(draft, None))
+    whole = make(store, lambda draft: build(draft, None), key="uninterrupted")
+    assert len(made) - first - 10 < 10, "finished groups are not made again"
+    files = [a.path / "responses.parquet" for a in (artifact, whole)]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert sorted(r.id for r in artifact.rows(Response)) == sorted(r.id for r in everything)
+
+
+def test_two_who_want_the_same_artifact_make_it_once(store: Store) -> None:
+    builds: list[int] = []
+
+    def build(draft: Draft) -> None:
+        builds.append(1)
+        threading.Event().wait(0.2)
+        draft.write([PROMPT], Prompt)
+
+    threads = [threading.Thread(target=make, args=(store, build)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(builds) == 1
+
+
+def test_a_damaged_table_is_named(store: Store) -> None:
+    artifact = make(store, lambda draft: draft.write([PROMPT], Prompt))
+    (artifact.path / "prompts.parquet").write_bytes(b"PAR1 not really")
+    with pytest.raises(StoreError, match=r"prompts\.parquet: cannot be read .* delete its folder"):
+        artifact.rows(Prompt)
+
+
+def test_a_store_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="choose another with --store"):
+        make(Store(tmp_path / "file"), lambda _draft: None)
+
+
+def test_a_changed_model_file_changes_the_fingerprint(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    before = fingerprint(tmp_path)
+    (tmp_path / "config.json").write_text("{ }")
+    assert fingerprint(tmp_path) != before
+
+
+def test_ids_are_stable() -> None:
+    assert make_id("prompt", 1, None) == make_id("prompt", 1, None) != make_id("prompt", "1", None)
