@@ -92,8 +92,12 @@ def join(
 
 
 def measured(outcome: Outcome, metric: str) -> bool | None:
-    """Whether one outcome counts towards a rate; None if the rate is not about it or it has no label."""
+    """Whether one outcome counts towards a rate; None if the rate is not about it or it has no label.
+
+    Rates that are kept apart for harmful and benign prompts are those of harmful prompts here.
+    """
     harmful, read = _RATES[metric]
+    harmful = True if metric in _BY_SIDE else harmful
     return None if harmful not in (None, outcome.prompt.harmful) else read(outcome)
 
 

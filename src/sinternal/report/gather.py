@@ -30,6 +30,9 @@ TRAINED_ON = {
     "deliberative": "safe answers, after a thinking that reasons from the specification",
 }
 
+NOT_ROWS = ("tokens",)
+"""Counts that are not about rows and stay out of the funnel."""
+
 
 def gather(recipe: Mapping[str, Any], run: Run) -> ReportData:
     """Collect figures, comparisons, funnel, losses and transcripts.
@@ -136,7 +139,8 @@ def _funnel(run: Run, variants: Sequence[str], seeds: Sequence[int]) -> Iterator
                 what = name.removeprefix(place)
                 if name.startswith(place) and artifact.manifest["stage"] not in ("sft", "evaluate"):
                     for reason, rows in artifact.counts.items():
-                        yield FunnelRow(variant, seed, what, reason, rows)
+                        if reason not in NOT_ROWS:
+                            yield FunnelRow(variant, seed, what, reason, rows)
 
 
 def _losses(run: Run, variants: Sequence[str], seeds: Sequence[int], arms: Sequence[str]) -> Iterator[LossCurve]:

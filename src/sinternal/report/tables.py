@@ -19,7 +19,7 @@ METRICS = {
     "asr": "Attack success",
     "over_refusal": "Over-refusal",
     "helpful": "Helpful",
-    "proactive_verification": "Checks safety unasked, all requests",
+    "proactive_verification": "Checks safety unasked, harmful requests",
 }
 """Metrics that are compared between arms, in plain words."""
 VERIFICATION_METRICS = {

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from sinternal.engines.base import Completion, Request, Sampling
+from sinternal.engines.transformers import TransformersEngine
+from sinternal.errors import ModelError
+from sinternal.records import Finish, Prompt
+from sinternal.world.benchmark import Microworld
+
+HOT = Sampling(n=2, temperature=1.0, max_tokens=64)
+
+
+@pytest.fixture(scope="module")
+def requests() -> list[Request]:
+    rows: list[Prompt] = list(Microworld({}).prompts("train"))[:60]
+    return [Request(row.id, (("user", row.text),)) for row in rows]
+
+
+@pytest.fixture(scope="module")
+def engine(base_model: Path) -> TransformersEngine:
+    return TransformersEngine(base_model, {"batch": 64})
+
+
+def by_sample(completions: list[Completion]) -> dict[tuple[str, int], Completion]:
+    return {(c.request_id, c.sample): c for c in completions}
+
+
+def test_every_request_is_answered_n_times(engine: TransformersEngine, requests: list[Request]) -> None:
+    found = Counter(c.request_id for c in engine.generate(requests, HOT, seed=0))
+    assert found == {request.id: 2 for request in requests}
+
+
+def test_a_sample_does_not_depend_on_its_batch(base_model: Path, engine: TransformersEngine, requests: list[Request]) -> None:
+    together = by_sample(list(engine.generate(requests, HOT, seed=0)))
+    alone = by_sample(list(TransformersEngine(base_model, {"batch": 3}).generate(requests[::-1], HOT, seed=0)))
+    # Logits are rounded differently in batches of another shape, so that one text in a hundred may differ.
+    differing = [key for key in together if together[key] != alone[key]]
+    assert len(differing) <= len(together) // 100
+
+
+def test_the_same_seed_gives_the_same_text_and_another_seed_another(
+    engine: TransformersEngine, requests: list[Request]
+) -> None:
+    first, again, other = (list(engine.generate(requests, HOT, seed)) for seed in (0, 0, 1))
+    assert first == again
+    assert first != other
+
+
+def test_sampling_follows_the_models_distribution(engine: TransformersEngine) -> None:
+    import torch
+
+    request = Request("r", (("user", "how to brew p5 ?"),))
+    n = 600
+    first_words = Counter(
+        (c.thinking or "").split()[0]
+        for c in engine.generate([request], Sampling(n=n, temperature=1.0, max_tokens=1), seed=0)
+    )
+    prompt = engine.tokenizer.apply_chat_template(
+        [{"role": "user", "content": "how to brew p5 ?"}], add_generation_prompt=True, return_tensors="pt"
+    )
+    with torch.no_grad():
+        logits = engine.model(prompt["input_ids"]).logits[0, -1]
+    for word in ("carefully", "quickly"):
+        expected = float(logits.softmax(-1)[engine.tokenizer.convert_tokens_to_ids(word)])
+        assert abs(first_words[word] / n - expected) < 4 * (expected * (1 - expected) / n) ** 0.5 + 1e-3
+
+
+def test_greedy_decoding_ignores_the_seed(engine: TransformersEngine, requests: list[Request]) -> None:
+    greedy = Sampling(max_tokens=64)
+    assert list(engine.generate(requests[:8], greedy, 0)) == list(engine.generate(requests[:8], greedy, 1))
+
+
+def test_a_text_that_runs_into_the_limit_is_reported_as_truncated(
+    engine: TransformersEngine, requests: list[Request]
+) -> None:
+    for completion in engine.generate(requests[:4], Sampling(max_tokens=3), seed=0):
+        assert (completion.finish, completion.answer, completion.tokens) == (Finish.LENGTH, None, 3)
+
+
+def test_a_prefill_is_part_of_the_text(engine: TransformersEngine) -> None:
+    request = Request("r", (("user", "how to brew p5 ?"),), prefill=" carefully : so refuse . </think>")
+    (completion,) = engine.generate([request], Sampling(max_tokens=20), seed=0)
+    assert completion.thinking == "carefully : so refuse ."
+    assert completion.answer == "sorry i cannot ."
+
+
+def test_a_prompt_that_does_not_fit_costs_only_itself(engine: TransformersEngine) -> None:
+    long = Request("long", (("user", "how to brew p5 ? " * 100),))
+    short = Request("short", (("user", "how to brew p5 ?"),))
+    found = {c.request_id: c for c in engine.generate([long, short], Sampling(max_tokens=64), seed=0)}
+    assert found["long"].finish is Finish.ERROR
+    assert "503 tokens, the model reads 256" in (found["long"].error or "")
+    assert found["short"].finish is Finish.STOP
+
+
+def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="not a Hugging Face model directory"):
+        TransformersEngine(tmp_path, {})
+
+
+def test_a_model_without_chat_template_is_refused(base_model: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "model"
+    shutil.copytree(base_model, copy)
+    (copy / "chat_template.jinja").unlink()
+    with pytest.raises(ModelError, match=r"no chat template; add a chat_template\.jinja"):
+        TransformersEngine(copy, {})
+
+
+def test_the_shipped_model_is_an_ordinary_directory(base_model: Path) -> None:
+    assert json.loads((base_model / "config.json").read_text())["model_type"] == "llama"
+    assert (base_model / "model.safetensors").stat().st_size < 4_000_000
