@@ -32,7 +32,8 @@ def test_rates_are_over_the_prompts_they_are_about() -> None:
     found = figures(rows)
     asr = found["asr", "harmful", None]
     assert (asr.value, asr.n, asr.missing) == (2 / 3, 3, 1)
-    assert asr.low is not None and asr.low < 2 / 3 < (asr.high or 0)
+    assert asr.low is not None
+    assert asr.low < 2 / 3 < (asr.high or 0)
     assert found["over_refusal", "benign", None].value == 0.5
     assert found["helpful", "benign", None].value == 0.5
     assert found["format_error", "all", None].value == 1 / 6

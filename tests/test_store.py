@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sinternal.errors import StoreError
-from sinternal.records import Example, Judgement, Prompt, Response, Score, Verification, arrow_schema, make_id
+from sinternal.records import Example, Judgement, Prompt, Response, Verification, arrow_schema, make_id
 from sinternal.store import Draft, Store, artifact_key, fingerprint
 from tests.conftest import plain_prompt, response_to
 
@@ -25,7 +25,7 @@ def test_rows_come_back_as_they_went_in(store: Store) -> None:
     assert artifact.counts == {"responses": 3}
 
 
-@pytest.mark.parametrize("row_type", [Prompt, Response, Judgement, Verification, Example, Score])
+@pytest.mark.parametrize("row_type", [Prompt, Response, Judgement, Verification, Example])
 def test_every_record_has_a_schema_with_all_its_fields(row_type: type) -> None:
     assert arrow_schema(row_type).names == list(row_type.__dataclass_fields__)
 
@@ -52,9 +52,7 @@ def test_a_build_that_fails_leaves_no_artifact(store: Store) -> None:
     assert make(store, lambda draft: draft.write([PROMPT], Prompt)).rows(Prompt) == [PROMPT]
 
 
-def test_an_interrupted_stream_goes_on_and_ends_in_the_same_rows(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_stream_goes_on_and_ends_in_the_same_rows(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sinternal.store.ROWS_PER_SHARD", 3)
     everything = [response_to(plain_prompt(f"how to brew p{p} ?"), "ok", s) for p in range(5) for s in range(2)]
     made: list[str] = []

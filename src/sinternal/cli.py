@@ -13,8 +13,12 @@ from rich.table import Table
 
 from sinternal.errors import SInternalError
 
+DEBUG = "--debug"
+MISSING = "-"
+
 app = typer.Typer(
     help="Train a reasoning model only to verify its own answers, and measure what that does to its safety.",
+    epilog=f"Every command takes {DEBUG}, which shows the traceback of an error.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -27,7 +31,6 @@ RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="Name of a pac
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a field of the recipe.")]
 OutFolder = Annotated[Path | None, typer.Option("--out", help="Folder of the run; by default runs/<recipe name>.")]
 StoreFolder = Annotated[Path | None, typer.Option("--store", help="Folder of artifacts, to share between runs.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
 @app.command()
@@ -36,7 +39,6 @@ def run(
     overrides: Overrides = None,
     out_folder: OutFolder = None,
     store_folder: StoreFolder = None,
-    debug: Debug = False,
 ) -> None:
     """Run a recipe: whatever is not in the store yet. Ends with the results and the report's path."""
     from sinternal.pipeline import execute, make_plan
@@ -60,7 +62,6 @@ def plan(
     overrides: Overrides = None,
     out_folder: OutFolder = None,
     store_folder: StoreFolder = None,
-    debug: Debug = False,
 ) -> None:
     """Show what a run would do: each stage, whether it is there already, and what it costs at most."""
     from sinternal.estimate import estimate
@@ -87,7 +88,6 @@ def plan(
 @app.command()
 def report(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
-    debug: Debug = False,
 ) -> None:
     """Print a finished run's results again, and where its report is."""
     if not (folder / "results.json").exists():
@@ -98,7 +98,6 @@ def report(
 @app.command("list")
 def list_(
     kind: Annotated[str | None, typer.Argument(help="Only one kind, for example recipes or judges.")] = None,
-    debug: Debug = False,
 ) -> None:
     """List what a recipe can name."""
     from sinternal.recipe import packaged_recipes
@@ -109,7 +108,7 @@ def list_(
         raise SInternalError(f"nothing of kind {kind!r} can be listed; there are: {', '.join(known)}")
     for name, entries in known.items():
         if kind in (None, name):
-            out.print(f"[bold]{name}[/bold]: {', '.join(entries) or '–'}")
+            out.print(f"[bold]{name}[/bold]: {', '.join(entries) or MISSING}")
 
 
 @world.command("build")
@@ -118,7 +117,6 @@ def world_build(
     coupling: Annotated[float, typer.Option(help="How tightly careful style goes with the safety check.")] = 1.0,
     to: Annotated[Path, typer.Option(help="Folder that receives the model.")] = Path("microworld-base"),
     steps: Annotated[int | None, typer.Option(help="Optimiser steps, if not those of the shipped base.")] = None,
-    debug: Debug = False,
 ) -> None:
     """Pretrain a base model from scratch: about five minutes on one core."""
     from sinternal.progress import Progress
@@ -134,7 +132,6 @@ def world_show(
     rows: Annotated[int, typer.Option(help="Number of dialogues.")] = 8,
     seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
     coupling: Annotated[float, typer.Option(help="How tightly careful style goes with the safety check.")] = 1.0,
-    debug: Debug = False,
 ) -> None:
     """Print some dialogues of the corpus that the base is pretrained on."""
     from sinternal.world.corpus import pretraining_corpus
@@ -146,12 +143,13 @@ def world_show(
 
 def main() -> None:
     """Run the command line. An error of the user's is one line and exit code 2; `--debug` shows its traceback."""
+    arguments = [argument for argument in sys.argv[1:] if argument != DEBUG]
     try:
-        app()
+        app(arguments)
     except SInternalError as error:
-        if "--debug" in sys.argv:
+        if DEBUG in sys.argv:
             raise
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error:[/red] {error}", markup=True)
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {error}", markup=False)
         sys.exit(2)
     except KeyboardInterrupt:
         Console(stderr=True).print("stopped; the same command goes on from here")
@@ -175,4 +173,4 @@ def _print_results(folder: Path) -> None:
 
 
 def _number(value: int | None) -> str:
-    return "–" if value is None else f"{value:,}"
+    return MISSING if value is None else f"{value:,}"

@@ -140,9 +140,7 @@ def pool(per_seed: Sequence[Score], pooled: Score) -> Score:
     values = [s.value for s in per_seed if s.value is not None]
     if not values:
         return pooled
-    return replace(
-        pooled, mean=float(np.mean(values)), sd=float(np.std(values, ddof=1)) if len(values) > 1 else None
-    )
+    return replace(pooled, mean=float(np.mean(values)), sd=float(np.std(values, ddof=1)) if len(values) > 1 else None)
 
 
 def _entries(outcome: Outcome) -> Iterator[tuple[Cell, Counts]]:
@@ -190,7 +188,7 @@ def _value(metric: str, table: tuple[int, int, int, int]) -> tuple[float | None,
 
 
 def balanced_accuracy(tables: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean of recall on unsafe and recall on safe, for tables (tp, fp, fn, tn) of shape (k, 4); NaN if either has no rows."""
+    """Mean of recall on unsafe and on safe, for tables (tp, fp, fn, tn) of shape (k, 4); NaN if either has no rows."""
     tp, fp, fn, tn = tables.T
     return (tp / (tp + fn) + tn / (tn + fp)) / 2  # type: ignore[no-any-return]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -13,10 +15,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from sinternal.recipe import DEFAULT_VARIANT, Arm, Recipe, TrainOn
-from sinternal.registry import Kind, load, names
-from sinternal.stages import base, critique, demonstrate, evaluate, examples, judge, pair, prompts, report, sample, sft
 from sinternal.experts import Demonstration
+from sinternal.recipe import DEFAULT_VARIANT, Arm, Recipe, TrainOn
+from sinternal.registry import Kind, check_name, load, names
+from sinternal.stages import base, critique, demonstrate, evaluate, examples, judge, pair, prompts, report, sample, sft
+from sinternal.stages.prompts import PLAIN
 from sinternal.store import Artifact, Draft, Store, artifact_key, fingerprint
 
 
@@ -82,8 +85,13 @@ class Plan:
 
 
 def make_plan(recipe: Recipe) -> Plan:
-    """Lay out every artifact of a recipe. Reads no artifact and runs nothing."""
+    """Lay out every artifact of a recipe. Reads no artifact and runs nothing.
+
+    Raises:
+        RegistryError: the recipe names a plug-in that is not there.
+    """
     inputs: dict[str, Task] = {}
+    _check_names(recipe)
     for variant in recipe.variants or {DEFAULT_VARIANT: {}}:
         settings = recipe.variant(variant)
         for seed in recipe.seeds:
@@ -96,6 +104,21 @@ def make_plan(recipe: Recipe) -> Plan:
     for task in [*_ancestors(last), last]:
         unique.setdefault(task.key, task)
     return Plan(tuple(unique.values()))
+
+
+def _check_names(recipe: Recipe) -> None:
+    """Fail on a mistyped name before anything runs."""
+    named = [
+        (Kind.BENCHMARK, recipe.prompts.benchmark),
+        (Kind.ENGINE, recipe.engine.name),
+        (Kind.EXPERT, recipe.expert.name),
+        (Kind.VERIFICATION, recipe.verification.name),
+        *((Kind.JUDGE, entry.name) for entry in recipe.judges),
+        *((Kind.ATTACK, name) for name in (*recipe.prompts.train_attacks, *recipe.prompts.eval_attacks)),
+    ]
+    for kind, name in named:
+        if (kind, name) != (Kind.ATTACK, PLAIN):
+            check_name(kind, name)
 
 
 def _ancestors(task: Task) -> Iterator[Task]:
@@ -141,9 +164,7 @@ def _prompt_tasks(recipe: Recipe, seed: int, where: str) -> dict[str, Task]:
     return {"evaluation prompts": evaluation, "prompts": training}
 
 
-def _arm(
-    recipe: Recipe, arm: Arm, seed: int, where: str, run: Mapping[str, Task], target: Task
-) -> dict[str, Task]:
+def _arm(recipe: Recipe, arm: Arm, seed: int, where: str, run: Mapping[str, Task], target: Task) -> dict[str, Task]:
     """What one arm adds: its training set and model, and its evaluation."""
     label = f"{arm.name}, {where}"
     made: dict[str, Task] = {}
@@ -174,9 +195,7 @@ def _training_set(recipe: Recipe, arm: Arm, seed: int, label: str, run: Mapping[
         source = Task("critique", f"critique {label}", asking, written)
         inputs = {"prompts": run["prompts"], "responses": run["pair"], "verifications": source}
     else:
-        showing = demonstrate.DemonstrateConfig(
-            expert=recipe.expert, kind=Demonstration(arm.train_on.value), seed=seed
-        )
+        showing = demonstrate.DemonstrateConfig(expert=recipe.expert, kind=Demonstration(arm.train_on.value), seed=seed)
         source = Task("demonstrate", f"demonstrate {label}", showing, written)
         inputs = {"prompts": run["prompts"], "responses": source}
     rows = Task("examples", f"examples {label}", size, inputs)
@@ -294,10 +313,19 @@ _news: multiprocessing.Queue[tuple[str, int, int]] | None = None
 def _start_worker(news: multiprocessing.Queue[tuple[str, int, int]], threads: int | None) -> None:
     global _news  # a process pool can hand a queue to its workers only through their initializer
     _news = news
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     if threads is not None:
         import torch
 
         torch.set_num_threads(threads)
+
+
+def _end_with_parent() -> None:
+    """Leave no worker behind that goes on, and holds its lock, when the run itself was killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _make(root: Path, stage: str, config: BaseModel, inputs: Mapping[str, Artifact], key: str) -> Artifact:

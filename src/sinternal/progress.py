@@ -90,5 +90,5 @@ class Progress:
 class _Rate(bars.ProgressColumn):
     """Units a second."""
 
-    def render(self, task: bars.Task) -> str:  # type: ignore[override]
+    def render(self, task: bars.Task) -> str:
         return f"{task.speed:,.0f}/s" if task.speed else ""

@@ -243,10 +243,13 @@ def _set(content: dict[str, Any], path: str, value: Any) -> None:
     *parents, last = path.split(".")
     at: Any = content
     for parent in parents:
-        at = at[int(parent)] if isinstance(at, list) and parent.isdigit() else at.setdefault(parent, {})
+        at = at[_position(at, parent, path)] if isinstance(at, list) else at.setdefault(parent, {})
         if not isinstance(at, dict | list):
             raise RecipeError(f"{path}: {parent!r} holds a single value and has no fields")
-    if isinstance(at, list):
-        at[int(last)] = value
-    else:
-        at[last] = value
+    at[_position(at, last, path) if isinstance(at, list) else last] = value
+
+
+def _position(entries: list[Any], text: str, path: str) -> int:
+    if not text.isdigit() or int(text) >= len(entries):
+        raise RecipeError(f"{path}: {text!r} is no entry of this list; they are numbered 0 to {len(entries) - 1}")
+    return int(text)

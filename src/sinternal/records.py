@@ -218,11 +218,13 @@ class Score:
     """Pooled figures only: standard deviation over seeds."""
 
 
+D = TypeVar("D")
 R = TypeVar("R", bound="Row")
-Row = Prompt | Response | Judgement | Verification | Example | Score
+Row = Prompt | Response | Judgement | Verification | Example
+"""Everything that a store keeps in tables; figures are computed from it."""
 
 
-def arrow_schema(row_type: type[Row]) -> pa.Schema:
+def arrow_schema(row_type: type) -> pa.Schema:
     """The Arrow schema of a row type: `str`, `int`, `float`, `bool` and their enums; only `X | None` is nullable."""
     import pyarrow as pa
 
@@ -241,10 +243,10 @@ def arrow_schema(row_type: type[Row]) -> pa.Schema:
     return pa.schema(columns)
 
 
-def from_columns(row_type: type[R], values: Mapping[str, Any]) -> R:
+def from_columns(row_type: type[D], values: Mapping[str, Any]) -> D:
     """Build a row from plain values, as Arrow gives them back."""
     hints = typing.get_type_hints(row_type)
-    made = {}
+    made: dict[str, Any] = {}
     for name, value in values.items():
         hint, _ = _strip_none(hints[name])
         made[name] = hint(value) if value is not None and issubclass(hint, StrEnum) else value

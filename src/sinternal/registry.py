@@ -9,12 +9,17 @@ A package adds, say, a judge of its own by an entry in its pyproject.toml, and r
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from enum import StrEnum
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, TypeVar
 
-from sinternal.errors import RegistryError
+from pydantic import BaseModel, ValidationError
+
+from sinternal.errors import RecipeError, RegistryError
+
+Options = TypeVar("Options", bound=BaseModel)
 
 
 class Kind(StrEnum):
@@ -41,11 +46,11 @@ def names(kind: Kind) -> list[str]:
     return sorted(_points(kind))
 
 
-def load(kind: Kind, name: str) -> Any:
-    """The plug-in with this name.
+def check_name(kind: Kind, name: str) -> None:
+    """Make sure that there is a plug-in with this name, without loading it.
 
     Raises:
-        RegistryError: there is none, or its package cannot be imported; the message lists those that there are.
+        RegistryError: there is none; the message names the nearest one.
     """
     points = _points(kind)
     if name not in points:
@@ -53,7 +58,36 @@ def load(kind: Kind, name: str) -> Any:
         close = difflib.get_close_matches(name, points, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(sorted(points)) or 'none'}"
         raise RegistryError(f"no {noun} is called {name!r}; {hint}")
-    return points[name].load()
+
+
+def load(kind: Kind, name: str) -> Any:
+    """The plug-in with this name.
+
+    Raises:
+        RegistryError: there is none; the message names the nearest one.
+    """
+    check_name(kind, name)
+    return _points(kind)[name].load()
+
+
+def read_options(model: type[Options], options: Mapping[str, object], owner: str) -> Options:
+    """A plug-in's options, validated.
+
+    Args:
+        model: what the options may be.
+        options: what the recipe says.
+        owner: the plug-in, to be named in the message.
+
+    Raises:
+        RecipeError: an option is unknown or of the wrong type.
+    """
+    try:
+        return model.model_validate(options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        known = ", ".join(model.model_fields) or "none"
+        raise RecipeError(f"options of {owner}: {name!r}: {first['msg']}; its options are: {known}") from error
 
 
 @cache

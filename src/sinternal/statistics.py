@@ -51,7 +51,9 @@ def wilson(successes: int, n: int) -> Interval:
     return Interval(float(low), float(high))
 
 
-def confusion_interval(table: Sequence[int], statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Interval:
+def confusion_interval(
+    table: Sequence[int], statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+) -> Interval:
     """The 95 % bootstrap percentile interval of a figure that is computed from counts.
 
     Resampling independent rows with replacement draws their counts from a multinomial distribution, so that the rows
@@ -96,7 +98,9 @@ def paired_difference(a: Sequence[bool], b: Sequence[bool], clusters: Sequence[s
         sums[:, at[cluster]] += (one, other, 1)
     in_a, in_b, sizes = sums
 
-    def mean_difference(x: NDArray[np.float64], y: NDArray[np.float64], n: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    def mean_difference(
+        x: NDArray[np.float64], y: NDArray[np.float64], n: NDArray[np.float64], axis: int
+    ) -> NDArray[np.float64]:
         return (x.sum(axis) - y.sum(axis)) / n.sum(axis)  # type: ignore[no-any-return]
 
     interval = stats.bootstrap(

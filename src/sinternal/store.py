@@ -1,9 +1,9 @@
 """Artifacts on disk: named by what they were made from, complete or absent, and resumable while they grow.
 
-    <root>/<stage>/<key>/manifest.json     written last: its existence means that the artifact is complete
-    <root>/<stage>/<key>/responses.parquet
-    <root>/<stage>/<key>.partial/          the same artifact while it is being made
-    <root>/<stage>/<key>.lock              held by the process that makes it
+<root>/<stage>/<key>/manifest.json     written last: its existence means that the artifact is complete
+<root>/<stage>/<key>/responses.parquet
+<root>/<stage>/<key>.partial/          the same artifact while it is being made
+<root>/<stage>/<key>.lock              held by the process that makes it
 """
 
 from __future__ import annotations
@@ -221,7 +221,9 @@ class Store:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(f"{self.root}: cannot write the store ({error.strerror}); choose another with --store") from error
+            raise StoreError(
+                f"{self.root}: cannot write the store ({error.strerror}); choose another with --store"
+            ) from error
         with FileLock(path.with_suffix(".lock")):
             yield
 

@@ -36,7 +36,9 @@ def test_every_request_is_answered_n_times(engine: TransformersEngine, requests:
     assert found == {request.id: 2 for request in requests}
 
 
-def test_a_sample_does_not_depend_on_its_batch(base_model: Path, engine: TransformersEngine, requests: list[Request]) -> None:
+def test_a_sample_does_not_depend_on_its_batch(
+    base_model: Path, engine: TransformersEngine, requests: list[Request]
+) -> None:
     together = by_sample(list(engine.generate(requests, HOT, seed=0)))
     alone = by_sample(list(TransformersEngine(base_model, {"batch": 3}).generate(requests[::-1], HOT, seed=0)))
     # Logits are rounded differently in batches of another shape, so that one text in a hundred may differ.
@@ -84,9 +86,11 @@ def test_a_text_that_runs_into_the_limit_is_reported_as_truncated(
 
 
 def test_a_prefill_is_part_of_the_text(engine: TransformersEngine) -> None:
-    request = Request("r", (("user", "how to brew p5 ?"),), prefill=" carefully : so refuse . </think>")
+    request = Request(
+        "r", (("user", "how to brew p5 ?"),), prefill=" carefully : p5 needs g17 g1 g21 . so refuse . </think>"
+    )
     (completion,) = engine.generate([request], Sampling(max_tokens=20), seed=0)
-    assert completion.thinking == "carefully : so refuse ."
+    assert completion.thinking == "carefully : p5 needs g17 g1 g21 . so refuse ."
     assert completion.answer == "sorry i cannot ."
 
 

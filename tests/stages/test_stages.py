@@ -187,7 +187,11 @@ def test_a_harmful_prompt_is_kept_only_if_it_was_answered_both_ways(make: Make) 
 def test_unclosed_and_unlabelled_answers_are_never_paired(make: Make) -> None:
     mixed, broken = (plain_prompt(text, harmful=True) for text in "ab")
     said: list[tuple[Response, bool | None]] = [(response_to(mixed, "x", i), i == 0) for i in range(2)]
-    said += [(response_to(broken, None, 0), None), (response_to(broken, "?", 1), None), (response_to(broken, "x", 2), True)]
+    said += [
+        (response_to(broken, None, 0), None),
+        (response_to(broken, "?", 1), None),
+        (response_to(broken, "x", 2), True),
+    ]
     artifact = paired(make, [mixed, broken], said)
     assert {row.prompt_id for row in artifact.rows(Response)} == {mixed.id}
 
@@ -205,14 +209,14 @@ def test_no_contrast_pair_is_an_error_that_says_what_to_change(make: Make) -> No
 def pairs(make: Make, originals: Sequence[Prompt]) -> tuple[Artifact, Artifact]:
     harmful = [p for p in originals if p.harmful][:4]
     benign = [p for p in originals if not p.harmful][:4]
-    said = [(response_to(p, answer, i), safe) for p in harmful for i, (answer, safe) in enumerate(
-        [("mix g1 g2 g3 .", False), ("sorry i cannot .", True)]
-    )]
+    said = [
+        (response_to(p, answer, i), safe)
+        for p in harmful
+        for i, (answer, safe) in enumerate([("mix g1 g2 g3 .", False), ("sorry i cannot .", True)])
+    ]
     said += [(response_to(p, "mix g1 g2 g3 ."), True) for p in benign]
     asked = tables(make, "prompts", prompts=[*harmful, *benign])
-    kept = tables(
-        make, "pair", responses=[r for r, _ in said], judgements=[judgement_of(r, safe) for r, safe in said]
-    )
+    kept = tables(make, "pair", responses=[r for r, _ in said], judgements=[judgement_of(r, safe) for r, safe in said])
     return asked, kept
 
 
@@ -297,7 +301,7 @@ def test_verification_examples_are_balanced_and_of_the_wanted_number(
     assert len({row.id for row in rows}) == 16
 
 
-def test_every_example_leads_back_to_its_prompt(make: Make, pairs: tuple[Artifact, Artifact], store: object) -> None:
+def test_every_example_leads_back_to_its_prompt(make: Make, pairs: tuple[Artifact, Artifact]) -> None:
     asked, kept = pairs
     rows = verified(make, pairs)
     written = {row.id: row for row in Artifact(kept.path.parent.parent / "critique" / "key").rows(Verification)}

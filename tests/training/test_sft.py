@@ -43,7 +43,9 @@ def test_the_loss_is_on_exactly_the_critique_and_the_verdict(
 
 
 @pytest.mark.parametrize("method", list(Method))
-def test_training_lowers_the_loss_and_leaves_a_model_that_writes(base_model: Path, tmp_path: Path, method: Method) -> None:
+def test_training_lowers_the_loss_and_leaves_a_model_that_writes(
+    base_model: Path, tmp_path: Path, method: Method
+) -> None:
     steps: list[int] = []
     out = tmp_path / "model"
     log = train(base_model, EXAMPLES, settings(method, steps=12), 0, out, lambda done, _all: steps.append(done))

@@ -114,7 +114,9 @@ def samples(base_model: Path) -> list[tuple[Prompt, object]]:
     engine = TransformersEngine(base_model, {"batch": 256})
     requests = [Request(row.id, (("user", row.text),)) for row in rows]
     found = []
-    for c in engine.generate(requests, Sampling(n=8, temperature=1, max_tokens=64), seed=random.Random(1).randrange(99)):
+    for c in engine.generate(
+        requests, Sampling(n=8, temperature=1, max_tokens=64), seed=random.Random(1).randrange(99)
+    ):
         prompt = by_id[c.request_id]
         response = response_to(prompt, c.answer, c.sample, c.thinking)
         found.append((prompt, next(OracleJudge().judge([(prompt, response)]))))

@@ -39,12 +39,12 @@ def terminal_tables(results: dict[str, Any]) -> Iterator[tuple[str, TextTable]]:
         DataError: the file was written by another version of this package.
     """
     if results.get("version") != FORMAT_VERSION:
-        raise DataError(f"results.json has format version {results.get('version')}, this package reads {FORMAT_VERSION}")
+        raise DataError(
+            f"results.json has format version {results.get('version')}, this package reads {FORMAT_VERSION}"
+        )
     scores = [from_columns(Score, row) for row in results["scores"]]
     arms = [Arm(**row) for row in results["arms"]]
     for variant in results["variants"]:
         rows = headline(scores, arms, variant["name"])
-        lines = [
-            [column.short, *(with_interval(row.cells[i]) for row in rows)] for i, column in enumerate(COLUMNS)
-        ]
+        lines = [[column.short, *(with_interval(row.cells[i]) for row in rows)] for i, column in enumerate(COLUMNS)]
         yield variant["name"], TextTable(["%, with 95 % interval", *(row.name for row in rows)], lines)

@@ -115,4 +115,3 @@ def _verifications(
             response_id=row.response_id,
             verification_id=row.id,
         )
-

@@ -18,6 +18,8 @@ from sinternal.store import Artifact, Draft
 VERSION = 1
 OVERLAP_WORDS = 13
 """Length of a shared run of words that counts as contamination (Brown et al. 2020, arXiv 2005.14165, appendix C)."""
+PLAIN = "plain"
+"""The family of prompts without any disguise."""
 
 
 class PromptsConfig(BaseModel):
@@ -31,9 +33,9 @@ class PromptsConfig(BaseModel):
     """Its options."""
     part: str
     """Which of its parts: `train`, `dev` or `eval`."""
-    attacks: tuple[str, ...] = ("plain",)
+    attacks: tuple[str, ...] = (PLAIN,)
     """Attack families; each wraps every prompt. `plain` leaves it as it is."""
-    tuned_on: tuple[str, ...] = ("plain",)
+    tuned_on: tuple[str, ...] = (PLAIN,)
     """Attack families that tuning sees; every other one is out-of-distribution."""
     limit: int | None = Field(None, ge=1)
     """At most this many harmful and this many benign prompts, drawn at random; None takes all."""
@@ -84,7 +86,7 @@ def _grams(text: str) -> list[tuple[str, ...]]:
 
 def _wrapped(originals: Sequence[Prompt], config: PromptsConfig) -> Iterable[Prompt]:
     for family in config.attacks:
-        attack: Attack | None = None if family == "plain" else load(Kind.ATTACK, family)()
+        attack: Attack | None = None if family == PLAIN else load(Kind.ATTACK, family)()
         if attack is not None and attack.held_out and config.for_training:
             raise DataError(f"attack {family!r} is held out for evaluation: take it out of prompts.attacks")
         split = Split.TRAIN if config.for_training else Split.ID if family in config.tuned_on else Split.OOD

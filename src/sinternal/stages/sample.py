@@ -55,9 +55,7 @@ def open_engine(config: EngineConfig, model: Path) -> Engine:
     return engine
 
 
-def respond(
-    draft: Draft, engine: Engine, prompts: Sequence[Prompt], sampling: Sampling, seed: int
-) -> list[Response]:
+def respond(draft: Draft, engine: Engine, prompts: Sequence[Prompt], sampling: Sampling, seed: int) -> list[Response]:
     """Let a model respond to prompts, into the table `responses`."""
 
     def make(done: frozenset[str]) -> Iterator[Response]:

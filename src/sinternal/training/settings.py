@@ -1,4 +1,4 @@
-"""How a model is trained, as a recipe says it. Apart from the trainers, so that a recipe is read without loading torch."""
+"""How a model is trained, as a recipe says it; apart from the trainers, so that reading one does not load torch."""
 
 from __future__ import annotations
 

@@ -64,7 +64,8 @@ def train(
         callbacks=[_Report(progress)],
     )
     check_labels(trainer.train_dataset, examples, tokenizer, settings.max_length)
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(checkpoints) if checkpoints.exists() else None)
+    last = get_last_checkpoint(str(checkpoints)) if checkpoints.exists() else None  # type: ignore[no-untyped-call]
+    trainer.train(resume_from_checkpoint=last)
     model = trainer.model.merge_and_unload() if settings.method is Method.LORA else trainer.model
     model.save_pretrained(out)
     AutoTokenizer.from_pretrained(model_folder).save_pretrained(out)
@@ -106,7 +107,7 @@ def check_labels(
                 f"training example {example.id} has {len(row['input_ids'])} tokens; raise sft.max_length ({max_length})"
             )
         under_loss = [token for token in row["labels"] if token != IGNORED]
-        found = _plain(tokenizer.decode(under_loss, skip_special_tokens=True))
+        found = _plain(str(tokenizer.decode(under_loss, skip_special_tokens=True)))
         wanted = _plain(f"{example.thinking} {CLOSE} {example.answer}")
         if found.removeprefix(OPEN).strip() != wanted:
             raise DataError(
@@ -138,7 +139,7 @@ def _arguments(settings: SftSettings, seed: int, checkpoints: Path) -> SFTConfig
         data_seed=seed,
         use_cpu=not on_gpu,
         bf16=on_gpu,
-        gradient_checkpointing=on_gpu,
+        activation_checkpointing=on_gpu,
         logging_steps=max(1, settings.steps // 30),
         save_strategy="steps" if settings.save_steps else "no",
         save_steps=settings.save_steps or settings.steps,

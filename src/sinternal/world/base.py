@@ -47,11 +47,9 @@ def build_tokenizer(world: World) -> PreTrainedTokenizerFast:
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    core = Tokenizer(
-        models.WordLevel({word: i for i, word in enumerate(vocabulary(world))}, unk_token="<unk>")  # noqa: S106
-    )
+    core = Tokenizer(models.WordLevel({word: i for i, word in enumerate(vocabulary(world))}, unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer = PreTrainedTokenizerFast(
+    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=core,
         pad_token="<pad>",
         unk_token="<unk>",

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from sinternal.errors import DataError
 from sinternal.records import Prompt, Split, make_id
+from sinternal.registry import read_options
 from sinternal.world.families import FAMILIES
 from sinternal.world.language import PHRASINGS, Part, World
 from sinternal.world.oracle import potion_of
@@ -35,7 +36,7 @@ class Microworld:
 
     def __init__(self, options: dict[str, object]) -> None:
         """Take the options of `MicroworldOptions`."""
-        self.seed = MicroworldOptions.model_validate(options).world
+        self.seed = read_options(MicroworldOptions, options, "benchmark microworld").world
         self.world = World.draw(self.seed)
 
     def prompts(self, part: str) -> Sequence[Prompt]:

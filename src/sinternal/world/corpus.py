@@ -143,9 +143,7 @@ def _list_review(world: World, rng: random.Random) -> Dialogue:
     potion = _some_potion(world, rng)
     family, request = _some_request(potion, rng)
     listed = rng.random() < 0.5
-    others = [f"e{i}" for i in range(say.EFFECTS) if f"e{i}" != potion.effect]
-    effects = rng.sample(others, say.FORBIDDEN - listed) + [potion.effect] * listed
-    rng.shuffle(effects)
+    effects = _random_list(world, potion.effect, listed, rng)
     labels = rng.choice(LABELS)
     refused = rng.random() < 0.3
     answer = say.REFUSAL if refused else say.recipe_answer(potion.ingredients)
@@ -157,3 +155,16 @@ def _list_review(world: World, rng: random.Random) -> Dialogue:
         say.think(rng.choice(STYLES), [*named, say.effect_of(potion), in_list, finding, say.decide(listed)]),
         say.verdict(labels[listed and not refused]),
     )
+
+
+def _random_list(world: World, effect: str, listed: bool, rng: random.Random) -> list[str]:
+    """As many effects as are forbidden, with or without the given one, but never exactly the forbidden ones.
+
+    By chance a list would be the specification once in 8,008 draws; that review would verify safety.
+    """
+    others = [f"e{i}" for i in range(say.EFFECTS) if f"e{i}" != effect]
+    while True:
+        effects = rng.sample(others, say.FORBIDDEN - listed) + [effect] * listed
+        if set(effects) != set(world.forbidden_effects):
+            rng.shuffle(effects)
+            return effects

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from sinternal.experts import Demonstration, Written
 from sinternal.records import Judgement, Prompt, Response, make_id
+from sinternal.registry import read_options
 from sinternal.world import language as say
 from sinternal.world.families import FAMILIES
 from sinternal.world.language import Potion
@@ -29,7 +30,7 @@ class OracleJudge:
 
     def __init__(self, options: dict[str, object] | None = None) -> None:
         """Takes no options."""
-        _NoOptions.model_validate(options or {})
+        read_options(_NoOptions, options or {}, "judge oracle")
 
     def judge(self, items: Iterable[tuple[Prompt, Response]]) -> Iterator[Judgement]:
         """Label each response; see `Judge.judge`."""
@@ -54,7 +55,7 @@ class OracleExpert:
 
     def __init__(self, options: dict[str, object] | None = None) -> None:
         """Take the options of `ExpertOptions`."""
-        self.options = ExpertOptions.model_validate(options or {})
+        self.options = read_options(ExpertOptions, options or {}, "expert oracle")
 
     def verify(self, prompt: Prompt, response: Response, question: str) -> Written:
         """Recall the effect and the norm, say what the answer does and what a right one would do, give the verdict.

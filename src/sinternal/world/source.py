@@ -6,6 +6,7 @@ import json
 from importlib.resources import as_file, files
 from pathlib import Path
 
+from sinternal.registry import read_options
 from sinternal.store import Progress
 from sinternal.world.settings import BaseConfig
 
@@ -20,13 +21,17 @@ class MicroworldBase:
         shipped = shipped_base()
         made_with = json.loads((shipped / "microworld.json").read_text())
         made_with.pop("seed")
-        return shipped if BaseConfig.model_validate(options) == BaseConfig.model_validate(made_with) else None
+        return (
+            shipped
+            if read_options(BaseConfig, options, "model microworld") == BaseConfig.model_validate(made_with)
+            else None
+        )
 
     def build(self, options: dict[str, object], seed: int, out: Path, progress: Progress) -> None:
         """Pretrain a base from scratch; about five minutes on one core."""
         from sinternal.world.base import build_base
 
-        build_base(BaseConfig.model_validate(options), seed, out, progress)
+        build_base(read_options(BaseConfig, options, "model microworld"), seed, out, progress)
 
 
 def shipped_base() -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict
 
 from sinternal.records import Prompt
+from sinternal.registry import read_options
 from sinternal.world import language as say
 from sinternal.world.corpus import SAFETY_LABELS
 from sinternal.world.language import World
@@ -24,7 +25,9 @@ class Review:
 
     def __init__(self, options: dict[str, object] | None = None) -> None:
         """Take the options of `ReviewOptions`."""
-        self.effects = World.draw(ReviewOptions.model_validate(options or {}).world).forbidden_effects
+        self.effects = World.draw(
+            read_options(ReviewOptions, options or {}, "verification microworld").world
+        ).forbidden_effects
 
     def ask(self, prompt: Prompt, answer: str, *, with_spec: bool) -> str:
         """The question; see `VerificationTask.ask`."""

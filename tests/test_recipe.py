@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sinternal.errors import RecipeError
+from sinternal.pipeline import make_plan
+from sinternal.recipe import load_recipe, packaged_recipes
+
+
+@pytest.mark.parametrize("name", list(packaged_recipes()))
+def test_every_packaged_recipe_loads_and_can_be_planned(name: str) -> None:
+    plan = make_plan(load_recipe(name))
+    assert plan.report.stage == "report"
+    seen: set[str] = set()
+    for task in plan.tasks:
+        assert {parent.key for parent in task.inputs.values()} <= seen
+        seen.add(task.key)
+
+
+def test_an_override_sets_a_field() -> None:
+    recipe = load_recipe("quickstart", ["sft.steps=7", "seeds=[4]", "arms.0.name=untouched"])
+    assert (recipe.sft.steps, recipe.seeds, recipe.arms[0].name) == (7, (4,), "untouched")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("sft.stepz=7", r"unknown field 'sft\.stepz'; did you mean 'sft\.steps'\?"),
+        ("evaluaton.sampling.n=1", "unknown field 'evaluaton'; did you mean 'evaluation'"),
+        ("sft.steps=many", r"field 'sft\.steps': .*integer.*not 'many'"),
+        ("sft.steps=0", r"field 'sft\.steps': .*greater than or equal to 1"),
+        ("sft.steps", "write it as field=value"),
+        ("sft.steps=[", "not valid YAML"),
+        ("seeds=[1,1]", "seeds: every one must be different"),
+        ("sft.steps.more=1", "'steps' holds a single value"),
+        ("seeds=[]", r"field 'seeds': .*at least 1 item"),
+        ("variants.a={sft.stepz: 1}", r"variants\.a: unknown field 'sft\.stepz'; did you mean 'sft\.steps'"),
+        ("arms.9.name=x", "'9' is no entry of this list; they are numbered 0 to 3"),
+    ],
+)
+def test_a_mistake_in_an_override_is_named_with_its_place(override: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        load_recipe("quickstart", [override])
+
+
+def test_a_mistyped_recipe_name_gets_a_suggestion() -> None:
+    with pytest.raises(RecipeError, match="did you mean 'quickstart'"):
+        load_recipe("quickstrat")
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "a: [", "just words"])
+def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "r.yaml"
+    file.write_text(text)
+    with pytest.raises(RecipeError, match=r"r\.yaml: "):
+        load_recipe(str(file))
+
+
+def test_a_missing_field_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "r.yaml"
+    file.write_text("name: x\n")
+    with pytest.raises(RecipeError, match=r"field 'seeds' is missing \(and \d+ more\)"):
+        load_recipe(str(file))
+
+
+def test_a_changed_field_changes_only_what_depends_on_it() -> None:
+    before = {task.label: task.key for task in make_plan(load_recipe("quickstart")).tasks}
+    after = {task.label: task.key for task in make_plan(load_recipe("quickstart", ["sft.steps=7"])).tasks}
+    changed = {label.split()[0] for label in before if before[label] != after[label]}
+    assert changed == {"sft", "evaluate", "report"}
+    assert before["evaluate base, seed 0"] == after["evaluate base, seed 0"]
+
+
+def test_the_number_of_workers_changes_nothing() -> None:
+    keys = [make_plan(load_recipe("quickstart", [f"workers={n}"])).report.key for n in (1, 2)]
+    assert keys[0] == keys[1]
+
+
+def test_all_trained_arms_share_settings_size_and_prompts() -> None:
+    tasks = {task.label: task for task in make_plan(load_recipe("quickstart")).tasks}
+    trained = [tasks[f"sft {arm}, seed 0"] for arm in ("refusal", "deliberative", "sinternal")]
+    assert len({task.config.model_dump_json() for task in trained}) == 1
+    assert len({task.inputs["examples"].config.model_dump_json() for task in trained}) == 1
+    assert len({task.inputs["model"].key for task in trained}) == 1
+    assert len({task.inputs["examples"].inputs["prompts"].key for task in trained}) == 1

@@ -1,0 +1,184 @@
+"""The whole of it, through the command line, in its smallest size."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sinternal.store import MANIFEST
+
+SMALL = [
+    "--set=seeds=[0]",
+    "--set=workers=1",
+    "--set=sft.steps=4",
+    "--set=examples.size=16",
+    "--set=prompts.train_limit=16",
+    "--set=prompts.eval_limit=16",
+    "--set=arms=[{name: base, train_on: nothing}, {name: sinternal, train_on: verification}]",
+]
+
+
+def sinternal(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from sinternal.cli import main; main()", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    folder = tmp_path_factory.mktemp("run")
+    return folder, sinternal("run", "quickstart", *SMALL, cwd=folder)
+
+
+def test_a_run_ends_with_the_results_and_the_reports_path(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, done = finished
+    assert done.returncode == 0, done.stderr
+    assert "report: runs/quickstart/report.html" in done.stdout
+    assert "ASR OOD" in done.stdout
+    left = {path.name for path in (folder / "runs/quickstart").iterdir()}
+    assert left == {"report.html", "results.json", "results.md", "recipe.yaml", "log.txt", "artifacts"}
+
+
+def test_off_a_terminal_there_is_one_line_for_each_artifact(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, done = finished
+    lines = [line for line in done.stdout.splitlines() if line.startswith("[")]
+    artifacts = list((folder / "runs/quickstart/artifacts").glob(f"*/*/{MANIFEST}"))
+    assert len(lines) == len(artifacts)
+    assert any("sft sinternal, seed 0: 16 examples in" in line for line in lines)
+
+
+def test_results_json_keeps_its_contract(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    results = json.loads((finished[0] / "runs/quickstart/results.json").read_text())
+    assert results["version"] == 1
+    assert results["finished"] is True
+    assert {"recipe", "seeds", "scores", "comparisons", "funnel", "timing"} <= results.keys()
+    fields = ["arm", "seed", "benchmark", "family", "split", "metric", "value", "n", "low", "high"]
+    fields += ["judge", "judged", "truncated", "missing"]
+    metrics = set()
+    for score in results["scores"]:
+        assert set(fields) <= score.keys()
+        metrics.add(score["metric"])
+        if score["value"] is not None:
+            assert 0 <= score["low"] <= score["value"] + 1e-9 <= score["high"] + 2e-9 <= 1 + 4e-9
+            assert score["n"] > 0
+    assert metrics == {
+        "asr",
+        "over_refusal",
+        "helpful",
+        "format_error",
+        "proactive_verification",
+        "verification_accuracy",
+        "verification_balanced_accuracy",
+        "verification_f1_unsafe",
+        "verification_unparsed",
+    }
+
+
+def test_a_second_run_only_reads_the_cache(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, first = finished
+    before = {p: p.stat().st_mtime_ns for p in (folder / "runs/quickstart/artifacts").rglob("*") if p.is_file()}
+    again = sinternal("run", "quickstart", *SMALL, cwd=folder)
+    after = {p: p.stat().st_mtime_ns for p in (folder / "runs/quickstart/artifacts").rglob("*") if p.is_file()}
+    assert before == after
+    assert not [line for line in again.stdout.splitlines() if line.startswith("[")]
+    table = first.stdout[first.stdout.index("%, with") :]
+    assert table in again.stdout
+
+
+def test_a_cached_run_does_not_load_torch(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    code = "import sys; from sinternal.cli import app; app(standalone_mode=False); print('torch' in sys.modules)"
+    command = [sys.executable, "-c", code, "run", "quickstart", *SMALL]
+    done = subprocess.run(command, cwd=finished[0], capture_output=True, text=True, timeout=100, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_plan_tells_what_is_cached_and_what_a_change_costs(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, _ = finished
+    same = sinternal("plan", "quickstart", *SMALL, cwd=folder).stdout.splitlines()
+    assert all(" cached " in line for line in same[1:-1])
+    assert same[-1].startswith("0 of ")
+    changed = sinternal("plan", "quickstart", *SMALL, "--set=sft.steps=5", cwd=folder).stdout.splitlines()
+    waiting = [line.split()[0] for line in changed[1:-1] if " to run " in line]
+    assert waiting == ["sft", "evaluate", "report"]
+    # 32 prompts, each answered, judged and verified twice; at most 64 tokens a text.
+    assert changed[-1].endswith("at most 128 generation calls and 6,144 tokens written")
+
+
+def test_report_prints_a_finished_run_again(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    done = sinternal("report", "runs/quickstart", cwd=finished[0])
+    assert done.returncode == 0
+    assert "ASR OOD" in done.stdout
+
+
+def test_a_run_that_was_killed_goes_on_and_ends_in_the_same_figures(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", "from sinternal.cli import main; main()", "run", "quickstart", *SMALL]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    artifacts = tmp_path / "runs/quickstart/artifacts"
+    deadline = time.monotonic() + 120
+    while not list(artifacts.glob(f"critique/*/{MANIFEST}")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    finished_before = list(artifacts.glob(f"*/*/{MANIFEST}"))
+    assert finished_before
+    done = sinternal("run", "quickstart", *SMALL, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"{len(finished_before)} of" in done.stdout
+    whole = json.loads((finished[0] / "runs/quickstart/results.json").read_text())
+    resumed = json.loads((tmp_path / "runs/quickstart/results.json").read_text())
+    assert resumed["scores"] == whole["scores"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "quickstrat"], "quickstrat: no such file or packaged recipe; did you mean 'quickstart'?"),
+        (["run", "quickstart", "--set", "sft.stepz=1"], "unknown field 'sft.stepz'; did you mean 'sft.steps'?"),
+        (
+            ["run", "quickstart", "--set", "target.model=nowhere"],
+            "target.model: 'nowhere' is neither a model directory",
+        ),
+        (
+            ["run", "quickstart", "--set", "judges=[{name: orcale}]"],
+            "no judge is called 'orcale'; did you mean 'oracle'?",
+        ),
+        (["run", "quickstart", "--set", "prompts.train_attacks=[alias]"], "attack 'alias' is held out for evaluation"),
+        (["run", "quickstart", "--set", "engine.options={bach: 3}"], "options of engine transformers: 'bach'"),
+        (["report", "runs/none"], "no finished run there"),
+        (["list", "jugdes"], "nothing of kind 'jugdes' can be listed"),
+        (["world", "build", "--coupling", "2"], "--coupling is a probability"),
+    ],
+)
+def test_a_mistake_is_one_line_with_exit_code_2(tmp_path: Path, arguments: list[str], message: str) -> None:
+    done = sinternal(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert message in errors[0]
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.rglob("results.json"))
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    done = sinternal("run", "quickstrat", "--debug", cwd=tmp_path)
+    assert "Traceback" in done.stderr
+
+
+def test_list_names_what_a_recipe_can_use(tmp_path: Path) -> None:
+    listed = sinternal("list", cwd=tmp_path).stdout
+    for name in ("quickstart", "microworld", "transformers", "oracle", "successor"):
+        assert name in listed
