@@ -15,6 +15,7 @@ from sinternal.errors import SInternalError
 
 DEBUG = "--debug"
 MISSING = "-"
+WIDTH_OFF_TERMINAL = 120
 
 app = typer.Typer(
     help="Train a reasoning model only to verify its own answers, and measure what that does to its safety.",
@@ -25,7 +26,7 @@ app = typer.Typer(
 )
 world = typer.Typer(help="The embedded microworld.", no_args_is_help=True)
 app.add_typer(world, name="world")
-out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+out = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_OFF_TERMINAL)
 
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="Name of a packaged recipe, or path of a YAML file.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a field of the recipe.")]
