@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from sinternal.errors import StoreError
 from sinternal.experts import Demonstration
 from sinternal.recipe import DEFAULT_VARIANT, Arm, Recipe, TrainOn
 from sinternal.registry import Kind, check_name, load, names
@@ -215,6 +217,9 @@ def _target_config(recipe: Recipe, seed: int) -> base.BaseModelConfig:
     )
 
 
+WORKER_LOG = "workers.log"
+"""In the store: what libraries print while they work."""
+
 # --- doing it --------------------------------------------------------------------------------------------------------
 
 
@@ -271,7 +276,7 @@ def _work_off(
     by_key = {task.key: task for task in waiting}
     running: dict[Future[Artifact], Task] = {}
     threads = 1 if workers > 1 else None
-    with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(news, threads)) as pool:
+    with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(news, threads, store.root)) as pool:
         try:
             while waiting or running:
                 ready = [t for t in waiting if all(p.key in there for p in t.inputs.values())]
@@ -285,10 +290,14 @@ def _work_off(
                     task = running.pop(future)
                     there[task.key] = future.result()
                     listen(Event(task, artifact=there[task.key]))
-        except BaseException:
+        except BaseException as error:
             pool.shutdown(wait=False, cancel_futures=True)
             for process in multiprocessing.active_children():
                 process.terminate()
+            if isinstance(error, BrokenProcessPool):
+                raise StoreError(
+                    f"a worker died, perhaps for lack of memory; see {store.root / WORKER_LOG}, or set workers=1"
+                ) from error
             raise
 
 
@@ -310,7 +319,8 @@ _news: multiprocessing.Queue[tuple[str, int, int]] | None = None
 """Set in worker processes only: where they report progress."""
 
 
-def _start_worker(news: multiprocessing.Queue[tuple[str, int, int]], threads: int | None) -> None:
+def _start_worker(news: multiprocessing.Queue[tuple[str, int, int]], threads: int | None, root: Path) -> None:
+    _keep_chatter_in(root / WORKER_LOG)
     global _news  # a process pool can hand a queue to its workers only through their initializer
     _news = news
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -318,6 +328,14 @@ def _start_worker(news: multiprocessing.Queue[tuple[str, int, int]], threads: in
         import torch
 
         torch.set_num_threads(threads)
+
+
+def _keep_chatter_in(log: Path) -> None:
+    """Send what libraries print to a file: it would tear the progress display apart."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for standard in (1, 2):
+        os.dup2(stream, standard)
 
 
 def _end_with_parent() -> None:

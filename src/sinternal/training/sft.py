@@ -10,7 +10,14 @@ import torch
 from datasets import Dataset
 from datasets.utils.logging import disable_progress_bar
 from peft import LoraConfig
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase, TrainerCallback, set_seed
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    TrainerCallback,
+    set_seed,
+)
 from transformers.trainer_utils import get_last_checkpoint
 from trl import SFTConfig, SFTTrainer
 
@@ -63,6 +70,7 @@ def train(
         peft_config=_adapters(settings),
         callbacks=[_Report(progress)],
     )
+    trainer.remove_callback(PrinterCallback)  # the log is returned, not printed
     check_labels(trainer.train_dataset, examples, tokenizer, settings.max_length)
     last = get_last_checkpoint(str(checkpoints)) if checkpoints.exists() else None  # type: ignore[no-untyped-call]
     trainer.train(resume_from_checkpoint=last)

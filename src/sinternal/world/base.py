@@ -73,7 +73,15 @@ def build_base(config: BaseConfig, seed: int, out: Path, progress: Callable[[int
         progress: called with (steps done, steps in all).
     """
     import torch
-    from transformers import DataCollatorForSeq2Seq, LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments, set_seed
+    from transformers import (
+        DataCollatorForSeq2Seq,
+        LlamaConfig,
+        LlamaForCausalLM,
+        PrinterCallback,
+        Trainer,
+        TrainingArguments,
+        set_seed,
+    )
 
     set_seed(seed)
     world = World.draw(config.world)
@@ -120,6 +128,7 @@ def build_base(config: BaseConfig, seed: int, out: Path, progress: Callable[[int
         data_collator=DataCollatorForSeq2Seq(tokenizer, padding=True),
         callbacks=[_progress_callback(progress)] if progress else None,
     )
+    trainer.remove_callback(PrinterCallback)  # progress is reported by the callback above
     trainer.train()
     model.config.use_cache = True  # the trainer turns it off
     model.save_pretrained(out)
