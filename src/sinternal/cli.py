@@ -42,7 +42,8 @@ def run(
     store_folder: StoreFolder = None,
 ) -> None:
     """Run a recipe: whatever is not in the store yet. Ends with the results and the report's path."""
-    from sinternal.pipeline import execute, make_plan
+    from sinternal.execute import execute
+    from sinternal.pipeline import make_plan
     from sinternal.progress import Progress
     from sinternal.recipe import load_recipe
     from sinternal.store import Store

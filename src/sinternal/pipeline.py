@@ -1,28 +1,21 @@
-"""From a recipe to artifacts: which stage needs which, what is there already, and who works on the rest."""
+"""From a recipe to a plan: which artifacts it asks for, and which of them needs which."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from queue import Empty
 from typing import Any
 
 from pydantic import BaseModel
 
-from sinternal.errors import StoreError
 from sinternal.experts import Demonstration
 from sinternal.recipe import DEFAULT_VARIANT, Arm, Recipe, TrainOn
 from sinternal.registry import Kind, check_name, load, names
 from sinternal.stages import base, critique, demonstrate, evaluate, examples, judge, pair, prompts, report, sample, sft
 from sinternal.stages.prompts import PLAIN
-from sinternal.store import Artifact, Draft, Store, artifact_key, fingerprint
+from sinternal.store import artifact_key, fingerprint
 
 
 @dataclass(frozen=True)
@@ -214,154 +207,4 @@ def _target_config(recipe: Recipe, seed: int) -> base.BaseModelConfig:
         options=target.options,
         seed=seed if own else None,
         fingerprint=fingerprint(folder) if folder is not None and folder.is_dir() and not own else None,
-    )
-
-
-WORKER_LOG = "workers.log"
-"""In the store: what libraries print while they work."""
-
-# --- doing it --------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Event:
-    """News of a task: for the progress display and the log."""
-
-    task: Task
-    """Which."""
-    done: int = 0
-    """Units done."""
-    total: int = 0
-    """Units in all, 0 if unknown."""
-    artifact: Artifact | None = None
-    """The result, once it is there."""
-    cached: bool = False
-    """Whether it was there before."""
-
-
-def execute(plan: Plan, store: Store, workers: int, listen: Callable[[Event], None]) -> Artifact:
-    """Make every artifact of a plan that is not there yet; return the report.
-
-    Independent artifacts are made side by side in `workers` processes; with more than one, each computes on one
-    thread. An interrupted run is gone on with by the next.
-
-    Raises:
-        SInternalError: a stage could not do its work. What was finished stays.
-    """
-    there: dict[str, Artifact] = {}
-    for task in plan.tasks:
-        if found := store.find(task.stage, task.key):
-            there[task.key] = found
-    wanted = _needed(plan.report, there)
-    for task in plan.tasks:
-        if task.key in there:
-            listen(Event(task, artifact=there[task.key], cached=True))
-    if wanted:
-        _work_off([task for task in plan.tasks if task.key in wanted], there, store, workers, listen)
-    return there[plan.report.key]
-
-
-def _needed(task: Task, there: Mapping[str, Artifact]) -> set[str]:
-    """Keys of the artifacts that have to be made for a task."""
-    if task.key in there:
-        return set()
-    return {task.key}.union(*(_needed(parent, there) for parent in task.inputs.values()))
-
-
-def _work_off(
-    waiting: list[Task], there: dict[str, Artifact], store: Store, workers: int, listen: Callable[[Event], None]
-) -> None:
-    context = multiprocessing.get_context("spawn")
-    news: multiprocessing.Queue[tuple[str, int, int]] = context.Queue()
-    by_key = {task.key: task for task in waiting}
-    running: dict[Future[Artifact], Task] = {}
-    threads = 1 if workers > 1 else None
-    with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(news, threads, store.root)) as pool:
-        try:
-            while waiting or running:
-                ready = [t for t in waiting if all(p.key in there for p in t.inputs.values())]
-                for task in ready:
-                    waiting.remove(task)
-                    paths = {name: there[parent.key] for name, parent in task.inputs.items()}
-                    running[pool.submit(_make, store.root, task.stage, task.config, paths, task.key)] = task
-                done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
-                _pass_on(news, by_key, listen)
-                for future in done:
-                    task = running.pop(future)
-                    there[task.key] = future.result()
-                    listen(Event(task, artifact=there[task.key]))
-        except BaseException as error:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():
-                process.terminate()
-            if isinstance(error, BrokenProcessPool):
-                raise StoreError(
-                    f"a worker died, perhaps for lack of memory; see {store.root / WORKER_LOG}, or set workers=1"
-                ) from error
-            raise
-
-
-def _pass_on(
-    news: multiprocessing.Queue[tuple[str, int, int]], by_key: Mapping[str, Task], listen: Callable[[Event], None]
-) -> None:
-    latest: dict[str, tuple[int, int]] = {}
-    while True:
-        try:
-            key, done, total = news.get_nowait()
-        except Empty:
-            break
-        latest[key] = (done, total)
-    for key, (done, total) in latest.items():
-        listen(Event(by_key[key], done, total))
-
-
-_news: multiprocessing.Queue[tuple[str, int, int]] | None = None
-"""Set in worker processes only: where they report progress."""
-
-
-def _start_worker(news: multiprocessing.Queue[tuple[str, int, int]], threads: int | None, root: Path) -> None:
-    _keep_chatter_in(root / WORKER_LOG)
-    global _news  # a process pool can hand a queue to its workers only through their initializer
-    _news = news
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
-
-
-def _keep_chatter_in(log: Path) -> None:
-    """Send what libraries print to a file: it would tear the progress display apart."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    for standard in (1, 2):
-        os.dup2(stream, standard)
-
-
-def _end_with_parent() -> None:
-    """Leave no worker behind that goes on, and holds its lock, when the run itself was killed."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _make(root: Path, stage: str, config: BaseModel, inputs: Mapping[str, Artifact], key: str) -> Artifact:
-    """Make one artifact, in a worker process."""
-
-    def progress(done: int, total: int) -> None:
-        if _news is not None:
-            _news.put((key, done, total))
-
-    def build(draft: Draft) -> None:
-        STAGES[stage].function(draft, config, **inputs)
-
-    return Store(root).make(
-        stage,
-        key,
-        build,
-        stage_version=STAGES[stage].version,
-        config=config.model_dump(mode="json"),
-        inputs={name: artifact.path.name for name, artifact in inputs.items()},
-        progress=progress,
     )

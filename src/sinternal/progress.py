@@ -12,7 +12,7 @@ from rich import progress as bars
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from sinternal.pipeline import Event
+    from sinternal.execute import Event
 
 MAIN_COUNTS = ("examples", "responses", "prompts", "judgements", "verifications", "scores")
 """Which count of an artifact is shown as its rows: the first of these that it has."""

@@ -19,7 +19,7 @@ from sinternal.world.settings import BaseConfig
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from transformers import PreTrainedTokenizerFast, TrainerCallback
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast, TrainerCallback, TrainingArguments
 
 SPECIAL_TOKENS = ("<pad>", "<unk>", "<eos>", "<system>", "<user>", "<assistant>")
 THINK_TOKENS = ("<think>", "</think>")
@@ -72,23 +72,33 @@ def build_base(config: BaseConfig, seed: int, out: Path, progress: Callable[[int
         out: directory that receives `model.safetensors`, the tokenizer and `microworld.json` (config and seed).
         progress: called with (steps done, steps in all).
     """
-    import torch
-    from transformers import (
-        DataCollatorForSeq2Seq,
-        LlamaConfig,
-        LlamaForCausalLM,
-        PrinterCallback,
-        Trainer,
-        TrainingArguments,
-        set_seed,
-    )
+    from transformers import DataCollatorForSeq2Seq, PrinterCallback, Trainer, set_seed
 
     set_seed(seed)
     world = World.draw(config.world)
     tokenizer = build_tokenizer(world)
     corpus = pretraining_corpus(world, coupling=config.coupling, rows=config.steps * config.batch, seed=seed)
     rows = _tokenize(list(corpus), tokenizer)
-    model = LlamaForCausalLM(
+    model = _new_model(config, tokenizer)
+    trainer = Trainer(
+        model=model,
+        args=_arguments(config, seed, out),
+        train_dataset=rows,
+        data_collator=DataCollatorForSeq2Seq(tokenizer, padding=True),
+        callbacks=[_progress_callback(progress)] if progress else None,
+    )
+    trainer.remove_callback(PrinterCallback)  # progress is reported by the callback above
+    trainer.train()
+    model.config.use_cache = True  # the trainer turns it off
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    (out / "microworld.json").write_text(json.dumps({**config.model_dump(), "seed": seed}, indent=2) + "\n")
+
+
+def _new_model(config: BaseConfig, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    return LlamaForCausalLM(
         LlamaConfig(
             vocab_size=len(tokenizer),
             hidden_size=config.hidden,
@@ -103,7 +113,13 @@ def build_base(config: BaseConfig, seed: int, out: Path, progress: Callable[[int
             bos_token_id=None,
         )
     )
-    arguments = TrainingArguments(
+
+
+def _arguments(config: BaseConfig, seed: int, out: Path) -> TrainingArguments:
+    import torch
+    from transformers import TrainingArguments
+
+    return TrainingArguments(
         output_dir=str(out),
         per_device_train_batch_size=config.batch,
         max_steps=config.steps,
@@ -121,19 +137,6 @@ def build_base(config: BaseConfig, seed: int, out: Path, progress: Callable[[int
         train_sampling_strategy="group_by_length",
         length_column_name="length",
     )
-    trainer = Trainer(
-        model=model,
-        args=arguments,
-        train_dataset=rows,
-        data_collator=DataCollatorForSeq2Seq(tokenizer, padding=True),
-        callbacks=[_progress_callback(progress)] if progress else None,
-    )
-    trainer.remove_callback(PrinterCallback)  # progress is reported by the callback above
-    trainer.train()
-    model.config.use_cache = True  # the trainer turns it off
-    model.save_pretrained(out)
-    tokenizer.save_pretrained(out)
-    (out / "microworld.json").write_text(json.dumps({**config.model_dump(), "seed": seed}, indent=2) + "\n")
 
 
 def _tokenize(dialogues: list[Dialogue], tokenizer: PreTrainedTokenizerFast) -> Dataset:
