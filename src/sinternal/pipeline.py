@@ -133,7 +133,7 @@ def _one_run(recipe: Recipe, seed: int, where: str) -> dict[str, Task]:
     labels = Task("judge", f"judge, {where}", judging, {**train, "responses": responses})
     pairing = pair.PairConfig(judge=recipe.judges[0].name, seed=seed)
     pairs = Task("pair", f"pair, {where}", pairing, {**train, "responses": responses, "judgements": labels})
-    run = {**asked, "sample": responses, "judge": labels, "pair": pairs}
+    run = {"base": target, **asked, "sample": responses, "judge": labels, "pair": pairs}
     for arm in recipe.arms:
         run |= _arm(recipe, arm, seed, where, run, target)
     return run
