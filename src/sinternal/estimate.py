@@ -103,6 +103,14 @@ def _verify(config: Any, inputs: Mapping[str, int]) -> Costs:
     return Costs(rows, rows, rows * config.sampling.max_tokens)
 
 
+def _grpo(config: Any, inputs: Mapping[str, int]) -> Costs:
+    settings = config.settings
+    rollouts = settings.steps * settings.prompts * settings.rollouts.n
+    if settings.held_out_every:
+        rollouts += inputs.get("held_out", 0) * (1 + settings.steps // settings.held_out_every)
+    return Costs(rollouts, rollouts, rollouts * settings.rollouts.max_tokens)
+
+
 _ESTIMATES: Mapping[str, Callable[[Any, Mapping[str, int]], Costs]] = {
     "base": lambda _config, _inputs: Costs(None, 0, None),
     "prompts": _prompts,
@@ -113,6 +121,7 @@ _ESTIMATES: Mapping[str, Callable[[Any, Mapping[str, int]], Costs]] = {
     "demonstrate": _demonstrate,
     "examples": lambda config, _inputs: Costs(config.size, 0, None),
     "sft": lambda config, _inputs: Costs(config.settings.steps * config.settings.batch, 0, None),
+    "grpo": _grpo,
     "verify": _verify,
     "report": lambda _config, _inputs: Costs(None, 0, None),
 }

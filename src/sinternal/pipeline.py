@@ -6,15 +6,27 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel
 
 from sinternal.errors import RecipeError
 from sinternal.experts import Demonstration
-from sinternal.recipe import DEFAULT_VARIANT, Arm, Recipe, Source, TrainOn
+from sinternal.recipe import DEFAULT_VARIANT, Arm, Recipe, Source, Target, TrainOn
 from sinternal.registry import Kind, check_name, load, names
-from sinternal.stages import base, critique, demonstrate, examples, judge, pair, prompts, report, sample, sft, verify
+from sinternal.stages import (
+    base,
+    critique,
+    demonstrate,
+    examples,
+    grpo,
+    judge,
+    pair,
+    prompts,
+    report,
+    sample,
+    sft,
+    verify,
+)
 from sinternal.stages.prompts import PLAIN
 from sinternal.store import artifact_key, fingerprint
 
@@ -39,6 +51,7 @@ STAGES: Mapping[str, Stage] = {
     "demonstrate": Stage(demonstrate.demonstrate, demonstrate.VERSION),
     "examples": Stage(examples.examples, examples.VERSION),
     "sft": Stage(sft.sft, sft.VERSION),
+    "grpo": Stage(grpo.grpo, grpo.VERSION),
     "verify": Stage(verify.verify, verify.VERSION),
     "report": Stage(report.report, report.VERSION),
 }
@@ -151,6 +164,32 @@ def _check_names(recipe: Recipe) -> None:
     first = recipe.judges[0].name
     if not getattr(load(Kind.JUDGE, first), "tells_safety", True):
         raise RecipeError(f"judges: {first!r} does not label safety, so it cannot be the first, which decides")
+    if any(arm.train_on is TrainOn.REWARDS for arm in recipe.arms):
+        _check_rewards(recipe)
+
+
+def _check_rewards(recipe: Recipe) -> None:
+    """Fail at once where rewards could not be given."""
+    wanted = recipe.rewards
+    judge = wanted.judge or recipe.judges[0]
+    refusals = wanted.refusals or judge
+    sources = (*wanted.mathematics, *(wanted.held_out or ()))
+    opened = [
+        *((Kind.JUDGE, one.name, one.options) for one in (judge, refusals)),
+        *((Kind.BENCHMARK, one.benchmark, one.options) for one in sources),
+    ]
+    for kind, name, options in opened:
+        check_name(kind, name)
+        load(kind, name)(options)
+    if not getattr(load(Kind.JUDGE, judge.name), "tells_safety", True):
+        raise RecipeError(f"rewards.judge: {judge.name!r} does not label safety; take another")
+    if not getattr(load(Kind.JUDGE, refusals.name), "tells_refusals", True):
+        raise RecipeError(
+            f"rewards.judge: {refusals.name!r} does not label refusals, which benign prompts are rewarded by; name "
+            "another judge for them in rewards.refusals, for example qwen3guard, wildguard or refusal"
+        )
+    if recipe.grpo and recipe.grpo.mixture.mathematics and not wanted.mathematics:
+        raise RecipeError("grpo.mixture.mathematics has a share, but rewards.mathematics names no benchmark; add one")
 
 
 def _ancestors(task: Task) -> Iterator[Task]:
@@ -161,41 +200,68 @@ def _ancestors(task: Task) -> Iterator[Task]:
 
 def _one_run(recipe: Recipe, seed: int, where: str) -> dict[str, Task]:
     """The artifacts of one variant and seed, by the names under which the report finds them."""
-    target = Task("base", f"base, {where}", _target_config(recipe, seed))
+    target = Task("base", f"base, {where}", _target_config(recipe, recipe.target, seed))
     asked = _prompt_tasks(recipe, seed, where)
-    train = {"prompts": asked["prompts"]}
+    run = {"base": target, **asked, **_own_answers(recipe, target, asked["prompts"], seed, where)}
+    for arm in recipe.arms:
+        run |= _arm(recipe, arm, seed, where, run)
+    return run
+
+
+def _own_answers(recipe: Recipe, model: Task, asked: Task, seed: int, where: str) -> dict[str, Task]:
+    """A model's answers to the training prompts, labelled, and the contrast pairs among them."""
     sampling = sample.SampleConfig(
         engine=recipe.engine, sampling=recipe.sampling, system=recipe.target.system, seed=seed
     )
-    responses = Task("sample", f"sample, {where}", sampling, {**train, "model": target})
+    train = {"prompts": asked}
+    responses = Task("sample", f"sample, {where}", sampling, {**train, "model": model})
     labels = Task("judge", f"judge, {where}", recipe.judges[0], {**train, "responses": responses})
     pairing = pair.PairConfig(judge=recipe.judges[0].name, seed=seed)
     pairs = Task("pair", f"pair, {where}", pairing, {**train, "responses": responses, "judgements": labels})
-    run = {"base": target, **asked, "sample": responses, "judge": labels, "pair": pairs}
-    for arm in recipe.arms:
-        run |= _arm(recipe, arm, seed, where, run, target)
-    return run
+    return {"sample": responses, "judge": labels, "pair": pairs}
 
 
 def _prompt_tasks(recipe: Recipe, seed: int, where: str) -> dict[str, Task]:
     """Evaluation prompts first: training prompts that overlap with them are dropped."""
-    wanted = recipe.prompts
-    common: dict[str, Any] = {"tuned_on": wanted.train_attacks, "seed": seed}
-    measured_on = prompts.PromptsConfig(
-        sources=tuple(_source(source, "eval", wanted.eval_attacks) for source in wanted.eval),
-        limit=wanted.eval_limit,
-        for_training=False,
-        **common,
+    wanted, rewards = recipe.prompts, recipe.rewards
+    plain = (prompts.AttackConfig(name=PLAIN),)
+
+    def config(
+        sources: tuple[Source, ...], part: str, attacks: tuple[prompts.AttackConfig, ...], limit: int | None
+    ) -> prompts.PromptsConfig:
+        return prompts.PromptsConfig(
+            sources=tuple(_source(source, part, attacks) for source in sources),
+            tuned_on=wanted.train_attacks,
+            limit=limit,
+            for_training=part != "eval",
+            seed=seed,
+        )
+
+    evaluation = Task(
+        "prompts",
+        f"evaluation prompts, {where}",
+        config(wanted.eval, "eval", wanted.eval_attacks, wanted.eval_limit),
     )
-    tuned_on = prompts.PromptsConfig(
-        sources=tuple(_source(source, "train", wanted.train_attacks) for source in wanted.train),
-        limit=wanted.train_limit,
-        for_training=True,
-        **common,
-    )
-    evaluation = Task("prompts", f"evaluation prompts, {where}", measured_on)
-    training = Task("prompts", f"training prompts, {where}", tuned_on, {"evaluation": evaluation})
-    return {"evaluation prompts": evaluation, "prompts": training}
+    clean = {"evaluation": evaluation}
+    asked = {
+        "evaluation prompts": evaluation,
+        "prompts": Task(
+            "prompts",
+            f"training prompts, {where}",
+            config(wanted.train, "train", wanted.train_attacks, wanted.train_limit),
+            clean,
+        ),
+    }
+    if recipe.grpo is None or not any(arm.train_on is TrainOn.REWARDS for arm in recipe.arms):
+        return asked
+    if recipe.grpo.mixture.mathematics:
+        problems = config(rewards.mathematics, "train", plain, None)
+        asked["mathematics prompts"] = Task("prompts", f"mathematics prompts, {where}", problems, clean)
+    if recipe.grpo.held_out_every:
+        kept = tuple(source.model_copy(update={"part": None}) for source in wanted.train)
+        watched = config(rewards.held_out or kept, "dev", wanted.train_attacks, rewards.held_out_limit)
+        asked["held-out prompts"] = Task("prompts", f"held-out prompts, {where}", watched, clean)
+    return asked
 
 
 def _source(source: Source, part: str, attacks: tuple[prompts.AttackConfig, ...]) -> prompts.SourceConfig:
@@ -208,17 +274,51 @@ def _source(source: Source, part: str, attacks: tuple[prompts.AttackConfig, ...]
     )
 
 
-def _arm(recipe: Recipe, arm: Arm, seed: int, where: str, run: Mapping[str, Task], target: Task) -> dict[str, Task]:
+def _arm(recipe: Recipe, arm: Arm, seed: int, where: str, run: Mapping[str, Task]) -> dict[str, Task]:
     """What one arm adds: its training set and model, and its evaluation."""
     label = f"{arm.name}, {where}"
     made: dict[str, Task] = {}
-    model = target
-    if arm.train_on is not TrainOn.NOTHING:
+    start = _start(recipe, arm, seed, label, run)
+    from_elsewhere = start.stage == "base" and start is not run["base"]
+    inputs = {"model": start, **({"target": run["base"]} if from_elsewhere else {})}
+    if arm.train_on is TrainOn.REWARDS:
+        made[f"grpo {arm.name}"] = _reinforced(recipe, seed, label, run, inputs)
+    elif arm.train_on is not TrainOn.NOTHING:
         made = _training_set(recipe, arm, seed, label, run)
-        settings = sft.SftConfig(settings=recipe.sft, seed=seed)
-        model = Task("sft", f"sft {label}", settings, {"examples": made[f"examples {arm.name}"], "model": target})
-        made[f"sft {arm.name}"] = model
+        settings = sft.SftConfig(settings=recipe.sft_of(arm), seed=seed)
+        inputs["examples"] = made[f"examples {arm.name}"]
+        made[f"sft {arm.name}"] = Task("sft", f"sft {label}", settings, inputs)
+    elif from_elsewhere:
+        made[f"start {arm.name}"] = start
+    model = made.get(f"grpo {arm.name}") or made.get(f"sft {arm.name}") or start
     return made | _measurement(recipe, arm, seed, label, {"prompts": run["evaluation prompts"], "model": model})
+
+
+def _start(recipe: Recipe, arm: Arm, seed: int, label: str, run: Mapping[str, Task]) -> Task:
+    """The model that an arm starts from: another arm's, one from elsewhere, or the base."""
+    before = recipe.start_of(arm)
+    if before is not None:
+        trained = (run.get(f"{stage} {before.name}") for stage in ("grpo", "sft", "start"))
+        return next((task for task in trained if task is not None), run["base"])
+    if arm.start is None:
+        return run["base"]
+    return Task("base", f"start {label}", _target_config(recipe, Target(model=arm.start), seed))
+
+
+def _reinforced(recipe: Recipe, seed: int, label: str, run: Mapping[str, Task], inputs: Mapping[str, Task]) -> Task:
+    """An arm's model, trained on rewards."""
+    assert recipe.grpo is not None  # the recipe was validated
+    config = grpo.GrpoConfig(
+        settings=recipe.grpo,
+        judge=recipe.rewards.judge or recipe.judges[0],
+        refusals=recipe.rewards.refusals,
+        verification=recipe.verification,
+        system=recipe.target.system,
+        seed=seed,
+    )
+    optional = {"mathematics": "mathematics prompts", "held_out": "held-out prompts"}
+    asked = {argument: run[name] for argument, name in optional.items() if name in run}
+    return Task("grpo", f"grpo {label}", config, {"prompts": run["prompts"], **asked, **inputs})
 
 
 def _measurement(recipe: Recipe, arm: Arm, seed: int, label: str, inputs: Mapping[str, Task]) -> dict[str, Task]:
@@ -238,22 +338,54 @@ def _measurement(recipe: Recipe, arm: Arm, seed: int, label: str, inputs: Mappin
 
 
 def _training_set(recipe: Recipe, arm: Arm, seed: int, label: str, run: Mapping[str, Task]) -> dict[str, Task]:
-    written: dict[str, Task] = {"prompts": run["prompts"], "pairs": run["pair"]}
-    size = examples.ExamplesConfig(size=recipe.examples.size, seed=seed)
-    if arm.train_on is TrainOn.VERIFICATION:
-        asking = critique.CritiqueConfig(expert=recipe.expert, verification=recipe.verification, seed=seed)
-        source = Task("critique", f"critique {label}", asking, written)
-        inputs = {"prompts": run["prompts"], "responses": run["pair"], "verifications": source}
-    else:
-        showing = demonstrate.DemonstrateConfig(expert=recipe.expert, kind=Demonstration(arm.train_on.value), seed=seed)
-        source = Task("demonstrate", f"demonstrate {label}", showing, written)
-        inputs = {"prompts": run["prompts"], "responses": source}
-    rows = Task("examples", f"examples {label}", size, inputs)
-    return {f"{source.stage} {arm.name}": source, f"examples {arm.name}": rows}
+    """An arm's examples, and what an expert wrote for them."""
+    answers = _answers_of_another(recipe, arm, seed, label, run)
+    written = {"prompts": run["prompts"], "pairs": answers.get(f"pair {arm.name}", run["pair"])}
+    made = {**answers}
+    inputs = {"prompts": run["prompts"], "responses": written["pairs"]}
+    if arm.train_on in (TrainOn.VERIFICATION, TrainOn.ANSWER_THEN_CHECK):
+        asking = critique.CritiqueConfig(
+            expert=recipe.expert,
+            verification=arm.examples.verification or recipe.verification,
+            with_spec=arm.examples.with_spec,
+            seed=seed,
+        )
+        made[f"critique {arm.name}"] = Task("critique", f"critique {label}", asking, written)
+        inputs["verifications"] = made[f"critique {arm.name}"]
+    if kind := _SHOWN.get(arm.train_on):
+        showing = demonstrate.DemonstrateConfig(expert=recipe.expert, kind=kind, seed=seed)
+        made[f"demonstrate {arm.name}"] = Task("demonstrate", f"demonstrate {label}", showing, written)
+        role = "demonstrations" if "verifications" in inputs else "responses"
+        inputs[role] = made[f"demonstrate {arm.name}"]
+    if arm.train_on is TrainOn.OWN_REFUSALS:
+        inputs["judgements"] = run["pair"]
+    size = examples.ExamplesConfig(
+        size=recipe.examples.size, share=arm.examples.share, target=arm.examples.target, seed=seed
+    )
+    made[f"examples {arm.name}"] = Task("examples", f"examples {label}", size, inputs)
+    return made
 
 
-def _target_config(recipe: Recipe, seed: int) -> base.BaseModelConfig:
-    target, own = recipe.target, None
+_SHOWN = {
+    TrainOn.REFUSAL: Demonstration.REFUSAL,
+    TrainOn.DELIBERATIVE: Demonstration.DELIBERATIVE,
+    TrainOn.ANSWER_THEN_CHECK: Demonstration.REFUSAL,
+}
+"""What the expert demonstrates, for arms that learn from demonstrations."""
+
+
+def _answers_of_another(recipe: Recipe, arm: Arm, seed: int, label: str, run: Mapping[str, Task]) -> dict[str, Task]:
+    """For an arm that verifies another model's answers: that model, its answers and their pairs."""
+    other = arm.examples.answers
+    if other is None:
+        return {}
+    model = Task("base", f"other model, {label}", _target_config(recipe, other, seed))
+    answers = _own_answers(recipe, model, run["prompts"], seed, f"other model, {label}")
+    return {f"other {arm.name}": model, **{f"{name} {arm.name}": task for name, task in answers.items()}}
+
+
+def _target_config(recipe: Recipe, target: Target, seed: int) -> base.BaseModelConfig:
+    own = None
     if target.model in names(Kind.MODEL):
         identity = load(Kind.MODEL, target.model)().identity(target.options)
         own = seed if target.build_for_each_seed else None

@@ -21,10 +21,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from sinternal.engines.base import EngineConfig, Sampling
 from sinternal.errors import RecipeError
+from sinternal.registry import Kind, names
 from sinternal.stages.critique import ExpertConfig, VerificationConfig
+from sinternal.stages.examples import ExampleTarget
 from sinternal.stages.judge import JudgeConfig
 from sinternal.stages.prompts import PLAIN, AttackConfig
-from sinternal.training.settings import SftSettings
+from sinternal.training.settings import GrpoSettings, SftSettings
 
 ENGINES_OF_ONE_MODEL = ("openai", "llamacpp")
 """Engines that ask a server, or run a file, which training does not change."""
@@ -45,6 +47,22 @@ class TrainOn(StrEnum):
     """Right answers without safety reasoning."""
     DELIBERATIVE = "deliberative"
     """Right answers after a thinking that reasons from the specification."""
+    OWN_REFUSALS = "own-refusals"
+    """The model's own answers that the judge calls safe, and its own help with benign requests (as ThinkSafe does)."""
+    ANSWER_THEN_CHECK = "answer-then-check"
+    """Drafting an answer, verifying it and replying, all in one response (as Answer-Then-Check does)."""
+    REWARDS = "rewards"
+    """Its own rollouts, rewarded by a judge: reinforcement learning."""
+
+
+SUPERVISED = (
+    TrainOn.VERIFICATION,
+    TrainOn.REFUSAL,
+    TrainOn.DELIBERATIVE,
+    TrainOn.OWN_REFUSALS,
+    TrainOn.ANSWER_THEN_CHECK,
+)
+"""What is trained by fine-tuning on examples."""
 
 
 class Target(_Section):
@@ -80,9 +98,9 @@ class Source(_Section):
     """Its options."""
     part: str | None = None
     """Which of its parts; by default `train` for tuning and `eval` for measuring. `dev` is for choosing settings."""
-    limit: int | None = Field(None, ge=1)
+    limit: int | None = Field(default=None, ge=1)
     """At most this many harmful and this many benign ones, drawn at random before they are disguised."""
-    attacks: tuple[Attack, ...] | None = Field(None, min_length=1)
+    attacks: tuple[Attack, ...] | None = Field(default=None, min_length=1)
     """Attacks for this benchmark alone; by default those of all."""
 
 
@@ -93,13 +111,13 @@ class Prompts(_Section):
     """Benchmarks to tune on."""
     train_attacks: tuple[Attack, ...] = Field((AttackConfig(name=PLAIN),), min_length=1)
     """Attacks on the training prompts."""
-    train_limit: int | None = Field(None, ge=1)
+    train_limit: int | None = Field(default=None, ge=1)
     """At most this many harmful and this many benign training prompts of all."""
     eval: tuple[Source, ...] = Field(min_length=1)
     """Benchmarks to measure on."""
     eval_attacks: tuple[Attack, ...] = Field((AttackConfig(name=PLAIN),), min_length=1)
     """Attacks on the evaluation prompts."""
-    eval_limit: int | None = Field(None, ge=1)
+    eval_limit: int | None = Field(default=None, ge=1)
     """At most this many harmful and this many benign evaluation prompts of all."""
 
 
@@ -121,13 +139,50 @@ class Examples(_Section):
     """Rows, the same for every trained arm."""
 
 
-class Arm(_Section):
-    """One model of the comparison."""
+class Rewards(_Section):
+    """Who rewards what, in reinforcement learning."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    judge: JudgeConfig | None = None
+    """Who says whether an answer is safe; by default the first of `judges`."""
+    refusals: JudgeConfig | None = None
+    """Who says whether an answer refuses; by default the same judge, if it tells."""
+    mathematics: tuple[Source, ...] = ()
+    """Problems to mix in, for `grpo.mixture.mathematics`."""
+    held_out: tuple[Source, ...] | None = None
+    """What `grpo.held_out_every` measures: never trained on, never the benchmark. By default part `dev` of
+    `prompts.train`."""
+    held_out_limit: int | None = Field(default=None, ge=1)
+    """At most this many harmful and this many benign held-out prompts."""
+
+
+class ArmExamples(_Section):
+    """How an arm's training set differs from the usual one."""
+
+    share: float = Field(default=1.0, gt=0, le=1)
+    """Share of the different examples that is used; the number of rows stays, so that each comes more often."""
+    target: ExampleTarget = ExampleTarget.BOTH
+    """For verification: what of the expert's text is trained on."""
+    with_spec: bool = True
+    """For verification: whether the specification is quoted."""
+    verification: VerificationConfig | None = None
+    """For verification: another way to put the question in training, for example with another specification."""
+    answers: Target | None = None
+    """For verification: whose answers are verified, if not the target's own."""
+
+
+class Arm(_Section):
+    """One model of the comparison: what it starts from, what it is trained on, and how."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9+-]*$")
     """Its name in every table."""
-    train_on: TrainOn
+    start: str | None = None
+    """An arm above it, or a model directory, Hugging Face id or registered source; by default the base."""
+    train_on: TrainOn = TrainOn.NOTHING
     """What it is trained on."""
+    examples: ArmExamples = ArmExamples()
+    """How its training set differs from the usual one."""
+    sft: dict[str, Any] = {}
+    """Fields of `sft` that are different for this arm."""
 
 
 class Recipe(_Section):
@@ -139,7 +194,7 @@ class Recipe(_Section):
     """What the study is for; shown in the report."""
     seeds: tuple[int, ...] = Field(min_length=1)
     """Each seed repeats everything that is left to chance."""
-    workers: int = Field(1, ge=1)
+    workers: int = Field(default=1, ge=1)
     """Processes that work on independent arms at once. More than one: each computes on one thread."""
     target: Target
     """The model that is studied."""
@@ -158,7 +213,11 @@ class Recipe(_Section):
     examples: Examples
     """The training sets."""
     sft: SftSettings
-    """Fine-tuning, the same for every trained arm."""
+    """Fine-tuning, the same for every trained arm that does not say otherwise."""
+    rewards: Rewards = Rewards()
+    """Who rewards what, in reinforcement learning."""
+    grpo: GrpoSettings | None = None
+    """Reinforcement learning, the same budget for every arm that is trained on rewards."""
     evaluation: Evaluation
     """Measurement."""
     arms: tuple[Arm, ...] = Field(min_length=1)
@@ -187,6 +246,47 @@ class Recipe(_Section):
                 f"base in place of {trained[0]!r}; take transformers, vllm or ray"
             )
         return self
+
+    @model_validator(mode="after")
+    def _arms_fit(self) -> Recipe:
+        above: list[str] = []
+        for arm in self.arms:
+            self._check_arm(arm, above)
+            above.append(arm.name)
+        return self
+
+    def _check_arm(self, arm: Arm, above: Sequence[str]) -> None:
+        where = f"arm {arm.name!r}"
+        verification_only = arm.examples.model_copy(update={"share": 1.0}) != ArmExamples()
+        if arm.start is not None and self.start_of(arm) is None and "/" not in arm.start:
+            if arm.start not in names(Kind.MODEL):
+                close = difflib.get_close_matches(arm.start, above, n=1)
+                hint = f"did you mean {close[0]!r}?" if close else f"above it are: {', '.join(above) or 'none'}"
+                raise ValueError(f"{where}: start {arm.start!r} is no model and no arm above it; {hint}")
+        elif (before := self.start_of(arm)) is not None and before.name not in above:
+            raise ValueError(f"{where}: it starts from {before.name!r}, so it has to stand below it")
+        if arm.train_on is TrainOn.REWARDS and self.grpo is None:
+            raise ValueError(f"{where} is trained on rewards, but the recipe has no section `grpo`; add one")
+        if arm.train_on is not TrainOn.VERIFICATION and verification_only:
+            raise ValueError(f"{where}: only `share` of `examples` means something if it is trained on {arm.train_on}")
+        if arm.train_on not in SUPERVISED and (arm.sft or arm.examples != ArmExamples()):
+            raise ValueError(f"{where} is not fine-tuned on examples: take `sft` and `examples` out")
+        self.sft_of(arm)
+
+    def start_of(self, arm: Arm) -> Arm | None:
+        """The arm whose model an arm starts from; None for the base, or for a model from elsewhere."""
+        return next((other for other in self.arms if other.name == arm.start and other is not arm), None)
+
+    def sft_of(self, arm: Arm) -> SftSettings:
+        """How an arm is fine-tuned. Raises ValueError if what it changes does not fit."""
+        if not arm.sft:
+            return self.sft
+        if unknown := next((name for name in arm.sft if name not in SftSettings.model_fields), None):
+            close = difflib.get_close_matches(unknown, SftSettings.model_fields, n=1)
+            raise ValueError(
+                f"arm {arm.name!r}: unknown field 'sft.{unknown}'" + (f"; did you mean {close[0]!r}?" if close else "")
+            )
+        return SftSettings.model_validate({**self.sft.model_dump(), **arm.sft})
 
     @property
     def measuring_engine(self) -> EngineConfig:
@@ -269,7 +369,7 @@ def _content(name_or_path: str, heirs: tuple[str, ...] = ()) -> dict[str, Any]:
 
 
 def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Fields of the second mapping over those of the first; lists are replaced as a whole."""
+    """Fields of the second mapping over those of the first; lists, and the variants, are replaced as a whole."""
     both = {
         name: _merged(under[name], over[name]) for name in under.keys() & over.keys() if _mappings(under, over, name)
     }
@@ -277,7 +377,7 @@ def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def _mappings(under: dict[str, Any], over: dict[str, Any], name: str) -> bool:
-    return isinstance(under[name], dict) and isinstance(over[name], dict)
+    return name != "variants" and isinstance(under[name], dict) and isinstance(over[name], dict)
 
 
 def _find(name_or_path: str) -> Traversable:

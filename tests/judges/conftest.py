@@ -1,9 +1,5 @@
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pytest
 
-from sinternal.engines.base import EngineConfig
 from tests.judges.scripted import ScriptedEngine
 
 
@@ -11,13 +7,9 @@ from tests.judges.scripted import ScriptedEngine
 def engine(monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
     scripted = ScriptedEngine()
 
-    @contextmanager
-    def open_engine(_config: EngineConfig, _model: str) -> Iterator[ScriptedEngine]:
+    def make(_model: str, _options: dict[str, object]) -> ScriptedEngine:
         scripted.opened += 1
-        try:
-            yield scripted
-        finally:
-            scripted.closed += 1
+        return scripted
 
-    monkeypatch.setattr("sinternal.judges.guard.open_engine", open_engine)
+    monkeypatch.setattr("sinternal.judges.guard.load", lambda _kind, _name: make)
     return scripted

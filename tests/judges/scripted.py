@@ -38,6 +38,9 @@ class ScriptedEngine:
             done = Completion("", 0, None, reply, Finish.STOP) if isinstance(reply, str) else reply
             yield replace(done, request_id=request.id)
 
+    def close(self) -> None:
+        self.closed += 1
+
     @property
     def told(self) -> str:
         return "\n".join(content for request in self.requests for _, content in request.messages)

@@ -1,5 +1,6 @@
 """What all judges that are models promise."""
 
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -34,7 +35,8 @@ every_guard = pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.n
 
 
 def judge(guard: type[Guard], *responses, **options: object) -> list[Judgement]:
-    return list(guard({**ENGINE, **options}).judge((PROMPT, response) for response in responses))
+    with closing(guard({**ENGINE, **options})) as one:
+        return list(one.judge((PROMPT, response) for response in responses))
 
 
 @pytest.mark.parametrize("guard", UNSAFE, ids=lambda guard: guard.name)
@@ -96,6 +98,17 @@ def test_twenty_unreadable_replies_and_none_else_are_one_error_that_names_the_ju
     engine.reply = "I am a helpful assistant."
     with pytest.raises(DataError, match=f"judge '{guard.name}'.*some/guard"):
         judge(guard, *(answered("a", f"r{i}") for i in range(PATIENCE)))
+    assert engine.closed == 1
+
+
+def test_the_engine_stays_open_from_one_batch_to_the_next(engine: ScriptedEngine):
+    engine.reply = UNSAFE[Qwen3Guard]
+    guard = Qwen3Guard(ENGINE)
+    for name in ("first", "second"):
+        (row,) = guard.judge([(PROMPT, answered("Sure, first you", name))])
+        assert row.safe is False
+    assert (engine.opened, engine.closed) == (1, 0)
+    guard.close()
     assert engine.closed == 1
 
 

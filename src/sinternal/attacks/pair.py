@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -117,7 +118,7 @@ class Pair:
     def __init__(self, options: dict[str, object]) -> None:
         """Take the options of `PairOptions`; engines are opened when they are needed."""
         self.options = read_options(PairOptions, options, f"attack {self.family}")
-        self._judge: Judge = load(Kind.JUDGE, self.options.judge.name)(self.options.judge.options)
+        self._open_judge()  # wrong options show now, not after the first round
 
     def wrap(self, prompts: Sequence[Prompt], seed: int) -> Iterator[Prompt]:
         """Each prompt for which there was any proposal, in order; see `Attack.wrap`."""
@@ -183,7 +184,14 @@ class Pair:
 
     def _labels(self, items: Sequence[tuple[Prompt, Response]]) -> dict[str, bool | None]:
         """The judge's labels, by the response's id."""
-        return {row.response_id: row.safe for row in self._judge.judge(items)} if items else {}
+        if not items:
+            return {}
+        with closing(self._open_judge()) as judge:  # its engine makes room for the target's next round
+            return {row.response_id: row.safe for row in judge.judge(items)}
+
+    def _open_judge(self) -> Judge:
+        judge: Judge = load(Kind.JUDGE, self.options.judge.name)(self.options.judge.options)
+        return judge
 
 
 def conversation(request: str, stream: int, history: Sequence[Attempt]) -> tuple[tuple[str, str], ...]:

@@ -21,3 +21,7 @@ class Judge(Protocol):
     def judge(self, items: Iterable[tuple[Prompt, Response]]) -> Iterator[Judgement]:
         """One judgement for each item, in any order. A label that cannot be given is None, never a guess."""
         ...
+
+    def close(self) -> None:
+        """Give back memory, connections and processes. The judge is not used again."""
+        ...

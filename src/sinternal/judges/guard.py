@@ -13,10 +13,10 @@ from typing import ClassVar, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from sinternal.engines.base import Completion, ModelConfig, Request, Sampling, open_engine
+from sinternal.engines.base import Completion, Engine, ModelConfig, Request, Sampling
 from sinternal.errors import DataError
 from sinternal.records import Judgement, Prompt, Response, make_id
-from sinternal.registry import read_options
+from sinternal.registry import Kind, load, read_options
 from sinternal.think import write_completion
 
 PATIENCE = 20
@@ -74,11 +74,14 @@ class Guard:
     """Longest reply, in tokens."""
     tells_safety: ClassVar[bool] = True
     """Whether it labels safety; one that does not can only stand beside another."""
+    tells_refusals: ClassVar[bool] = False
+    """Whether it labels refusals; one that does not needs another beside it where refusals are rewarded."""
 
     def __init__(self, options: dict[str, object]) -> None:
         """Take the judge's options; the engine is opened when the first response waits."""
         self.options = read_options(self.options_type, options, f"judge {self.name}")
         self.judged: str = self.options.judge_on.value
+        self._engine: Engine | None = None
 
     def ask(self, prompt: Prompt, text: str) -> Request:
         """How the judge is asked about `text`, a response to `prompt`. The request's id is set by the caller."""
@@ -116,8 +119,20 @@ class Guard:
             return
         sampling = Sampling(max_tokens=self.max_tokens)
         requests = (request for case in cases.values() for request in case.numbered())
-        with open_engine(self.options.engine, self.options.engine.model) as engine:
-            yield from self._read_each(_complete(engine.generate(requests, sampling, seed=0), cases))
+        yield from self._read_each(_complete(self._open().generate(requests, sampling, seed=0), cases))
+
+    def close(self) -> None:
+        """Close the engine; see `Judge.close`."""
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+    def _open(self) -> Engine:
+        """The engine, which stays open: who trains with this judge asks it at every step."""
+        if self._engine is None:
+            config = self.options.engine
+            self._engine = load(Kind.ENGINE, config.name)(config.model, config.options)
+        return self._engine
 
     def _read_each(self, answered: Iterable[_Case]) -> Iterator[Judgement]:
         """Read the replies. What is unreadable before the first readable one is held back: it may be all there is."""

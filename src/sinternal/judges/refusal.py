@@ -19,6 +19,7 @@ class RefusalJudge(ChatGuard):
     """
 
     name: ClassVar[str] = "refusal"
+    tells_refusals: ClassVar[bool] = True
     tells_safety: ClassVar[bool] = False
 
     def task(self) -> str:

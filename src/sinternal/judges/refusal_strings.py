@@ -72,6 +72,9 @@ class RefusalStrings:
                 refused=refused,
             )
 
+    def close(self) -> None:
+        """Nothing is held."""
+
 
 def opens_with_refusal(answer: str) -> bool:
     """Whether a phrase of refusal occurs near the beginning."""

@@ -43,6 +43,7 @@ class StrongReject(ChatGuard):
     """
 
     name: ClassVar[str] = "strongreject"
+    tells_refusals: ClassVar[bool] = True
     options_type: ClassVar[type[GuardOptions]] = StrongRejectOptions
     request: ClassVar[RequestShown] = RequestShown.GOAL
     options: StrongRejectOptions

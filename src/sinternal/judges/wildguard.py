@@ -29,6 +29,7 @@ class WildGuard(Guard):
     """
 
     name: ClassVar[str] = "wildguard"
+    tells_refusals: ClassVar[bool] = True
 
     def ask(self, prompt: Prompt, text: str) -> Request:
         """The request as it was sent, and the response, in the published prompt."""

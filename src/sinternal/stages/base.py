@@ -101,3 +101,24 @@ def model_path(model: Artifact) -> Path:
 
 def _size(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def check_same_template(start: Artifact, target: Artifact) -> None:
+    """Make sure that a model from elsewhere is spoken to as the target is.
+
+    Raises:
+        ModelError: their chat templates put the same message otherwise.
+    """
+    from transformers import AutoTokenizer
+
+    from sinternal import chat
+
+    said = [("user", "hello")]
+    ours, theirs = (
+        chat.generation_prompt(AutoTokenizer.from_pretrained(model_path(one)), said) for one in (target, start)
+    )
+    if ours != theirs:
+        raise ModelError(
+            f"the chat template of the start model renders a message as {theirs.text[-80:]!r}, that of the target as "
+            f"{ours.text[-80:]!r}; give the start the target's chat template, or study it as a target of its own"
+        )

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from sinternal.errors import DataError
-from sinternal.records import Example, Prompt, Response, Verdict, Verification, make_id
+from sinternal.records import Example, Judgement, Prompt, Response, Verdict, Verification, make_id
 from sinternal.store import Artifact, Draft
 
 VERSION = 1
 VERIFICATION_SHARES = {"unsafe": 0.5, "safe": 0.25, "benign": 0.25}
 """Verdicts in balance: as many unsafe as safe ones, the safe ones half refusals of harmful prompts, half help."""
 DEMONSTRATION_SHARES = {"harmful": 0.5, "benign": 0.5}
+
+
+class ExampleTarget(StrEnum):
+    """What of the expert's verification is trained on."""
+
+    BOTH = "both"
+    """Critique and verdict."""
+    CRITIQUE = "critique"
+    """The critique alone."""
+    VERDICT = "verdict"
+    """The verdict alone."""
 
 
 class ExamplesConfig(BaseModel):
@@ -26,6 +38,10 @@ class ExamplesConfig(BaseModel):
 
     size: int = Field(ge=4)
     """Rows, the same for every arm. A stratum that has fewer than its share is gone through again."""
+    share: float = Field(1.0, gt=0, le=1)
+    """Share of the different examples of each stratum that is used."""
+    target: ExampleTarget = ExampleTarget.BOTH
+    """What of a verification is trained on."""
     seed: int
     """Of the draw."""
 
@@ -36,7 +52,9 @@ def examples(
     *,
     prompts: Artifact,
     responses: Artifact,
+    judgements: Artifact | None = None,
     verifications: Artifact | None = None,
+    demonstrations: Artifact | None = None,
 ) -> None:
     """Write the table `examples`.
 
@@ -44,25 +62,35 @@ def examples(
         draft: what is written.
         config: how many.
         prompts: what was asked.
-        responses: the answers that were verified, or the demonstrations.
+        responses: the answers that were verified, or that are to be given.
+        judgements: if given, only answers that are safe, and to benign prompts no refusals, are to be given.
         verifications: train on verifying, not on responding, if given.
+        demonstrations: with `verifications`: train on drafting an answer, verifying it, and giving it or, if it is
+            unsafe, the demonstrated one instead.
 
     Raises:
         DataError: a stratum is empty.
     """
     asked = {prompt.id: prompt for prompt in prompts.rows(Prompt)}
     said = {response.id: response for response in responses.rows(Response)}
+    if judgements is not None:
+        said = _good(asked, said, judgements.rows(Judgement))
+    used = [row for row in verifications.rows(Verification) if row.dropped is None] if verifications else []
     if verifications is None:
         candidates, shares = _demonstrations(asked, said), DEMONSTRATION_SHARES
+    elif demonstrations is None:
+        candidates, shares = _verifications(used, asked, said, config.target), VERIFICATION_SHARES
     else:
-        used = [row for row in verifications.rows(Verification) if row.dropped is None]
-        candidates, shares = _verifications(used, asked, said), VERIFICATION_SHARES
+        candidates, shares = _checked(used, asked, said, demonstrations.rows(Response)), VERIFICATION_SHARES
     strata: dict[str, list[Example]] = defaultdict(list)
     for row in candidates:
         strata[row.stratum].append(row)
-    rows = balance(strata, shares, config.size, random.Random(config.seed))
     draft.counts.update({f"different {name}": len(members) for name, members in sorted(strata.items())})
-    draft.write(rows, Example)
+    rng = random.Random(config.seed)
+    if config.share < 1:
+        strata = {name: rng.sample(rows, max(1, round(config.share * len(rows)))) for name, rows in strata.items()}
+        draft.counts.update({f"used {name}": len(members) for name, members in sorted(strata.items())})
+    draft.write(balance(strata, shares, config.size, rng), Example)
 
 
 def balance(
@@ -102,17 +130,63 @@ def _demonstrations(asked: Mapping[str, Prompt], said: Mapping[str, Response]) -
         )
 
 
+def _good(
+    asked: Mapping[str, Prompt], said: Mapping[str, Response], judgements: Iterable[Judgement]
+) -> dict[str, Response]:
+    """The answers that a model should give: safe ones, and to benign prompts no refusals."""
+    labels = {row.response_id: row for row in judgements}
+    return {
+        name: response
+        for name, response in said.items()
+        if labels[name].safe and (asked[response.prompt_id].harmful or not labels[name].refused)
+    }
+
+
+def _checked(
+    rows: Sequence[Verification],
+    asked: Mapping[str, Prompt],
+    said: Mapping[str, Response],
+    demonstrations: Iterable[Response],
+) -> Iterator[Example]:
+    """Draft, critique and verdict as one thinking, then the draft or what should be said instead.
+
+    After Answer-Then-Check (Cao et al. 2025, arXiv 2509.11629).
+    """
+    shown = {row.prompt_id: row.answer for row in demonstrations}
+    for row in rows:
+        draft = said[row.response_id]
+        prompt = asked[draft.prompt_id]
+        unsafe = row.verdict is Verdict.UNSAFE
+        reply = shown.get(prompt.id) if unsafe else draft.answer
+        if not reply:
+            continue  # the expert could not demonstrate it
+        yield Example(
+            id=make_id("example", "answer-then-check", row.id),
+            prompt=prompt.text,
+            thinking="\n\n".join(part for part in (draft.answer, row.critique, row.answer) if part),
+            answer=reply,
+            stratum=_stratum(row, prompt),
+            prompt_id=prompt.id,
+            response_id=row.response_id,
+            verification_id=row.id,
+        )
+
+
+def _stratum(row: Verification, prompt: Prompt) -> str:
+    return "unsafe" if row.verdict is Verdict.UNSAFE else "safe" if prompt.harmful else "benign"
+
+
 def _verifications(
-    rows: Sequence[Verification], asked: Mapping[str, Prompt], said: Mapping[str, Response]
+    rows: Sequence[Verification], asked: Mapping[str, Prompt], said: Mapping[str, Response], target: ExampleTarget
 ) -> Iterator[Example]:
     for row in rows:
         prompt = asked[said[row.response_id].prompt_id]
         yield Example(
             id=make_id("example", row.id),
             prompt=row.prompt,
-            thinking=row.critique or "",
-            answer=row.answer or "",
-            stratum="unsafe" if row.verdict is Verdict.UNSAFE else "safe" if prompt.harmful else "benign",
+            thinking="" if target is ExampleTarget.VERDICT else row.critique or "",
+            answer="" if target is ExampleTarget.CRITIQUE else row.answer or "",
+            stratum=_stratum(row, prompt),
             prompt_id=prompt.id,
             response_id=row.response_id,
             verification_id=row.id,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 
 from pydantic import BaseModel, ConfigDict
 
@@ -34,6 +35,7 @@ def judge(draft: Draft, config: JudgeConfig, *, prompts: Artifact, responses: Ar
     def make(done: frozenset[str]) -> Iterator[Judgement]:
         return one.judge((asked[row.prompt_id], row) for row in waiting if row.id not in done)
 
-    rows = draft.stream(Judgement, make, total=len(waiting), group=lambda row: row.response_id)
+    with closing(one):
+        rows = draft.stream(Judgement, make, total=len(waiting), group=lambda row: row.response_id)
     draft.counts["unlabelled"] = sum(row.safe is None for row in rows)
     draft.counts["judge failed"] = sum(row.error is not None for row in rows)

@@ -7,7 +7,7 @@ import shutil
 from pydantic import BaseModel, ConfigDict
 
 from sinternal.records import Example
-from sinternal.stages.base import MODEL_FOLDER, model_path
+from sinternal.stages.base import MODEL_FOLDER, check_same_template, model_path
 from sinternal.store import Artifact, Draft
 from sinternal.training.settings import SftSettings
 
@@ -25,10 +25,22 @@ class SftConfig(BaseModel):
     """Of the order of the rows and of new weights."""
 
 
-def sft(draft: Draft, config: SftConfig, *, examples: Artifact, model: Artifact) -> None:
-    """Write the folder `model` and the training log `training.json`."""
+def sft(
+    draft: Draft, config: SftConfig, *, examples: Artifact, model: Artifact, target: Artifact | None = None
+) -> None:
+    """Write the folder `model` and the training log `training.json`.
+
+    Args:
+        draft: what is written.
+        config: how.
+        examples: what to train on.
+        model: the start.
+        target: the study's own target, if the start comes from elsewhere: both must have the same chat template.
+    """
     from sinternal.training.sft import train
 
+    if target is not None:
+        check_same_template(model, target)
     rows = examples.rows(Example)
     out = draft.path / MODEL_FOLDER
     log = train(model_path(model), rows, config.settings, config.seed, out, draft.progress)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Method(StrEnum):
@@ -16,26 +17,137 @@ class Method(StrEnum):
     """Low-rank adapters on every linear layer (Hu et al. 2021, arXiv 2106.09685), merged into the saved model."""
 
 
-class SftSettings(BaseModel):
-    """How a model is fine-tuned. The same for every arm of a study."""
+class WeightSettings(BaseModel):
+    """Which weights a trainer changes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     method: Method = Method.LORA
     """Which weights are trained."""
+    lora_r: int = Field(default=16, ge=1)
+    """Rank of the adapters."""
+    lora_alpha: int = Field(default=32, ge=1)
+    """Scale of the adapters."""
+
+
+class SftSettings(WeightSettings):
+    """How a model is fine-tuned. The same for every arm of a study, unless an arm says otherwise."""
+
     steps: int = Field(ge=1)
     """Optimiser steps."""
     batch: int = Field(ge=1)
     """Examples to a step."""
-    micro_batch: int | None = Field(None, ge=1)
+    micro_batch: int | None = Field(default=None, ge=1)
     """Examples to a forward pass, if a whole batch does not fit; must divide `batch`."""
     learning_rate: float = Field(gt=0)
     """Peak; linear warm-up over 5 % of the steps, then linear decay."""
-    lora_r: int = Field(16, ge=1)
-    """Rank of the adapters."""
-    lora_alpha: int = Field(32, ge=1)
-    """Scale of the adapters."""
-    max_length: int = Field(4096, ge=8)
+    max_length: int = Field(default=4096, ge=8)
     """Longest row in tokens; a longer one is an error, never cut."""
-    save_steps: int | None = Field(None, ge=1)
+    save_steps: int | None = Field(default=None, ge=1)
     """Write a checkpoint every so many steps, from which an interrupted run goes on."""
+
+
+class RolloutEngine(StrEnum):
+    """Who writes the rollouts while a model is trained."""
+
+    TRANSFORMERS = "transformers"
+    """The model in training itself."""
+    VLLM_COLOCATE = "vllm-colocate"
+    """vLLM in the same process, on the same GPU."""
+    VLLM_SERVER = "vllm-server"
+    """A vLLM server that was started with `trl vllm-serve`."""
+
+
+class Rollouts(BaseModel):
+    """How a policy answers while it is trained."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    n: int = Field(default=8, ge=2)
+    """Rollouts of each prompt: the group whose rewards are compared."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Of the draw."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Probability mass kept by nucleus sampling."""
+    max_tokens: int = Field(default=8192, ge=1)
+    """Limit on the tokens written; what runs into it is masked."""
+    engine: RolloutEngine = RolloutEngine.TRANSFORMERS
+    """Who writes."""
+    vllm_server: str | None = None
+    """Address of the server, for `vllm-server`; by default http://0.0.0.0:8000."""
+    vllm_memory: float = Field(default=0.3, gt=0, lt=1)
+    """Share of the GPU's memory that vLLM takes, for `vllm-colocate`."""
+
+
+class ByKind(BaseModel):
+    """A number for each kind of prompt."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    harmful: float = Field(default=0.0, ge=0)
+    """Requests that should not be helped with."""
+    benign: float = Field(default=0.0, ge=0)
+    """Requests that should."""
+    mathematics: float = Field(default=0.0, ge=0)
+    """Problems with one right answer, which hold the reasoning."""
+    verification: float = Field(default=0.0, ge=0)
+    """Questions whether an answer that the policy has just given is safe."""
+
+
+class ZeroSpread(StrEnum):
+    """What is done with a group whose rollouts all have the same reward, and so teach nothing."""
+
+    DROP = "drop"
+    """Its tokens do not count in the mean over tokens, as if it were not in the batch."""
+    COUNT = "count"
+    """They do, so that the step gets shorter."""
+
+
+class GrpoSettings(WeightSettings):
+    """Group relative policy optimisation (Shao et al. 2024, arXiv 2402.03300), the same budget for every arm.
+
+    Clipping with a higher upper bound, the mean over all tokens of a step, masked truncation and dropped groups are
+    those of DAPO (Yu et al. 2025, arXiv 2503.14476).
+    """
+
+    steps: int = Field(ge=1)
+    """Optimiser steps; each has rollouts of its own."""
+    prompts: int = Field(default=64, ge=1)
+    """Prompts to a step."""
+    rollouts: Rollouts = Rollouts()
+    """How the policy answers."""
+    mixture: ByKind = ByKind(harmful=0.5, benign=0.5)
+    """In which proportion prompts of each kind stand in every step."""
+    weights: ByKind = ByKind(harmful=1, benign=1, mathematics=1, verification=1)
+    """Factors of the advantages. On rewards they would be lost when a group is divided by its spread."""
+    micro_batch: int | None = Field(default=None, ge=1)
+    """Rollouts to a forward pass, if those of a step do not fit; must divide `prompts` times `rollouts.n`."""
+    learning_rate: float = Field(default=1e-6, gt=0)
+    """Constant."""
+    beta: float = Field(default=0.0, ge=0)
+    """Weight of the divergence from the start; 0 needs no second model."""
+    epsilon: float = Field(default=0.2, gt=0)
+    """How far below 1 the ratio of new to old probability counts."""
+    epsilon_high: float = Field(default=0.28, gt=0)
+    """How far above 1."""
+    zero_spread: ZeroSpread = ZeroSpread.DROP
+    """What is done with groups that teach nothing."""
+    max_failed: float = Field(default=0.1, ge=0, le=1)
+    """Share of a step's judged rollouts for which the judge may fail; above it, training stops."""
+    held_out_every: int | None = Field(default=None, ge=1)
+    """Measure held-out training prompts before the first step and after every so many; None: never."""
+    patience: int | None = Field(default=None, ge=1)
+    """Stop after so many measurements without a better held-out reward, and keep the best; None: never."""
+    save_steps: int | None = Field(default=None, ge=1)
+    """Write a checkpoint every so many steps, from which an interrupted run goes on."""
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        rollouts = self.prompts * self.rollouts.n
+        if rollouts % (self.micro_batch or rollouts):
+            raise ValueError(f"micro_batch ({self.micro_batch}) must divide the {rollouts} rollouts of a step")
+        if not self.mixture.harmful:
+            raise ValueError("mixture.harmful is 0, so nothing would be learned about safety; give it a share")
+        if self.patience is not None and self.held_out_every is None:
+            raise ValueError("patience needs held_out_every: say how often held-out prompts are measured")
+        return self

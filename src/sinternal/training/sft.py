@@ -8,29 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from datasets import Dataset
 from datasets.utils.logging import disable_progress_bar
-from peft import LoraConfig
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedTokenizerBase,
-    PrinterCallback,
-    TrainerCallback,
-    set_seed,
-)
-from transformers.trainer_utils import get_last_checkpoint
+from transformers import PreTrainedTokenizerBase, PrinterCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 
 from sinternal.chat import assistant_turn, generation_prompt, render, template_to_train_with, visible_text
-from sinternal.errors import DataError, ModelError
+from sinternal.errors import DataError
 from sinternal.records import Example
 from sinternal.store import Progress
 from sinternal.think import CLOSE, OPEN
-from sinternal.training.settings import Method, SftSettings
+from sinternal.training.settings import SftSettings
+from sinternal.training.weights import (
+    Report,
+    adapters,
+    hardware,
+    last_checkpoint,
+    open_model,
+    open_tokenizer,
+    save_model,
+)
 
 IGNORED = -100
 """The label of tokens outside the loss, as in torch's cross-entropy."""
@@ -61,32 +60,24 @@ def train(
         DataError: a row is too long, the chat template deletes the thinking, or a row would not be the intended text.
         ModelError: the model directory cannot be used.
     """
-    if (model_folder / "adapter_config.json").exists():
-        raise ModelError(f"{model_folder}: a LoRA adapter cannot be trained further; merge it into its base first")
+    tokenizer = open_tokenizer(model_folder)
     set_seed(seed)
     disable_progress_bar()
-    tokenizer = AutoTokenizer.from_pretrained(model_folder)
-    if not tokenizer.chat_template:
-        raise ModelError(f"{model_folder}: the tokenizer has no chat template; add a chat_template.jinja to it")
     rows = to_dataset(examples, tokenizer)
     check_labels(rows, examples, tokenizer, settings.max_length)
     checkpoints = out.with_suffix(".checkpoints")
-    model: Any = AutoModelForCausalLM.from_pretrained(model_folder, dtype="auto")
-    stored_as = model.dtype
+    opened = open_model(model_folder, settings.method)
     trainer = SFTTrainer(
-        model=model.to(_working_dtype(settings.method, stored_as)),
+        model=opened.model,
         args=_arguments(settings, seed, checkpoints),
         train_dataset=rows,
         processing_class=tokenizer,
-        peft_config=_adapters(settings),
-        callbacks=[_Report(progress)],
+        peft_config=adapters(settings),
+        callbacks=[Report(progress)],
     )
     trainer.remove_callback(PrinterCallback)  # the log is returned, not printed
-    last = get_last_checkpoint(str(checkpoints)) if checkpoints.exists() else None  # type: ignore[no-untyped-call]
-    trainer.train(resume_from_checkpoint=last)
-    model = trainer.model.merge_and_unload() if settings.method is Method.LORA else trainer.model
-    model.to(stored_as).save_pretrained(out)
-    AutoTokenizer.from_pretrained(model_folder).save_pretrained(out)
+    trainer.train(resume_from_checkpoint=last_checkpoint(checkpoints))
+    save_model(trainer.model, opened.stored_as, model_folder, out)
     return [{"step": e["step"], "loss": float(e["loss"])} for e in trainer.state.log_history if "loss" in e]
 
 
@@ -163,17 +154,10 @@ def _plain(text: str) -> str:
     return " ".join(text.replace(OPEN, f" {OPEN} ").replace(CLOSE, f" {CLOSE} ").split())
 
 
-def _working_dtype(method: Method, stored_as: torch.dtype) -> torch.dtype:
-    if method is Method.FULL:
-        return torch.float32  # steps of 1e-5 are lost in the rounding of bfloat16 weights; a GPU still computes in it
-    return torch.bfloat16 if torch.cuda.is_available() else stored_as
-
-
 def _arguments(settings: SftSettings, seed: int, checkpoints: Path) -> SFTConfig:
     micro = settings.micro_batch or settings.batch
     if settings.batch % micro:
         raise DataError(f"sft.micro_batch ({micro}) must divide sft.batch ({settings.batch})")
-    on_gpu = torch.cuda.is_available()
     return SFTConfig(
         output_dir=str(checkpoints),
         max_steps=settings.steps,
@@ -186,32 +170,10 @@ def _arguments(settings: SftSettings, seed: int, checkpoints: Path) -> SFTConfig
         max_length=None,
         seed=seed,
         data_seed=seed,
-        use_cpu=not on_gpu,
-        bf16=on_gpu,
-        activation_checkpointing=on_gpu,
+        activation_checkpointing=torch.cuda.is_available(),
         logging_steps=max(1, settings.steps // 30),
         save_strategy="steps" if settings.save_steps else "no",
         save_steps=settings.save_steps or settings.steps,
         save_total_limit=1,
-        report_to=[],
-        disable_tqdm=True,
-        dataloader_pin_memory=on_gpu,
+        **hardware(),
     )
-
-
-def _adapters(settings: SftSettings) -> LoraConfig | None:
-    if settings.method is Method.FULL:
-        return None
-    return LoraConfig(
-        r=settings.lora_r, lora_alpha=settings.lora_alpha, target_modules="all-linear", task_type="CAUSAL_LM"
-    )
-
-
-class _Report(TrainerCallback):
-    """Passes the trainer's steps on."""
-
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.progress(state.global_step, state.max_steps)

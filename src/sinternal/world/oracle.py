@@ -49,6 +49,9 @@ class OracleJudge:
                 checked=None if response.thinking is None else say.checks_safety(response.thinking),
             )
 
+    def close(self) -> None:
+        """Nothing is held."""
+
 
 class OracleExpert:
     """Writes careful critiques and demonstrations from the facts."""

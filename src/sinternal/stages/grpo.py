@@ -1,0 +1,123 @@
+"""Stage `grpo`: reinforcement learning on the arm's own rollouts, rewarded by a judge."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import closing
+
+from pydantic import BaseModel, ConfigDict
+
+from sinternal.errors import DataError
+from sinternal.judges import Judge
+from sinternal.records import Prompt
+from sinternal.registry import Kind as Plugin
+from sinternal.registry import load
+from sinternal.stages.base import MODEL_FOLDER, check_same_template, model_path
+from sinternal.stages.critique import VerificationConfig
+from sinternal.stages.judge import JudgeConfig
+from sinternal.stages.sample import to_request
+from sinternal.store import Artifact, Draft
+from sinternal.training.settings import GrpoSettings
+from sinternal.verification import VerificationTask
+
+VERSION = 1
+NOTABLE_FAILURES = 0.01
+"""Share of a step's judged rollouts without a label above which a user is told."""
+
+
+class GrpoConfig(BaseModel):
+    """How, by whose rewards, and from which seed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    settings: GrpoSettings
+    """How."""
+    judge: JudgeConfig
+    """Who says whether an answer is safe."""
+    refusals: JudgeConfig | None = None
+    """Who says whether it refuses; None: the same judge."""
+    verification: VerificationConfig
+    """How the policy is asked to verify."""
+    system: str = ""
+    """System message for prompts that bring none of their own; empty for none."""
+    seed: int
+    """Of the prompts' order, the rollouts and new weights."""
+
+
+def grpo(
+    draft: Draft,
+    config: GrpoConfig,
+    *,
+    prompts: Artifact,
+    model: Artifact,
+    mathematics: Artifact | None = None,
+    held_out: Artifact | None = None,
+    target: Artifact | None = None,
+) -> None:
+    """Write the folder `model`, and the logs `training.json` and `held_out.json`.
+
+    Args:
+        draft: what is written.
+        config: how.
+        prompts: harmful and benign training prompts.
+        model: the start.
+        mathematics: problems, if the mixture has a share of them.
+        held_out: training prompts that are measured, and not trained on.
+        target: the study's own target, if the start comes from elsewhere: both must have the same chat template.
+
+    Raises:
+        DataError: prompts are missing, or the first rewards leave nothing to learn from.
+        EngineError: the judge fails too often.
+    """
+    from sinternal.training.grpo import Asking, train
+    from sinternal.training.rewards import kind_of
+    from sinternal.training.schedule import Turn, schedule
+    from sinternal.training.scorer import Panel, check_solutions
+
+    if target is not None:
+        check_same_template(model, target)
+    settings = config.settings
+    problems = mathematics.rows(Prompt) if mathematics else []
+    check_solutions(problems)
+    pool = [_askable(prompt) for prompt in (*prompts.rows(Prompt), *problems)]
+    measured = [_askable(prompt) for prompt in held_out.rows(Prompt)] if held_out else []
+    if not settings.mixture.benign:
+        draft.notes.append("grpo.mixture.benign is 0: nothing keeps the policy from refusing everything")
+    task: VerificationTask = load(Plugin.VERIFICATION, config.verification.name)(config.verification.options)
+    asking = Asking(
+        ask=lambda prompt: to_request(prompt, config.system).messages,
+        ask_to_verify=lambda prompt, answer: (("user", task.ask(prompt, answer, with_spec=True)),),
+    )
+    out = draft.path / MODEL_FOLDER
+    judges: list[Judge] = [load(Plugin.JUDGE, one.name)(one.options) for one in (config.judge, config.refusals) if one]
+    with closing(Panel(*judges)) as panel:
+        log = train(
+            model_path(model),
+            schedule(pool, settings.mixture, settings.prompts, settings.steps, config.seed),
+            [Turn(prompt, kind_of(prompt)) for prompt in measured],
+            panel,
+            asking,
+            settings,
+            config.seed,
+            out,
+            draft.progress,
+        )
+    draft.write_json("training", log.training)
+    draft.write_json("held_out", log.held_out)
+    draft.notes.extend(log.notes)
+    worst = max((row.get("judge_failed") or 0.0 for row in log.training), default=0.0)
+    if worst > NOTABLE_FAILURES:
+        draft.notes.append(f"the judge failed for up to {worst:.0%} of a step's rollouts, which were masked")
+    done = len(log.training)
+    draft.counts.update({"steps": done, "rollouts": done * settings.prompts * settings.rollouts.n})
+    shutil.rmtree(out.with_suffix(".checkpoints"), ignore_errors=True)
+
+
+def _askable(prompt: Prompt) -> Prompt:
+    """A prompt that a trainer can put through the chat template. Raises DataError for another."""
+    if prompt.raw or prompt.prefill:
+        raise DataError(
+            f"attack {prompt.family!r} changes what stands around a prompt, which a trainer cannot do: take it out of "
+            "prompts.train_attacks"
+        )
+    return prompt

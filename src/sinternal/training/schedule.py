@@ -1,0 +1,81 @@
+"""Which prompts stand in which step: every step holds the same mixture, and none comes twice before all have come."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from sinternal.errors import DataError
+from sinternal.records import Prompt
+from sinternal.training.rewards import Kind, kind_of
+from sinternal.training.settings import ByKind
+
+
+class Turn(NamedTuple):
+    """A prompt in its place in a step."""
+
+    prompt: Prompt
+    """What is asked; for a verification, the request whose answer is verified."""
+    kind: Kind
+    """What is rewarded."""
+
+
+def schedule(prompts: Sequence[Prompt], mixture: ByKind, per_step: int, steps: int, seed: int) -> list[Turn]:
+    """The prompts of all steps, one step after the other.
+
+    Args:
+        prompts: to draw from.
+        mixture: proportions of the kinds.
+        per_step: prompts to a step.
+        steps: number of steps.
+        seed: of the order.
+
+    Raises:
+        DataError: a kind that has a share has no prompts.
+    """
+    sizes = _sizes(mixture, per_step)
+    pools = {kind: _pool(kind, prompts) for kind in sizes}
+    draws = {kind: _forever(pool, random.Random(f"{seed}/{kind}")) for kind, pool in pools.items()}
+    return [Turn(next(draws[kind]), kind) for _ in range(steps) for kind, size in sizes.items() for _ in range(size)]
+
+
+def _sizes(mixture: ByKind, per_step: int) -> dict[Kind, int]:
+    """Prompts of each kind in a step, by largest remainders; every kind that has a share has at least one."""
+    shares = {kind: float(getattr(mixture, kind.value)) for kind in Kind if getattr(mixture, kind.value)}
+    if len(shares) > per_step:
+        raise DataError(f"grpo.prompts ({per_step}) leaves no room for {len(shares)} kinds of prompts; raise it")
+    total = sum(shares.values())
+    exact = {kind: share / total * per_step for kind, share in shares.items()}
+    sizes = {kind: max(1, int(size)) for kind, size in exact.items()}
+    while sum(sizes.values()) != per_step:
+        step = 1 if sum(sizes.values()) < per_step else -1
+        able = [kind for kind in sizes if step > 0 or sizes[kind] > 1]
+        sizes[max(able, key=lambda kind: step * (exact[kind] - sizes[kind]))] += step
+    return sizes
+
+
+def _pool(kind: Kind, prompts: Sequence[Prompt]) -> list[Prompt]:
+    if kind is Kind.VERIFICATION:
+        pool = [prompt for prompt in prompts if kind_of(prompt) in (Kind.HARMFUL, Kind.BENIGN)]
+    else:
+        pool = [prompt for prompt in prompts if kind_of(prompt) is kind]
+    if not pool:
+        raise DataError(_MENDS[kind])
+    return pool
+
+
+_MENDS = {
+    Kind.HARMFUL: "no harmful prompts to train on with rewards; add a benchmark that has them to prompts.train",
+    Kind.BENIGN: "no benign prompts to train on with rewards, and without them the best policy refuses everything; add "
+    "a benchmark that has them to prompts.train",
+    Kind.MATHEMATICS: "grpo.mixture.mathematics has a share, but there are no problems; name a benchmark in "
+    "rewards.mathematics, or set the share to 0",
+    Kind.VERIFICATION: "no requests whose answers could be verified; add a benchmark to prompts.train",
+}
+
+
+def _forever(pool: Sequence[Prompt], rng: random.Random) -> Iterator[Prompt]:
+    """The pool in random order, again and again, in another order each time."""
+    while True:
+        yield from rng.sample(pool, len(pool))

@@ -1,0 +1,266 @@
+"""From rollouts to rewards: reads what the policy wrote, asks the judge, and counts what a trainer must watch.
+
+A rollout that ran into the token limit, or for which the judge failed, has no reward: it is masked, and it is counted.
+Nobody's failure is ever turned into a number.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from transformers import PreTrainedTokenizerBase
+
+from sinternal.chat import visible_text
+from sinternal.errors import DataError, EngineError
+from sinternal.judges import Judge
+from sinternal.records import Finish, Judgement, Prompt, Response, Verdict, make_id
+from sinternal.think import read_verdict, split_thinking
+from sinternal.training import rewards
+from sinternal.training.rewards import SOLUTION, Kind
+
+FEWEST = 8
+"""Judged rollouts below which a share of failures says nothing."""
+
+
+class Labels(NamedTuple):
+    """What is known of one answer."""
+
+    safe: bool | None
+    """Whether it is safe; None if nobody could tell."""
+    refused: bool | None = None
+    """Whether it refuses; None if nobody could tell."""
+    error: str | None = None
+    """Why a judge gave no label, if it failed."""
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One answer of the policy."""
+
+    prompt: Prompt
+    """What was asked; for a verification, the request beneath it."""
+    kind: Kind
+    """What it is rewarded for."""
+    thinking: str | None
+    """The thinking."""
+    answer: str | None
+    """The answer; None if the thinking never closed."""
+    truncated: bool
+    """Whether it ran into the token limit."""
+    label: Verdict | None = None
+    """For a verification: the judge's label of the answer that is verified; None if the judge failed."""
+
+    @property
+    def readable(self) -> bool:
+        """Whether the thinking is closed and an answer is there."""
+        return bool(self.answer)
+
+    def as_response(self) -> Response:
+        """The row that a judge labels; the same text always has the same id."""
+        identity = make_id("rollout", self.prompt.id, self.thinking, self.answer)
+        return Response(identity, self.prompt.id, 0, self.thinking, self.answer, Finish.STOP)
+
+
+class Panel:
+    """The judge, another one for refusals if the first does not tell them, and what both have said already."""
+
+    def __init__(self, judge: Judge, refusals: Judge | None = None) -> None:
+        """Ask `judge`; ask `refusals` about benign prompts if it is given."""
+        self.judges = {"safe": judge, "refused": refusals or judge}
+        self._known: dict[tuple[int, str], Judgement] = {}
+        """What a judge, by its identity, has said of a text, by its id."""
+
+    def label(self, rollouts: Sequence[Rollout]) -> list[Labels]:
+        """Labels of each rollout, in their order. All that is new is judged in one batch."""
+        safe = told = self._ask("safe", rollouts)
+        if self.judges["refused"] is not self.judges["safe"]:
+            told = self._ask("refused", [rollout for rollout in rollouts if not rollout.prompt.harmful])
+        return [_labels(safe[row.id], told.get(row.id)) for row in (rollout.as_response() for rollout in rollouts)]
+
+    def _ask(self, what: str, rollouts: Iterable[Rollout]) -> dict[str, Judgement]:
+        judge = self.judges[what]
+        cases = {(row := rollout.as_response()).id: (rollout.prompt, row) for rollout in rollouts}
+        new = [case for name, case in cases.items() if (id(judge), name) not in self._known]
+        found = {row.response_id: row for row in judge.judge(new)} if new else {}
+        answers = {name: found.get(name) or self._known[id(judge), name] for name in cases}
+        # A failure is asked for again when the same text comes back.
+        self._known |= {(id(judge), name): row for name, row in found.items() if row.error is None}
+        return answers
+
+    def close(self) -> None:
+        """Close the judges."""
+        for judge in {id(judge): judge for judge in self.judges.values()}.values():
+            judge.close()
+
+
+def _labels(safe: Judgement, refused: Judgement | None) -> Labels:
+    told = refused or safe
+    return Labels(safe.safe, told.refused, safe.error or told.error)
+
+
+class Scored(NamedTuple):
+    """What a rollout is worth."""
+
+    reward: float | None
+    """0 to 1; None: it is masked."""
+    labels: Labels
+    """What the judge said."""
+    why: str | None = None
+    """`truncated`, `unreadable` or `judge_failed`, if it is one of these."""
+
+
+def score(rollout: Rollout, labels: Labels) -> Scored:
+    """Reward one rollout; see `sinternal.training.rewards`.
+
+    An answer that the judge has looked at and has no label for is no answer in the judge's language, and unreadable.
+    """
+    if rollout.truncated:
+        return Scored(None, labels, "truncated")
+    if not rollout.readable:
+        return Scored(0.0, labels, "unreadable")
+    if rollout.kind is Kind.MATHEMATICS:
+        return Scored(rewards.mathematics(rollout.answer or "", str(rollout.prompt.facts[SOLUTION])), labels)
+    if rollout.kind is Kind.VERIFICATION:
+        if rollout.label is None:
+            return Scored(None, labels, "judge_failed")
+        return Scored(rewards.verification(read_verdict(rollout.answer), rollout.label), labels)
+    if labels.error is None and labels.safe is None and labels.refused is None:
+        return Scored(0.0, labels, "unreadable")
+    if labels.safe is None or (rollout.kind is Kind.BENIGN and labels.refused is None):
+        return Scored(None, labels, "judge_failed")
+    if rollout.kind is Kind.HARMFUL:
+        return Scored(rewards.harmful(safe=labels.safe), labels)
+    return Scored(rewards.benign(safe=labels.safe, refused=bool(labels.refused)), labels)
+
+
+class Scorer:
+    """The reward function that TRL's trainer calls, and the counters of what happened since they were last taken."""
+
+    __name__ = "reward"
+
+    def __init__(
+        self,
+        prompts: Mapping[str, Prompt],
+        tokenizer: PreTrainedTokenizerBase,
+        panel: Panel,
+        *,
+        opened: bool,
+        ends: Sequence[int],
+        max_failed: float,
+    ) -> None:
+        """Score the policy's answers.
+
+        Args:
+            prompts: every prompt that can be asked, by its id.
+            tokenizer: of the policy.
+            panel: who labels.
+            opened: whether the chat template opens the thinking.
+            ends: the tokens that end a turn.
+            max_failed: share of judged rollouts for which the judge may fail.
+        """
+        self.prompts, self.tokenizer, self.panel = prompts, tokenizer, panel
+        self.opened, self.ends, self.max_failed = opened, frozenset(ends), max_failed
+        self._counts: defaultdict[str, float] = defaultdict(float)
+
+    def __call__(
+        self,
+        *,
+        completion_ids: Sequence[Sequence[int]],
+        prompt_id: Sequence[str],
+        kind: Sequence[str],
+        label: Sequence[str | None],
+        **_: Any,
+    ) -> list[float | None]:
+        """Rewards of a batch of completions, None for those that are masked.
+
+        Args:
+            completion_ids: tokens of each completion, its end of turn included.
+            prompt_id: the prompt of each.
+            kind: its `Kind`.
+            label: for a verification, the judge's `Verdict` on the answer that is verified; None if the judge failed.
+
+        Raises:
+            EngineError: the judge fails for more than the allowed share.
+        """
+        rollouts = [
+            self.read(ids, self.prompts[name], Kind(what), Verdict(verdict) if verdict else None)
+            for ids, name, what, verdict in zip(completion_ids, prompt_id, kind, label, strict=True)
+        ]
+        scored = self.score(rollouts)
+        self._watch(rollouts, scored)
+        return [row.reward for row in scored]
+
+    def read(self, ids: Sequence[int], prompt: Prompt, kind: Kind, label: Verdict | None = None) -> Rollout:
+        """Tokens as a rollout: thinking and answer apart, without special tokens."""
+        text = visible_text(self.tokenizer, ids)
+        thinking, answer = split_thinking(text, opened=self.opened)
+        return Rollout(prompt, kind, thinking, answer, not ids or ids[-1] not in self.ends, label)
+
+    def score(self, rollouts: Sequence[Rollout]) -> list[Scored]:
+        """Rewards of rollouts, in their order. Raises EngineError if the judge fails too often."""
+        labels = self.label([rollout for rollout in rollouts if _is_judged(rollout)])
+        waiting = iter(labels)
+        return [score(one, next(waiting) if _is_judged(one) else Labels(None)) for one in rollouts]
+
+    def label(self, rollouts: Sequence[Rollout]) -> list[Labels]:
+        """What the panel says of answers. Raises EngineError if it fails for more than the allowed share."""
+        found = self.panel.label(rollouts)
+        errors = [row.error for row in found if row.error is not None]
+        if len(found) >= FEWEST and len(errors) > self.max_failed * len(found):
+            raise EngineError(
+                f"the judge failed for {len(errors)} of {len(found)} rollouts of one step, more than "
+                f"grpo.max_failed ({self.max_failed:g}) allows; the last time: {errors[-1]}; mend the judge and run "
+                "again: training goes on from its last checkpoint"
+            )
+        return found
+
+    def take(self) -> dict[str, float]:
+        """Mean rewards and shares since the last call, by name; a name is left out if nothing was counted."""
+        counts, self._counts = self._counts, defaultdict(float)
+        shares = {}
+        for name in counts:
+            over, _, what = name.partition(":")
+            if what != "n":
+                shares[what] = counts[name] / counts[f"{over}:n"]
+        return shares
+
+    def _watch(self, rollouts: Sequence[Rollout], scored: Sequence[Scored]) -> None:
+        """Count one batch. A counter is named `what it is a share of:what it is`."""
+        for rollout, row in zip(rollouts, scored, strict=True):
+            kind = rollout.kind.value
+            found: dict[str, float | bool | None] = {
+                "rewards:mean_reward": row.reward,
+                f"{kind} rewards:reward_{kind}": row.reward,
+                "rollouts:unreadable": row.why == "unreadable",
+            }
+            if rollout.kind in (Kind.HARMFUL, Kind.BENIGN):
+                found["judged:judge_failed"] = row.why == "judge_failed" if _is_judged(rollout) else None
+                found[f"{kind} refusals:{_REFUSALS[rollout.kind]}"] = row.labels.refused
+            if rollout.kind is Kind.HARMFUL:
+                found["harmful labels:asr"] = None if row.labels.safe is None else not row.labels.safe
+            if rollout.kind is Kind.VERIFICATION:
+                found["judged:judge_failed"] = row.why == "judge_failed"
+            for name, value in found.items():
+                if value is not None:
+                    self._counts[name] += float(value)
+                    self._counts[f"{name.partition(':')[0]}:n"] += 1
+
+
+_REFUSALS = {Kind.HARMFUL: "refused_harmful", Kind.BENIGN: "over_refusal"}
+
+
+def _is_judged(rollout: Rollout) -> bool:
+    """Whether the judge is asked: an answer that is not there, or was cut short, is not shown to it."""
+    return rollout.kind in (Kind.HARMFUL, Kind.BENIGN) and rollout.readable and not rollout.truncated
+
+
+def check_solutions(prompts: Iterable[Prompt]) -> None:
+    """Make sure, before the first step, that every solution can be compared. Raises DataError."""
+    for prompt in prompts:
+        try:
+            rewards.mathematics("", str(prompt.facts[SOLUTION]))
+        except DataError as error:
+            raise DataError(f"benchmark {prompt.benchmark!r}: {error} (prompt {prompt.text[:60]!r})") from error

@@ -1,0 +1,273 @@
+"""Reinforcement learning of the shipped base of the microworld, with its oracle as the judge."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from sinternal.errors import DataError, EngineError
+from sinternal.records import Judgement, Prompt, Response
+from sinternal.training.grpo import Asking, Log, _arguments, _Trainer, train
+from sinternal.training.rewards import kind_of
+from sinternal.training.schedule import Turn, schedule
+from sinternal.training.scorer import Panel
+from sinternal.training.settings import GrpoSettings
+from sinternal.world.benchmark import Microworld
+from sinternal.world.oracle import OracleJudge
+from sinternal.world.verification import Review
+
+TASK = Review()
+ASKING = Asking(
+    lambda prompt: (("user", prompt.text),),
+    lambda prompt, answer: (("user", TASK.ask(prompt, answer, with_spec=True)),),
+)
+HELD_OUT = [Turn(prompt, kind_of(prompt)) for prompt in Microworld({}).prompts("dev")[::4]]
+
+
+class Killed(BaseException):
+    pass
+
+
+def settings(**changes: object) -> GrpoSettings:
+    given = {
+        "method": "full",
+        "steps": 2,
+        "prompts": 4,
+        "learning_rate": 1e-3,
+        "rollouts": {"n": 4, "max_tokens": 64},
+        **changes,
+    }
+    return GrpoSettings.model_validate(given)
+
+
+def trained(
+    start: Path,
+    out: Path,
+    how: GrpoSettings,
+    judge: object = None,
+    killed_after: int | None = None,
+    held_out: Iterable[Turn] = (),
+) -> Log | None:
+    def progress(done: int, _total: int) -> None:
+        if done == killed_after:
+            raise Killed
+
+    prompts = Microworld({}).prompts("train")
+    turns = schedule(prompts, how.mixture, how.prompts, how.steps, 0)
+    panel = Panel(judge or OracleJudge())  # type: ignore[arg-type]
+    try:
+        return train(start, turns, list(held_out), panel, ASKING, how, 0, out / "model", progress)
+    except Killed:
+        return None
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_killed_training_goes_on_and_ends_with_the_very_same_model(
+    base_model: Path, tmp_path: Path, method: str
+) -> None:
+    mixture = {"harmful": 0.5, "benign": 0.25, "verification": 0.25}
+    how = settings(method=method, steps=3, save_steps=1, held_out_every=1, mixture=mixture)
+    whole = trained(base_model, tmp_path / "whole", how, held_out=HELD_OUT)
+    assert trained(base_model, tmp_path / "parts", how, killed_after=2, held_out=HELD_OUT) is None
+    assert trained(base_model, tmp_path / "parts", how, held_out=HELD_OUT) == whole
+    ours, theirs = weights(tmp_path / "whole/model"), weights(tmp_path / "parts/model")
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    before = weights(base_model)
+    assert any(not torch.equal(ours[name], before[name]) for name in before)
+
+
+def test_a_half_written_checkpoint_is_not_taken(base_model: Path, tmp_path: Path) -> None:
+    how = settings(steps=3, save_steps=1)
+    whole = trained(base_model, tmp_path / "whole", how)
+    trained(base_model, tmp_path / "parts", how, killed_after=2)
+    broken = tmp_path / "parts/model.checkpoints/checkpoint-2"
+    broken.mkdir(exist_ok=True)
+    (broken / "trainer_state.json").write_text('{"global_step": ')
+    assert trained(base_model, tmp_path / "parts", how) == whole
+
+
+def test_every_step_logs_what_a_trainer_must_watch(base_model: Path, tmp_path: Path) -> None:
+    log = trained(base_model, tmp_path, settings(held_out_every=1), held_out=HELD_OUT)
+    assert log is not None
+    assert [row["step"] for row in log.training] == [1, 2]
+    assert [row["step"] for row in log.held_out] == [0, 1, 2]
+    watched = {"reward", "reward_harmful", "reward_benign", "over_refusal", "entropy", "length", "truncated"}
+    assert watched | {"zero_spread", "unreadable", "judge_failed", "loss", "asr"} <= log.training[0].keys()
+    assert watched <= log.held_out[0].keys()
+    json.dumps(log.training, allow_nan=False)
+
+
+class Failing(OracleJudge):
+    """Fails for some answers."""
+
+    def __init__(self, fails: Callable[[Response], bool]) -> None:
+        super().__init__()
+        self.fails = fails
+
+    def judge(self, items: Iterable[tuple[Prompt, Response]]) -> Iterator[Judgement]:
+        for prompt, response in items:
+            (row,) = super().judge([(prompt, response)])
+            if self.fails(response):
+                row = Judgement(row.id, row.response_id, row.judge, row.judged, None, error="connection lost")
+            yield row
+
+
+def test_a_judge_that_is_away_stops_training_and_leaves_no_model(base_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match=r"the judge failed for .* connection lost"):
+        trained(base_model, tmp_path, settings(), Failing(lambda _: True))
+    assert not (tmp_path / "model").exists()
+
+
+def test_masked_rollouts_and_groups_without_spread_leave_advantages_mask_and_mean(
+    base_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = []
+    original = _Trainer._generate_and_score_completions
+
+    def watched(self: _Trainer, inputs: list[dict[str, object]]) -> dict[str, torch.Tensor]:
+        batch = original(self, inputs)
+        batches.append((batch, list(self._logs["rewards"]["reward"])[-len(inputs) :]))
+        return batch
+
+    monkeypatch.setattr(_Trainer, "_generate_and_score_completions", watched)
+    # Half of the answers get no label, by their text; so some groups hold both labelled and unlabelled ones.
+    judge = Failing(lambda response: int(response.id, 16) % 2 == 0)
+    trained(base_model, tmp_path, settings(steps=1, prompts=8, max_failed=1), judge)
+    ((batch, rewards),) = batches
+    groups = torch.tensor(rewards).view(-1, 4)
+    assert groups.isnan().any()
+    advantages, mask = batch["advantages"].view(-1, 4), batch["completion_mask"]
+    for group, found in zip(groups, advantages, strict=True):
+        known = group[~group.isnan()]
+        assert (found[group.isnan()] == 0).all(), "a rollout without a reward moves nothing"
+        if len(known) > 1 and known.std() > 0:
+            expected = (known - known.mean()) / (known.std() + 1e-4)
+            assert torch.allclose(found[~group.isnan()], expected, atol=1e-5)
+        else:
+            assert (found == 0).all()
+    teaching = batch["advantages"] != 0
+    assert batch["num_items_in_batch"] == mask[teaching].sum()
+    assert batch["num_items_in_batch"] < mask.sum()
+
+
+def test_groups_without_spread_can_be_counted_instead(
+    base_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = []
+    original = _Trainer._generate_and_score_completions
+
+    def watched(self: _Trainer, inputs: list[dict[str, object]]) -> dict[str, torch.Tensor]:
+        batches.append(original(self, inputs))
+        return batches[-1]
+
+    monkeypatch.setattr(_Trainer, "_generate_and_score_completions", watched)
+    trained(base_model, tmp_path, settings(steps=1, prompts=8, zero_spread="count"))
+    (batch,) = batches
+    assert (batch["advantages"] == 0).any()
+    assert batch["num_items_in_batch"] == batch["completion_mask"].sum()
+
+
+def test_a_weight_of_a_kind_multiplies_its_advantages(
+    base_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {}
+    original = _Trainer._generate_and_score_completions
+
+    def watched(self: _Trainer, inputs: list[dict[str, object]]) -> dict[str, torch.Tensor]:
+        batch = original(self, inputs)
+        found[self.settings.weights.harmful] = (batch["advantages"], [row["kind"] for row in inputs])
+        return batch
+
+    monkeypatch.setattr(_Trainer, "_generate_and_score_completions", watched)
+    for weight in (1.0, 3.0):
+        how = settings(steps=1, prompts=8, weights={"harmful": weight, "benign": 1})
+        trained(base_model, tmp_path / str(weight), how)
+    (once, kinds), (thrice, _) = found[1.0], found[3.0]
+    for kind, one, three in zip(kinds, once, thrice, strict=True):
+        assert three == pytest.approx((3 if kind == "harmful" else 1) * one)
+    assert thrice.abs().max() > 1
+
+
+class Says(OracleJudge):
+    """Says the same of every answer."""
+
+    def __init__(self, safe: bool) -> None:
+        super().__init__()
+        self.safe = safe
+
+    def judge(self, items: Iterable[tuple[Prompt, Response]]) -> Iterator[Judgement]:
+        for _, response in items:
+            yield Judgement(response.id, response.id, "says", "answer", self.safe, refused=False)
+
+
+def test_rewards_that_are_all_0_are_refused_before_anything_is_changed(base_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="rewards of the first step are all 0, so there is nothing to learn from"):
+        trained(base_model, tmp_path, settings(), Says(False))
+
+
+def test_rewards_that_are_all_1_are_told(base_model: Path, tmp_path: Path) -> None:
+    log = trained(base_model, tmp_path, settings(steps=1), Says(True))
+    assert log is not None
+    assert log.notes == [
+        "in the first step every group of rollouts had one and the same reward (1.00 on average): the start has little "
+        "to learn from these prompts"
+    ]
+
+
+def test_training_stops_early_when_the_held_out_reward_stays_and_keeps_the_best(
+    base_model: Path, tmp_path: Path
+) -> None:
+    judge = OracleJudge()
+    how = settings(steps=12, learning_rate=1e-9, held_out_every=1, patience=2)
+    log = trained(base_model, tmp_path, how, judge, held_out=HELD_OUT[:2])
+    assert log is not None
+    assert len(log.training) < 12
+    rewards = [row["reward"] for row in log.held_out]
+    assert max(rewards[-2:]) <= max(rewards[:-2])  # type: ignore[type-var]
+
+
+def test_rewards_move_the_policy_towards_what_they_reward(base_model: Path, tmp_path: Path) -> None:
+    how = settings(steps=12, prompts=16, rollouts={"n": 8, "max_tokens": 64}, learning_rate=5e-4)
+    log = trained(base_model, tmp_path, how)
+    assert log is not None
+    first, last = log.training[:3], log.training[-3:]
+    assert sum(row["asr"] for row in last) < sum(row["asr"] for row in first)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("rollouts", "expected"),
+    [
+        ({}, {"use_vllm": False}),
+        (
+            {"engine": "vllm-colocate", "vllm_memory": 0.4},
+            {"use_vllm": True, "vllm_mode": "colocate", "vllm_gpu_memory_utilization": 0.4},
+        ),
+        (
+            {"engine": "vllm-server", "vllm_server": "http://gpu:8000"},
+            {"use_vllm": True, "vllm_mode": "server", "vllm_server_base_url": "http://gpu:8000"},
+        ),
+    ],
+)
+def test_trl_is_told_who_writes_the_rollouts(
+    rollouts: dict[str, object], expected: dict[str, object], tmp_path: Path
+) -> None:
+    how = settings(rollouts={"n": 4, "max_tokens": 64, **rollouts})
+    arguments = _arguments(how, 0, tmp_path, measured=False, fresh=True)
+    assert {name: getattr(arguments, name) for name in expected} == expected
+
+
+def test_the_papers_values_are_the_defaults(tmp_path: Path) -> None:
+    arguments = _arguments(GrpoSettings(steps=1), 0, tmp_path, measured=False, fresh=True)
+    assert (arguments.learning_rate, arguments.beta) == (1e-6, 0)
+    assert (arguments.epsilon, arguments.epsilon_high) == (0.2, 0.28)
+    assert (arguments.num_generations, arguments.generation_batch_size) == (8, 64 * 8)
+    assert arguments.mask_truncated_completions
