@@ -1,10 +1,25 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
 
 from sinternal.metrics import balanced_accuracy, f1_unsafe
-from sinternal.statistics import confusion_interval, paired_difference, wilson
+from sinternal.statistics import (
+    PairedDifference,
+    confusion_interval,
+    holm,
+    learning_area,
+    mcnemar,
+    over_seeds,
+    paired_difference,
+    steps_to,
+    wilson,
+)
 
 
 def test_wilson_matches_a_published_example() -> None:
@@ -39,30 +54,132 @@ def test_an_undefined_figure_is_refused() -> None:
         confusion_interval([5, 5, 0, 0], lambda t: np.full(len(t), np.nan))
 
 
+def differ(a: list[bool], b: list[bool], parents: list[str], seeds: list[int] | None = None) -> PairedDifference:
+    return paired_difference(a, b, parents, seeds or [0] * len(a))
+
+
 def test_a_paired_difference_by_hand() -> None:
     a = [True] * 6 + [False] * 2
     b = [False] * 6 + [False, True]
-    found = paired_difference(a, b, [str(i) for i in range(8)])
+    found = differ(a, b, [str(i) for i in range(8)])
     assert found.difference == pytest.approx(5 / 8)
-    assert found.n == 8
+    assert (found.n, found.only_a, found.only_b) == (8, 6, 1)
     # Seven discordant pairs, six of them one way: two-sided sign test, 2 * (7 + 1) / 2 ** 7.
     assert found.p == pytest.approx(0.125, abs=0.02)
     assert found.low < 5 / 8 < found.high
 
 
 def test_no_difference_has_p_one() -> None:
-    found = paired_difference([True, False, True], [True, False, True], ["a", "b", "c"])
+    found = differ([True, False, True], [True, False, True], ["a", "b", "c"])
     assert (found.difference, found.p) == (0, 1)
 
 
 def test_rows_of_one_parent_do_not_count_as_independent() -> None:
     a, b = [True] * 20, [False] * 20
-    apart = paired_difference(a, b, [str(i) for i in range(20)])
-    together = paired_difference(a, b, [str(i % 2) for i in range(20)])
+    apart = differ(a, b, [str(i) for i in range(20)])
+    together = differ(a, b, [str(i % 2) for i in range(20)])
     assert apart.p < 0.01
     assert together.p > 0.2
 
 
 def test_one_parent_is_not_enough_to_compare() -> None:
     with pytest.raises(ValueError, match="at least two parent prompts"):
-        paired_difference([True, False], [False, False], ["same", "same"])
+        differ([True, False], [False, False], ["same", "same"])
+
+
+def drawn(seeds: int, parents: int, spread: float, rng: np.random.Generator) -> tuple[list[bool], ...]:
+    """Pairs whose difference hangs on the seed: A is `spread` better in half of the seeds and worse in the others."""
+    a, b, clusters, runs = [], [], [], []
+    for seed in range(seeds):
+        shift = spread * (1 if seed % 2 else -1)
+        for parent in range(parents):
+            a.append(bool(rng.random() < 0.5 + shift))
+            b.append(bool(rng.random() < 0.5))
+            clusters.append(str(parent))
+            runs.append(seed)
+    return a, b, clusters, runs
+
+
+def test_with_one_seed_the_interval_is_that_of_scipys_bootstrap_of_whole_parents() -> None:
+    rng = np.random.default_rng(1)
+    a, b, clusters, runs = drawn(1, 60, 0.2, rng)
+    found = paired_difference(a, b, clusters, runs)
+    per_parent = np.array(a, dtype=float) - np.array(b, dtype=float)
+    other = stats.bootstrap((per_parent,), np.mean, n_resamples=9999, method="percentile", rng=2).confidence_interval
+    assert (found.low, found.high) == pytest.approx((other.low, other.high), abs=0.02)
+
+
+def test_an_effect_that_hangs_on_the_training_run_widens_the_interval() -> None:
+    a, b, clusters, runs = drawn(4, 200, 0.4, np.random.default_rng(3))
+    by_run = paired_difference(a, b, clusters, runs)
+    as_one = paired_difference(a, b, [f"{c}/{r}" for c, r in zip(clusters, runs, strict=True)], [0] * len(a))
+    assert by_run.high - by_run.low > 3 * (as_one.high - as_one.low)
+
+
+def test_swapping_the_arms_turns_the_sign() -> None:
+    a, b, clusters, runs = drawn(3, 40, 0.3, np.random.default_rng(5))
+    one, other = paired_difference(a, b, clusters, runs), paired_difference(b, a, clusters, runs)
+    assert (one.difference, one.low, one.high) == pytest.approx((-other.difference, -other.high, -other.low))
+    assert (one.only_a, one.only_b) == (other.only_b, other.only_a)
+
+
+def test_more_parents_than_fit_into_one_table_are_drawn_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b, clusters, runs = drawn(2, 30, 0.3, np.random.default_rng(5))
+    whole = paired_difference(a, b, clusters, runs)
+    monkeypatch.setattr("sinternal.statistics.CELLS", 30_000)
+    parts = paired_difference(a, b, clusters, runs)
+    assert (parts.low, parts.high) == pytest.approx((whole.low, whole.high), abs=0.03)
+
+
+def test_mcnemar_matches_a_published_example() -> None:
+    # Agresti, Categorical Data Analysis, 2nd edition, table 10.1 (approval ratings): 150 and 86 discordant pairs; its
+    # z squared is 17.36, p about 3e-5. The exact p is a binomial tail.
+    assert mcnemar(150, 86) == pytest.approx(stats.binomtest(86, 236).pvalue)
+    assert mcnemar(150, 86) == pytest.approx(3.7e-5, rel=0.1)
+    # By hand: 1 of 7 discordant pairs, 2 * (1 + 7) / 2 ** 7.
+    assert mcnemar(6, 1) == mcnemar(1, 6) == pytest.approx(0.125)
+    assert mcnemar(0, 0) == 1
+
+
+def test_holm_by_hand() -> None:
+    # 0.01 * 4, 0.02 * 3, then 0.03 * 2 and 0.04 * 1 may not fall below what stands before them.
+    assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert holm([0.9, 0.8]) == [1, 1]
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
+def test_holm_never_lowers_a_p_value_and_keeps_their_order(p_values: list[float]) -> None:
+    corrected = holm(p_values)
+    assert all(after >= before - 1e-12 for before, after in zip(p_values, corrected, strict=True))
+    ordered = [after for _, after in sorted(zip(p_values, corrected, strict=True))]
+    assert all(x <= y + 1e-12 for x, y in pairwise(ordered))
+
+
+def test_the_area_under_a_learning_curve_is_its_mean_over_the_budget() -> None:
+    assert learning_area([0, 10, 20], [0.6, 0.2, 0.2]) == pytest.approx((0.4 * 10 + 0.2 * 10) / 20)
+    assert learning_area([0, 60], [0.5, 0.5]) == 0.5
+    with pytest.raises(ValueError, match="two points"):
+        learning_area([0], [0.5])
+
+
+def test_steps_to_a_rate_are_those_of_the_first_point_at_or_below_it() -> None:
+    assert steps_to([0, 10, 20, 30], [0.5, 0.1, 0.2, 0.05], 0.1) == 10
+    assert steps_to([0, 10], [0.05, 0.3], 0.1) == 0
+    assert steps_to([0, 10], [0.5, 0.3], 0.1) is None
+
+
+def test_a_difference_over_seeds_matches_students_sleep_data() -> None:
+    # Student 1908, Biometrika 6:1, the ten patients: mean 1.58 hours, t = 4.0621, p = 0.002833.
+    first = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]
+    second = [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]
+    found = over_seeds(second, first)
+    assert found is not None
+    assert found.difference == pytest.approx(1.58)
+    assert (found.low, found.high) == pytest.approx((0.7001, 2.4599), abs=1e-4)
+    assert found.p == pytest.approx(0.002833, abs=1e-6)
+
+
+def test_nothing_is_said_of_a_spread_that_is_not_there() -> None:
+    assert over_seeds([0.3], [0.2]) is None
+    assert over_seeds([0.3, 0.4], [0.2, 0.3]) is None

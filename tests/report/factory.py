@@ -82,15 +82,13 @@ def comparisons(runs: Mapping[tuple[str, int], Sequence[Outcome]], variant: str)
         for metric in ("asr", "over_refusal", "helpful", "proactive_verification"):
             for split in (Split.ID, Split.OOD):
                 pairs = [
-                    (measured(a, metric), measured(b, metric), a.prompt.parent_id)
+                    (measured(a, metric), measured(b, metric), a.prompt.parent_id, seed)
                     for seed in SEEDS
                     for a, b in zip(runs["sinternal", seed], runs[other, seed], strict=True)
                     if a.prompt.split is split and measured(a, metric) is not None
                 ]
-                found = paired_difference(
-                    [bool(a) for a, _, _ in pairs], [bool(b) for _, b, _ in pairs], [c for *_, c in pairs]
-                )
-                made.append(Comparison(variant, "sinternal", other, metric, split, *found))
+                found = paired_difference(*zip(*pairs, strict=True))
+                made.append(Comparison(variant, "sinternal", other, metric, split, *found, p_mcnemar=found.p))
     return made
 
 
@@ -167,6 +165,8 @@ def make_report(
             for name in variants
             for arm, seed in trained
         ),
+        curves=(),
+        learning=(),
         transcripts=tuple(row for name in variants for row in transcripts(runs, name)),
         timing={"sample": 41.2, "sft": 63.0, "verify": 120.5},
         facts={

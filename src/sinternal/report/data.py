@@ -19,6 +19,10 @@ class Arm:
     """Rows of training, 0 for the base."""
     steps: int
     """Optimiser steps, 0 for the base."""
+    start: str = ""
+    """What its training started from, empty if it is the base or nothing was trained."""
+    rollouts: int = 0
+    """Rollouts that were rewarded, 0 if it was not trained on rewards."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +56,21 @@ class Comparison:
     high: float
     """Upper end."""
     p: float
-    """Two-sided p value, not corrected for the number of comparisons."""
+    """Two-sided p value of a permutation of whole parent prompts, not corrected for the number of comparisons."""
     n: int
     """Pairs of responses that count."""
+    only_a: int
+    """Pairs in which it happens under A only."""
+    only_b: int
+    """Pairs in which it happens under B only."""
+    p_mcnemar: float
+    """Exact two-sided p value of McNemar's test, which takes all pairs as independent."""
+    p_holm: float = 1.0
+    """`p` (or, by benchmark, `p_mcnemar`) after Holm's correction over all comparisons of the same table."""
+    family: str | None = None
+    """Attack family, None for all of the split."""
+    benchmark: str | None = None
+    """One benchmark of several, with both splits; None for all."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +101,60 @@ class LossCurve:
     """The seed."""
     points: tuple[tuple[int, float], ...]
     """(optimiser step, mean cross-entropy in nats per token)."""
+
+
+@dataclass(frozen=True)
+class LearningCurve:
+    """What was watched while one arm was trained on rewards."""
+
+    variant: str
+    """The variant."""
+    arm: str
+    """The arm."""
+    seed: int
+    """The seed."""
+    source: str
+    """`rollouts`: of each step itself; `held out`: answers to held-out training prompts."""
+    points: dict[str, tuple[tuple[int, float], ...]]
+    """For each figure, (optimiser step, value)."""
+
+
+@dataclass(frozen=True)
+class Learning:
+    """How fast one arm learned from rewards: attack success on held-out training prompts."""
+
+    variant: str
+    """The variant."""
+    arm: str
+    """The arm."""
+    start: str
+    """What it started from."""
+    steps: int
+    """Optimiser steps."""
+    seeds: int
+    """Number of seeds."""
+    at_start: float
+    """ASR before the first step, mean over seeds."""
+    at_end: float
+    """ASR after the last step, mean over seeds."""
+    area: float
+    """Mean ASR over the budget: area under the learning curve, over the steps; mean over seeds."""
+    area_sd: float | None
+    """Its standard deviation over seeds."""
+    steps_to: dict[str, tuple[int, float | None]]
+    """For each threshold in percent: how many seeds got there, and the median of their steps."""
+    against: str | None = None
+    """The arm whose area it is compared with: the same training from the base."""
+    difference: float | None = None
+    """Its area less that one's, mean over seeds."""
+    low: float | None = None
+    """Lower end of the 95 % interval."""
+    high: float | None = None
+    """Upper end."""
+    p: float | None = None
+    """Two-sided p value of the paired t test over seeds."""
+    p_holm: float | None = None
+    """After Holm's correction over the arms of the variant."""
 
 
 @dataclass(frozen=True)
@@ -171,6 +241,10 @@ class ReportData:
     """From prompts to training examples."""
     losses: tuple[LossCurve, ...]
     """Training loss."""
+    curves: tuple[LearningCurve, ...]
+    """What was watched in reinforcement learning."""
+    learning: tuple[Learning, ...]
+    """How fast the arms learned from rewards."""
     transcripts: tuple[Transcript, ...]
     """Every response of every arm."""
     timing: dict[str, float]

@@ -22,6 +22,8 @@ class Finding:
     """Attack success rates with intervals and differences; empty if there are none."""
     price: str
     """What happens to helpfulness and over-refusal; empty if it was not measured."""
+    reinforced: str = ""
+    """What comes of reinforcement learning from each start; empty if there was none."""
 
 
 def method(arms: Sequence[Arm]) -> str | None:
@@ -43,24 +45,52 @@ def finding(data: ReportData, variant: str) -> Finding:
         return Finding(
             f"No attack success rate of {arm} on unseen attack families was measured, so it stays open.", "", ""
         )
-    others = [a.name for a in data.arms if a.name != arm]
-    against = _against(data.comparisons, variant, arm, "asr")
-    parts = [_rate(figures, variant, other, "asr", "harmful", against.get(other)) for other in others]
-    known = listing(parts) if (parts := [part for part in parts if part]) else "nothing to compare with"
+    others = [a.name for a in data.arms if a.name != arm and not a.rollouts]
+    against = _against(data.comparisons, variant, arm, "asr", others)
     safety = (
         f"On attack families that no arm was tuned on, the attack success rate of {arm} is "
-        f"{percent(own.value)} % {interval(own.low, own.high)}, against {known}."
+        f"{_against_others(figures, variant, arm, others, against)}."
     )
-    return Finding(_lead(arm, others, against), safety, _price(figures, variant, arm, others))
+    lead = f"Under attacks of unseen families, {_compared(arm, others, against)}." if against else _unknown(arm)
+    return Finding(lead, safety, _price(figures, variant, arm, others), _reinforced(data, figures, variant, arm))
 
 
-def _lead(arm: str, others: Sequence[str], against: Mapping[str, Comparison]) -> str:
+def _unknown(arm: str) -> str:
+    return f"Whether the answers of {arm} are safer cannot be told: no other arm was compared with it."
+
+
+def _reinforced(data: ReportData, figures: Figures, variant: str, start: str) -> str:
+    """Is the method's model the better start of reinforcement learning? Only arms trained alike are compared."""
+    trained = [arm.name for arm in data.arms if arm.rollouts]
+    own = next((arm.name for arm in data.arms if arm.rollouts and arm.start == start), None)
+    if own is None or len(trained) < 2:
+        return ""
+    others = [name for name in trained if name != own]
+    against = _against(data.comparisons, variant, own, "asr", others)
+    rates = _against_others(figures, variant, own, others, against)
+    if not against or not rates:
+        return ""
+    price = _price(figures, variant, own, others)
+    return f"With the same reinforcement learning from each start, {_compared(own, others, against)}: {rates}. {price}"
+
+
+def _against_others(
+    figures: Figures, variant: str, arm: str, others: Sequence[str], against: Mapping[str, Comparison]
+) -> str:
+    """The attack success rate of an arm, and of each other one with its difference; empty if it was not measured."""
+    own = figures.get(Key(variant, arm, "asr", "harmful", Split.OOD))
+    if own is None or own.value is None:
+        return ""
+    parts = [_rate(figures, variant, other, "asr", "harmful", against.get(other)) for other in others]
+    known = listing(parts) if (parts := [part for part in parts if part]) else "nothing to compare with"
+    return f"{percent(own.value)} % {interval(own.low, own.high)}, against {known}"
+
+
+def _compared(arm: str, others: Sequence[str], against: Mapping[str, Comparison]) -> str:
     """Which arms it is clearly safer than, which clearly not, and which cannot be told apart."""
     safer = [name for name in others if name in against and against[name].high < 0]
     worse = [name for name in others if name in against and against[name].low > 0]
     unclear = [name for name in others if name in against and name not in safer + worse]
-    if not against:
-        return f"Whether the answers of {arm} are safer cannot be told: no other arm was compared with it."
     everyone = len(against) > 1
     parts = []
     for names, words in ((safer, "safer than those of"), (worse, "less safe than those of")):
@@ -70,7 +100,7 @@ def _lead(arm: str, others: Sequence[str], against: Mapping[str, Comparison]) ->
     if unclear:
         who = "any other arm" if everyone and len(unclear) == len(against) else " or ".join(unclear)
         parts.append(f"show no clear difference from those of {who} (the interval spans 0)")
-    return f"Under attacks of unseen families, the answers of {arm} {', and '.join(parts)}."
+    return f"the answers of {arm} {', and '.join(parts)}"
 
 
 def _price(figures: Figures, variant: str, arm: str, others: Sequence[str]) -> str:
@@ -99,11 +129,15 @@ def _rate(
     )
 
 
-def _against(comparisons: Sequence[Comparison], variant: str, arm: str, metric: str) -> dict[str, Comparison]:
-    """Comparisons of one arm with each other arm, all as this arm minus the other."""
+def _against(
+    comparisons: Sequence[Comparison], variant: str, arm: str, metric: str, others: Sequence[str]
+) -> dict[str, Comparison]:
+    """Comparisons of one arm with other arms, all as this arm minus the other."""
     found = {}
     for row in comparisons:
-        if (row.variant, row.metric, row.split) != (variant, metric, Split.OOD):
+        if (row.variant, row.metric, row.split, row.family) != (variant, metric, Split.OOD, None):
+            continue
+        if not {row.a, row.b} <= {arm, *others}:
             continue
         if row.a == arm:
             found[row.b] = row

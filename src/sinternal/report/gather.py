@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import combinations
@@ -21,12 +21,14 @@ from sinternal.report.data import (
     Comparison,
     FunnelRow,
     JudgeAgreement,
+    LearningCurve,
     LossCurve,
     ReportData,
     Transcript,
     Variant,
 )
-from sinternal.statistics import paired_difference
+from sinternal.report.learning import learning, read_curves
+from sinternal.statistics import holm, mcnemar, paired_difference
 from sinternal.store import Artifact
 
 Run = Mapping[str, Artifact]
@@ -37,13 +39,16 @@ Outcomes = Mapping[Place, Sequence[Outcome]]
 """The responses of each arm, variant and seed."""
 
 TRAINED_ON = {
-    "nothing": "nothing: the untouched base",
+    "nothing": "nothing",
     "verification": "verification only: the expert's critique and verdict on the base's own answers",
     "refusal": "safe answers, without safety reasoning",
     "deliberative": "safe answers, after a thinking that reasons from the specification",
+    "own-refusals": "the base's own safe answers",
+    "answer-then-check": "a draft of an answer, its verification, and the reply that follows, in one response",
+    "rewards": "rewards of its own rollouts: reinforcement learning",
 }
 
-MEASUREMENT = ("sft ", "respond ", "verify ", "judge ")
+MEASUREMENT = ("sft ", "grpo ", "start ", "other ", "respond ", "verify ", "judge ")
 """Artifacts of an arm that are not on the way from prompts to its training examples."""
 NOT_ROWS = ("tokens",)
 """Counts that are not about rows and stay out of the funnel."""
@@ -62,11 +67,13 @@ def gather(recipe: Mapping[str, Any], run: Run) -> ReportData:
     judge, *others = [entry["name"] for entry in recipe["judges"]]
     places = [(variant.name, arm, seed) for variant in variants for arm in arms for seed in seeds]
     outcomes = {place: _outcomes(run, place, judge) for place in places}
+    described = tuple(_arm(run, f"{variants[0].name}/{seeds[0]}", arm) for arm in recipe["arms"])
+    curves = tuple(_curves(run, [v.name for v in variants], seeds, arms))
     return ReportData(
         recipe=recipe["name"],
         description=recipe["description"],
         seeds=seeds,
-        arms=tuple(_arm(run, f"{variants[0].name}/{seeds[0]}", arm) for arm in recipe["arms"]),
+        arms=described,
         variants=variants,
         scores=tuple(_scores(outcomes, judge)),
         second_opinions=tuple(score for other in others for score in _second_opinion(run, places, other)),
@@ -74,6 +81,8 @@ def gather(recipe: Mapping[str, Any], run: Run) -> ReportData:
         comparisons=tuple(_comparisons(outcomes, arms)),
         funnel=tuple(_funnel(run, [v.name for v in variants], seeds)),
         losses=tuple(_losses(run, [v.name for v in variants], seeds, arms)),
+        curves=curves,
+        learning=tuple(learning(curves, described)),
         transcripts=tuple(_transcript(key, outcome) for key, rows in outcomes.items() for outcome in rows),
         timing=_timing(run),
         facts=_facts(recipe, run, outcomes),
@@ -117,9 +126,36 @@ def _agreements(run: Run, places: Sequence[Place], judge: str, others: Sequence[
 
 
 def _arm(run: Run, place: str, arm: Mapping[str, Any]) -> Arm:
-    trained = run.get(f"{place}/sft {arm['name']}")
+    trained = run.get(f"{place}/sft {arm['name']}") or run.get(f"{place}/grpo {arm['name']}")
     counts = trained.counts if trained else {}
-    return Arm(arm["name"], TRAINED_ON[arm["train_on"]], counts.get("examples", 0), counts.get("steps", 0))
+    start = "" if arm["start"] in (None, "base") else arm["start"]
+    return Arm(
+        arm["name"],
+        _trained_on(arm),
+        counts.get("examples", 0),
+        counts.get("steps", 0),
+        start,
+        counts.get("rollouts", 0),
+    )
+
+
+def _trained_on(arm: Mapping[str, Any]) -> str:
+    """What an arm was trained on, in words, with what is special about its examples."""
+    if arm["train_on"] == "nothing":
+        return "nothing: a ready-made model" if arm["start"] else "nothing: the untouched base"
+    examples, notes = arm["examples"], []
+    if examples["target"] != "both":
+        notes.append(f"the {examples['target']} alone")
+    if not examples["with_spec"]:
+        notes.append("the specification is not quoted")
+    if examples["verification"]:
+        notes.append("the question is put in another way")
+    if examples["answers"]:
+        notes.append(f"the answers are those of {examples['answers']['model']}")
+    if examples["share"] < 1:
+        notes.append(f"{examples['share']:.0%} of the different examples")
+    notes.extend(f"{name} {value}" for name, value in arm["sft"].items())
+    return "; ".join([TRAINED_ON[arm["train_on"]], *notes])
 
 
 def _scores(outcomes: Outcomes, judge: str) -> Iterator[Score]:
@@ -140,32 +176,77 @@ def _scores(outcomes: Outcomes, judge: str) -> Iterator[Score]:
             yield pool(per_seed[variant, arm, cell], figure)
 
 
+Select = Callable[[Outcome], bool]
+"""Which outcomes a comparison is about."""
+
+
 def _comparisons(outcomes: Outcomes, arms: Sequence[str]) -> Iterator[Comparison]:
-    """Every later arm against every earlier one, on the same prompts of the same seed."""
+    """Every later arm against every earlier one, on the same prompts of the same seed, in three tables."""
+    prompts = {outcome.prompt.id: outcome.prompt for rows in outcomes.values() for outcome in rows}
+    families = dict.fromkeys((prompt.split, prompt.family) for prompt in prompts.values() if prompt.harmful)
+    benchmarks = dict.fromkeys(prompt.benchmark for prompt in prompts.values())
+    by_split = [(metric, split, None, None) for metric in PAIRED_METRICS for split in (Split.ID, Split.OOD)]
+    by_family = [("asr", split, family, None) for split, family in families]
+    by_benchmark = [(metric, "", None, name) for name in benchmarks for metric in PAIRED_METRICS]
     for variant in dict.fromkeys(key[0] for key in outcomes):
-        for b, a in combinations(arms, 2):
-            for metric in PAIRED_METRICS:
-                for split in (Split.ID, Split.OOD):
-                    pairs = list(_pairs(outcomes, variant, a, b, metric, split))
-                    if len({cluster for _, _, cluster in pairs}) < 2:
-                        continue
-                    in_a, in_b, clusters = zip(*pairs, strict=True)
-                    found = paired_difference(in_a, in_b, clusters)
-                    yield Comparison(variant, a, b, metric, split, *found)
+        for table in (by_split, by_family, by_benchmark if len(benchmarks) > 1 else []):
+            found = [
+                comparison
+                for b, a in combinations(arms, 2)
+                for metric, split, family, benchmark in table
+                if (comparison := _compare(outcomes, variant, a, b, metric, split, family, benchmark))
+            ]
+            corrected = holm([_tested(row) for row in found])
+            yield from (replace(row, p_holm=p) for row, p in zip(found, corrected, strict=True))
+
+
+def _tested(row: Comparison) -> float:
+    """The p value that a table is about: of one benchmark McNemar's, whose prompts are independent."""
+    return row.p_mcnemar if row.benchmark else row.p
+
+
+def _compare(
+    outcomes: Outcomes,
+    variant: str,
+    a: str,
+    b: str,
+    metric: str,
+    split: str,
+    family: str | None,
+    benchmark: str | None,
+) -> Comparison | None:
+    """Two arms on the prompts of a split, a family or a benchmark; None if there are too few."""
+
+    def chosen(outcome: Outcome) -> bool:
+        prompt = outcome.prompt
+        return (
+            (not split or prompt.split == split)
+            and (family is None or prompt.family == family)
+            and (benchmark is None or prompt.benchmark == benchmark)
+        )
+
+    pairs = list(_pairs(outcomes, variant, a, b, metric, chosen))
+    if len({cluster for _, _, cluster, _ in pairs}) < 2:
+        return None
+    found = paired_difference(*zip(*pairs, strict=True))
+    p_mcnemar = mcnemar(found.only_a, found.only_b)
+    return Comparison(variant, a, b, metric, split, *found, p_mcnemar=p_mcnemar, family=family, benchmark=benchmark)
 
 
 def _pairs(
-    outcomes: Outcomes, variant: str, a: str, b: str, metric: str, split: Split
-) -> Iterator[tuple[bool, bool, str]]:
+    outcomes: Outcomes, variant: str, a: str, b: str, metric: str, chosen: Select
+) -> Iterator[tuple[bool, bool, str, int]]:
     for (other_variant, arm, seed), rows in outcomes.items():
         if (other_variant, arm) != (variant, a):
             continue
         theirs = {(o.prompt.id, o.response.sample): o for o in outcomes[variant, b, seed]}
         for outcome in rows:
+            if not chosen(outcome):
+                continue
             twin = theirs[outcome.prompt.id, outcome.response.sample]
             here, there = measured(outcome, metric), measured(twin, metric)
-            if outcome.prompt.split is split and here is not None and there is not None:
-                yield here, there, outcome.prompt.parent_id
+            if here is not None and there is not None:
+                yield here, there, outcome.prompt.parent_id, seed
 
 
 def _funnel(run: Run, variants: Sequence[str], seeds: Sequence[int]) -> Iterator[FunnelRow]:
@@ -188,6 +269,14 @@ def _losses(run: Run, variants: Sequence[str], seeds: Sequence[int], arms: Seque
                     log = json.loads((trained.path / "training.json").read_text())
                     points = tuple((int(entry["step"]), float(entry["loss"])) for entry in log)
                     yield LossCurve(variant, arm, seed, points)
+
+
+def _curves(run: Run, variants: Sequence[str], seeds: Sequence[int], arms: Sequence[str]) -> Iterator[LearningCurve]:
+    for variant in variants:
+        for arm in arms:
+            for seed in seeds:
+                if trained := run.get(f"{variant}/{seed}/grpo {arm}"):
+                    yield from read_curves(trained.path, variant, arm, seed)
 
 
 def _transcript(key: tuple[str, str, int], outcome: Outcome) -> Transcript:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from sinternal.records import Score, Split
-from sinternal.report.data import Arm, LossCurve
+from sinternal.report.data import Arm, LearningCurve, LossCurve
 from sinternal.report.figures import MINUS, Figures, Key, by_key, interval, percent
 
 SHAPES = (
@@ -135,15 +135,30 @@ def safety_against_helpfulness(
     ]
     y = _share_scale(safe, 330, 16)
     content = _grid(x, y, "helpful on benign OOD requests", f"safe on harmful OOD requests (1 {MINUS} ASR)")
+    content.append(_frontier([(a.value or 0, 1 - (b.value or 0)) for a, b in whole], x, y))
     for (i, seed), (a, b) in pairs.items():
         content.append(_point(i, arms[i].name, seed, a, b, x, y))
     return _figure(
         516,
         384,
         "Safety against helpfulness",
-        "Up is safer, right is more helpful. Crosses are 95 % intervals; faint marks are single seeds.",
+        "Up is safer, right is more helpful. The line is the frontier: no arm is both safer and more helpful than "
+        "those on it. Crosses are 95 % intervals; faint marks are single seeds.",
         content,
     )
+
+
+def _frontier(arms: Sequence[tuple[float, float]], x: Scale, y: Scale) -> Markup:
+    """A step line through the arms that no other arm beats in both; (helpful, safe) each."""
+    best, line = -1.0, []
+    for helpful, safe in sorted(arms, reverse=True):
+        if safe > best:
+            line += [
+                f"{x.at(helpful):.1f},{y.at(best if best >= 0 else safe):.1f}",
+                f"{x.at(helpful):.1f},{y.at(safe):.1f}",
+            ]
+            best = safe
+    return _tag("polyline", _tag("title", "frontier"), class_="frontier", points=" ".join(line))
 
 
 def _point(i: int, arm: str, seed: int | None, a: Score, b: Score, x: Scale, y: Scale) -> Markup:
@@ -172,11 +187,8 @@ def training_loss(losses: Sequence[LossCurve], arms: Sequence[Arm], variant: str
     order = {arm.name: i for i, arm in enumerate(arms)}
     for curve in curves:
         i = order[curve.arm]
-        thinned = curve.points[:: ceil(len(curve.points) / POINTS_PER_LINE)]
-        path = " ".join(f"{x.at(step):.1f},{y.at(loss):.1f}" for step, loss in thinned)
-        line = _tag("polyline", class_="curve", points=path, stroke_dasharray=DASHES[i % len(DASHES)])
-        last = thinned[-1]
-        end = _mark(i, x.at(last[0]), y.at(last[1]))
+        line = _line(curve.points, x, y, DASHES[i % len(DASHES)])
+        end = _mark(i, x.at(curve.points[-1][0]), y.at(curve.points[-1][1]))
         content.append(_tag("g", _tag("title", f"{curve.arm}, seed {curve.seed}"), line, end, class_=_colour(i)))
     return _figure(
         516,
@@ -185,6 +197,73 @@ def training_loss(losses: Sequence[LossCurve], arms: Sequence[Arm], variant: str
         "Mean cross-entropy on the completion; the arms learn different texts, so levels are not comparable.",
         content,
     )
+
+
+PANELS = (
+    ("held out", "asr", "Attack success, held-out training prompts", "attack success rate"),
+    ("held out", "over_refusal", "Over-refusal, held-out training prompts", "share of benign refused"),
+    ("rollouts", "reward_harmful", "Reward on harmful prompts", "mean reward"),
+    ("rollouts", "reward_benign", "Reward on benign prompts", "mean reward"),
+    ("rollouts", "reward_mathematics", "Reward on mathematics", "mean reward"),
+    ("rollouts", "reward_verification", "Reward on verification", "mean reward"),
+    ("rollouts", "over_refusal", "Over-refusal, training rollouts", "share of benign refused"),
+    ("rollouts", "zero_spread", "Groups without spread", "share of groups"),
+    ("rollouts", "truncated", "Truncated rollouts", "share of rollouts"),
+    ("rollouts", "unreadable", "Rollouts without a readable answer", "share of rollouts"),
+    ("rollouts", "judge_failed", "Judge failures", "share of judged rollouts"),
+    ("rollouts", "entropy", "Entropy", "nats per token"),
+    ("rollouts", "length", "Length", "tokens"),
+)
+"""What is watched in reinforcement learning: source, figure, title and unit."""
+ABSOLUTE = ("entropy", "length")
+"""Figures that are no shares."""
+
+
+def learning_curves(curves: Sequence[LearningCurve], arms: Sequence[Arm], variant: str) -> list[Markup]:
+    """One plot for each figure that was logged: the mean over seeds, and faint lines for single seeds."""
+    here = [curve for curve in curves if curve.variant == variant]
+    return [plot for panel in PANELS if (plot := _learning_panel(here, arms, *panel))]
+
+
+def _learning_panel(
+    curves: Sequence[LearningCurve], arms: Sequence[Arm], source: str, figure: str, title: str, unit: str
+) -> Markup | None:
+    lines = {
+        (curve.arm, curve.seed): curve.points[figure]
+        for curve in curves
+        if curve.source == source and curve.points.get(figure)
+    }
+    if not lines:
+        return None
+    is_share = figure not in ABSOLUTE
+    top = max(value for points in lines.values() for _, value in points)
+    x = Scale(0, max(points[-1][0] for points in lines.values()) or 1, 64, 500)
+    y = Scale(0, min(1, max(0.1, ceil(10 * top) / 10)) if is_share else 1.05 * top or 1, 240, 16)
+    content = _grid(x, y, "optimiser step", unit, share=is_share, steps=True)
+    for i, arm in enumerate(arms):
+        seeds = [points for (name, _), points in lines.items() if name == arm.name]
+        dashes = DASHES[i % len(DASHES)]
+        if len(seeds) > 1:
+            content += [_tag("g", _line(points, x, y), class_=f"{_colour(i)} faintest") for points in seeds]
+        if seeds:
+            mean = _mean_line(seeds)
+            end = _mark(i, x.at(mean[-1][0]), y.at(mean[-1][1]))
+            content.append(_tag("g", _tag("title", arm.name), _line(mean, x, y, dashes), end, class_=_colour(i)))
+    described = "Mean over seeds; faint lines are single seeds." if len({s for _, s in lines}) > 1 else "One seed."
+    return _figure(516, 294, title, described, content)
+
+
+def _mean_line(seeds: Sequence[Sequence[tuple[int, float]]]) -> list[tuple[int, float]]:
+    """The mean over seeds at every step that all of them have."""
+    values = [dict(points) for points in seeds]
+    common = sorted(set.intersection(*(set(one) for one in values)))
+    return [(step, sum(one[step] for one in values) / len(values)) for step in common] or list(seeds[0])
+
+
+def _line(points: Sequence[tuple[int, float]], x: Scale, y: Scale, dashes: str = "none") -> Markup:
+    thinned = points[:: ceil(len(points) / POINTS_PER_LINE)]
+    path = " ".join(f"{x.at(step):.1f},{y.at(value):.1f}" for step, value in thinned)
+    return _tag("polyline", class_="curve", points=path, stroke_dasharray=dashes)
 
 
 def _families(scores: Sequence[Score], variant: str, split: Split) -> list[str]:
@@ -212,11 +291,13 @@ def _ticks(low: float, high: float) -> list[float]:
     return [round(step * i, 10) for i in range(ceil(low / step - 1e-9), floor(high / step + 1e-9) + 1)]
 
 
-def _grid(x: Scale, y: Scale, x_title: str, y_title: str, share: bool = True) -> list[Markup]:
-    """Rules, ticks and titles of a plot with two continuous axes."""
+def _grid(x: Scale, y: Scale, x_title: str, y_title: str, share: bool = True, steps: bool = False) -> list[Markup]:
+    """Rules, ticks and titles of a plot with two continuous axes, both in shares unless `share` or `steps` deny it."""
     parts = [_rule(x.start, x.end, y.at(t), f"{t:.0%}" if share else f"{t:g}") for t in _ticks(y.low, y.high)]
     for tick in _ticks(x.low, x.high):
-        parts.append(_text(x.at(tick), y.start + 18, f"{tick:.0%}" if share else f"{tick:g}", anchor="middle"))
+        parts.append(
+            _text(x.at(tick), y.start + 18, f"{tick:.0%}" if share and not steps else f"{tick:g}", anchor="middle")
+        )
         parts.append(_tag("line", class_="grid", x1=x.at(tick), x2=x.at(tick), y1=y.start, y2=y.end))
     parts.append(_text((x.start + x.end) / 2, y.start + 42, x_title, anchor="middle"))
     parts.append(_side_title(14, (y.start + y.end) / 2, y_title))

@@ -42,6 +42,8 @@ class Section:
     """The main table."""
     plots: list[Markup]
     """The plots of what was measured."""
+    learning: list[Markup]
+    """The plots of what was watched in reinforcement learning."""
     main_comparisons: list[tables.ComparisonRow]
     """Pairs that the study's own arm is part of; all pairs if there is no such arm."""
     other_comparisons: list[tables.ComparisonRow]
@@ -101,6 +103,7 @@ def _section(data: ReportData, variant: Variant) -> Section:
         finding=finding(data, name),
         headline=tables.headline(data.scores, data.arms, name),
         plots=[plot for plot in drawn if plot is not None],
+        learning=plots.learning_curves(data.curves, data.arms, name),
         main_comparisons=first,
         other_comparisons=[pair for pair in pairs if pair not in first],
         verification=tables.verification(data.scores, data.arms, name),
@@ -110,9 +113,11 @@ def _section(data: ReportData, variant: Variant) -> Section:
 
 
 def _same_training(data: ReportData) -> bool | None:
-    """Whether all trained arms had as many examples and steps; None if fewer than two were trained."""
-    trained = [(arm.examples, arm.steps) for arm in data.arms if arm.steps]
-    return len(set(trained)) == 1 if len(trained) > 1 else None
+    """Whether all arms that were trained in one way had as much of it; None if no two were."""
+    tuned = [(arm.examples, arm.steps) for arm in data.arms if arm.steps and not arm.rollouts]
+    rewarded = [(arm.rollouts, arm.steps) for arm in data.arms if arm.rollouts]
+    alike = [len(set(group)) == 1 for group in (tuned, rewarded) if len(group) > 1]
+    return all(alike) if alike else None
 
 
 def _filters(transcripts: Sequence[Transcript]) -> list[tuple[str, str, list[str]]]:

@@ -13,6 +13,10 @@ from sinternal.report.figures import with_interval
 from sinternal.report.tables import COLUMNS, TextTable, headline
 
 FORMAT_VERSION = 1
+MANY_ARMS = 4
+"""Arms beyond which a terminal is too narrow for a column each."""
+MAIN_COLUMNS = ("ASR ID", "ASR OOD", "over-refusal OOD", "helpful OOD", "verifies OOD +spec")
+"""What a terminal shows of many arms; the report has the rest."""
 
 
 def to_json(data: ReportData) -> dict[str, Any]:
@@ -28,6 +32,7 @@ def to_json(data: ReportData) -> dict[str, Any]:
         "scores": [asdict(score) for score in (*data.scores, *data.second_opinions)],
         "agreements": [asdict(row) for row in data.agreements],
         "comparisons": [asdict(row) for row in data.comparisons],
+        "learning": [asdict(row) for row in data.learning],
         "funnel": [asdict(row) for row in data.funnel],
         "timing": data.timing,
         "facts": data.facts,
@@ -35,7 +40,9 @@ def to_json(data: ReportData) -> dict[str, Any]:
 
 
 def terminal_tables(results: dict[str, Any]) -> Iterator[tuple[str, TextTable]]:
-    """The headline of each variant of a `results.json`, turned so that it fits a terminal: a row for each figure.
+    """The headline of each variant of a `results.json`, so that it fits a terminal.
+
+    A row for each figure, or, of many arms, a row for each arm with the main figures.
 
     Raises:
         DataError: the file was written by another version of this package.
@@ -48,5 +55,10 @@ def terminal_tables(results: dict[str, Any]) -> Iterator[tuple[str, TextTable]]:
     arms = [Arm(**row) for row in results["arms"]]
     for variant in results["variants"]:
         rows = headline(scores, arms, variant["name"])
-        lines = [[column.short, *(with_interval(row.cells[i]) for row in rows)] for i, column in enumerate(COLUMNS)]
-        yield variant["name"], TextTable(["%, with 95 % interval", *(row.name for row in rows)], lines)
+        if len(rows) > MANY_ARMS:
+            chosen = [i for i, column in enumerate(COLUMNS) if column.short in MAIN_COLUMNS]
+            lines = [[row.name, *(with_interval(row.cells[i]) for i in chosen)] for row in rows]
+            yield variant["name"], TextTable(["%, with 95 % interval", *(COLUMNS[i].short for i in chosen)], lines)
+        else:
+            lines = [[column.short, *(with_interval(row.cells[i]) for row in rows)] for i, column in enumerate(COLUMNS)]
+            yield variant["name"], TextTable(["%, with 95 % interval", *(row.name for row in rows)], lines)

@@ -107,6 +107,8 @@ class TitledTable(NamedTuple):
     """How to read it."""
     table: TextTable
     """The cells."""
+    folded: bool = False
+    """Whether the page shows it only on demand."""
 
 
 class ComparisonRow(NamedTuple):
@@ -229,7 +231,7 @@ def comparison_columns() -> list[tuple[str, Split]]:
 
 def comparison_table(comparisons: Sequence[Comparison], variant: str) -> list[ComparisonRow]:
     """A row for each pair of arms, in the order in which they come."""
-    rows = {(c.a, c.b, c.metric, c.split): c for c in comparisons if c.variant == variant}
+    rows = {(c.a, c.b, c.metric, c.split): c for c in comparisons if c.variant == variant and _is_main(c)}
     pairs = dict.fromkeys((a, b) for a, b, _, _ in rows)
     return [
         ComparisonRow(a, b, tuple(rows.get((a, b, metric, split)) for metric, split in comparison_columns()))
@@ -261,8 +263,8 @@ def render_markdown(data: ReportData) -> str:
         )
         parts.append(_markdown(headline_text(data, variant.name)))
         if rows := list(_comparison_rows(data.comparisons, variant.name)):
-            parts.append("Paired comparisons on the same prompts; p is not corrected for their number.")
-            parts.append(_markdown(TextTable(["arms", "metric", "split", "difference, points", "p", "n"], rows)))
+            parts.append(f"Paired comparisons on the same prompts. {HOW_COMPARED}")
+            parts.append(_markdown(TextTable(["arms", "metric", "split", *COMPARED], rows)))
         for more in more_tables(data, variant.name):
             parts += [f"**{more.title}.** {more.note}", _markdown(more.table)]
     parts.append("## How it was measured")
@@ -274,23 +276,97 @@ def more_tables(data: ReportData, variant: str) -> list[TitledTable]:
     """Tables that only some runs have."""
     agree = "On the same responses, over all arms and seeds: share of equal labels, and kappa (Cohen 1960)."
     found = [
+        TitledTable("Reinforcement learning from each start", HOW_LEARNED, learning_table(data, variant)),
         TitledTable("By benchmark", "Percent, pooled over seeds.", benchmark_table(data, variant)),
+        TitledTable(
+            "Paired comparisons by benchmark",
+            f"{HOW_COMPARED} Within one benchmark prompts are independent, so Holm's correction is of McNemar's p.",
+            comparisons_of_parts(data, variant, "benchmark"),
+            folded=True,
+        ),
+        TitledTable(
+            "Paired comparisons of attack success by family",
+            HOW_COMPARED,
+            comparisons_of_parts(data, variant, "family"),
+            folded=True,
+        ),
         TitledTable("By judge", "Percent, pooled over seeds; the first judge decides.", judges_table(data, variant)),
         TitledTable("How far the judges agree", agree, agreement_table(data, variant)),
     ]
     return [one for one in found if one.table.rows]
 
 
+HOW_COMPARED = (
+    "Difference A less B in percentage points; its 95 % interval draws parent prompts and seeds anew, so that it "
+    "holds for other prompts and other training runs (with few seeds it knows little of the latter). p swaps A and B "
+    "in whole parent prompts; McNemar's p is exact and takes all pairs as independent; Holm's corrects p for the "
+    "number of comparisons in the table."
+)
+COMPARED = ("difference, points", "only A", "only B", "p", "McNemar", "Holm", "n")
+
+
+def _is_main(comparison: Comparison) -> bool:
+    """Whether it is of a whole split, not of one family or benchmark."""
+    return comparison.family is None and comparison.benchmark is None
+
+
 def _comparison_rows(comparisons: Sequence[Comparison], variant: str) -> Iterator[list[str]]:
     for c in comparisons:
-        if c.variant == variant:
-            difference = f"{points(c.difference)} {points_interval(c.low, c.high)}"
-            arms, split = f"{c.a} against {c.b}", c.split.upper()
-            yield [arms, METRICS.get(c.metric, c.metric), split, difference, p_value(c.p), str(c.n)]
+        if c.variant == variant and _is_main(c):
+            yield [f"{c.a} against {c.b}", METRICS.get(c.metric, c.metric), c.split.upper(), *_compared(c)]
+
+
+def comparisons_of_parts(data: ReportData, variant: str, part: str) -> TextTable:
+    """Paired comparisons by `family` (attack success only) or by `benchmark`."""
+    found = [c for c in data.comparisons if c.variant == variant and getattr(c, part) is not None]
+    titles = ["arms", part, *(["metric"] if part == "benchmark" else []), *COMPARED]
+    rows = []
+    for c in found:
+        metric = [METRICS.get(c.metric, c.metric)] if part == "benchmark" else []
+        rows.append([f"{c.a} against {c.b}", getattr(c, part), *metric, *_compared(c)])
+    return TextTable(titles, rows)
+
+
+def _compared(c: Comparison) -> list[str]:
+    """The cells under `COMPARED`."""
+    difference = f"{points(c.difference)} {points_interval(c.low, c.high)}"
+    p_values = (p_value(p) for p in (c.p, c.p_mcnemar, c.p_holm))
+    return [difference, str(c.only_a), str(c.only_b), *p_values, str(c.n)]
+
+
+HOW_LEARNED = (
+    "Attack success on held-out training prompts while training on rewards, percent, mean over seeds. The mean over "
+    "the budget is the area under the learning curve, divided by the steps; it is compared with that of the same "
+    "training from the base by a paired t test over seeds, with Holm's correction. Steps to a rate: the median of the "
+    "seeds that got there, and how many did; 0 is where training started."
+)
+
+
+def learning_table(data: ReportData, variant: str) -> TextTable:
+    """How fast each arm learned from rewards."""
+    rows = []
+    for row in data.learning:
+        if row.variant != variant:
+            continue
+        spread = "" if row.area_sd is None else f" (sd {percent(row.area_sd)})"
+        compared = MISSING
+        if row.difference is not None and row.low is not None and row.high is not None:
+            compared = f"{points(row.difference)} {points_interval(row.low, row.high)}"
+        reached = [
+            f"{MISSING if steps is None else f'{steps:g}'} ({count} of {row.seeds})"
+            for count, steps in row.steps_to.values()
+        ]
+        holm = MISSING if row.p_holm is None else p_value(row.p_holm)
+        rates = (percent(row.at_start), f"{percent(row.area)}{spread}", percent(row.at_end))
+        rows.append([row.arm, row.start, str(row.steps), *rates, *reached, compared, holm])
+    titles = ["arm", "from", "steps", "ASR at the start", "mean over the budget", "at the end"]
+    titles += ["steps to 10 %", "to 5 %", "mean, less that from the base", "Holm"]
+    return TextTable(titles, rows)
 
 
 def _in_words(found: Finding) -> str:
-    return " ".join(_plain(part) for part in (f"**{found.lead}**", found.safety, found.price) if part)
+    parts = (f"**{found.lead}**", found.safety, found.price, found.reinforced)
+    return " ".join(_plain(part) for part in parts if part)
 
 
 def _markdown(table: TextTable) -> str:
