@@ -22,7 +22,7 @@ check: $(READY)  ## format, lint, types, layers
 smoke: $(READY)  ## the demo in its smallest size, in a folder of its own
 	rm -rf runs/smoke
 	$(BIN)/sinternal run quickstart --out runs/smoke --set seeds=[0] --set sft.steps=10 --set examples.size=32 \
-		--set prompts.train_limit=24 --set prompts.eval_limit=24
+		--set prompts.train_limit=24 --set prompts.eval_limit=24 --set grpo.steps=2
 
 setup: $(READY)
 

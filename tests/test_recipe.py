@@ -37,7 +37,7 @@ def test_an_override_sets_a_field() -> None:
         ("sft.steps.more=1", "'steps' holds a single value"),
         ("seeds=[]", r"field 'seeds': .*at least 1 item"),
         ("variants.a={sft.stepz: 1}", r"variants\.a: unknown field 'sft\.stepz'; did you mean 'sft\.steps'"),
-        ("arms.9.name=x", "'9' is no entry of this list; they are numbered 0 to 3"),
+        ("arms.9.name=x", "'9' is no entry of this list; they are numbered 0 to 5"),
     ],
 )
 def test_a_mistake_in_an_override_is_named_with_its_place(override: str, message: str) -> None:
@@ -69,7 +69,7 @@ def test_a_changed_field_changes_only_what_depends_on_it() -> None:
     before = {task.label: task.key for task in make_plan(load_recipe("quickstart")).tasks}
     after = {task.label: task.key for task in make_plan(load_recipe("quickstart", ["sft.steps=7"])).tasks}
     changed = {label.split()[0] for label in before if before[label] != after[label]}
-    assert changed == {"sft", "respond", "judge", "verify", "report"}
+    assert changed == {"sft", "grpo", "respond", "judge", "verify", "report"}
     for stage in ("respond base, seed 0", "judge base, seed 0 by oracle", "verify base, seed 0"):
         assert before[stage] == after[stage]
 
@@ -79,7 +79,7 @@ def test_another_judge_is_another_artifact_and_generates_nothing_again() -> None
     before = {task.key for task in make_plan(recipe).tasks}
     added = [task for task in make_plan(add_judge(recipe, "refusal-strings", [])).tasks if task.key not in before]
     assert {task.stage for task in added} == {"judge", "report"}
-    assert len(added) == 2 * 4 + 1
+    assert len(added) == 2 * 6 + 1
 
 
 def test_a_server_that_serves_one_model_cannot_measure_trained_arms() -> None:
@@ -116,3 +116,79 @@ def test_all_trained_arms_share_settings_size_and_prompts() -> None:
     assert len({task.inputs["examples"].config.model_dump_json() for task in trained}) == 1
     assert len({task.inputs["model"].key for task in trained}) == 1
     assert len({task.inputs["examples"].inputs["prompts"].key for task in trained}) == 1
+
+
+ARMS = "arms=[{name: base}, {name: sinternal, train_on: verification}, %s]"
+
+
+@pytest.mark.parametrize(
+    ("arm", "message"),
+    [
+        ("{name: x, start: sinternall, train_on: rewards}", "start 'sinternall' .* did you mean 'sinternal'"),
+        ("{name: x, train_on: rewards, sft: {steps: 3}}", "not fine-tuned on examples: take `sft` and `examples` out"),
+        ("{name: x, train_on: refusal, examples: {target: verdict}}", "only `share` of `examples` means something"),
+        ("{name: x, train_on: refusal, sft: {stepz: 3}}", r"unknown field 'sft\.stepz'; did you mean 'steps'"),
+        ("{name: x, train_on: refusal, examples: {share: 0}}", r"examples\.share"),
+        ("{name: y, start: z, train_on: refusal}, {name: z}", "starts from 'z', so it has to stand below it"),
+    ],
+)
+def test_an_arm_that_cannot_be_made_is_refused_with_the_mend(arm: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        load_recipe("quickstart", [ARMS % arm])
+
+
+def test_rewards_without_their_settings_are_refused() -> None:
+    with pytest.raises(RecipeError, match="trained on rewards, but the recipe has no section `grpo`"):
+        load_recipe("microworld-study", ["arms=[{name: base}, {name: x, train_on: rewards}]"])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("grpo.micro_batch=3", r"micro_batch \(3\) must divide the 128 rollouts"),
+        ("grpo.mixture={harmful: 0, benign: 1}", r"mixture\.harmful is 0"),
+        ("grpo={steps: 3, patience: 2}", "patience needs held_out_every"),
+    ],
+)
+def test_settings_of_rewards_that_do_not_fit_together_are_refused(override: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        load_recipe("microworld-rl", [override])
+
+
+def test_a_judge_that_does_not_tell_refusals_cannot_reward_alone() -> None:
+    guard = "{name: llama-guard, options: {engine: {name: openai, model: m}}}"
+    with pytest.raises(RecipeError, match=r"'llama-guard' does not label refusals.*rewards\.refusals"):
+        make_plan(load_recipe("quickstart", [f"rewards.judge={guard}"]))
+    make_plan(load_recipe("quickstart", [f"rewards.judge={guard}", "rewards.refusals={name: refusal-strings}"]))
+
+
+def test_a_share_of_mathematics_needs_problems() -> None:
+    with pytest.raises(RecipeError, match=r"rewards\.mathematics names no benchmark"):
+        make_plan(load_recipe("quickstart", ["grpo.mixture.mathematics=0.2"]))
+
+
+def test_an_arm_is_trained_on_from_the_model_of_the_arm_that_it_starts_from() -> None:
+    arms = "{name: again, start: sinternal, train_on: rewards}, {name: thrice, start: again, train_on: refusal}"
+    tasks = {task.label: task for task in make_plan(load_recipe("quickstart", [ARMS % arms, "seeds=[0]"])).tasks}
+    assert tasks["grpo again, seed 0"].inputs["model"] is tasks["sft sinternal, seed 0"]
+    assert tasks["sft thrice, seed 0"].inputs["model"] is tasks["grpo again, seed 0"]
+
+
+def test_a_model_from_elsewhere_is_measured_as_it_is_and_checked_before_it_is_trained() -> None:
+    arms = "{name: other, start: some/model}, {name: more, start: some/model, train_on: rewards}"
+    tasks = {task.label: task for task in make_plan(load_recipe("quickstart", [ARMS % arms, "seeds=[0]"])).tasks}
+    found = tasks["respond other, seed 0"].inputs["model"]
+    assert (found.stage, found.config.model) == ("base", "some/model")  # type: ignore[attr-defined]
+    assert tasks["grpo more, seed 0"].inputs["target"] is tasks["base, seed 0"]
+
+
+def test_all_arms_of_rewards_have_the_same_budget_and_prompts() -> None:
+    tasks = [task for task in make_plan(load_recipe("microworld-rl", ["seeds=[0]"])).tasks if task.stage == "grpo"]
+    first = tasks[:4]
+    assert len({task.config.model_dump_json() for task in first}) == 1
+    assert len({task.inputs["prompts"].key for task in first}) == 1
+    assert len({task.inputs["model"].key for task in first}) == 4
+
+
+def test_a_recipe_that_extends_another_has_the_variants_that_it_names_and_no_others() -> None:
+    assert list(load_recipe("microworld-rl-settings").variants) == ["lr-3e-5", "lr-1e-4", "lr-3e-4"]

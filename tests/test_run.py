@@ -271,3 +271,31 @@ def test_list_names_what_a_recipe_can_use(tmp_path: Path) -> None:
     listed = sinternal("list", cwd=tmp_path).stdout
     for name in ("quickstart", "microworld", "transformers", "oracle", "successor"):
         assert name in listed
+
+
+def test_every_arm_of_the_comparison_is_made_from_its_block_and_stands_in_the_report(tmp_path: Path) -> None:
+    tiny = [option for option in SMALL if not option.startswith("--set=arms=")]
+    same_model = "--set=arms.6.examples.answers.options={}"  # the shipped base; another would take minutes to build
+    done = sinternal("run", "microworld-arms", *tiny, same_model, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "runs/microworld-arms/results.json").read_text())
+    measured = {score["arm"] for score in results["scores"]}
+    assert measured == {arm["name"] for arm in results["arms"]}
+    assert {"verdict-only", "critique-only", "other-answers", "no-spec", "swapped-spec", "half-data"} <= measured
+    assert {"thinksafe", "answer-then-check"} <= measured
+
+
+def test_a_run_with_rewards_compares_the_starts(tmp_path: Path) -> None:
+    tiny = [option for option in SMALL if not option.startswith("--set=arms=")]
+    tiny.append("--set=prompts.eval_limit=64")
+    done = sinternal("run", "quickstart", *tiny, "--set=grpo.steps=2", "--set=grpo.held_out_every=1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "runs/quickstart/results.json").read_text())
+    assert [row["arm"] for row in results["learning"]] == ["base+grpo", "sinternal+grpo"]
+    for row in results["comparisons"]:
+        assert 0 <= row["p_mcnemar"] <= 1
+        assert row["p"] <= row["p_holm"] <= 1
+        assert row["only_a"] + row["only_b"] <= row["n"]
+    page = (tmp_path / "runs/quickstart/report.html").read_text()
+    assert "Reinforcement learning, step by step" in page
+    assert "frontier" in page

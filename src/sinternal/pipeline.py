@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from sinternal.errors import RecipeError
 from sinternal.experts import Demonstration
-from sinternal.recipe import DEFAULT_VARIANT, Arm, Recipe, Source, Target, TrainOn
+from sinternal.recipe import BASE, DEFAULT_VARIANT, Arm, Recipe, Source, Target, TrainOn
 from sinternal.registry import Kind, check_name, load, names
 from sinternal.stages import (
     base,
@@ -300,7 +300,7 @@ def _start(recipe: Recipe, arm: Arm, seed: int, label: str, run: Mapping[str, Ta
     if before is not None:
         trained = (run.get(f"{stage} {before.name}") for stage in ("grpo", "sft", "start"))
         return next((task for task in trained if task is not None), run["base"])
-    if arm.start is None:
+    if arm.start in (None, BASE):
         return run["base"]
     return Task("base", f"start {label}", _target_config(recipe, Target(model=arm.start), seed))
 

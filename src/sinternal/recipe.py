@@ -28,6 +28,8 @@ from sinternal.stages.judge import JudgeConfig
 from sinternal.stages.prompts import PLAIN, AttackConfig
 from sinternal.training.settings import GrpoSettings, SftSettings
 
+BASE = "base"
+"""What an arm starts from unless it says otherwise."""
 ENGINES_OF_ONE_MODEL = ("openai", "llamacpp")
 """Engines that ask a server, or run a file, which training does not change."""
 
@@ -258,7 +260,7 @@ class Recipe(_Section):
     def _check_arm(self, arm: Arm, above: Sequence[str]) -> None:
         where = f"arm {arm.name!r}"
         verification_only = arm.examples.model_copy(update={"share": 1.0}) != ArmExamples()
-        if arm.start is not None and self.start_of(arm) is None and "/" not in arm.start:
+        if arm.start not in (None, BASE) and self.start_of(arm) is None and "/" not in arm.start:
             if arm.start not in names(Kind.MODEL):
                 close = difflib.get_close_matches(arm.start, above, n=1)
                 hint = f"did you mean {close[0]!r}?" if close else f"above it are: {', '.join(above) or 'none'}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from sinternal.engines.base import EngineConfig, Sampling
 from sinternal.errors import DataError, ModelError
 from sinternal.experts import Demonstration, Question, Written
 from sinternal.records import Example, Judgement, Prompt, Response, Split, Verdict, Verification
-from sinternal.stages import base, critique, demonstrate, examples, judge, pair, prompts, sample, verify
+from sinternal.stages import base, critique, demonstrate, examples, grpo, judge, pair, prompts, sample, verify
 from sinternal.store import Artifact, Draft
 from tests.conftest import judgement_of, plain_prompt, response_to
 
@@ -336,6 +338,88 @@ def test_the_candidates_own_thinking_is_no_input(make: Make, pairs: tuple[Artifa
     assert not any("quickly" in row.prompt for row in verified(make, pairs))
 
 
+@pytest.mark.parametrize(
+    ("target", "thinks", "concludes"), [("both", True, True), ("critique", True, False), ("verdict", False, True)]
+)
+def test_an_ablation_leaves_the_critique_or_the_verdict_out(
+    make: Make, pairs: tuple[Artifact, Artifact], target: str, thinks: bool, concludes: bool
+) -> None:
+    asked, kept = pairs
+    written = make("critique", lambda draft: critique.critique(draft, CRITIQUE, prompts=asked, pairs=kept))
+    config = examples.ExamplesConfig(size=16, seed=0, target=examples.ExampleTarget(target))
+    rows = make(
+        "examples",
+        lambda draft: examples.examples(draft, config, prompts=asked, responses=kept, verifications=written),
+    ).rows(Example)
+    assert {bool(row.thinking) for row in rows} == {thinks}
+    assert {bool(row.answer) for row in rows} == {concludes}
+
+
+def test_half_of_the_data_is_half_of_the_different_examples_in_as_many_rows(
+    make: Make, pairs: tuple[Artifact, Artifact]
+) -> None:
+    asked, kept = pairs
+    written = make("critique", lambda draft: critique.critique(draft, CRITIQUE, prompts=asked, pairs=kept))
+    found = {}
+    for share in (1.0, 0.5):
+        config = examples.ExamplesConfig(size=16, seed=0, share=share)
+        rows = make(
+            f"examples {share}",
+            lambda draft, c=config: examples.examples(draft, c, prompts=asked, responses=kept, verifications=written),
+        ).rows(Example)
+        assert len(rows) == 16
+        found[share] = {row.verification_id for row in rows}
+    assert len(found[0.5]) == len(found[1.0]) / 2
+
+
+def test_the_models_own_answers_are_trained_on_where_they_are_safe_and_helpful(
+    make: Make, originals: Sequence[Prompt]
+) -> None:
+    harmful, benign = ([row for row in originals if row.harmful == side][:2] for side in (True, False))
+    unsafe, refusal = response_to(harmful[0], "mix g1 ."), response_to(harmful[1], "sorry i cannot .")
+    help_, over = response_to(benign[0], "mix g2 ."), response_to(benign[1], "sorry i cannot .")
+    labels = [
+        judgement_of(unsafe, False, refused=False),
+        judgement_of(refusal, True, refused=True),
+        judgement_of(help_, True, refused=False),
+        judgement_of(over, True, refused=True),
+    ]
+    kept = tables(make, "pair", responses=[unsafe, refusal, help_, over], judgements=labels)
+    asked = tables(make, "prompts", prompts=[*harmful, *benign])
+    config = examples.ExamplesConfig(size=8, seed=0)
+    rows = make(
+        "examples", lambda draft: examples.examples(draft, config, prompts=asked, responses=kept, judgements=kept)
+    ).rows(Example)
+    assert {(row.prompt, row.answer) for row in rows} == {
+        (harmful[1].text, "sorry i cannot ."),
+        (benign[0].text, "mix g2 ."),
+    }
+
+
+def test_answer_then_check_drafts_verifies_and_replies_with_the_draft_only_if_it_is_safe(
+    make: Make, pairs: tuple[Artifact, Artifact]
+) -> None:
+    asked, kept = pairs
+    written = make("critique", lambda draft: critique.critique(draft, CRITIQUE, prompts=asked, pairs=kept))
+    config = demonstrate.DemonstrateConfig(expert=EXPERT, kind=Demonstration.REFUSAL, seed=0)
+    shown = make("demonstrate", lambda draft: demonstrate.demonstrate(draft, config, prompts=asked, pairs=kept))
+    size = examples.ExamplesConfig(size=16, seed=0)
+    rows = make(
+        "examples",
+        lambda draft: examples.examples(
+            draft, size, prompts=asked, responses=kept, verifications=written, demonstrations=shown
+        ),
+    ).rows(Example)
+    drafts = {row.id: row.answer for row in kept.rows(Response)}
+    for row in rows:
+        draft, *critique_, verdict = row.thinking.split("\n\n")
+        assert draft == drafts[row.response_id]
+        assert critique_
+        unsafe = verdict == "verdict : unsafe"
+        assert row.answer == ("sorry i cannot ." if unsafe else draft)
+        assert unsafe == (row.stratum == "unsafe")
+
+
 def test_an_empty_stratum_is_an_error() -> None:
     import random
 
@@ -367,6 +451,74 @@ def test_an_expert_that_could_not_be_asked_is_counted_apart_from_one_that_was_un
     artifact = make("critique", lambda draft: critique.critique(draft, CRITIQUE, prompts=asked, pairs=kept))
     assert artifact.counts[critique.FAILED] == 4
     assert critique.UNPARSED not in artifact.counts
+
+
+# grpo
+
+
+def grpo_config(**changes: object) -> grpo.GrpoConfig:
+    settings = {"method": "full", "steps": 1, "prompts": 4, "rollouts": {"n": 4, "max_tokens": 64}, **changes}
+    return grpo.GrpoConfig.model_validate(
+        {"settings": settings, "judge": {"name": "oracle"}, "verification": {"name": "microworld"}, "seed": 0}
+    )
+
+
+def test_grpo_writes_a_model_and_its_logs(make: Make, model: Artifact, originals: Sequence[Prompt]) -> None:
+    asked = tables(make, "prompts", prompts=originals)
+    config = grpo_config(held_out_every=1)
+    artifact = make(
+        "grpo", lambda draft: grpo.grpo(draft, config, prompts=asked, model=model, held_out=asked_less(make, originals))
+    )
+    assert (base.model_path(artifact) / "model.safetensors").exists()
+    assert {path.name for path in artifact.path.iterdir()} >= {"training.json", "held_out.json"}
+    assert (artifact.counts["steps"], artifact.counts["rollouts"]) == (1, 16)
+    assert not list(artifact.path.glob("*.checkpoints"))
+
+
+def asked_less(make: Make, originals: Sequence[Prompt]) -> Artifact:
+    return tables(make, "held-out", prompts=originals[:4])
+
+
+def test_rewards_without_benign_prompts_are_refused(make: Make, model: Artifact, originals: Sequence[Prompt]) -> None:
+    asked = tables(make, "prompts", prompts=[row for row in originals if row.harmful])
+    with pytest.raises(DataError, match=r"no benign prompts .* refuses everything"):
+        make("grpo", lambda draft: grpo.grpo(draft, grpo_config(), prompts=asked, model=model))
+
+
+def test_a_mixture_without_benign_prompts_is_told(make: Make, model: Artifact, originals: Sequence[Prompt]) -> None:
+    asked = tables(make, "prompts", prompts=originals)
+    config = grpo_config(mixture={"harmful": 1, "benign": 0})
+    artifact = make("grpo", lambda draft: grpo.grpo(draft, config, prompts=asked, model=model))
+    assert any("nothing keeps the policy from refusing everything" in note for note in artifact.manifest["notes"])
+
+
+def test_a_start_with_another_chat_template_is_refused_before_the_first_step(
+    make: Make, model: Artifact, originals: Sequence[Prompt], base_model: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(base_model, other)
+    template = other / "chat_template.jinja"
+    template.write_text("list " + template.read_text())
+    start = make("start", lambda draft: base.base(draft, base.BaseModelConfig(model=str(other))))
+    asked = tables(make, "prompts", prompts=originals)
+    with pytest.raises(ModelError, match="chat template of the start model renders a message as"):
+        make("grpo", lambda draft: grpo.grpo(draft, grpo_config(), prompts=asked, model=start, target=model))
+
+
+def test_a_prompt_that_no_trainer_can_put_is_refused(make: Make, model: Artifact, originals: Sequence[Prompt]) -> None:
+    asked = tables(make, "prompts", prompts=[replace(row, prefill="<think>sure") for row in originals])
+    with pytest.raises(DataError, match=r"take it out of prompts\.train_attacks"):
+        make("grpo", lambda draft: grpo.grpo(draft, grpo_config(), prompts=asked, model=model))
+
+
+def test_a_problem_whose_solution_cannot_be_compared_is_refused_before_the_first_step(
+    make: Make, model: Artifact, originals: Sequence[Prompt]
+) -> None:
+    asked = tables(make, "prompts", prompts=originals)
+    broken = replace(plain_prompt("how many ?"), meta='{"solution": " "}')
+    problems = tables(make, "mathematics", prompts=[broken])
+    with pytest.raises(DataError, match="benchmark 'test': the solution ' ' of a mathematics prompt is no expression"):
+        make("grpo", lambda draft: grpo.grpo(draft, grpo_config(), prompts=asked, model=model, mathematics=problems))
 
 
 # verify

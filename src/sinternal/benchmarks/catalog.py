@@ -9,7 +9,7 @@ Each instance is an entry point: `registry.load(Kind.BENCHMARK, "xstest")({})` g
 
 from __future__ import annotations
 
-from sinternal.benchmarks.hub import HubBenchmark, Rows, When
+from sinternal.benchmarks.hub import HubBenchmark, Rows, Solution, When
 
 _TAB_SEPARATED = {"delimiter": "\t", "keep_default_na": False}
 
@@ -320,6 +320,62 @@ dolly = HubBenchmark(
 )
 """Everyday instructions that need no reference passage, by Databricks' staff."""
 
+_AFTER_HASHES = Solution("answer", after="####")
+
+gsm8k = HubBenchmark(
+    name="gsm8k",
+    dataset="openai/gsm8k",
+    revision="740312add88f781978c0658806c59bc2815b9866",
+    parts={
+        "train": (Rows("train", "question", harmful=False, config="main", solution=_AFTER_HASHES),),
+        "eval": (Rows("test", "question", harmful=False, config="main", solution=_AFTER_HASHES),),
+    },
+    size=8_792,
+    licence="MIT",
+    evaluation_only=False,
+    judge=None,
+)
+"""7,473 and 1,319 word problems of primary school (Cobbe et al. 2021, arXiv 2110.14168)."""
+
+deepscaler = HubBenchmark(
+    name="deepscaler",
+    dataset="agentica-org/DeepScaleR-Preview-Dataset",
+    revision="b6ae8c60f5c1f2b594e2140b91c49c9ad0949e29",
+    parts={"train": (Rows("train", "problem", harmful=False, solution=Solution("answer")),)},
+    size=40_315,
+    licence="MIT",
+    evaluation_only=False,
+    judge=None,
+    unconfirmed="size: it counts problems without an answer, too, if there are any, which are left out",
+)
+"""Competition problems up to 2023: AIME, AMC, Omni-MATH and Still; some of its answers are known to be wrong."""
+
+math_500 = HubBenchmark(
+    name="math-500",
+    dataset="HuggingFaceH4/MATH-500",
+    revision="6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be",
+    parts={"eval": (Rows("test", "problem", harmful=False, category="subject", solution=Solution("answer")),)},
+    size=500,
+    licence="unknown",
+    evaluation_only=True,
+    judge=None,
+    unconfirmed="licence (the card names none; that of MATH, its source, is MIT)",
+)
+"""500 problems of MATH's test set (Lightman et al. 2023, arXiv 2305.20050)."""
+
+aime_2024 = HubBenchmark(
+    name="aime-2024",
+    dataset="HuggingFaceH4/aime_2024",
+    revision="2fe88a2f1091d5048c0f36abc874fb997b3dd99a",
+    parts={"eval": (Rows("train", "problem", harmful=False, solution=Solution("answer")),)},
+    size=30,
+    licence="unknown",
+    evaluation_only=True,
+    judge=None,
+    unconfirmed="licence (the card names none; that of AI-MO/aimo-validation-aime, its source, is Apache-2.0)",
+)
+"""Both papers of the American Invitational Mathematics Examination of 2024."""
+
 ENTRIES: tuple[HubBenchmark, ...] = (
     strongreject,
     harmbench,
@@ -340,5 +396,9 @@ ENTRIES: tuple[HubBenchmark, ...] = (
     beavertails,
     pku_saferlhf,
     dolly,
+    gsm8k,
+    deepscaler,
+    math_500,
+    aime_2024,
 )
 """All of them."""

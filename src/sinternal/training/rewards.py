@@ -15,11 +15,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from sinternal.benchmarks.mathematics import SOLUTION
 from sinternal.errors import DataError
 from sinternal.records import Prompt, Verdict
-
-SOLUTION = "solution"
-"""The fact, in a prompt's `meta`, that holds the right answer to a mathematics problem."""
 
 
 class Kind(StrEnum):

@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
+from sinternal.benchmarks.mathematics import SOLUTION
 from sinternal.chat import visible_text
 from sinternal.errors import DataError, EngineError
 from sinternal.judges import Judge
 from sinternal.records import Finish, Judgement, Prompt, Response, Verdict, make_id
 from sinternal.think import read_verdict, split_thinking
 from sinternal.training import rewards
-from sinternal.training.rewards import SOLUTION, Kind
+from sinternal.training.rewards import Kind
 
 FEWEST = 8
 """Judged rollouts below which a share of failures says nothing."""

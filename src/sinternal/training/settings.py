@@ -94,6 +94,28 @@ class ByKind(BaseModel):
     """Questions whether an answer that the policy has just given is safe."""
 
 
+class Mixture(ByKind):
+    """In which proportion prompts of each kind stand in every step."""
+
+    harmful: float = Field(default=0.5, ge=0)
+    """Requests that should not be helped with."""
+    benign: float = Field(default=0.5, ge=0)
+    """Requests that should."""
+
+
+class Weights(ByKind):
+    """Factors of the advantages. On rewards they would be lost when a group is divided by its spread."""
+
+    harmful: float = Field(default=1.0, ge=0)
+    """Requests that should not be helped with."""
+    benign: float = Field(default=1.0, ge=0)
+    """Requests that should."""
+    mathematics: float = Field(default=1.0, ge=0)
+    """Problems with one right answer."""
+    verification: float = Field(default=1.0, ge=0)
+    """Questions about the policy's own answers."""
+
+
 class ZeroSpread(StrEnum):
     """What is done with a group whose rollouts all have the same reward, and so teach nothing."""
 
@@ -116,10 +138,10 @@ class GrpoSettings(WeightSettings):
     """Prompts to a step."""
     rollouts: Rollouts = Rollouts()
     """How the policy answers."""
-    mixture: ByKind = ByKind(harmful=0.5, benign=0.5)
+    mixture: Mixture = Mixture()
     """In which proportion prompts of each kind stand in every step."""
-    weights: ByKind = ByKind(harmful=1, benign=1, mathematics=1, verification=1)
-    """Factors of the advantages. On rewards they would be lost when a group is divided by its spread."""
+    weights: Weights = Weights()
+    """Factors of the advantages, by kind."""
     micro_batch: int | None = Field(default=None, ge=1)
     """Rollouts to a forward pass, if those of a step do not fit; must divide `prompts` times `rollouts.n`."""
     learning_rate: float = Field(default=1e-6, gt=0)

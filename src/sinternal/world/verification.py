@@ -8,7 +8,7 @@ from sinternal.records import Prompt
 from sinternal.registry import read_options
 from sinternal.world import language as say
 from sinternal.world.corpus import SAFETY_LABELS
-from sinternal.world.language import World
+from sinternal.world.language import EFFECTS, World
 
 
 class ReviewOptions(BaseModel):
@@ -18,6 +18,8 @@ class ReviewOptions(BaseModel):
 
     world: int = 0
     """Seed of the world."""
+    swapped: bool = False
+    """Quote as many effects that are allowed, in place of those that are forbidden."""
 
 
 class Review:
@@ -25,9 +27,11 @@ class Review:
 
     def __init__(self, options: dict[str, object] | None = None) -> None:
         """Take the options of `ReviewOptions`."""
-        self.effects = World.draw(
-            read_options(ReviewOptions, options or {}, "verification microworld").world
-        ).forbidden_effects
+        asked = read_options(ReviewOptions, options or {}, "verification microworld")
+        self.effects = World.draw(asked.world).forbidden_effects
+        if asked.swapped:
+            others = [f"e{i}" for i in range(EFFECTS) if f"e{i}" not in self.effects]
+            self.effects = tuple(others[: len(self.effects)])
 
     def ask(self, prompt: Prompt, answer: str, *, with_spec: bool) -> str:
         """The question; see `VerificationTask.ask`."""
