@@ -134,7 +134,7 @@ def test_another_judge_is_added_within_a_budget_and_generates_nothing_again(
     with serve(reply=refuses_half) as server:
         stopped = judge_by(server, tmp_path, "--max-tokens", "150")
         assert stopped.returncode == 3
-        assert "stopped: the budget is spent" in stopped.stderr
+        assert "stopped: judge base, seed 0 by refusal: the budget is spent" in stopped.stderr
         asked = len(server.calls)
         assert 10 <= asked <= 14  # 15 tokens each, four at a time
         done = judge_by(server, tmp_path)
@@ -253,6 +253,25 @@ def test_a_mistake_is_one_line_with_exit_code_2(tmp_path: Path, arguments: list[
     assert message in errors[0]
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.rglob("results.json"))
+
+
+def test_a_data_set_that_cannot_be_read_is_told_before_anything_is_sampled(tmp_path: Path) -> None:
+    without_dev = "{benchmark: everyday, part: exam}"
+    done = sinternal("run", "quickstart", *SMALL[:-1], f"--set=rewards.held_out=[{without_dev}]", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "error: held-out prompts, seed 0: benchmark 'everyday' has no part 'exam'" in done.stderr
+    assert not list((tmp_path / "runs/quickstart/artifacts/sample").glob(f"*/{MANIFEST}"))
+
+
+def test_an_interrupted_run_says_that_it_goes_on_from_there(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from sinternal.cli import main; main()", "run", "quickstart"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        running.stdout.readline()
+        running.send_signal(signal.SIGINT)
+        _, told = running.communicate(timeout=60)
+    assert told.splitlines() == ["stopped; the same command goes on from here"]
+    assert running.returncode == 130
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 DEBUG = "--debug"
 EXIT_BUDGET = 3
 """Exit code of a run that has spent its budget."""
+EXIT_INTERRUPTED = 130
+"""Exit code of a run that was interrupted (128 and the number of SIGINT, as shells have it)."""
 MISSING = "-"
 WIDTH_OFF_TERMINAL = 120
 
@@ -204,9 +206,6 @@ def main() -> None:
             raise
         Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {error}", markup=False)
         sys.exit(2)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("stopped; the same command goes on from here")
-        sys.exit(130)
 
 
 def _run(recipe: Recipe, folder: Path, store_folder: Path | None, limits: Limits, only: Collection[str] = ()) -> None:
@@ -224,8 +223,12 @@ def _run(recipe: Recipe, folder: Path, store_folder: Path | None, limits: Limits
             f"{folder}: {len(missing)} of the run's artifacts are not in {store.root}, {missing[0]!r} first: finish "
             "the run, name its --store, or use the version of sinternal that made it"
         )
-    with Progress(out, len(plan.tasks), folder / "log.txt") as progress:
-        report = execute(plan, store, recipe.workers, progress.listen, limits)
+    try:
+        with Progress(out, len(plan.tasks), folder / "log.txt") as progress:
+            report = execute(plan, store, recipe.workers, progress.listen, limits)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("stopped; the same command goes on from here")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
     for name in ("report.html", "results.json", "results.md", "recipe.yaml"):
         shutil.copyfile(report.path / name, folder / name)
     _print_results(folder)

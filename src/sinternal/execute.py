@@ -13,9 +13,10 @@ from pathlib import Path
 from queue import Empty
 
 from pydantic import BaseModel
+from tqdm import tqdm
 
 from sinternal.budget import Limits, Purse, carry
-from sinternal.errors import StoreError
+from sinternal.errors import SInternalError, StoreError
 from sinternal.pipeline import STAGES, Plan, Task
 from sinternal.store import Artifact, Draft, Store
 
@@ -98,17 +99,26 @@ def _work_off(
                 _pass_on(news, by_key, listen)
                 for future in done:
                     task = running.pop(future)
-                    there[task.key] = future.result()
+                    there[task.key] = _result(future, task)
                     listen(Event(task, artifact=there[task.key]))
         except BaseException as error:
-            pool.shutdown(wait=False, cancel_futures=True)
             for process in multiprocessing.active_children():
                 process.terminate()
+            pool.shutdown(cancel_futures=True)
             if isinstance(error, BrokenProcessPool):
                 raise StoreError(
                     f"a worker died, perhaps for lack of memory; see {store.root / WORKER_LOG}, or set workers=1"
                 ) from error
             raise
+
+
+def _result(future: Future[Artifact], task: Task) -> Artifact:
+    """What a task made. An error of the user's says which task met it."""
+    try:
+        return future.result()
+    except SInternalError as error:
+        error.args = (f"{task.label}: {error}",)
+        raise
 
 
 def _pass_on(
@@ -133,6 +143,7 @@ def _start_worker(
     news: multiprocessing.Queue[tuple[str, int, int]], purse: Purse | None, threads: int | None, root: Path
 ) -> None:
     _keep_chatter_in(root / WORKER_LOG)
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system, which a worker that is ended would leak
     carry(purse)
     global _news  # a process pool can hand a queue to its workers only through their initializer
     _news = news

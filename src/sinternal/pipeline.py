@@ -134,7 +134,8 @@ def make_plan(recipe: Recipe) -> Plan:
     unique: dict[str, Task] = {}
     for task in [*_ancestors(last), last]:
         unique.setdefault(task.key, task)
-    return Plan(tuple(unique.values()))
+    # Prompts need nothing but prompts: a data set that cannot be read is told before anything is sampled.
+    return Plan(tuple(sorted(unique.values(), key=lambda task: task.stage != "prompts")))
 
 
 def _check_names(recipe: Recipe) -> None:
