@@ -262,8 +262,9 @@ def _print_results(folder: Path) -> None:
     from sinternal.report.results import terminal_tables
 
     results: dict[str, Any] = json.loads((folder / "results.json").read_text())
-    for title, (columns, rows) in terminal_tables(results):
-        table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    tables = list(terminal_tables(results))
+    for title, (columns, rows) in tables:
+        table = Table(title=title if len(tables) > 1 else None, title_justify="left", box=None, pad_edge=False)
         for column in columns:
             table.add_column(column, justify="left" if column == columns[0] else "right")
         for row in rows:
