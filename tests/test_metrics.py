@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 from sinternal.metrics import Outcome, count, pool, score
-from sinternal.records import Finish, Score, Split, Verdict, Verification
+from sinternal.records import Finish, Provenance, Score, Split, Verdict, Verification
 from tests.conftest import judgement_of, plain_prompt, response_to
 
+SOMEWHERE = Provenance("oracle", "1", "answer", "greedy", "2026-01-01", "0" * 16)
 HARMFUL = plain_prompt("how to brew p1 ?", harmful=True, split=Split.OOD)
 BENIGN = plain_prompt("how to brew p2 ?", split=Split.OOD)
 
@@ -14,7 +15,7 @@ def verification(response_id: str, label: Verdict, verdict: Verdict | None, spec
 
 def figures(outcomes: list[Outcome]) -> dict[tuple[str, str, bool | None], Score]:
     scored = [
-        score(cell, counts, arm="x", seed=0, variant="default", judge="oracle", judged="answer")
+        score(cell, counts, arm="x", seed=0, variant="default", provenance=SOMEWHERE)
         for cell, counts in count(outcomes).items()
         if cell.family is None and cell.split is Split.OOD
     ]
@@ -76,7 +77,7 @@ def test_unparsed_verifications_stand_apart_from_wrong_ones() -> None:
 
 def test_a_pooled_figure_tells_the_spread_over_seeds() -> None:
     def figure(value: float | None) -> Score:
-        return Score("x", 0, "harmful", None, None, "asr", value, 10, None, None, "oracle", "answer", 0.0, 0)
+        return Score("x", 0, "harmful", None, None, "asr", value, 10, None, None, 0.0, 0, SOMEWHERE)
 
     pooled = pool([figure(0.2), figure(0.4), figure(None)], figure(0.3))
     assert (round(pooled.mean or 0, 6), round(pooled.sd or 0, 6)) == (0.3, 0.141421)

@@ -7,17 +7,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.stats.power import NormalIndPower
 
 from sinternal.metrics import balanced_accuracy, f1_unsafe
 from sinternal.statistics import (
+    Accuracy,
+    Interval,
     PairedDifference,
-    confusion_interval,
+    clustered_wilson,
     holm,
     learning_area,
     mcnemar,
     over_seeds,
     paired_difference,
+    rogan_gladen,
+    smallest_difference,
     steps_to,
+    table_interval,
     wilson,
 )
 
@@ -44,14 +50,89 @@ def test_a_verifier_that_always_says_safe_is_at_chance() -> None:
     assert balanced_accuracy(np.array([[0.0, 0.0, 10.0, 90.0]]))[0] == 0.5
 
 
-def test_the_confusion_interval_agrees_with_wilson_where_both_apply() -> None:
-    low, high = confusion_interval([60, 40, 0, 0], lambda t: t[:, 0] / t.sum(1))
-    assert (low, high) == pytest.approx(wilson(60, 100), abs=0.015)
+def test_the_interval_of_a_table_agrees_with_wilson_where_both_apply() -> None:
+    tables = np.array([[1.0, 0.0]] * 60 + [[0.0, 1.0]] * 40)
+    assert table_interval(tables, lambda t: t[:, 0] / t.sum(1)) == pytest.approx(wilson(60, 100), abs=0.015)
+
+
+def test_a_single_cluster_has_no_interval() -> None:
+    assert table_interval(np.array([[5.0, 5.0]]), lambda t: t[:, 0]) is None
 
 
 def test_an_undefined_figure_is_refused() -> None:
     with pytest.raises(ValueError, match="undefined"):
-        confusion_interval([5, 5, 0, 0], lambda t: np.full(len(t), np.nan))
+        table_interval(np.ones((5, 2)), lambda t: np.full(len(t), np.nan))
+
+
+def test_independent_rows_have_wilsons_interval() -> None:
+    assert clustered_wilson([1] * 81 + [0] * 182, [1] * 263) == wilson(81, 263)
+
+
+def test_a_clustered_interval_by_hand() -> None:
+    # Ten prompts of ten rewordings each, five of them always unsafe: clusters vary as single rows do,
+    # so deff is 10 * 10 / 9, and the ten clusters have t quantile 2.2622 where 100 rows have 1.9842.
+    found = clustered_wilson([10] * 5 + [0] * 5, [10] * 10)
+    effective = 100 / (10 * 10 / 9) * (1.9842 / 2.2622) ** 2
+    half = 1.96 * np.sqrt(0.25 / effective + 1.96**2 / (4 * effective**2)) / (1 + 1.96**2 / effective)
+    assert found == pytest.approx((0.5 - half, 0.5 + half), abs=1e-3)
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=40))
+def test_clusters_never_make_an_interval_narrower(cells: list[tuple[int, int]]) -> None:
+    hits, sizes = [a for a, _ in cells], [a + b for a, b in cells]
+    if sum(sizes):
+        apart, together = wilson(sum(hits), sum(sizes)), clustered_wilson(hits, sizes)
+        assert together.high - together.low >= apart.high - apart.low - 1e-12
+        assert -1e-12 <= together.low <= sum(hits) / sum(sizes) <= together.high <= 1 + 1e-12
+
+
+def test_a_clustered_interval_covers_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(400):
+        rates = rng.beta(2, 3, size=40)  # the mean is 0.4
+        low, high = clustered_wilson(rng.binomial(8, rates).tolist(), [8] * 40)
+        covered += low <= 0.4 <= high
+    assert 0.92 <= covered / 400 <= 0.98
+
+
+def test_rogan_gladen_by_hand() -> None:
+    # Apparent prevalence 0.25, sensitivity 0.9, specificity 0.95: (0.25 + 0.95 - 1) / 0.85.
+    found = rogan_gladen(wilson(250, 1000), 0.25, Accuracy(900, 1000), Accuracy(950, 1000))
+    assert found is not None
+    assert found.value == pytest.approx(0.2 / 0.85)
+    # The delta method: variances of the three rates, each over 0.85 ** 2.
+    value = found.value
+    variance = (0.25 * 0.75 + value**2 * 0.9 * 0.1 + (1 - value) ** 2 * 0.95 * 0.05) / 1000 / 0.85**2
+    half = 1.96 * np.sqrt(variance)
+    assert found.interval == pytest.approx((value - half, value + half), abs=0.004)
+
+
+def test_a_perfect_judge_needs_no_correction() -> None:
+    found = rogan_gladen(wilson(30, 100), 0.3, Accuracy(10**6, 10**6), Accuracy(10**6, 10**6))
+    assert found is not None
+    assert found.value == pytest.approx(0.3)
+    assert found.interval == pytest.approx(wilson(30, 100), abs=0.01)
+
+
+def test_a_judge_that_is_no_better_than_chance_corrects_nothing() -> None:
+    assert rogan_gladen(wilson(30, 100), 0.3, Accuracy(50, 100), Accuracy(50, 100)) is None
+    assert rogan_gladen(wilson(30, 100), 0.3, Accuracy(0, 0), Accuracy(9, 10)) is None
+
+
+def test_the_smallest_difference_is_that_of_a_second_library() -> None:
+    # 400 independent pairs whose differences have standard deviation 0.5: statsmodels' z test, solved for its effect.
+    half = stats.norm.ppf(0.975) * 0.5 / np.sqrt(400)
+    effect = NormalIndPower(ddof=0).solve_power(nobs1=400, ratio=0, alpha=0.05, power=0.8) * 0.5
+    assert smallest_difference(0.1 - half, 0.1 + half) == pytest.approx(effect, rel=1e-3)
+
+
+def test_an_interval_knows_how_many_rows_it_is_worth() -> None:
+    wide = rogan_gladen(Interval(0.1, 0.5), 0.3, Accuracy(99, 100), Accuracy(99, 100))
+    narrow = rogan_gladen(Interval(0.28, 0.32), 0.3, Accuracy(99, 100), Accuracy(99, 100))
+    assert wide is not None
+    assert narrow is not None
+    assert wide.interval.high - wide.interval.low > 3 * (narrow.interval.high - narrow.interval.low)
 
 
 def differ(a: list[bool], b: list[bool], parents: list[str], seeds: list[int] | None = None) -> PairedDifference:

@@ -16,7 +16,9 @@ from sinternal.errors import BudgetError, SInternalError
 
 if TYPE_CHECKING:
     from sinternal.budget import Limits
+    from sinternal.pipeline import Plan
     from sinternal.recipe import Recipe
+    from sinternal.store import Artifact
 
 DEBUG = "--debug"
 EXIT_BUDGET = 3
@@ -69,6 +71,34 @@ def run(
 
 
 @app.command()
+def diagnose(
+    model: Annotated[
+        str, typer.Option(help="A model directory, a hub id, a packaged model, or a server's name for it.")
+    ],
+    engine: Annotated[str | None, typer.Option(help="Who runs it: transformers, vllm, openai, llamacpp, ray.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="Address of an OpenAI-compatible server.")] = None,
+    options: Annotated[list[str] | None, typer.Option("--option", metavar="A.B=C", help="An engine's option.")] = None,
+    settings: Annotated[str | None, typer.Option(help="Name of packaged settings, or path of a YAML file.")] = None,
+    overrides: Overrides = None,
+    out_folder: OutFolder = None,
+    store_folder: StoreFolder = None,
+    max_cost: MaxCost = None,
+    max_tokens: MaxTokens = None,
+) -> None:
+    """Does a model know when its own answers are unsafe? For any model behind any engine."""
+    from sinternal.budget import Limits
+    from sinternal.diagnosis import engine_of, load_diagnosis, plan_diagnosis
+
+    loaded = load_diagnosis(model, settings, engine_of(engine, base_url, options or []), overrides or [])
+    folder = out_folder or Path("runs") / f"diagnosis-{Path(model).name}"
+    found = _execute(plan_diagnosis(loaded), folder, store_folder, Limits(max_tokens, max_cost), workers=1)
+    for name in ("diagnosis.html", "diagnosis.json", "diagnosis.md"):
+        shutil.copyfile(found.path / name, folder / name)
+    out.print((folder / "diagnosis.md").read_text(), markup=False, soft_wrap=True)
+    out.print(f"diagnosis: {folder / 'diagnosis.html'}")
+
+
+@app.command()
 def judge(
     folder: RunFolder,
     name: Annotated[str, typer.Option("--with", metavar="NAME", help="The judge to add, or to set anew.")],
@@ -86,6 +116,77 @@ def judge(
         raise SInternalError(f"{folder}: no run there (no recipe.yaml); try runs/<recipe name>")
     judged = add_judge(load_recipe(str(recipe)), name, options or [])
     _run(judged, folder, store_folder, Limits(max_tokens, max_cost), only=("judge", "report"))
+
+
+@app.command()
+def verify(
+    model: Annotated[
+        str, typer.Option(help="A model directory, a hub id, a packaged model, or a server's name for it.")
+    ],
+    pairs: Annotated[
+        str, typer.Argument(metavar="[PAIRS.jsonl]", help="Lines of prompt and answer; - is stdin.")
+    ] = "-",
+    prompt: Annotated[str | None, typer.Option(help="A single request, with --answer.")] = None,
+    answer: Annotated[str | None, typer.Option(help="The answer to it.")] = None,
+    engine: Annotated[str | None, typer.Option(help="Who runs the model.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="Address of an OpenAI-compatible server.")] = None,
+    options: Annotated[list[str] | None, typer.Option("--option", metavar="A.B=C", help="An engine's option.")] = None,
+    question: Annotated[str | None, typer.Option(help="How it is asked: specification, or a plug-in's way.")] = None,
+    question_options: Annotated[
+        list[str] | None, typer.Option("--question-option", metavar="A.B=C", help="An option of that.")
+    ] = None,
+    with_spec: Annotated[bool, typer.Option("--spec/--no-spec", help="Quote the specification.")] = True,
+    max_tokens: Annotated[int, typer.Option(help="Longest verification, in tokens.")] = 2048,
+) -> None:
+    """Let a model verify answers: one JSON line for each pair on stdout, in any order."""
+    from transformers.utils import logging
+
+    from sinternal.diagnosis import engine_of
+    from sinternal.recipe import override
+    from sinternal.verifier import SAMPLING, Verifier, sources, to_line
+
+    logging.disable_progress_bar()
+    lines = None if prompt is not None or answer is not None else _lines(pairs)
+    waiting = sources(prompt, answer, lines, "standard input" if pairs == "-" else pairs)
+    chosen = engine_of(engine, base_url, options or []) or {"name": "transformers", "options": {}}
+    asking: dict[str, Any] = {}
+    override(asking, question_options or [], "--question-option")
+    with Verifier(
+        model,
+        engine=chosen["name"],
+        engine_options=chosen["options"],
+        question=question,
+        question_options=asking,
+        with_spec=with_spec,
+        sampling=SAMPLING.model_copy(update={"max_tokens": max_tokens}),
+    ) as verifier:
+        for found in verifier.verify_many(waiting):
+            print(to_line(found), flush=True)
+
+
+@app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="A", help="Folder of a finished run.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Folder of another.")],
+    arm_a: Annotated[str | None, typer.Option(help="An arm of A; by default all that B has, too.")] = None,
+    arm_b: Annotated[str | None, typer.Option(help="An arm of B; by default that of the same name.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="File to write the figures to.")] = None,
+) -> None:
+    """Compare two runs on the same prompts: paired tests, and the smallest difference that they could have shown."""
+    import json
+
+    from sinternal.compare import compare as compared
+    from sinternal.compare import to_json
+    from sinternal.report.tables import pair_table
+
+    found = compared(a, b, arm_a, arm_b)
+    for one in found:
+        title = f"{one.a.arm} of {one.a.folder} against {one.b.arm} of {one.b.folder}"
+        _print_table(title, *pair_table(one.comparisons))
+        for caveat in one.caveats:
+            out.print(f"mind: {caveat}", markup=False, soft_wrap=True)
+    if json_file is not None:
+        json_file.write_text(json.dumps(to_json(found), indent=1) + "\n")
 
 
 @app.command()
@@ -210,9 +311,7 @@ def main() -> None:
 
 def _run(recipe: Recipe, folder: Path, store_folder: Path | None, limits: Limits, only: Collection[str] = ()) -> None:
     """Make what a recipe asks for, if need be of certain stages only, and put its results into the run's folder."""
-    from sinternal.execute import execute
     from sinternal.pipeline import make_plan
-    from sinternal.progress import Progress
     from sinternal.store import Store
 
     plan, store = make_plan(recipe), Store(store_folder or folder / "artifacts")
@@ -223,15 +322,25 @@ def _run(recipe: Recipe, folder: Path, store_folder: Path | None, limits: Limits
             f"{folder}: {len(missing)} of the run's artifacts are not in {store.root}, {missing[0]!r} first: finish "
             "the run, name its --store, or use the version of sinternal that made it"
         )
+    report = _execute(plan, folder, store_folder, limits, recipe.workers)
+    for name in ("report.html", "results.json", "results.md", "recipe.yaml", "measured.parquet"):
+        shutil.copyfile(report.path / name, folder / name)
+    _print_results(folder)
+
+
+def _execute(plan: Plan, folder: Path, store_folder: Path | None, limits: Limits, workers: int) -> Artifact:
+    """Make a plan's artifacts, and show how that goes on; the last of them."""
+    from sinternal.execute import execute
+    from sinternal.progress import Progress
+    from sinternal.store import Store
+
+    store = Store(store_folder or folder / "artifacts")
     try:
         with Progress(out, len(plan.tasks), folder / "log.txt") as progress:
-            report = execute(plan, store, recipe.workers, progress.listen, limits)
+            return execute(plan, store, workers, progress.listen, limits)
     except KeyboardInterrupt:
         Console(stderr=True).print("stopped; the same command goes on from here")
         raise typer.Exit(EXIT_INTERRUPTED) from None
-    for name in ("report.html", "results.json", "results.md", "recipe.yaml"):
-        shutil.copyfile(report.path / name, folder / name)
-    _print_results(folder)
 
 
 def _print_benchmarks() -> None:
@@ -264,13 +373,25 @@ def _print_results(folder: Path) -> None:
     results: dict[str, Any] = json.loads((folder / "results.json").read_text())
     tables = list(terminal_tables(results))
     for title, (columns, rows) in tables:
-        table = Table(title=title if len(tables) > 1 else None, title_justify="left", box=None, pad_edge=False)
-        for column in columns:
-            table.add_column(column, justify="left" if column == columns[0] else "right")
-        for row in rows:
-            table.add_row(*row)
-        out.print(table)
+        _print_table(title if len(tables) > 1 else None, columns, rows)
     out.print(f"report: {folder / 'report.html'}")
+
+
+def _print_table(title: str | None, columns: list[str], rows: list[list[str]]) -> None:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="left" if column == columns[0] else "right")
+    for row in rows:
+        table.add_row(*row)
+    out.print(table)
+
+
+def _lines(path: str) -> list[str]:
+    """The lines of a file, or of standard input. Raises SInternalError if it cannot be read."""
+    try:
+        return sys.stdin.read().splitlines() if path == "-" else Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SInternalError(f"{path} cannot be read ({error})") from error
 
 
 def _number(value: int | None) -> str:

@@ -82,6 +82,11 @@ def _sample(config: Any, inputs: Mapping[str, int]) -> Costs:
     return Costs(rows, rows, rows * config.sampling.max_tokens)
 
 
+def _repeat(config: Any, inputs: Mapping[str, int]) -> Costs:
+    rows = inputs["prompts"] * config.sampling.n
+    return Costs(rows, rows * config.turns, rows * config.turns * config.sampling.max_tokens)
+
+
 def _judge(_: Any, inputs: Mapping[str, int]) -> Costs:
     return Costs(inputs["responses"], inputs["responses"], None)
 
@@ -99,7 +104,7 @@ def _demonstrate(_: Any, inputs: Mapping[str, int]) -> Costs:
 
 
 def _verify(config: Any, inputs: Mapping[str, int]) -> Costs:
-    rows = len(SPEC_SETTINGS) * inputs["responses"]
+    rows = len(SPEC_SETTINGS) * inputs["responses"] * config.sampling.n
     return Costs(rows, rows, rows * config.sampling.max_tokens)
 
 
@@ -115,6 +120,7 @@ _ESTIMATES: Mapping[str, Callable[[Any, Mapping[str, int]], Costs]] = {
     "base": lambda _config, _inputs: Costs(None, 0, None),
     "prompts": _prompts,
     "sample": _sample,
+    "repeat": _repeat,
     "judge": _judge,
     "pair": _pair,
     "critique": _critique,
@@ -124,4 +130,5 @@ _ESTIMATES: Mapping[str, Callable[[Any, Mapping[str, int]], Costs]] = {
     "grpo": _grpo,
     "verify": _verify,
     "report": lambda _config, _inputs: Costs(None, 0, None),
+    "diagnosis": lambda _config, _inputs: Costs(None, 0, None),
 }

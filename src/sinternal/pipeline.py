@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -13,15 +14,18 @@ from sinternal.errors import RecipeError
 from sinternal.experts import Demonstration
 from sinternal.recipe import BASE, DEFAULT_VARIANT, Arm, Recipe, Source, Target, TrainOn
 from sinternal.registry import Kind, check_name, load, names
+from sinternal.report.stress import DELIVERY, REPETITION, SAMPLING
 from sinternal.stages import (
     base,
     critique,
     demonstrate,
+    diagnosis,
     examples,
     grpo,
     judge,
     pair,
     prompts,
+    repeat,
     report,
     sample,
     sft,
@@ -45,6 +49,7 @@ STAGES: Mapping[str, Stage] = {
     "base": Stage(base.base, base.VERSION),
     "prompts": Stage(prompts.prompts, prompts.VERSION),
     "sample": Stage(sample.sample, sample.VERSION),
+    "repeat": Stage(repeat.repeat, repeat.VERSION),
     "judge": Stage(judge.judge, judge.VERSION),
     "pair": Stage(pair.pair, pair.VERSION),
     "critique": Stage(critique.critique, critique.VERSION),
@@ -54,6 +59,7 @@ STAGES: Mapping[str, Stage] = {
     "grpo": Stage(grpo.grpo, grpo.VERSION),
     "verify": Stage(verify.verify, verify.VERSION),
     "report": Stage(report.report, report.VERSION),
+    "diagnosis": Stage(diagnosis.diagnosis, diagnosis.VERSION),
 }
 
 
@@ -140,22 +146,12 @@ def make_plan(recipe: Recipe) -> Plan:
 
 def _check_names(recipe: Recipe) -> None:
     """Fail on a mistyped name, or on an option that a judge, expert, task or benchmark does not take, at once."""
-    wanted = recipe.prompts
-    sources = (*wanted.train, *wanted.eval)
-    attacks = [*wanted.train_attacks, *wanted.eval_attacks, *(a for s in sources for a in s.attacks or ())]
-    named = [
-        *((Kind.BENCHMARK, source.benchmark) for source in sources),
-        *((Kind.ATTACK, attack.name) for attack in attacks if attack.name != PLAIN),
-        (Kind.ENGINE, recipe.engine.name),
-        (Kind.ENGINE, recipe.measuring_engine.name),
-        (Kind.EXPERT, recipe.expert.name),
-        (Kind.VERIFICATION, recipe.verification.name),
-        *((Kind.JUDGE, entry.name) for entry in recipe.judges),
-    ]
-    for kind, name in named:
-        check_name(kind, name)
+    wanted, stress = recipe.prompts, recipe.evaluation.stress
+    attacks = (*wanted.train_attacks, *wanted.eval_attacks, *(stress.attacks if stress else ()))
+    check_sources((*wanted.train, *wanted.eval), attacks)
+    for name in (recipe.engine.name, recipe.measuring_engine.name):
+        check_name(Kind.ENGINE, name)
     opened = [
-        *((Kind.BENCHMARK, source.benchmark, source.options) for source in sources),
         *((Kind.JUDGE, entry.name, entry.options) for entry in recipe.judges),
         (Kind.EXPERT, recipe.expert.name, recipe.expert.options),
         (Kind.VERIFICATION, recipe.verification.name, recipe.verification.options),
@@ -167,6 +163,21 @@ def _check_names(recipe: Recipe) -> None:
         raise RecipeError(f"judges: {first!r} does not label safety, so it cannot be the first, which decides")
     if any(arm.train_on is TrainOn.REWARDS for arm in recipe.arms):
         _check_rewards(recipe)
+
+
+def check_sources(sources: Iterable[Source], attacks: Iterable[prompts.AttackConfig]) -> None:
+    """Make sure that benchmarks and attacks are there, and that the former take their options.
+
+    Raises:
+        RegistryError: there is none of this name.
+        RecipeError: an option is unknown or of the wrong type.
+    """
+    sources = list(sources)
+    for attack in (*attacks, *(attack for source in sources for attack in source.attacks or ())):
+        if attack.name != PLAIN:
+            check_name(Kind.ATTACK, attack.name)
+    for source in sources:
+        load(Kind.BENCHMARK, source.benchmark)(source.options)
 
 
 def _check_rewards(recipe: Recipe) -> None:
@@ -231,7 +242,7 @@ def _prompt_tasks(recipe: Recipe, seed: int, where: str) -> dict[str, Task]:
         sources: tuple[Source, ...], part: str, attacks: tuple[prompts.AttackConfig, ...], limit: int | None
     ) -> prompts.PromptsConfig:
         return prompts.PromptsConfig(
-            sources=tuple(_source(source, part, attacks) for source in sources),
+            sources=sources_of(sources, part, attacks),
             tuned_on=wanted.train_attacks,
             limit=limit,
             for_training=part != "eval",
@@ -253,6 +264,12 @@ def _prompt_tasks(recipe: Recipe, seed: int, where: str) -> dict[str, Task]:
             clean,
         ),
     }
+    if stress := recipe.evaluation.stress:
+        for name, attacks in (("stress prompts", stress.attacks), ("plain stress prompts", plain)):
+            if attacks:
+                fewer = {"attacks": None, **({"limit": stress.limit} if stress.limit else {})}
+                sources = tuple(source.model_copy(update=fewer) for source in wanted.eval)
+                asked[name] = Task("prompts", f"{name}, {where}", config(sources, "eval", attacks, None))
     if recipe.grpo is None or not any(arm.train_on is TrainOn.REWARDS for arm in recipe.arms):
         return asked
     if recipe.grpo.mixture.mathematics:
@@ -265,13 +282,19 @@ def _prompt_tasks(recipe: Recipe, seed: int, where: str) -> dict[str, Task]:
     return asked
 
 
-def _source(source: Source, part: str, attacks: tuple[prompts.AttackConfig, ...]) -> prompts.SourceConfig:
-    return prompts.SourceConfig(
-        benchmark=source.benchmark,
-        options=source.options,
-        part=source.part or part,
-        limit=source.limit,
-        attacks=source.attacks or attacks,
+def sources_of(
+    sources: Iterable[Source], part: str, attacks: tuple[prompts.AttackConfig, ...]
+) -> tuple[prompts.SourceConfig, ...]:
+    """Where prompts come from, as the stage takes it: with the usual part and attacks where a source names none."""
+    return tuple(
+        prompts.SourceConfig(
+            benchmark=source.benchmark,
+            options=source.options,
+            part=source.part or part,
+            limit=source.limit,
+            attacks=source.attacks or attacks,
+        )
+        for source in sources
     )
 
 
@@ -292,7 +315,8 @@ def _arm(recipe: Recipe, arm: Arm, seed: int, where: str, run: Mapping[str, Task
     elif from_elsewhere:
         made[f"start {arm.name}"] = start
     model = made.get(f"grpo {arm.name}") or made.get(f"sft {arm.name}") or start
-    return made | _measurement(recipe, arm, seed, label, {"prompts": run["evaluation prompts"], "model": model})
+    made |= _measurement(recipe, arm, seed, label, {"prompts": run["evaluation prompts"], "model": model})
+    return made | _stress(recipe, arm, seed, label, run, model)
 
 
 def _start(recipe: Recipe, arm: Arm, seed: int, label: str, run: Mapping[str, Task]) -> Task:
@@ -335,6 +359,32 @@ def _measurement(recipe: Recipe, arm: Arm, seed: int, label: str, inputs: Mappin
         engine=engine, sampling=measured.verification_sampling, verification=recipe.verification, seed=seed
     )
     made[f"verify {arm.name}"] = Task("verify", f"verify {label}", verifying, {**inputs, "responses": responses})
+    return made
+
+
+def _stress(recipe: Recipe, arm: Arm, seed: int, label: str, run: Mapping[str, Task], model: Task) -> dict[str, Task]:
+    """How one arm's model responds under stress, and what the first judge says of that."""
+    stress, engine = recipe.evaluation.stress, recipe.measuring_engine
+    if stress is None:
+        return {}
+    known: dict[str, Any] = {"engine": engine, "system": recipe.target.system, "seed": seed}
+    usual = recipe.evaluation.sampling
+    conditions: list[tuple[str, str, str, BaseModel]] = []
+    if stress.attacks:
+        conditions.append((DELIVERY, "sample", "stress prompts", sample.SampleConfig(sampling=usual, **known)))
+    if stress.turns:
+        asked_again = repeat.RepeatConfig(sampling=usual, turns=stress.turns, **known)
+        conditions.append((REPETITION, "repeat", "plain stress prompts", asked_again))
+    for number, drawn in enumerate(stress.sampling):
+        drawing = sample.SampleConfig(sampling=drawn, **known)
+        conditions.append((f"{SAMPLING}{number}", "sample", "plain stress prompts", drawing))
+    made = {}
+    for name, stage, asked, settings in conditions:
+        inputs = {"prompts": run[asked], "model": model}
+        responses = Task(stage, f"{name} {label}", settings, inputs)
+        made[f"stress {arm.name} {name}"] = responses
+        judged = {"prompts": run[asked], "responses": responses}
+        made[f"stress judge {arm.name} {name}"] = Task("judge", f"judge {name} {label}", recipe.judges[0], judged)
     return made
 
 
@@ -386,6 +436,11 @@ def _answers_of_another(recipe: Recipe, arm: Arm, seed: int, label: str, run: Ma
 
 
 def _target_config(recipe: Recipe, target: Target, seed: int) -> base.BaseModelConfig:
+    return target_config(target, seed, trained=any(arm.train_on is not TrainOn.NOTHING for arm in recipe.arms))
+
+
+def target_config(target: Target, seed: int, *, trained: bool) -> base.BaseModelConfig:
+    """How a model is found or built, with a hash of what is there already."""
     own = None
     if target.model in names(Kind.MODEL):
         identity = load(Kind.MODEL, target.model)().identity(target.options)
@@ -398,6 +453,6 @@ def _target_config(recipe: Recipe, target: Target, seed: int) -> base.BaseModelC
         revision=target.revision,
         options=target.options,
         seed=own,
-        trained=any(arm.train_on is not TrainOn.NOTHING for arm in recipe.arms),
+        trained=trained,
         fingerprint=identity if own is None else None,
     )

@@ -14,7 +14,7 @@ from enum import StrEnum
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -28,13 +28,16 @@ from sinternal.stages.judge import JudgeConfig
 from sinternal.stages.prompts import PLAIN, AttackConfig
 from sinternal.training.settings import GrpoSettings, SftSettings
 
+Settings = TypeVar("Settings", bound=BaseModel)
 BASE = "base"
 """What an arm starts from unless it says otherwise."""
 ENGINES_OF_ONE_MODEL = ("openai", "llamacpp")
 """Engines that ask a server, or run a file, which training does not change."""
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """A part of what a user can write: no unknown field, never changed."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -67,7 +70,7 @@ SUPERVISED = (
 """What is trained by fine-tuning on examples."""
 
 
-class Target(_Section):
+class Target(Section):
     """The model that is studied."""
 
     model: str
@@ -91,7 +94,7 @@ Attack = Annotated[AttackConfig, BeforeValidator(_named)]
 """An attack: its name, or its name and options."""
 
 
-class Source(_Section):
+class Source(Section):
     """Prompts of one benchmark."""
 
     benchmark: str
@@ -106,7 +109,7 @@ class Source(_Section):
     """Attacks for this benchmark alone; by default those of all."""
 
 
-class Prompts(_Section):
+class Prompts(Section):
     """What the arms are tuned on, and what they are measured on."""
 
     train: tuple[Source, ...] = Field(min_length=1)
@@ -123,7 +126,20 @@ class Prompts(_Section):
     """At most this many harmful and this many benign evaluation prompts of all."""
 
 
-class Evaluation(_Section):
+class Stress(Section):
+    """Conditions that a user or an attacker can set, each crossed with every evaluation prompt as it stands."""
+
+    attacks: tuple[Attack, ...] = ()
+    """Ways to deliver a prompt: without the chat template, with a begun answer, with a begun or skipped thinking, …"""
+    turns: int | None = Field(default=None, ge=2)
+    """Put each request this many times in one conversation, and judge the last answer."""
+    sampling: tuple[Sampling, ...] = ()
+    """Draw `n` answers in this way; an attack succeeds if any of them is unsafe (ASR@k)."""
+    limit: int | None = Field(default=None, ge=1)
+    """At most this many harmful and this many benign requests of each benchmark, under every condition."""
+
+
+class Evaluation(Section):
     """How every arm is measured."""
 
     engine: EngineConfig | None = None
@@ -132,16 +148,21 @@ class Evaluation(_Section):
     """How the arm responds."""
     verification_sampling: Sampling
     """How it verifies its own answers."""
+    stress: Stress | None = None
+    """Measure again under stress."""
+    agreement: Path | None = None
+    """An `agreement.json` that says how often the first judge errs by people's labels: rates are then shown corrected
+    for its errors, too."""
 
 
-class Examples(_Section):
+class Examples(Section):
     """The training sets."""
 
     size: int = Field(ge=4)
     """Rows, the same for every trained arm."""
 
 
-class Rewards(_Section):
+class Rewards(Section):
     """Who rewards what, in reinforcement learning."""
 
     judge: JudgeConfig | None = None
@@ -157,7 +178,7 @@ class Rewards(_Section):
     """At most this many harmful and this many benign held-out prompts."""
 
 
-class ArmExamples(_Section):
+class ArmExamples(Section):
     """How an arm's training set differs from the usual one."""
 
     share: float = Field(default=1.0, gt=0, le=1)
@@ -172,7 +193,7 @@ class ArmExamples(_Section):
     """For verification: whose answers are verified, if not the target's own."""
 
 
-class Arm(_Section):
+class Arm(Section):
     """One model of the comparison: what it starts from, what it is trained on, and how."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9+-]*$")
@@ -187,7 +208,7 @@ class Arm(_Section):
     """Fields of `sft` that are different for this arm."""
 
 
-class Recipe(_Section):
+class Recipe(Section):
     """One study."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
@@ -319,7 +340,7 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
             names the field's path, and the nearest valid one.
     """
     content = _content(name_or_path)
-    _override(content, overrides, "--set")
+    override(content, overrides, "--set")
     recipe = _validate(content, name_or_path)
     for variant in recipe.variants:
         recipe.variant(variant)
@@ -339,7 +360,7 @@ def add_judge(recipe: Recipe, name: str, options: Sequence[str]) -> Recipe:
     """
     content = recipe.model_dump(mode="json")
     entry: dict[str, Any] = {"name": name, "options": {}}
-    _override(entry["options"], options, "--option")
+    override(entry["options"], options, "--option")
     names = [judge["name"] for judge in content["judges"]]
     if name in names:
         content["judges"][names.index(name)] = entry
@@ -350,8 +371,12 @@ def add_judge(recipe: Recipe, name: str, options: Sequence[str]) -> Recipe:
 
 def packaged_recipes() -> dict[str, Traversable]:
     """The recipes that come with the package, by name."""
-    folder = files("sinternal.recipes")
-    found = {entry.name.removesuffix(".yaml"): entry for entry in folder.iterdir() if entry.name.endswith(".yaml")}
+    return packaged_yaml("sinternal.recipes")
+
+
+def packaged_yaml(package: str) -> dict[str, Traversable]:
+    """The YAML files of a package, by name."""
+    found = {entry.name.removesuffix(".yaml"): entry for entry in files(package).iterdir() if ".yaml" in entry.name}
     return dict(sorted(found.items()))
 
 
@@ -359,13 +384,7 @@ def _content(name_or_path: str, heirs: tuple[str, ...] = ()) -> dict[str, Any]:
     """A recipe file's fields, over those of the recipe that it extends."""
     if name_or_path in heirs:
         raise RecipeError(f"{heirs[0]}: it extends itself, by way of {' and '.join(heirs[1:]) or 'nothing else'}")
-    source = _find(name_or_path)
-    try:
-        content = yaml.safe_load(source.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{name_or_path}: not a YAML file ({' '.join(str(error).split())})") from error
-    if not isinstance(content, dict):
-        raise RecipeError(f"{name_or_path}: a recipe is a mapping of fields, this is {type(content).__name__}")
+    content = read_yaml(name_or_path, packaged_recipes(), "recipe")
     parent = content.pop("extends", None)
     return content if parent is None else _merged(_content(str(parent), (*heirs, name_or_path)), content)
 
@@ -382,31 +401,53 @@ def _mappings(under: dict[str, Any], over: dict[str, Any], name: str) -> bool:
     return name != "variants" and isinstance(under[name], dict) and isinstance(over[name], dict)
 
 
-def _find(name_or_path: str) -> Traversable:
-    packaged = packaged_recipes()
-    if name_or_path in packaged:
-        return packaged[name_or_path]
-    path = Path(name_or_path)
-    if path.is_file():
-        return path
-    close = difflib.get_close_matches(name_or_path, packaged, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"packaged recipes are: {', '.join(packaged)}"
-    raise RecipeError(f"{name_or_path}: no such file or packaged recipe; {hint}")
+def read_yaml(name_or_path: str, packaged: Mapping[str, Traversable], noun: str) -> dict[str, Any]:
+    """The fields of a YAML file.
+
+    Args:
+        name_or_path: name of a packaged file, or a path.
+        packaged: the packaged files by name.
+        noun: what such a file is called.
+
+    Raises:
+        RecipeError: there is none, or it is no mapping in YAML.
+    """
+    source = packaged.get(name_or_path) or Path(name_or_path)
+    if not source.is_file():
+        close = difflib.get_close_matches(name_or_path, packaged, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"packaged {noun}s are: {', '.join(packaged)}"
+        raise RecipeError(f"{name_or_path}: no such file or packaged {noun}; {hint}")
+    try:
+        content = yaml.safe_load(source.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{name_or_path}: not a YAML file ({' '.join(str(error).split())})") from error
+    if not isinstance(content, dict):
+        raise RecipeError(f"{name_or_path}: a {noun} is a mapping of fields, this is {type(content).__name__}")
+    return content
 
 
 def _validate(content: Mapping[str, Any], where: str) -> Recipe:
+    return validated(Recipe, content, where)
+
+
+def validated(settings: type[Settings], content: Mapping[str, Any], where: str) -> Settings:
+    """Settings from plain values.
+
+    Raises:
+        RecipeError: a field is unknown, missing or of the wrong type; the message names its path and the nearest one.
+    """
     try:
-        return Recipe.model_validate(content)
+        return settings.model_validate(content)
     except ValidationError as error:
-        raise RecipeError(f"{where}: {_explain(error)}") from error
+        raise RecipeError(f"{where}: {_explain(error, settings)}") from error
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, settings: type[BaseModel]) -> str:
     first = error.errors()[0]
     path = ".".join(str(part) for part in first["loc"])
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
-        valid = _paths(Recipe)
+        valid = _paths(settings)
         generic = ".".join("*" if isinstance(part, int) else str(part) for part in first["loc"])
         close = difflib.get_close_matches(generic, valid, n=1, cutoff=0.4)
         return f"unknown field {path!r}" + (f"; did you mean {close[0].replace('.*', '[]')!r}?" if close else "") + more
@@ -435,15 +476,25 @@ def _models_in(annotation: Any, listed: bool) -> Iterator[tuple[type[BaseModel],
         yield from _models_in(inner, listed or get_origin(annotation) is tuple)
 
 
-def _override(content: dict[str, Any], overrides: Sequence[str], flag: str) -> None:
-    for override in overrides:
-        path, equals, value = override.partition("=")
+def override(content: dict[str, Any], overrides: Sequence[str], flag: str) -> None:
+    """Put values into plain settings.
+
+    Args:
+        content: changed in place.
+        overrides: `a.b=c` each, with `c` in YAML.
+        flag: the option by which they were given, for the message.
+
+    Raises:
+        RecipeError: one is not written so.
+    """
+    for assignment in overrides:
+        path, equals, value = assignment.partition("=")
         if not equals:
-            raise RecipeError(f"{flag} {override}: write it as field=value, for example {flag} sft.steps=100")
+            raise RecipeError(f"{flag} {assignment}: write it as field=value, for example {flag} sft.steps=100")
         try:
             _set(content, path.strip(), yaml.safe_load(value))
         except yaml.YAMLError as error:
-            raise RecipeError(f"{flag} {override}: the value is not valid YAML") from error
+            raise RecipeError(f"{flag} {assignment}: the value is not valid YAML") from error
 
 
 def _set(content: dict[str, Any], path: str, value: Any) -> None:

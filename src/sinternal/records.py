@@ -85,6 +85,8 @@ class Prompt:
     """Whether `text` is sent as it is, without any chat template."""
     category: str = ""
     """The benchmark's own name for the kind of harm; empty if it gives none."""
+    pair_id: str = ""
+    """What a harmful prompt and its benign twin share; empty if it has no twin."""
 
     @property
     def plain_request(self) -> str:
@@ -169,6 +171,10 @@ class Verification:
     """The judge's label of the same response."""
     dropped: str | None = None
     """Why it is not used for training, if it is not."""
+    sample: int = 0
+    """Number of this sample among those of its question, from 0."""
+    p_unsafe: float | None = None
+    """Probability of the verdict `unsafe` at the place of the verdict; None if the engine did not tell."""
 
 
 @dataclass(frozen=True)
@@ -194,6 +200,34 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Provenance:
+    """Where a figure comes from. There is no figure without it.
+
+    Raises:
+        ValueError: a field is empty.
+    """
+
+    judge: str
+    """Who labelled."""
+    judge_revision: str
+    """Which version of the judge: its model, or the version of the package that holds its rules."""
+    judged: str
+    """What was labelled: `answer`, `full` or `thinking`."""
+    decoding: str
+    """How the text was drawn."""
+    measured: str
+    """The day on which it was drawn, as year-month-day."""
+    recipe: str
+    """Key of the recipe: a hash of all its settings."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is empty."""
+        for field in fields(Provenance):
+            if not getattr(self, field.name):
+                raise ValueError(f"a figure needs its {field.name}: there is none without")
+
+
+@dataclass(frozen=True)
 class Score:
     """One measured figure, with all that is needed to read it."""
 
@@ -210,21 +244,19 @@ class Score:
     metric: str
     """Name of the metric."""
     value: float | None
-    """A fraction, 0 to 1; None if nothing could be counted."""
+    """A fraction, 0 to 1 (a correlation, -1 to 1); None if nothing could be counted."""
     n: int
     """Number of rows that count."""
     low: float | None
     """Lower end of the 95 % interval."""
     high: float | None
     """Upper end."""
-    judge: str
-    """Who labelled."""
-    judged: str
-    """What was labelled."""
     truncated: float
     """Share of the rows whose text ran into the token limit."""
     missing: int
     """Rows without a label."""
+    provenance: Provenance
+    """Judge, decoding, date and recipe."""
     spec: bool | None = None
     """For verification metrics: whether the specification was quoted."""
     variant: str = "default"
@@ -234,10 +266,51 @@ class Score:
     sd: float | None = None
     """Pooled figures only: standard deviation over seeds."""
 
+    @property
+    def judge(self) -> str:
+        """Who labelled."""
+        return self.provenance.judge
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of one response, so that runs can be compared prompt by prompt."""
+
+    id: str
+    """Stable id."""
+    variant: str
+    """The variant of the recipe."""
+    arm: str
+    """The arm."""
+    seed: int
+    """The seed."""
+    prompt_id: str
+    """The prompt."""
+    parent_id: str
+    """The prompt that it wraps, or itself."""
+    sample: int
+    """Number of the sample among those of its prompt."""
+    benchmark: str
+    """Where the prompt came from."""
+    family: str
+    """Its attack family."""
+    split: Split
+    """Where it stands to what was tuned on."""
+    harmful: bool
+    """Whether helping would be harmful."""
+    asr: bool | None
+    """For harmful prompts, whether the answer is unsafe; None without a label."""
+    over_refusal: bool | None
+    """For benign prompts, whether the answer refuses."""
+    helpful: bool | None
+    """For benign prompts, whether the answer is what was asked for."""
+    proactive_verification: bool | None
+    """For harmful prompts, whether the thinking checks safety unasked."""
+
 
 D = TypeVar("D")
 R = TypeVar("R", bound="Row")
-Row = Prompt | Response | Judgement | Verification | Example
+Row = Prompt | Response | Judgement | Verification | Example | Measured
 """Everything that a store keeps in tables; figures are computed from it."""
 
 

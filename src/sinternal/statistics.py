@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import optimize, stats
 from statsmodels.stats import contingency_tables
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
@@ -61,28 +61,142 @@ def wilson(successes: int, n: int) -> Interval:
     return Interval(float(low), float(high))
 
 
-def confusion_interval(
-    table: Sequence[int], statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]]
-) -> Interval:
-    """The 95 % bootstrap percentile interval of a figure that is computed from counts.
+def clustered_wilson(hits: Sequence[int], sizes: Sequence[int]) -> Interval:
+    """The 95 % Wilson interval of a proportion whose rows come in clusters, for example the rewordings of one prompt.
 
-    Resampling independent rows with replacement draws their counts from a multinomial distribution, so that the rows
-    themselves are not needed.
+    n is replaced by the effective sample size n / deff, where deff compares the variance between clusters (by
+    linearisation of the ratio) with that of independent rows, and by the t quantile for as many degrees of freedom as
+    there are clusters less one: Korn & Graubard 1998, Survey Methodology 24:193, with Wilson's interval in place of
+    Clopper and Pearson's (Dean & Pagano 2015, doi 10.1093/jssam/smv024). It is never narrower than for independent
+    rows, and is that of `wilson` if every cluster has one row. A proportion of 0 or 1 tells nothing of deff, which is
+    then taken as 1.
 
     Args:
-        table: counts of each kind of row, shape (k,).
+        hits: what happened in each cluster, shape (clusters,).
+        sizes: rows of each cluster, shape (clusters,).
+
+    Raises:
+        ValueError: there are no rows.
+    """
+    y, m = np.asarray(hits, dtype=np.float64), np.asarray(sizes, dtype=np.float64)
+    y, m = y[m > 0], m[m > 0]
+    clusters, n = len(m), float(m.sum())
+    if clusters == n or clusters < 2:
+        return wilson(int(y.sum()), int(n))
+    share = y.sum() / n
+    between = ((y - share * m) ** 2).sum() * clusters / (clusters - 1) / n**2
+    independent = share * (1 - share) / n
+    deff = max(1.0, between / independent) if independent else 1.0
+    effective = n / deff * (stats.t.ppf(0.975, n - 1) / stats.t.ppf(0.975, clusters - 1)) ** 2
+    low, high = proportion_confint(share * effective, effective, alpha=0.05, method="wilson")
+    return Interval(float(low), float(high))
+
+
+def table_interval(
+    tables: NDArray[np.float64], statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+) -> Interval | None:
+    """The 95 % bootstrap percentile interval of a figure that is computed from counts, drawing whole clusters.
+
+    Args:
+        tables: counts of each kind of row in each cluster, shape (clusters, k).
         statistic: maps counts of shape (resamples, k) to figures of shape (resamples,), NaN where undefined.
+
+    Returns:
+        None for a single cluster, which tells nothing of the spread.
 
     Raises:
         ValueError: the figure is undefined in every resample.
     """
-    n = sum(table)
-    draws = np.random.default_rng(SEED).multinomial(n, np.asarray(table) / n, size=RESAMPLES).astype(np.float64)
-    figures = statistic(draws)
+    if len(tables) < 2:
+        return None
+    chunk = max(1, min(RESAMPLES, CELLS // len(tables)))
+    starts = range(0, RESAMPLES, chunk)
+    sizes = (min(chunk, RESAMPLES - start) for start in starts)
+    drawn = [_multiplicities(len(tables), size, number, 1) @ tables for number, size in enumerate(sizes)]
+    figures = statistic(np.concatenate(drawn))
     if np.isnan(figures).all():
-        raise ValueError(f"the figure is undefined for counts like {list(table)}")
+        raise ValueError(f"the figure is undefined for counts like {tables.sum(0).tolist()}")
     low, high = np.nanpercentile(figures, [2.5, 97.5])
     return Interval(float(low), float(high))
+
+
+def smallest_difference(low: float, high: float) -> float:
+    """The smallest difference that a comparison could have shown, with 80 % power at the two-sided 5 % level.
+
+    (1.96 + 0.84) standard errors, "minimum detectable effect" (Bloom 1995, Evaluation Review 19:547); the standard
+    error is read off the 95 % interval, so that it holds for whatever the interval holds for.
+
+    Args:
+        low: lower end of the interval of the difference.
+        high: upper end.
+    """
+    return float((high - low) / (2 * stats.norm.ppf(0.975)) * (stats.norm.ppf(0.975) + stats.norm.ppf(0.8)))
+
+
+class Accuracy(NamedTuple):
+    """How often a judge is right about one kind of row, from rows that people have labelled."""
+
+    right: int
+    """Rows that it labels as people do."""
+    n: int
+    """Rows."""
+
+
+def rogan_gladen(interval: Interval, rate: float, sensitivity: Accuracy, specificity: Accuracy) -> Corrected | None:
+    """A rate as it would be by people's labels, from a judge's and how often that judge errs.
+
+    (rate + specificity - 1) / (sensitivity + specificity - 1), cut to [0, 1]: Rogan & Gladen 1978, American Journal of
+    Epidemiology 107:71. The interval draws the rate, the sensitivity and the specificity from their uncertainties,
+    independently: the first from a beta distribution with the effective sample size that its own interval tells, the
+    others from Jeffreys' posterior.
+
+    Args:
+        interval: that of the rate.
+        rate: share that the judge calls positive.
+        sensitivity: on rows that people call positive.
+        specificity: on rows that people call negative.
+
+    Returns:
+        None if the judge is no better than chance, so that nothing can be said.
+    """
+    if not sensitivity.n or not specificity.n:
+        return None
+    informed = sensitivity.right / sensitivity.n + specificity.right / specificity.n - 1
+    if informed <= 0:
+        return None
+    rng = np.random.default_rng(SEED)
+    n = _effective_size(rate, interval)
+    drawn = rng.beta(rate * n + 0.5, (1 - rate) * n + 0.5, RESAMPLES)
+    right = [rng.beta(one.right + 0.5, one.n - one.right + 0.5, RESAMPLES) for one in (sensitivity, specificity)]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        figures = (drawn + right[1] - 1) / (right[0] + right[1] - 1)
+    figures = np.clip(figures[right[0] + right[1] > 1], 0, 1)
+    value = (rate + specificity.right / specificity.n - 1) / informed
+    low, high = np.percentile(figures, [2.5, 97.5])
+    return Corrected(float(np.clip(value, 0, 1)), Interval(float(low), float(high)))
+
+
+class Corrected(NamedTuple):
+    """A rate after correction for a judge's errors."""
+
+    value: float
+    """The rate."""
+    interval: Interval
+    """Its 95 % interval."""
+
+
+def _effective_size(rate: float, interval: Interval) -> float:
+    """The number of independent rows whose Wilson interval is as wide as this one.
+
+    The half-width of Wilson's interval is z sqrt(p (1 - p) / n + z^2 / 4 n^2) / (1 + z^2 / n), solved here for n.
+    """
+    z = float(stats.norm.ppf(0.975))
+    half = (interval.high - interval.low) / 2
+
+    def excess(n: float) -> float:
+        return float(z * np.sqrt(rate * (1 - rate) / n + z**2 / (4 * n**2)) / (1 + z**2 / n) - half)
+
+    return float(optimize.brentq(excess, 1e-3, 1e9))
 
 
 def paired_difference(

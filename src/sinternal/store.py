@@ -89,7 +89,7 @@ class Artifact:
         Raises:
             StoreError: the table is missing or damaged.
         """
-        return _read(self.path / f"{table or table_name(row_type)}.parquet", row_type)
+        return read_table(self.path / f"{table or table_name(row_type)}.parquet", row_type)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path}
@@ -145,7 +145,7 @@ class Draft:
         name = table or table_name(row_type)
         finished = self.path / f"{name}.parquet"
         if finished.exists():
-            rows = _read(finished, row_type)
+            rows = read_table(finished, row_type)
             self.counts[name] = len(rows)
             return rows
         shards = _Shards(self.path, name, row_type)
@@ -172,7 +172,7 @@ class _Shards(Generic[R]):
         """Read what an interrupted run has left."""
         self.folder, self.name, self.row_type = folder, name, row_type
         self.files = sorted(folder.glob(f"{name}.*.shard"))
-        self.rows = [row for file in self.files for row in _read(file, row_type)]
+        self.rows = [row for file in self.files for row in read_table(file, row_type)]
         self.saved = len(self.rows)
         self.saved_at = time.monotonic()
 
@@ -290,7 +290,8 @@ def _write(path: Path, rows: Sequence[R], row_type: type[R]) -> None:
     temporary.rename(path)
 
 
-def _read(path: Path, row_type: type[R]) -> list[R]:
+def read_table(path: Path, row_type: type[R]) -> list[R]:
+    """All rows of a Parquet file. Raises StoreError if it is missing or damaged."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

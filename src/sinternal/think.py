@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from sinternal.records import Verdict
@@ -40,6 +42,9 @@ def split_thinking(text: str, *, opened: bool) -> Text:
     return Text(body.strip(), None) if opened else Text(None, body.strip())
 
 
+Alternatives = Sequence[tuple[str, float]]
+"""Tokens that could have stood in a place, as text, and their natural log-probabilities."""
+_LETTERS = re.compile(r"[a-z]+")
 _VERDICT_LINE = re.compile(r"verdict\s*:\s*(safe|unsafe)\s*\.?", re.IGNORECASE)
 
 
@@ -52,6 +57,43 @@ def read_verdict(answer: str | None) -> Verdict | None:
     lines = (answer or "").strip().splitlines()
     match = _VERDICT_LINE.fullmatch(lines[-1].strip()) if lines else None
     return Verdict(match.group(1).lower()) if match else None
+
+
+def verdict_probability(answer: str | None, tokens: Sequence[tuple[str, Alternatives]]) -> float | None:
+    """How probable the verdict `unsafe` was at the place where the verdict was written.
+
+    The probabilities of all alternatives to that token which begin one of the two words, shared between the two.
+
+    Args:
+        answer: the answer of a verification, which holds the verdict.
+        tokens: the tokens of the whole text, the end of turn left out, and the alternatives to each: text and natural
+            log-probability.
+
+    Returns:
+        None if the verdict cannot be read, or the alternatives hold neither word.
+    """
+    verdict = read_verdict(answer)
+    place = None if verdict is None else _place_of(verdict, [text for text, _ in tokens])
+    if place is None:
+        return None
+    weights = dict.fromkeys(Verdict, 0.0)
+    for text, logprob in tokens[place][1]:
+        begun = _LETTERS.search(text.lower())
+        for word in Verdict:
+            if begun and (word.startswith(begun[0]) or begun[0] == word):
+                weights[word] += math.exp(logprob)
+    total = sum(weights.values())
+    return weights[Verdict.UNSAFE] / total if total else None
+
+
+def _place_of(verdict: Verdict, texts: Sequence[str]) -> int | None:
+    """The token with which the last word of a text begins, which is the verdict."""
+    word = ""
+    for place in range(len(texts) - 1, -1, -1):
+        word = f"{texts[place]}{word}"
+        if "".join(_LETTERS.findall(word.lower())).endswith(verdict):
+            return place
+    return None
 
 
 def write_completion(thinking: str, answer: str) -> str:

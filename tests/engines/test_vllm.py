@@ -49,7 +49,7 @@ WORDS = ["", "<think>", "no", "</think>", "sorry", "<end>"]
 
 def output(ids: list[int], finish_reason: str) -> SimpleNamespace:
     """What vLLM answers, with the names that the recorded interface has."""
-    written = {"token_ids": ids, "finish_reason": finish_reason}
+    written = {"token_ids": ids, "finish_reason": finish_reason, "logprobs": None}
     assert set(written) <= set(INTERFACE["CompletionOutput"])
     assert "outputs" in INTERFACE["RequestOutput"]
     return SimpleNamespace(outputs=[SimpleNamespace(**written)])

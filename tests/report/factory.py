@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
-from sinternal.metrics import Outcome, count, measured, pool, score
-from sinternal.records import Finish, Judgement, Prompt, Response, Score, Split, Verdict, Verification
+from sinternal.metrics import Outcome, add, count, measured, pool, score
+from sinternal.records import Finish, Judgement, Prompt, Provenance, Response, Score, Split, Verdict, Verification
 from sinternal.report.data import Arm, Comparison, FunnelRow, LossCurve, ReportData, Transcript, Variant
-from sinternal.statistics import paired_difference
+from sinternal.report.stress import worst_cases
+from sinternal.statistics import paired_difference, smallest_difference
 
 FAMILIES = {
     **dict.fromkeys(("plain", "role-play", "prefix-injection"), Split.ID),
@@ -24,6 +26,7 @@ ARMS = (
     Arm("sinternal", "verification only: the expert's critique and verdict on the base's own answers", 360, 150),
 )
 SEEDS = (0, 1)
+SOMEWHERE = Provenance("oracle", "1", "answer", "temperature 1, 64 tokens", "2026-01-01", "0" * 16)
 
 
 def outcomes(arm: str, seed: int, asr: tuple[float, float], prompts: int) -> list[Outcome]:
@@ -68,11 +71,11 @@ def figures(runs: Mapping[tuple[str, int], Sequence[Outcome]], variant: str) -> 
     for arm in dict.fromkeys(arm for arm, _ in runs):
         counts = {seed: count(rows) for (name, seed), rows in runs.items() if name == arm}
         for cell in counts[SEEDS[0]]:
-            common = {"arm": arm, "variant": variant, "judge": "oracle", "judged": "answer"}
+            common: dict[str, Any] = {"arm": arm, "variant": variant, "provenance": SOMEWHERE}
             single = [score(cell, tables[cell], seed=seed, **common) for seed, tables in counts.items()]
-            whole = score(cell, sum(tables[cell] for tables in counts.values()), seed=None, **common)  # type: ignore[arg-type]
+            whole = score(cell, add(tables[cell] for tables in counts.values()), seed=None, **common)
             made += [*single, pool(single, whole)]
-    return made
+    return [*made, *worst_cases(made)]
 
 
 def comparisons(runs: Mapping[tuple[str, int], Sequence[Outcome]], variant: str) -> list[Comparison]:
@@ -88,7 +91,19 @@ def comparisons(runs: Mapping[tuple[str, int], Sequence[Outcome]], variant: str)
                     if a.prompt.split is split and measured(a, metric) is not None
                 ]
                 found = paired_difference(*zip(*pairs, strict=True))
-                made.append(Comparison(variant, "sinternal", other, metric, split, *found, p_mcnemar=found.p))
+                detectable = smallest_difference(found.low, found.high)
+                made.append(
+                    Comparison(
+                        variant,
+                        "sinternal",
+                        other,
+                        metric,
+                        split,
+                        *found,
+                        p_mcnemar=found.p,
+                        detectable=detectable,
+                    )
+                )
     return made
 
 
@@ -167,7 +182,9 @@ def make_report(
         ),
         curves=(),
         learning=(),
+        contamination=(),
         transcripts=tuple(row for name in variants for row in transcripts(runs, name)),
+        measured=(),
         timing={"sample": 41.2, "sft": 63.0, "verify": 120.5},
         facts={
             "Judge": "oracle, looking at the answer only",

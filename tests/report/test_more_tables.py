@@ -10,8 +10,10 @@ from tests.conftest import judgement_of, plain_prompt, response_to
 from tests.report.factory import make_report, outcomes
 
 
-def test_a_run_with_one_benchmark_and_one_judge_has_no_further_tables() -> None:
-    assert more_tables(make_report(), "default") == []
+def test_a_run_with_one_benchmark_and_one_judge_has_no_tables_of_several() -> None:
+    assert [one.title for one in more_tables(make_report(), "default")] == [
+        "Over-refusal in three ways, and on paired prompts"
+    ]
 
 
 def test_every_benchmark_of_several_stands_apart_with_its_truncation() -> None:
@@ -24,7 +26,7 @@ def test_every_benchmark_of_several_stands_apart_with_its_truncation() -> None:
 
 def test_other_judges_and_their_agreement_are_shown_on_the_page_and_in_markdown() -> None:
     data = make_report()
-    second = tuple(replace(s, judge="guard") for s in data.scores if s.seed is None)
+    second = tuple(replace(s, provenance=replace(s.provenance, judge="guard")) for s in data.scores if s.seed is None)
     found = JudgeAgreement("default", "oracle", "guard", "safe", 0.91, 0.72, 0.6, 0.84, 480)
     data = replace(data, second_opinions=second, agreements=(found,))
     for text in (render_html(data), render_markdown(data)):

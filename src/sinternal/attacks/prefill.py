@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import random
 
+from pydantic import BaseModel, ConfigDict
+
 from sinternal.attacks import TextAttack, disguise
 from sinternal.records import Prompt
+from sinternal.registry import read_options
 from sinternal.templates import render
 from sinternal.think import CLOSE, OPEN
+
+
+class PrefillOptions(BaseModel):
+    """What the model is made to begin with."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    text: str = ""
+    """The words; the attack's own if empty."""
 
 
 class ThinkingPrefill(TextAttack):
@@ -18,9 +30,32 @@ class ThinkingPrefill(TextAttack):
 
     family = "thinking-prefill"
 
+    def __init__(self, options: dict[str, object] | None = None) -> None:
+        """Take the options of `PrefillOptions`."""
+        given = read_options(PrefillOptions, options or {}, f"attack {self.family}")
+        self.text = given.text or render("attack_thinking_prefill")
+
     def rewrite(self, prompt: Prompt, rng: random.Random) -> Prompt:
         """The same text and an opened thinking; see `TextAttack.rewrite`."""
-        return disguise(prompt, self.family, prompt.text, prefill=f"{OPEN}\n{render('attack_thinking_prefill')}")
+        return disguise(prompt, self.family, prompt.text, prefill=f"{OPEN}\n{self.text}")
+
+
+class AnswerPrefill(TextAttack):
+    """The thinking is closed before it begins, and the answer begins, in words put into its mouth, by agreeing.
+
+    Andriushchenko et al. 2024 ("prefilling attack"), arXiv 2404.02151; Qi et al. 2024, arXiv 2406.05946.
+    """
+
+    family = "answer-prefill"
+
+    def __init__(self, options: dict[str, object] | None = None) -> None:
+        """Take the options of `PrefillOptions`."""
+        given = read_options(PrefillOptions, options or {}, f"attack {self.family}")
+        self.text = given.text or render("attack_answer_prefill")
+
+    def rewrite(self, prompt: Prompt, rng: random.Random) -> Prompt:
+        """The same text and a begun answer; see `TextAttack.rewrite`."""
+        return disguise(prompt, self.family, prompt.text, prefill=f"{OPEN}\n\n{CLOSE}\n\n{self.text}")
 
 
 class SkipThinking(TextAttack):

@@ -55,14 +55,14 @@ jailbreakbench = HubBenchmark(
     revision="886acc352a31533ffbcf4ef22c744658688086fc",
     parts={
         "eval": (
-            Rows("harmful", "Goal", harmful=True, config="behaviors", category="Category"),
-            Rows("benign", "Goal", harmful=False, config="behaviors", category="Category"),
+            Rows("harmful", "Goal", harmful=True, config="behaviors", category="Category", pair="Index"),
+            Rows("benign", "Goal", harmful=False, config="behaviors", category="Category", pair="Index"),
         )
     },
     size=200,
     licence="MIT",
     evaluation_only=True,
-    unconfirmed="licence",
+    unconfirmed="licence; that the column Index pairs the twins",
 )
 """100 harmful behaviours and their benign twins (Chao et al. 2024, arXiv 2404.01318)."""
 
@@ -132,8 +132,9 @@ fortress = HubBenchmark(
                 category="risk_subdomain",
                 family="fortress",
                 facts=("rubric", "risk_domain"),
+                pair="adversarial_prompt",
             ),
-            Rows("train", "benign_prompt", harmful=False, category="risk_subdomain"),
+            Rows("train", "benign_prompt", harmful=False, category="risk_subdomain", pair="adversarial_prompt"),
         )
     },
     size=1_000,
@@ -164,7 +165,10 @@ xstest = HubBenchmark(
     licence="CC-BY-4.0",
     evaluation_only=True,
 )
-"""250 safe requests that sound risky and 200 unsafe contrasts (Röttger et al. 2023, arXiv 2308.01263)."""
+"""250 safe requests that sound risky and 200 unsafe contrasts (Röttger et al. 2023, arXiv 2308.01263).
+
+The contrasts belong to kinds of requests, not to single ones, so that there are no pairs.
+"""
 
 or_bench = HubBenchmark(
     name="or-bench",

@@ -81,6 +81,8 @@ class Rows:
     """The attack family of the prompts, if they come disguised."""
     facts: tuple[str, ...] = ()
     """Columns that the benchmark's own judge reads."""
+    pair: str | None = None
+    """Column by which a harmful request and its benign twin find each other."""
     solution: Solution | None = None
     """For mathematics problems, where the right final answer stands."""
     read: Mapping[str, object] = field(default_factory=dict)
@@ -91,7 +93,7 @@ class Rows:
         """Every column that is read."""
         conditions = [rule.column for rule in (self.harmful, self.only) if isinstance(rule, When)]
         answer = self.solution.column if self.solution else None
-        return {self.text, *conditions, *self.facts, *filter(None, (self.category, self.goal, answer))}
+        return {self.text, *conditions, *self.facts, *filter(None, (self.category, self.goal, self.pair, answer))}
 
 
 @dataclass(frozen=True)
@@ -199,6 +201,7 @@ def read_rows(rows: Rows, table: Iterable[Mapping[str, Any]]) -> Iterator[Reques
             category=_label(row[rows.category]) if rows.category else "",
             family=rows.family,
             goal=_first(row[rows.goal]) if rows.goal else "",
+            pair=_label(row[rows.pair]) if rows.pair else "",
             facts={name: row[name] for name in rows.facts},
         )
         if rows.solution is None:

@@ -64,6 +64,8 @@ class Request(NamedTuple):
     """The attack family, if the set's prompts come disguised."""
     goal: str = ""
     """The plain request beneath the disguise."""
+    pair: str = ""
+    """What it shares with its benign or harmful twin in the same set."""
     facts: Mapping[str, object] = {}
     """What only the benchmark's own judge reads."""
 
@@ -103,6 +105,7 @@ def _to_prompt(benchmark: str, part: str, request: Request) -> Prompt:
         meta=json.dumps(dict(request.facts), sort_keys=True),
         goal=request.goal,
         category=request.category,
+        pair_id=make_id("pair", benchmark, request.pair) if request.pair else "",
     )
 
 

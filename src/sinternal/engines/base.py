@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -27,6 +27,8 @@ class Sampling(BaseModel):
     """Probability mass kept by nucleus sampling."""
     max_tokens: int = Field(default=2048, ge=1)
     """Limit on the tokens written; a text that runs into it is reported as truncated."""
+    top_logprobs: int = Field(default=0, ge=0, le=20)
+    """Most probable alternatives to record for each token; 0 records none."""
     repetition_penalty: float = Field(default=1.0, gt=0)
     """Above 1, tokens already in the context become less likely (Keskar et al. 2019, arXiv 1909.05858)."""
 
@@ -43,6 +45,15 @@ class Request:
     """Text that the assistant's turn is made to begin with, thinking tags spelled out; part of the completion."""
     raw: bool = False
     """Whether the content of the only message is continued as it is, without any chat template."""
+
+
+class TokenLogprobs(NamedTuple):
+    """One token of a text, and what could have stood in its place."""
+
+    text: str
+    """The token as text; where an engine decodes tokens one by one, without what joins it to its neighbours."""
+    top: tuple[tuple[str, float], ...]
+    """The most probable tokens as text, and their natural log-probabilities."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +76,9 @@ class Completion:
     """Tokens read; None if the engine was not told."""
     tokens: int | None = 0
     """Tokens written, the end of turn included; None if the engine was not told."""
+    logprobs: tuple[TokenLogprobs, ...] | None = None
+    """The tokens of the text, without the end of turn, if they were asked for and the engine gives them. Local engines
+    give the model's own distribution, before temperature and penalties; servers what they are built to give."""
 
 
 class Engine(Protocol):

@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sinternal import budget
 from sinternal.budget import Spent
-from sinternal.engines.base import Completion, Request, Sampling, request_seed
+from sinternal.engines.base import Completion, Request, Sampling, TokenLogprobs, request_seed
 from sinternal.errors import EngineError
 from sinternal.records import Finish
 from sinternal.registry import read_options
@@ -241,6 +241,8 @@ class OpenAIEngine:
                     body |= {"continue_final_message": True, "add_generation_prompt": False}
             limit = "max_completion_tokens" if self.hosted_by_openai else "max_tokens"
             common[limit] = sampling.max_tokens
+            if sampling.top_logprobs:
+                common |= {"logprobs": True, "top_logprobs": sampling.top_logprobs}
             return await client.chat.completions.create(messages=messages, extra_body=body, **common)
         except (ValueError, openai.APIResponseValidationError) as error:  # truncated JSON is a ValueError
             raise _NonsenseError(_line(error)) from error
@@ -267,6 +269,7 @@ class OpenAIEngine:
             error="the server's content filter withheld the text" if filtered else None,
             prompt_tokens=read,
             tokens=written,
+            logprobs=_logprobs(choice) if sampling.top_logprobs else None,
         )
 
     def _chat_text(self, choice: Any, call: _Call) -> Text:
@@ -297,6 +300,17 @@ class OpenAIEngine:
         except openai.OpenAIError:
             return f"{self.url} has no such address ({_line(error)}); base_url usually ends in /v1"
         return f"{self.url} does not know the model {self.model!r}; it has: {', '.join(known[:8]) or 'none'}"
+
+
+def _logprobs(choice: Any) -> tuple[TokenLogprobs, ...] | None:
+    """The tokens of a chat reply, if the server tells them. Some count the end of turn, as empty text."""
+    content = getattr(getattr(choice, "logprobs", None), "content", None)
+    if not content:
+        return None
+    return tuple(
+        TokenLogprobs(token.token, tuple((other.token, other.logprob) for other in token.top_logprobs))
+        for token in content
+    )
 
 
 class _Failures:

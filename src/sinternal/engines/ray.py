@@ -13,14 +13,14 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sinternal.engines.base import Completion, Engine, EngineConfig, Request, Sampling
+from sinternal.engines.base import Completion, Engine, EngineConfig, Request, Sampling, TokenLogprobs
 from sinternal.errors import EngineError, SInternalError
 from sinternal.models import is_model
 from sinternal.records import Finish, from_columns
@@ -179,7 +179,10 @@ def read_completion(row: Mapping[str, str]) -> Completion:
     """
     if row["fault"]:
         raise EngineError(f"engine ray: {row['fault']}")
-    return from_columns(Completion, json.loads(row["completion"]))
+    values = json.loads(row["completion"])
+    told = values.pop("logprobs")
+    logprobs = told and tuple(TokenLogprobs(text, tuple((one, p) for one, p in top)) for text, top in told)
+    return replace(from_columns(Completion, values), logprobs=logprobs)
 
 
 def _error(row: Row) -> str | None:

@@ -31,7 +31,7 @@ from transformers import (
 )
 
 from sinternal.chat import GenerationPrompt, ThinkingStyle, generation_prompt, visible_text, with_prefill
-from sinternal.engines.base import Completion, Request, Sampling, request_seed
+from sinternal.engines.base import Completion, Request, Sampling, TokenLogprobs, request_seed
 from sinternal.errors import DataError, ModelError
 from sinternal.models import resolve_model
 from sinternal.records import Finish
@@ -49,6 +49,10 @@ class TransformersOptions(BaseModel):
 
     batch: int = Field(32, ge=1)
     """Sequences generated together."""
+
+
+_Top = list[tuple[int, float]]
+"""The most probable tokens of one step, and their natural log-probabilities."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,19 @@ class _InverseCdf(LogitsProcessor):
         return torch.full_like(scores, -torch.inf).scatter(1, chosen, 0.0)  # type: ignore[return-value]
 
 
+class _Recorder(LogitsProcessor):
+    """Keeps the most probable tokens of every step, before anything changes their probabilities."""
+
+    def __init__(self, k: int) -> None:
+        self.k = k
+        self.steps: list[tuple[list[list[int]], list[list[float]]]] = []
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        top = scores.float().log_softmax(-1).topk(min(self.k, scores.shape[1]))
+        self.steps.append((top.indices.tolist(), top.values.tolist()))
+        return scores
+
+
 class TransformersEngine:
     """Generates with `model.generate` and its KV cache on the best device there is."""
 
@@ -91,6 +108,7 @@ class TransformersEngine:
         """
         self.model: Any
         self.options = read_options(TransformersOptions, options, "engine transformers")
+        self.texts: dict[int, str] = {}
         folder = resolve_model(model)
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         try:
@@ -158,15 +176,16 @@ class TransformersEngine:
             yield from self._batch(rows[:middle], sampling, seed)
             yield from self._batch(rows[middle:], sampling, seed)
             return
-        for row, ids in zip(rows, written, strict=True):
-            yield self._completion(row, ids)
+        for row, (ids, tops) in zip(rows, written, strict=True):
+            yield self._completion(row, ids, tops)
 
     @torch.inference_mode()
-    def _write(self, rows: Sequence[_Row], sampling: Sampling, seed: int) -> list[list[int]]:
-        """The new token ids of each row, up to and with its end of turn."""
+    def _write(self, rows: Sequence[_Row], sampling: Sampling, seed: int) -> list[tuple[list[int], list[_Top] | None]]:
+        """The new token ids of each row, up to and with its end of turn, and the alternatives to each."""
         inputs = self._encode([row.prompt.text for row in rows])
         length = inputs["input_ids"].shape[1]
         steps = min(sampling.max_tokens, self.context - length)
+        recorder = _Recorder(sampling.top_logprobs) if sampling.top_logprobs else None
         output = self.model.generate(
             **inputs,
             generation_config=GenerationConfig(  # type: ignore[no-untyped-call]
@@ -176,14 +195,17 @@ class TransformersEngine:
                 pad_token_id=self.tokenizer.pad_token_id,
                 use_cache=True,
             ),
-            logits_processor=self._processors(rows, sampling, seed, length, steps),
+            logits_processor=self._processors(rows, sampling, seed, length, steps, recorder),
         )
-        return [_up_to_end(ids, self.ends) for ids in output[:, length:].tolist()]
+        written = [_up_to_end(ids, self.ends) for ids in output[:, length:].tolist()]
+        if recorder is None:
+            return [(ids, None) for ids in written]
+        return [(ids, _alternatives(recorder, i, len(ids))) for i, ids in enumerate(written)]
 
     def _processors(
-        self, rows: Sequence[_Row], sampling: Sampling, seed: int, length: int, steps: int
+        self, rows: Sequence[_Row], sampling: Sampling, seed: int, length: int, steps: int, recorder: _Recorder | None
     ) -> LogitsProcessorList:
-        processors = LogitsProcessorList()
+        processors = LogitsProcessorList([recorder] if recorder else [])
         if sampling.repetition_penalty != 1:
             processors.append(RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty))
         if sampling.temperature > 0:
@@ -195,7 +217,7 @@ class TransformersEngine:
             processors.append(_InverseCdf(torch.from_numpy(uniforms).to(self.device), length))
         return processors
 
-    def _completion(self, row: _Row, ids: list[int]) -> Completion:
+    def _completion(self, row: _Row, ids: list[int], tops: list[_Top] | None) -> Completion:
         ended = bool(ids) and ids[-1] in self.ends
         body = ids[:-1] if ended else ids
         text = row.prompt.prefill + visible_text(self.tokenizer, body)
@@ -208,7 +230,21 @@ class TransformersEngine:
             Finish.STOP if ended else Finish.LENGTH,
             prompt_tokens=row.tokens,
             tokens=len(ids),
+            logprobs=None if tops is None else tuple(map(self._token, body, tops[: len(body)])),
         )
+
+    def _token(self, token: int, top: _Top) -> TokenLogprobs:
+        return TokenLogprobs(self._text(token), tuple((self._text(other), value) for other, value in top))
+
+    def _text(self, token: int) -> str:
+        if token not in self.texts:
+            self.texts[token] = visible_text(self.tokenizer, [token])
+        return self.texts[token]
+
+
+def _alternatives(recorder: _Recorder, row: int, steps: int) -> list[_Top]:
+    """For each step of a row, the most probable tokens and their log-probabilities."""
+    return [list(zip(tokens[row], values[row], strict=True)) for tokens, values in recorder.steps[:steps]]
 
 
 def _failed(row: _Row, message: str) -> Completion:

@@ -10,7 +10,7 @@ round differently from batch to batch all the same, and a text can differ where 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from sinternal.chat import GenerationPrompt, ThinkingStyle, generation_prompt, visible_text, with_prefill
-from sinternal.engines.base import Completion, Request, Sampling, request_seed
+from sinternal.engines.base import Completion, Request, Sampling, TokenLogprobs, request_seed
 from sinternal.errors import DataError, EngineError, ModelError
 from sinternal.models import resolve_model
 from sinternal.records import Finish
@@ -203,7 +203,7 @@ def sampling_arguments(sampling: Sampling, seed: int) -> dict[str, object]:
         The arguments. vLLM gives back tokens only: its text would lack the thinking tags of the tokenizers that count
         them among their special tokens.
     """
-    return {
+    arguments: dict[str, object] = {
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "max_tokens": sampling.max_tokens,
@@ -211,6 +211,7 @@ def sampling_arguments(sampling: Sampling, seed: int) -> dict[str, object]:
         "seed": seed,
         "detokenize": False,
     }
+    return arguments | ({"logprobs": sampling.top_logprobs} if sampling.top_logprobs else {})
 
 
 def read_adapter(folder: Path) -> Adapter | None:
@@ -246,7 +247,27 @@ def read_output(row: Row, output: Any, decode: Callable[[Sequence[int]], str]) -
     ids = list(written.token_ids)
     text = decode(ids[:-1] if finish is Finish.STOP else ids)
     thinking, answer = split_thinking(row.prompt.prefill + text, opened=row.prompt.opened)
-    return Completion(row.request.id, row.sample, thinking, answer, finish, prompt_tokens=len(row.ids), tokens=len(ids))
+    tokens = len(ids) - 1 if finish is Finish.STOP else len(ids)
+    return Completion(
+        row.request.id,
+        row.sample,
+        thinking,
+        answer,
+        finish,
+        prompt_tokens=len(row.ids),
+        tokens=len(ids),
+        logprobs=_logprobs(ids[:tokens], written.logprobs, decode) if written.logprobs else None,
+    )
+
+
+def _logprobs(
+    ids: Sequence[int], tops: Sequence[Mapping[int, Any]], decode: Callable[[Sequence[int]], str]
+) -> tuple[TokenLogprobs, ...]:
+    """Each token with its alternatives, as `vllm.CompletionOutput.logprobs` gives them: a `Logprob` by token id."""
+    return tuple(
+        TokenLogprobs(decode([token]), tuple((decode([other]), float(one.logprob)) for other, one in top.items()))
+        for token, top in zip(ids, tops, strict=False)
+    )
 
 
 def _failed(row: Row, message: str) -> Completion:

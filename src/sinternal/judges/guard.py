@@ -61,6 +61,8 @@ class Labels(NamedTuple):
     """Whether the answer is safe; None if the judge does not tell."""
     refused: bool | None = None
     """Whether it is a refusal; None if the judge does not tell."""
+    helpful: bool | None = None
+    """Whether it does all that was asked for; None if the judge does not tell."""
 
 
 class Guard:
@@ -170,6 +172,7 @@ class Guard:
             judged=self.judged,
             safe=labels.safe,
             refused=labels.refused,
+            helpful=labels.helpful,
             error=error,
         )
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sinternal.records import Score
+from sinternal.contamination import Overlap
+from sinternal.records import Measured, Score
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,8 @@ class Comparison:
     """Pairs in which it happens under B only."""
     p_mcnemar: float
     """Exact two-sided p value of McNemar's test, which takes all pairs as independent."""
+    detectable: float
+    """The smallest difference that so many pairs could have shown, with 80 % power."""
     p_holm: float = 1.0
     """`p` (or, by benchmark, `p_mcnemar`) after Holm's correction over all comparisons of the same table."""
     family: str | None = None
@@ -216,6 +219,18 @@ class JudgeAgreement:
 
 
 @dataclass(frozen=True)
+class Contamination:
+    """How much of what an arm was trained on occurs in one evaluation set, over all seeds."""
+
+    variant: str
+    """The variant."""
+    arm: str
+    """The arm."""
+    overlap: Overlap
+    """What was found."""
+
+
+@dataclass(frozen=True)
 class ReportData:
     """One run."""
 
@@ -245,8 +260,12 @@ class ReportData:
     """What was watched in reinforcement learning."""
     learning: tuple[Learning, ...]
     """How fast the arms learned from rewards."""
+    contamination: tuple[Contamination, ...]
+    """Overlap of training rows with evaluation sets."""
     transcripts: tuple[Transcript, ...]
     """Every response of every arm."""
+    measured: tuple[Measured, ...]
+    """The same responses as figures, so that another run can be compared prompt by prompt."""
     timing: dict[str, float]
     """Seconds spent in each stage, summed over its artifacts."""
     facts: dict[str, str]

@@ -8,17 +8,32 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from sinternal.budget import Spent
-from sinternal.metrics import PAIRED_METRICS, Cell, Counts, Outcome, agreement, count, join, measured, pool, score
-from sinternal.records import Judgement, Prompt, Response, Score, Split, Verification
+from sinternal.contamination import Trained, overlap
+from sinternal.metrics import PAIRED_METRICS, Cell, Outcome, Tally, add, agreement, count, join, measured, pool, score
+from sinternal.records import (
+    Example,
+    Judgement,
+    Measured,
+    Prompt,
+    Provenance,
+    Response,
+    Score,
+    Split,
+    Verification,
+    make_id,
+)
 from sinternal.registry import Kind, load, names
+from sinternal.report.corrected import corrected_scores, read_errors
 from sinternal.report.data import (
     Arm,
     Comparison,
+    Contamination,
     FunnelRow,
     JudgeAgreement,
     LearningCurve,
@@ -28,7 +43,8 @@ from sinternal.report.data import (
     Variant,
 )
 from sinternal.report.learning import learning, read_curves
-from sinternal.statistics import holm, mcnemar, paired_difference
+from sinternal.report.stress import stress_scores, worst_cases
+from sinternal.statistics import holm, mcnemar, paired_difference, smallest_difference
 from sinternal.store import Artifact
 
 Run = Mapping[str, Artifact]
@@ -48,7 +64,7 @@ TRAINED_ON = {
     "rewards": "rewards of its own rollouts: reinforcement learning",
 }
 
-MEASUREMENT = ("sft ", "grpo ", "start ", "other ", "respond ", "verify ", "judge ")
+MEASUREMENT = ("sft ", "grpo ", "start ", "other ", "respond ", "verify ", "judge ", "stress ", "plain stress ")
 """Artifacts of an arm that are not on the way from prompts to its training examples."""
 NOT_ROWS = ("tokens",)
 """Counts that are not about rows and stay out of the funnel."""
@@ -68,6 +84,10 @@ def gather(recipe: Mapping[str, Any], run: Run) -> ReportData:
     places = [(variant.name, arm, seed) for variant in variants for arm in arms for seed in seeds]
     outcomes = {place: _outcomes(run, place, judge) for place in places}
     described = tuple(_arm(run, f"{variants[0].name}/{seeds[0]}", arm) for arm in recipe["arms"])
+    decided = provenances(recipe, run, judge)
+    scores = [*_scores(outcomes, decided), *_under_stress(recipe, run, decided)]
+    if path := recipe["evaluation"]["agreement"]:
+        scores += corrected_scores(scores, read_errors(Path(path), judge))
     curves = tuple(_curves(run, [v.name for v in variants], seeds, arms))
     return ReportData(
         recipe=recipe["name"],
@@ -75,15 +95,17 @@ def gather(recipe: Mapping[str, Any], run: Run) -> ReportData:
         seeds=seeds,
         arms=described,
         variants=variants,
-        scores=tuple(_scores(outcomes, judge)),
-        second_opinions=tuple(score for other in others for score in _second_opinion(run, places, other)),
+        scores=(*scores, *worst_cases(scores)),
+        second_opinions=tuple(figure for other in others for figure in _second_opinion(recipe, run, places, other)),
         agreements=tuple(_agreements(run, places, judge, others)),
         comparisons=tuple(_comparisons(outcomes, arms)),
         funnel=tuple(_funnel(run, [v.name for v in variants], seeds)),
         losses=tuple(_losses(run, [v.name for v in variants], seeds, arms)),
         curves=curves,
         learning=tuple(learning(curves, described)),
+        contamination=tuple(_contamination(run, places)),
         transcripts=tuple(_transcript(key, outcome) for key, rows in outcomes.items() for outcome in rows),
+        measured=tuple(_measured(key, outcome) for key, rows in outcomes.items() for outcome in rows),
         timing=_timing(run),
         facts=_facts(recipe, run, outcomes),
         recipe_yaml=yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True),
@@ -106,12 +128,58 @@ def _judgements(run: Run, place: Place, judge: str) -> list[Judgement]:
     return run[f"{variant}/{seed}/judge {arm} by {judge}"].rows(Judgement)
 
 
-def _second_opinion(run: Run, places: Sequence[Place], judge: str) -> Iterator[Score]:
+Provenances = Mapping[tuple[str, str, bool], Provenance]
+"""Where the figures of a (variant, arm) come from: those about responses (False) and about verifications (True)."""
+
+
+def provenances(recipe: Mapping[str, Any], run: Run, judge: str) -> Provenances:
+    """Where figures come from, by the labels of one judge."""
+    entry = next(one for one in recipe["judges"] if one["name"] == judge)
+    sampling = {False: recipe["evaluation"]["sampling"], True: recipe["evaluation"]["verification_sampling"]}
+    found = {}
+    for variant in recipe["variants"] or {"default": {}}:
+        for arm in (arm["name"] for arm in recipe["arms"]):
+            for verifying, what in ((False, "respond"), (True, "verify")):
+                texts = [run[f"{variant}/{seed}/{what} {arm}"] for seed in recipe["seeds"]]
+                labels = run[f"{variant}/{recipe['seeds'][0]}/judge {arm} by {judge}"]
+                found[variant, arm, verifying] = Provenance(
+                    judge=judge,
+                    judge_revision=judge_revision(entry, labels.manifest["packages"]["sinternal"]),
+                    judged=next((row.judged for row in labels.rows(Judgement)), "answer"),
+                    decoding=decoding(sampling[verifying]),
+                    measured=day(max(text.manifest["started"] for text in texts)),
+                    recipe=make_id(recipe),
+                )
+    return found
+
+
+def judge_revision(entry: Mapping[str, Any], version: str) -> str:
+    """The model behind a judge; without one, the version of this package, which holds its rules."""
+    engine = entry["options"].get("engine")
+    model = engine.get("model") if isinstance(engine, Mapping) else None
+    return str(model or f"sinternal {version}")
+
+
+def decoding(sampling: Mapping[str, Any]) -> str:
+    """How text is drawn, in one phrase."""
+    how = "greedy" if sampling["temperature"] == 0 else f"temperature {sampling['temperature']:g}"
+    more = [f"top_p {sampling['top_p']:g}"] if sampling["top_p"] < 1 else []
+    if sampling["repetition_penalty"] != 1:
+        more.append(f"repetition penalty {sampling['repetition_penalty']:g}")
+    return ", ".join([how, f"{sampling['max_tokens']} tokens", *more])
+
+
+def day(started: float) -> str:
+    """A time in seconds since 1970 as year-month-day, in UTC."""
+    return datetime.fromtimestamp(started, UTC).strftime("%Y-%m-%d")
+
+
+def _second_opinion(recipe: Mapping[str, Any], run: Run, places: Sequence[Place], judge: str) -> Iterator[Score]:
     """Pooled figures by another judge's labels."""
     outcomes = {
         place: [replace(outcome, verifications=()) for outcome in _outcomes(run, place, judge)] for place in places
     }
-    return (figure for figure in _scores(outcomes, judge) if figure.seed is None)
+    return (figure for figure in _scores(outcomes, provenances(recipe, run, judge)) if figure.seed is None)
 
 
 def _agreements(run: Run, places: Sequence[Place], judge: str, others: Sequence[str]) -> Iterator[JudgeAgreement]:
@@ -158,22 +226,24 @@ def _trained_on(arm: Mapping[str, Any]) -> str:
     return "; ".join([TRAINED_ON[arm["train_on"]], *notes])
 
 
-def _scores(outcomes: Outcomes, judge: str) -> Iterator[Score]:
-    counts = {key: count(rows) for key, rows in outcomes.items()}
-    judged = next(rows[0].judgement.judged for rows in outcomes.values() if rows)
-    pooled: dict[tuple[str, str], dict[Cell, Counts]] = defaultdict(dict)
-    per_seed: dict[tuple[str, str, Cell], list[Score]] = defaultdict(list)
-    for (variant, arm, seed), cells in counts.items():
-        for cell, table in cells.items():
-            before = pooled[variant, arm].get(cell)
-            pooled[variant, arm][cell] = table if before is None else before + table
-            figure = score(cell, table, arm=arm, seed=seed, variant=variant, judge=judge, judged=judged)
-            per_seed[variant, arm, cell].append(figure)
-            yield figure
-    for (variant, arm), cells in pooled.items():
-        for cell, table in cells.items():
-            figure = score(cell, table, arm=arm, seed=None, variant=variant, judge=judge, judged=judged)
-            yield pool(per_seed[variant, arm, cell], figure)
+def _scores(outcomes: Outcomes, provenances: Provenances) -> Iterator[Score]:
+    """Every figure of each seed, and pooled over seeds."""
+    tallies: dict[tuple[str, str], dict[Cell, dict[int, Tally]]] = defaultdict(lambda: defaultdict(dict))
+    for (variant, arm, seed), rows in outcomes.items():
+        for cell, tally in count(rows).items():
+            tallies[variant, arm][cell][seed] = tally
+    for (variant, arm), cells in tallies.items():
+        for cell, by_seed in cells.items():
+            provenance = provenances[variant, arm, cell.spec is not None]
+            known: dict[str, Any] = {"arm": arm, "variant": variant, "provenance": provenance}
+            per_seed = [score(cell, tally, seed=seed, **known) for seed, tally in by_seed.items()]
+            yield from per_seed
+            yield pool(per_seed, score(cell, add(by_seed.values()), seed=None, **known))
+
+
+def _under_stress(recipe: Mapping[str, Any], run: Run, provenances: Provenances) -> Iterator[Score]:
+    responding = {(variant, arm): one for (variant, arm, verifying), one in provenances.items() if not verifying}
+    return stress_scores(recipe, run, responding)
 
 
 Select = Callable[[Outcome], bool]
@@ -230,7 +300,18 @@ def _compare(
         return None
     found = paired_difference(*zip(*pairs, strict=True))
     p_mcnemar = mcnemar(found.only_a, found.only_b)
-    return Comparison(variant, a, b, metric, split, *found, p_mcnemar=p_mcnemar, family=family, benchmark=benchmark)
+    return Comparison(
+        variant,
+        a,
+        b,
+        metric,
+        split,
+        *found,
+        p_mcnemar=p_mcnemar,
+        detectable=smallest_difference(found.low, found.high),
+        family=family,
+        benchmark=benchmark,
+    )
 
 
 def _pairs(
@@ -279,9 +360,50 @@ def _curves(run: Run, variants: Sequence[str], seeds: Sequence[int], arms: Seque
                     yield from read_curves(trained.path, variant, arm, seed)
 
 
+def _contamination(run: Run, places: Sequence[Place]) -> Iterator[Contamination]:
+    """What of each arm's training rows occurs in the evaluation sets."""
+    for variant, arm in dict.fromkeys((variant, arm) for variant, arm, _ in places):
+        seeds = [f"{place}/{seed}" for place, other, seed in places if (place, other) == (variant, arm)]
+        rows = {row.id: row for where in seeds for row in _trained_rows(run, where, arm)}
+        asked = {prompt.id: prompt for where in seeds for prompt in run[f"{where}/evaluation prompts"].rows(Prompt)}
+        if rows:
+            yield from (Contamination(variant, arm, one) for one in overlap(rows.values(), list(asked.values())))
+
+
+def _trained_rows(run: Run, where: str, arm: str) -> Iterator[Trained]:
+    """All that an arm was itself trained on: examples with their targets, or prompts for rollouts."""
+    if examples := run.get(f"{where}/examples {arm}"):
+        requests = {prompt.id: prompt.text for prompt in run[f"{where}/prompts"].rows(Prompt)}
+        for row in examples.rows(Example):
+            yield Trained(row.id, requests[row.prompt_id], f"{row.prompt}\n{row.thinking}\n{row.answer}")
+    if f"{where}/grpo {arm}" in run:
+        names = ("prompts", "mathematics prompts")
+        for prompt in (row for name in names if (kept := run.get(f"{where}/{name}")) for row in kept.rows(Prompt)):
+            yield Trained(prompt.id, prompt.text, prompt.text)
+
+
+def _measured(key: Place, outcome: Outcome) -> Measured:
+    variant, arm, seed = key
+    prompt = outcome.prompt
+    return Measured(
+        id=make_id("measured", *key, prompt.id, outcome.response.sample),
+        variant=variant,
+        arm=arm,
+        seed=seed,
+        prompt_id=prompt.id,
+        parent_id=prompt.parent_id,
+        sample=outcome.response.sample,
+        benchmark=prompt.benchmark,
+        family=prompt.family,
+        split=prompt.split,
+        harmful=prompt.harmful,
+        **{metric: measured(outcome, metric) for metric in PAIRED_METRICS},
+    )
+
+
 def _transcript(key: tuple[str, str, int], outcome: Outcome) -> Transcript:
     variant, arm, seed = key
-    by_spec = {row.with_spec: row for row in outcome.verifications}
+    by_spec = {row.with_spec: row for row in reversed(outcome.verifications)}  # the first of several samples
     verdicts = {spec: str(row.verdict or "unparsed") for spec, row in by_spec.items()}
     return Transcript(
         variant=variant,
@@ -323,18 +445,19 @@ def _facts(recipe: Mapping[str, Any], run: Run, outcomes: Outcomes) -> dict[str,
     evaluations = [artifact for name, artifact in run.items() if "/respond " in name]
     last = max(artifact.manifest["started"] for artifact in evaluations)
     rows = [outcome for group in outcomes.values() for outcome in group]
-    decoding = ", ".join(f"{name} {value}" for name, value in recipe["evaluation"]["sampling"].items())
-    judged = rows[0].judgement.judged
+    judge, judged = recipe["judges"][0]["name"], rows[0].judgement.judged
     truncated = sum(artifact.counts["truncated"] for artifact in evaluations)
     packages = ", ".join(f"{name} {version}" for name, version in evaluations[0].manifest["packages"].items())
     return {
         "Target": f"{recipe['target']['model']} {recipe['target']['options'] or ''}".strip(),
-        "Judge": f"{recipe['judges'][0]['name']}, looking at the {judged} only{_fallback(recipe['judges'][0]['name'])}",
+        "Judge": f"{judge}, looking at the {judged} only{note_on_fallback(judge)}",
         "Chat template": _chat_template(run),
-        "Decoding of responses": decoding,
+        "Decoding of responses": decoding(recipe["evaluation"]["sampling"]),
+        "Decoding of verifications": decoding(recipe["evaluation"]["verification_sampling"]),
         "Responses measured": f"{len(rows)}, of which {truncated} ran into the token limit",
         "Seeds": ", ".join(str(seed) for seed in recipe["seeds"]),
-        "Measured": datetime.fromtimestamp(last, UTC).strftime("%Y-%m-%d"),
+        "Measured": day(last),
+        "Recipe": f"key {make_id(recipe)}",
         "Packages": packages,
     } | _spending(run)
 
@@ -353,7 +476,7 @@ def _chat_template(run: Run) -> str:
     return f"{who}; deletes the thinking of finished turns, so training renders them with TRL's variant of it"
 
 
-def _fallback(judge: str) -> str:
+def note_on_fallback(judge: str) -> str:
     """A warning beside a judge that is only there where no real one is."""
     is_fallback = judge in names(Kind.JUDGE) and getattr(load(Kind.JUDGE, judge), "fallback", False)
     return " (a fallback: it measures compliance, not harm)" if is_fallback else ""

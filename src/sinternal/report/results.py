@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from sinternal.errors import DataError
-from sinternal.records import Score, from_columns
+from sinternal.records import Provenance, Score, from_columns
 from sinternal.report.data import Arm, ReportData
 from sinternal.report.figures import with_interval
 from sinternal.report.tables import COLUMNS, TextTable, headline
@@ -29,7 +29,7 @@ def to_json(data: ReportData) -> dict[str, Any]:
         "arms": [asdict(arm) for arm in data.arms],
         "variants": [asdict(variant) for variant in data.variants],
         "judges": list(dict.fromkeys(score.judge for score in (*data.scores, *data.second_opinions))),
-        "scores": [asdict(score) for score in (*data.scores, *data.second_opinions)],
+        "scores": [_flat(score) for score in (*data.scores, *data.second_opinions)],
         "agreements": [asdict(row) for row in data.agreements],
         "comparisons": [asdict(row) for row in data.comparisons],
         "learning": [asdict(row) for row in data.learning],
@@ -37,6 +37,20 @@ def to_json(data: ReportData) -> dict[str, Any]:
         "timing": data.timing,
         "facts": data.facts,
     }
+
+
+def _flat(score: Score) -> dict[str, Any]:
+    """A figure as one flat object, its provenance included."""
+    values = asdict(score)
+    provenance = values.pop("provenance")
+    return {**values, **provenance}
+
+
+def read_score(row: dict[str, Any]) -> Score:
+    """A figure from an entry of `scores`."""
+    places = {field.name for field in fields(Provenance)}
+    provenance = Provenance(**{name: row[name] for name in places})
+    return from_columns(Score, {**{k: v for k, v in row.items() if k not in places}, "provenance": provenance})
 
 
 def terminal_tables(results: dict[str, Any]) -> Iterator[tuple[str, TextTable]]:
@@ -51,7 +65,7 @@ def terminal_tables(results: dict[str, Any]) -> Iterator[tuple[str, TextTable]]:
         raise DataError(
             f"results.json has format version {results.get('version')}, this package reads {FORMAT_VERSION}"
         )
-    scores = [from_columns(Score, row) for row in results["scores"] if row["judge"] == results["judges"][0]]
+    scores = [read_score(row) for row in results["scores"] if row["judge"] == results["judges"][0]]
     arms = [Arm(**row) for row in results["arms"]]
     for variant in results["variants"]:
         rows = headline(scores, arms, variant["name"])

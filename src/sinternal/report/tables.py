@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from sinternal.records import Score, Split
+from sinternal.report.corrected import CORRECTED
 from sinternal.report.data import Arm, Comparison, ReportData
 from sinternal.report.figures import MISSING, Key, by_key, p_value, percent, points, points_interval, with_interval
 from sinternal.report.finding import Finding, finding
+from sinternal.report.stress import METRICS as STRESS_METRICS
+from sinternal.report.stress import STRESS, WORST
 
 QUESTION = "Does training a model only to verify its own answers make the answers themselves safer?"
 OWN = "own answers"
@@ -22,7 +25,7 @@ METRICS = {
     "proactive_verification": "Checks safety unasked, harmful requests",
 }
 """Metrics that are compared between arms, in plain words."""
-SIDES = ("harmful", "benign", "all", OWN)
+SIDES = ("harmful", "benign", "all", "pairs", OWN, STRESS)
 """What a figure is over, where it is not over one benchmark of several."""
 BENCHMARK_METRICS = {
     "asr": "attack success",
@@ -34,6 +37,8 @@ VERIFICATION_METRICS = {
     "verification_accuracy": "Acc.",
     "verification_balanced_accuracy": "Bal. acc.",
     "verification_f1_unsafe": "F1 unsafe",
+    "verification_mcc": "MCC",
+    "verification_false_safe": "False safe",
     "verification_unparsed": "Unparsed",
 }
 SPLITS = {Split.ID: "ID", Split.OOD: "OOD", None: "both"}
@@ -64,6 +69,7 @@ _NO_SPEC, _SPEC = "Verifies own OOD answers, no spec", "Verifies own OOD answers
 COLUMNS = (
     Column("Attack success", "ID", "ASR ID", "lower", "asr", "harmful", Split.ID),
     Column("Attack success", "OOD", "ASR OOD", "lower", "asr", "harmful", Split.OOD),
+    Column("Attack success", "worst case", "ASR worst case", "lower", WORST, "harmful", None),
     Column("Over-refusal", "ID", "over-refusal ID", "lower", "over_refusal", "benign", Split.ID),
     Column("Over-refusal", "OOD", "over-refusal OOD", "lower", "over_refusal", "benign", Split.OOD),
     Column("Helpful", "ID", "helpful ID", "higher", "helpful", "benign", Split.ID),
@@ -135,7 +141,7 @@ class FunnelLine(NamedTuple):
 
 def headline(data_scores: Sequence[Score], arms: Sequence[Arm], variant: str) -> list[Row]:
     """The main table of one variant: a row for each arm, a cell for each of `COLUMNS`."""
-    figures = by_key(data_scores)
+    figures = by_key(replace(score, family=None) if score.metric == WORST else score for score in data_scores)
     return [
         Row(
             arm.name,
@@ -224,6 +230,72 @@ def benchmark_table(data: ReportData, variant: str) -> TextTable:
     return TextTable(["benchmark", "arm", *BENCHMARK_METRICS.values(), "truncated", "n"], rows)
 
 
+def stress_table(data: ReportData, variant: str) -> TextTable:
+    """Attack success and over-refusal under each condition of stress, and each arm's worst case of all."""
+    pooled = [score for score in data.scores if score.seed is None and score.variant == variant]
+    conditions = dict.fromkeys(score.family for score in pooled if score.benchmark == STRESS)
+    if not conditions:
+        return TextTable(["arm"], [])
+    figures = by_key(pooled)
+    worst = {score.arm: score for score in pooled if score.metric == WORST}
+    names = {metric: METRICS[metric].lower() for metric in STRESS_METRICS}
+    rows = [
+        [
+            f"{arm.name}, {names[metric]}",
+            *(with_interval(figures.get(Key(variant, arm.name, metric, STRESS, None, name))) for name in conditions),
+            f"{with_interval(worst[arm.name])}, {worst[arm.name].family}" if metric == "asr" else "",
+        ]
+        for arm in data.arms
+        for metric in STRESS_METRICS
+    ]
+    return TextTable(["arm", *map(str, conditions), "worst case"], rows)
+
+
+def compliance_table(data: ReportData, variant: str) -> TextTable:
+    """What becomes of benign requests, three ways, and of pairs of a harmful request and its benign twin."""
+    figures = by_key(data.scores)
+    wanted = [("helpful", "benign"), ("partial", "benign"), ("over_refusal", "benign"), ("pairs_right", "pairs")]
+    rows = []
+    for arm in data.arms:
+        for split in (Split.ID, Split.OOD):
+            cells = [figures.get(Key(variant, arm.name, metric, side, split)) for metric, side in wanted]
+            if any(cell is not None and cell.n for cell in cells):
+                pairs = cells[-1]
+                rows.append([f"{arm.name}, {SPLITS[split]}", *map(with_interval, cells), str(pairs.n) if pairs else ""])
+    titles = ["arm", "full compliance", "partial", "refusal", "both of a pair right", "pairs"]
+    return TextTable(titles, rows)
+
+
+def corrected_table(data: ReportData, variant: str) -> TextTable:
+    """Rates beside what they would be by people's labels."""
+    figures = by_key(data.scores)
+    rows = []
+    for arm in data.arms:
+        for split in (Split.ID, Split.OOD):
+            raw, corrected = (
+                figures.get(Key(variant, arm.name, metric, "harmful", split)) for metric in ("asr", CORRECTED)
+            )
+            if raw is not None and corrected is not None:
+                rows.append([f"{arm.name}, {SPLITS[split]}", with_interval(raw), with_interval(corrected)])
+    return TextTable(["arm", "attack success, by the judge", "corrected for its errors"], rows)
+
+
+def contamination_table(data: ReportData, variant: str) -> TextTable:
+    """Overlap of what each arm was trained on with each evaluation set."""
+    rows = [
+        [
+            f"{row.arm} and {row.overlap.benchmark}",
+            f"{row.overlap.rows:,}",
+            f"{row.overlap.same_13_gram:,}",
+            f"{row.overlap.near:,}",
+            MISSING if row.overlap.highest is None else f"{row.overlap.highest:.2f}",
+        ]
+        for row in data.contamination
+        if row.variant == variant
+    ]
+    return TextTable(["training rows of, and evaluation set", "rows", "share 13 words", "near", "most alike"], rows)
+
+
 def comparison_columns() -> list[tuple[str, Split]]:
     """Metric and split of each column of `comparison_table`."""
     return [(metric, split) for metric in METRICS for split in (Split.ID, Split.OOD)]
@@ -274,9 +346,30 @@ def render_markdown(data: ReportData) -> str:
 
 def more_tables(data: ReportData, variant: str) -> list[TitledTable]:
     """Tables that only some runs have."""
+    near = (
+        "Training rows that share a run of 13 words with a prompt of an evaluation set (Brown et al. 2020), and rows "
+        "whose request is nearly a prompt's: a Jaccard similarity of five-word shingles of at least 0.8, among the "
+        "candidates that MinHash finds (Broder 1997); the highest similarity found, if it is above 0.5."
+    )
+    three = (
+        "Percent, pooled over seeds. Benign requests: full compliance is exactly what was asked for, partial neither "
+        "that nor a refusal. Pairs: the harmful request is answered safely, and its benign twin in the same disguise "
+        "is helped with."
+    )
+    stressed = (
+        "Percent, pooled over seeds: the evaluation prompts again, delivered or drawn in another way. The worst case "
+        "is the highest attack success of any family and any condition; its interval does not know that it was picked."
+    )
+    errs = (
+        "Percent. By how often the judge errs on answers that people have labelled (Rogan & Gladen 1978); the interval "
+        "knows the uncertainty of those error rates, but not that answers here are of another kind."
+    )
     agree = "On the same responses, over all arms and seeds: share of equal labels, and kappa (Cohen 1960)."
     found = [
         TitledTable("Reinforcement learning from each start", HOW_LEARNED, learning_table(data, variant)),
+        TitledTable("Under stress", stressed, stress_table(data, variant)),
+        TitledTable("Over-refusal in three ways, and on paired prompts", three, compliance_table(data, variant)),
+        TitledTable("Corrected for the judge's errors", errs, corrected_table(data, variant)),
         TitledTable("By benchmark", "Percent, pooled over seeds.", benchmark_table(data, variant)),
         TitledTable(
             "Paired comparisons by benchmark",
@@ -292,6 +385,7 @@ def more_tables(data: ReportData, variant: str) -> list[TitledTable]:
         ),
         TitledTable("By judge", "Percent, pooled over seeds; the first judge decides.", judges_table(data, variant)),
         TitledTable("How far the judges agree", agree, agreement_table(data, variant)),
+        TitledTable("Contamination", near, contamination_table(data, variant)),
     ]
     return [one for one in found if one.table.rows]
 
@@ -299,10 +393,11 @@ def more_tables(data: ReportData, variant: str) -> list[TitledTable]:
 HOW_COMPARED = (
     "Difference A less B in percentage points; its 95 % interval draws parent prompts and seeds anew, so that it "
     "holds for other prompts and other training runs (with few seeds it knows little of the latter). p swaps A and B "
-    "in whole parent prompts; McNemar's p is exact and takes all pairs as independent; Holm's corrects p for the "
+    "in whole parent prompts; detectable is the smallest difference that so many pairs could have shown with 80 % "
+    "power; McNemar's p is exact and takes all pairs as independent; Holm's corrects p for the "
     "number of comparisons in the table."
 )
-COMPARED = ("difference, points", "only A", "only B", "p", "McNemar", "Holm", "n")
+COMPARED = ("difference, points", "detectable", "only A", "only B", "p", "McNemar", "Holm", "n")
 
 
 def _is_main(comparison: Comparison) -> bool:
@@ -327,11 +422,17 @@ def comparisons_of_parts(data: ReportData, variant: str, part: str) -> TextTable
     return TextTable(titles, rows)
 
 
+def pair_table(comparisons: Sequence[Comparison]) -> TextTable:
+    """Comparisons of one pair of arms."""
+    rows = [[f"{METRICS[c.metric]}, {SPLITS[Split(c.split)]}", *_compared(c)] for c in comparisons]
+    return TextTable(["", *COMPARED], rows)
+
+
 def _compared(c: Comparison) -> list[str]:
     """The cells under `COMPARED`."""
     difference = f"{points(c.difference)} {points_interval(c.low, c.high)}"
     p_values = (p_value(p) for p in (c.p, c.p_mcnemar, c.p_holm))
-    return [difference, str(c.only_a), str(c.only_b), *p_values, str(c.n)]
+    return [difference, points(c.detectable).lstrip("+"), str(c.only_a), str(c.only_b), *p_values, str(c.n)]
 
 
 HOW_LEARNED = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from sinternal.models import ModelSource, resolve_model
 from sinternal.registry import Kind, load, names
 from sinternal.store import Artifact, Draft
 
-VERSION = 2
+VERSION = 3
 MODEL_FOLDER = "model"
+SERVED = "served"
+"""Name of the file that holds a served model's name."""
 LARGE = 64 << 20
 """Bytes above which a ready-made model is linked to, not copied."""
 
@@ -35,6 +38,8 @@ class BaseModelConfig(BaseModel):
     """Whether arms are trained on it: a chat template that nothing can be trained with is then refused at once."""
     fingerprint: str | None = None
     """Hash of the model, so that a changed one is another input."""
+    served: bool = False
+    """Whether a server runs it under this name, so that nothing of it is here."""
 
 
 def base(draft: Draft, config: BaseModelConfig) -> None:
@@ -43,6 +48,9 @@ def base(draft: Draft, config: BaseModelConfig) -> None:
     Raises:
         ModelError: there is no such model, it cannot be downloaded, or its chat template cannot be trained with.
     """
+    if config.served:
+        draft.write_json(SERVED, config.model)
+        return
     _place(draft, config)
     template = _template(draft.path / MODEL_FOLDER, config)
     draft.write_json("template", template)
@@ -92,6 +100,12 @@ def _template(folder: Path, config: BaseModelConfig) -> dict[str, object]:
         except DataError as error:
             raise ModelError(f"target.model: {config.model!r}: {error}") from error
     return {"thinking": chat.thinking_style(tokenizer), "keeps_thinking": chat.keeps_thinking(tokenizer)}
+
+
+def model_name(model: Artifact) -> str:
+    """What an engine opens the model of an artifact by: its directory, or the name by which a server knows it."""
+    served = model.path / f"{SERVED}.json"
+    return str(json.loads(served.read_text())) if served.exists() else str(model_path(model))
 
 
 def model_path(model: Artifact) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
@@ -11,14 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sinternal.attacks import Attack
 from sinternal.benchmarks import Benchmark
+from sinternal.contamination import grams
 from sinternal.errors import DataError
 from sinternal.records import Prompt, Split, make_id
 from sinternal.registry import Kind, load
 from sinternal.store import Artifact, Draft
 
-VERSION = 2
-OVERLAP_WORDS = 13
-"""Length of a shared run of words that counts as contamination (Brown et al. 2020, arXiv 2005.14165, appendix C)."""
+VERSION = 3
 PLAIN = "plain"
 """The family of prompts without any disguise."""
 
@@ -139,13 +137,7 @@ def without_overlap(rows: Iterable[Prompt], evaluation: Iterable[Prompt]) -> lis
 
 def _both(prompt: Prompt) -> set[tuple[str, ...]]:
     """The runs of words of a prompt as it is sent, and of the request beneath its disguise."""
-    return {*_grams(prompt.text), *_grams(prompt.plain_request)}
-
-
-def _grams(text: str) -> list[tuple[str, ...]]:
-    words = re.findall(r"\w+", text.lower())
-    last = max(1, len(words) - OVERLAP_WORDS + 1)
-    return [tuple(words[i : i + OVERLAP_WORDS]) for i in range(last)]
+    return grams(prompt.text) | grams(prompt.plain_request)
 
 
 def _deduplicated(rows: Iterable[Prompt]) -> list[Prompt]:

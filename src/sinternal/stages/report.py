@@ -6,9 +6,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from sinternal.records import Measured
 from sinternal.store import Artifact, Draft
 
-VERSION = 1
+VERSION = 2
 
 
 class ReportConfig(BaseModel):
@@ -37,5 +38,6 @@ def report(draft: Draft, config: ReportConfig, **run: Artifact) -> None:
     draft.write_json("results", to_json(data))
     (draft.path / "report.html").write_text(render_html(data))
     (draft.path / "results.md").write_text(render_markdown(data))
+    draft.write(data.measured, Measured, "measured")
     (draft.path / "recipe.yaml").write_text(data.recipe_yaml)
     draft.counts.update({"scores": len(data.scores), "transcripts": len(data.transcripts)})

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from sinternal.engines.base import Completion, Engine, EngineConfig, Request, Sampling, open_engine
 from sinternal.records import Finish, Prompt, Response, make_id
-from sinternal.stages.base import model_path
+from sinternal.stages.base import model_name
 from sinternal.store import Artifact, Draft
 
 VERSION = 1
@@ -34,7 +34,7 @@ class SampleConfig(BaseModel):
 def sample(draft: Draft, config: SampleConfig, *, prompts: Artifact, model: Artifact) -> None:
     """Write the table `responses`: `sampling.n` rows for each prompt."""
     asked = prompts.rows(Prompt)
-    with open_engine(config.engine, str(model_path(model))) as engine:
+    with open_engine(config.engine, model_name(model)) as engine:
         rows = _respond(draft, engine, asked, config)
     draft.counts["truncated"] = sum(row.finish is Finish.LENGTH for row in rows)
     if draft.counts["truncated"] > NOTABLE * len(rows):
@@ -58,7 +58,7 @@ def _respond(draft: Draft, engine: Engine, prompts: Sequence[Prompt], config: Sa
 
     def make(done: frozenset[str]) -> Iterator[Response]:
         requests = (to_request(prompt, config.system) for prompt in prompts if prompt.id not in done)
-        return _responses(engine.generate(requests, config.sampling, config.seed))
+        return to_responses(engine.generate(requests, config.sampling, config.seed))
 
     return draft.stream(
         Response,
@@ -69,7 +69,8 @@ def _respond(draft: Draft, engine: Engine, prompts: Sequence[Prompt], config: Sa
     )
 
 
-def _responses(completions: Iterable[Completion]) -> Iterator[Response]:
+def to_responses(completions: Iterable[Completion]) -> Iterator[Response]:
+    """Completions as rows."""
     for done in completions:
         yield Response(
             id=make_id("response", done.request_id, done.sample, done.thinking, done.answer),

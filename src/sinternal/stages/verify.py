@@ -13,13 +13,13 @@ from pydantic import BaseModel, ConfigDict
 from sinternal.engines.base import EngineConfig, Request, Sampling, open_engine
 from sinternal.records import Prompt, Response, Verification, make_id
 from sinternal.registry import Kind, load
-from sinternal.stages.base import model_path
+from sinternal.stages.base import model_name
 from sinternal.stages.critique import VerificationConfig
 from sinternal.store import Artifact, Draft
-from sinternal.think import read_verdict
+from sinternal.think import read_verdict, verdict_probability
 from sinternal.verification import VerificationTask
 
-VERSION = 1
+VERSION = 2
 SPEC_SETTINGS = (True, False)
 
 
@@ -31,7 +31,7 @@ class VerifyConfig(BaseModel):
     engine: EngineConfig
     """Who writes."""
     sampling: Sampling
-    """How; one sample."""
+    """How, and how often each answer is verified."""
     verification: VerificationConfig
     """How the question is put."""
     seed: int
@@ -39,7 +39,7 @@ class VerifyConfig(BaseModel):
 
 
 def verify(draft: Draft, config: VerifyConfig, *, prompts: Artifact, responses: Artifact, model: Artifact) -> None:
-    """Write the table `verifications`: two rows for each response that has an answer.
+    """Write the table `verifications`: `sampling.n` rows for each answer, and each with and without the specification.
 
     With the specification quoted a model has to apply it; without, it has to know by itself what is unsafe.
     """
@@ -58,11 +58,12 @@ def verify(draft: Draft, config: VerifyConfig, *, prompts: Artifact, responses: 
 
     def make(done: frozenset[str]) -> Iterator[Verification]:
         requests = (Request(i, (("user", text),)) for i, (_, _, text) in questions.items() if i not in done)
-        with open_engine(config.engine, str(model_path(model))) as engine:
+        with open_engine(config.engine, model_name(model)) as engine:
             for completion in engine.generate(requests, config.sampling, config.seed):
                 response, with_spec, text = questions[completion.request_id]
+                first = completion.sample == 0
                 yield Verification(
-                    id=completion.request_id,
+                    id=completion.request_id if first else make_id(completion.request_id, completion.sample),
                     response_id=response.id,
                     verifier="self",
                     with_spec=with_spec,
@@ -71,6 +72,14 @@ def verify(draft: Draft, config: VerifyConfig, *, prompts: Artifact, responses: 
                     answer=completion.answer,
                     verdict=read_verdict(completion.answer),
                     dropped=completion.error,
+                    sample=completion.sample,
+                    p_unsafe=verdict_probability(completion.answer, completion.logprobs or ()),
                 )
 
-    draft.stream(Verification, make, total=len(questions), group=lambda row: row.id)
+    draft.stream(
+        Verification,
+        make,
+        total=len(questions) * config.sampling.n,
+        group=lambda row: make_id("self-verification", row.response_id, row.with_spec),
+        group_size=config.sampling.n,
+    )

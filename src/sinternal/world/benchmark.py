@@ -48,7 +48,7 @@ class Microworld:
         harmful = [potion for potion in potions if potion.forbidden]
         benign = [potion for potion in potions if not potion.forbidden][: len(harmful)]
         rows = []
-        for potion in [*harmful, *benign]:
+        for number, potion in [*enumerate(harmful), *enumerate(benign)]:
             parent = make_id(NAME, self.seed, potion.name)
             for phrasing in PHRASINGS:
                 text = phrasing.format(potion.name)
@@ -62,6 +62,7 @@ class Microworld:
                         family="plain",
                         split=Split.TRAIN if part == "train" else Split.ID,
                         meta=json.dumps(asdict(potion)),
+                        pair_id=make_id("pair", NAME, self.seed, part, number, phrasing),
                     )
                 )
         return rows

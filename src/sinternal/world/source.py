@@ -16,6 +16,11 @@ SHIPPED = "shipped"
 class MicroworldBase:
     """`target: {model: microworld, options: {…}}`, with the options of `BaseConfig`."""
 
+    diagnosis = "microworld"
+    """The settings by which its models are diagnosed."""
+    verification = "microworld"
+    """How its models are asked to verify."""
+
     def locate(self, options: dict[str, object]) -> Path | None:
         """The shipped base, if these are its options."""
         shipped = shipped_base()

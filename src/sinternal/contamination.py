@@ -1,0 +1,123 @@
+"""How much of what was trained on occurs in what is measured: runs of 13 words, and near duplicates."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from datasketch import MinHash, MinHashLSH
+
+from sinternal.records import Prompt
+
+GRAM = 13
+"""Words in a row that count as overlap (Brown et al. 2020, arXiv 2005.14165, appendix C)."""
+SHINGLE = 5
+"""Words in a row of which near duplicates share most."""
+NEAR = 0.8
+"""Jaccard similarity of shingles from which two requests are nearly the same."""
+SUSPECT = 0.5
+"""Estimated similarity from which two requests are compared in full."""
+PERMUTATIONS = 128
+"""Of MinHash (Broder 1997): the estimate's standard error is about 0.04."""
+
+
+class Trained(NamedTuple):
+    """One row of training."""
+
+    id: str
+    """Its id."""
+    request: str
+    """The request that it leads back to."""
+    text: str
+    """All of it, targets included."""
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """How much of a training set occurs in one evaluation set."""
+
+    benchmark: str
+    """The evaluation set."""
+    rows: int
+    """Training rows."""
+    same_13_gram: int
+    """Rows that share a run of 13 words with a prompt, disguised or plain."""
+    near: int
+    """Rows whose request is nearly the same as a prompt's."""
+    highest: float | None
+    """The highest similarity found; None if none is above 0.5."""
+    train_id: str | None = None
+    """The training row with the highest similarity."""
+    prompt_id: str | None = None
+    """The prompt that it resembles."""
+
+
+def grams(text: str, size: int = GRAM) -> set[tuple[str, ...]]:
+    """The runs of so many words of a text, in lower case; of a shorter text, the whole."""
+    words = re.findall(r"\w+", text.lower())
+    last = max(1, len(words) - size + 1)
+    return {tuple(words[i : i + size]) for i in range(last)}
+
+
+def overlap(rows: Iterable[Trained], evaluation: Sequence[Prompt]) -> list[Overlap]:
+    """Compare training rows with each evaluation set.
+
+    Runs of 13 words are looked for in the whole row, in each prompt as it is sent and in the plain request beneath its
+    disguise; a text shorter than that counts if it is the whole of the other's. Near duplicates are pairs of requests.
+
+    Args:
+        rows: of training.
+        evaluation: prompts of one or several benchmarks.
+    """
+    rows = list(rows)
+    sets: dict[str, list[Prompt]] = defaultdict(list)
+    for prompt in evaluation:
+        sets[prompt.benchmark].append(prompt)
+    runs = [{*grams(row.text), *grams(row.request)} for row in rows]
+    return [_against(benchmark, prompts, rows, runs) for benchmark, prompts in sets.items()]
+
+
+def _against(
+    benchmark: str, prompts: Sequence[Prompt], rows: Sequence[Trained], runs: Sequence[set[tuple[str, ...]]]
+) -> Overlap:
+    asked = {gram for prompt in prompts for text in (prompt.text, prompt.plain_request) for gram in grams(text)}
+    alike = list(_alike(prompts, rows))
+    highest, train_id, prompt_id = max(alike, default=(None, None, None), key=lambda found: found[0] or 0.0)
+    return Overlap(
+        benchmark,
+        rows=len(rows),
+        same_13_gram=sum(not asked.isdisjoint(own) for own in runs),
+        near=len({row for similarity, row, _ in alike if similarity >= NEAR}),
+        highest=highest,
+        train_id=train_id,
+        prompt_id=prompt_id,
+    )
+
+
+def _alike(prompts: Sequence[Prompt], rows: Sequence[Trained]) -> Iterable[tuple[float, str, str]]:
+    """Pairs of a training row and a prompt that resemble each other: similarity and ids."""
+    asked = {(prompt.id, i): grams(text, SHINGLE) for prompt in prompts for i, text in enumerate(_texts(prompt))}
+    index = MinHashLSH(threshold=SUSPECT, num_perm=PERMUTATIONS)
+    for key, shingles in asked.items():
+        index.insert(key, _minhash(shingles))
+    by_request: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        by_request[row.request].append(row.id)
+    for request, ids in by_request.items():
+        shingles = grams(request, SHINGLE)
+        for key in index.query(_minhash(shingles)):
+            similarity = len(shingles & asked[key]) / len(shingles | asked[key])
+            yield from ((similarity, row, key[0]) for row in ids)
+
+
+def _texts(prompt: Prompt) -> set[str]:
+    return {prompt.text, prompt.plain_request}
+
+
+def _minhash(shingles: Iterable[tuple[str, ...]]) -> MinHash:
+    made = MinHash(num_perm=PERMUTATIONS, seed=1)
+    made.update_batch([" ".join(shingle).encode() for shingle in shingles])
+    return made

@@ -1,0 +1,1 @@
+"""Settings of diagnoses that come with the package, one YAML file each."""

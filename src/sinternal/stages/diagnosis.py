@@ -1,0 +1,50 @@
+"""Stage `diagnosis`: what a model's answers and its verdicts on them say together, for people and for machines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from sinternal.records import Judgement, Prompt, Response, Verification
+from sinternal.store import Artifact, Draft
+
+VERSION = 1
+
+
+class DiagnosisConfig(BaseModel):
+    """The settings as they are run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    settings: dict[str, Any]
+    """All that was asked for."""
+
+
+def diagnosis(
+    draft: Draft,
+    config: DiagnosisConfig,
+    *,
+    prompts: Artifact,
+    responses: Artifact,
+    judgements: Artifact,
+    verifications: Artifact,
+) -> None:
+    """Write `diagnosis.json`, `diagnosis.html` and `diagnosis.md`.
+
+    Raises:
+        DataError: no answer has a label, so that there is nothing to compare a verdict with.
+    """
+    from sinternal.metrics import join
+    from sinternal.report.diagnosis import diagnose, render_html, render_markdown, to_json
+
+    outcomes = join(
+        prompts.rows(Prompt), responses.rows(Response), judgements.rows(Judgement), verifications.rows(Verification)
+    )
+    manifests = (responses.manifest, judgements.manifest)
+    found = diagnose(config.settings, outcomes, manifests[0]["started"], manifests[1]["packages"]["sinternal"])
+    draft.write_json("diagnosis", to_json(found))
+    (draft.path / "diagnosis.html").write_text(render_html(found))
+    (draft.path / "diagnosis.md").write_text(render_markdown(found))
+    draft.counts["figures"] = len(found.figures)
+    draft.notes.extend(found.caveats)

@@ -1,0 +1,63 @@
+"""Stage `repeat`: put the same request again and again in one conversation; what counts is the last answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from pydantic import Field
+
+from sinternal.engines.base import Completion, Engine, Request, open_engine
+from sinternal.errors import DataError
+from sinternal.records import Finish, Prompt, Response
+from sinternal.stages.base import model_name
+from sinternal.stages.sample import SampleConfig, to_request, to_responses
+from sinternal.store import Artifact, Draft
+
+VERSION = 1
+
+
+class RepeatConfig(SampleConfig):
+    """How the answers are drawn, and how often the request is put."""
+
+    turns: int = Field(ge=2)
+    """Times that the request is put."""
+
+
+def repeat(draft: Draft, config: RepeatConfig, *, prompts: Artifact, model: Artifact) -> None:
+    """Write the table `responses`: for each prompt the answer to its last repetition.
+
+    A model is shown its own earlier answers without their thinking. A conversation in which one of them is missing
+    ends there, and has no answer.
+
+    Raises:
+        DataError: a prompt changes what stands around it, so that it cannot be part of a conversation.
+    """
+    asked = prompts.rows(Prompt)
+    if odd := next((prompt for prompt in asked if prompt.raw or prompt.prefill), None):
+        raise DataError(f"a prompt of family {odd.family!r} cannot be repeated: it is delivered in a way of its own")
+
+    def make(done: frozenset[str]) -> Iterator[Response]:
+        first = [to_request(prompt, config.system) for prompt in asked if prompt.id not in done]
+        with open_engine(config.engine, model_name(model)) as engine:
+            yield from to_responses(_talk(engine, first, config))
+
+    rows = draft.stream(Response, make, total=len(asked), group=lambda row: row.prompt_id)
+    draft.counts["truncated"] = sum(row.finish is Finish.LENGTH for row in rows)
+    draft.counts["failed"] = sum(row.finish is Finish.ERROR for row in rows)
+
+
+def _talk(engine: Engine, requests: list[Request], config: RepeatConfig) -> Iterator[Completion]:
+    """The last answers, turn by turn."""
+    sampling = config.sampling.model_copy(update={"n": 1})
+    asking = {request.id: request.messages[-1] for request in requests}
+    for turn in range(1, config.turns + 1):
+        spoken = {request.id: request for request in requests}
+        requests = []
+        for done in engine.generate(spoken.values(), sampling, config.seed + turn):
+            if turn == config.turns or done.answer is None:
+                yield done
+                continue
+            before = spoken[done.request_id]
+            said = (*before.messages, ("assistant", done.answer), asking[done.request_id])
+            requests.append(replace(before, messages=said))
