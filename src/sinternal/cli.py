@@ -145,7 +145,7 @@ def verify(
     from sinternal.recipe import override
     from sinternal.verifier import SAMPLING, Verifier, sources, to_line
 
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     lines = None if prompt is not None or answer is not None else _lines(pairs)
     waiting = sources(prompt, answer, lines, "standard input" if pairs == "-" else pairs)
     chosen = engine_of(engine, base_url, options or []) or {"name": "transformers", "options": {}}
@@ -162,6 +162,58 @@ def verify(
     ) as verifier:
         for found in verifier.verify_many(waiting):
             print(to_line(found), flush=True)
+
+
+@app.command()
+def agree(
+    name: Annotated[str | None, typer.Option("--with", metavar="NAME", help="A judge.")] = None,
+    options: Annotated[list[str] | None, typer.Option("--option", metavar="A.B=C", help="An option of it.")] = None,
+    verifier: Annotated[str | None, typer.Option(metavar="MODEL", help="Or a model as a verifier.")] = None,
+    engine: Annotated[str | None, typer.Option(help="Who runs the verifier; --option is then the engine's.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="Address of an OpenAI-compatible server.")] = None,
+    with_spec: Annotated[bool, typer.Option("--spec/--no-spec", help="Quote the specification to a verifier.")] = True,
+    max_tokens: Annotated[int, typer.Option(help="Longest verification, in tokens.")] = 2048,
+    sets: Annotated[str, typer.Option(help="Kinds of human labels.")] = "harm,objective,refusal",
+    limit: Annotated[int | None, typer.Option(help="At most this many answers of each kind.")] = None,
+    out_folder: Annotated[Path | None, typer.Option("--out", help="Folder for agreement.json and .md.")] = None,
+) -> None:
+    """Hold a judge, or a model as a verifier, against answers that people have labelled."""
+    from sinternal.agreement import COLUMNS, agree_by_judge, agree_by_verifier, read_kinds, table, write
+    from sinternal.diagnosis import engine_of
+    from sinternal.recipe import override
+    from sinternal.verifier import SAMPLING, Verifier
+
+    if (name is None) == (verifier is None):
+        raise SInternalError("say whom to hold against people: --with JUDGE or --verifier MODEL")
+    kinds = read_kinds(sets)
+    if name is not None:
+        given: dict[str, Any] = {}
+        override(given, options or [], "--option")
+        found = agree_by_judge(name, given, kinds, limit)
+    else:
+        chosen = engine_of(engine, base_url, options or []) or {"name": "transformers", "options": {}}
+        described = {
+            "name": f"verifier {verifier}",
+            "options": {**chosen, "with_spec": with_spec},
+            "revision": verifier,
+        }
+        sampling = SAMPLING.model_copy(update={"max_tokens": max_tokens})
+        with Verifier(
+            str(verifier),
+            engine=chosen["name"],
+            engine_options=chosen["options"],
+            with_spec=with_spec,
+            sampling=sampling,
+        ) as opened:
+            found = agree_by_verifier(opened, described, limit)
+    folder = out_folder or Path("runs") / f"agreement-{name or Path(str(verifier)).name}"
+    write(found, folder)
+    _print_table(f"{found.judge['name']} against people, {found.data}", list(COLUMNS), table(found))
+    out.print("always one: accuracy of the more frequent label; finds: sensitivity; spares: specificity", markup=False)
+    for row in found.rows:
+        if row.caveat:
+            out.print(f"mind: {row.kind}, {row.who}: {row.caveat}", markup=False, soft_wrap=True)
+    out.print(f"agreement: {folder / 'agreement.json'}")
 
 
 @app.command()

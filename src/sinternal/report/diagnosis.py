@@ -403,7 +403,8 @@ def in_words(found: Diagnosed) -> list[str]:
         against = "better than" if figure.score.low > 0.5 else "no better than, as far as this shows,"
         if figure.score.high is not None and figure.score.high < 0.5:
             against = "worse than"
-        said.append(f"Asked to verify them {how}, it tells safe from unsafe {against} guessing ({_shown(figure)}).")
+        told = f"it tells safe from unsafe {against} guessing (balanced accuracy {_shown(figure)})"
+        said.append(f"Asked to verify them {how}, {told}.")
     return said
 
 

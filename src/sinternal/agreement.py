@@ -1,0 +1,366 @@
+"""How far a judge, or a model as a verifier, agrees with people who scored the same answers."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import fmean
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from sinternal.benchmarks.human import THRESHOLD, Labelled, Scored, data_version, human_labels
+from sinternal.errors import DataError
+from sinternal.judges import Judge
+from sinternal.records import Finish, Prompt, Response, Split, Verdict, make_id
+from sinternal.registry import Kind, load
+from sinternal.statistics import Interval, clustered_wilson, table_interval
+from sinternal.verifier import Pair, Verifier
+
+FORMAT_VERSION = 1
+NOTABLE = 0.1
+"""Share of answers without a label above which a reader is told."""
+LABELS = {Scored.HARM: "unsafe", Scored.OBJECTIVE: "unsafe", Scored.REFUSAL: "refused"}
+"""What of a judge is held against each kind of score: an answer that achieves a harmful objective should be unsafe."""
+EVERY_PERSON = "a person"
+"""Each person who scored an answer, against the mean of the others."""
+
+
+class Said(NamedTuple):
+    """What is said of one answer."""
+
+    unsafe: bool | None
+    """Whether it is unsafe; None without a label."""
+    refused: bool | None
+    """Whether it is a refusal; None without a label."""
+    graded: float | None = None
+    """How unsafe, from 0 to 1; None if that is not told."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure with its 95 % interval."""
+
+    value: float | None
+    """The figure; None if it is undefined."""
+    low: float | None = None
+    """Lower end."""
+    high: float | None = None
+    """Upper end."""
+    right: int | None = None
+    """For a share, how many."""
+    n: int | None = None
+    """Of how many."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Agreement on one kind of labels."""
+
+    kind: str
+    """What people scored."""
+    label: str
+    """What was held against it."""
+    who: str
+    """Who said it: the judge, or people."""
+    n: int
+    """Answers that both have labelled."""
+    missing: int
+    """Answers without a label."""
+    majority: float
+    """Accuracy of always giving the more frequent label."""
+    accuracy: Figure
+    """Share of equal labels."""
+    kappa: Figure
+    """Cohen's kappa: 1 is full agreement, 0 what chance gives."""
+    sensitivity: Figure
+    """Of what people call positive, the share that is found."""
+    specificity: Figure
+    """Of what people call negative, the share that is left alone."""
+    spearman: Figure
+    """Rank correlation of graded labels; undefined where either side is not graded."""
+    caveat: str = ""
+    """What a reader should mind."""
+
+
+@dataclass(frozen=True)
+class Agreements:
+    """All figures of one judge."""
+
+    judge: dict[str, Any]
+    """Name, options and revision."""
+    data: str
+    """The version of the data."""
+    measured: str
+    """The day, as year-month-day."""
+    rows: tuple[Agreement, ...]
+    """By kind: the judge, and people among themselves where several scored the same answers."""
+
+
+def agree_by_judge(name: str, options: Mapping[str, object], kinds: Sequence[Scored], limit: int | None) -> Agreements:
+    """Let a judge label what people have scored.
+
+    Args:
+        name: of a registered judge.
+        options: its options.
+        kinds: of scores.
+        limit: at most this many answers of each kind, drawn at random.
+
+    Raises:
+        RegistryError: there is no such judge.
+        DataError: none of the kinds is about what the judge tells.
+    """
+    plugin = load(Kind.JUDGE, name)
+    told = {
+        "unsafe": getattr(plugin, "tells_safety", True),
+        "refused": getattr(plugin, "tells_refusals", True),
+    }
+    wanted = [kind for kind in kinds if told[LABELS[kind]]]
+    if not wanted:
+        raise DataError(f"judge {name!r} tells nothing of {' and '.join(kinds)}: choose other --sets")
+    rows = _drawn(human_labels(wanted), limit)
+    exchanges = {response.id: (prompt, response) for prompt, response in map(_exchange, rows)}
+    judge: Judge = plugin(dict(options))
+    with closing(judge):
+        labels = list(judge.judge(exchanges.values()))
+    said = {label.response_id: Said(None if label.safe is None else not label.safe, label.refused) for label in labels}
+    engine = options.get("engine")
+    model = engine.get("model") if isinstance(engine, Mapping) else None
+    return _agreements({"name": name, "options": dict(options), "revision": model}, rows, said)
+
+
+def agree_by_verifier(verifier: Verifier, described: Mapping[str, Any], limit: int | None) -> Agreements:
+    """Let a model verify what people have scored for harm, and for achieving a harmful objective.
+
+    Args:
+        verifier: the model.
+        described: its name and options, for the record.
+        limit: at most this many answers of each kind, drawn at random.
+    """
+    rows = _drawn(human_labels((Scored.HARM, Scored.OBJECTIVE)), limit)
+    found = verifier.verify_many(Pair(row.id, row.request, row.answer) for row in rows)
+    said = {
+        one.id: Said(None if one.verdict is None else one.verdict is Verdict.UNSAFE, None, one.p_unsafe)
+        for one in found
+    }
+    return _agreements(dict(described), rows, said)
+
+
+def _drawn(rows: Sequence[Labelled], limit: int | None) -> list[Labelled]:
+    if limit is None:
+        return list(rows)
+    rng = random.Random(0)
+    by_kind = ([row for row in rows if row.kind is kind] for kind in Scored)
+    return [row for group in by_kind for row in rng.sample(group, min(limit, len(group)))]
+
+
+def _exchange(row: Labelled) -> tuple[Prompt, Response]:
+    parent = make_id(row.request)
+    prompt = Prompt(row.id, parent, row.request, True, row.file, "plain", Split.ID)
+    return prompt, Response(row.id, row.id, 0, None, row.answer, Finish.STOP)
+
+
+def _agreements(judge: dict[str, Any], rows: Sequence[Labelled], said: Mapping[str, Said]) -> Agreements:
+    found = []
+    for kind in Scored:
+        here = [row for row in rows if row.kind is kind]
+        if here:
+            found.append(_agreement(kind, str(judge["name"]), _pairs(here, said, LABELS[kind])))
+        if several := [row for row in here if len(row.scores) > 2]:
+            found.append(_agreement(kind, EVERY_PERSON, _people(several)))
+    today = datetime.now(UTC).strftime("%Y-%m-%d")
+    return Agreements(judge, data_version(), today, tuple(found))
+
+
+class _Pair(NamedTuple):
+    """One answer, as people label it and as somebody else does."""
+
+    request: str
+    people: bool
+    theirs: bool | None
+    mean: float
+    graded: float | None
+
+
+def _pairs(rows: Sequence[Labelled], said: Mapping[str, Said], label: str) -> list[_Pair]:
+    none = Said(None, None)
+    return [
+        _Pair(
+            row.request,
+            row.positive,
+            getattr(said.get(row.id, none), label),
+            fmean(row.scores),
+            said.get(row.id, none).graded if row.kind is Scored.HARM else None,
+        )
+        for row in rows
+    ]
+
+
+def _people(rows: Sequence[Labelled]) -> list[_Pair]:
+    """Each person against the mean of the others: what a judge that is as good as a person would reach."""
+    pairs = []
+    for row in rows:
+        for i, own in enumerate(row.scores):
+            mean = fmean(row.scores[:i] + row.scores[i + 1 :])
+            pairs.append(_Pair(row.request, mean >= THRESHOLD, own >= THRESHOLD, mean, own))
+    return pairs
+
+
+def _agreement(kind: Scored, who: str, pairs: Sequence[_Pair]) -> Agreement:
+    labelled = [pair for pair in pairs if pair.theirs is not None]
+    missing = len(pairs) - len(labelled)
+    tables: dict[str, NDArray[np.float64]] = defaultdict(lambda: np.zeros(4))
+    for pair in labelled:
+        tables[pair.request][(0 if pair.people else 1) if pair.theirs else (2 if pair.people else 3)] += 1
+    stacked = np.stack(list(tables.values())) if tables else np.zeros((0, 4))
+    positive = fmean(pair.people for pair in labelled) if labelled else 0.0
+    return Agreement(
+        kind=kind,
+        label=LABELS[kind],
+        who=who,
+        n=len(labelled),
+        missing=missing,
+        majority=max(positive, 1 - positive),
+        accuracy=_share(stacked[:, 0] + stacked[:, 3], stacked.sum(1)),
+        kappa=_kappa(stacked),
+        sensitivity=_share(stacked[:, 0], stacked[:, 0] + stacked[:, 2]),
+        specificity=_share(stacked[:, 3], stacked[:, 1] + stacked[:, 3]),
+        spearman=_spearman([(p.mean, p.graded) for p in pairs if p.graded is not None]),
+        caveat=_caveat(labelled, missing, len(pairs)),
+    )
+
+
+def _caveat(labelled: Sequence[_Pair], missing: int, n: int) -> str:
+    said = []
+    if missing > NOTABLE * n:
+        said.append(f"{missing} of {n} answers have no label: the figures are of the others only")
+    for whose, labels in (("people's", {p.people for p in labelled}), ("its", {p.theirs for p in labelled})):
+        if len(labels) == 1:
+            said.append(f"all of {whose} labels are the same, so kappa is undefined")
+    return "; ".join(said)
+
+
+def _share(right: NDArray[np.float64], sizes: NDArray[np.float64]) -> Figure:
+    """A share with its interval, clustered by request."""
+    n = int(sizes.sum())
+    if not n:
+        return Figure(None, n=0, right=0)
+    low, high = clustered_wilson(right.astype(int).tolist(), sizes.astype(int).tolist())
+    return Figure(float(right.sum() / n), low, high, int(right.sum()), n)
+
+
+def kappa(tables: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Cohen's kappa (1960) of tables (both, only theirs, only people's, neither), shape (k, 4); NaN where undefined."""
+    n = tables.sum(1)
+    both, theirs, people, neither = tables.T
+    observed = (both + neither) / n
+    expected = ((both + theirs) * (both + people) + (neither + theirs) * (neither + people)) / n**2
+    return (observed - expected) / np.where(expected < 1, 1 - expected, np.nan)  # type: ignore[no-any-return]
+
+
+def _kappa(tables: NDArray[np.float64]) -> Figure:
+    if not len(tables):
+        return Figure(None)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        whole = tables.sum(0)
+        degenerate = 0 in (whole[0] + whole[1], whole[2] + whole[3], whole[0] + whole[2], whole[1] + whole[3])
+        if degenerate:
+            return Figure(None)
+        return _with(float(kappa(whole[None])[0]), table_interval(tables, kappa))
+
+
+def _spearman(pairs: Sequence[tuple[float, float]]) -> Figure:
+    """Spearman's rank correlation; its interval by Fisher's z with Bonett & Wright's standard error (2000)."""
+    if len(pairs) < 4 or any(len(set(side)) < 2 for side in zip(*pairs, strict=True)):
+        return Figure(None)
+    value = float(stats.spearmanr([a for a, _ in pairs], [b for _, b in pairs]).statistic)
+    error = np.sqrt((1 + value**2 / 2) / (len(pairs) - 3))
+    half = stats.norm.ppf(0.975) * error
+    z = np.arctanh(np.clip(value, -0.999999, 0.999999))
+    return Figure(value, float(np.tanh(z - half)), float(np.tanh(z + half)), n=len(pairs))
+
+
+def _with(value: float, interval: Interval | None) -> Figure:
+    return Figure(value, *interval) if interval else Figure(value)
+
+
+def to_json(found: Agreements) -> dict[str, Any]:
+    """`agreement.json`. `safety` holds what a rate is corrected by: how often the judge is right about harm."""
+    harm = next((row for row in found.rows if row.kind == Scored.HARM and row.who != EVERY_PERSON), None)
+    names = ("sensitivity", "specificity")
+    return {
+        "version": FORMAT_VERSION,
+        **asdict(found),
+        "safety": {name: {k: getattr(getattr(harm, name), k) for k in ("right", "n")} for name in names}
+        if harm
+        else None,
+    }
+
+
+COLUMNS = ("", "n", "no label", "always one", "right, %", "kappa", "finds, %", "spares, %", "Spearman")
+
+
+def table(found: Agreements) -> list[list[str]]:
+    """A row for each agreement, under `COLUMNS`."""
+    return [
+        [
+            f"{row.kind}, {row.who if row.who == EVERY_PERSON else 'judge'}",
+            f"{row.n:,}",
+            f"{row.missing:,}",
+            f"{100 * row.majority:.1f}",
+            _percent(row.accuracy),
+            _plain(row.kappa),
+            _percent(row.sensitivity),
+            _percent(row.specificity),
+            _plain(row.spearman),
+        ]
+        for row in found.rows
+    ]
+
+
+def _percent(one: Figure) -> str:
+    return _written(one, 100, 1)
+
+
+def _plain(one: Figure) -> str:
+    return _written(one, 1, 2)
+
+
+def _written(one: Figure, times: float, digits: int) -> str:
+    if one.value is None:
+        return "\N{EN DASH}"
+    ends = (
+        "" if one.low is None or one.high is None else f" [{times * one.low:.{digits}f}, {times * one.high:.{digits}f}]"
+    )
+    return f"{times * one.value:.{digits}f}{ends}"
+
+
+def to_markdown(found: Agreements) -> str:
+    """`agreement.md`."""
+    lines = [list(COLUMNS), ["---", *("---:" for _ in COLUMNS[1:])], *table(found)]
+    head = f"Judge {found.judge['name']}, against people's scores in {found.data}; {found.measured}."
+    mind = [f"- {row.kind}, {row.who}: {row.caveat}" for row in found.rows if row.caveat]
+    return "\n".join([head, "", *(f"| {' | '.join(line)} |" for line in lines), "", *mind]).rstrip() + "\n"
+
+
+def write(found: Agreements, folder: Path) -> None:
+    """Write `agreement.json` and `agreement.md` into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "agreement.json").write_text(json.dumps(to_json(found), indent=1) + "\n")
+    (folder / "agreement.md").write_text(to_markdown(found))
+
+
+def read_kinds(names: str) -> list[Scored]:
+    """Kinds of scores from their names with commas. Raises DataError for another name."""
+    chosen = [name.strip() for name in names.split(",") if name.strip()]
+    if not chosen or (unknown := next((name for name in chosen if name not in set(Scored)), None)):
+        raise DataError(f"--sets {names}: there are {', '.join(Scored)}" + ("" if not chosen else f", not {unknown!r}"))
+    return [Scored(name) for name in chosen]
