@@ -145,7 +145,8 @@ def test_the_cache_is_where_the_environment_says(tmp_path: Path, monkeypatch: py
     assert fetch.cache_folder() == tmp_path / "own"
 
 
-def test_smollm2_is_located_once_it_is_fetched_and_built_by_links(cache: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("cache")
+def test_smollm2_is_located_once_it_is_fetched_and_built_by_links(tmp_path: Path) -> None:
     assert SmolLM2().locate({}) is None
     folder = fetch._folder(fetch.SOURCES["smollm2"])
     folder.mkdir(parents=True)

@@ -130,5 +130,6 @@ _ESTIMATES: Mapping[str, Callable[[Any, Mapping[str, int]], Costs]] = {
     "grpo": _grpo,
     "verify": _verify,
     "report": lambda _config, _inputs: Costs(None, 0, None),
+    "capability": lambda _config, _inputs: Costs(None, None, None),
     "diagnosis": lambda _config, _inputs: Costs(None, 0, None),
 }

@@ -17,6 +17,7 @@ from sinternal.registry import Kind, check_name, load, names
 from sinternal.report.stress import DELIVERY, REPETITION, SAMPLING
 from sinternal.stages import (
     base,
+    capability,
     critique,
     demonstrate,
     diagnosis,
@@ -57,6 +58,7 @@ STAGES: Mapping[str, Stage] = {
     "examples": Stage(examples.examples, examples.VERSION),
     "sft": Stage(sft.sft, sft.VERSION),
     "grpo": Stage(grpo.grpo, grpo.VERSION),
+    "capability": Stage(capability.capability, capability.VERSION),
     "verify": Stage(verify.verify, verify.VERSION),
     "report": Stage(report.report, report.VERSION),
     "diagnosis": Stage(diagnosis.diagnosis, diagnosis.VERSION),
@@ -316,6 +318,11 @@ def _arm(recipe: Recipe, arm: Arm, seed: int, where: str, run: Mapping[str, Task
         made[f"start {arm.name}"] = start
     model = made.get(f"grpo {arm.name}") or made.get(f"sft {arm.name}") or start
     made |= _measurement(recipe, arm, seed, label, {"prompts": run["evaluation prompts"], "model": model})
+    if recipe.capability:
+        able = capability.CapabilityConfig(
+            tasks=recipe.capability, engine=recipe.measuring_engine, sampling=recipe.evaluation.sampling, seed=seed
+        )
+        made[f"capability {arm.name}"] = Task("capability", f"capability {label}", able, {"model": model})
     return made | _stress(recipe, arm, seed, label, run, model)
 
 

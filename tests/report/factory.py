@@ -182,6 +182,7 @@ def make_report(
         ),
         curves=(),
         learning=(),
+        capability=(),
         contamination=(),
         transcripts=tuple(row for name in variants for row in transcripts(runs, name)),
         measured=(),

@@ -231,6 +231,38 @@ class Contamination:
 
 
 @dataclass(frozen=True)
+class Capability:
+    """One metric of one task of Inspect, for one arm and seed."""
+
+    variant: str
+    """The variant."""
+    arm: str
+    """The arm."""
+    seed: int
+    """The seed."""
+    task: str
+    """The task."""
+    metric: str
+    """Its metric."""
+    value: float
+    """The figure."""
+    low: float | None
+    """Lower end of the 95 % interval, from the task's own standard error."""
+    high: float | None
+    """Upper end."""
+    n: int
+    """Samples that count."""
+    total: int
+    """Samples in all."""
+    truncated: int
+    """Samples whose text ran into the token limit."""
+    decoding: str
+    """How the text was drawn."""
+    measured: str
+    """The day, as year-month-day."""
+
+
+@dataclass(frozen=True)
 class ReportData:
     """One run."""
 
@@ -260,6 +292,8 @@ class ReportData:
     """What was watched in reinforcement learning."""
     learning: tuple[Learning, ...]
     """How fast the arms learned from rewards."""
+    capability: tuple[Capability, ...]
+    """What else the arms can do."""
     contamination: tuple[Contamination, ...]
     """Overlap of training rows with evaluation sets."""
     transcripts: tuple[Transcript, ...]

@@ -32,6 +32,7 @@ from sinternal.registry import Kind, load, names
 from sinternal.report.corrected import corrected_scores, read_errors
 from sinternal.report.data import (
     Arm,
+    Capability,
     Comparison,
     Contamination,
     FunnelRow,
@@ -64,7 +65,18 @@ TRAINED_ON = {
     "rewards": "rewards of its own rollouts: reinforcement learning",
 }
 
-MEASUREMENT = ("sft ", "grpo ", "start ", "other ", "respond ", "verify ", "judge ", "stress ", "plain stress ")
+MEASUREMENT = (
+    "sft ",
+    "grpo ",
+    "start ",
+    "other ",
+    "respond ",
+    "verify ",
+    "judge ",
+    "stress ",
+    "plain stress ",
+    "capability ",
+)
 """Artifacts of an arm that are not on the way from prompts to its training examples."""
 NOT_ROWS = ("tokens",)
 """Counts that are not about rows and stay out of the funnel."""
@@ -103,6 +115,7 @@ def gather(recipe: Mapping[str, Any], run: Run) -> ReportData:
         losses=tuple(_losses(run, [v.name for v in variants], seeds, arms)),
         curves=curves,
         learning=tuple(learning(curves, described)),
+        capability=tuple(_capability(recipe, run, places)),
         contamination=tuple(_contamination(run, places)),
         transcripts=tuple(_transcript(key, outcome) for key, rows in outcomes.items() for outcome in rows),
         measured=tuple(_measured(key, outcome) for key, rows in outcomes.items() for outcome in rows),
@@ -358,6 +371,15 @@ def _curves(run: Run, variants: Sequence[str], seeds: Sequence[int], arms: Seque
             for seed in seeds:
                 if trained := run.get(f"{variant}/{seed}/grpo {arm}"):
                     yield from read_curves(trained.path, variant, arm, seed)
+
+
+def _capability(recipe: Mapping[str, Any], run: Run, places: Sequence[Place]) -> Iterator[Capability]:
+    drawn = decoding(recipe["evaluation"]["sampling"])
+    for variant, arm, seed in places:
+        if found := run.get(f"{variant}/{seed}/capability {arm}"):
+            for row in json.loads((found.path / "capability.json").read_text()):
+                row.pop("stderr")
+                yield Capability(variant, arm, seed, **row, decoding=drawn, measured=day(found.manifest["started"]))
 
 
 def _contamination(run: Run, places: Sequence[Place]) -> Iterator[Contamination]:

@@ -32,6 +32,8 @@ def to_json(data: ReportData) -> dict[str, Any]:
         "scores": [_flat(score) for score in (*data.scores, *data.second_opinions)],
         "agreements": [asdict(row) for row in data.agreements],
         "comparisons": [asdict(row) for row in data.comparisons],
+        "capability": [asdict(row) for row in data.capability],
+        "contamination": [asdict(row) for row in data.contamination],
         "learning": [asdict(row) for row in data.learning],
         "funnel": [asdict(row) for row in data.funnel],
         "timing": data.timing,

@@ -280,6 +280,18 @@ def corrected_table(data: ReportData, variant: str) -> TextTable:
     return TextTable(["arm", "attack success, by the judge", "corrected for its errors"], rows)
 
 
+def capability_table(data: ReportData, variant: str) -> TextTable:
+    """What else the arms can do: a row for each arm, seed, task and metric."""
+    rows = []
+    for row in data.capability:
+        if row.variant == variant:
+            ends = "" if row.low is None or row.high is None else f" [{row.low:.3f}, {row.high:.3f}]"
+            n = str(row.n) if row.n == row.total else f"{row.n} of {row.total}"
+            cells = [row.task, row.metric, f"{row.value:.3f}{ends}", n, str(row.truncated), row.decoding, row.measured]
+            rows.append([f"{row.arm}, seed {row.seed}", *cells])
+    return TextTable(["arm", "task", "metric", "value", "n", "truncated", "decoding", "measured"], rows)
+
+
 def contamination_table(data: ReportData, variant: str) -> TextTable:
     """Overlap of what each arm was trained on with each evaluation set."""
     rows = [
@@ -346,6 +358,7 @@ def render_markdown(data: ReportData) -> str:
 
 def more_tables(data: ReportData, variant: str) -> list[TitledTable]:
     """Tables that only some runs have."""
+    able = "By tasks of Inspect, as they define their metrics; the interval is 1.96 of the task's own standard errors."
     near = (
         "Training rows that share a run of 13 words with a prompt of an evaluation set (Brown et al. 2020), and rows "
         "whose request is nearly a prompt's: a Jaccard similarity of five-word shingles of at least 0.8, among the "
@@ -385,6 +398,7 @@ def more_tables(data: ReportData, variant: str) -> list[TitledTable]:
         ),
         TitledTable("By judge", "Percent, pooled over seeds; the first judge decides.", judges_table(data, variant)),
         TitledTable("How far the judges agree", agree, agreement_table(data, variant)),
+        TitledTable("Capability", able, capability_table(data, variant)),
         TitledTable("Contamination", near, contamination_table(data, variant)),
     ]
     return [one for one in found if one.table.rows]

@@ -1,0 +1,163 @@
+"""Our engines as a model provider of Inspect: `--model sinternal/<model> -M engine=<engine> -M <option>=…`."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Any, NamedTuple
+
+import anyio
+from inspect_ai.model import (
+    ChatCompletionChoice,
+    ChatMessage,
+    ChatMessageAssistant,
+    ContentReasoning,
+    ContentText,
+    GenerateConfig,
+    ModelAPI,
+    ModelOutput,
+    ModelUsage,
+    modelapi,
+)
+from inspect_ai.tool import ToolChoice, ToolInfo
+
+from sinternal.engines.base import Completion, Engine, Request, Sampling
+from sinternal.errors import DataError, EngineError
+from sinternal.records import Finish, make_id
+from sinternal.registry import Kind, load
+
+AT_ONCE = 256
+"""Requests that Inspect may have under way: engines are quickest with many."""
+GATHER_SECONDS = 0.05
+"""How long a first request waits for others to go with it."""
+LOOK_SECONDS = 0.01
+LETTERS_A_TOKEN = 4
+"""For Inspect's estimates of length. Its own counting would download a file."""
+
+
+class _Waiting(NamedTuple):
+    request: Request
+    sampling: Sampling
+    seed: int
+    done: Future[Completion]
+
+
+class _Batches:
+    """Hands requests that arrive one by one to an engine together, in a thread of its own."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.waiting: queue.Queue[_Waiting] = queue.Queue()
+        threading.Thread(target=self._work, daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            batch = [self.waiting.get()]
+            threading.Event().wait(GATHER_SECONDS)
+            while not self.waiting.empty():
+                batch.append(self.waiting.get())
+            for sampling, seed in dict.fromkeys((one.sampling, one.seed) for one in batch):
+                self._answer([one for one in batch if (one.sampling, one.seed) == (sampling, seed)], sampling, seed)
+
+    def _answer(self, batch: Sequence[_Waiting], sampling: Sampling, seed: int) -> None:
+        by_id = {one.request.id: one.done for one in batch}
+        try:
+            for completion in self.engine.generate((one.request for one in batch), sampling, seed):
+                by_id.pop(completion.request_id).set_result(completion)
+        except Exception as error:
+            for done in by_id.values():
+                done.set_exception(error)
+
+
+class SinternalAPI(ModelAPI):
+    """One of our engines with a model."""
+
+    def __init__(
+        self,
+        model_name: str,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        config: GenerateConfig = GenerateConfig(),  # noqa: B008 - Inspect's own signature
+        engine: str | None = None,
+        **options: Any,
+    ) -> None:
+        """Open it.
+
+        Args:
+            model_name: a model directory, a Hugging Face id, a registered source, or a server's name for it.
+            base_url: address of a server; the engine is then `openai` unless it is named.
+            api_key: not used: keys come from the environment, see the engine's option `api_key_env`.
+            config: of Inspect.
+            engine: name of a registered engine.
+            options: its options.
+        """
+        super().__init__(model_name=model_name, base_url=base_url, api_key=api_key, api_key_vars=[], config=config)
+        if base_url:
+            options["base_url"] = base_url
+        opened = load(Kind.ENGINE, engine or ("openai" if base_url else "transformers"))(model_name, options)
+        self.batches = _Batches(opened)
+        self.seen: Counter[str] = Counter()
+
+    async def generate(
+        self,
+        input: list[ChatMessage],  # noqa: A002 - Inspect's own name
+        tools: list[ToolInfo],
+        tool_choice: ToolChoice,
+        config: GenerateConfig,
+    ) -> ModelOutput:
+        """One answer. A request that fails is an error of its sample, never an empty answer."""
+        if tools:
+            raise DataError("the engines of sinternal call no tools: choose a task without tools")
+        messages = tuple((message.role, message.text) for message in input)
+        identity = make_id(messages)
+        self.seen[identity] += 1  # an epoch puts the same question again and wants another sample
+        request = Request(f"{identity}/{self.seen[identity]}", messages)
+        done: Future[Completion] = Future()
+        self.batches.waiting.put(_Waiting(request, _sampling(config), config.seed or 0, done))
+        while not done.done():
+            await anyio.sleep(LOOK_SECONDS)
+        completion = done.result()
+        if completion.error is not None:
+            raise EngineError(completion.error)
+        return _output(self.model_name, completion)
+
+    async def count_text_tokens(self, text: str) -> int:
+        """An estimate."""
+        return len(text) // LETTERS_A_TOKEN + 1
+
+    def max_connections(self) -> int:
+        """How many requests may be under way."""
+        return AT_ONCE
+
+
+@modelapi(name="sinternal")
+def sinternal() -> type[ModelAPI]:
+    """The provider."""
+    return SinternalAPI
+
+
+def _sampling(config: GenerateConfig) -> Sampling:
+    """Greedy and 2,048 tokens, unless Inspect says otherwise."""
+    named: dict[str, Any] = {"temperature": config.temperature, "top_p": config.top_p, "max_tokens": config.max_tokens}
+    return Sampling(**{name: value for name, value in named.items() if value is not None})
+
+
+def _output(model: str, completion: Completion) -> ModelOutput:
+    content: list[Any] = []
+    if completion.thinking:
+        content.append(ContentReasoning(reasoning=completion.thinking))
+    content.append(ContentText(text=completion.answer or ""))
+    read, written = completion.prompt_tokens or 0, completion.tokens or 0
+    return ModelOutput(
+        model=model,
+        choices=[
+            ChatCompletionChoice(
+                message=ChatMessageAssistant(content=content, model=model, source="generate"),
+                stop_reason="max_tokens" if completion.finish is Finish.LENGTH else "stop",
+            )
+        ],
+        usage=ModelUsage(input_tokens=read, output_tokens=written, total_tokens=read + written),
+    )

@@ -1,0 +1,158 @@
+"""Stage `capability`: what else a model can do, by tasks of Inspect and its collection inspect-evals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sinternal.engines.base import EngineConfig, Sampling
+from sinternal.errors import DataError, EngineError
+from sinternal.stages.base import model_name
+from sinternal.store import Artifact, Draft
+
+VERSION = 1
+INSTALL = "pip install 'sinternal[inspect]'"
+ERRORS = ("stderr", "std", "var", "_stderr")
+"""Metrics that tell the spread of others."""
+Z = 1.959964
+"""Quantile of the normal distribution for a 95 % interval."""
+
+
+class CapabilityTask(BaseModel):
+    """One task."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    task: str
+    """As Inspect names it, for example `inspect_evals/gpqa_diamond` or `sinternal/mathematics`."""
+    options: dict[str, object] = {}
+    """Its options."""
+    limit: int | None = Field(default=None, ge=1)
+    """At most this many of its samples, the first ones."""
+
+
+class CapabilityConfig(BaseModel):
+    """Which tasks, and how the model answers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tasks: tuple[CapabilityTask, ...] = Field(min_length=1)
+    """What is measured."""
+    engine: EngineConfig
+    """Who writes."""
+    sampling: Sampling
+    """How; one sample."""
+    seed: int
+    """Of the draw."""
+
+
+@dataclass(frozen=True)
+class Ability:
+    """One metric of one task."""
+
+    task: str
+    """The task."""
+    metric: str
+    """Its metric, as Inspect names it."""
+    value: float
+    """The figure."""
+    stderr: float | None
+    """Its standard error, as the task computes it; None if it does not."""
+    low: float | None
+    """Lower end of the 95 % interval (normal approximation)."""
+    high: float | None
+    """Upper end."""
+    n: int
+    """Samples that were completed."""
+    total: int
+    """Samples in all."""
+    truncated: int
+    """Samples whose text ran into the token limit."""
+
+
+def capability(draft: Draft, config: CapabilityConfig, *, model: Artifact) -> None:
+    """Write `capability.json` and keep Inspect's logs in the folder `logs`.
+
+    Raises:
+        DataError: Inspect is not installed, or there is no such task.
+        EngineError: a task did not come to its end: that is no score.
+    """
+    abilities: list[Ability] = []
+    for number, one in enumerate(config.tasks):
+        draft.progress(number, len(config.tasks))
+        abilities += _measure(draft, config, one, model_name(model))
+    draft.write_json("capability", [asdict(ability) for ability in abilities])
+    draft.counts["tasks"] = len(config.tasks)
+    draft.notes.extend(
+        f"{one.task}: {one.total - one.n} of {one.total} samples failed and are in no figure"
+        for one in {one.task: one for one in abilities}.values()
+        if one.n < one.total
+    )
+
+
+def _measure(draft: Draft, config: CapabilityConfig, one: CapabilityTask, name: str) -> Iterator[Ability]:
+    try:
+        from inspect_ai import eval as inspect_eval
+        from inspect_ai.model import get_model
+    except ImportError as error:
+        raise DataError(f"capability needs Inspect: {INSTALL}") from error
+    options: dict[str, Any] = dict(config.engine.options)
+    model = get_model(f"sinternal/{name}", engine=config.engine.name, **options)
+    sampling = config.sampling
+    try:
+        (log,) = inspect_eval(
+            one.task,
+            model=model,
+            task_args=dict(one.options),
+            limit=one.limit,
+            log_dir=str(draft.path / "logs"),
+            display="none",
+            fail_on_error=False,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            max_tokens=sampling.max_tokens,
+            seed=config.seed,
+        )
+    except (LookupError, ValueError, FileNotFoundError) as error:
+        raise DataError(f"Inspect cannot run {one.task!r}: {_line(error)}") from error
+    except Exception as error:
+        if type(error).__name__ == "PrerequisiteError":
+            raise DataError(f"Inspect cannot run {one.task!r}: {_line(error)}") from error
+        raise
+    if log.status != "success" or log.results is None:
+        reason = log.error.message if log.error else f"it ended as {log.status}"
+        raise EngineError(f"{one.task}: {' '.join(reason.split())}")
+    if not log.results.completed_samples:
+        raise EngineError(f"{one.task}: all {log.results.total_samples} samples failed; see its log")
+    yield from _abilities(one.task, log)
+
+
+def _abilities(task: str, log: Any) -> Iterator[Ability]:
+    cut = sum(sample.output.stop_reason == "max_tokens" for sample in log.samples or ())
+    for score in log.results.scores:
+        metrics = {name: metric.value for name, metric in score.metrics.items()}
+        for name, value in metrics.items():
+            if name.endswith(ERRORS) or value != value:
+                continue
+            told = metrics.get(f"{name}_stderr", metrics.get("stderr"))
+            # No spread at all, in so few samples, says nothing of how sure the figure is.
+            stderr = None if told is None or told != told or told == 0 else float(told)
+            half = None if stderr is None else Z * stderr
+            yield Ability(
+                task=task,
+                metric=name if len(log.results.scores) == 1 else f"{score.name} {name}",
+                value=value,
+                stderr=stderr,
+                low=None if half is None else value - half,
+                high=None if half is None else value + half,
+                n=log.results.completed_samples,
+                total=log.results.total_samples,
+                truncated=cut,
+            )
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
