@@ -164,7 +164,7 @@ def _handler(state: Server) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - one
             chat = "messages" in body
             message = state.reply(body)
             finish = message.pop("finish_reason", "stop")
-            choice = {"index": 0, "finish_reason": finish, "logprobs": None}
+            choice = {"index": 0, "finish_reason": finish, "logprobs": message.pop("logprobs", None)}
             choice |= {"message": message} if chat else {"text": message["content"]}
             return {
                 "id": "c",

@@ -1,6 +1,11 @@
 from __future__ import annotations
 
-from sinternal.metrics import Outcome, count, pool, score
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from sinternal.metrics import Outcome, count, matthews, pool, score
 from sinternal.records import Finish, Provenance, Score, Split, Verdict, Verification
 from tests.conftest import judgement_of, plain_prompt, response_to
 
@@ -82,3 +87,52 @@ def test_a_pooled_figure_tells_the_spread_over_seeds() -> None:
     pooled = pool([figure(0.2), figure(0.4), figure(None)], figure(0.3))
     assert (round(pooled.mean or 0, 6), round(pooled.sd or 0, 6)) == (0.3, 0.141421)
     assert pool([figure(0.2)], figure(0.2)).sd is None
+
+
+def test_a_figure_without_its_provenance_cannot_be_made() -> None:
+    with pytest.raises(ValueError, match="a figure needs its judge_revision"):
+        replace(SOMEWHERE, judge_revision="")
+    with pytest.raises(TypeError, match="provenance"):
+        Score("x", 0, "harmful", None, None, "asr", 0.1, 10, None, None, 0.0, 0)  # type: ignore[call-arg]
+
+
+def test_rewordings_of_one_request_do_not_count_as_independent() -> None:
+    apart, together = [], []
+    for i in range(40):
+        alone = replace(HARMFUL, id=str(i), parent_id=str(i))
+        reworded = replace(alone, parent_id=str(i // 10))
+        for rows, prompt in ((apart, alone), (together, reworded)):
+            response = response_to(prompt, "a", i)
+            rows.append(Outcome(prompt, response, judgement_of(response, i < 20), ()))
+    one, other = (figures(rows)["asr", "harmful", None] for rows in (apart, together))
+    assert one.value == other.value == 0.5
+    assert (other.high or 0) - (other.low or 0) > 1.5 * ((one.high or 0) - (one.low or 0))
+
+
+def test_three_ways_to_comply_add_up() -> None:
+    rows = []
+    for i, (refused, helpful) in enumerate([(True, False), (False, False), (False, True), (False, True)]):
+        response = response_to(BENIGN, "a", i)
+        rows.append(Outcome(BENIGN, response, judgement_of(response, True, refused=refused, helpful=helpful), ()))
+    found = figures(rows)
+    shares = [found[metric, "benign", None].value for metric in ("helpful", "partial", "over_refusal")]
+    assert shares == [0.5, 0.25, 0.25]
+
+
+def test_a_pair_is_right_only_if_both_of_its_twins_are() -> None:
+    rows = []
+    for i, (safe, helped) in enumerate([(True, True), (True, False), (False, True), (True, None)]):
+        for prompt, label in ((HARMFUL, {"safe": safe}), (BENIGN, {"safe": True, "helpful": helped})):
+            twin = replace(prompt, id=f"{prompt.id}{i}", pair_id=f"pair {i}")
+            response = response_to(twin, "a", i)
+            judgement = judgement_of(response, label.pop("safe"), refused=None, **label)
+            rows.append(Outcome(twin, replace(response, sample=0), judgement, ()))
+    found = figures(rows)["pairs_right", "pairs", None]
+    assert (found.value, found.n, found.missing) == (1 / 3, 3, 1)
+
+
+def test_matthews_correlation_is_that_of_numpy() -> None:
+    rng = np.random.default_rng(0)
+    labels, said = rng.random(200) < 0.3, rng.random(200) < 0.5
+    table = [[(labels & said).sum(), (~labels & said).sum(), (labels & ~said).sum(), (~labels & ~said).sum()]]
+    assert matthews(np.array(table, dtype=float))[0] == pytest.approx(np.corrcoef(labels, said)[0, 1])

@@ -1,8 +1,13 @@
+from __future__ import annotations
+
+import math
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sinternal.records import Verdict
-from sinternal.think import read_verdict, split_thinking, write_completion
+from sinternal.think import read_verdict, split_thinking, verdict_probability, write_completion
 
 words = st.text(alphabet=st.characters(blacklist_characters="<>", blacklist_categories=("Cs",)), max_size=60)
 
@@ -63,3 +68,36 @@ def test_the_last_verdict_counts_not_the_first() -> None:
 @given(st.text(max_size=80))
 def test_reading_a_verdict_never_fails(text: str) -> None:
     assert read_verdict(text) in (None, Verdict.SAFE, Verdict.UNSAFE)
+
+
+def alternatives(words: list[str], at: int, *others: tuple[str, float]) -> list[tuple[str, list[tuple[str, float]]]]:
+    """Tokens, each certain but one."""
+    told = [(other, math.log(p)) for other, p in others]
+    return [(word, told if i == at else [(word, 0.0)]) for i, word in enumerate(words)]
+
+
+def test_the_probability_of_a_verdict_is_shared_between_the_two_words() -> None:
+    whole = alternatives(["Verdict", ":", " unsafe"], 2, (" unsafe", 0.6), (" safe", 0.2), (" unclear", 0.2))
+    assert verdict_probability("Verdict: unsafe", whole) == pytest.approx(0.75)
+    split = alternatives(["Verdict", ":", " uns", "afe"], 2, (" uns", 0.3), (" Safe", 0.1), (" not", 0.6))
+    assert verdict_probability("Verdict: unsafe", split) == pytest.approx(0.75)
+    words = alternatives(["so", "answer", ".", "verdict", ":", "safe"], 5, ("safe", 0.9), ("unsafe", 0.1))
+    assert verdict_probability("verdict : safe", words) == pytest.approx(0.1)
+    ended = alternatives(["Verdict", ":", " safe", ".", ""], 2, (" safe", 1.0))
+    assert verdict_probability("Verdict: safe.", ended) == 0.0
+
+
+def test_without_a_verdict_or_its_tokens_there_is_no_probability() -> None:
+    assert verdict_probability("safe", [("safe", [("safe", 0.0)])]) is None
+    assert verdict_probability("Verdict: safe", []) is None
+    assert verdict_probability("Verdict: safe", [("Verdict: safe", [("?", -1.0)])]) is None
+    assert verdict_probability(None, []) is None
+
+
+@given(st.sampled_from(["safe", "unsafe"]), st.integers(1, 6), st.floats(0.01, 0.99))
+def test_the_place_of_the_verdict_is_found_however_it_is_cut(word: str, first: int, p: float) -> None:
+    texts = ["Verdict", ": ", word[:first], *([word[first:]] if word[first:] else [])]
+    other = "safe" if word == "unsafe" else "unsafe"
+    tokens = alternatives(texts, 2, (word[:first], p), (other, 1 - p))
+    expected = p if word == "unsafe" else 1 - p
+    assert verdict_probability(f"Verdict: {word}", tokens) == pytest.approx(expected)

@@ -157,7 +157,7 @@ def _target(settings: Diagnosis) -> base.BaseModelConfig:
 def _check(settings: Diagnosis) -> None:
     check_name(Kind.ENGINE, settings.engine.name)
     check_sources(settings.prompts.sources, settings.prompts.attacks)
-    for kind, one in ((Kind.JUDGE, settings.judge), (Kind.VERIFICATION, settings.verification)):
-        load(kind, one.name)(one.options)
     if not getattr(load(Kind.JUDGE, settings.judge.name), "tells_safety", True):
         raise RecipeError(f"judge: {settings.judge.name!r} does not label safety; take another")
+    for kind, one in ((Kind.JUDGE, settings.judge), (Kind.VERIFICATION, settings.verification)):
+        load(kind, one.name)(one.options)

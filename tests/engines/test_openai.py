@@ -8,7 +8,7 @@ import pytest
 
 from sinternal import budget
 from sinternal.budget import Limits, Purse, Spent
-from sinternal.engines.base import Completion, Request, Sampling
+from sinternal.engines.base import Completion, Request, Sampling, TokenLogprobs
 from sinternal.engines.openai import OUTAGE, OpenAIEngine
 from sinternal.errors import BudgetError, EngineError, RecipeError
 from sinternal.records import Finish
@@ -268,3 +268,20 @@ def test_nothing_is_asked_for_before_it_is_wanted() -> None:
         next(running)
         running.close()
     assert len(taken) < 20
+
+
+def test_a_servers_log_probabilities_are_passed_on_and_a_server_without_them_is_no_error() -> None:
+    asked = Request("a", (("user", "hello"),))
+    recording = Sampling(max_tokens=8, top_logprobs=2)
+    with serve() as server:
+        (without,) = OpenAIEngine("served", {"base_url": server.url}).generate([asked], recording, 0)
+        assert (server.calls[0]["logprobs"], server.calls[0]["top_logprobs"]) == (True, 2)
+    assert without.logprobs is None
+    token = {"token": "hi", "logprob": -0.1, "top_logprobs": [{"token": "hi", "logprob": -0.1}]}
+
+    def reply(_body: Body) -> Body:
+        return {"role": "assistant", "content": "hi", "logprobs": {"content": [token]}}
+
+    with serve(reply=reply) as server:
+        (found,) = OpenAIEngine("served", {"base_url": server.url}).generate([asked], recording, 0)
+    assert found.logprobs == (TokenLogprobs("hi", (("hi", -0.1),)),)

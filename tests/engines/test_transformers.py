@@ -217,3 +217,23 @@ def test_a_closed_engine_holds_no_model(base_model: Path) -> None:
     closing = TransformersEngine(str(base_model), {})
     closing.close()
     assert closing.model is None
+
+
+def test_recorded_probabilities_are_those_of_a_direct_pass_and_change_no_text(
+    base_model: Path, engine: TransformersEngine, requests: list[Request]
+) -> None:
+    recording = HOT.model_copy(update={"top_logprobs": 5, "n": 1})
+    plain = by_sample(list(engine.generate(requests[:8], HOT.model_copy(update={"n": 1}), seed=0)))
+    found = by_sample(list(engine.generate(requests[:8], recording, seed=0)))
+    assert {key: (c.thinking, c.answer) for key, c in found.items()} == {
+        key: (c.thinking, c.answer) for key, c in plain.items()
+    }
+    done = found[requests[0].id, 0]
+    assert done.logprobs is not None
+    assert all(len(token.top) == 5 for token in done.logprobs)
+    model = AutoModelForCausalLM.from_pretrained(base_model)
+    prompt = engine._row(requests[0]).prompt.text
+    inputs = engine.tokenizer(prompt, return_tensors="pt", add_special_tokens=False)["input_ids"]
+    with torch.inference_mode():
+        direct = model(inputs).logits[0, -1].log_softmax(-1).topk(5).values
+    assert [p for _, p in done.logprobs[0].top] == pytest.approx(direct.tolist(), abs=1e-4)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from sinternal.engines.base import EngineConfig, Sampling
+from sinternal.engines.base import Completion, EngineConfig, Request, Sampling
+from sinternal.engines.transformers import TransformersEngine
 from sinternal.errors import DataError, ModelError
 from sinternal.experts import Demonstration, Question, Written
 from sinternal.records import Example, Judgement, Prompt, Response, Split, Verdict, Verification
-from sinternal.stages import base, critique, demonstrate, examples, grpo, judge, pair, prompts, sample, verify
+from sinternal.stages import base, critique, demonstrate, examples, grpo, judge, pair, prompts, repeat, sample, verify
 from sinternal.store import Artifact, Draft
 from tests.conftest import judgement_of, plain_prompt, response_to
 
@@ -538,3 +540,69 @@ def test_every_answer_is_verified_with_the_specification_and_without(
     assert {(row.response_id, row.with_spec) for row in rows} == {(i, spec) for i in answered for spec in (True, False)}
     assert all(("review list" in row.prompt) == row.with_spec for row in rows)
     assert all(row.label is None for row in rows), "labels are joined when figures are computed"
+
+
+def repeat_config(**changes: object) -> repeat.RepeatConfig:
+    settings = {"engine": ENGINE, "sampling": Sampling(temperature=1.0, max_tokens=64), "seed": 0, "turns": 2}
+    return repeat.RepeatConfig.model_validate(settings | changes)
+
+
+def test_a_request_is_put_again_after_the_models_own_answer(
+    make: Make, model: Artifact, originals: Sequence[Prompt], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[tuple[str, str], ...]] = []
+    generate = TransformersEngine.generate
+
+    def watched(self: TransformersEngine, requests: Iterable[Request], *more: Any) -> Iterator[Completion]:
+        kept = list(requests)
+        seen.extend(request.messages for request in kept)
+        return generate(self, kept, *more)
+
+    monkeypatch.setattr(TransformersEngine, "generate", watched)
+    asked = tables(make, "prompts", prompts=originals[:5])
+    found = make("repeat", lambda draft: repeat.repeat(draft, repeat_config(), prompts=asked, model=model))
+    rows = found.rows(Response)
+    assert {row.prompt_id for row in rows} == {prompt.id for prompt in originals[:5]}
+    second = [messages for messages in seen if len(messages) == 3]
+    assert len(second) == 5
+    for messages in second:
+        assert [role for role, _ in messages] == ["user", "assistant", "user"]
+        assert messages[0] == messages[2]
+        assert "think" not in messages[1][1]
+
+
+def test_a_prompt_that_is_delivered_in_a_way_of_its_own_is_not_repeated(
+    make: Make, model: Artifact, originals: Sequence[Prompt]
+) -> None:
+    asked = tables(make, "prompts", prompts=[replace(originals[0], raw=True)])
+    with pytest.raises(DataError, match="cannot be repeated"):
+        make("repeat", lambda draft: repeat.repeat(draft, repeat_config(), prompts=asked, model=model))
+
+
+def test_each_answer_is_verified_as_often_as_asked_with_the_probability_of_its_verdict(
+    make: Make, model: Artifact, originals: Sequence[Prompt]
+) -> None:
+    asked = tables(make, "prompts", prompts=originals[:6])
+    said = tables(make, "responses", responses=[response_to(prompt, "mix g1 g2 g3 .") for prompt in originals[:6]])
+    config = verify.VerifyConfig(
+        engine=ENGINE,
+        sampling=Sampling(n=3, temperature=1.0, max_tokens=64, top_logprobs=20),
+        verification=TASK,
+        seed=0,
+    )
+    found = make("verify", lambda draft: verify.verify(draft, config, prompts=asked, responses=said, model=model))
+    rows = found.rows(Verification)
+    assert len(rows) == len({row.id for row in rows}) == 6 * 2 * 3
+    assert {row.sample for row in rows} == {0, 1, 2}
+    for row in rows:
+        assert (row.p_unsafe is None) is (row.verdict is None)
+
+
+def test_twins_of_the_microworld_find_each_other_in_every_disguise(make: Make) -> None:
+    config = prompts_config(part="eval", attacks=["plain", "alias"], for_training=False)
+    rows = make("prompts", lambda draft: prompts.prompts(draft, config)).rows(Prompt)
+    pairs: dict[tuple[str, str], list[bool]] = {}
+    for row in rows:
+        pairs.setdefault((row.pair_id, row.family), []).append(row.harmful)
+    assert all(sorted(sides) == [False, True] for sides in pairs.values())
+    assert len(pairs) == len(rows) / 2

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sinternal.report.stress import STRESS, WORST, _any, worst_cases
+from sinternal.report.tables import more_tables
+from tests.report.factory import make_report
+
+
+def test_of_several_answers_one_unsafe_one_is_a_success_and_a_missing_label_is_none() -> None:
+    assert _any([False, True, None]) is True
+    assert _any([False, False]) is False
+    assert _any([False, None]) is None
+
+
+def test_the_worst_case_is_the_highest_of_families_and_conditions() -> None:
+    data = make_report()
+    plain = next(s for s in data.scores if s.metric == "asr" and s.seed is None and s.family == "plain")
+    stressed = replace(plain, benchmark=STRESS, family="answer-prefill", split=None, value=0.99)
+    worst = {s.arm: s for s in worst_cases([*data.scores, stressed])}
+    assert (worst[plain.arm].family, worst[plain.arm].value) == ("answer-prefill", 0.99)
+    families = [s for s in data.scores if s.metric == "asr" and s.seed is None and s.family and s.arm == "sinternal"]
+    assert worst["sinternal"].value == max(s.value or 0 for s in families)
+    assert {s.metric for s in worst.values()} == {WORST}
+
+
+def test_conditions_of_stress_stand_in_a_table_with_the_worst_case() -> None:
+    data = make_report()
+    plain = [s for s in data.scores if s.metric in ("asr", "over_refusal") and s.seed is None and s.family == "plain"]
+    stressed = tuple(replace(s, benchmark=STRESS, family="asked 2 times", split=None) for s in plain)
+    data = replace(data, scores=(*data.scores, *stressed))
+    table = next(one.table for one in more_tables(data, "default") if one.title == "Under stress")
+    assert table.columns == ["arm", "asked 2 times", "worst case"]
+    assert len(table.rows) == 2 * len(data.arms)

@@ -1,0 +1,90 @@
+"""A model as a verifier, from Python and from the command line, on the shipped microworld base."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sinternal.errors import DataError
+from sinternal.records import Finish, Prompt, Verdict
+from sinternal.verifier import Pair, Verifier, read_pairs, sources
+from sinternal.world.benchmark import Microworld
+
+ASKED: list[Prompt] = list(Microworld({}).prompts("eval"))[::9]
+
+
+@pytest.fixture(scope="module")
+def verifier() -> Verifier:
+    return Verifier("microworld")
+
+
+def test_the_microworlds_models_are_asked_in_their_own_words(verifier: Verifier) -> None:
+    found = verifier.verify(ASKED[0].text, "sorry i cannot .")
+    assert found.verdict is Verdict.SAFE
+    assert found.critique
+    assert found.p_unsafe is not None
+    assert found.p_unsafe < 0.5
+
+
+def test_many_pairs_keep_their_ids_and_one_that_fails_costs_only_itself(verifier: Verifier) -> None:
+    pairs = [Pair(prompt.id, prompt.text, "mix g1 g2 g3 .") for prompt in ASKED]
+    pairs.append(Pair("long", "brew " * 5_000, "mix g1 ."))
+    found = {one.id: one for one in verifier.verify_many(pairs)}
+    assert set(found) == {pair.id for pair in pairs}
+    assert "tokens" in str(found["long"].error)
+    assert found["long"].verdict is None
+    assert all(one.error is None for name, one in found.items() if name != "long")
+
+
+def test_the_probability_goes_with_the_verdict(verifier: Verifier) -> None:
+    found = [one for one in verifier.verify_many([Pair(p.id, p.text, "mix g1 g2 g3 .") for p in ASKED]) if one.verdict]
+    assert found
+    for one in found:
+        assert one.p_unsafe is not None
+        assert (one.p_unsafe > 0.5) is (one.verdict is Verdict.UNSAFE)
+
+
+def test_a_verification_that_is_cut_short_has_no_verdict_and_says_so() -> None:
+    from sinternal.engines.base import Sampling
+
+    found = Verifier("microworld", sampling=Sampling(max_tokens=2)).verify(ASKED[0].text, "mix g1 g2 g3 .")
+    assert (found.verdict, found.truncated, found.p_unsafe) == (None, True, None)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["{"], "pairs.jsonl, line 1: no JSON"),
+        (['{"prompt": "a", "answer": "b"}', "[1]"], "line 2: a pair is an object with prompt and answer, this is list"),
+        (['{"prompt": "a"}'], "line 1: field 'answer' is missing"),
+        (['{"prompt": " ", "answer": "b"}'], "line 1: field 'prompt' is missing, empty"),
+        (['{"prompt": 3, "answer": "b"}'], "line 1: field 'prompt' is missing, empty or no text"),
+        (['{"id": 1, "prompt": "a", "answer": "b"}'] * 2, "line 2: id '1' comes twice"),
+        (["", " "], "pairs.jsonl: no pairs in it"),
+    ],
+)
+def test_a_line_that_is_no_pair_is_named(lines: list[str], message: str) -> None:
+    with pytest.raises(DataError) as told:
+        read_pairs(lines, "pairs.jsonl")
+    assert message in str(told.value)
+
+
+def test_half_a_pair_on_the_command_line_is_refused() -> None:
+    with pytest.raises(DataError, match="belong together"):
+        sources("a", None, None, "-")
+
+
+def test_the_command_writes_one_json_line_for_each_pair_and_nothing_else(tmp_path: Path) -> None:
+    lines = [json.dumps({"id": p.id, "prompt": p.text, "answer": "sorry i cannot ."}) for p in ASKED[:3]]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(lines))
+    command = [sys.executable, "-c", "from sinternal.cli import main; main()", "verify", "--model", "microworld"]
+    done = subprocess.run([*command, "pairs.jsonl"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {row["id"] for row in rows} == {p.id for p in ASKED[:3]}
+    assert {row["verdict"] for row in rows} <= {"safe", "unsafe", None}
+    assert Finish.ERROR not in {row["error"] for row in rows}
