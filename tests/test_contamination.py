@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import itertools
+import random
+import time
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,14 +32,39 @@ def test_a_near_duplicate_is_found_with_its_exact_similarity() -> None:
 
 
 def test_evaluation_sets_are_told_apart_and_the_plain_request_counts() -> None:
-    from dataclasses import replace
-
     disguised = replace(plain_prompt("zzz"), benchmark="hidden", goal=LONG)
     found = {one.benchmark: one for one in overlap([Trained("a", LONG, LONG)], [plain_prompt("hello"), disguised])}
     assert (found["test"].near, found["hidden"].near) == (0, 1)
 
 
-@given(st.lists(st.text(alphabet="abcdefghij ", min_size=1, max_size=80), min_size=1, max_size=6))
+def test_of_several_examples_that_are_alike_it_is_always_the_same_one() -> None:
+    asked = [replace(plain_prompt(f"{LONG} {i}"), id=f"p{i}", goal=LONG) for i in range(4)]
+    rows = [Trained(f"r{i}", LONG, LONG) for i in range(4)]
+    for prompts, trained in itertools.product((asked, asked[::-1]), (rows, rows[::-1])):
+        (found,) = overlap(trained, prompts)
+        assert (found.highest, found.train_id, found.prompt_id) == (1.0, "r3", "p3")
+
+
+def test_texts_without_words_are_alike_only_if_they_are_the_same() -> None:
+    (found,) = overlap([Trained("a", "?!", "?!"), Trained("b", "...", "...")], [plain_prompt("...")])
+    assert (found.same_13_gram, found.near, found.train_id) == (1, 1, "b")
+
+
+def test_two_thousand_rows_against_five_hundred_prompts_take_seconds() -> None:
+    rng = random.Random(0)
+    words = [f"w{i}" for i in range(4000)]
+
+    def text(length: int) -> str:
+        return " ".join(rng.choices(words, k=length))
+
+    asked = [replace(plain_prompt(text(100)), benchmark=f"set {i % 4}") for i in range(500)]
+    rows = [Trained(str(i), (request := text(25)), f"{request} {text(200)}") for i in range(2000)]
+    started = time.process_time()
+    overlap(rows, asked)
+    assert time.process_time() - started < 6, "it takes about 1.5 s; the rest is for a busy machine"
+
+
+@given(st.lists(st.text(alphabet="abcdefghij .", min_size=1, max_size=80), min_size=1, max_size=6))
 def test_an_exact_copy_is_always_found(texts: list[str]) -> None:
     rows = [Trained(str(i), text, text) for i, text in enumerate(texts)]
     (found,) = overlap(rows, [plain_prompt(text) for text in texts])

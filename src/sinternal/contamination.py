@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -55,9 +55,23 @@ class Overlap:
     """The prompt that it resembles."""
 
 
+class _Request(NamedTuple):
+    """One request that was trained on, hashed once for all evaluation sets."""
+
+    rows: Sequence[str]
+    """Ids of the training rows that lead back to it."""
+    shingles: set[tuple[str, ...]]
+    """Its runs of words."""
+    sketch: MinHash
+    """Their MinHash."""
+
+
 def grams(text: str, size: int = GRAM) -> set[tuple[str, ...]]:
-    """The runs of so many words of a text, in lower case; of a shorter text, the whole."""
-    words = re.findall(r"\w+", text.lower())
+    """The runs of so many words of a text, in lower case; of a shorter text, the whole.
+
+    A text without words counts as one, so that two of them are alike only if they are the same.
+    """
+    words = re.findall(r"\w+", text.lower()) or [text.strip()]
     last = max(1, len(words) - size + 1)
     return {tuple(words[i : i + size]) for i in range(last)}
 
@@ -76,19 +90,30 @@ def overlap(rows: Iterable[Trained], evaluation: Sequence[Prompt]) -> list[Overl
     sets: dict[str, list[Prompt]] = defaultdict(list)
     for prompt in evaluation:
         sets[prompt.benchmark].append(prompt)
-    runs = [{*grams(row.text), *grams(row.request)} for row in rows]
-    return [_against(benchmark, prompts, rows, runs) for benchmark, prompts in sets.items()]
+    runs = [grams(row.text) | grams(row.request) for row in rows]
+    requests = _requests(rows)
+    return [_against(benchmark, prompts, runs, requests) for benchmark, prompts in sets.items()]
+
+
+def _requests(rows: Iterable[Trained]) -> list[_Request]:
+    """The requests of training rows, each once."""
+    ids: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        ids[row.request].append(row.id)
+    shingled = ((own, grams(request, SHINGLE)) for request, own in ids.items())
+    return [_Request(own, shingles, _minhash(shingles)) for own, shingles in shingled]
 
 
 def _against(
-    benchmark: str, prompts: Sequence[Prompt], rows: Sequence[Trained], runs: Sequence[set[tuple[str, ...]]]
+    benchmark: str, prompts: Sequence[Prompt], runs: Sequence[set[tuple[str, ...]]], requests: Iterable[_Request]
 ) -> Overlap:
-    asked = {gram for prompt in prompts for text in (prompt.text, prompt.plain_request) for gram in grams(text)}
-    alike = list(_alike(prompts, rows))
-    highest, train_id, prompt_id = max(alike, default=(None, None, None), key=lambda found: found[0] or 0.0)
+    asked = {gram for prompt in prompts for text in _texts(prompt) for gram in grams(text)}
+    alike = list(_alike(prompts, requests))
+    # Ties go by the ids, so that the example is the same in every process.
+    highest, train_id, prompt_id = max(alike, default=(None, None, None))
     return Overlap(
         benchmark,
-        rows=len(rows),
+        rows=len(runs),
         same_13_gram=sum(not asked.isdisjoint(own) for own in runs),
         near=len({row for similarity, row, _ in alike if similarity >= NEAR}),
         highest=highest,
@@ -97,20 +122,16 @@ def _against(
     )
 
 
-def _alike(prompts: Sequence[Prompt], rows: Sequence[Trained]) -> Iterable[tuple[float, str, str]]:
+def _alike(prompts: Iterable[Prompt], requests: Iterable[_Request]) -> Iterator[tuple[float, str, str]]:
     """Pairs of a training row and a prompt that resemble each other: similarity and ids."""
-    asked = {(prompt.id, i): grams(text, SHINGLE) for prompt in prompts for i, text in enumerate(_texts(prompt))}
+    asked = {(prompt.id, text): grams(text, SHINGLE) for prompt in prompts for text in _texts(prompt)}
     index = MinHashLSH(threshold=SUSPECT, num_perm=PERMUTATIONS)
     for key, shingles in asked.items():
         index.insert(key, _minhash(shingles))
-    by_request: dict[str, list[str]] = defaultdict(list)
-    for row in rows:
-        by_request[row.request].append(row.id)
-    for request, ids in by_request.items():
-        shingles = grams(request, SHINGLE)
-        for key in index.query(_minhash(shingles)):
-            similarity = len(shingles & asked[key]) / len(shingles | asked[key])
-            yield from ((similarity, row, key[0]) for row in ids)
+    for request in requests:
+        for key in index.query(request.sketch):
+            similarity = len(request.shingles & asked[key]) / len(request.shingles | asked[key])
+            yield from ((similarity, row, key[0]) for row in request.rows)
 
 
 def _texts(prompt: Prompt) -> set[str]:

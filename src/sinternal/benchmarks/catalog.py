@@ -62,7 +62,7 @@ jailbreakbench = HubBenchmark(
     size=200,
     licence="MIT",
     evaluation_only=True,
-    unconfirmed="licence; that the column Index pairs the twins",
+    unconfirmed="that the column Index pairs the twins",
 )
 """100 harmful behaviours and their benign twins (Chao et al. 2024, arXiv 2404.01318)."""
 
@@ -167,7 +167,8 @@ xstest = HubBenchmark(
 )
 """250 safe requests that sound risky and 200 unsafe contrasts (Röttger et al. 2023, arXiv 2308.01263).
 
-The contrasts belong to kinds of requests, not to single ones, so that there are no pairs.
+The card calls the contrasts direct ones, but no column is documented that would tell which of the 200 belongs to which
+of the 250; so its prompts have no pairs.
 """
 
 or_bench = HubBenchmark(

@@ -33,6 +33,8 @@ class Columns(BaseModel):
     """The kind of harm."""
     goal: str | None = None
     """The plain request beneath a disguise."""
+    pair: str | None = None
+    """What a harmful request and its benign twin share; empty in a row that has no twin."""
     part: str | None = None
     """The part: `train`, `dev` or `eval`."""
     solution: str | None = None
@@ -135,6 +137,7 @@ class LocalFile:
             category=line.text(columns.category),
             family=self.options.family,
             goal=line.text(columns.goal),
+            pair=line.text(columns.pair),
         )
         if columns.solution is None:
             return request
