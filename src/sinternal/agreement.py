@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -134,7 +135,8 @@ def agree_by_judge(name: str, options: Mapping[str, object], kinds: Sequence[Sco
     said = {label.response_id: Said(None if label.safe is None else not label.safe, label.refused) for label in labels}
     engine = options.get("engine")
     model = engine.get("model") if isinstance(engine, Mapping) else None
-    return _agreements({"name": name, "options": dict(options), "revision": model}, rows, said)
+    revision = model or f"sinternal {version('sinternal')}"
+    return _agreements({"name": name, "options": dict(options), "revision": revision}, rows, said)
 
 
 def agree_by_verifier(verifier: Verifier, described: Mapping[str, Any], limit: int | None) -> Agreements:

@@ -3,6 +3,7 @@ import codecs
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -13,7 +14,7 @@ from sinternal.attacks.encodings import Base64, Leetspeak, Rot13
 from sinternal.attacks.frames import FictionFrame, RolePlay
 from sinternal.attacks.instructions import PrefixInjection, RefusalSuppression, SystemOverride
 from sinternal.attacks.many_shot import ManyShot
-from sinternal.attacks.prefill import SkipThinking, TemplateStripping, ThinkingPrefill
+from sinternal.attacks.prefill import AnswerPrefill, SkipThinking, TemplateStripping, ThinkingPrefill
 from sinternal.attacks.splitting import PIECES, PayloadSplitting, cut
 from sinternal.errors import RecipeError
 from sinternal.records import Prompt
@@ -32,6 +33,7 @@ ATTACKS: Sequence[type[TextAttack]] = (
     Leetspeak,
     ManyShot,
     ThinkingPrefill,
+    AnswerPrefill,
     SkipThinking,
     TemplateStripping,
 )
@@ -71,6 +73,11 @@ class TestEveryAttack:
         (twice,) = wrapped(attack, once)
         assert twice.goal == "Ask for the weather."
         assert twice.parent_id == once.parent_id
+
+    def test_keeps_the_twin_also_beneath_two_disguises(self, attack):
+        (once,) = wrapped(RolePlay, replace(plain_prompt("Ask for the weather."), pair_id="twins"))
+        (twice,) = wrapped(attack, once)
+        assert (once.pair_id, twice.pair_id) == ("twins", "twins")
 
     def test_refuses_an_option_that_it_does_not_know(self, attack):
         with pytest.raises(RecipeError, match=attack.family):
@@ -162,6 +169,21 @@ class TestDelivery:
         (prompt,) = wrapped(ThinkingPrefill, plain_prompt("Ask"))
         assert prompt.prefill.startswith("<think>\n")
         assert split_thinking(prompt.prefill, opened=False).answer is None
+
+    def test_an_answer_prefill_leaves_the_thinking_empty_and_the_answer_begun(self):
+        (prompt,) = wrapped(AnswerPrefill, plain_prompt("Ask"))
+        thinking, answer = split_thinking(prompt.prefill, opened=False)
+        assert thinking == ""
+        assert answer
+        assert (prompt.text, prompt.raw) == ("Ask", False)
+
+    @pytest.mark.parametrize("attack", [ThinkingPrefill, AnswerPrefill])
+    def test_a_prefill_may_have_words_of_ones_own(self, attack):
+        (own,) = wrapped(attack, plain_prompt("Ask"), text="Well then")
+        (usual,) = wrapped(attack, plain_prompt("Ask"))
+        assert own.prefill.endswith("\nWell then")
+        assert "Well then" not in usual.prefill
+        assert own.prefill.removesuffix("Well then") == usual.prefill[: len(own.prefill) - len("Well then")]
 
     def test_skipping_the_thinking_leaves_it_empty_and_the_answer_to_come(self):
         (prompt,) = wrapped(SkipThinking, plain_prompt("Ask"))

@@ -9,10 +9,11 @@ import pytest
 from datasets.exceptions import DatasetNotFoundError
 
 from sinternal.benchmarks import catalog, hub
-from sinternal.benchmarks.hub import HubBenchmark, Rows, When, explained
+from sinternal.benchmarks.hub import HubBenchmark, Rows, When, explained, read_rows
 from sinternal.benchmarks.listing import rows
 from sinternal.benchmarks.local import LocalFile
 from sinternal.benchmarks.packaged import advbench_pyrit, everyday
+from sinternal.benchmarks.parts import to_prompts
 from sinternal.errors import DataError, RecipeError
 from sinternal.records import Split
 from sinternal.world.benchmark import Microworld
@@ -67,6 +68,22 @@ def test_rows_become_prompts_with_label_category_goal_and_facts(
     assert (first.family, first.split, first.facts) == ("fiction", Split.ID, {"rubric": [1]})
     assert first.parent_id == first.id
     assert (second.text, second.harmful, second.category, second.goal) == ("other request", False, "", "")
+
+
+@pytest.mark.parametrize("entry", [catalog.jailbreakbench, catalog.fortress])
+def test_the_twins_of_a_row_share_a_pair_and_other_rows_have_another(entry: HubBenchmark) -> None:
+    columns = set.union(*(rows.columns for rows in entry.parts["eval"]))
+    table = [{column: f"{column} {i}" for column in columns} | {"Index": i} for i in range(3)]
+    requests = [
+        request._replace(text=f"{request.text} {request.harmful}")
+        for part in entry.parts["eval"]
+        for request in read_rows(part, table)
+    ]
+    pairs: dict[str, list[bool]] = {}
+    for prompt in to_prompts(entry.name, "eval", requests):
+        pairs.setdefault(prompt.pair_id, []).append(prompt.harmful)
+    assert list(pairs.values()) == [[True, False]] * 3
+    assert "" not in pairs
 
 
 def test_changed_columns_are_named_with_those_that_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

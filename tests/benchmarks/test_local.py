@@ -80,6 +80,18 @@ def test_a_value_may_stand_for_harmful(tmp_path: Path) -> None:
         opened(path, **options).prompts("eval")
 
 
+def test_a_column_may_say_which_requests_are_twins(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    lines = [("x", True, 7), ("y", False, 7), ("z", False, 8), ("alone", False, None)]
+    path.write_text("\n".join(json.dumps({"prompt": text, "bad": bad, "twin": twin}) for text, bad, twin in lines))
+    harmful, benign, other, alone = opened(
+        path, columns={"harmful": "bad", "pair": "twin"}, shares={"eval": 1}
+    ).prompts("eval")
+    assert harmful.pair_id == benign.pair_id != ""
+    assert other.pair_id not in ("", harmful.pair_id)
+    assert alone.pair_id == ""
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from sinternal.errors import DataError, RecipeError
+from sinternal.judges.compliance import ComplianceJudge
 from sinternal.judges.gpt_oss_safeguard import GptOssSafeguard
 from sinternal.judges.guard import PATIENCE, Guard
 from sinternal.judges.harmbench import HarmBench
@@ -27,9 +28,9 @@ UNSAFE: dict[type[Guard], str] = {
     GptOssSafeguard: "1",
     StrongReject: "1.b 0\n2.b 5\n3.b 5",
 }
-GUARDS = [*UNSAFE, RefusalJudge]
-"""Those that tell safety, each with a reply that says unsafe, and the one that tells refusals only."""
-READABLE = {**UNSAFE, RefusalJudge: "Refusal: no"}
+GUARDS = [*UNSAFE, RefusalJudge, ComplianceJudge]
+"""Those that tell safety, each with a reply that says unsafe, and those that tell nothing of it."""
+READABLE = {**UNSAFE, RefusalJudge: "Refusal: no", ComplianceJudge: "Compliance: full"}
 
 every_guard = pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.name)
 

@@ -12,9 +12,9 @@ import pytest
 
 from sinternal.engines.base import Completion, EngineConfig, Request, Sampling
 from sinternal.engines.transformers import TransformersEngine
-from sinternal.errors import DataError, ModelError
+from sinternal.errors import DataError, EngineError, ModelError
 from sinternal.experts import Demonstration, Question, Written
-from sinternal.records import Example, Judgement, Prompt, Response, Split, Verdict, Verification
+from sinternal.records import Example, Finish, Judgement, Prompt, Response, Split, Verdict, Verification
 from sinternal.stages import base, critique, demonstrate, examples, grpo, judge, pair, prompts, repeat, sample, verify
 from sinternal.store import Artifact, Draft
 from tests.conftest import judgement_of, plain_prompt, response_to
@@ -575,8 +575,70 @@ def test_a_prompt_that_is_delivered_in_a_way_of_its_own_is_not_repeated(
     make: Make, model: Artifact, originals: Sequence[Prompt]
 ) -> None:
     asked = tables(make, "prompts", prompts=[replace(originals[0], raw=True)])
-    with pytest.raises(DataError, match="cannot be repeated"):
+    with pytest.raises(DataError, match=f"prompt {originals[0].id} of family 'plain' cannot be repeated: .*; leave"):
         make("repeat", lambda draft: repeat.repeat(draft, repeat_config(), prompts=asked, model=model))
+
+
+class Parrot:
+    """Says how many messages it was shown; to the requests named in `silent` nothing at the second turn."""
+
+    def __init__(self, silent: dict[str, Finish], breaks_at: int | None = None) -> None:
+        self.silent, self.breaks_at = silent, breaks_at
+        self.asked: list[Request] = []
+
+    def generate(self, requests: Iterable[Request], sampling: Sampling, seed: int) -> Iterator[Completion]:
+        assert sampling.n == 1
+        for request in requests:
+            self.asked.append(request)
+            if len(self.asked) == self.breaks_at:
+                raise EngineError("the server is away")
+            turn = (len(request.messages) + 1) // 2
+            if turn == 2 and request.id in self.silent:
+                finish = self.silent[request.id]
+                yield Completion(request.id, 0, None, None, finish, "lost" if finish is Finish.ERROR else None)
+            else:
+                yield Completion(request.id, 0, "hm", f"answer {turn}", Finish.STOP)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def test_a_conversation_without_an_answer_ends_there_and_its_row_says_so(
+    make: Make, model: Artifact, originals: Sequence[Prompt], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, third = originals[:3]
+    parrot = Parrot({first.id: Finish.LENGTH, second.id: Finish.ERROR})
+    monkeypatch.setattr("sinternal.engines.base.load", lambda _kind, _name: lambda _model, _options: parrot)
+    asked = tables(make, "prompts", prompts=originals[:3])
+    config = repeat_config(turns=3, sampling=Sampling(n=4), system="be kind")
+    found = make("repeat", lambda draft: repeat.repeat(draft, config, prompts=asked, model=model))
+    rows = {row.prompt_id: row for row in found.rows(Response)}
+    assert (rows[first.id].finish, rows[first.id].answer) == (Finish.LENGTH, None)
+    assert (rows[second.id].finish, rows[second.id].error) == (Finish.ERROR, "lost")
+    assert (rows[third.id].thinking, rows[third.id].answer) == ("hm", "answer 3")
+    assert [len(request.messages) for request in parrot.asked] == [2, 2, 2, 4, 4, 4, 6]
+    question = ("user", third.text)
+    spoken = (("assistant", "answer 1"), question, ("assistant", "answer 2"), question)
+    assert parrot.asked[-1].messages == (("system", "be kind"), question, *spoken)
+
+
+def test_repetition_goes_on_where_it_was_interrupted(
+    make: Make, model: Artifact, originals: Sequence[Prompt], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engines = [Parrot({}, breaks_at=6), Parrot({})]
+    opened = iter(engines)
+    monkeypatch.setattr("sinternal.engines.base.load", lambda _kind, _name: lambda _model, _options: next(opened))
+    asked = tables(make, "prompts", prompts=originals[:4])
+
+    def again() -> Artifact:
+        return make("repeat", lambda draft: repeat.repeat(draft, repeat_config(), prompts=asked, model=model))
+
+    with pytest.raises(EngineError, match="away"):
+        again()
+    finished = engines[0].asked[4].id
+    assert {row.prompt_id for row in again().rows(Response)} == {prompt.id for prompt in originals[:4]}
+    assert finished not in {request.id for request in engines[1].asked}
+    assert len(engines[1].asked) == 2 * 3
 
 
 def test_each_answer_is_verified_as_often_as_asked_with_the_probability_of_its_verdict(

@@ -35,7 +35,10 @@ def repeat(draft: Draft, config: RepeatConfig, *, prompts: Artifact, model: Arti
     """
     asked = prompts.rows(Prompt)
     if odd := next((prompt for prompt in asked if prompt.raw or prompt.prefill), None):
-        raise DataError(f"a prompt of family {odd.family!r} cannot be repeated: it is delivered in a way of its own")
+        raise DataError(
+            f"prompt {odd.id} of family {odd.family!r} cannot be repeated: it is delivered in a way of its own; "
+            "leave this attack out of what is repeated"
+        )
 
     def make(done: frozenset[str]) -> Iterator[Response]:
         first = [to_request(prompt, config.system) for prompt in asked if prompt.id not in done]
