@@ -47,7 +47,15 @@ def test_a_run_ends_with_the_results_and_the_reports_path(
     assert "report: runs/quickstart/report.html" in done.stdout
     assert "ASR OOD" in done.stdout
     left = {path.name for path in (folder / "runs/quickstart").iterdir()}
-    assert left == {"report.html", "results.json", "results.md", "recipe.yaml", "log.txt", "artifacts"}
+    assert left == {
+        "report.html",
+        "results.json",
+        "results.md",
+        "measured.parquet",
+        "recipe.yaml",
+        "log.txt",
+        "artifacts",
+    }
 
 
 def test_off_a_terminal_there_is_one_line_for_each_artifact(
@@ -84,7 +92,12 @@ def test_results_json_keeps_its_contract(finished: tuple[Path, subprocess.Comple
         "verification_balanced_accuracy",
         "verification_f1_unsafe",
         "verification_unparsed",
+        "asr_worst",
+        "pairs_right",
+        "partial",
+        "verification_false_safe",
     }
+    assert {row["metric"] for row in results["correlations"]} == {"verification_mcc"}
 
 
 def test_a_second_run_only_reads_the_cache(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
@@ -318,3 +331,35 @@ def test_a_run_with_rewards_compares_the_starts(tmp_path: Path) -> None:
     page = (tmp_path / "runs/quickstart/report.html").read_text()
     assert "Reinforcement learning, step by step" in page
     assert "frontier" in page
+
+
+def test_a_rate_is_shown_corrected_for_the_errors_of_its_judge(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    shutil.copytree(finished[0] / "runs", tmp_path / "runs")
+    counts = {"sensitivity": {"right": 90, "n": 100}, "specificity": {"right": 95, "n": 100}}
+    (tmp_path / "agreement.json").write_text(json.dumps({"judge": {"name": "oracle"}, "safety": counts}))
+    wrong = sinternal("run", "quickstart", *SMALL, "--set=evaluation.agreement=nowhere.json", cwd=tmp_path)
+    assert "error: evaluation.agreement: there is no file nowhere.json" in wrong.stderr
+    done = sinternal("run", "quickstart", *SMALL, "--set=evaluation.agreement=agreement.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    scores = json.loads((tmp_path / "runs/quickstart/results.json").read_text())["scores"]
+    whole = [
+        s for s in scores if s["arm"] == "base" and s["split"] == "ood" and s["family"] is None and s["seed"] is None
+    ]
+    raw, corrected = (next(s for s in whole if s["metric"] == m) for m in ("asr", "asr_corrected"))
+    assert corrected["value"] == pytest.approx(min(1, max(0, (raw["value"] + 0.95 - 1) / 0.85)))
+    assert "Corrected for the judge" in (tmp_path / "runs/quickstart/report.html").read_text()
+
+
+def test_a_run_leaves_stress_tests_pairs_and_contamination_in_its_report(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    text = (finished[0] / "runs/quickstart/results.md").read_text()
+    for title in ("Under stress", "Over-refusal in three ways", "Contamination"):
+        assert f"**{title}" in text
+    for condition in ("template-stripping", "thinking-prefill", "asked 2 times", "any of 4 at temperature 1"):
+        assert condition in text
+    results = json.loads((finished[0] / "runs/quickstart/results.json").read_text())
+    for score in results["scores"]:
+        assert all(score[name] for name in ("judge", "judge_revision", "judged", "decoding", "measured", "recipe"))

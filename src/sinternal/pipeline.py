@@ -137,7 +137,9 @@ def make_plan(recipe: Recipe) -> Plan:
             prefix = "" if variant == DEFAULT_VARIANT else f"{variant} "
             for name, task in _one_run(settings, seed, f"{prefix}seed {seed}").items():
                 inputs[f"{variant}/{seed}/{name}"] = task
-    config = report.ReportConfig(recipe=recipe.model_dump(mode="json", exclude={"workers"}))
+    config = report.ReportConfig(
+        recipe=recipe.model_dump(mode="json", exclude={"workers"}), agreement=_agreement(recipe.evaluation.agreement)
+    )
     last = Task("report", "report", config, inputs)
     unique: dict[str, Task] = {}
     for task in [*_ancestors(last), last]:
@@ -165,6 +167,14 @@ def _check_names(recipe: Recipe) -> None:
         raise RecipeError(f"judges: {first!r} does not label safety, so it cannot be the first, which decides")
     if any(arm.train_on is TrainOn.REWARDS for arm in recipe.arms):
         _check_rewards(recipe)
+
+
+def _agreement(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    if not path.is_file():
+        raise RecipeError(f"evaluation.agreement: there is no file {path}; `sinternal agree` writes one")
+    return fingerprint(path)
 
 
 def check_sources(sources: Iterable[Source], attacks: Iterable[prompts.AttackConfig]) -> None:

@@ -220,7 +220,7 @@ class TransformersEngine:
     def _completion(self, row: _Row, ids: list[int], tops: list[_Top] | None) -> Completion:
         ended = bool(ids) and ids[-1] in self.ends
         body = ids[:-1] if ended else ids
-        text = row.prompt.prefill + visible_text(self.tokenizer, body)
+        text = row.prompt.prefill + self._continued(row, body)
         thinking, answer = split_thinking(text, opened=row.prompt.opened)
         return Completion(
             row.request.id,
@@ -232,6 +232,13 @@ class TransformersEngine:
             tokens=len(ids),
             logprobs=None if tops is None else tuple(map(self._token, body, tops[: len(body)])),
         )
+
+    def _continued(self, row: _Row, ids: list[int]) -> str:
+        """What was written after a prefill, with the space that joins it: alone, some tokenizers decode it without."""
+        if not row.prompt.prefill:
+            return visible_text(self.tokenizer, ids)
+        last = int(self._encode([row.prompt.text])["input_ids"][0][-1])
+        return visible_text(self.tokenizer, [last, *ids]).removeprefix(visible_text(self.tokenizer, [last]))
 
     def _token(self, token: int, top: _Top) -> TokenLogprobs:
         return TokenLogprobs(self._text(token), tuple((self._text(other), value) for other, value in top))

@@ -13,6 +13,8 @@ from sinternal.report.figures import with_interval
 from sinternal.report.tables import COLUMNS, TextTable, headline
 
 FORMAT_VERSION = 1
+CORRELATIONS = ("verification_mcc",)
+"""Metrics that are no fractions."""
 MANY_ARMS = 4
 """Arms beyond which a terminal is too narrow for a column each."""
 MAIN_COLUMNS = ("ASR ID", "ASR OOD", "over-refusal OOD", "helpful OOD", "verifies OOD +spec")
@@ -20,7 +22,8 @@ MAIN_COLUMNS = ("ASR ID", "ASR OOD", "over-refusal OOD", "helpful OOD", "verifie
 
 
 def to_json(data: ReportData) -> dict[str, Any]:
-    """A run's figures as plain values; fractions are 0 to 1, times are seconds."""
+    """A run's figures as plain values; fractions are 0 to 1, correlations -1 to 1, times are seconds."""
+    figures = (*data.scores, *data.second_opinions)
     return {
         "version": FORMAT_VERSION,
         "recipe": data.recipe,
@@ -29,7 +32,8 @@ def to_json(data: ReportData) -> dict[str, Any]:
         "arms": [asdict(arm) for arm in data.arms],
         "variants": [asdict(variant) for variant in data.variants],
         "judges": list(dict.fromkeys(score.judge for score in (*data.scores, *data.second_opinions))),
-        "scores": [_flat(score) for score in (*data.scores, *data.second_opinions)],
+        "scores": [_flat(score) for score in figures if score.metric not in CORRELATIONS],
+        "correlations": [_flat(score) for score in figures if score.metric in CORRELATIONS],
         "agreements": [asdict(row) for row in data.agreements],
         "comparisons": [asdict(row) for row in data.comparisons],
         "capability": [asdict(row) for row in data.capability],

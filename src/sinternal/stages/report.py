@@ -19,6 +19,8 @@ class ReportConfig(BaseModel):
 
     recipe: dict[str, Any]
     """All that was asked for."""
+    agreement: str | None = None
+    """Hash of the file that says how often the judge errs, so that a changed one is another input."""
 
 
 def report(draft: Draft, config: ReportConfig, **run: Artifact) -> None:
