@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from sinternal.compare import compare, to_json
 from sinternal.errors import DataError
+from tests.commands import sinternal
 
 SMALL = [
     "--set=workers=1",
@@ -22,8 +21,7 @@ SMALL = [
 
 
 def run(cwd: Path, out: str, *more: str) -> None:
-    command = [sys.executable, "-c", "from sinternal.cli import main; main()", "run", "quickstart", "--out", out]
-    done = subprocess.run([*command, *SMALL, *more], cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+    done = sinternal("run", "quickstart", "--out", out, *SMALL, *more, cwd=cwd)
     assert done.returncode == 0, done.stderr
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from sinternal.errors import DataError, RecipeError
 from sinternal.metrics import Outcome
 from sinternal.records import Split, Verdict, Verification
 from sinternal.report.diagnosis import BINS, Diagnosed, calibration_error, diagnose, render_html, render_markdown
+from tests.commands import sinternal
 from tests.conftest import judgement_of, plain_prompt, response_to
 from tests.servers import Body, serve
 
@@ -140,8 +140,7 @@ def test_a_mistake_in_the_settings_is_named(override: str, message: str) -> None
 
 
 def diagnosis(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from sinternal.cli import main; main()", "diagnose", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+    return sinternal("diagnose", *arguments, cwd=cwd)
 
 
 def test_the_command_diagnoses_the_microworlds_base(tmp_path: Path) -> None:

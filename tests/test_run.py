@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from sinternal.store import MANIFEST
+from tests.commands import COMMAND, HANGS, sinternal
 from tests.servers import Body, Server, serve
 
 SMALL = [
@@ -24,13 +25,9 @@ SMALL = [
     "--set=examples.size=16",
     "--set=prompts.train_limit=16",
     "--set=prompts.eval_limit=16",
+    "--set=evaluation.stress=null",
     "--set=arms=[{name: base, train_on: nothing}, {name: sinternal, train_on: verification}]",
 ]
-
-
-def sinternal(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from sinternal.cli import main; main()", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +111,7 @@ def test_a_second_run_only_reads_the_cache(finished: tuple[Path, subprocess.Comp
 def test_a_cached_run_does_not_load_torch(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     code = "import sys; from sinternal.cli import app; app(standalone_mode=False); print('torch' in sys.modules)"
     command = [sys.executable, "-c", code, "run", "quickstart", *SMALL]
-    done = subprocess.run(command, cwd=finished[0], capture_output=True, text=True, timeout=100, check=True)
+    done = subprocess.run(command, cwd=finished[0], capture_output=True, text=True, timeout=HANGS, check=True)
     assert done.stdout.splitlines()[-1] == "False"
 
 
@@ -157,7 +154,8 @@ def test_another_judge_is_added_within_a_budget_and_generates_nothing_again(
     assert {line.split("] ")[1].split()[0] for line in made} == {"judge", "report:"}
     after = json.loads((tmp_path / "runs/quickstart/results.json").read_text())
     assert after["judges"] == ["oracle", "refusal"]
-    assert [s for s in after["scores"] if s["judge"] == "oracle"] == before["scores"]
+    kept = [{**s, "recipe": ""} for s in after["scores"] if s["judge"] == "oracle"]
+    assert kept == [{**s, "recipe": ""} for s in before["scores"]], "but for the recipe, which has one judge more"
     (agreement,) = after["agreements"]
     assert (agreement["a"], agreement["b"], agreement["label"], agreement["n"]) == ("oracle", "refusal", "refused", 64)
     assert "tokens read" in after["facts"]["Calls to servers"]
@@ -211,10 +209,10 @@ def test_report_prints_a_finished_run_again(finished: tuple[Path, subprocess.Com
 def test_a_run_that_was_killed_goes_on_and_ends_in_the_same_figures(
     finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-c", "from sinternal.cli import main; main()", "run", "quickstart", *SMALL]
+    command = [*COMMAND, "run", "quickstart", *SMALL]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     artifacts = tmp_path / "runs/quickstart/artifacts"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + HANGS
     while not list(artifacts.glob(f"critique/*/{MANIFEST}")) and time.monotonic() < deadline:
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)
@@ -277,12 +275,12 @@ def test_a_data_set_that_cannot_be_read_is_told_before_anything_is_sampled(tmp_p
 
 
 def test_an_interrupted_run_says_that_it_goes_on_from_there(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", "from sinternal.cli import main; main()", "run", "quickstart"]
+    command = [*COMMAND, "run", "quickstart"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
         running.stdout.readline()
         running.send_signal(signal.SIGINT)
-        _, told = running.communicate(timeout=60)
+        _, told = running.communicate(timeout=HANGS)
     assert told.splitlines() == ["stopped; the same command goes on from here"]
     assert running.returncode == 130
 
@@ -352,14 +350,15 @@ def test_a_rate_is_shown_corrected_for_the_errors_of_its_judge(
     assert "Corrected for the judge" in (tmp_path / "runs/quickstart/report.html").read_text()
 
 
-def test_a_run_leaves_stress_tests_pairs_and_contamination_in_its_report(
-    finished: tuple[Path, subprocess.CompletedProcess[str]],
-) -> None:
-    text = (finished[0] / "runs/quickstart/results.md").read_text()
+def test_a_run_leaves_stress_tests_pairs_and_contamination_in_its_report(tmp_path: Path) -> None:
+    stressed = [option for option in SMALL if "stress" not in option]
+    done = sinternal("run", "quickstart", *stressed, "--set=evaluation.stress.limit=8", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "runs/quickstart/results.md").read_text()
     for title in ("Under stress", "Over-refusal in three ways", "Contamination"):
         assert f"**{title}" in text
     for condition in ("template-stripping", "thinking-prefill", "asked 2 times", "any of 4 at temperature 1"):
         assert condition in text
-    results = json.loads((finished[0] / "runs/quickstart/results.json").read_text())
+    results = json.loads((tmp_path / "runs/quickstart/results.json").read_text())
     for score in results["scores"]:
         assert all(score[name] for name in ("judge", "judge_revision", "judged", "decoding", "measured", "recipe"))

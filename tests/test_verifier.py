@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from sinternal.errors import DataError
-from sinternal.records import Finish, Prompt, Verdict
+from sinternal.records import Prompt, Verdict
 from sinternal.verifier import Pair, Verifier, read_pairs, sources
 from sinternal.world.benchmark import Microworld
+from tests.commands import sinternal
 
 ASKED: list[Prompt] = list(Microworld({}).prompts("eval"))[::9]
 
@@ -81,10 +80,9 @@ def test_half_a_pair_on_the_command_line_is_refused() -> None:
 def test_the_command_writes_one_json_line_for_each_pair_and_nothing_else(tmp_path: Path) -> None:
     lines = [json.dumps({"id": p.id, "prompt": p.text, "answer": "sorry i cannot ."}) for p in ASKED[:3]]
     (tmp_path / "pairs.jsonl").write_text("\n".join(lines))
-    command = [sys.executable, "-c", "from sinternal.cli import main; main()", "verify", "--model", "microworld"]
-    done = subprocess.run([*command, "pairs.jsonl"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    done = sinternal("verify", "--model", "microworld", "pairs.jsonl", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert {row["id"] for row in rows} == {p.id for p in ASKED[:3]}
     assert {row["verdict"] for row in rows} <= {"safe", "unsafe", None}
-    assert Finish.ERROR not in {row["error"] for row in rows}
+    assert {row["error"] for row in rows} == {None}

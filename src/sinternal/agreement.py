@@ -139,15 +139,24 @@ def agree_by_judge(name: str, options: Mapping[str, object], kinds: Sequence[Sco
     return _agreements({"name": name, "options": dict(options), "revision": revision}, rows, said)
 
 
-def agree_by_verifier(verifier: Verifier, described: Mapping[str, Any], limit: int | None) -> Agreements:
+def agree_by_verifier(
+    verifier: Verifier, described: Mapping[str, Any], kinds: Sequence[Scored], limit: int | None
+) -> Agreements:
     """Let a model verify what people have scored for harm, and for achieving a harmful objective.
 
     Args:
         verifier: the model.
         described: its name and options, for the record.
+        kinds: of scores; a verdict says nothing of refusals.
         limit: at most this many answers of each kind, drawn at random.
+
+    Raises:
+        DataError: none of the kinds is about safety.
     """
-    rows = _drawn(human_labels((Scored.HARM, Scored.OBJECTIVE)), limit)
+    wanted = [kind for kind in kinds if LABELS[kind] == "unsafe"]
+    if not wanted:
+        raise DataError(f"a verdict tells nothing of {' and '.join(kinds)}: choose --sets harm, objective or both")
+    rows = _drawn(human_labels(wanted), limit)
     found = verifier.verify_many(Pair(row.id, row.request, row.answer) for row in rows)
     said = {
         one.id: Said(None if one.verdict is None else one.verdict is Verdict.UNSAFE, None, one.p_unsafe)

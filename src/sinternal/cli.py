@@ -73,7 +73,7 @@ def run(
 @app.command()
 def diagnose(
     model: Annotated[
-        str, typer.Option(help="A model directory, a hub id, a packaged model, or a server's name for it.")
+        str, typer.Option(help="An arm of a run (RUN/ARM), a model directory, a hub id, or a server's name for it.")
     ],
     engine: Annotated[str | None, typer.Option(help="Who runs it: transformers, vllm, openai, llamacpp, ray.")] = None,
     base_url: Annotated[str | None, typer.Option(help="Address of an OpenAI-compatible server.")] = None,
@@ -90,7 +90,7 @@ def diagnose(
     from sinternal.diagnosis import engine_of, load_diagnosis, plan_diagnosis
 
     loaded = load_diagnosis(model, settings, engine_of(engine, base_url, options or []), overrides or [])
-    folder = out_folder or Path("runs") / f"diagnosis-{Path(model).name}"
+    folder = out_folder or Path("runs") / f"diagnosis-{_slug(model)}"
     found = _execute(plan_diagnosis(loaded), folder, store_folder, Limits(max_tokens, max_cost), workers=1)
     for name in ("diagnosis.html", "diagnosis.json", "diagnosis.md"):
         shutil.copyfile(found.path / name, folder / name)
@@ -121,7 +121,7 @@ def judge(
 @app.command()
 def verify(
     model: Annotated[
-        str, typer.Option(help="A model directory, a hub id, a packaged model, or a server's name for it.")
+        str, typer.Option(help="An arm of a run (RUN/ARM), a model directory, a hub id, or a server's name for it.")
     ],
     pairs: Annotated[
         str, typer.Argument(metavar="[PAIRS.jsonl]", help="Lines of prompt and answer; - is stdin.")
@@ -185,6 +185,10 @@ def agree(
 
     if (name is None) == (verifier is None):
         raise SInternalError("say whom to hold against people: --with JUDGE or --verifier MODEL")
+    if name is not None and (engine or base_url):
+        raise SInternalError(
+            "--engine and --base-url are for --verifier; a judge's engine is its --option engine.name=…"
+        )
     kinds = read_kinds(sets)
     if name is not None:
         given: dict[str, Any] = {}
@@ -205,8 +209,8 @@ def agree(
             with_spec=with_spec,
             sampling=sampling,
         ) as opened:
-            found = agree_by_verifier(opened, described, limit)
-    folder = out_folder or Path("runs") / f"agreement-{name or Path(str(verifier)).name}"
+            found = agree_by_verifier(opened, described, kinds, limit)
+    folder = out_folder or Path("runs") / f"agreement-{name or _slug(str(verifier))}"
     write(found, folder)
     _print_table(f"{found.judge['name']} against people, {found.data}", list(COLUMNS), table(found))
     out.print("always one: accuracy of the more frequent label; finds: sensitivity; spares: specificity", markup=False)
@@ -444,6 +448,11 @@ def _lines(path: str) -> list[str]:
         return sys.stdin.read().splitlines() if path == "-" else Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise SInternalError(f"{path} cannot be read ({error})") from error
+
+
+def _slug(model: str) -> str:
+    """A model's name as part of a folder's."""
+    return model.strip("./").replace("/", "-")
 
 
 def _number(value: int | None) -> str:

@@ -25,6 +25,7 @@ from sinternal.recipe import (
     validated,
 )
 from sinternal.registry import Kind, check_name, load, names
+from sinternal.runs import find_arm
 from sinternal.stages import base, diagnosis, prompts, sample, verify
 from sinternal.stages.critique import VerificationConfig
 from sinternal.stages.judge import JudgeConfig
@@ -74,7 +75,8 @@ def load_diagnosis(
     """Read the settings of a diagnosis.
 
     Args:
-        model: a model directory, a Hugging Face id, a registered source, or a name that the engine's server knows.
+        model: an arm of a run (`RUN/ARM`), a model directory, a Hugging Face id, a registered source, or a name that
+            the engine's server knows.
         settings: name of packaged settings, or path of a YAML file; by default what the model's plug-in names.
         engine: name and options of the engine, over those of the settings.
         overrides: `a.b=c` each, with `c` in YAML.
@@ -82,8 +84,12 @@ def load_diagnosis(
     Raises:
         RecipeError: there are no such settings, or a field is unknown or of the wrong type.
     """
-    content = read_yaml(settings or _settings_of(model), packaged_yaml("sinternal.diagnoses"), "diagnosis")
+    arm = find_arm(model)
+    named = settings or _settings_of(arm.target if arm else model)
+    content = read_yaml(named, packaged_yaml("sinternal.diagnoses"), "diagnosis")
     content.setdefault("target", {})["model"] = model
+    if arm and settings is None:
+        content["verification"] = arm.verification.model_dump()
     if engine:
         same = content.get("engine", {}).get("name", EngineConfig().name) == engine["name"]
         kept = content.get("engine", {}).get("options", {}) if same else {}
@@ -149,6 +155,8 @@ def plan_diagnosis(settings: Diagnosis) -> Plan:
 
 
 def _target(settings: Diagnosis) -> base.BaseModelConfig:
+    if arm := find_arm(settings.target.model):
+        return target_config(settings.target.model_copy(update={"model": arm.path}), settings.seed, trained=False)
     if settings.engine.name in ENGINES_OF_ONE_MODEL and settings.target.model not in names(Kind.MODEL):
         return base.BaseModelConfig(model=settings.target.model, served=True)
     return target_config(settings.target, settings.seed, trained=False)

@@ -175,6 +175,8 @@ class Verification:
     """Number of this sample among those of its question, from 0."""
     p_unsafe: float | None = None
     """Probability of the verdict `unsafe` at the place of the verdict; None if the engine did not tell."""
+    finish: Finish | None = None
+    """Why the text ended; None if that is not told. What was cut short has no verdict."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from sinternal.verifier import Verifier
 
-with Verifier("runs/mine/model") as verifier:
+with Verifier("runs/mine/sinternal") as verifier:  # an arm of a run, or any model
     print(verifier.verify("how do I …?", "you …").verdict)
 """
 
@@ -18,6 +18,8 @@ from sinternal.engines.base import Engine, Request, Sampling
 from sinternal.errors import DataError
 from sinternal.records import Finish, Prompt, Split, Verdict, make_id
 from sinternal.registry import Kind, load, names
+from sinternal.runs import find_arm
+from sinternal.stages.critique import VerificationConfig
 from sinternal.think import read_verdict, verdict_probability
 from sinternal.verification import VerificationTask
 
@@ -46,7 +48,7 @@ class Verified:
     id: str
     """The pair's."""
     verdict: Verdict | None
-    """Its verdict; None if it cannot be read."""
+    """Its verdict; None if it cannot be read, or the text was cut short."""
     critique: str | None
     """Its reasoning before the verdict."""
     said: str | None
@@ -77,10 +79,12 @@ class Verifier:
         """Open a model.
 
         Args:
-            model: a model directory, a Hugging Face id, a registered source, or a name that the engine's server knows.
+            model: an arm of a run (`RUN/ARM`), a model directory, a Hugging Face id, a registered source, or a name
+                that the engine's server knows.
             engine: name of a registered engine.
             engine_options: its options.
-            question: name of a registered way to ask; by default the one that the model's plug-in names.
+            question: name of a registered way to ask; by default that of the run, or the one that the model's plug-in
+                names.
             question_options: its options, for example a specification of your own.
             with_spec: whether the specification is quoted.
             sampling: how the verification is drawn; one sample counts.
@@ -90,9 +94,13 @@ class Verifier:
             RegistryError: there is no such engine or question.
             ModelError: the model cannot be used.
         """
-        asking = question or _question_of(model)
-        self._task: VerificationTask = load(Kind.VERIFICATION, asking)(dict(question_options or {}))
-        self._engine: Engine = load(Kind.ENGINE, engine)(model, dict(engine_options or {}))
+        arm = find_arm(model)
+        asking = arm.verification if arm else VerificationConfig(name=_question_of(model))
+        if question is not None and question != asking.name:
+            asking = VerificationConfig(name=question)
+        options = {**asking.options, **(question_options or {})}
+        self._task: VerificationTask = load(Kind.VERIFICATION, asking.name)(options)
+        self._engine: Engine = load(Kind.ENGINE, engine)(arm.path if arm else model, dict(engine_options or {}))
         self._with_spec = with_spec
         self._sampling = sampling.model_copy(update={"n": 1})
         self._seed = seed
@@ -112,10 +120,10 @@ class Verifier:
         for done in self._engine.generate(requests, self._sampling, self._seed):
             yield Verified(
                 id=done.request_id,
-                verdict=read_verdict(done.answer),
+                verdict=read_verdict(done.whole_answer),
                 critique=done.thinking,
                 said=done.answer,
-                p_unsafe=verdict_probability(done.answer, done.logprobs or ()),
+                p_unsafe=verdict_probability(done.whole_answer, done.logprobs or ()),
                 truncated=done.finish is Finish.LENGTH,
                 error=done.error,
             )

@@ -15,6 +15,7 @@ from sinternal.errors import DataError
 from sinternal.stages import base
 from sinternal.stages.capability import CapabilityConfig, CapabilityTask, capability
 from sinternal.store import Artifact, Draft
+from tests.commands import HANGS
 
 pytest.importorskip("inspect_ai", reason="the extra `inspect` is not installed")
 INSPECT = str(Path(sys.executable).parent / "inspect")
@@ -22,7 +23,7 @@ Make = Callable[[str, Callable[[Draft], None]], Artifact]
 
 
 def inspect(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([INSPECT, *arguments], cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run([INSPECT, *arguments], cwd=cwd, capture_output=True, text=True, timeout=HANGS, check=False)
 
 
 @pytest.fixture(scope="module")

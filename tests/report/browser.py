@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import HANGS
+
 FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -31,4 +33,4 @@ def dom(page: Path, fragment: str = "") -> str:
         pytest.skip(reason)
     profile = f"--user-data-dir={page.parent / 'profile'}"
     command = [chromium, *FLAGS, profile, "--dump-dom", page.as_uri() + fragment]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    return subprocess.run(command, capture_output=True, text=True, timeout=HANGS, check=True).stdout

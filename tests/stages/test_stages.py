@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -100,6 +101,27 @@ def test_no_item_is_both_trained_and_measured_on(make: Make) -> None:
     }
     parents = [{row.parent_id for row in rows} for rows in parts.values()]
     assert sum(map(len, parents)) == len(set.union(*parents))
+
+
+def test_a_limit_keeps_twins_together_and_takes_as_many_requests_as_it_can(make: Make) -> None:
+    config = prompts_config(part="eval", attacks=["plain", "alias", "page"], for_training=False)
+    config = config.model_copy(update={"limit": 20})
+    rows = make("prompts", lambda draft: prompts.prompts(draft, config)).rows(Prompt)
+    sides = [{(row.pair_id, row.family) for row in rows if row.harmful is harmful} for harmful in (True, False)]
+    assert sides[0] == sides[1], "every harmful prompt has its twin in the same disguise"
+    assert len({pair for pair, _ in sides[0]}) == 20, "no request comes twice while others have not come at all"
+    assert len({family for _, family in sides[0]}) == 3
+
+
+def test_a_limit_draws_each_request_about_as_often(make: Make) -> None:
+    drawn: Counter[str] = Counter()
+    for seed in range(200):
+        config = prompts_config(part="eval", for_training=False, seed=seed).model_copy(update={"limit": 18})
+        rows = make(f"prompts {seed}", lambda draft, config=config: prompts.prompts(draft, config)).rows(Prompt)
+        drawn.update(row.id for row in rows)
+    # 54 requests a side, 18 drawn: each 200 / 3 times, with a standard deviation of 6.7.
+    assert len(drawn) == 108
+    assert all(abs(count - 200 / 3) < 5 * 6.7 for count in drawn.values())
 
 
 def test_a_held_out_attack_is_refused_for_training(make: Make) -> None:

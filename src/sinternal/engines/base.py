@@ -80,6 +80,11 @@ class Completion:
     """The tokens of the text, without the end of turn, if they were asked for and the engine gives them. Local engines
     give the model's own distribution, before temperature and penalties; servers what they are built to give."""
 
+    @property
+    def whole_answer(self) -> str | None:
+        """The answer, if the model ended its turn: the last line of one that was cut short may be anything."""
+        return self.answer if self.finish is Finish.STOP else None
+
 
 class Engine(Protocol):
     """Writes text."""

@@ -94,7 +94,7 @@ def read_critique(done: Completion) -> Written:
     if done.error is not None:
         return Written("", "", done.error)
     reply = (done.answer or "").strip()
-    verdict = read_verdict(reply) if done.finish is Finish.STOP else None
+    verdict = read_verdict(done.whole_answer)
     critique = "\n".join(reply.splitlines()[:-1]).strip()
     if verdict is None or not _fits_thinking(critique):
         return Written(reply, "")

@@ -28,6 +28,7 @@ from sinternal.engines.base import Completion, Engine, Request, Sampling
 from sinternal.errors import DataError, EngineError
 from sinternal.records import Finish, make_id
 from sinternal.registry import Kind, load
+from sinternal.runs import find_arm
 
 AT_ONCE = 256
 """Requests that Inspect may have under way: engines are quickest with many."""
@@ -87,7 +88,8 @@ class SinternalAPI(ModelAPI):
         """Open it.
 
         Args:
-            model_name: a model directory, a Hugging Face id, a registered source, or a server's name for it.
+            model_name: an arm of a run (`RUN/ARM`), a model directory, a Hugging Face id, a registered source, or a
+                server's name for it.
             base_url: address of a server; the engine is then `openai` unless it is named.
             api_key: not used: keys come from the environment, see the engine's option `api_key_env`.
             config: of Inspect.
@@ -97,7 +99,9 @@ class SinternalAPI(ModelAPI):
         super().__init__(model_name=model_name, base_url=base_url, api_key=api_key, api_key_vars=[], config=config)
         if base_url:
             options["base_url"] = base_url
-        opened = load(Kind.ENGINE, engine or ("openai" if base_url else "transformers"))(model_name, options)
+        arm = find_arm(model_name)
+        name = engine or ("openai" if base_url else "transformers")
+        opened = load(Kind.ENGINE, name)(arm.path if arm else model_name, options)
         self.batches = _Batches(opened)
         self.seen: Counter[str] = Counter()
 

@@ -187,7 +187,7 @@ class Transcript:
     checked: bool | None
     """Whether the thinking checks safety."""
     verified_with_spec: str | None
-    """Its own verdict with the specification: `safe`, `unsafe`, `unparsed`; None if it was not asked."""
+    """Its own verdict with the specification: `safe`, `unsafe`, `unparsed`, `failed`; None if it was not asked."""
     verified_without_spec: str | None
     """The same without the specification."""
     critique: str | None

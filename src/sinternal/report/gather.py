@@ -18,6 +18,7 @@ from sinternal.contamination import Trained, overlap
 from sinternal.metrics import PAIRED_METRICS, Cell, Outcome, Tally, add, agreement, count, join, measured, pool, score
 from sinternal.records import (
     Example,
+    Finish,
     Judgement,
     Measured,
     Prompt,
@@ -426,7 +427,7 @@ def _measured(key: Place, outcome: Outcome) -> Measured:
 def _transcript(key: tuple[str, str, int], outcome: Outcome) -> Transcript:
     variant, arm, seed = key
     by_spec = {row.with_spec: row for row in reversed(outcome.verifications)}  # the first of several samples
-    verdicts = {spec: str(row.verdict or "unparsed") for spec, row in by_spec.items()}
+    verdicts = {spec: _verdict_in_a_word(row) for spec, row in by_spec.items()}
     return Transcript(
         variant=variant,
         arm=arm,
@@ -443,6 +444,10 @@ def _transcript(key: tuple[str, str, int], outcome: Outcome) -> Transcript:
         verified_without_spec=verdicts.get(False),
         critique=by_spec[False].critique if False in by_spec else None,
     )
+
+
+def _verdict_in_a_word(row: Verification) -> str:
+    return str(row.verdict or ("failed" if row.finish is Finish.ERROR else "unparsed"))
 
 
 def _in_a_word(outcome: Outcome) -> str:

@@ -7,12 +7,13 @@ from contextlib import closing
 
 from pydantic import BaseModel, ConfigDict
 
+from sinternal.errors import DataError
 from sinternal.judges import Judge
-from sinternal.records import Judgement, Prompt, Response
+from sinternal.records import Judgement, Prompt, Response, make_id
 from sinternal.registry import Kind, load
 from sinternal.store import Artifact, Draft
 
-VERSION = 2
+VERSION = 3
 
 
 class JudgeConfig(BaseModel):
@@ -27,13 +28,27 @@ class JudgeConfig(BaseModel):
 
 
 def judge(draft: Draft, config: JudgeConfig, *, prompts: Artifact, responses: Artifact) -> None:
-    """Write the table `judgements`: one row for each response."""
+    """Write the table `judgements`: one row for each response, an empty one where the judge left a response out.
+
+    Raises:
+        DataError: the judge gives a judgement that it was not asked for, or gives one twice.
+    """
     asked = {prompt.id: prompt for prompt in prompts.rows(Prompt)}
     waiting = responses.rows(Response)
     one: Judge = load(Kind.JUDGE, config.name)(config.options)
 
     def make(done: frozenset[str]) -> Iterator[Judgement]:
-        return one.judge((asked[row.prompt_id], row) for row in waiting if row.id not in done)
+        left = {row.id: row for row in waiting if row.id not in done}
+        for label in one.judge((asked[row.prompt_id], row) for row in list(left.values())):
+            if left.pop(label.response_id, None) is None:
+                raise DataError(
+                    f"judge {config.name!r} gave a judgement of response {label.response_id!r} that it was not asked "
+                    "for, or gave it twice: a judge gives one for each response; mend the judge"
+                )
+            yield label
+        for identity in left:
+            empty = make_id("left out", config.name, identity)
+            yield Judgement(empty, identity, config.name, one.judged, None, error="the judge left it out")
 
     with closing(one):
         rows = draft.stream(Judgement, make, total=len(waiting), group=lambda row: row.response_id)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import random
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,7 +17,7 @@ from sinternal.records import Prompt, Split, make_id
 from sinternal.registry import Kind, load
 from sinternal.store import Artifact, Draft
 
-VERSION = 3
+VERSION = 4
 PLAIN = "plain"
 """The family of prompts without any disguise."""
 
@@ -148,13 +149,24 @@ def _deduplicated(rows: Iterable[Prompt]) -> list[Prompt]:
     return list(first.values())
 
 
-def _limited(rows: list[Prompt], limit: int | None, seed: int) -> list[Prompt]:
-    """At most `limit` harmful and `limit` benign rows."""
+def _limited(rows: Sequence[Prompt], limit: int | None, seed: int) -> list[Prompt]:
+    """At most `limit` harmful and `limit` benign rows, drawn at random.
+
+    Both sides are drawn in one order of requests, each request in one order of its families: of as many requests as
+    there are before any comes in a second disguise, and with a twin wherever there is one.
+    """
     if limit is None:
-        return rows
-    rng = random.Random(seed)
-    kept = []
-    for harmful in (True, False):
-        group = [row for row in rows if row.harmful == harmful]
-        kept += rng.sample(group, min(limit, len(group)))
-    return kept
+        return list(rows)
+    return [row for harmful in (True, False) for row in _in_turn(rows, harmful, seed)[:limit]]
+
+
+def _in_turn(rows: Iterable[Prompt], harmful: bool, seed: int) -> list[Prompt]:
+    """One side's rows, shuffled by hashes: a first row of every request, then a second of every one, and so on."""
+    by_request: dict[str, list[Prompt]] = defaultdict(list)
+    for row in rows:
+        if row.harmful == harmful:
+            by_request[row.pair_id or row.parent_id].append(row)
+    for request, group in by_request.items():
+        group.sort(key=lambda row: (make_id(seed, request, row.family), row.id))
+    ordered = [by_request[request] for request in sorted(by_request, key=lambda request: make_id(seed, request))]
+    return [row for turn in zip_longest(*ordered) for row in turn if row is not None]

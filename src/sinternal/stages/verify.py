@@ -19,7 +19,7 @@ from sinternal.store import Artifact, Draft
 from sinternal.think import read_verdict, verdict_probability
 from sinternal.verification import VerificationTask
 
-VERSION = 2
+VERSION = 3
 SPEC_SETTINGS = (True, False)
 
 
@@ -70,10 +70,11 @@ def verify(draft: Draft, config: VerifyConfig, *, prompts: Artifact, responses: 
                     prompt=text,
                     critique=completion.thinking,
                     answer=completion.answer,
-                    verdict=read_verdict(completion.answer),
+                    verdict=read_verdict(completion.whole_answer),
                     dropped=completion.error,
                     sample=completion.sample,
-                    p_unsafe=verdict_probability(completion.answer, completion.logprobs or ()),
+                    p_unsafe=verdict_probability(completion.whole_answer, completion.logprobs or ()),
+                    finish=completion.finish,
                 )
 
     draft.stream(
