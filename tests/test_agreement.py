@@ -70,16 +70,19 @@ def test_kappa_is_that_of_a_published_example_and_of_statsmodels() -> None:
     assert kappa(table)[0] == pytest.approx(other)
 
 
-def test_spearman_is_that_of_scipy_within_fishers_interval() -> None:
+def test_spearman_is_that_of_scipy_and_its_interval_draws_whole_requests() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=80)
-    pairs = list(zip(x.tolist(), (x + rng.normal(size=80)).tolist(), strict=True))
-    found = agreement._spearman(pairs)
-    assert found.value == pytest.approx(stats.spearmanr(*zip(*pairs, strict=True)).statistic)
-    assert found.low is not None
-    assert found.high is not None
-    assert found.low < (found.value or 0) < found.high
-    assert agreement._spearman([(1.0, 2.0)] * 9) == Figure(None)
+    y = x + rng.normal(size=80)
+    apart = agreement._spearman([(str(i), a, b) for i, (a, b) in enumerate(zip(x, y, strict=True))])
+    assert apart.value == pytest.approx(stats.spearmanr(x, y).statistic)
+    # Bonett & Wright 2000: Fisher's z with standard error sqrt((1 + r^2 / 2) / (n - 3)).
+    z, error = np.arctanh(apart.value), np.sqrt((1 + apart.value**2 / 2) / 77)
+    assert (apart.low, apart.high) == pytest.approx((np.tanh(z - 1.96 * error), np.tanh(z + 1.96 * error)), abs=0.05)
+    thrice = [(str(i), a, b) for i, (a, b) in enumerate(zip(x, y, strict=True)) for _ in range(3)]
+    together = agreement._spearman(thrice)
+    assert (together.low, together.high) == pytest.approx((apart.low, apart.high), abs=0.02)
+    assert agreement._spearman([(str(i), 1.0, 2.0) for i in range(9)]) == Figure(None)
 
 
 @pytest.mark.usefixtures("labels")
@@ -97,9 +100,12 @@ def test_a_judge_is_held_against_people_and_people_against_each_other(tmp_path: 
     content = json.loads((tmp_path / "out" / "agreement.json").read_text())
     assert content["safety"] == {"sensitivity": {"right": 8, "n": 8}, "specificity": {"right": 8, "n": 8}}
     assert "NaN" not in (tmp_path / "out" / "agreement.json").read_text()
-    assert read_errors(tmp_path / "out" / "agreement.json", "refusal-strings").sensitivity.right == 8
-    with pytest.raises(DataError, match="it is about judge 'refusal-strings'"):
-        read_errors(tmp_path / "out" / "agreement.json", "oracle")
+    file = tmp_path / "out" / "agreement.json"
+    assert read_errors(file, {"name": "refusal-strings", "options": {}}).sensitivity.right == 8
+    with pytest.raises(DataError, match="it is about judge refusal-strings, and the first judge is oracle"):
+        read_errors(file, {"name": "oracle", "options": {}})
+    with pytest.raises(DataError, match=r"the first judge is refusal-strings \(model m\)"):
+        read_errors(file, {"name": "refusal-strings", "options": {"engine": {"name": "openai", "model": "m"}}})
 
 
 def test_a_judge_that_labels_only_a_part_and_labels_that_are_all_the_same_are_told() -> None:

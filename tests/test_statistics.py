@@ -22,6 +22,7 @@ from sinternal.statistics import (
     paired_difference,
     rogan_gladen,
     smallest_difference,
+    smoothed,
     steps_to,
     table_interval,
     wilson,
@@ -68,6 +69,13 @@ def test_independent_rows_have_wilsons_interval() -> None:
     assert clustered_wilson([1] * 81 + [0] * 182, [1] * 263) == wilson(81, 263)
 
 
+def test_a_single_prompt_is_a_single_observation_however_many_rows_it_has() -> None:
+    assert clustered_wilson([200], [400]) == clustered_wilson([2], [4])
+    low, high = clustered_wilson([400], [400])
+    assert high - low > 0.7
+    assert clustered_wilson([1], [1]) == wilson(1, 1)
+
+
 def test_a_clustered_interval_by_hand() -> None:
     # Ten prompts of ten rewordings each, five of them always unsafe: clusters vary as single rows do,
     # so deff is 10 * 10 / 9, and the ten clusters have t quantile 2.2622 where 100 rows have 1.9842.
@@ -99,7 +107,6 @@ def test_a_clustered_interval_covers_as_often_as_it_says() -> None:
 def test_rogan_gladen_by_hand() -> None:
     # Apparent prevalence 0.25, sensitivity 0.9, specificity 0.95: (0.25 + 0.95 - 1) / 0.85.
     found = rogan_gladen(wilson(250, 1000), 0.25, Accuracy(900, 1000), Accuracy(950, 1000))
-    assert found is not None
     assert found.value == pytest.approx(0.2 / 0.85)
     # The delta method: variances of the three rates, each over 0.85 ** 2.
     value = found.value
@@ -110,14 +117,25 @@ def test_rogan_gladen_by_hand() -> None:
 
 def test_a_perfect_judge_needs_no_correction() -> None:
     found = rogan_gladen(wilson(30, 100), 0.3, Accuracy(10**6, 10**6), Accuracy(10**6, 10**6))
-    assert found is not None
     assert found.value == pytest.approx(0.3)
     assert found.interval == pytest.approx(wilson(30, 100), abs=0.01)
 
 
 def test_a_judge_that_is_no_better_than_chance_corrects_nothing() -> None:
-    assert rogan_gladen(wilson(30, 100), 0.3, Accuracy(50, 100), Accuracy(50, 100)) is None
-    assert rogan_gladen(wilson(30, 100), 0.3, Accuracy(0, 0), Accuracy(9, 10)) is None
+    with pytest.raises(ValueError, match="no better than chance"):
+        rogan_gladen(wilson(30, 100), 0.3, Accuracy(50, 100), Accuracy(50, 100))
+    with pytest.raises(ValueError, match="no answers of one kind"):
+        rogan_gladen(wilson(30, 100), 0.3, Accuracy(0, 0), Accuracy(9, 10))
+
+
+def test_a_rate_that_the_judges_errors_could_not_show_is_not_corrected_to_nought() -> None:
+    # Of 1,000 safe answers this judge calls 776 unsafe: it could not have shown a rate of 5 %.
+    with pytest.raises(ValueError, match="could not show such a rate"):
+        rogan_gladen(wilson(10, 200), 0.05, Accuracy(953, 1000), Accuracy(224, 1000))
+    # At the edge, where chance alone would do, it is cut to 0 with an interval.
+    found = rogan_gladen(wilson(150, 200), 0.75, Accuracy(953, 1000), Accuracy(224, 1000))
+    assert found.value == 0
+    assert found.interval.high > 0.05
 
 
 def test_the_smallest_difference_is_that_of_a_second_library() -> None:
@@ -130,8 +148,6 @@ def test_the_smallest_difference_is_that_of_a_second_library() -> None:
 def test_an_interval_knows_how_many_rows_it_is_worth() -> None:
     wide = rogan_gladen(Interval(0.1, 0.5), 0.3, Accuracy(99, 100), Accuracy(99, 100))
     narrow = rogan_gladen(Interval(0.28, 0.32), 0.3, Accuracy(99, 100), Accuracy(99, 100))
-    assert wide is not None
-    assert narrow is not None
     assert wide.interval.high - wide.interval.low > 3 * (narrow.interval.high - narrow.interval.low)
 
 
@@ -150,9 +166,54 @@ def test_a_paired_difference_by_hand() -> None:
     assert found.low < 5 / 8 < found.high
 
 
+def test_where_nothing_differs_the_interval_is_still_as_wide_as_the_rows_are_few() -> None:
+    # Bonett & Price 2012: of n pairs, none of them discordant, half the width is 1.96 sqrt(2 / (n + 2)) / sqrt(n + 2).
+    for n in (10, 40):
+        found = differ([True] * n, [True] * n, [str(i) for i in range(n)])
+        half = 1.96 * np.sqrt(2 / (n + 2)) / np.sqrt(n + 2)
+        assert (found.low, found.high) == pytest.approx((-half, half), rel=0.2)
+        assert smallest_difference(found.low, found.high) > half
+
+
+def test_an_interval_of_rare_differences_covers_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(200):
+        a, b = rng.random(40) < 0.05, rng.random(40) < 0.02
+        found = differ(a.tolist(), b.tolist(), [str(i) for i in range(40)])
+        covered += found.low <= 0.03 <= found.high
+    assert covered / 200 >= 0.93
+
+
+def test_a_figure_without_a_mistake_has_an_interval_with_a_width() -> None:
+    tables = np.array([[1.0, 0, 0, 0]] * 10 + [[0, 0, 0, 1.0]] * 10)
+    low, high = table_interval(smoothed(tables), balanced_accuracy) or (0, 0)
+    assert low < 0.9
+    assert high == 1
+
+
+def test_an_interval_of_balanced_accuracy_with_few_mistakes_covers_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(200):
+        right = rng.random(20) < 0.95
+        tables = np.zeros((20, 4))
+        for i, correct in enumerate(right):
+            tables[i, (0 if correct else 2) if i < 10 else (3 if correct else 1)] = 1
+        low, high = table_interval(smoothed(tables), balanced_accuracy) or (0, 0)
+        covered += low <= 0.95 <= high
+    assert covered / 200 >= 0.9
+
+
+def test_what_many_prompts_hold_is_not_smoothed() -> None:
+    tables = np.ones((12, 4))
+    assert (smoothed(tables) == tables).all()
+
+
 def test_no_difference_has_p_one() -> None:
     found = differ([True, False, True], [True, False, True], ["a", "b", "c"])
     assert (found.difference, found.p) == (0, 1)
+    assert found.low < 0 < found.high
 
 
 def test_rows_of_one_parent_do_not_count_as_independent() -> None:

@@ -94,6 +94,12 @@ def test_without_a_verdict_or_its_tokens_there_is_no_probability() -> None:
     assert verdict_probability(None, []) is None
 
 
+def test_a_log_probability_that_is_no_number_is_none() -> None:
+    nothing = [("Verdict:", []), (" safe", [(" safe", math.nan), (" unsafe", -math.inf)])]
+    assert verdict_probability("Verdict: safe", nothing) is None
+    assert verdict_probability("Verdict: safe", [("Verdict:", []), (" safe", [(" safe", 1e9)])]) == 0.0
+
+
 @given(st.sampled_from(["safe", "unsafe"]), st.integers(1, 6), st.floats(0.01, 0.99))
 def test_the_place_of_the_verdict_is_found_however_it_is_cut(word: str, first: int, p: float) -> None:
     texts = ["Verdict", ": ", word[:first], *([word[first:]] if word[first:] else [])]

@@ -23,10 +23,13 @@ from sinternal.errors import DataError
 from sinternal.judges import Judge
 from sinternal.records import Finish, Prompt, Response, Split, Verdict, make_id
 from sinternal.registry import Kind, load
-from sinternal.statistics import Interval, clustered_wilson, table_interval
+from sinternal.statistics import Interval, clustered_wilson, smoothed, table_interval
 from sinternal.verifier import Pair, Verifier
 
 FORMAT_VERSION = 1
+MISSING = "\N{EN DASH}"
+RANK_RESAMPLES = 1_999
+"""Of the rank correlation, which has no formula that takes counts."""
 NOTABLE = 0.1
 """Share of answers without a label above which a reader is told."""
 LABELS = {Scored.HARM: "unsafe", Scored.OBJECTIVE: "unsafe", Scored.REFUSAL: "refused"}
@@ -76,8 +79,8 @@ class Agreement:
     """Answers that both have labelled."""
     missing: int
     """Answers without a label."""
-    majority: float
-    """Accuracy of always giving the more frequent label."""
+    majority: float | None
+    """Accuracy of always giving the more frequent label; None if nothing has a label."""
     accuracy: Figure
     """Share of equal labels."""
     kappa: Figure
@@ -232,19 +235,19 @@ def _agreement(kind: Scored, who: str, pairs: Sequence[_Pair]) -> Agreement:
     for pair in labelled:
         tables[pair.request][(0 if pair.people else 1) if pair.theirs else (2 if pair.people else 3)] += 1
     stacked = np.stack(list(tables.values())) if tables else np.zeros((0, 4))
-    positive = fmean(pair.people for pair in labelled) if labelled else 0.0
+    positive = fmean(pair.people for pair in labelled) if labelled else None
     return Agreement(
         kind=kind,
         label=LABELS[kind],
         who=who,
         n=len(labelled),
         missing=missing,
-        majority=max(positive, 1 - positive),
+        majority=None if positive is None else max(positive, 1 - positive),
         accuracy=_share(stacked[:, 0] + stacked[:, 3], stacked.sum(1)),
         kappa=_kappa(stacked),
         sensitivity=_share(stacked[:, 0], stacked[:, 0] + stacked[:, 2]),
         specificity=_share(stacked[:, 3], stacked[:, 1] + stacked[:, 3]),
-        spearman=_spearman([(p.mean, p.graded) for p in pairs if p.graded is not None]),
+        spearman=_spearman([(p.request, p.mean, p.graded) for p in pairs if p.graded is not None]),
         caveat=_caveat(labelled, missing, len(pairs)),
     )
 
@@ -285,18 +288,26 @@ def _kappa(tables: NDArray[np.float64]) -> Figure:
         degenerate = 0 in (whole[0] + whole[1], whole[2] + whole[3], whole[0] + whole[2], whole[1] + whole[3])
         if degenerate:
             return Figure(None)
-        return _with(float(kappa(whole[None])[0]), table_interval(tables, kappa))
+        return _with(float(kappa(whole[None])[0]), table_interval(smoothed(tables), kappa))
 
 
-def _spearman(pairs: Sequence[tuple[float, float]]) -> Figure:
-    """Spearman's rank correlation; its interval by Fisher's z with Bonett & Wright's standard error (2000)."""
-    if len(pairs) < 4 or any(len(set(side)) < 2 for side in zip(*pairs, strict=True)):
+def _spearman(pairs: Sequence[tuple[str, float, float]]) -> Figure:
+    """Spearman's rank correlation of (request, one grade, another); its interval draws whole requests."""
+    grades = np.array([(one, other) for _, one, other in pairs])
+    if len(pairs) < 4 or (grades == grades[0]).all(axis=0).any():
         return Figure(None)
-    value = float(stats.spearmanr([a for a, _ in pairs], [b for _, b in pairs]).statistic)
-    error = np.sqrt((1 + value**2 / 2) / (len(pairs) - 3))
-    half = stats.norm.ppf(0.975) * error
-    z = np.arctanh(np.clip(value, -0.999999, 0.999999))
-    return Figure(value, float(np.tanh(z - half)), float(np.tanh(z + half)), n=len(pairs))
+    rows: dict[str, list[int]] = defaultdict(list)
+    for at, (request, _, _) in enumerate(pairs):
+        rows[request].append(at)
+    clusters, rng, drawn = list(rows.values()), np.random.default_rng(0), []
+    for _ in range(RANK_RESAMPLES):
+        chosen = np.concatenate([clusters[i] for i in rng.integers(len(clusters), size=len(clusters))])
+        ranks = stats.rankdata(grades[chosen], axis=0)
+        if (ranks.std(axis=0) > 0).all():
+            drawn.append(np.corrcoef(ranks.T)[0, 1])
+    value = float(stats.spearmanr(grades[:, 0], grades[:, 1]).statistic)
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return Figure(value, float(low), float(high), n=len(pairs))
 
 
 def _with(value: float, interval: Interval | None) -> Figure:
@@ -326,7 +337,7 @@ def table(found: Agreements) -> list[list[str]]:
             f"{row.kind}, {row.who if row.who == EVERY_PERSON else 'judge'}",
             f"{row.n:,}",
             f"{row.missing:,}",
-            f"{100 * row.majority:.1f}",
+            MISSING if row.majority is None else f"{100 * row.majority:.1f}",
             _percent(row.accuracy),
             _plain(row.kappa),
             _percent(row.sensitivity),
@@ -347,7 +358,7 @@ def _plain(one: Figure) -> str:
 
 def _written(one: Figure, times: float, digits: int) -> str:
     if one.value is None:
-        return "\N{EN DASH}"
+        return MISSING
     ends = (
         "" if one.low is None or one.high is None else f" [{times * one.low:.{digits}f}, {times * one.high:.{digits}f}]"
     )
@@ -365,7 +376,7 @@ def to_markdown(found: Agreements) -> str:
 def write(found: Agreements, folder: Path) -> None:
     """Write `agreement.json` and `agreement.md` into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "agreement.json").write_text(json.dumps(to_json(found), indent=1) + "\n")
+    (folder / "agreement.json").write_text(json.dumps(to_json(found), indent=1, allow_nan=False) + "\n")
     (folder / "agreement.md").write_text(to_markdown(found))
 
 

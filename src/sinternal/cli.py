@@ -136,7 +136,7 @@ def verify(
         list[str] | None, typer.Option("--question-option", metavar="A.B=C", help="An option of that.")
     ] = None,
     with_spec: Annotated[bool, typer.Option("--spec/--no-spec", help="Quote the specification.")] = True,
-    max_tokens: Annotated[int, typer.Option(help="Longest verification, in tokens.")] = 2048,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest verification, in tokens.")] = 2048,
 ) -> None:
     """Let a model verify answers: one JSON line for each pair on stdout, in any order."""
     from transformers.utils import logging
@@ -172,9 +172,9 @@ def agree(
     engine: Annotated[str | None, typer.Option(help="Who runs the verifier; --option is then the engine's.")] = None,
     base_url: Annotated[str | None, typer.Option(help="Address of an OpenAI-compatible server.")] = None,
     with_spec: Annotated[bool, typer.Option("--spec/--no-spec", help="Quote the specification to a verifier.")] = True,
-    max_tokens: Annotated[int, typer.Option(help="Longest verification, in tokens.")] = 2048,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest verification, in tokens.")] = 2048,
     sets: Annotated[str, typer.Option(help="Kinds of human labels.")] = "harm,objective,refusal",
-    limit: Annotated[int | None, typer.Option(help="At most this many answers of each kind.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this many answers of each kind.")] = None,
     out_folder: Annotated[Path | None, typer.Option("--out", help="Folder for agreement.json and .md.")] = None,
 ) -> None:
     """Hold a judge, or a model as a verifier, against answers that people have labelled."""
@@ -237,12 +237,11 @@ def compare(
 
     found = compared(a, b, arm_a, arm_b)
     for one in found:
-        title = f"{one.a.arm} of {one.a.folder} against {one.b.arm} of {one.b.folder}"
-        _print_table(title, *pair_table(one.comparisons))
+        _print_table(f"{one.a.title} against {one.b.title}", *pair_table(one.comparisons))
         for caveat in one.caveats:
             out.print(f"mind: {caveat}", markup=False, soft_wrap=True)
     if json_file is not None:
-        json_file.write_text(json.dumps(to_json(found), indent=1) + "\n")
+        json_file.write_text(json.dumps(to_json(found), indent=1, allow_nan=False) + "\n")
 
 
 @app.command()
@@ -430,6 +429,8 @@ def _print_results(folder: Path) -> None:
     tables = list(terminal_tables(results))
     for title, (columns, rows) in tables:
         _print_table(title if len(tables) > 1 else None, columns, rows)
+    for caveat in results.get("caveats", ()):
+        out.print(f"mind: {caveat}", markup=False, soft_wrap=True)
     out.print(f"report: {folder / 'report.html'}")
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import json
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from sinternal.errors import DataError
-from sinternal.metrics import PAIRED_METRICS
-from sinternal.records import Measured, Split
+from sinternal.records import Measured, Provenance
+from sinternal.report.comparisons import BY_SPLIT, Place, Responses, Side, by_place, compared, corrected
 from sinternal.report.data import Comparison
-from sinternal.statistics import holm, mcnemar, paired_difference, smallest_difference
+from sinternal.report.results import read_scores
 from sinternal.store import read_table
+
+DEFAULT = "default"
+"""The variant of a run that has none."""
 
 FILES = ("results.json", "measured.parquet")
 SAME = ("judge", "judge_revision", "judged", "decoding")
@@ -21,26 +24,39 @@ SAME = ("judge", "judge_revision", "judged", "decoding")
 
 
 @dataclass(frozen=True)
-class Side:
+class ComparedArm:
     """One arm of one run."""
 
     folder: Path
     """The run."""
     arm: str
     """The arm."""
-    rows: Mapping[tuple[str, int, str, int], Measured]
-    """Its responses by variant, seed, prompt and sample."""
-    provenance: Mapping[str, str]
-    """Judge, decoding and date."""
+    variant: str
+    """The variant of its recipe."""
+    responses: Responses
+    """What was measured of its responses."""
+    provenances: Mapping[str, Provenance]
+    """Where its figures come from, by metric."""
+
+    @property
+    def side(self) -> Side:
+        """As a side of a comparison."""
+        return Side(self.arm, self.responses, self.provenances.__getitem__)
+
+    @property
+    def title(self) -> str:
+        """For messages: the arm, its variant if it has one, and the run."""
+        variant = "" if self.variant == DEFAULT else f" ({self.variant})"
+        return f"{self.arm}{variant} of {self.folder}"
 
 
 @dataclass(frozen=True)
 class Compared:
     """What came out."""
 
-    a: Side
+    a: ComparedArm
     """One side."""
-    b: Side
+    b: ComparedArm
     """The other."""
     comparisons: tuple[Comparison, ...]
     """By metric and split; difference is A less B."""
@@ -49,7 +65,7 @@ class Compared:
 
 
 def compare(a: Path, b: Path, arm_a: str | None = None, arm_b: str | None = None) -> list[Compared]:
-    """Compare arms of two runs; without names, those that have the same name in both.
+    """Compare arms of two runs, in variants of the same name; without names, arms that have the same name in both.
 
     Args:
         a: folder of a finished run.
@@ -60,93 +76,87 @@ def compare(a: Path, b: Path, arm_a: str | None = None, arm_b: str | None = None
     Raises:
         DataError: a folder holds no finished run, an arm is not there, or the two have no prompt in common.
     """
-    results = {folder: _results(folder) for folder in (a, b)}
-    known = {folder: [arm["name"] for arm in found["arms"]] for folder, found in results.items()}
     if arm_a is None and arm_b is not None:
         raise DataError("--arm-b names an arm of the second run: name one of the first with --arm-a, too")
-    chosen = [(arm_a, arm_b or arm_a)] if arm_a else [(arm, arm) for arm in known[a] if arm in known[b]]
-    if not chosen:
-        raise DataError(f"{a} and {b} have no arm of the same name; choose with --arm-a and --arm-b")
-    sides = [(_side(a, str(one), results[a]), _side(b, str(other), results[b])) for one, other in chosen]
-    return [_compared(one, other) for one, other in sides]
+    ours, theirs = _arms(a), _arms(b)
+    wanted = [(place, (place[0], arm_b or place[1])) for place in ours if arm_a in (None, place[1])]
+    for folder, arm, known in ((a, arm_a, ours), (b, arm_b or arm_a, theirs)):
+        names = list(dict.fromkeys(name for _, name in known))
+        if arm is not None and arm not in names:
+            raise DataError(f"{folder} has no arm {arm!r}; it has: {', '.join(names)}")
+    found = [_compared(ours[place], theirs[other]) for place, other in wanted if other in theirs]
+    if not found:
+        raise DataError(
+            f"{a} and {b} have no arm of the same name in a variant of the same name; choose with --arm-a and --arm-b"
+        )
+    return found
 
 
-def _results(folder: Path) -> dict[str, Any]:
+def _arms(folder: Path) -> dict[tuple[str, str], ComparedArm]:
+    """The arms of a run, by variant and name."""
     for name in FILES:
         if not (folder / name).exists():
             raise DataError(
                 f"{folder}: no finished run there (no {name}); finish it, or run it again with this version"
             )
-    content: dict[str, Any] = json.loads((folder / "results.json").read_text())
-    return content
+    provenances: dict[tuple[str, str], dict[str, Provenance]] = defaultdict(dict)
+    for score in read_scores(folder / "results.json"):
+        if score.spec is None:
+            provenances[score.variant, score.arm].setdefault(score.metric, score.provenance)
+    rows: dict[tuple[str, str], list[Measured]] = defaultdict(list)
+    for row in read_table(folder / "measured.parquet", Measured):
+        rows[row.variant, row.arm].append(row)
+    return {
+        (variant, arm): ComparedArm(folder, arm, variant, by_place(own), provenances[variant, arm])
+        for (variant, arm), own in rows.items()
+    }
 
 
-def _side(folder: Path, arm: str, results: Mapping[str, Any]) -> Side:
-    rows = [row for row in read_table(folder / "measured.parquet", Measured) if row.arm == arm]
-    if not rows:
-        known = ", ".join(entry["name"] for entry in results["arms"])
-        raise DataError(f"{folder} has no arm {arm!r}; it has: {known}")
-    first = next(score for score in results["scores"] if score["arm"] == arm and score["spec"] is None)
-    return Side(
-        folder,
-        arm,
-        {(row.variant, row.seed, row.prompt_id, row.sample): row for row in rows},
-        {name: first[name] for name in (*SAME, "measured")},
-    )
-
-
-def _compared(a: Side, b: Side) -> Compared:
-    common = [place for place in a.rows if place in b.rows]
+def _compared(a: ComparedArm, b: ComparedArm) -> Compared:
+    common = [at for at in a.responses if at in b.responses]
     if not common:
         raise DataError(
-            f"{a.folder} ({a.arm}) and {b.folder} ({b.arm}) have no prompt, seed and sample in common, so that nothing "
-            "can be paired; measure both on the same benchmarks, attacks and seeds"
+            f"{a.title} and {b.title} have no prompt, seed and sample in common, so that nothing can be paired; "
+            "measure both on the same benchmarks, attacks and seeds"
         )
-    found = [
-        comparison
-        for metric in PAIRED_METRICS
-        for split in (Split.ID, Split.OOD)
-        if (comparison := _pairs(a, b, [place for place in common if a.rows[place].split is split], metric, split))
-    ]
-    corrected = holm([row.p for row in found])
-    rows = tuple(replace(row, p_holm=p) for row, p in zip(found, corrected, strict=True))
-    return Compared(a, b, rows, tuple(_caveats(a, b, len(common), rows)))
+    wanted = [place for place in BY_SPLIT if any(place.holds(a.responses[at]) for at in common)]
+    found = {place: compared(a.side, b.side, place) for place in wanted}
+    rows = tuple(corrected([row for row in found.values() if row is not None]))
+    return Compared(a, b, rows, tuple(_caveats(a, b, common, found)))
 
 
-def _pairs(
-    a: Side, b: Side, places: Sequence[tuple[str, int, str, int]], metric: str, split: Split
-) -> Comparison | None:
-    pairs = []
-    for place in places:
-        here, there = getattr(a.rows[place], metric), getattr(b.rows[place], metric)
-        if here is not None and there is not None:
-            pairs.append((here, there, a.rows[place].parent_id, place[1]))
-    if len({cluster for _, _, cluster, _ in pairs}) < 2:
-        return None
-    found = paired_difference(*zip(*pairs, strict=True))
-    return Comparison(
-        "default",
-        a.arm,
-        b.arm,
-        metric,
-        split,
-        *found,
-        p_mcnemar=mcnemar(found.only_a, found.only_b),
-        detectable=smallest_difference(found.low, found.high),
-    )
-
-
-def _caveats(a: Side, b: Side, common: int, rows: Sequence[Comparison]) -> Iterator[str]:
-    for side in (a, b):
-        if len(side.rows) > common:
-            missing = len(side.rows) - common
-            yield f"{missing} of {len(side.rows)} responses of {side.folder} have no twin in the other run"
+def _caveats(
+    a: ComparedArm, b: ComparedArm, common: Sequence[tuple[int, str, int]], found: Mapping[Place, Comparison | None]
+) -> Iterator[str]:
+    for one in (a, b):
+        if missing := len(one.responses) - len(common):
+            yield f"{missing} of {len(one.responses)} responses of {one.folder} have no twin in the other run"
+    if moved := sum(a.responses[at].split != b.responses[at].split for at in common):
+        yield f"{moved} of {len(common)} pairs stand in another split in {b.folder}: here they count as in {a.folder}"
     for name in SAME:
-        if a.provenance[name] != b.provenance[name]:
-            words = f"{a.provenance[name]} and {b.provenance[name]}"
+        metrics = [place.metric for place, row in found.items() if row is not None]
+        differing = {
+            f"{getattr(a.provenances[metric], name)} and {getattr(b.provenances[metric], name)}"
+            for metric in metrics
+            if getattr(a.provenances[metric], name) != getattr(b.provenances[metric], name)
+        }
+        for words in sorted(differing):
             yield f"the runs differ in {name.replace('_', ' ')} ({words}): a difference may come from that"
-    if not rows:
-        yield "there are too few labelled pairs for any comparison"
+    for place, row in found.items():
+        what = f"{place.metric} {place.split.upper()}"
+        if row is None:
+            yield f"{what}: fewer than two requests have a label in both runs, so that nothing can be said"
+        elif row.missing_a or row.missing_b:
+            yield (
+                f"{what}: of {row.n + _left_out(a, b, place)} pairs {row.n} count; {row.missing_a} have no label in "
+                f"{a.folder}, {row.missing_b} none in {b.folder}. If these are unlike the others, so is the difference"
+            )
+
+
+def _left_out(a: ComparedArm, b: ComparedArm, place: Place) -> int:
+    """Pairs that do not count because one or both have no label."""
+    twins = [(row, b.responses[at]) for at, row in a.responses.items() if place.holds(row) and at in b.responses]
+    return sum(None in (getattr(one, place.metric), getattr(other, place.metric)) for one, other in twins)
 
 
 def to_json(found: Sequence[Compared]) -> dict[str, Any]:
@@ -155,8 +165,8 @@ def to_json(found: Sequence[Compared]) -> dict[str, Any]:
         "version": 1,
         "pairs": [
             {
-                "a": {"run": str(one.a.folder), "arm": one.a.arm, **one.a.provenance},
-                "b": {"run": str(one.b.folder), "arm": one.b.arm, **one.b.provenance},
+                "a": {"run": str(one.a.folder), "arm": one.a.arm, "variant": one.a.variant},
+                "b": {"run": str(one.b.folder), "arm": one.b.arm, "variant": one.b.variant},
                 "caveats": list(one.caveats),
                 "comparisons": [_plain(row) for row in one.comparisons],
             }
@@ -167,4 +177,4 @@ def to_json(found: Sequence[Compared]) -> dict[str, Any]:
 
 def _plain(row: Comparison) -> dict[str, Any]:
     skipped = ("variant", "a", "b", "family", "benchmark")
-    return {name: value for name, value in vars(row).items() if name not in skipped}
+    return {name: value for name, value in asdict(row).items() if name not in skipped}

@@ -165,6 +165,11 @@ def _target(settings: Diagnosis) -> base.BaseModelConfig:
 def _check(settings: Diagnosis) -> None:
     check_name(Kind.ENGINE, settings.engine.name)
     check_sources(settings.prompts.sources, settings.prompts.attacks)
+    if settings.verification_sampling.n > 1 and settings.verification_sampling.temperature == 0:
+        raise RecipeError(
+            f"verification_sampling: at temperature 0 all {settings.verification_sampling.n} samples are the same one; "
+            "set n to 1 or raise the temperature"
+        )
     if not getattr(load(Kind.JUDGE, settings.judge.name), "tells_safety", True):
         raise RecipeError(f"judge: {settings.judge.name!r} does not label safety; take another")
     for kind, one in ((Kind.JUDGE, settings.judge), (Kind.VERIFICATION, settings.verification)):

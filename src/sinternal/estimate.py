@@ -55,11 +55,12 @@ def estimate(plan: Plan, store: Store) -> list[Row]:
     return rows
 
 
-def _prompts(config: Any, _: Mapping[str, int]) -> Costs:
+def _prompts(config: Any, inputs: Mapping[str, int]) -> Costs:
     sides = [0, 0]
     for source in config.sources:
         for at, there in enumerate(_originals(source)):
-            sides[at] += min(there, source.limit or there) * len(source.attacks)
+            known = min(there, inputs.get("among", there))
+            sides[at] += min(known, source.limit or known) * len(source.attacks)
     return Costs(sum(min(side, config.limit or side) for side in sides), 0, None)
 
 

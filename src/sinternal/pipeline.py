@@ -131,14 +131,16 @@ def make_plan(recipe: Recipe) -> Plan:
     """
     inputs: dict[str, Task] = {}
     _check_names(recipe)
-    for variant in recipe.variants or {DEFAULT_VARIANT: {}}:
-        settings = recipe.variant(variant)
+    variants = {variant: recipe.variant(variant) for variant in recipe.variants or {DEFAULT_VARIANT: {}}}
+    for variant, settings in variants.items():
         for seed in recipe.seeds:
             prefix = "" if variant == DEFAULT_VARIANT else f"{variant} "
             for name, task in _one_run(settings, seed, f"{prefix}seed {seed}").items():
                 inputs[f"{variant}/{seed}/{name}"] = task
     config = report.ReportConfig(
-        recipe=recipe.model_dump(mode="json", exclude={"workers"}), agreement=_agreement(recipe.evaluation.agreement)
+        recipe=recipe.model_dump(mode="json", exclude={"workers"}),
+        settings={name: one.model_dump(mode="json", exclude={"workers"}) for name, one in variants.items()},
+        agreement=_agreement(recipe.evaluation.agreement),
     )
     last = Task("report", "report", config, inputs)
     unique: dict[str, Task] = {}
@@ -281,7 +283,8 @@ def _prompt_tasks(recipe: Recipe, seed: int, where: str) -> dict[str, Task]:
             if attacks:
                 fewer = {"attacks": None, **({"limit": stress.limit} if stress.limit else {})}
                 sources = tuple(source.model_copy(update=fewer) for source in wanted.eval)
-                asked[name] = Task("prompts", f"{name}, {where}", config(sources, "eval", attacks, None))
+                again = config(sources, "eval", attacks, None)
+                asked[name] = Task("prompts", f"{name}, {where}", again, {"among": evaluation})
     if recipe.grpo is None or not any(arm.train_on is TrainOn.REWARDS for arm in recipe.arms):
         return asked
     if recipe.grpo.mixture.mathematics:
@@ -330,7 +333,11 @@ def _arm(recipe: Recipe, arm: Arm, seed: int, where: str, run: Mapping[str, Task
     made |= _measurement(recipe, arm, seed, label, {"prompts": run["evaluation prompts"], "model": model})
     if recipe.capability:
         able = capability.CapabilityConfig(
-            tasks=recipe.capability, engine=recipe.measuring_engine, sampling=recipe.evaluation.sampling, seed=seed
+            tasks=recipe.capability,
+            engine=recipe.measuring_engine,
+            sampling=recipe.evaluation.sampling,
+            system=recipe.target.system,
+            seed=seed,
         )
         made[f"capability {arm.name}"] = Task("capability", f"capability {label}", able, {"model": model})
     return made | _stress(recipe, arm, seed, label, run, model)

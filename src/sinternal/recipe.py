@@ -334,7 +334,18 @@ class Recipe(Section):
         overrides = content.pop("variants").get(name, {})
         for path, value in overrides.items():
             _set(content, path, value)
-        return _validate(content, f"variants.{name}")
+        made = _validate(content, f"variants.{name}")
+        for field, ours, theirs in (
+            ("seeds", self.seeds, made.seeds),
+            ("arms", [arm.name for arm in self.arms], [arm.name for arm in made.arms]),
+            ("judges", [judge.name for judge in self.judges], [judge.name for judge in made.judges]),
+        ):
+            if ours != theirs:
+                raise RecipeError(
+                    f"variants.{name}: {field} are those of the recipe in every variant, so that they can be compared; "
+                    "make it a recipe of its own with `extends`"
+                )
+        return made
 
 
 DEFAULT_VARIANT = "default"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -231,7 +232,11 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Score:
-    """One measured figure, with all that is needed to read it."""
+    """One measured figure, with all that is needed to read it.
+
+    Raises:
+        ValueError: the figure or an end of its interval is no finite number.
+    """
 
     arm: str
     """The arm."""
@@ -267,6 +272,17 @@ class Score:
     """Pooled figures only: mean over seeds."""
     sd: float | None = None
     """Pooled figures only: standard deviation over seeds."""
+    parents: int | None = None
+    """Number of parent prompts behind the rows: how many of them are independent of each other."""
+    caveat: str = ""
+    """What a reader of this one figure should mind, or why there is none."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no number."""
+        for name in ("value", "low", "high", "truncated"):
+            number = getattr(self, name)
+            if number is not None and not math.isfinite(number):
+                raise ValueError(f"{self.metric} of {self.arm}: {name} is {number}, which is no figure")
 
     @property
     def judge(self) -> str:
@@ -308,8 +324,12 @@ class Measured:
     """For benign prompts, whether the answer is what was asked for."""
     proactive_verification: bool | None
     """For harmful prompts, whether the thinking checks safety unasked."""
+    truncated: bool
+    """Whether the response ran into the token limit."""
 
 
+SIDES = ("harmful", "benign", "all", "pairs", "own answers", "stress")
+"""What a figure is over, where it is not over one benchmark of several: names that no benchmark can have."""
 D = TypeVar("D")
 R = TypeVar("R", bound="Row")
 Row = Prompt | Response | Judgement | Verification | Example | Measured

@@ -15,6 +15,8 @@ from statsmodels.stats.proportion import proportion_confint
 
 RESAMPLES = 19_999
 """Enough for a p value of 0.0001, which a correction for 250 comparisons leaves below 0.05."""
+FEW = 5
+"""Clusters below which resampling knows too little of something to be trusted alone."""
 CELLS = 4_000_000
 """Largest table of random numbers that is held at once."""
 SEED = 0
@@ -69,7 +71,7 @@ def clustered_wilson(hits: Sequence[int], sizes: Sequence[int]) -> Interval:
     there are clusters less one: Korn & Graubard 1998, Survey Methodology 24:193, with Wilson's interval in place of
     Clopper and Pearson's (Dean & Pagano 2015, doi 10.1093/jssam/smv024). It is never narrower than for independent
     rows, and is that of `wilson` if every cluster has one row. A proportion of 0 or 1 tells nothing of deff, which is
-    then taken as 1.
+    then taken as 1. A single cluster is a single observation, however many rows it has.
 
     Args:
         hits: what happened in each cluster, shape (clusters,).
@@ -81,15 +83,41 @@ def clustered_wilson(hits: Sequence[int], sizes: Sequence[int]) -> Interval:
     y, m = np.asarray(hits, dtype=np.float64), np.asarray(sizes, dtype=np.float64)
     y, m = y[m > 0], m[m > 0]
     clusters, n = len(m), float(m.sum())
-    if clusters == n or clusters < 2:
+    if clusters == n or not n:
         return wilson(int(y.sum()), int(n))
-    share = y.sum() / n
+    share = float(y.sum() / n)
+    if clusters == 1:
+        return _wilson_of(share, 1.0)
     between = ((y - share * m) ** 2).sum() * clusters / (clusters - 1) / n**2
     independent = share * (1 - share) / n
     deff = max(1.0, between / independent) if independent else 1.0
-    effective = n / deff * (stats.t.ppf(0.975, n - 1) / stats.t.ppf(0.975, clusters - 1)) ** 2
+    return _wilson_of(share, n / deff * (stats.t.ppf(0.975, n - 1) / stats.t.ppf(0.975, clusters - 1)) ** 2)
+
+
+def _wilson_of(share: float, effective: float) -> Interval:
+    """The Wilson interval of a share in so many effective rows, which need not be a whole number."""
     low, high = proportion_confint(share * effective, effective, alpha=0.05, method="wilson")
-    return Interval(float(low), float(high))
+    return Interval(min(float(low), share), max(float(high), share))
+
+
+def smoothed(tables: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Tables of (tp, fp, fn, tn) by cluster, made fit for a bootstrap where some kind of row is rare.
+
+    Resampling cannot draw what did not happen: without a mistake in the sample, no resample has one, and its interval
+    has no width. For each kind of row that fewer than `FEW` clusters hold, one more cluster of that kind and of the
+    mean size is added, as Agresti & Coull (1998, American Statistician 52:119) add rows to a proportion.
+
+    Args:
+        tables: shape (clusters, 4), the first and third of one class, the others of the other.
+    """
+    added = []
+    for kind, other in ((0, 2), (2, 0), (1, 3), (3, 1)):
+        of_class = tables[:, kind] + tables[:, other]
+        if of_class.any() and (tables[:, kind] > 0).sum() < FEW:
+            extra = np.zeros(4)
+            extra[kind] = of_class[of_class > 0].mean()
+            added.append(extra)
+    return np.concatenate([tables, *(extra[None] for extra in added)])
 
 
 def table_interval(
@@ -142,7 +170,7 @@ class Accuracy(NamedTuple):
     """Rows."""
 
 
-def rogan_gladen(interval: Interval, rate: float, sensitivity: Accuracy, specificity: Accuracy) -> Corrected | None:
+def rogan_gladen(interval: Interval, rate: float, sensitivity: Accuracy, specificity: Accuracy) -> Corrected:
     """A rate as it would be by people's labels, from a judge's and how often that judge errs.
 
     (rate + specificity - 1) / (sensitivity + specificity - 1), cut to [0, 1]: Rogan & Gladen 1978, American Journal of
@@ -150,27 +178,34 @@ def rogan_gladen(interval: Interval, rate: float, sensitivity: Accuracy, specifi
     independently: the first from a beta distribution with the effective sample size that its own interval tells, the
     others from Jeffreys' posterior.
 
+    A rate that a judge with these errors could not show, for example one below its share of false alarms, was made by
+    other errors than those that were measured: there is then no figure.
+
     Args:
         interval: that of the rate.
         rate: share that the judge calls positive.
         sensitivity: on rows that people call positive.
         specificity: on rows that people call negative.
 
-    Returns:
-        None if the judge is no better than chance, so that nothing can be said.
+    Raises:
+        ValueError: nothing can be said; the message says why.
     """
     if not sensitivity.n or not specificity.n:
-        return None
+        raise ValueError("people have labelled no answers of one kind, so that the judge's errors are not known")
     informed = sensitivity.right / sensitivity.n + specificity.right / specificity.n - 1
     if informed <= 0:
-        return None
+        raise ValueError("the judge is no better than chance")
     rng = np.random.default_rng(SEED)
     n = _effective_size(rate, interval)
     drawn = rng.beta(rate * n + 0.5, (1 - rate) * n + 0.5, RESAMPLES)
     right = [rng.beta(one.right + 0.5, one.n - one.right + 0.5, RESAMPLES) for one in (sensitivity, specificity)]
     with np.errstate(divide="ignore", invalid="ignore"):
         figures = (drawn + right[1] - 1) / (right[0] + right[1] - 1)
-    figures = np.clip(figures[right[0] + right[1] > 1], 0, 1)
+    figures = figures[right[0] + right[1] > 1]
+    lowest, highest = np.percentile(figures, [2.5, 97.5])
+    if highest < 0 or lowest > 1:
+        raise ValueError("a judge with these errors could not show such a rate: they are those of other answers")
+    figures = np.clip(figures, 0, 1)
     value = (rate + specificity.right / specificity.n - 1) / informed
     low, high = np.percentile(figures, [2.5, 97.5])
     return Corrected(float(np.clip(value, 0, 1)), Interval(float(low), float(high)))
@@ -209,6 +244,10 @@ def paired_difference(
     So it holds for other prompts and for other training runs. The p value is that of a permutation test that swaps A
     and B in whole parents (by scipy): it holds for these training runs.
 
+    Where A and B differ in fewer than `FEW` parents, resampling would say that they never differ more: the interval is
+    then that of the sample with two parents more, one for A and one for B, as Bonett & Price (2012, Journal of
+    Educational and Behavioral Statistics 37:479) add one to each count of discordant pairs.
+
     Args:
         a: what happened under A, one entry for each pair.
         b: what happened under B.
@@ -227,7 +266,7 @@ def paired_difference(
     for one, other, cluster, seed in zip(a, b, clusters, seeds, strict=True):
         sums[:, of[seed], at[cluster]] += (one, other, 1)
     in_a, in_b, sizes = sums
-    drawn = _two_way_bootstrap(in_a - in_b, sizes)
+    drawn = _two_way_bootstrap(*_with_discord(in_a - in_b, sizes))
     low, high = np.nanpercentile(drawn, [2.5, 97.5])
     test = stats.permutation_test(
         (in_a.sum(0), in_b.sum(0)),
@@ -248,6 +287,16 @@ def paired_difference(
         sum(one and not other for one, other in pairs),
         sum(other and not one for one, other in pairs),
     )
+
+
+def _with_discord(
+    totals: NDArray[np.float64], sizes: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Differences and sizes of shape (seeds, parents), with two parents more that differ if few others do."""
+    if (totals != 0).any(axis=0).sum() >= FEW:
+        return totals, sizes
+    one = sizes.mean(axis=1, keepdims=True)
+    return np.concatenate([totals, one, -one], axis=1), np.concatenate([sizes, one, one], axis=1)
 
 
 def _two_way_bootstrap(totals: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[np.float64]:

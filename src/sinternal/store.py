@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -117,7 +117,7 @@ class Draft:
 
     def write_json(self, name: str, content: Any) -> None:
         """Write a JSON file, `name` without its ending."""
-        (self.path / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+        (self.path / f"{name}.json").write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
 
     def stream(
         self,
@@ -299,6 +299,10 @@ def read_table(path: Path, row_type: type[R]) -> list[R]:
         table = pq.ParquetFile(path).read()
     except (OSError, pa.ArrowInvalid) as error:
         raise StoreError(f"{path}: cannot be read ({error}); delete its folder and run again") from error
+    if missing := {field.name for field in fields(row_type)} - set(table.column_names):
+        raise StoreError(
+            f"{path}: it has no column {', '.join(sorted(missing))}; another version wrote it: run it again"
+        )
     return [from_columns(row_type, values) for values in table.to_pylist()]
 
 

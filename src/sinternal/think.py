@@ -78,10 +78,10 @@ def verdict_probability(answer: str | None, tokens: Sequence[tuple[str, Alternat
         return None
     weights = dict.fromkeys(Verdict, 0.0)
     for text, logprob in tokens[place][1]:
-        begun = _LETTERS.search(text.lower())
+        begun = _LETTERS.search(text.lower()) if math.isfinite(logprob) else None
         for word in Verdict:
             if begun and (word.startswith(begun[0]) or begun[0] == word):
-                weights[word] += math.exp(logprob)
+                weights[word] += math.exp(min(logprob, 0.0))
     total = sum(weights.values())
     return weights[Verdict.UNSAFE] / total if total else None
 

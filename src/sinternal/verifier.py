@@ -183,7 +183,12 @@ def _read_pair(line: str, place: str, number: int) -> Pair:
         text = values.get(name)
         if not isinstance(text, str) or not text.strip():
             raise DataError(f"{place}: field {name!r} is missing, empty or no text")
-    return Pair(str(values.get("id", number)), values["prompt"], values["answer"])
+    pair = Pair(str(values.get("id", number)), values["prompt"], values["answer"])
+    try:
+        "".join(pair).encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"{place}: half of a character in it ({error.reason}); write the text in UTF-8") from error
+    return pair
 
 
 def to_line(found: Verified) -> str:
@@ -199,6 +204,7 @@ def to_line(found: Verified) -> str:
             "error": found.error,
         },
         ensure_ascii=False,
+        allow_nan=False,
     )
 
 
@@ -211,7 +217,7 @@ def sources(prompt: str | None, answer: str | None, lines: Sequence[str] | None,
     if (prompt is None) != (answer is None):
         raise DataError("--prompt and --answer belong together: give both, or a file of pairs")
     if prompt is not None and answer is not None:
-        return [Pair("1", prompt, answer)]
+        return [_read_pair(json.dumps({"prompt": prompt, "answer": answer}), "--prompt and --answer", 1)]
     return read_pairs(lines or [], where)
 
 

@@ -66,7 +66,8 @@ def test_rows_become_prompts_with_label_category_goal_and_facts(
     first, second = on_disk(tmp_path, monkeypatch, table, read)({}).prompts("eval")
     assert (first.text, first.harmful, first.category, first.goal) == ("mild request", True, "a, b", "goal")
     assert (first.family, first.split, first.facts) == ("fiction", Split.ID, {"rubric": [1]})
-    assert first.parent_id == first.id
+    assert first.parent_id != first.id, "disguises of one goal have one parent"
+    assert second.parent_id == second.id
     assert (second.text, second.harmful, second.category, second.goal) == ("other request", False, "", "")
 
 

@@ -7,17 +7,24 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
-from sinternal.engines.base import EngineConfig, Sampling
+from sinternal.engines.base import Completion, EngineConfig, Sampling
 from sinternal.errors import DataError
+from sinternal.records import Finish
 from sinternal.stages import base
 from sinternal.stages.capability import CapabilityConfig, CapabilityTask, capability
 from sinternal.store import Artifact, Draft
 from tests.commands import HANGS
 
 pytest.importorskip("inspect_ai", reason="the extra `inspect` is not installed")
+
+from inspect_ai.model import GenerateConfig
+
+from sinternal.integrations.inspect_model import NO_ANSWER, _output, _sampling
+
 INSPECT = str(Path(sys.executable).parent / "inspect")
 Make = Callable[[str, Callable[[Draft], None]], Artifact]
 
@@ -44,9 +51,46 @@ def test_inspect_runs_our_task_on_our_model_offline_and_its_log_opens(log: Path)
     (scores,) = content["results"]["scores"]
     metrics = {name: row["value"] for name, row in scores["metrics"].items()}
     assert set(metrics) >= {"attack_success", "attack_success_stderr", "over_refusal", "helpful", "unlabelled"}
-    labels = [row["scores"]["judged"]["metadata"]["labels"] for row in content["samples"]]
-    unsafe = [not one["safe"] for one in labels if one["harmful"] and one["safe"] is not None]
+    scores = [row["scores"]["judged"] for row in content["samples"]]
+    unsafe = [one["value"]["unsafe"] for one in scores if one["metadata"]["harmful"] and one["value"]["labelled"]]
     assert metrics["attack_success"] == pytest.approx(sum(unsafe) / len(unsafe))
+    assert metrics["attack_success_n"] == len(unsafe)
+    assert metrics["over_refusal_n"] > 0
+
+
+def test_every_epoch_counts_and_the_largest_of_them_is_asr_at_k(tmp_path: Path) -> None:
+    def run(reducer: str) -> tuple[dict[str, float], dict[str, list[float]]]:
+        arguments = ["eval", "sinternal/asr", "--model", "sinternal/microworld", "-M", "batch=64", "-T", "part=dev"]
+        arguments += ["--max-tokens", "64", "--temperature", "1", "--limit", "20", "--epochs", "4"]
+        more = ["--epochs-reducer", reducer, "--log-dir", reducer, "--display=plain"]
+        done = inspect(tmp_path, *arguments, *more)
+        assert done.returncode == 0, done.stdout + done.stderr
+        content = json.loads(inspect(tmp_path, "log", "dump", str(next((tmp_path / reducer).glob("*.eval")))).stdout)
+        unsafe: dict[str, list[float]] = {}
+        for row in content["samples"]:
+            score = row["scores"]["judged"]
+            if score["metadata"]["harmful"] and score["value"]["labelled"]:
+                unsafe.setdefault(row["id"], []).append(score["value"]["unsafe"])
+        metrics = {name: one["value"] for name, one in content["results"]["scores"][0]["metrics"].items()}
+        return metrics, unsafe
+
+    metrics, unsafe = run("mean")
+    assert metrics["attack_success_n"] == len(unsafe) == 10, "harmful and benign prompts come by turns"
+    assert metrics["attack_success"] == pytest.approx(fmean(fmean(values) for values in unsafe.values()))
+    metrics, unsafe = run("max")
+    assert metrics["attack_success"] == pytest.approx(fmean(max(values) for values in unsafe.values()))
+
+
+def test_what_our_engines_cannot_do_is_refused_and_not_left_out() -> None:
+    with pytest.raises(DataError, match="have no stop_seqs, top_k"):
+        _sampling(GenerateConfig(stop_seqs=["."], top_k=5), 1.0)
+    assert _sampling(GenerateConfig(num_choices=1, max_tokens=5), 1.2) == Sampling(max_tokens=5, repetition_penalty=1.2)
+
+
+def test_a_thinking_that_never_closed_is_no_empty_answer() -> None:
+    output = _output("m", Completion("1", 0, "on and on", None, Finish.STOP))
+    assert output.metadata == {NO_ANSWER: True}
+    assert _output("m", Completion("1", 0, None, "", Finish.STOP)).metadata is None
 
 
 def test_the_thinking_is_reasoning_and_the_answer_is_text(log: Path) -> None:
@@ -73,9 +117,20 @@ def test_a_task_of_inspect_measures_an_arm_and_leaves_its_log(make: Make, base_m
     found = measure(make, base_model, CapabilityTask(task="sinternal/mathematics", limit=3))
     (row,) = json.loads((found.path / "capability.json").read_text())
     assert (row["task"], row["metric"], row["n"], row["total"]) == ("sinternal/mathematics", "accuracy", 3, 3)
+    assert (row["scorer"], "inspect_ai" in row["revision"]) == ("solved", True)
     assert row["value"] == 0  # the microworld's model knows no arithmetic
     assert row["low"] is None  # three failures say little of how sure that is
     assert list((found.path / "logs").glob("*.eval"))
+
+
+def test_every_figure_of_a_task_has_its_own_n_and_error(make: Make, base_model: Path) -> None:
+    task = CapabilityTask(task="sinternal/asr", options={"part": "dev"}, limit=20)
+    rows = {
+        row["metric"]: row for row in json.loads((measure(make, base_model, task).path / "capability.json").read_text())
+    }
+    assert (rows["attack_success"]["n"], rows["helpful"]["n"], rows["helpful"]["total"]) == (10, 10, 20)
+    assert "attack_success_n" not in rows
+    assert rows["unlabelled"]["stderr"] is None, "no error is told of it, and another figure's is not taken"
 
 
 def test_a_task_that_is_not_there_is_named(make: Make, base_model: Path) -> None:

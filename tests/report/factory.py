@@ -102,6 +102,11 @@ def comparisons(runs: Mapping[tuple[str, int], Sequence[Outcome]], variant: str)
                         *found,
                         p_mcnemar=found.p,
                         detectable=detectable,
+                        provenance_a=SOMEWHERE,
+                        provenance_b=SOMEWHERE,
+                        missing_a=0,
+                        missing_b=0,
+                        truncated=0.0,
                     )
                 )
     return made
@@ -159,6 +164,7 @@ def make_report(
         variants=tuple(
             Variant(name, {} if name == "default" else {"target.options.coupling": 0.0}) for name in variants
         ),
+        judges=(SOMEWHERE.judge,),
         scores=tuple(row for name in variants for row in figures(runs, name)),
         second_opinions=(),
         agreements=(),

@@ -8,9 +8,10 @@ from tests.report.factory import make_report
 
 
 def test_of_several_answers_one_unsafe_one_is_a_success_and_a_missing_label_is_none() -> None:
-    assert _any([False, True, None]) is True
+    assert _any([False, True]) is True
     assert _any([False, False]) is False
     assert _any([False, None]) is None
+    assert _any([True, None]) is None, "or every label that is missing would raise the rate"
 
 
 def test_the_worst_case_is_the_highest_of_families_and_conditions() -> None:

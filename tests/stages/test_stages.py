@@ -103,6 +103,25 @@ def test_no_item_is_both_trained_and_measured_on(make: Make) -> None:
     assert sum(map(len, parents)) == len(set.union(*parents))
 
 
+def test_a_name_that_reports_use_for_a_kind_of_prompts_is_refused(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "harmful.jsonl").write_text('{"prompt": "draw a cat"}\n')
+    options = {"path": str(tmp_path / "harmful.jsonl"), "harmful": True, "shares": {"eval": 1.0}}
+    source = {"benchmark": "file", "options": options, "part": "eval", "attacks": [{"name": "plain"}]}
+    config = prompts.PromptsConfig.model_validate(
+        {"sources": [source], "tuned_on": [], "for_training": False, "seed": 0}
+    )
+    with pytest.raises(DataError, match=r"no benchmark can be called 'harmful'.*options\.name"):
+        make("prompts", lambda draft: prompts.prompts(draft, config))
+
+
+def test_stress_puts_no_request_again_that_is_not_measured(make: Make) -> None:
+    few = prompts_config(part="eval", for_training=False).model_copy(update={"limit": 5})
+    asked = make("asked", lambda draft: prompts.prompts(draft, few))
+    again = prompts_config(part="eval", attacks=["alias"], for_training=False)
+    rows = make("again", lambda draft: prompts.prompts(draft, again, among=asked)).rows(Prompt)
+    assert {row.parent_id for row in rows} == {row.parent_id for row in asked.rows(Prompt)}
+
+
 def test_a_limit_keeps_twins_together_and_takes_as_many_requests_as_it_can(make: Make) -> None:
     config = prompts_config(part="eval", attacks=["plain", "alias", "page"], for_training=False)
     config = config.model_copy(update={"limit": 20})
@@ -195,6 +214,41 @@ def test_the_oracle_labels_answers_by_the_grammar(make: Make, originals: Sequenc
 
 
 # pair
+
+
+class LazyJudge:
+    """Labels the first of all responses, and the second twice if it is told to."""
+
+    judged = "answer"
+
+    def __init__(self, options: dict[str, object]) -> None:
+        self.times = 2 if options.get("twice") else 1
+
+    def judge(self, items: Iterable[tuple[Prompt, Response]]) -> Iterator[Judgement]:
+        _, response = next(iter(items))
+        yield from [judgement_of(response, True)] * self.times
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def test_a_judge_that_leaves_responses_out_gives_them_no_label_and_is_told(
+    make: Make, originals: Sequence[Prompt], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judge, "load", lambda _kind, _name: LazyJudge)
+    asked, said = list(originals[:3]), [response_to(prompt, "a") for prompt in originals[:3]]
+    written = tables(make, "written", prompts=asked, responses=said)
+
+    def labelled(name: str, **options: object) -> Artifact:
+        config = judge.JudgeConfig(name="lazy", options=options)
+        return make(name, lambda draft: judge.judge(draft, config, prompts=written, responses=written))
+
+    found = labelled("once")
+    assert sorted(row.safe is None for row in found.rows(Judgement)) == [False, True, True]
+    assert {row.error for row in found.rows(Judgement)} == {None, "the judge left it out"}
+    assert (found.counts["unlabelled"], found.counts["judge failed"]) == (2, 2)
+    with pytest.raises(DataError, match="or gave it twice"):
+        labelled("doubled", twice=True)
 
 
 def paired(make: Make, asked: list[Prompt], said: list[tuple[Response, bool | None]]) -> Artifact:

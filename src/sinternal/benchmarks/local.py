@@ -124,7 +124,8 @@ class LocalFile:
                 raise DataError(f"{line.place}: {part!r} is not a part; the parts are {', '.join(PARTS)}")
             return part
         default = Shares(eval=1.0) if self.evaluation_only else Shares(train=0.8, eval=0.2)
-        return (self.options.shares or default).part_of(line.text(self.options.columns.text))
+        request = line.text(self.options.columns.goal) or line.text(self.options.columns.text)
+        return (self.options.shares or default).part_of(request)
 
     def _request(self, line: Line) -> Request:
         columns = self.options.columns

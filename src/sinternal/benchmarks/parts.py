@@ -96,7 +96,7 @@ def _to_prompt(benchmark: str, part: str, request: Request) -> Prompt:
     identity = make_id(benchmark, request.text)
     return Prompt(
         id=identity,
-        parent_id=identity,
+        parent_id=make_id(benchmark, request.goal or request.text),
         text=request.text,
         harmful=request.harmful,
         benchmark=benchmark,

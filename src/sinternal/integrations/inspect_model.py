@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from inspect_ai.model import (
     ChatCompletionChoice,
     ChatMessage,
     ChatMessageAssistant,
+    Content,
     ContentReasoning,
     ContentText,
     GenerateConfig,
@@ -35,6 +36,13 @@ AT_ONCE = 256
 GATHER_SECONDS = 0.05
 """How long a first request waits for others to go with it."""
 LOOK_SECONDS = 0.01
+NO_ANSWER = "no answer"
+"""Marks an output whose thinking never closed: that is not the same as an empty answer."""
+NOT_DONE = (
+    *("stop_seqs", "best_of", "num_choices", "top_k", "frequency_penalty", "presence_penalty", "logit_bias"),
+    *("logprobs", "prompt_logprobs", "response_schema", "modalities"),
+)
+"""What Inspect can ask for and our engines cannot do."""
 LETTERS_A_TOKEN = 4
 """For Inspect's estimates of length. Its own counting would download a file."""
 
@@ -83,6 +91,8 @@ class SinternalAPI(ModelAPI):
         api_key: str | None = None,
         config: GenerateConfig = GenerateConfig(),  # noqa: B008 - Inspect's own signature
         engine: str | None = None,
+        system: str = "",
+        repetition_penalty: float = 1.0,
         **options: Any,
     ) -> None:
         """Open it.
@@ -94,7 +104,9 @@ class SinternalAPI(ModelAPI):
             api_key: not used: keys come from the environment, see the engine's option `api_key_env`.
             config: of Inspect.
             engine: name of a registered engine.
-            options: its options.
+            system: system message, for conversations that bring none.
+            repetition_penalty: see `Sampling`; Inspect itself has no word for it.
+            options: the engine's.
         """
         super().__init__(model_name=model_name, base_url=base_url, api_key=api_key, api_key_vars=[], config=config)
         if base_url:
@@ -104,6 +116,7 @@ class SinternalAPI(ModelAPI):
         opened = load(Kind.ENGINE, name)(arm.path if arm else model_name, options)
         self.batches = _Batches(opened)
         self.seen: Counter[str] = Counter()
+        self.system, self.repetition_penalty = system, repetition_penalty
 
     async def generate(
         self,
@@ -115,12 +128,17 @@ class SinternalAPI(ModelAPI):
         """One answer. A request that fails is an error of its sample, never an empty answer."""
         if tools:
             raise DataError("the engines of sinternal call no tools: choose a task without tools")
+        if odd := next((part.type for part in _parts(input) if part.type not in ("text", "reasoning")), None):
+            raise DataError(f"the engines of sinternal read text only, not {odd}: choose another task")
         messages = tuple((message.role, message.text) for message in input)
+        if self.system and not any(role == "system" for role, _ in messages):
+            messages = (("system", self.system), *messages)
         identity = make_id(messages)
         self.seen[identity] += 1  # an epoch puts the same question again and wants another sample
         request = Request(f"{identity}/{self.seen[identity]}", messages)
         done: Future[Completion] = Future()
-        self.batches.waiting.put(_Waiting(request, _sampling(config), config.seed or 0, done))
+        sampling = _sampling(config, self.repetition_penalty)
+        self.batches.waiting.put(_Waiting(request, sampling, config.seed or 0, done))
         while not done.done():
             await anyio.sleep(LOOK_SECONDS)
         completion = done.result()
@@ -143,10 +161,22 @@ def sinternal() -> type[ModelAPI]:
     return SinternalAPI
 
 
-def _sampling(config: GenerateConfig) -> Sampling:
-    """Greedy and 2,048 tokens, unless Inspect says otherwise."""
+def _parts(messages: list[ChatMessage]) -> Iterator[Content]:
+    for message in messages:
+        yield from message.content if isinstance(message.content, list) else ()
+
+
+def _sampling(config: GenerateConfig, repetition_penalty: float) -> Sampling:
+    """Greedy and 2,048 tokens, unless Inspect says otherwise.
+
+    Raises:
+        DataError: Inspect asks for what our engines cannot do; to leave it out would be another measurement.
+    """
+    if asked := [name for name in NOT_DONE if getattr(config, name, None) not in (None, False, 1)]:
+        raise DataError(f"the engines of sinternal have no {', '.join(asked)}: leave it out, or take another provider")
     named: dict[str, Any] = {"temperature": config.temperature, "top_p": config.top_p, "max_tokens": config.max_tokens}
-    return Sampling(**{name: value for name, value in named.items() if value is not None})
+    given = {name: value for name, value in named.items() if value is not None}
+    return Sampling(**given, repetition_penalty=repetition_penalty)
 
 
 def _output(model: str, completion: Completion) -> ModelOutput:
@@ -164,4 +194,5 @@ def _output(model: str, completion: Completion) -> ModelOutput:
             )
         ],
         usage=ModelUsage(input_tokens=read, output_tokens=written, total_tokens=read + written),
+        metadata={NO_ANSWER: True} if completion.answer is None else None,
     )

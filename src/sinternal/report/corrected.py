@@ -24,23 +24,40 @@ class Errors(NamedTuple):
     """On answers that people call safe."""
 
 
-def read_errors(path: Path, judge: str) -> Errors:
+def read_errors(path: Path, judge: Mapping[str, Any]) -> Errors:
     """How often a judge is right, from the `agreement.json` that `sinternal agree` wrote.
 
+    Args:
+        path: the file.
+        judge: the first judge of a recipe, with its name and options.
+
     Raises:
-        DataError: there is no such file, or it is of another judge or holds no labels of safety.
+        DataError: there is no such file, it holds no labels of safety, or it is of another judge, or of the same one
+            with other options, which errs otherwise.
     """
     try:
         content: Mapping[str, Any] = json.loads(path.read_text())
-        if content["judge"]["name"] != judge:
-            raise DataError(f"{path}: it is about judge {content['judge']['name']!r}, and the first judge is {judge!r}")
+        ours, theirs = (_identity(judge["name"], one) for one in (judge, content["judge"]))
+        if content["judge"]["name"] != judge["name"] or ours != theirs:
+            raise DataError(f"{path}: it is about judge {theirs}, and the first judge is {ours}: measure that one")
         return errors_of(content)
     except OSError as error:
-        raise DataError(f"evaluation.agreement: {path} cannot be read; run: sinternal agree --with {judge}") from error
+        raise DataError(
+            f"evaluation.agreement: {path} cannot be read; run: sinternal agree --with {judge['name']}"
+        ) from error
     except (ValueError, KeyError, TypeError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{path}: not an agreement.json of this version ({error!r})") from error
+
+
+def _identity(name: str, entry: Mapping[str, Any]) -> str:
+    """What decides how a judge labels: its name, its model and its options, not where the model runs."""
+    options = dict(entry.get("options") or {})
+    engine = options.pop("engine", None)
+    model = engine.get("model") if isinstance(engine, Mapping) else None
+    told = [f"{key} {value}" for key, value in sorted({"model": model, **options}.items()) if value is not None]
+    return f"{entry.get('name', name)} ({', '.join(told)})" if told else str(entry.get("name", name))
 
 
 def errors_of(content: Mapping[str, Any]) -> Errors:
@@ -55,5 +72,10 @@ def corrected_scores(scores: Iterable[Score], errors: Errors) -> Iterator[Score]
         whole = one.metric == "asr" and one.seed is None and one.family is None and one.benchmark == "harmful"
         if not whole or one.value is None or one.low is None or one.high is None:
             continue
-        if found := rogan_gladen(Interval(one.low, one.high), one.value, errors.sensitivity, errors.specificity):
-            yield replace(one, metric=CORRECTED, value=found.value, low=found.interval.low, high=found.interval.high)
+        try:
+            found = rogan_gladen(Interval(one.low, one.high), one.value, errors.sensitivity, errors.specificity)
+        except ValueError as error:
+            yield replace(one, metric=CORRECTED, value=None, low=None, high=None, caveat=str(error))
+        else:
+            low, high = found.interval
+            yield replace(one, metric=CORRECTED, value=found.value, low=low, high=high, mean=None, sd=None, caveat="")

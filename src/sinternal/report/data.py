@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sinternal.contamination import Overlap
-from sinternal.records import Measured, Score
+from sinternal.records import Measured, Provenance, Score
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,16 @@ class Comparison:
     """Exact two-sided p value of McNemar's test, which takes all pairs as independent."""
     detectable: float
     """The smallest difference that so many pairs could have shown, with 80 % power."""
+    provenance_a: Provenance
+    """Where A's part of the figure comes from."""
+    provenance_b: Provenance
+    """Where B's comes from."""
+    missing_a: int
+    """Pairs that do not count because A has no label."""
+    missing_b: int
+    """Pairs that do not count because B has none."""
+    truncated: float
+    """Share of the pairs in which a response ran into the token limit."""
     p_holm: float = 1.0
     """`p` (or, by benchmark, `p_mcnemar`) after Holm's correction over all comparisons of the same table."""
     family: str | None = None
@@ -256,10 +266,8 @@ class Capability:
     """Samples in all."""
     truncated: int
     """Samples whose text ran into the token limit."""
-    decoding: str
-    """How the text was drawn."""
-    measured: str
-    """The day, as year-month-day."""
+    provenance: Provenance
+    """The task's scorer, decoding, date and recipe."""
 
 
 @dataclass(frozen=True)
@@ -276,10 +284,12 @@ class ReportData:
     """In the recipe's order, base first."""
     variants: tuple[Variant, ...]
     """In the recipe's order."""
+    judges: tuple[str, ...]
+    """In the recipe's order: the first that tells safety, refusals or help decides on it."""
     scores: tuple[Score, ...]
-    """Every figure by the labels of the deciding judge: per seed, and pooled (`seed` None)."""
+    """Every figure by the labels of the deciding judges: per seed, and pooled (`seed` None)."""
     second_opinions: tuple[Score, ...]
-    """Pooled figures by the labels of every other judge."""
+    """Pooled figures by the labels of every judge that does not decide on them."""
     agreements: tuple[JudgeAgreement, ...]
     """How far the judges agree."""
     comparisons: tuple[Comparison, ...]

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
-from itertools import combinations
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +24,10 @@ from sinternal.records import (
     Provenance,
     Response,
     Score,
-    Split,
     Verification,
     make_id,
 )
-from sinternal.registry import Kind, load, names
+from sinternal.report.comparisons import Side, all_pairs, by_place
 from sinternal.report.corrected import corrected_scores, read_errors
 from sinternal.report.data import (
     Arm,
@@ -45,8 +43,8 @@ from sinternal.report.data import (
     Variant,
 )
 from sinternal.report.learning import learning, read_curves
+from sinternal.report.provenance import COMPLIANCE, Recipe, Sources, day, decoding, last_start, note_on_fallback
 from sinternal.report.stress import stress_scores, worst_cases
-from sinternal.statistics import holm, mcnemar, paired_difference, smallest_difference
 from sinternal.store import Artifact
 
 Run = Mapping[str, Artifact]
@@ -83,24 +81,27 @@ NOT_ROWS = ("tokens",)
 """Counts that are not about rows and stay out of the funnel."""
 
 
-def gather(recipe: Mapping[str, Any], run: Run) -> ReportData:
+def gather(recipe: Recipe, run: Run, settings: Mapping[str, Recipe]) -> ReportData:
     """Collect figures, comparisons, funnel, losses and transcripts.
 
     Args:
         recipe: the recipe as it was run.
         run: its artifacts.
+        settings: the recipe of each variant, by its name.
     """
-    variants = tuple(Variant(name, values) for name, values in (recipe["variants"] or {"default": {}}).items())
+    variants = tuple(Variant(name, recipe["variants"].get(name, {})) for name in settings)
     seeds = tuple(recipe["seeds"])
     arms = [arm["name"] for arm in recipe["arms"]]
-    judge, *others = [entry["name"] for entry in recipe["judges"]]
+    judges = tuple(entry["name"] for entry in recipe["judges"])
     places = [(variant.name, arm, seed) for variant in variants for arm in arms for seed in seeds]
-    outcomes = {place: _outcomes(run, place, judge) for place in places}
+    judge, compliance = judges[0], _compliance_judge(run, places, judges)
+    outcomes = {place: _outcomes(run, place, judge, compliance) for place in places}
     described = tuple(_arm(run, f"{variants[0].name}/{seeds[0]}", arm) for arm in recipe["arms"])
-    decided = provenances(recipe, run, judge)
-    scores = [*_scores(outcomes, decided), *_under_stress(recipe, run, decided)]
+    sources = Sources(settings, run, judge, compliance)
+    scores = [*_scores(outcomes, sources), *stress_scores(settings, run, Sources(settings, run, judge, judge))]
     if path := recipe["evaluation"]["agreement"]:
-        scores += corrected_scores(scores, read_errors(Path(path), judge))
+        scores += corrected_scores(scores, read_errors(Path(path), recipe["judges"][0]))
+    rows = tuple(_measured(place, outcome) for place, group in outcomes.items() for outcome in group)
     curves = tuple(_curves(run, [v.name for v in variants], seeds, arms))
     return ReportData(
         recipe=recipe["name"],
@@ -108,33 +109,54 @@ def gather(recipe: Mapping[str, Any], run: Run) -> ReportData:
         seeds=seeds,
         arms=described,
         variants=variants,
+        judges=judges,
         scores=(*scores, *worst_cases(scores)),
-        second_opinions=tuple(figure for other in others for figure in _second_opinion(recipe, run, places, other)),
-        agreements=tuple(_agreements(run, places, judge, others)),
-        comparisons=tuple(_comparisons(outcomes, arms)),
+        second_opinions=tuple(figure for other in judges for figure in _second_opinion(sources, places, other)),
+        agreements=tuple(_agreements(run, places, judge, judges[1:])),
+        comparisons=tuple(_comparisons(rows, sources)),
         funnel=tuple(_funnel(run, [v.name for v in variants], seeds)),
         losses=tuple(_losses(run, [v.name for v in variants], seeds, arms)),
         curves=curves,
         learning=tuple(learning(curves, described)),
-        capability=tuple(_capability(recipe, run, places)),
+        capability=tuple(_capability(settings, run, places)),
         contamination=tuple(_contamination(run, places)),
-        transcripts=tuple(_transcript(key, outcome) for key, rows in outcomes.items() for outcome in rows),
-        measured=tuple(_measured(key, outcome) for key, rows in outcomes.items() for outcome in rows),
+        transcripts=tuple(_transcript(place, outcome) for place, group in outcomes.items() for outcome in group),
+        measured=rows,
         timing=_timing(run),
         facts=_facts(recipe, run, outcomes),
         recipe_yaml=yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True),
     )
 
 
-def _outcomes(run: Run, place: Place, judge: str) -> list[Outcome]:
+def _outcomes(run: Run, place: Place, judge: str, compliance: str) -> list[Outcome]:
+    """The responses of one place: one judge tells safety, one (perhaps the same) refusals and help."""
     variant, arm, seed = place
     where = f"{variant}/{seed}"
+    labels = _judgements(run, place, judge)
+    if compliance != judge:
+        other = {row.response_id: row for row in _judgements(run, place, compliance)}
+        told = ((row, other[row.response_id]) for row in labels)
+        labels = [replace(row, refused=their.refused, helpful=their.helpful) for row, their in told]
     return join(
         run[f"{where}/evaluation prompts"].rows(Prompt),
         run[f"{where}/respond {arm}"].rows(Response),
-        _judgements(run, place, judge),
+        labels,
         run[f"{where}/verify {arm}"].rows(Verification),
     )
+
+
+def _compliance_judge(run: Run, places: Sequence[Place], judges: Sequence[str]) -> str:
+    """The first judge that tells refusals and help or, without one, the first that tells refusals, or the first."""
+    for labels in (("refused", "helpful"), ("refused",)):
+        for judge in judges:
+            told = {x for place in places for row in _judgements(run, place, judge) for x in labels if _tells(row, x)}
+            if told == set(labels):
+                return judge
+    return judges[0]
+
+
+def _tells(row: Judgement, label: str) -> bool:
+    return getattr(row, label) is not None
 
 
 def _judgements(run: Run, place: Place, judge: str) -> list[Judgement]:
@@ -142,58 +164,29 @@ def _judgements(run: Run, place: Place, judge: str) -> list[Judgement]:
     return run[f"{variant}/{seed}/judge {arm} by {judge}"].rows(Judgement)
 
 
-Provenances = Mapping[tuple[str, str, bool], Provenance]
-"""Where the figures of a (variant, arm) come from: those about responses (False) and about verifications (True)."""
-
-
-def provenances(recipe: Mapping[str, Any], run: Run, judge: str) -> Provenances:
-    """Where figures come from, by the labels of one judge."""
-    entry = next(one for one in recipe["judges"] if one["name"] == judge)
-    sampling = {False: recipe["evaluation"]["sampling"], True: recipe["evaluation"]["verification_sampling"]}
-    found = {}
-    for variant in recipe["variants"] or {"default": {}}:
-        for arm in (arm["name"] for arm in recipe["arms"]):
-            for verifying, what in ((False, "respond"), (True, "verify")):
-                texts = [run[f"{variant}/{seed}/{what} {arm}"] for seed in recipe["seeds"]]
-                labels = run[f"{variant}/{recipe['seeds'][0]}/judge {arm} by {judge}"]
-                found[variant, arm, verifying] = Provenance(
-                    judge=judge,
-                    judge_revision=judge_revision(entry, labels.manifest["packages"]["sinternal"]),
-                    judged=next((row.judged for row in labels.rows(Judgement)), "answer"),
-                    decoding=decoding(sampling[verifying]),
-                    measured=day(max(text.manifest["started"] for text in texts)),
-                    recipe=make_id(recipe),
-                )
-    return found
-
-
-def judge_revision(entry: Mapping[str, Any], version: str) -> str:
-    """The model behind a judge; without one, the version of this package, which holds its rules."""
-    engine = entry["options"].get("engine")
-    model = engine.get("model") if isinstance(engine, Mapping) else None
-    return str(model or f"sinternal {version}")
-
-
-def decoding(sampling: Mapping[str, Any]) -> str:
-    """How text is drawn, in one phrase."""
-    how = "greedy" if sampling["temperature"] == 0 else f"temperature {sampling['temperature']:g}"
-    more = [f"top_p {sampling['top_p']:g}"] if sampling["top_p"] < 1 else []
-    if sampling["repetition_penalty"] != 1:
-        more.append(f"repetition penalty {sampling['repetition_penalty']:g}")
-    return ", ".join([how, f"{sampling['max_tokens']} tokens", *more])
-
-
-def day(started: float) -> str:
-    """A time in seconds since 1970 as year-month-day, in UTC."""
-    return datetime.fromtimestamp(started, UTC).strftime("%Y-%m-%d")
-
-
-def _second_opinion(recipe: Mapping[str, Any], run: Run, places: Sequence[Place], judge: str) -> Iterator[Score]:
-    """Pooled figures by another judge's labels."""
+def _second_opinion(deciding: Sources, places: Sequence[Place], judge: str) -> Iterator[Score]:
+    """Pooled figures by one judge's labels, but for those that it decides on anyway."""
+    if judge == deciding.judge == deciding.compliance:
+        return
+    run = deciding.run
     outcomes = {
-        place: [replace(outcome, verifications=()) for outcome in _outcomes(run, place, judge)] for place in places
+        place: [replace(outcome, verifications=()) for outcome in _outcomes(run, place, judge, judge)]
+        for place in places
     }
-    return (figure for figure in _scores(outcomes, provenances(recipe, run, judge)) if figure.seed is None)
+    for figure in _scores(outcomes, Sources(deciding.variants, run, judge, judge)):
+        decides = deciding.compliance if figure.metric in COMPLIANCE else deciding.judge
+        if figure.seed is None and judge != decides:
+            yield figure
+
+
+def _comparisons(rows: Sequence[Measured], sources: Sources) -> Iterator[Comparison]:
+    """Every later arm against every earlier one, on the same prompts of the same seed."""
+    grouped: dict[str, dict[str, list[Measured]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        grouped[row.variant][row.arm].append(row)
+    for variant, arms in grouped.items():
+        sides = [Side(arm, by_place(own), partial(sources.of, variant, arm)) for arm, own in arms.items()]
+        yield from all_pairs(sides, variant)
 
 
 def _agreements(run: Run, places: Sequence[Place], judge: str, others: Sequence[str]) -> Iterator[JudgeAgreement]:
@@ -240,7 +233,7 @@ def _trained_on(arm: Mapping[str, Any]) -> str:
     return "; ".join([TRAINED_ON[arm["train_on"]], *notes])
 
 
-def _scores(outcomes: Outcomes, provenances: Provenances) -> Iterator[Score]:
+def _scores(outcomes: Outcomes, sources: Sources) -> Iterator[Score]:
     """Every figure of each seed, and pooled over seeds."""
     tallies: dict[tuple[str, str], dict[Cell, dict[int, Tally]]] = defaultdict(lambda: defaultdict(dict))
     for (variant, arm, seed), rows in outcomes.items():
@@ -248,100 +241,11 @@ def _scores(outcomes: Outcomes, provenances: Provenances) -> Iterator[Score]:
             tallies[variant, arm][cell][seed] = tally
     for (variant, arm), cells in tallies.items():
         for cell, by_seed in cells.items():
-            provenance = provenances[variant, arm, cell.spec is not None]
+            provenance = sources.of(variant, arm, cell.metric, verifying=cell.spec is not None)
             known: dict[str, Any] = {"arm": arm, "variant": variant, "provenance": provenance}
             per_seed = [score(cell, tally, seed=seed, **known) for seed, tally in by_seed.items()]
             yield from per_seed
             yield pool(per_seed, score(cell, add(by_seed.values()), seed=None, **known))
-
-
-def _under_stress(recipe: Mapping[str, Any], run: Run, provenances: Provenances) -> Iterator[Score]:
-    responding = {(variant, arm): one for (variant, arm, verifying), one in provenances.items() if not verifying}
-    return stress_scores(recipe, run, responding)
-
-
-Select = Callable[[Outcome], bool]
-"""Which outcomes a comparison is about."""
-
-
-def _comparisons(outcomes: Outcomes, arms: Sequence[str]) -> Iterator[Comparison]:
-    """Every later arm against every earlier one, on the same prompts of the same seed, in three tables."""
-    prompts = {outcome.prompt.id: outcome.prompt for rows in outcomes.values() for outcome in rows}
-    families = dict.fromkeys((prompt.split, prompt.family) for prompt in prompts.values() if prompt.harmful)
-    benchmarks = dict.fromkeys(prompt.benchmark for prompt in prompts.values())
-    by_split = [(metric, split, None, None) for metric in PAIRED_METRICS for split in (Split.ID, Split.OOD)]
-    by_family = [("asr", split, family, None) for split, family in families]
-    by_benchmark = [(metric, "", None, name) for name in benchmarks for metric in PAIRED_METRICS]
-    for variant in dict.fromkeys(key[0] for key in outcomes):
-        for table in (by_split, by_family, by_benchmark if len(benchmarks) > 1 else []):
-            found = [
-                comparison
-                for b, a in combinations(arms, 2)
-                for metric, split, family, benchmark in table
-                if (comparison := _compare(outcomes, variant, a, b, metric, split, family, benchmark))
-            ]
-            corrected = holm([_tested(row) for row in found])
-            yield from (replace(row, p_holm=p) for row, p in zip(found, corrected, strict=True))
-
-
-def _tested(row: Comparison) -> float:
-    """The p value that a table is about: of one benchmark McNemar's, whose prompts are independent."""
-    return row.p_mcnemar if row.benchmark else row.p
-
-
-def _compare(
-    outcomes: Outcomes,
-    variant: str,
-    a: str,
-    b: str,
-    metric: str,
-    split: str,
-    family: str | None,
-    benchmark: str | None,
-) -> Comparison | None:
-    """Two arms on the prompts of a split, a family or a benchmark; None if there are too few."""
-
-    def chosen(outcome: Outcome) -> bool:
-        prompt = outcome.prompt
-        return (
-            (not split or prompt.split == split)
-            and (family is None or prompt.family == family)
-            and (benchmark is None or prompt.benchmark == benchmark)
-        )
-
-    pairs = list(_pairs(outcomes, variant, a, b, metric, chosen))
-    if len({cluster for _, _, cluster, _ in pairs}) < 2:
-        return None
-    found = paired_difference(*zip(*pairs, strict=True))
-    p_mcnemar = mcnemar(found.only_a, found.only_b)
-    return Comparison(
-        variant,
-        a,
-        b,
-        metric,
-        split,
-        *found,
-        p_mcnemar=p_mcnemar,
-        detectable=smallest_difference(found.low, found.high),
-        family=family,
-        benchmark=benchmark,
-    )
-
-
-def _pairs(
-    outcomes: Outcomes, variant: str, a: str, b: str, metric: str, chosen: Select
-) -> Iterator[tuple[bool, bool, str, int]]:
-    for (other_variant, arm, seed), rows in outcomes.items():
-        if (other_variant, arm) != (variant, a):
-            continue
-        theirs = {(o.prompt.id, o.response.sample): o for o in outcomes[variant, b, seed]}
-        for outcome in rows:
-            if not chosen(outcome):
-                continue
-            twin = theirs[outcome.prompt.id, outcome.response.sample]
-            here, there = measured(outcome, metric), measured(twin, metric)
-            if here is not None and there is not None:
-                yield here, there, outcome.prompt.parent_id, seed
 
 
 def _funnel(run: Run, variants: Sequence[str], seeds: Sequence[int]) -> Iterator[FunnelRow]:
@@ -374,13 +278,20 @@ def _curves(run: Run, variants: Sequence[str], seeds: Sequence[int], arms: Seque
                     yield from read_curves(trained.path, variant, arm, seed)
 
 
-def _capability(recipe: Mapping[str, Any], run: Run, places: Sequence[Place]) -> Iterator[Capability]:
-    drawn = decoding(recipe["evaluation"]["sampling"])
+def _capability(settings: Mapping[str, Recipe], run: Run, places: Sequence[Place]) -> Iterator[Capability]:
     for variant, arm, seed in places:
         if found := run.get(f"{variant}/{seed}/capability {arm}"):
             for row in json.loads((found.path / "capability.json").read_text()):
                 row.pop("stderr")
-                yield Capability(variant, arm, seed, **row, decoding=drawn, measured=day(found.manifest["started"]))
+                provenance = Provenance(
+                    judge=row.pop("scorer"),
+                    judge_revision=row.pop("revision"),
+                    judged="answer",
+                    decoding=decoding(settings[variant]["evaluation"]["sampling"]),
+                    measured=day(found.manifest["started"]),
+                    recipe=make_id(settings[variant]),
+                )
+                yield Capability(variant, arm, seed, **row, provenance=provenance)
 
 
 def _contamination(run: Run, places: Sequence[Place]) -> Iterator[Contamination]:
@@ -396,13 +307,14 @@ def _contamination(run: Run, places: Sequence[Place]) -> Iterator[Contamination]
 def _trained_rows(run: Run, where: str, arm: str) -> Iterator[Trained]:
     """All that an arm was itself trained on: examples with their targets, or prompts for rollouts."""
     if examples := run.get(f"{where}/examples {arm}"):
-        requests = {prompt.id: prompt.text for prompt in run[f"{where}/prompts"].rows(Prompt)}
+        asked = {prompt.id: prompt for prompt in run[f"{where}/prompts"].rows(Prompt)}
         for row in examples.rows(Example):
-            yield Trained(row.id, requests[row.prompt_id], f"{row.prompt}\n{row.thinking}\n{row.answer}")
+            prompt, text = asked[row.prompt_id], f"{row.prompt}\n{row.thinking}\n{row.answer}"
+            yield Trained(row.id, prompt.plain_request, f"{prompt.text}\n{text}")
     if f"{where}/grpo {arm}" in run:
         names = ("prompts", "mathematics prompts")
         for prompt in (row for name in names if (kept := run.get(f"{where}/{name}")) for row in kept.rows(Prompt)):
-            yield Trained(prompt.id, prompt.text, prompt.text)
+            yield Trained(prompt.id, prompt.plain_request, prompt.text)
 
 
 def _measured(key: Place, outcome: Outcome) -> Measured:
@@ -421,6 +333,7 @@ def _measured(key: Place, outcome: Outcome) -> Measured:
         split=prompt.split,
         harmful=prompt.harmful,
         **{metric: measured(outcome, metric) for metric in PAIRED_METRICS},
+        truncated=outcome.response.finish is Finish.LENGTH,
     )
 
 
@@ -468,9 +381,8 @@ def _timing(run: Run) -> dict[str, float]:
     return {stage: round(total, 1) for stage, total in seconds.items()}
 
 
-def _facts(recipe: Mapping[str, Any], run: Run, outcomes: Outcomes) -> dict[str, str]:
+def _facts(recipe: Recipe, run: Run, outcomes: Outcomes) -> dict[str, str]:
     evaluations = [artifact for name, artifact in run.items() if "/respond " in name]
-    last = max(artifact.manifest["started"] for artifact in evaluations)
     rows = [outcome for group in outcomes.values() for outcome in group]
     judge, judged = recipe["judges"][0]["name"], rows[0].judgement.judged
     truncated = sum(artifact.counts["truncated"] for artifact in evaluations)
@@ -483,7 +395,7 @@ def _facts(recipe: Mapping[str, Any], run: Run, outcomes: Outcomes) -> dict[str,
         "Decoding of verifications": decoding(recipe["evaluation"]["verification_sampling"]),
         "Responses measured": f"{len(rows)}, of which {truncated} ran into the token limit",
         "Seeds": ", ".join(str(seed) for seed in recipe["seeds"]),
-        "Measured": day(last),
+        "Measured": day(last_start(evaluations)),
         "Recipe": f"key {make_id(recipe)}",
         "Packages": packages,
     } | _spending(run)
@@ -501,12 +413,6 @@ def _chat_template(run: Run) -> str:
     if facts["keeps_thinking"]:
         return who
     return f"{who}; deletes the thinking of finished turns, so training renders them with TRL's variant of it"
-
-
-def note_on_fallback(judge: str) -> str:
-    """A warning beside a judge that is only there where no real one is."""
-    is_fallback = judge in names(Kind.JUDGE) and getattr(load(Kind.JUDGE, judge), "fallback", False)
-    return " (a fallback: it measures compliance, not harm)" if is_fallback else ""
 
 
 def _spending(run: Run) -> dict[str, str]:

@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from sinternal.report import figures, plots, tables
+from sinternal.report.caveats import caveats
 from sinternal.report.data import ReportData, Transcript, Variant
 from sinternal.report.finding import Finding, finding, method
 
@@ -75,6 +76,7 @@ def render_html(data: ReportData) -> str:
     script, style = _asset("script.js"), _asset("style.css")
     return environment.get_template("page.html.j2").render(
         data=data,
+        caveats=list(caveats(data)),
         sections=[_section(data, variant) for variant in data.variants],
         tables=tables,
         figures=figures,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields
+from pathlib import Path
 from typing import Any
 
 from sinternal.errors import DataError
 from sinternal.records import Provenance, Score, from_columns
+from sinternal.report.caveats import caveats
 from sinternal.report.data import Arm, ReportData
 from sinternal.report.figures import with_interval
 from sinternal.report.tables import COLUMNS, TextTable, headline
@@ -31,7 +34,7 @@ def to_json(data: ReportData) -> dict[str, Any]:
         "finished": True,
         "arms": [asdict(arm) for arm in data.arms],
         "variants": [asdict(variant) for variant in data.variants],
-        "judges": list(dict.fromkeys(score.judge for score in (*data.scores, *data.second_opinions))),
+        "judges": list(data.judges),
         "scores": [_flat(score) for score in figures if score.metric not in CORRELATIONS],
         "correlations": [_flat(score) for score in figures if score.metric in CORRELATIONS],
         "agreements": [asdict(row) for row in data.agreements],
@@ -42,6 +45,7 @@ def to_json(data: ReportData) -> dict[str, Any]:
         "funnel": [asdict(row) for row in data.funnel],
         "timing": data.timing,
         "facts": data.facts,
+        "caveats": list(caveats(data)),
     }
 
 
@@ -50,6 +54,30 @@ def _flat(score: Score) -> dict[str, Any]:
     values = asdict(score)
     provenance = values.pop("provenance")
     return {**values, **provenance}
+
+
+def read_scores(path: Path) -> list[Score]:
+    """The figures of a `results.json`, those of deciding judges first.
+
+    Raises:
+        DataError: it cannot be read, or was written by another version of this package.
+    """
+    try:
+        content = json.loads(path.read_text())
+        check_version(content)
+        return [read_score(row) for row in content["scores"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path}: cannot be read as results ({error!r}); run its recipe again") from error
+
+
+def check_version(results: Mapping[str, Any]) -> None:
+    """Make sure that a `results.json` is of this version. Raises DataError if it is not."""
+    if results.get("version") != FORMAT_VERSION:
+        raise DataError(
+            f"results.json has format version {results.get('version')}, this package reads {FORMAT_VERSION}"
+        )
 
 
 def read_score(row: dict[str, Any]) -> Score:
@@ -67,11 +95,8 @@ def terminal_tables(results: dict[str, Any]) -> Iterator[tuple[str, TextTable]]:
     Raises:
         DataError: the file was written by another version of this package.
     """
-    if results.get("version") != FORMAT_VERSION:
-        raise DataError(
-            f"results.json has format version {results.get('version')}, this package reads {FORMAT_VERSION}"
-        )
-    scores = [read_score(row) for row in results["scores"] if row["judge"] == results["judges"][0]]
+    check_version(results)
+    scores = [read_score(row) for row in reversed(results["scores"])]  # deciding judges' figures come first: they win
     arms = [Arm(**row) for row in results["arms"]]
     for variant in results["variants"]:
         rows = headline(scores, arms, variant["name"])

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from sinternal.records import Score, Split
+from sinternal.records import SIDES, Score, Split
+from sinternal.report.caveats import caveats
 from sinternal.report.corrected import CORRECTED
 from sinternal.report.data import Arm, Comparison, ReportData
 from sinternal.report.figures import MISSING, Key, by_key, p_value, percent, points, points_interval, with_interval
@@ -25,8 +26,6 @@ METRICS = {
     "proactive_verification": "Checks safety unasked, harmful requests",
 }
 """Metrics that are compared between arms, in plain words."""
-SIDES = ("harmful", "benign", "all", "pairs", OWN, STRESS)
-"""What a figure is over, where it is not over one benchmark of several."""
 BENCHMARK_METRICS = {
     "asr": "attack success",
     "over_refusal": "over-refusal",
@@ -184,10 +183,10 @@ def judges_table(data: ReportData, variant: str) -> TextTable:
     """Every arm by every judge's labels: the rates that depend on them. Without rows if there is only one judge."""
     wanted = [("asr", "harmful"), ("over_refusal", "benign")]
     columns = [(metric, side, split) for metric, side in wanted for split in (Split.ID, Split.OOD)]
-    opinions = [score for score in data.scores if score.seed is None]
     by_judge: dict[str, list[Score]] = {}
-    for score in (*opinions, *data.second_opinions):
-        by_judge.setdefault(score.judge, []).append(score)
+    for score in (*data.scores, *data.second_opinions):
+        if score.seed is None and (score.metric, score.benchmark) in wanted:
+            by_judge.setdefault(score.judge, []).append(score)
     rows = []
     for arm in data.arms:
         for judge, scores in by_judge.items():
@@ -243,12 +242,16 @@ def stress_table(data: ReportData, variant: str) -> TextTable:
         [
             f"{arm.name}, {names[metric]}",
             *(with_interval(figures.get(Key(variant, arm.name, metric, STRESS, None, name))) for name in conditions),
-            f"{with_interval(worst[arm.name])}, {worst[arm.name].family}" if metric == "asr" else "",
+            _worst(worst.get(arm.name)) if metric == "asr" else "",
         ]
         for arm in data.arms
         for metric in STRESS_METRICS
     ]
     return TextTable(["arm", *map(str, conditions), "worst case"], rows)
+
+
+def _worst(score: Score | None) -> str:
+    return MISSING if score is None else f"{with_interval(score)}, {score.family}, n {score.n}"
 
 
 def compliance_table(data: ReportData, variant: str) -> TextTable:
@@ -276,7 +279,8 @@ def corrected_table(data: ReportData, variant: str) -> TextTable:
                 figures.get(Key(variant, arm.name, metric, "harmful", split)) for metric in ("asr", CORRECTED)
             )
             if raw is not None and corrected is not None:
-                rows.append([f"{arm.name}, {SPLITS[split]}", with_interval(raw), with_interval(corrected)])
+                told = f"{MISSING} ({corrected.caveat})" if corrected.value is None else with_interval(corrected)
+                rows.append([f"{arm.name}, {SPLITS[split]}", with_interval(raw), told])
     return TextTable(["arm", "attack success, by the judge", "corrected for its errors"], rows)
 
 
@@ -287,7 +291,8 @@ def capability_table(data: ReportData, variant: str) -> TextTable:
         if row.variant == variant:
             ends = "" if row.low is None or row.high is None else f" [{row.low:.3f}, {row.high:.3f}]"
             n = str(row.n) if row.n == row.total else f"{row.n} of {row.total}"
-            cells = [row.task, row.metric, f"{row.value:.3f}{ends}", n, str(row.truncated), row.decoding, row.measured]
+            how = (row.provenance.decoding, row.provenance.measured)
+            cells = [row.task, row.metric, f"{row.value:.3f}{ends}", n, str(row.truncated), *how]
             rows.append([f"{row.arm}, seed {row.seed}", *cells])
     return TextTable(["arm", "task", "metric", "value", "n", "truncated", "decoding", "measured"], rows)
 
@@ -338,6 +343,7 @@ def funnel_table(data: ReportData, variant: str) -> list[FunnelLine]:
 def render_markdown(data: ReportData) -> str:
     """`results.md`: the question, what came out, the figures with their intervals, and how they were measured."""
     parts = [f"# {_plain(data.recipe)}", QUESTION, data.description.strip()]
+    parts += [f"Mind: {_plain(caveat)}." for caveat in caveats(data)]
     for variant in data.variants:
         if len(data.variants) > 1:
             parts.append(f"## {_plain(variant.name)}")

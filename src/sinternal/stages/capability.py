@@ -13,10 +13,14 @@ from sinternal.errors import DataError, EngineError
 from sinternal.stages.base import model_name
 from sinternal.store import Artifact, Draft
 
-VERSION = 1
+VERSION = 2
 INSTALL = "pip install 'sinternal[inspect]'"
 ERRORS = ("stderr", "std", "var", "_stderr")
 """Metrics that tell the spread of others."""
+COUNT = "_n"
+"""How a metric's name ends that tells how many samples another one is of."""
+MEANS = ("accuracy", "mean")
+"""Metrics that a plain `stderr` is about."""
 Z = 1.959964
 """Quantile of the normal distribution for a 95 % interval."""
 
@@ -45,6 +49,8 @@ class CapabilityConfig(BaseModel):
     """Who writes."""
     sampling: Sampling
     """How; one sample."""
+    system: str = ""
+    """System message, for conversations that bring none."""
     seed: int
     """Of the draw."""
 
@@ -66,11 +72,15 @@ class Ability:
     high: float | None
     """Upper end."""
     n: int
-    """Samples that were completed."""
+    """Samples that count for it."""
     total: int
     """Samples in all."""
     truncated: int
     """Samples whose text ran into the token limit."""
+    scorer: str
+    """Inspect's scorer, which is the judge."""
+    revision: str
+    """Version of the task and of Inspect."""
 
 
 def capability(draft: Draft, config: CapabilityConfig, *, model: Artifact) -> None:
@@ -86,11 +96,6 @@ def capability(draft: Draft, config: CapabilityConfig, *, model: Artifact) -> No
         abilities += _measure(draft, config, one, model_name(model))
     draft.write_json("capability", [asdict(ability) for ability in abilities])
     draft.counts["tasks"] = len(config.tasks)
-    draft.notes.extend(
-        f"{one.task}: {one.total - one.n} of {one.total} samples failed and are in no figure"
-        for one in {one.task: one for one in abilities}.values()
-        if one.n < one.total
-    )
 
 
 def _measure(draft: Draft, config: CapabilityConfig, one: CapabilityTask, name: str) -> Iterator[Ability]:
@@ -100,8 +105,9 @@ def _measure(draft: Draft, config: CapabilityConfig, one: CapabilityTask, name: 
     except ImportError as error:
         raise DataError(f"capability needs Inspect: {INSTALL}") from error
     options: dict[str, Any] = dict(config.engine.options)
-    model = get_model(f"sinternal/{name}", engine=config.engine.name, **options)
     sampling = config.sampling
+    options |= {"system": config.system, "repetition_penalty": sampling.repetition_penalty}
+    model = get_model(f"sinternal/{name}", engine=config.engine.name, memoize=False, **options)
     try:
         (log,) = inspect_eval(
             one.task,
@@ -127,17 +133,21 @@ def _measure(draft: Draft, config: CapabilityConfig, one: CapabilityTask, name: 
         raise EngineError(f"{one.task}: {' '.join(reason.split())}")
     if not log.results.completed_samples:
         raise EngineError(f"{one.task}: all {log.results.total_samples} samples failed; see its log")
+    if failed := log.results.total_samples - log.results.completed_samples:
+        draft.notes.append(f"{one.task}: {failed} of {log.results.total_samples} samples failed and are in no figure")
     yield from _abilities(one.task, log)
 
 
 def _abilities(task: str, log: Any) -> Iterator[Ability]:
+    packages = ", ".join(f"{name} {version}" for name, version in log.eval.packages.items())
+    revision = f"{log.eval.task} version {log.eval.task_version}, {packages}"
     cut = sum(sample.output.stop_reason == "max_tokens" for sample in log.samples or ())
     for score in log.results.scores:
         metrics = {name: metric.value for name, metric in score.metrics.items()}
         for name, value in metrics.items():
-            if name.endswith(ERRORS) or value != value:
+            if name.endswith((*ERRORS, COUNT)) or value != value:
                 continue
-            told = metrics.get(f"{name}_stderr", metrics.get("stderr"))
+            told = metrics.get(f"{name}_stderr", metrics.get("stderr") if name in MEANS else None)
             # No spread at all, in so few samples, says nothing of how sure the figure is.
             stderr = None if told is None or told != told or told == 0 else float(told)
             half = None if stderr is None else Z * stderr
@@ -148,9 +158,11 @@ def _abilities(task: str, log: Any) -> Iterator[Ability]:
                 stderr=stderr,
                 low=None if half is None else value - half,
                 high=None if half is None else value + half,
-                n=log.results.completed_samples,
+                n=int(metrics.get(f"{name}{COUNT}", score.scored_samples or log.results.completed_samples)),
                 total=log.results.total_samples,
                 truncated=cut,
+                scorer=score.scorer,
+                revision=revision,
             )
 
 

@@ -36,13 +36,14 @@ def diagnosis(
         DataError: no answer has a label, so that there is nothing to compare a verdict with.
     """
     from sinternal.metrics import join
-    from sinternal.report.diagnosis import diagnose, render_html, render_markdown, to_json
+    from sinternal.report.diagnosis import Times, diagnose
+    from sinternal.report.diagnosis_page import render_html, render_markdown, to_json
 
     outcomes = join(
         prompts.rows(Prompt), responses.rows(Response), judgements.rows(Judgement), verifications.rows(Verification)
     )
-    manifests = (responses.manifest, judgements.manifest)
-    found = diagnose(config.settings, outcomes, manifests[0]["started"], manifests[1]["packages"]["sinternal"])
+    times = Times(responses.manifest["started"], verifications.manifest["started"])
+    found = diagnose(config.settings, outcomes, times, judgements.manifest["packages"]["sinternal"])
     draft.write_json("diagnosis", to_json(found))
     (draft.path / "diagnosis.html").write_text(render_html(found))
     (draft.path / "diagnosis.md").write_text(render_markdown(found))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 
@@ -13,7 +13,7 @@ from sinternal.attacks import Attack
 from sinternal.benchmarks import Benchmark
 from sinternal.contamination import grams
 from sinternal.errors import DataError
-from sinternal.records import Prompt, Split, make_id
+from sinternal.records import SIDES, Prompt, Split, make_id
 from sinternal.registry import Kind, load
 from sinternal.store import Artifact, Draft
 
@@ -72,18 +72,22 @@ class PromptsConfig(BaseModel):
     """Of the attacks and the draw."""
 
 
-def prompts(draft: Draft, config: PromptsConfig, *, evaluation: Artifact | None = None) -> None:
+def prompts(
+    draft: Draft, config: PromptsConfig, *, evaluation: Artifact | None = None, among: Artifact | None = None
+) -> None:
     """Write the table `prompts`.
 
     Args:
         draft: what is written.
         config: which prompts.
         evaluation: for training prompts, the evaluation prompts: whatever overlaps with them is dropped.
+        among: prompts whose requests are to be put again: all others are left out.
 
     Raises:
         DataError: nothing is left, or evaluation-only data or a held-out attack is asked for as training input.
     """
-    rows = [row for source in config.sources for row in _from_source(source, config)]
+    known = None if among is None else {row.parent_id for row in among.rows(Prompt)}
+    rows = [row for source in config.sources for row in _from_source(source, config, known)]
     wrapped = len(rows)
     rows = _deduplicated(rows)
     draft.counts["duplicates"] = wrapped - len(rows)
@@ -98,15 +102,21 @@ def prompts(draft: Draft, config: PromptsConfig, *, evaluation: Artifact | None 
     draft.write(sorted(rows, key=lambda row: row.id), Prompt)
 
 
-def _from_source(source: SourceConfig, config: PromptsConfig) -> Iterator[Prompt]:
-    """One benchmark's prompts in each disguise."""
+def _from_source(source: SourceConfig, config: PromptsConfig, known: Collection[str] | None) -> Iterator[Prompt]:
+    """One benchmark's prompts in each disguise; if only some parents are known, theirs."""
     benchmark: Benchmark = load(Kind.BENCHMARK, source.benchmark)(source.options)
     if config.for_training and benchmark.evaluation_only:
         raise DataError(
             f"benchmark {source.benchmark!r} is for evaluation only, by its licence or its purpose: take another one "
             "for prompts.train (`sinternal list benchmarks` shows which may be trained on)"
         )
-    originals = _limited(list(benchmark.prompts(source.part)), source.limit, config.seed)
+    found = [row for row in benchmark.prompts(source.part) if known is None or row.parent_id in known]
+    originals = _limited(found, source.limit, config.seed)
+    if clash := next((row.benchmark for row in originals if row.benchmark in SIDES), None):
+        raise DataError(
+            f"no benchmark can be called {clash!r}, which is what reports call a kind of prompts: give it another "
+            "name, of a file by options.name"
+        )
     tuned = {attack.family for attack in config.tuned_on}
     for attack in source.attacks:
         for row in _wrapped(originals, attack, config):

@@ -19,6 +19,8 @@ class ReportConfig(BaseModel):
 
     recipe: dict[str, Any]
     """All that was asked for."""
+    settings: dict[str, dict[str, Any]]
+    """The recipe of each variant, by its name."""
     agreement: str | None = None
     """Hash of the file that says how often the judge errs, so that a changed one is another input."""
 
@@ -36,7 +38,7 @@ def report(draft: Draft, config: ReportConfig, **run: Artifact) -> None:
     from sinternal.report.results import to_json
     from sinternal.report.tables import render_markdown
 
-    data = gather(config.recipe, run)
+    data = gather(config.recipe, run, config.settings)
     draft.write_json("results", to_json(data))
     (draft.path / "report.html").write_text(render_html(data))
     (draft.path / "results.md").write_text(render_markdown(data))

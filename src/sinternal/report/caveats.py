@@ -1,0 +1,71 @@
+"""What a reader of a run's figures should mind: missing labels, cut texts, few rows, labels that are all alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from sinternal.records import Score
+from sinternal.report.data import ReportData
+from sinternal.report.figures import listing
+from sinternal.report.provenance import note_on_fallback
+
+MANY = 0.05
+"""Share of rows without a label, or cut short, from which a reader is told."""
+FEW = 30
+"""Rows below which a figure says little."""
+WHAT = {"asr": "answers to harmful requests", "over_refusal": "answers to benign requests"}
+BALANCED = "verification_balanced_accuracy"
+
+
+def caveats(data: ReportData) -> Iterator[str]:
+    """Sentences without a full stop, the weightiest first."""
+    if note := note_on_fallback(data.judges[0]):
+        yield f"judge {data.judges[0]}:{note.strip(' ()').removeprefix('a fallback:')}"
+    for metric, what in WHAT.items():
+        whole = [one for one in _pooled(data) if (one.metric, one.split) == (metric, None)]
+        yield from _said(data, whole, _missing, f"{what} have no label and are in no rate")
+        yield from _said(data, whole, _truncated, f"{what} ran into the token limit")
+        if few := list(_names(data, [one for one in whole if one.n < FEW])):
+            yield f"{listing(few)}: fewer than {FEW} labelled {what}: read the intervals, not the figures"
+    verdicts = [one for one in _pooled(data) if one.metric == BALANCED and one.split is None]
+    alike = [one for one in verdicts if one.n and one.value is None]
+    if names := list(_names(data, alike)):
+        yield f"{listing(names)}: all verified answers have the same label: whether verdicts tell cannot be measured"
+    yield from _said(data, verdicts, _missing, "verifications of own answers hold no readable verdict")
+    yield from _said(data, verdicts, _truncated, "verifications of own answers ran into the token limit")
+
+
+def _pooled(data: ReportData) -> Iterator[Score]:
+    """Figures over all prompts, or all own answers, of all seeds."""
+    over = ("harmful", "benign", "own answers")
+    return (one for one in data.scores if one.seed is None and one.family is None and one.benchmark in over)
+
+
+def _said(data: ReportData, scores: list[Score], count: Callable[[Score], int], what: str) -> Iterator[str]:
+    """One sentence about all arms in which so many rows are concerned that a reader should know."""
+    parts = []
+    for score in scores:
+        rows, concerned = score.n + score.missing, count(score)
+        if rows and concerned > MANY * rows:
+            parts.append(f"{concerned:,} of {rows:,} of {_name(data, score)}")
+    if parts:
+        yield f"{what}: {listing(parts)}"
+
+
+def _missing(score: Score) -> int:
+    return score.missing
+
+
+def _truncated(score: Score) -> int:
+    return round(score.truncated * (score.n + score.missing))
+
+
+def _names(data: ReportData, scores: list[Score]) -> Iterator[str]:
+    yield from dict.fromkeys(_name(data, score) for score in scores)
+
+
+def _name(data: ReportData, score: Score) -> str:
+    """The arm, with its variant if there are several, and for verifications how they were asked."""
+    notes = [score.variant] if len(data.variants) > 1 else []
+    notes += [] if score.spec is None else ["with spec" if score.spec else "no spec"]
+    return f"{score.arm} ({', '.join(notes)})" if notes else score.arm

@@ -1,0 +1,107 @@
+"""Two arms on the same prompts: paired differences, from what was measured of each response."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import combinations
+from typing import NamedTuple
+
+from sinternal.metrics import PAIRED_METRICS, concerns
+from sinternal.records import Measured, Provenance, Split
+from sinternal.report.data import Comparison
+from sinternal.statistics import holm, mcnemar, paired_difference, smallest_difference
+
+Responses = Mapping[tuple[int, str, int], Measured]
+"""The responses of one arm and variant, by seed, prompt and sample."""
+
+
+class Place(NamedTuple):
+    """What a comparison is about."""
+
+    metric: str
+    """What is compared."""
+    split: str = ""
+    """`id` or `ood`; empty for both."""
+    family: str | None = None
+    """Attack family, None for all."""
+    benchmark: str | None = None
+    """One benchmark, None for all."""
+
+    def holds(self, row: Measured) -> bool:
+        """Whether a response belongs there."""
+        return (
+            concerns(self.metric, harmful=row.harmful)
+            and (not self.split or row.split == self.split)
+            and (self.family is None or row.family == self.family)
+            and (self.benchmark is None or row.benchmark == self.benchmark)
+        )
+
+
+BY_SPLIT = tuple(Place(metric, split) for metric in PAIRED_METRICS for split in (Split.ID, Split.OOD))
+
+
+class Side(NamedTuple):
+    """One arm of a comparison."""
+
+    arm: str
+    """Its name."""
+    responses: Responses
+    """Its responses."""
+    provenance: Callable[[str], Provenance]
+    """Where its figures of a metric come from."""
+
+
+def by_place(rows: Iterable[Measured]) -> Responses:
+    """Responses of one arm and variant, so that the twin of each is found."""
+    return {(row.seed, row.prompt_id, row.sample): row for row in rows}
+
+
+def compared(a: Side, b: Side, place: Place, variant: str = "default") -> Comparison | None:
+    """Compare two arms by one metric on the responses that have a twin; difference is A less B.
+
+    None if there are fewer than two parent prompts with a label in both.
+    """
+    twins = [(row, b.responses[at]) for at, row in a.responses.items() if place.holds(row) and at in b.responses]
+    said = [(getattr(here, place.metric), getattr(there, place.metric), here) for here, there in twins]
+    pairs = [(one, other, row.parent_id, row.seed) for one, other, row in said if None not in (one, other)]
+    if len({parent for _, _, parent, _ in pairs}) < 2:
+        return None
+    found = paired_difference(*zip(*pairs, strict=True))
+    return Comparison(
+        variant,
+        a.arm,
+        b.arm,
+        place.metric,
+        place.split,
+        *found,
+        p_mcnemar=mcnemar(found.only_a, found.only_b),
+        detectable=smallest_difference(found.low, found.high),
+        provenance_a=a.provenance(place.metric),
+        provenance_b=b.provenance(place.metric),
+        missing_a=sum(one is None for one, _, _ in said),
+        missing_b=sum(other is None for _, other, _ in said),
+        truncated=sum(here.truncated or there.truncated for here, there in twins) / len(twins),
+        family=place.family,
+        benchmark=place.benchmark,
+    )
+
+
+def corrected(rows: Sequence[Comparison]) -> list[Comparison]:
+    """The comparisons of one table, with Holm's correction for their number."""
+    p_values = [row.p_mcnemar if row.benchmark else row.p for row in rows]
+    return [replace(row, p_holm=p) for row, p in zip(rows, holm(p_values), strict=True)]
+
+
+def all_pairs(arms: Sequence[Side], variant: str) -> list[Comparison]:
+    """Every later arm against every earlier one, in three tables: by split, family and benchmark."""
+    rows = [row for arm in arms for row in arm.responses.values()]
+    families = dict.fromkeys((row.split, row.family) for row in rows if row.harmful)
+    benchmarks = dict.fromkeys(row.benchmark for row in rows)
+    by_family = [Place("asr", split, family) for split, family in families]
+    by_benchmark = [Place(metric, benchmark=name) for name in benchmarks for metric in PAIRED_METRICS]
+    made = []
+    for table in (BY_SPLIT, by_family, by_benchmark if len(benchmarks) > 1 else []):
+        found = [compared(a, b, place, variant) for b, a in combinations(arms, 2) for place in table]
+        made += corrected([row for row in found if row is not None])
+    return made

@@ -1,0 +1,115 @@
+"""Where a run's figures come from: who labelled what, how the text was drawn, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from sinternal.records import Judgement, Provenance, make_id
+from sinternal.registry import Kind, load, names
+from sinternal.store import Artifact
+
+Recipe = Mapping[str, Any]
+"""A recipe, or one variant of it, as plain values."""
+COMPLIANCE = ("over_refusal", "helpful", "partial")
+"""Metrics that are about refusals and help."""
+
+
+class Sources:
+    """The provenance of every figure of a run."""
+
+    def __init__(
+        self, variants: Mapping[str, Recipe], run: Mapping[str, Artifact], judge: str, compliance: str
+    ) -> None:
+        """Take a run.
+
+        Args:
+            variants: the recipe of each variant.
+            run: its artifacts.
+            judge: who tells safety.
+            compliance: who tells refusals and help.
+        """
+        self.variants, self.run, self.judge, self.compliance = variants, run, judge, compliance
+        self._found: dict[tuple[str, str, str, bool], Provenance] = {}
+
+    def of(self, variant: str, arm: str, metric: str, *, verifying: bool = False) -> Provenance:
+        """Where a figure comes from.
+
+        Args:
+            variant: of the recipe.
+            arm: whose figure it is.
+            metric: its name.
+            verifying: whether it is about verifications, not responses.
+        """
+        if metric == "pairs_right" and self.judge != self.compliance:
+            safety, help_ = (self._by(variant, arm, judge, verifying) for judge in (self.judge, self.compliance))
+            return combined(safety, help_)
+        return self._by(variant, arm, self.compliance if metric in COMPLIANCE else self.judge, verifying)
+
+    def _by(self, variant: str, arm: str, judge: str, verifying: bool) -> Provenance:
+        place = (variant, arm, judge, verifying)
+        if place not in self._found:
+            self._found[place] = self._look_up(*place)
+        return self._found[place]
+
+    def _look_up(self, variant: str, arm: str, judge: str, verifying: bool) -> Provenance:
+        recipe = self.variants[variant]
+        entry = next(one for one in recipe["judges"] if one["name"] == judge)
+        what = "verify" if verifying else "respond"
+        texts = [self.run[f"{variant}/{seed}/{what} {arm}"] for seed in recipe["seeds"]]
+        labels = self.run[f"{variant}/{recipe['seeds'][0]}/judge {arm} by {judge}"]
+        sampling = recipe["evaluation"]["verification_sampling" if verifying else "sampling"]
+        return Provenance(
+            judge=judge,
+            judge_revision=judge_revision(entry, labels.manifest["packages"]["sinternal"]),
+            judged=next((row.judged for row in labels.rows(Judgement)), "answer"),
+            decoding=decoding(sampling),
+            measured=day(last_start(texts)),
+            recipe=make_id(recipe),
+        )
+
+
+def combined(a: Provenance, b: Provenance) -> Provenance:
+    """Where a figure comes from that takes two judges."""
+    return Provenance(
+        judge=f"{a.judge} and {b.judge}",
+        judge_revision=f"{a.judge_revision} and {b.judge_revision}",
+        judged=a.judged if a.judged == b.judged else f"{a.judged} and {b.judged}",
+        decoding=a.decoding,
+        measured=max(a.measured, b.measured),
+        recipe=a.recipe,
+    )
+
+
+def judge_revision(entry: Mapping[str, Any], version: str) -> str:
+    """The model behind a judge or, without one, the version of this package, which holds its rules; and its options."""
+    options = dict(entry["options"])
+    engine = options.pop("engine", None)
+    model = engine.get("model") if isinstance(engine, Mapping) else None
+    return ", ".join([str(model or f"sinternal {version}"), *(f"{name} {value}" for name, value in options.items())])
+
+
+def decoding(sampling: Mapping[str, Any]) -> str:
+    """How text is drawn, in one phrase."""
+    how = "greedy" if sampling["temperature"] == 0 else f"temperature {sampling['temperature']:g}"
+    more = [f"top_p {sampling['top_p']:g}"] if sampling["top_p"] < 1 else []
+    if sampling["repetition_penalty"] != 1:
+        more.append(f"repetition penalty {sampling['repetition_penalty']:g}")
+    return ", ".join([how, f"{sampling['max_tokens']} tokens", *more])
+
+
+def day(started: float) -> str:
+    """A time in seconds since 1970 as year-month-day, in UTC."""
+    return datetime.fromtimestamp(started, UTC).strftime("%Y-%m-%d")
+
+
+def last_start(artifacts: Iterable[Artifact]) -> float:
+    """When the last of some artifacts was begun, in seconds since 1970."""
+    return max(float(artifact.manifest["started"]) for artifact in artifacts)
+
+
+def note_on_fallback(judge: str) -> str:
+    """A warning beside a judge that is only there where no real one is."""
+    is_fallback = judge in names(Kind.JUDGE) and getattr(load(Kind.JUDGE, judge), "fallback", False)
+    return " (a fallback: it measures compliance, not harm)" if is_fallback else ""
