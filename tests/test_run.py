@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -291,7 +292,9 @@ def test_a_data_set_that_cannot_be_read_is_told_before_anything_is_sampled(tmp_p
 
 def test_an_interrupted_run_says_that_it_goes_on_from_there(tmp_path: Path) -> None:
     command = [*COMMAND, "run", "quickstart"]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs are started deaf to it
+    with subprocess.Popen(command, cwd=tmp_path, preexec_fn=heed, **pipes) as running:
         assert running.stdout is not None
         running.stdout.readline()
         running.send_signal(signal.SIGINT)
