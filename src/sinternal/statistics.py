@@ -104,18 +104,19 @@ def smoothed(tables: NDArray[np.float64]) -> NDArray[np.float64]:
     """Tables of (tp, fp, fn, tn) by cluster, made fit for a bootstrap where some kind of row is rare.
 
     Resampling cannot draw what did not happen: without a mistake in the sample, no resample has one, and its interval
-    has no width. For each kind of row that fewer than `FEW` clusters hold, one more cluster of that kind and of the
-    mean size is added, as Agresti & Coull (1998, American Statistician 52:119) add rows to a proportion.
+    has no width. For each kind of row that fewer than `FEW` clusters hold, one more cluster is added, with as many rows
+    of that kind as these have on average, or one row if there is none: as Agresti & Coull (1998, American Statistician
+    52:119) add rows to a proportion. That rows of a kind which never came would come alone is an assumption.
 
     Args:
         tables: shape (clusters, 4), the first and third of one class, the others of the other.
     """
     added = []
     for kind, other in ((0, 2), (2, 0), (1, 3), (3, 1)):
-        of_class = tables[:, kind] + tables[:, other]
-        if of_class.any() and (tables[:, kind] > 0).sum() < FEW:
+        held = tables[tables[:, kind] > 0, kind]
+        if len(held) < FEW and (len(held) or tables[:, other].any()):
             extra = np.zeros(4)
-            extra[kind] = of_class[of_class > 0].mean()
+            extra[kind] = held.mean() if len(held) else 1
             added.append(extra)
     return np.concatenate([tables, *(extra[None] for extra in added)])
 
@@ -245,8 +246,9 @@ def paired_difference(
     and B in whole parents (by scipy): it holds for these training runs.
 
     Where A and B differ in fewer than `FEW` parents, resampling would say that they never differ more: the interval is
-    then that of the sample with two parents more, one for A and one for B, as Bonett & Price (2012, Journal of
-    Educational and Behavioral Statistics 37:479) add one to each count of discordant pairs.
+    then that of the sample with two parents more, one for A and one for B, that differ in as many rows as these do on
+    average, or in one; Bonett & Price (2012, Journal of Educational and Behavioral Statistics 37:479) add one to each
+    count of discordant pairs.
 
     Args:
         a: what happened under A, one entry for each pair.
@@ -293,10 +295,13 @@ def _with_discord(
     totals: NDArray[np.float64], sizes: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Differences and sizes of shape (seeds, parents), with two parents more that differ if few others do."""
-    if (totals != 0).any(axis=0).sum() >= FEW:
+    differing = np.abs(totals).sum(axis=0)
+    differing = differing[differing > 0]
+    if len(differing) >= FEW:
         return totals, sizes
     one = sizes.mean(axis=1, keepdims=True)
-    return np.concatenate([totals, one, -one], axis=1), np.concatenate([sizes, one, one], axis=1)
+    more = one / one.sum() * (differing.mean() if len(differing) else 1)
+    return np.concatenate([totals, more, -more], axis=1), np.concatenate([sizes, one, one], axis=1)
 
 
 def _two_way_bootstrap(totals: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[np.float64]:
