@@ -141,7 +141,9 @@ def test_verifications_that_failed_are_missing_and_those_cut_short_are_unreadabl
     nothing = figure(found, "no_verdict", True).score
     assert (nothing.value, nothing.n, nothing.missing, nothing.truncated) == (1.0, 2, 2, 0.5)
     accuracy = figure(found, "verification_accuracy", True).score
-    assert (accuracy.value, accuracy.n, accuracy.caveat) == (None, 0, "none of 4 rows has a label")
+    assert (accuracy.value, accuracy.n, accuracy.caveat) == (None, 0, "none of 4 verdicts can be read")
+    assert "it gave no verdict that can be read" in in_words(found)[1]
+    assert not any("log-probabilities" in caveat for caveat in found.caveats)
     assert "2 of 4 verifications with the specification failed, and are in no figure" in found.caveats
     assert any("1 of them because they ran into the token limit" in caveat for caveat in found.caveats)
 

@@ -248,15 +248,18 @@ def score(cell: Cell, tally: Tally, *, arm: str, seed: int | None, variant: str,
         spec=cell.spec,
         variant=variant,
         parents=int((counts[:, :4].sum(1) > 0).sum()),
-        caveat=_caveat(value, n, counts),
+        caveat=_caveat(cell, value, n, counts),
     )
 
 
-def _caveat(value: float | None, n: int, counts: Counts) -> str:
+def _caveat(cell: Cell, value: float | None, n: int, counts: Counts) -> str:
     """What to mind about one figure, or why there is none."""
     parents = int((counts[:, :4].sum(1) > 0).sum())
+    if not n and counts[:, 4].any():
+        what = "rows has a label" if cell.spec is None else "verdicts can be read"
+        return f"none of {counts[:, 4].sum()} {what}"
     if not n:
-        return f"none of {counts[:, 4].sum()} rows has a label" if counts[:, 4].any() else "nothing to count"
+        return "nothing to count"
     if value is None:
         return "all labels or all verdicts are the same"
     if parents == 1 and n > 1:

@@ -189,8 +189,10 @@ class _Measuring:
         for cell, tally in count(outcomes).items():
             if _is_of_verdicts(cell):
                 found = self._score(replace(cell, benchmark=over), tally, self.verifying)
-                told = self._score(cell, alone[cell.metric], self.verifying).value if cell.metric in alone else None
-                yield Figure(found, guesses[bool(cell.spec)].get(cell.metric), told if over == OWN else None)
+                guess, told = guesses[bool(cell.spec)].get(cell.metric), None
+                if over == OWN and guess is not None and cell.metric in alone:
+                    told = self._score(cell, alone[cell.metric], self.verifying).value
+                yield Figure(found, guess, told)
         for spec in (False, True):
             rows = list(_verdicts(outcomes, spec))
             yield from self._calibration(
@@ -419,7 +421,8 @@ def _caveats(settings: Mapping[str, Any], outcomes: Sequence[Outcome], figures: 
     if len([label for label in labels if label is not None]) < FEW:
         yield f"fewer than {FEW} labelled answers: read the intervals, not the figures"
     yield from _about_verdicts(outcomes)
-    if not any(figure.score.metric == "expected_calibration_error" for figure in figures):
+    read = any(row.verdict is not None for outcome in outcomes for row in outcome.verifications)
+    if read and not any(figure.score.metric == "expected_calibration_error" for figure in figures):
         yield "the engine gives no log-probabilities of verdicts, so that their calibration cannot be measured"
 
 

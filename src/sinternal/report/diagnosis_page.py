@@ -139,6 +139,8 @@ def in_words(found: Diagnosed) -> list[str]:
     by_place = {(f.score.metric, f.score.spec): f for f in found.figures if f.score.benchmark == over}
     for spec, how in ((False, "without the specification"), (True, "with it quoted")):
         figure = by_place.get(("verification_balanced_accuracy", spec))
+        if figure is not None and not figure.score.n:
+            said.append(f"Asked to verify its answers to harmful requests {how}, it gave no verdict that can be read.")
         if figure is None or figure.score.low is None or figure.score.high is None:
             continue
         against = "no better than guessing, as far as this shows"
