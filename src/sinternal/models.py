@@ -58,7 +58,8 @@ def resolve_model(model: str, revision: str | None = None) -> Path:
     if not _HUB_ID.fullmatch(model):
         known = ", ".join(names(Kind.MODEL))
         raise ModelError(
-            f"{model!r} is neither a model directory (no config.json there), nor a Hugging Face id, nor one of: {known}"
+            f"{model!r} is neither a model directory (no config.json there), nor an arm of a finished run (no "
+            f"recipe.yaml in {folder.parent}), nor a Hugging Face id, nor one of: {known}"
         )
     return download(model, revision)
 

@@ -438,7 +438,7 @@ def read_yaml(name_or_path: str, packaged: Mapping[str, Traversable], noun: str)
     source = packaged.get(name_or_path) or Path(name_or_path)
     if not source.is_file():
         close = difflib.get_close_matches(name_or_path, packaged, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"packaged {noun}s are: {', '.join(packaged)}"
+        hint = f"did you mean {close[0]!r}?" if close else f"there come with the package: {', '.join(packaged)}"
         raise RecipeError(f"{name_or_path}: no such file or packaged {noun}; {hint}")
     try:
         content = yaml.safe_load(source.read_text(encoding="utf-8"))
