@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from sinternal.errors import DataError
+from sinternal.recipe import DEFAULT_VARIANT
 from sinternal.records import Measured, Provenance
 from sinternal.report.comparisons import BY_SPLIT, Place, Responses, Side, by_place, compared, corrected
 from sinternal.report.data import Comparison
 from sinternal.report.results import read_scores
 from sinternal.store import read_table
-
-DEFAULT = "default"
-"""The variant of a run that has none."""
 
 FILES = ("results.json", "measured.parquet")
 SAME = ("judge", "judge_revision", "judged", "decoding")
@@ -46,7 +44,7 @@ class ComparedArm:
     @property
     def title(self) -> str:
         """For messages: the arm, its variant if it has one, and the run."""
-        variant = "" if self.variant == DEFAULT else f" ({self.variant})"
+        variant = "" if self.variant == DEFAULT_VARIANT else f" ({self.variant})"
         return f"{self.arm}{variant} of {self.folder}"
 
 
@@ -148,15 +146,9 @@ def _caveats(
             yield f"{what}: fewer than two requests have a label in both runs, so that nothing can be said"
         elif row.missing_a or row.missing_b:
             yield (
-                f"{what}: of {row.n + _left_out(a, b, place)} pairs {row.n} count; {row.missing_a} have no label in "
-                f"{a.folder}, {row.missing_b} none in {b.folder}. If these are unlike the others, so is the difference"
+                f"{what}: {row.n} pairs count; others have no label in {a.folder} ({row.missing_a}) or in {b.folder} "
+                f"({row.missing_b}). If these are unlike those that count, so is the difference"
             )
-
-
-def _left_out(a: ComparedArm, b: ComparedArm, place: Place) -> int:
-    """Pairs that do not count because one or both have no label."""
-    twins = [(row, b.responses[at]) for at, row in a.responses.items() if place.holds(row) and at in b.responses]
-    return sum(None in (getattr(one, place.metric), getattr(other, place.metric)) for one, other in twins)
 
 
 def to_json(found: Sequence[Compared]) -> dict[str, Any]:

@@ -76,9 +76,11 @@ class _Batches:
         try:
             for completion in self.engine.generate((one.request for one in batch), sampling, seed):
                 by_id.pop(completion.request_id).set_result(completion)
-        except Exception as error:
-            for done in by_id.values():
-                done.set_exception(error)
+            left: Exception = EngineError("the engine left this request out")
+        except Exception as error:  # whatever it is, it belongs to the samples that wait for it
+            left = error
+        for done in by_id.values():
+            done.set_exception(left)
 
 
 class SinternalAPI(ModelAPI):

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict
-from importlib.resources import files
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from sinternal.report.diagnosis import ANSWERS, GROUPS, KNOWING, OWN, OWN_HARMFUL, Diagnosed, Figure
 from sinternal.report.figures import MISSING, interval, percent
+from sinternal.report.page import asset, environment
 
 FORMAT_VERSION = 1
 QUESTION = "Does this model know when its own answers are unsafe?"
@@ -189,16 +188,8 @@ def render_markdown(found: Diagnosed) -> str:
 
 def render_html(found: Diagnosed) -> str:
     """`diagnosis.html`: one file that needs no network and runs no script."""
-    environment = Environment(
-        loader=PackageLoader("sinternal", "report"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    environment.filters.update(percent=percent, interval=interval, baselines=baselines)
-    style = files("sinternal.report").joinpath("style.css").read_text(encoding="utf-8")
-    return environment.get_template("diagnosis.html.j2").render(
+    template = environment(percent=percent, interval=interval, baselines=baselines).get_template("diagnosis.html.j2")
+    return template.render(
         data=found,
         question=QUESTION,
         words=in_words(found),
@@ -206,5 +197,5 @@ def render_html(found: Diagnosed) -> str:
         kinds=KNOWING,
         ways={False: WITHOUT, True: WITH},
         missing=MISSING,
-        style=Markup(style),
+        style=Markup(asset("style.css")),
     )

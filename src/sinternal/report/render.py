@@ -8,15 +8,14 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from importlib.resources import files
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from sinternal.report import figures, plots, tables
 from sinternal.report.caveats import caveats
 from sinternal.report.data import ReportData, Transcript, Variant
 from sinternal.report.finding import Finding, finding, method
+from sinternal.report.page import asset, environment
 
 REQUEST = {True: "harmful", False: "benign"}
 FILTERS = {
@@ -63,18 +62,10 @@ def render_html(data: ReportData) -> str:
     Text of models and users is escaped where it is part of the page. Transcripts travel compressed and in base64, and
     the page's script shows them as text only; the content security policy allows no other script to run.
     """
-    environment = Environment(
-        loader=PackageLoader("sinternal", "report"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    environment.filters.update(
-        percent=figures.percent, interval=figures.interval, points=figures.points, p_value=figures.p_value
-    )
-    script, style = _asset("script.js"), _asset("style.css")
-    return environment.get_template("page.html.j2").render(
+    filters = {"points": figures.points, "p_value": figures.p_value}
+    template = environment(percent=figures.percent, interval=figures.interval, **filters).get_template("page.html.j2")
+    script, style = asset("script.js"), asset("style.css")
+    return template.render(
         data=data,
         caveats=list(caveats(data)),
         sections=[_section(data, variant) for variant in data.variants],
@@ -146,7 +137,3 @@ def _packed(transcripts: Sequence[Transcript]) -> str:
     del columns["harmful"]
     written = json.dumps(columns, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
     return base64.b64encode(gzip.compress(written, mtime=0)).decode()
-
-
-def _asset(name: str) -> str:
-    return files("sinternal.report").joinpath(name).read_text(encoding="utf-8")
