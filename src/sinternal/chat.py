@@ -8,7 +8,7 @@ template of DeepSeek-R1-Distill deletes the thinking. No engine and no trainer w
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -191,6 +191,32 @@ def render(
         return parts if all(content.strip() in parts for role, content in messages if role == "user") else text
     except (TemplateError, TypeError) as error:
         raise DataError(f"the chat template refuses these messages: {error}") from error
+
+
+def turn_ends(tokenizer: PreTrainedTokenizerBase, stops: int | Sequence[int] | None) -> list[int]:
+    """The tokens that end an assistant's turn: asked here by every engine, trainer and check, so that all agree.
+
+    Args:
+        tokenizer: with a chat template.
+        stops: `eos_token_id` of the model's generation settings, which may name one token, several or none.
+
+    Returns:
+        Ids in ascending order: those of `stops`, the tokenizer's own end of text, and the token that the chat template
+        writes after a turn. Base models with a ChatML-like template name only the second, and would write on.
+    """
+    own = [] if stops is None else [stops] if isinstance(stops, int) else list(stops)
+    return sorted({end for end in (*own, tokenizer.eos_token_id, _end_by_template(tokenizer)) if end is not None})
+
+
+def _end_by_template(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """The first added token that stands after a finished turn; None if the template writes none there."""
+    try:
+        after = render(tokenizer, [("user", "hello"), ("assistant", _MARK)]).rpartition(_MARK)[2]
+    except DataError:  # it takes no turns of the assistant, as some guards' templates
+        return None
+    added = tokenizer.added_tokens_decoder
+    ids = tokenizer(after, add_special_tokens=False)["input_ids"]
+    return next((i for i in ids if i in added and added[i].content.strip()), None)
 
 
 def visible_text(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int]) -> str:

@@ -15,9 +15,12 @@ from sinternal.registry import Kind, load
 
 
 class Sampling(BaseModel):
-    """How text is drawn. Recorded with every artifact that holds generated text."""
+    """How text is drawn: this alone, never what a model's own `generation_config.json` says.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    Every field is neutral unless it is set. Recorded with every artifact that holds generated text.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     n: int = Field(default=1, ge=1)
     """Samples for each request."""
@@ -31,6 +34,12 @@ class Sampling(BaseModel):
     """Most probable alternatives to record for each token; 0 records none."""
     repetition_penalty: float = Field(default=1.0, gt=0)
     """Above 1, tokens already in the context become less likely (Keskar et al. 2019, arXiv 1909.05858)."""
+    top_k: int = Field(default=0, ge=0)
+    """Only so many of the most probable tokens can be drawn; 0: all of them."""
+    min_p: float = Field(default=0.0, ge=0, le=1)
+    """Only tokens at least this share as probable as the most probable one can be drawn (arXiv 2407.01082); 0: all."""
+    presence_penalty: float = Field(default=0.0, ge=-2, le=2)
+    """Taken off the logit of every token that the text already holds, the prompt left out."""
 
 
 @dataclass(frozen=True)

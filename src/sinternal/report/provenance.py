@@ -96,6 +96,9 @@ def decoding(sampling: Mapping[str, Any]) -> str:
     more = [f"top_p {sampling['top_p']:g}"] if sampling["top_p"] < 1 else []
     if sampling["repetition_penalty"] != 1:
         more.append(f"repetition penalty {sampling['repetition_penalty']:g}")
+    for name, words in (("top_k", "top_k"), ("min_p", "min_p"), ("presence_penalty", "presence penalty")):
+        if value := sampling.get(name):
+            more.append(f"{words} {value:g}")
     return ", ".join([how, f"{sampling['max_tokens']} tokens", *more])
 
 
