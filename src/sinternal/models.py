@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 from pathlib import Path
 from typing import Protocol
 
 from sinternal.errors import ModelError
 from sinternal.registry import Kind, load, names
-from sinternal.store import Progress
+from sinternal.store import Progress, fingerprint
 
-MARKS = ("config.json", "adapter_config.json")
+ADAPTER = "adapter_config.json"
+"""A folder with this file holds a LoRA adapter."""
+MARKS = ("config.json", ADAPTER)
 """A folder with one of these files is a model, or an adapter that names its base."""
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -34,6 +38,73 @@ class ModelSource(Protocol):
 def is_model(folder: Path) -> bool:
     """Whether a folder holds a model or an adapter."""
     return any((folder / mark).exists() for mark in MARKS)
+
+
+def adapter_base(folder: Path) -> str | None:
+    """The base of a LoRA adapter: a directory, or a Hugging Face id.
+
+    Args:
+        folder: the adapter's. A relative path in its configuration is taken from here, so that a store can be moved;
+            failing that, from the working directory.
+
+    Returns:
+        None if the folder holds a whole model.
+
+    Raises:
+        ModelError: the configuration cannot be read, or its base is not there.
+    """
+    file = folder / ADAPTER
+    if not file.exists():
+        return None
+    name = _base_name(file)
+    for place in (folder.resolve() / name, Path(name).expanduser()):
+        if place.is_dir():
+            return os.path.normpath(place)
+    if not _HUB_ID.fullmatch(name):
+        raise ModelError(
+            f"{folder}: the base of this LoRA adapter is not at {name!r}: put it there again, move both together, or "
+            f"name its place in base_model_name_or_path of {file.name}"
+        )
+    return name
+
+
+def base_as_written(start: Path, out: Path) -> str:
+    """How an adapter in `out` names its base, if its training started from `start`.
+
+    Returns:
+        What the start says if it is an adapter that names a Hugging Face id or an absolute path; else the base's path
+        from `out`, which holds wherever a store that holds both is moved.
+    """
+    base, name = adapter_base(start), _base_name(start / ADAPTER) if (start / ADAPTER).exists() else ""
+    if base is not None and (Path(name).is_absolute() or not Path(base).is_dir()):
+        return name
+    place = start if base is None else Path(base)
+    # What lies in a store may itself be a link, for example into the cache of the hub: the way to it is kept.
+    return os.path.relpath(place.parent.resolve() / place.name, out.resolve())
+
+
+def _base_name(file: Path) -> str:
+    try:
+        name = json.loads(file.read_text())["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"{file}: not the configuration of a LoRA adapter ({error or type(error).__name__})"
+        ) from error
+    if not isinstance(name, str) or not name:
+        raise ModelError(f"{file}: base_model_name_or_path does not name the base of the adapter; write it there")
+    return name
+
+
+def tokenizer_folder(folder: Path) -> Path:
+    """Where a model's tokenizer is: for an adapter that was saved without one, at its base. Raises ModelError."""
+    base = None if (folder / "tokenizer_config.json").exists() else adapter_base(folder)
+    return folder if base is None else resolve_model(base)
+
+
+def model_fingerprint(folder: Path) -> str:
+    """A hash of a model's files; of an adapter's and, if it is here, its base's. Raises ModelError."""
+    own, base = fingerprint(folder), adapter_base(folder)
+    return own if base is None or not Path(base).is_dir() else own + model_fingerprint(Path(base))
 
 
 def resolve_model(model: str, revision: str | None = None) -> Path:

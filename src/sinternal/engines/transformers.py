@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from transformers import (
-    AutoModelForCausalLM,
     AutoTokenizer,
     GenerationConfig,
     LogitsProcessor,
@@ -33,6 +32,7 @@ from transformers import (
 from sinternal.chat import GenerationPrompt, ThinkingStyle, generation_prompt, visible_text, with_prefill
 from sinternal.engines.base import Completion, Request, Sampling, TokenLogprobs, request_seed
 from sinternal.errors import DataError, ModelError
+from sinternal.loading import load_model
 from sinternal.models import resolve_model
 from sinternal.records import Finish
 from sinternal.registry import read_options
@@ -113,7 +113,9 @@ class TransformersEngine:
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(_tokenizer_of(folder), padding_side="left")
-            self.model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
+            self.model = load_model(folder)
+        except ModelError:
+            raise
         except (OSError, ValueError) as error:
             raise ModelError(f"{model}: not a Hugging Face model directory ({str(error).splitlines()[0]})") from error
         self.model.to(self.device).eval()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from datasets import Dataset
@@ -15,21 +16,15 @@ from datasets.utils.logging import disable_progress_bar
 from transformers import PreTrainedTokenizerBase, PrinterCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 
-from sinternal.chat import assistant_turn, generation_prompt, render, template_to_train_with, visible_text
+from sinternal.chat import assistant_turn, generation_prompt, render, template_to_train_with, turn_ends, visible_text
 from sinternal.errors import DataError
+from sinternal.loading import load_tokenizer
 from sinternal.records import Example
 from sinternal.store import Progress
 from sinternal.think import CLOSE, OPEN
 from sinternal.training.settings import SftSettings
-from sinternal.training.weights import (
-    Report,
-    adapters,
-    hardware,
-    last_checkpoint,
-    open_model,
-    open_tokenizer,
-    save_model,
-)
+from sinternal.training.watch import Report, Watch
+from sinternal.training.weights import hardware, last_checkpoint, open_model, save_model
 
 IGNORED = -100
 """The label of tokens outside the loss, as in torch's cross-entropy."""

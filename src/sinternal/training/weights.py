@@ -1,4 +1,8 @@
-"""Which weights a trainer changes: how a model is opened for it, and saved after it."""
+"""Which weights a trainer changes: how a model is opened for it, and saved after it.
+
+A LoRA adapter is saved as what it is, beside the name of its base. Merged into weights in bfloat16, whose spacing is
+1/256 of their size, most of what it has learnt would be rounded away.
+"""
 
 from __future__ import annotations
 
@@ -8,50 +12,140 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from peft import LoraConfig, PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase, TrainerCallback
+from peft import LoraConfig, PeftModel, get_peft_model
 from transformers.trainer_utils import get_last_checkpoint
 
-from sinternal.errors import ModelError
-from sinternal.store import Progress
+from sinternal.errors import DataError, ModelError
+from sinternal.loading import apply_adapter, brings_embeddings, listed, load_base, load_tokenizer, not_finite
+from sinternal.models import ADAPTER, base_as_written
 from sinternal.training.settings import Method, WeightSettings
 
-
-def open_tokenizer(model_folder: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model that can be trained.
-
-    Raises:
-        ModelError: the folder holds an adapter, or the tokenizer has no chat template.
-    """
-    if (model_folder / "adapter_config.json").exists():
-        raise ModelError(f"{model_folder}: a LoRA adapter cannot be trained further; merge it into its base first")
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model_folder)
-    if not tokenizer.chat_template:
-        raise ModelError(f"{model_folder}: the tokenizer has no chat template; add a chat_template.jinja to it")
-    return tokenizer
+FEW = 0.1
+"""Share of the weights below which a user is told that training has changed so few."""
 
 
-class Opened(NamedTuple):
+class Start(NamedTuple):
     """A model that is about to be trained."""
 
+    folder: Path
+    """Where it comes from."""
     model: Any
-    """In the precision that its weights are changed in."""
+    """The model, or its base with the adapter that is trained, in the precision that its weights are changed in."""
     stored_as: torch.dtype
     """The precision of its files."""
+    before: dict[str, torch.Tensor]
+    """The weights that are trained, as they would be saved now."""
+    embeddings: bool = False
+    """Whether its adapter brings embeddings of its own."""
 
 
-def open_model(model_folder: Path, method: Method) -> Opened:
-    """Load a model for training."""
-    model: Any = AutoModelForCausalLM.from_pretrained(model_folder, dtype="auto")
-    stored_as = model.dtype
-    return Opened(model.to(_working_dtype(method, stored_as)), stored_as)
+def open_model(folder: Path, settings: WeightSettings) -> Start:
+    """Load a model for training.
+
+    Args:
+        folder: of a model or of a LoRA adapter. `lora` trains that adapter further; `full` merges it in float32 first.
+        settings: which weights are trained.
+
+    Raises:
+        ModelError: the model is not whole, or its adapter is not one of these settings.
+    """
+    adapted = (folder / ADAPTER).exists()
+    base = load_base(folder)
+    stored_as = base.dtype
+    base.to(_working_dtype(settings.method, stored_as))
+    embeddings = adapted and brings_embeddings(base, folder)
+    if settings.method is Method.FULL:
+        model = apply_adapter(base, folder).merge_and_unload() if adapted else base
+        return Start(folder, model, stored_as, _copies(model, stored_as), embeddings)
+    if adapted:
+        model = apply_adapter(base, folder, trainable=True)
+        _check_adapter(model, settings, folder)
+    else:
+        model = get_peft_model(
+            base,
+            LoraConfig(
+                r=settings.lora_r, lora_alpha=settings.lora_alpha, target_modules="all-linear", task_type="CAUSAL_LM"
+            ),
+        )
+    return Start(folder, model, stored_as, _copies(model, None), embeddings)
 
 
-def save_model(trained: Any, stored_as: torch.dtype, model_folder: Path, out: Path) -> None:
-    """Save a trained model, merged, with the tokenizer of the one that it started from."""
-    model = trained.merge_and_unload() if isinstance(trained, PeftModel) else trained
-    model.to(stored_as).save_pretrained(out)
-    AutoTokenizer.from_pretrained(model_folder).save_pretrained(out)
+def save_model(start: Start, trained: Any, out: Path, *, section: str, moved: bool = True) -> list[str]:
+    """Save a trained model, or the adapter that was trained, with the tokenizer of the start.
+
+    Args:
+        start: what the training started from.
+        trained: the same model, trained.
+        out: receives it.
+        section: the part of the recipe that says how it was trained.
+        moved: whether there was a gradient to follow.
+
+    Returns:
+        What a user should mind.
+
+    Raises:
+        DataError: a weight is NaN or infinite, or none has changed although there was a gradient.
+    """
+    adapter = isinstance(trained, PeftModel)
+    if not adapter:
+        trained.to(start.stored_as)
+    after = dict(trained.named_parameters())
+    if names := listed(not_finite((name, after[name]) for name in start.before)):
+        raise DataError(f"training left NaN or infinite numbers in {names}; lower {section}.learning_rate")
+    share = _changed(start.before, after)
+    if moved and not share:
+        raise DataError(
+            f"training changed no weight as stored in {_name(start.stored_as)}; raise {section}.learning_rate or steps"
+        )
+    if adapter:
+        _save_adapter(start, trained, out)
+    else:
+        trained.save_pretrained(out)
+    load_tokenizer(start.folder).save_pretrained(out)
+    if not moved or share >= FEW:
+        return []
+    return [
+        f"training changed {share:.2%} of the weights as stored in {_name(start.stored_as)}, and rounding took the rest "
+        f"back; raise {section}.learning_rate, or take {section}.method lora, whose adapter is stored apart"
+    ]
+
+
+def _save_adapter(start: Start, trained: PeftModel, out: Path) -> None:
+    trained.peft_config["default"].base_model_name_or_path = base_as_written(start.folder, out)
+    trained.save_pretrained(out, selected_adapters=["default"], save_embedding_layers=start.embeddings)
+    (out / "README.md").unlink()  # an empty model card
+    file = out / ADAPTER
+    config = json.loads(file.read_text())
+    config["target_modules"] = sorted(config["target_modules"])  # a set, and so in another order each time
+    file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def _check_adapter(model: PeftModel, settings: WeightSettings, folder: Path) -> None:
+    config = model.peft_config["default"]
+    found = getattr(config, "r", None), getattr(config, "lora_alpha", None)
+    if found != (settings.lora_r, settings.lora_alpha):
+        raise ModelError(
+            f"{folder} is a LoRA adapter of rank {found[0]} and alpha {found[1]}, which would be trained further: set "
+            f"lora_r and lora_alpha to these (they are {settings.lora_r} and {settings.lora_alpha}), or method to full"
+        )
+
+
+def _copies(model: Any, dtype: torch.dtype | None) -> dict[str, torch.Tensor]:
+    return {
+        name: weight.detach().to("cpu", dtype or weight.dtype, copy=True)
+        for name, weight in model.named_parameters()
+        if weight.requires_grad
+    }
+
+
+def _changed(before: dict[str, torch.Tensor], after: dict[str, Any]) -> float:
+    """The share of weights that differ."""
+    differ = sum(int((after[name].detach().cpu() != weight).sum()) for name, weight in before.items())
+    return differ / sum(weight.numel() for weight in before.values())
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def last_checkpoint(folder: Path) -> str | None:
@@ -65,15 +159,6 @@ def last_checkpoint(folder: Path) -> str | None:
         except (FileNotFoundError, json.JSONDecodeError):
             shutil.rmtree(unfinished)
     return get_last_checkpoint(str(folder)) if folder.exists() else None  # type: ignore[no-untyped-call]
-
-
-def adapters(settings: WeightSettings) -> LoraConfig | None:
-    """The adapters that are trained; None trains all weights."""
-    if settings.method is Method.FULL:
-        return None
-    return LoraConfig(
-        r=settings.lora_r, lora_alpha=settings.lora_alpha, target_modules="all-linear", task_type="CAUSAL_LM"
-    )
 
 
 def hardware() -> dict[str, Any]:
@@ -92,15 +177,3 @@ def _working_dtype(method: Method, stored_as: torch.dtype) -> torch.dtype:
     if method is Method.FULL:
         return torch.float32  # steps of 1e-5 are lost in the rounding of bfloat16 weights; a GPU still computes in it
     return torch.bfloat16 if torch.cuda.is_available() else stored_as
-
-
-class Report(TrainerCallback):
-    """Passes the trainer's steps on."""
-
-    def __init__(self, progress: Progress) -> None:
-        """Report to `progress`."""
-        self.progress = progress
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Called by the trainer after each optimiser step."""
-        self.progress(state.global_step, state.max_steps)

@@ -1,0 +1,60 @@
+"""What is done at every step of a training: it is reported, and stopped when its numbers are no longer finite."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn.utils import get_total_norm
+from transformers import TrainerCallback
+
+from sinternal.errors import DataError
+from sinternal.store import Progress
+
+
+class Report(TrainerCallback):
+    """Passes the trainer's steps on."""
+
+    def __init__(self, progress: Progress) -> None:
+        """Report to `progress`."""
+        self.progress = progress
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Called by the trainer after each optimiser step."""
+        self.progress(state.global_step, state.max_steps)
+
+
+class Watch(TrainerCallback):
+    """Stops a training at its first gradient or weight that is NaN or infinite, before anything is made of it."""
+
+    def __init__(self, section: str) -> None:
+        """Blame the learning rate of this section of a recipe."""
+        self.section = section
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any, **_: Any) -> None:
+        """Called by the trainer when the gradients of a step are there."""
+        gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
+        self._check("gradient norm", gradients, state.global_step + 1, args.learning_rate)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, model: Any, **_: Any) -> None:
+        """Called by the trainer after each optimiser step."""
+        weights = [weight.detach() for weight in model.parameters() if weight.requires_grad]
+        self._check("norm of the weights", weights, state.global_step, args.learning_rate)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
+        """Called by the trainer with what it has counted."""
+        for name, what in (("loss", "loss"), ("grad_norm", "gradient norm")):
+            if name in logs:
+                number = torch.tensor(float(logs[name]))
+                check_finite(what, number, state.global_step, args.learning_rate, self.section)
+
+    def _check(self, what: str, tensors: list[torch.Tensor], step: int, rate: float) -> None:
+        check_finite(what, get_total_norm(tensors), step, rate, self.section)
+
+
+def check_finite(what: str, number: torch.Tensor, step: int, rate: float, section: str) -> None:
+    """Make sure that a training goes well. Raises DataError if the number is NaN or infinite."""
+    if not bool(torch.isfinite(number)):
+        raise DataError(
+            f"training diverged at step {step}: the {what} is {float(number)}; lower {section}.learning_rate ({rate:g})"
+        )
