@@ -57,7 +57,9 @@ def verify(draft: Draft, config: VerifyConfig, *, prompts: Artifact, responses: 
     }
 
     def make(done: frozenset[str]) -> Iterator[Verification]:
-        requests = (Request(i, (("user", text),)) for i, (_, _, text) in questions.items() if i not in done)
+        requests = (
+            Request(i, (("user", text),), quotes=True) for i, (_, _, text) in questions.items() if i not in done
+        )
         with open_engine(config.engine, model_name(model)) as engine:
             for completion in engine.generate(requests, config.sampling, config.seed):
                 response, with_spec, text = questions[completion.request_id]
