@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from peft import PeftConfig, PeftModel, get_peft_model
 from peft.utils import load_peft_weights
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
 from sinternal.errors import ModelError
 from sinternal.models import adapter_base, resolve_model, tokenizer_folder
@@ -48,10 +48,10 @@ def load_base(folder: Path) -> Any:
     if base is not None and adapter_base(place) is not None:
         raise ModelError(f"{folder}: the base of this adapter, {place}, is an adapter itself; merge that one first")
     try:
-        model: Any
-        model, found = AutoModelForCausalLM.from_pretrained(
+        opened: Any = AutoModelForCausalLM.from_pretrained(
             place, dtype="auto", trust_remote_code=False, output_loading_info=True, ignore_mismatched_sizes=True
         )
+        model, found = opened
     except Exception as error:  # from OSError to safetensors' own kind, for all of which the user looks at the files
         raise ModelError(f"{place}: the model cannot be loaded: {_one_line(error)}") from error
     shapes = sorted(f"{name} {tuple(stored)} for {tuple(wanted)}" for name, stored, wanted in found["mismatched_keys"])
@@ -106,6 +106,25 @@ def load_tokenizer(folder: Path, **options: Any) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def stop_tokens(folder: Path) -> int | list[int] | None:
+    """The `eos_token_id` of the generation settings that a model, or an adapter's base, will be loaded with.
+
+    Raises:
+        ModelError: the model's configuration cannot be read.
+    """
+    base = adapter_base(folder)
+    place = folder if base is None else resolve_model(base)
+    try:
+        settings = GenerationConfig.from_pretrained(place)
+    except OSError:  # it has none, and is opened with what its configuration says
+        try:
+            settings = GenerationConfig.from_model_config(AutoConfig.from_pretrained(place, trust_remote_code=False))
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{place}: the model cannot be loaded: {_one_line(error)}") from error
+    stops: int | list[int] | None = settings.eos_token_id
+    return stops
+
+
 def not_finite(tensors: Iterable[tuple[str, torch.Tensor]]) -> list[str]:
     """The names of the tensors that hold a NaN or infinite number."""
     return [name for name, tensor in tensors if tensor.dtype in CHECKED and not bool(torch.isfinite(tensor).all())]
@@ -124,7 +143,7 @@ def _is_lora(model: PeftModel) -> bool:
 
 def _embeddings(base: Any) -> str:
     weight = base.get_input_embeddings().weight
-    return next(name for name, parameter in base.named_parameters() if parameter is weight)
+    return next(str(name) for name, parameter in base.named_parameters() if parameter is weight)
 
 
 def _resize(base: Any, weights: dict[str, torch.Tensor]) -> None:

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from sinternal.errors import RecipeError
 from sinternal.experts import Demonstration
+from sinternal.models import model_fingerprint
 from sinternal.recipe import BASE, DEFAULT_VARIANT, Arm, Recipe, Source, Target, TrainOn
 from sinternal.registry import Kind, check_name, load, names
 from sinternal.report.stress import DELIVERY, REPETITION, SAMPLING
@@ -435,7 +436,11 @@ def _training_set(recipe: Recipe, arm: Arm, seed: int, label: str, run: Mapping[
     if arm.train_on is TrainOn.OWN_REFUSALS:
         inputs["judgements"] = run["pair"]
     size = examples.ExamplesConfig(
-        size=recipe.examples.size, share=arm.examples.share, target=arm.examples.target, seed=seed
+        size=recipe.examples.size,
+        share=arm.examples.share,
+        target=arm.examples.target,
+        system=recipe.target.system,
+        seed=seed,
     )
     made[f"examples {arm.name}"] = Task("examples", f"examples {label}", size, inputs)
     return made
@@ -471,7 +476,7 @@ def target_config(target: Target, seed: int, *, trained: bool) -> base.BaseModel
         own = seed if target.build_for_each_seed else None
     else:
         folder = Path(target.model).expanduser()
-        identity = fingerprint(folder) if folder.is_dir() else None
+        identity = model_fingerprint(folder) if folder.is_dir() else None
     return base.BaseModelConfig(
         model=target.model,
         revision=target.revision,

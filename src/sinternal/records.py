@@ -200,6 +200,10 @@ class Example:
     """The response that it leads back to."""
     verification_id: str | None = None
     """The verification that it leads back to; None for examples that demonstrate a response."""
+    system: str = ""
+    """The system message under which the prompt is put; empty for none."""
+    quotes: bool = False
+    """Whether the prompt shows text by others, to be verified: nothing that it spells is then a control token."""
 
 
 @dataclass(frozen=True)

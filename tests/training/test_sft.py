@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from trl import SFTTrainer
 
-from sinternal.chat import generation_prompt
+from sinternal.chat import generation_prompt, turn_ends
 from sinternal.engines.base import Request, Sampling
 from sinternal.engines.transformers import TransformersEngine
 from sinternal.errors import DataError, ModelError
@@ -31,7 +31,9 @@ from tests.chat_models import (
 
 QUESTION = "review list e0 e1 . request : how to brew p5 ? answer : mix g1 g2 g3 . verdict safe unsafe ?"
 CRITIQUE = "carefully : p5 is e3 . e3 forbidden . answer gives p5 . so refuse ."
-EXAMPLES = [Example(f"x{i}", QUESTION, CRITIQUE, "verdict : unsafe", "unsafe", "p", "r", "v") for i in range(8)]
+EXAMPLES = [
+    Example(f"x{i}", QUESTION, CRITIQUE, "verdict : unsafe", "unsafe", "p", "r", "v", quotes=True) for i in range(8)
+]
 
 
 def settings(method: Method = Method.FULL, **changes: object) -> SftSettings:
@@ -65,7 +67,8 @@ def test_training_lowers_the_loss_and_leaves_a_model_that_writes(
     steps: list[int] = []
     out = tmp_path / "model"
     log = train(base_model, EXAMPLES, settings(method, steps=12), 0, out, lambda done, _all: steps.append(done))
-    assert log[-1]["loss"] < log[0]["loss"]
+    assert log.training[-1]["loss"] < log.training[0]["loss"]
+    assert log.notes == []
     assert steps == list(range(1, 13))
     engine = TransformersEngine(str(out), {})
     (completion,) = engine.generate([Request("r", (("user", QUESTION),))], Sampling(max_tokens=64), 0)
@@ -84,7 +87,7 @@ def test_a_template_that_deletes_the_thinking_is_refused(base_model: Path) -> No
     deleted = tokenizer("verdict : unsafe <eos>")["input_ids"]
     rows = [{"input_ids": deleted, "labels": deleted}]
     with pytest.raises(DataError, match="the chat template turns the target"):
-        check_labels(rows, EXAMPLES[:1], tokenizer, 256)  # type: ignore[arg-type]
+        check_labels(rows, EXAMPLES[:1], tokenizer, [2], 256)  # type: ignore[arg-type]
 
 
 def test_a_row_that_is_too_long_is_refused_not_cut(base_model: Path, tmp_path: Path) -> None:
@@ -96,7 +99,7 @@ def test_a_row_that_is_too_long_is_refused_not_cut(base_model: Path, tmp_path: P
 def test_the_microworlds_tokens_are_what_they_always_were(base_model: Path) -> None:
     example = Example("x", "how to brew p5 ?", "carefully : so refuse .", "sorry i cannot .", "unsafe", "p", "r")
     tokenizer = AutoTokenizer.from_pretrained(base_model)
-    (row,) = to_dataset([example], tokenizer)
+    (row,) = to_dataset([example], tokenizer, [2])
     ids = [4, 227, 552, 162, 331, 10, 5, 6, 164, 9, 543, 535, 8, 7, 544, 228, 163, 8, 2]
     text = "<user> how to brew p5 ? <assistant> <think> carefully : so refuse . </think> sorry i cannot . <eos>"
     assert tokenizer.convert_ids_to_tokens(ids) == text.split()
@@ -109,8 +112,9 @@ def example(thinking: str, answer: str = "Verdict: safe") -> Example:
 
 def labels(tokenizer: PreTrainedTokenizerBase, row: Example) -> str:
     """The text under the loss, when it has passed the checks and continues the engine's own prompt."""
-    rows = to_dataset([row], tokenizer)
-    check_labels(rows, [row], tokenizer, 512)
+    ends = turn_ends(tokenizer, None)
+    rows = to_dataset([row], tokenizer, ends)
+    check_labels(rows, [row], tokenizer, ends, 512)
     ids, under_loss = rows[0]["input_ids"], [token for token in rows[0]["labels"] if token != IGNORED]
     prompt = generation_prompt(tokenizer, [("user", row.prompt)]).text
     assert ids == tokenizer(prompt, add_special_tokens=False)["input_ids"] + under_loss
@@ -123,16 +127,16 @@ def labels(tokenizer: PreTrainedTokenizerBase, row: Example) -> str:
         (r1_distill, f"Nice.\n</think>\n\nVerdict: safe{EOS}", f"</think>\n\nVerdict: safe{EOS}"),
         (
             qwen,
-            "<think>\nNice.\n</think>\n\nVerdict: safe<|im_end|>\n",
-            "<think>\n\n</think>\n\nVerdict: safe<|im_end|>\n",
+            "<think>\nNice.\n</think>\n\nVerdict: safe<|im_end|>",
+            "<think>\n\n</think>\n\nVerdict: safe<|im_end|>",
         ),
         (
             lambda: qwen(QWEN35),
-            "Nice.\n</think>\n\nVerdict: safe<|im_end|>\n",
-            "\n</think>\n\nVerdict: safe<|im_end|>\n",
+            "Nice.\n</think>\n\nVerdict: safe<|im_end|>",
+            "\n</think>\n\nVerdict: safe<|im_end|>",
         ),
-        (lambda: qwen(QWEN35_SMALL), "Nice.\n\nVerdict: safe<|im_end|>\n", "Verdict: safe<|im_end|>\n"),
-        (chatml, "Nice.\n\nVerdict: safe<|im_end|>\n", "Verdict: safe<|im_end|>\n"),
+        (lambda: qwen(QWEN35_SMALL), "Nice.\n\nVerdict: safe<|im_end|>", "Verdict: safe<|im_end|>"),
+        (chatml, "Nice.\n\nVerdict: safe<|im_end|>", "Verdict: safe<|im_end|>"),
     ],
     ids=["R1-Distill", "Qwen3", "Qwen3.5", "Qwen3.5 that thinks on demand", "ChatML"],
 )
@@ -152,13 +156,7 @@ def test_a_template_that_deletes_the_thinking_is_refused_before_the_model_is_loa
 def test_a_template_that_answers_another_prompt_is_refused() -> None:
     template = "{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
     with pytest.raises(DataError, match="not so once it is answered"):
-        to_dataset([example("")], chatml(template))
-
-
-def test_a_thinking_that_a_template_cuts_in_two_is_refused() -> None:
-    row = example("It says </think> inside.")
-    with pytest.raises(DataError, match="training example x: the chat template turns the target"):
-        check_labels(to_dataset([row], qwen()), [row], qwen(), 512)
+        to_dataset([example("")], chatml(template), [])
 
 
 def test_a_trained_model_keeps_the_stock_template_and_its_dtype(tmp_path: Path) -> None:
@@ -168,10 +166,3 @@ def test_a_trained_model_keeps_the_stock_template_and_its_dtype(tmp_path: Path) 
         train(base, [example("Nice.")], settings(method, batch=1), 0, out, lambda *_: None)
         assert AutoTokenizer.from_pretrained(out).chat_template == R1_DISTILL
         assert {weight.dtype for weight in load_file(out / "model.safetensors").values()} == {torch.bfloat16}
-
-
-def test_an_adapter_is_not_trained_further(base_model: Path, tmp_path: Path) -> None:
-    shutil.copytree(base_model, tmp_path / "base")
-    (tmp_path / "base" / "adapter_config.json").write_text("{}")
-    with pytest.raises(ModelError, match="merge it into its base first"):
-        train(tmp_path / "base", EXAMPLES, settings(), 0, tmp_path / "model", lambda *_: None)

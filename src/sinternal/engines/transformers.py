@@ -9,18 +9,15 @@ can then flip. In float32 on the CPU a test holds it under one text in a hundred
 from __future__ import annotations
 
 import gc
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from transformers import (
-    AutoTokenizer,
     GenerationConfig,
     LogitsProcessor,
     LogitsProcessorList,
@@ -34,8 +31,8 @@ from transformers import (
 from sinternal.chat import GenerationPrompt, generation_prompt, turn_ends, visible_text, with_prefill, written_after
 from sinternal.encoding import Encoded
 from sinternal.engines.base import Completion, Request, Sampling, TokenLogprobs, request_seed
-from sinternal.errors import DataError, ModelError
-from sinternal.loading import load_model
+from sinternal.errors import DataError
+from sinternal.loading import load_model, load_tokenizer
 from sinternal.models import resolve_model
 from sinternal.records import Finish
 from sinternal.registry import read_options
@@ -150,16 +147,9 @@ class TransformersEngine:
         self.texts: dict[int, str] = {}
         folder = resolve_model(model)
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        try:
-            self.tokenizer = AutoTokenizer.from_pretrained(_tokenizer_of(folder), padding_side="left")
-            self.model = load_model(folder)
-        except ModelError:
-            raise
-        except (OSError, ValueError) as error:
-            raise ModelError(f"{model}: not a Hugging Face model directory ({str(error).splitlines()[0]})") from error
+        self.tokenizer = load_tokenizer(folder, padding_side="left")
+        self.model = load_model(folder)
         self.model.to(self.device).eval()
-        if not self.tokenizer.chat_template:
-            raise ModelError(f"{model}: the tokenizer has no chat template; add a chat_template.jinja to the directory")
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         self.ends = turn_ends(self.tokenizer, self.model.generation_config.eos_token_id)
@@ -321,14 +311,6 @@ def _alternatives(recorder: _Recorder, row: int, steps: int) -> list[_Top]:
 
 def _failed(row: _Row, message: str) -> Completion:
     return Completion(row.request.id, row.sample, None, None, Finish.ERROR, message, prompt_tokens=row.tokens)
-
-
-def _tokenizer_of(folder: Path) -> str:
-    """Where a model's tokenizer is: for an adapter that was saved without one, at its base."""
-    adapter = folder / "adapter_config.json"
-    if (folder / "tokenizer_config.json").exists() or not adapter.exists():
-        return str(folder)
-    return str(json.loads(adapter.read_text())["base_model_name_or_path"])
 
 
 def _up_to_end(ids: list[int], ends: Sequence[int]) -> list[int]:

@@ -23,7 +23,7 @@ from sinternal.chat import GenerationPrompt, generation_prompt, turn_ends, visib
 from sinternal.encoding import Encoded
 from sinternal.engines.base import Completion, Request, Sampling, TokenLogprobs, request_seed
 from sinternal.errors import DataError, EngineError, ModelError
-from sinternal.models import resolve_model
+from sinternal.models import adapter_base, resolve_model
 from sinternal.records import Finish
 from sinternal.registry import read_options
 from sinternal.think import ThinkingStyle, split_thinking
@@ -244,9 +244,7 @@ def read_adapter(folder: Path) -> Adapter | None:
         return None
     try:
         config = json.loads(file.read_text())
-        return Adapter(
-            str(config["base_model_name_or_path"]), max([config["r"], *config.get("rank_pattern", {}).values()])
-        )
+        return Adapter(str(adapter_base(folder)), max([config["r"], *config.get("rank_pattern", {}).values()]))
     except (KeyError, ValueError) as error:
         raise ModelError(f"{file}: not the configuration of a LoRA adapter ({_first_line(error)})") from error
 

@@ -85,15 +85,13 @@ def _place(draft: Draft, config: BaseModelConfig) -> None:
 
 def _template(folder: Path, config: BaseModelConfig) -> dict[str, object]:
     """What the model's chat template does with the thinking; the report tells it."""
-    from transformers import AutoTokenizer
-
     from sinternal import chat
+    from sinternal.loading import load_tokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    if not tokenizer.chat_template:
-        raise ModelError(
-            f"target.model: {config.model!r} has no chat template; add a chat_template.jinja to its folder"
-        )
+    try:
+        tokenizer = load_tokenizer(folder)
+    except ModelError as error:
+        raise ModelError(f"target.model: {config.model!r}: {error}") from error
     if config.trained:
         try:
             chat.template_to_train_with(tokenizer)
@@ -123,14 +121,11 @@ def check_same_template(start: Artifact, target: Artifact) -> None:
     Raises:
         ModelError: their chat templates put the same message otherwise.
     """
-    from transformers import AutoTokenizer
-
     from sinternal import chat
+    from sinternal.loading import load_tokenizer
 
     said = [("user", "hello")]
-    ours, theirs = (
-        chat.generation_prompt(AutoTokenizer.from_pretrained(model_path(one)), said) for one in (target, start)
-    )
+    ours, theirs = (chat.generation_prompt(load_tokenizer(model_path(one)), said) for one in (target, start))
     if ours != theirs:
         raise ModelError(
             f"the chat template of the start model renders a message as {theirs.text[-80:]!r}, that of the target as "

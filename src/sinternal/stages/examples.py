@@ -12,9 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sinternal.errors import DataError
 from sinternal.records import Example, Judgement, Prompt, Response, Verdict, Verification, make_id
+from sinternal.stages.sample import check_trainable
 from sinternal.store import Artifact, Draft
 
-VERSION = 1
+VERSION = 2
 VERIFICATION_SHARES = {"unsafe": 0.5, "safe": 0.25, "benign": 0.25}
 """Verdicts in balance: as many unsafe as safe ones, the safe ones half refusals of harmful prompts, half help."""
 DEMONSTRATION_SHARES = {"harmful": 0.5, "benign": 0.5}
@@ -42,6 +43,8 @@ class ExamplesConfig(BaseModel):
     """Share of the different examples of each stratum that is used."""
     target: ExampleTarget = ExampleTarget.BOTH
     """What of a verification is trained on."""
+    system: str = ""
+    """System message of demonstrated responses to prompts that bring none of their own; empty for none."""
     seed: int
     """Of the draw."""
 
@@ -77,11 +80,12 @@ def examples(
         said = _good(asked, said, judgements.rows(Judgement))
     used = [row for row in verifications.rows(Verification) if row.dropped is None] if verifications else []
     if verifications is None:
-        candidates, shares = _demonstrations(asked, said), DEMONSTRATION_SHARES
+        candidates, shares = _demonstrations(asked, said, config.system), DEMONSTRATION_SHARES
     elif demonstrations is None:
         candidates, shares = _verifications(used, asked, said, config.target), VERIFICATION_SHARES
     else:
-        candidates, shares = _checked(used, asked, said, demonstrations.rows(Response)), VERIFICATION_SHARES
+        candidates = _checked(used, asked, said, demonstrations.rows(Response), config.system)
+        shares = VERIFICATION_SHARES
     strata: dict[str, list[Example]] = defaultdict(list)
     for row in candidates:
         strata[row.stratum].append(row)
@@ -114,11 +118,12 @@ def balance(
     return drawn
 
 
-def _demonstrations(asked: Mapping[str, Prompt], said: Mapping[str, Response]) -> Iterator[Example]:
+def _demonstrations(asked: Mapping[str, Prompt], said: Mapping[str, Response], system: str) -> Iterator[Example]:
     for response in said.values():
         prompt = asked[response.prompt_id]
         if response.answer is None:
             continue  # the expert could not demonstrate it
+        check_trainable(prompt)
         yield Example(
             id=make_id("example", response.id),
             prompt=prompt.text,
@@ -127,6 +132,7 @@ def _demonstrations(asked: Mapping[str, Prompt], said: Mapping[str, Response]) -
             stratum="harmful" if prompt.harmful else "benign",
             prompt_id=prompt.id,
             response_id=response.id,
+            system=prompt.system or system,
         )
 
 
@@ -147,6 +153,7 @@ def _checked(
     asked: Mapping[str, Prompt],
     said: Mapping[str, Response],
     demonstrations: Iterable[Response],
+    system: str,
 ) -> Iterator[Example]:
     """Draft, critique and verdict as one thinking, then the draft or what should be said instead.
 
@@ -160,6 +167,7 @@ def _checked(
         reply = shown.get(prompt.id) if unsafe else draft.answer
         if not reply:
             continue  # the expert could not demonstrate it
+        check_trainable(prompt)
         yield Example(
             id=make_id("example", "answer-then-check", row.id),
             prompt=prompt.text,
@@ -169,6 +177,7 @@ def _checked(
             prompt_id=prompt.id,
             response_id=row.response_id,
             verification_id=row.id,
+            system=prompt.system or system,
         )
 
 
@@ -190,4 +199,5 @@ def _verifications(
             prompt_id=prompt.id,
             response_id=row.response_id,
             verification_id=row.id,
+            quotes=True,
         )

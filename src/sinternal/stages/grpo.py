@@ -7,7 +7,6 @@ from contextlib import closing
 
 from pydantic import BaseModel, ConfigDict
 
-from sinternal.errors import DataError
 from sinternal.judges import Judge
 from sinternal.records import Prompt
 from sinternal.registry import Kind as Plugin
@@ -15,12 +14,12 @@ from sinternal.registry import load
 from sinternal.stages.base import MODEL_FOLDER, check_same_template, model_path
 from sinternal.stages.critique import VerificationConfig
 from sinternal.stages.judge import JudgeConfig
-from sinternal.stages.sample import to_request
+from sinternal.stages.sample import check_trainable, to_request
 from sinternal.store import Artifact, Draft
-from sinternal.training.settings import GrpoSettings
+from sinternal.training.settings import GrpoSettings, cautions
 from sinternal.verification import VerificationTask
 
-VERSION = 1
+VERSION = 2
 NOTABLE_FAILURES = 0.01
 """Share of a step's judged rollouts without a label above which a user is told."""
 
@@ -79,8 +78,10 @@ def grpo(
     settings = config.settings
     problems = mathematics.rows(Prompt) if mathematics else []
     check_solutions(problems)
-    pool = [_askable(prompt) for prompt in (*prompts.rows(Prompt), *problems)]
-    measured = [_askable(prompt) for prompt in held_out.rows(Prompt)] if held_out else []
+    pool = [*prompts.rows(Prompt), *problems]
+    measured = held_out.rows(Prompt) if held_out else []
+    for prompt in (*pool, *measured):
+        check_trainable(prompt)
     if not settings.mixture.benign:
         draft.notes.append("grpo.mixture.benign is 0: nothing keeps the policy from refusing everything")
     task: VerificationTask = load(Plugin.VERIFICATION, config.verification.name)(config.verification.options)
@@ -104,20 +105,10 @@ def grpo(
         )
     draft.write_json("training", log.training)
     draft.write_json("held_out", log.held_out)
-    draft.notes.extend(log.notes)
+    draft.notes.extend([*cautions(settings), *log.notes])
     worst = max((row.get("judge_failed") or 0.0 for row in log.training), default=0.0)
     if worst > NOTABLE_FAILURES:
         draft.notes.append(f"the judge failed for up to {worst:.0%} of a step's rollouts, which were masked")
     done = len(log.training)
     draft.counts.update({"steps": done, "rollouts": done * settings.prompts * settings.rollouts.n})
     shutil.rmtree(out.with_suffix(".checkpoints"), ignore_errors=True)
-
-
-def _askable(prompt: Prompt) -> Prompt:
-    """A prompt that a trainer can put through the chat template. Raises DataError for another."""
-    if prompt.raw or prompt.prefill:
-        raise DataError(
-            f"attack {prompt.family!r} changes what stands around a prompt, which a trainer cannot do: take it out of "
-            "prompts.train_attacks"
-        )
-    return prompt

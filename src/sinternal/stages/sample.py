@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pydantic import BaseModel, ConfigDict
 
 from sinternal.engines.base import Completion, Engine, EngineConfig, Request, Sampling, open_engine
+from sinternal.errors import DataError
 from sinternal.records import Finish, Prompt, Response, make_id
 from sinternal.stages.base import model_name
 from sinternal.store import Artifact, Draft
@@ -51,6 +52,15 @@ def to_request(prompt: Prompt, system: str = "") -> Request:
     system = "" if prompt.raw else prompt.system or system
     opening = (("system", system),) if system else ()
     return Request(prompt.id, (*opening, ("user", prompt.text)), prompt.prefill, prompt.raw)
+
+
+def check_trainable(prompt: Prompt) -> None:
+    """Make sure that a trainer can put a prompt as an engine would. Raises DataError."""
+    if prompt.raw or prompt.prefill:
+        raise DataError(
+            f"attack {prompt.family!r} changes what stands around a prompt, which a trainer cannot do: take it out of "
+            "prompts.train_attacks"
+        )
 
 
 def _respond(draft: Draft, engine: Engine, prompts: Sequence[Prompt], config: SampleConfig) -> list[Response]:

@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict
 from sinternal.records import Example
 from sinternal.stages.base import MODEL_FOLDER, check_same_template, model_path
 from sinternal.store import Artifact, Draft
-from sinternal.training.settings import SftSettings
+from sinternal.training.settings import SftSettings, cautions
 
-VERSION = 1
+VERSION = 2
 
 
 class SftConfig(BaseModel):
@@ -28,7 +28,7 @@ class SftConfig(BaseModel):
 def sft(
     draft: Draft, config: SftConfig, *, examples: Artifact, model: Artifact, target: Artifact | None = None
 ) -> None:
-    """Write the folder `model` and the training log `training.json`.
+    """Write the folder `model`, which holds a model or a LoRA adapter, and the training log `training.json`.
 
     Args:
         draft: what is written.
@@ -44,6 +44,7 @@ def sft(
     rows = examples.rows(Example)
     out = draft.path / MODEL_FOLDER
     log = train(model_path(model), rows, config.settings, config.seed, out, draft.progress)
-    draft.write_json("training", log)
+    draft.write_json("training", log.training)
+    draft.notes.extend([*cautions(config.settings), *log.notes])
     draft.counts.update({"examples": len(rows), "steps": config.settings.steps})
     shutil.rmtree(out.with_suffix(".checkpoints"), ignore_errors=True)

@@ -15,40 +15,46 @@ from typing import Any, NamedTuple
 import torch
 from datasets import Dataset
 from datasets.utils.logging import disable_progress_bar
-from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, PrinterCallback, set_seed
+from peft import PeftModel
+from transformers import EarlyStoppingCallback, GenerationConfig, PreTrainedTokenizerBase, PrinterCallback, set_seed
 from trl import GRPOConfig, GRPOTrainer
 
-from sinternal.chat import thinking_style
-from sinternal.errors import DataError
+from sinternal.chat import generation_prompt, thinking_style, turn_ends
+from sinternal.errors import DataError, ModelError
+from sinternal.loading import load_tokenizer, stop_tokens
+from sinternal.models import ADAPTER
 from sinternal.records import Prompt, Verdict
 from sinternal.store import Progress
 from sinternal.training.rewards import Kind
 from sinternal.training.schedule import Turn
 from sinternal.training.scorer import Panel, Scorer
-from sinternal.training.settings import GrpoSettings, RolloutEngine, ZeroSpread
-from sinternal.training.weights import (
-    Report,
-    adapters,
-    hardware,
-    last_checkpoint,
-    open_model,
-    open_tokenizer,
-    save_model,
-)
+from sinternal.training.settings import GrpoSettings, Method, RolloutEngine, ZeroSpread
+from sinternal.training.watch import Report, Watch
+from sinternal.training.weights import Start, hardware, last_checkpoint, open_model, save_model
 
 Messages = Sequence[tuple[str, str]]
 """A conversation: (role, content) pairs."""
 LOGGED = {
     "loss": "loss",
     "entropy": "entropy",
+    "clip_ratio/region_mean": "clipped",
     "completions/mean_length": "length",
     "completions/clipped_ratio": "truncated",
     "frac_reward_zero_std": "zero_spread",
     "mean_reward": "reward",
+    "sampling/sampling_logp_difference/mean": "sampling_difference",
+    "sampling/sampling_logp_difference/max": "sampling_difference_max",
+    "sampling/importance_sampling_ratio/min": "sampling_ratio_min",
+    "sampling/importance_sampling_ratio/mean": "sampling_ratio",
+    "sampling/importance_sampling_ratio/max": "sampling_ratio_max",
 }
-"""What the trainer logs, and what it is called here: nats per token, tokens, shares."""
-ONLY_IN_TRAINING = ("loss", "zero_spread")
+"""What the trainer logs, and what it is called here: nats per token, tokens, shares. `clipped` is the share of tokens
+whose ratio was cut to `epsilon` or `epsilon_high`. What begins with `sampling` is there if vLLM writes the rollouts:
+how far its log-probabilities are from the trainer's, and the ratios by which tokens count for it."""
+ONLY_IN_TRAINING = ("loss", "zero_spread", "clipped")
 """What means nothing for a single rollout of each held-out prompt."""
+FAR = 0.9
+"""Mean ratio of the trainer's to vLLM's probabilities below which a user is told: another policy wrote the rollouts."""
 OURS = (
     *(f"reward_{kind}" for kind in Kind),
     "asr",
@@ -91,10 +97,10 @@ def train(
     out: Path,
     progress: Progress,
 ) -> Log:
-    """Train a model on its own rollouts, and save it, merged, as a Hugging Face model directory.
+    """Train a model on its own rollouts, and save it as a Hugging Face model directory, or its trained LoRA adapter.
 
     Args:
-        model_folder: the model to start from.
+        model_folder: the model to start from, or an adapter to train further.
         turns: the prompts of all steps, one step after the other.
         held_out: measured every `held_out_every` steps.
         panel: who labels answers.
@@ -105,22 +111,28 @@ def train(
         progress: called with (steps done, steps in all).
 
     Raises:
-        DataError: the rewards of the first step are all 0 or all missing, so that there is nothing to learn from.
+        DataError: the rewards of the first step are all 0 or all missing, so that there is nothing to learn from; or
+            the training diverges, or changes nothing although there was something to learn.
         EngineError: the judge fails for more than the allowed share.
         ModelError: the model directory cannot be used.
     """
-    tokenizer = open_tokenizer(model_folder)
+    tokenizer = load_tokenizer(model_folder)
+    ends = turn_ends(tokenizer, stop_tokens(model_folder))
+    _name_ends(tokenizer, ends, model_folder)
     set_seed(seed)
     disable_progress_bar()
-    opened = open_model(model_folder, settings.method)
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    start = open_model(model_folder, settings)
+    _check_reference(start, settings)
+    policy = start.model.get_base_model() if isinstance(start.model, PeftModel) else start.model
+    own_settings = policy.generation_config
+    # What TRL leaves out of its settings, `generate` takes from the model's: they must not be the model's own wishes.
+    policy.generation_config = GenerationConfig(eos_token_id=ends)  # type: ignore[no-untyped-call]
     scorer = Scorer(
         {turn.prompt.id: turn.prompt for turn in (*turns, *held_out)},
         tokenizer,
         panel,
         style=thinking_style(tokenizer),
-        ends=_ends(opened.model, tokenizer),
+        ends=ends,
         max_failed=settings.max_failed,
     )
     checkpoints = out.with_suffix(".checkpoints")
@@ -129,20 +141,28 @@ def train(
         scorer=scorer,
         asking=asking,
         settings=settings,
-        model=opened.model,
+        model=start.model,
         reward_funcs=[scorer],
-        args=_arguments(settings, seed, checkpoints, measured=bool(held_out), fresh=last is None),
+        args=_arguments(settings, ends, seed, checkpoints, measured=bool(held_out), fresh=last is None),
         train_dataset=_rows(turns, asking),
         eval_dataset=_rows(held_out, asking) if held_out else None,
         processing_class=tokenizer,
-        peft_config=adapters(settings),
-        callbacks=[Report(progress), *_early_stop(settings)],
+        callbacks=[Report(progress), Watch("grpo"), *_early_stop(settings)],
     )
     trainer.remove_callback(PrinterCallback)  # the log is returned, not printed
     trainer.train(resume_from_checkpoint=last)
-    save_model(trainer.model, opened.stored_as, model_folder, out)
+    policy.generation_config = own_settings
     history = trainer.state.log_history
-    return Log(list(_log(history, "")), list(_log(history, "eval_")), trainer.notes)
+    moved = any(entry.get("grad_norm") for entry in history)
+    notes = [*trainer.notes, *save_model(start, trainer.model, out, section="grpo", moved=moved)]
+    rows = list(_log(history, "", settings.minibatches))
+    lowest = min((ratio for row in rows if (ratio := row.get("sampling_ratio")) is not None), default=1.0)
+    if lowest < FAR:
+        notes.append(
+            "vLLM wrote rollouts as another policy would: in one step the mean ratio of the trainer's probabilities to "
+            f"its own was {lowest:.2f}; look at its precision, and at whether it gets the new weights"
+        )
+    return Log(rows, list(_log(history, "eval_", settings.minibatches)), notes)
 
 
 class _Trainer(GRPOTrainer):  # type: ignore[misc]  # TRL has no types
@@ -203,8 +223,17 @@ class _Trainer(GRPOTrainer):  # type: ignore[misc]  # TRL has no types
         for turn, rollout, labels in zip(heads, rollouts, labelled, strict=True):
             verdict = None if labels.safe is None else Verdict.SAFE if labels.safe else Verdict.UNSAFE
             messages = self.asking.ask_to_verify(rollout.prompt, rollout.answer or "")
-            questions[turn] = {"prompt": _as_dicts(messages), "label": verdict}
+            questions[turn] = {"prompt": _as_dicts(messages, quotes=True), "label": verdict}
         return [{**row, **questions.get(row["turn"], {})} for row in inputs]
+
+    def _tokenize_prompts(self, prompts: list[list[dict[str, Any]]]) -> tuple[list[list[int]], None, dict[str, Any]]:
+        """Tokens of prompts: the very ones that an engine gives the model, which TRL would not give it everywhere."""
+        known: dict[Any, list[int]] = {}
+        for prompt in prompts:
+            if (key := _key(prompt)) not in known:
+                messages, quotes = key
+                known[key] = generation_prompt(self._tokenizer, messages, quotes=quotes).encode(self._tokenizer).ids
+        return [list(known[_key(prompt)]) for prompt in prompts], None, {}
 
     def _answers(self, prompts: Sequence[Prompt]) -> list[list[int]]:
         """One answer of the policy, as it is now, to each prompt."""
@@ -235,32 +264,52 @@ def _rows(turns: Sequence[Turn], asking: Asking) -> Dataset:
     )
 
 
-def _as_dicts(messages: Messages) -> list[dict[str, str]]:
-    return [{"role": role, "content": content} for role, content in messages]
+def _as_dicts(messages: Messages, *, quotes: bool = False) -> list[dict[str, Any]]:
+    """A conversation as TRL passes it on; `quotes`: it shows text by others, as of an engine's request."""
+    return [{"role": role, "content": content, "quotes": quotes} for role, content in messages]
 
 
-def _ends(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The tokens that end a turn: those of the generation settings, and the tokenizer's own."""
-    ends = model.generation_config.eos_token_id
-    several = ends if isinstance(ends, list) else [ends]
-    return [end for end in {*several, tokenizer.eos_token_id} if end is not None]
+def _key(prompt: Sequence[dict[str, Any]]) -> tuple[tuple[tuple[str, str], ...], bool]:
+    """The conversation that a row holds, and whether it quotes."""
+    return tuple((turn["role"], turn["content"]) for turn in prompt), any(turn["quotes"] for turn in prompt)
+
+
+def _name_ends(tokenizer: PreTrainedTokenizerBase, ends: Sequence[int], folder: Path) -> None:
+    """Make sure that TRL, which asks the tokenizer, finds a token that ends a turn, and one to fill rows with."""
+    if not ends:
+        raise ModelError(f"{folder}: nothing says which token ends a turn; name one as eos_token of the tokenizer")
+    if tokenizer.eos_token_id is None:
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(ends[0])
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+
+
+def _check_reference(start: Start, settings: GrpoSettings) -> None:
+    """Make sure that TRL can open the start a second time, as the reference of `beta`, which it does by its name."""
+    if settings.beta and settings.method is Method.FULL and (start.folder / ADAPTER).exists():
+        raise DataError(
+            f"grpo.beta needs the start as a reference, and {start.folder} is a LoRA adapter, of which that would be "
+            "the base: set grpo.beta to 0 or grpo.method to lora"
+        )
 
 
 def _early_stop(settings: GrpoSettings) -> list[EarlyStoppingCallback]:
     return [] if settings.patience is None else [EarlyStoppingCallback(early_stopping_patience=settings.patience)]
 
 
-def _arguments(settings: GrpoSettings, seed: int, checkpoints: Path, *, measured: bool, fresh: bool) -> GRPOConfig:
-    rollouts = settings.prompts * settings.rollouts.n
-    micro = settings.micro_batch or rollouts
+def _arguments(
+    settings: GrpoSettings, ends: Sequence[int], seed: int, checkpoints: Path, *, measured: bool, fresh: bool
+) -> GRPOConfig:
+    updates = settings.minibatches  # TRL counts these as its steps
     stops_early = settings.patience is not None
     saves = settings.held_out_every if stops_early else settings.save_steps
     return GRPOConfig(
         output_dir=str(checkpoints),
-        max_steps=settings.steps,
-        per_device_train_batch_size=micro,
-        gradient_accumulation_steps=rollouts // micro,
-        per_device_eval_batch_size=micro,
+        max_steps=settings.steps * updates,
+        per_device_train_batch_size=settings.micro,
+        gradient_accumulation_steps=settings.of_an_update // settings.micro,
+        steps_per_generation=settings.of_an_update // settings.micro * updates,
+        per_device_eval_batch_size=settings.micro,
         num_generations=settings.rollouts.n,
         num_generations_eval=1,
         max_completion_length=settings.rollouts.max_tokens,
@@ -275,36 +324,44 @@ def _arguments(settings: GrpoSettings, seed: int, checkpoints: Path, *, measured
         loss_type="dapo",
         scale_rewards="group",
         mask_truncated_completions=True,
-        activation_checkpointing=torch.cuda.is_available(),
-        logging_steps=1,
+        gradient_checkpointing=torch.cuda.is_available(),
+        logging_nan_inf_filter=False,  # it would show a loss of 0 where there is none
+        logging_steps=updates,
         eval_strategy="steps" if measured else "no",
-        eval_steps=settings.held_out_every,
+        eval_steps=(settings.held_out_every or settings.steps) * updates,
         eval_on_start=measured and fresh,
         save_strategy="steps" if saves else "no",
-        save_steps=saves or settings.steps,
+        save_steps=(saves or settings.steps) * updates,
         save_total_limit=1,
         load_best_model_at_end=stops_early,
         metric_for_best_model="eval_mean_reward" if stops_early else None,
         greater_is_better=True if stops_early else None,
         seed=seed,
         data_seed=seed,
-        **_vllm(settings),
+        **_vllm(settings, ends),
         **hardware(),
     )
 
 
-def _vllm(settings: GrpoSettings) -> dict[str, Any]:
+def _vllm(settings: GrpoSettings, ends: Sequence[int]) -> dict[str, Any]:
     """What TRL is told of vLLM, if it writes the rollouts."""
     rollouts = settings.rollouts
     if rollouts.engine is RolloutEngine.TRANSFORMERS:
         return {}
-    mode = {"use_vllm": True, "vllm_mode": rollouts.engine.value.removeprefix("vllm-")}
+    told = {
+        "use_vllm": True,
+        "vllm_mode": rollouts.engine.value.removeprefix("vllm-"),
+        "vllm_importance_sampling_correction": True,
+        "vllm_importance_sampling_mode": "token_truncate",
+        "vllm_importance_sampling_clip_max": rollouts.vllm_ratio_cap,
+        "generation_kwargs": {"stop_token_ids": list(ends)},
+    }
     if rollouts.engine is RolloutEngine.VLLM_SERVER:
-        return {**mode, "vllm_server_base_url": rollouts.vllm_server}
-    return {**mode, "vllm_gpu_memory_utilization": rollouts.vllm_memory}
+        return {**told, "vllm_server_base_url": rollouts.vllm_server}
+    return {**told, "vllm_gpu_memory_utilization": rollouts.vllm_memory}
 
 
-def _log(history: Sequence[dict[str, Any]], prefix: str) -> Iterator[dict[str, float | None]]:
+def _log(history: Sequence[dict[str, Any]], prefix: str, updates: int) -> Iterator[dict[str, float | None]]:
     """The entries of one kind, under our names; a figure that could not be computed is None."""
     names = {f"{prefix}{theirs}": ours for theirs, ours in LOGGED.items()}
     names |= {f"{prefix}{name}": name for name in OURS}
@@ -312,7 +369,7 @@ def _log(history: Sequence[dict[str, Any]], prefix: str) -> Iterator[dict[str, f
     for entry in history:
         if f"{prefix}mean_reward" in entry:
             found = {ours: entry[theirs] for theirs, ours in names.items() if theirs in entry and ours not in skipped}
-            yield {"step": entry["step"], **{name: _number(value) for name, value in found.items()}}
+            yield {"step": entry["step"] // updates, **{name: _number(value) for name, value in found.items()}}
 
 
 def _number(value: float | None) -> float | None:

@@ -24,6 +24,7 @@ from sinternal.training.rewards import Kind
 
 FEWEST = 8
 """Judged rollouts below which a share of failures says nothing."""
+LEFT_OUT = "the judge left it out"
 
 
 class Labels(NamedTuple):
@@ -85,11 +86,27 @@ class Panel:
         judge = self.judges[what]
         cases = {(row := rollout.as_response()).id: (rollout.prompt, row) for rollout in rollouts}
         new = [case for name, case in cases.items() if (id(judge), name) not in self._known]
-        found = {row.response_id: row for row in judge.judge(new)} if new else {}
+        found = self._labels_of(judge, new) if new else {}
         answers = {name: found.get(name) or self._known[id(judge), name] for name in cases}
         # A failure is asked for again when the same text comes back.
         self._known |= {(id(judge), name): row for name, row in found.items() if row.error is None}
         return answers
+
+    def _labels_of(self, judge: Judge, cases: Sequence[tuple[Prompt, Response]]) -> dict[str, Judgement]:
+        """One judgement of each response, by its id; an empty one where the judge left it out."""
+        waiting = {response.id for _, response in cases}
+        found: dict[str, Judgement] = {}
+        for row in judge.judge(iter(cases)):
+            if row.response_id not in waiting:
+                raise DataError(
+                    f"judge {row.judge!r} gave a judgement of rollout {row.response_id!r} that it was not asked for, "
+                    "or gave it twice: a judge gives one for each; mend the judge"
+                )
+            waiting.remove(row.response_id)
+            found[row.response_id] = row
+        for name in waiting:
+            found[name] = Judgement(make_id("left out", name), name, "", judge.judged, None, error=LEFT_OUT)
+        return found
 
     def close(self) -> None:
         """Close the judges."""

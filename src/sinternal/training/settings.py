@@ -14,13 +14,26 @@ class Method(StrEnum):
     FULL = "full"
     """All of them."""
     LORA = "lora"
-    """Low-rank adapters on every linear layer (Hu et al. 2021, arXiv 2106.09685), merged into the saved model."""
+    """Low-rank adapters on every linear layer (Hu et al. 2021, arXiv 2106.09685), stored apart from their base. An arm
+    that starts from one trains it further, at the same rank."""
 
 
-class WeightSettings(BaseModel):
+RL_RATES = {Method.FULL: 1e-6, Method.LORA: 2e-5}
+"""Learning rates of reinforcement learning. Adapters want 10 times that of full tuning and more, in fine-tuning and in
+reinforcement learning (Schulman et al. 2025, "LoRA Without Regret", doi 10.64434/tml.20250929; for fine-tuning also
+Biderman et al. 2024, arXiv 2405.09673)."""
+LOW_LORA_RATE = 1e-5
+"""Rate below which adapters learn next to nothing in the few hundred steps of a study."""
+
+
+class Settings(BaseModel):
+    """A part of how a model is trained: no unknown field, no number that is none, never changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class WeightSettings(Settings):
     """Which weights a trainer changes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     method: Method = Method.LORA
     """Which weights are trained."""
@@ -58,10 +71,8 @@ class RolloutEngine(StrEnum):
     """A vLLM server that was started with `trl vllm-serve`."""
 
 
-class Rollouts(BaseModel):
+class Rollouts(Settings):
     """How a policy answers while it is trained."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     n: int = Field(default=8, ge=2)
     """Rollouts of each prompt: the group whose rewards are compared."""
@@ -77,12 +88,13 @@ class Rollouts(BaseModel):
     """Address of the server, for `vllm-server`; by default http://0.0.0.0:8000."""
     vllm_memory: float = Field(default=0.3, gt=0, lt=1)
     """Share of the GPU's memory that vLLM takes, for `vllm-colocate`."""
+    vllm_ratio_cap: float = Field(default=3.0, ge=1)
+    """vLLM's probabilities differ a little from the trainer's: each token counts by their ratio, at most by this
+    (truncated importance sampling, Yao et al. 2025, https://fengyao.notion.site/off-policy-rl; the cap is TRL's)."""
 
 
-class ByKind(BaseModel):
+class ByKind(Settings):
     """A number for each kind of prompt."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     harmful: float = Field(default=0.0, ge=0)
     """Requests that should not be helped with."""
@@ -133,7 +145,7 @@ class GrpoSettings(WeightSettings):
     """
 
     steps: int = Field(ge=1)
-    """Optimiser steps; each has rollouts of its own."""
+    """How often rollouts are drawn and learned from."""
     prompts: int = Field(default=64, ge=1)
     """Prompts to a step."""
     rollouts: Rollouts = Rollouts()
@@ -143,15 +155,21 @@ class GrpoSettings(WeightSettings):
     weights: Weights = Weights()
     """Factors of the advantages, by kind."""
     micro_batch: int | None = Field(default=None, ge=1)
-    """Rollouts to a forward pass, if those of a step do not fit; must divide `prompts` times `rollouts.n`."""
-    learning_rate: float = Field(default=1e-6, gt=0)
-    """Constant."""
+    """Rollouts to a forward pass, if those of an update do not fit; must divide `prompts` times `rollouts.n` by
+    `minibatches`."""
+    minibatches: int = Field(default=1, ge=1)
+    """Optimiser updates to a step, each on an equal part of its rollouts. At 1 every rollout is of the very policy that
+    learns from it, the ratio of new to old probability is 1, and `epsilon` and `epsilon_high` do nothing."""
+    learning_rate: float = Field(
+        default_factory=lambda given: RL_RATES[given.get("method", Method.LORA)], gt=0, validate_default=True
+    )
+    """Constant. By default 1e-6 for full tuning and 2e-5 for adapters."""
     beta: float = Field(default=0.0, ge=0)
     """Weight of the divergence from the start; 0 needs no second model."""
     epsilon: float = Field(default=0.2, gt=0)
-    """How far below 1 the ratio of new to old probability counts."""
+    """How far below 1 the ratio of new to old probability counts; only with more than one of `minibatches`."""
     epsilon_high: float = Field(default=0.28, gt=0)
-    """How far above 1."""
+    """How far above 1; the same."""
     zero_spread: ZeroSpread = ZeroSpread.DROP
     """What is done with groups that teach nothing."""
     max_failed: float = Field(default=0.1, ge=0, le=1)
@@ -166,10 +184,41 @@ class GrpoSettings(WeightSettings):
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
         rollouts = self.prompts * self.rollouts.n
-        if rollouts % (self.micro_batch or rollouts):
-            raise ValueError(f"micro_batch ({self.micro_batch}) must divide the {rollouts} rollouts of a step")
+        if rollouts % self.minibatches:
+            raise ValueError(f"minibatches ({self.minibatches}) must divide the {rollouts} rollouts of a step")
+        if self.of_an_update % self.micro:
+            raise ValueError(f"micro_batch ({self.micro}) must divide the {self.of_an_update} rollouts of an update")
         if not self.mixture.harmful:
             raise ValueError("mixture.harmful is 0, so nothing would be learned about safety; give it a share")
         if self.patience is not None and self.held_out_every is None:
             raise ValueError("patience needs held_out_every: say how often held-out prompts are measured")
         return self
+
+    @property
+    def of_an_update(self) -> int:
+        """Rollouts to an optimiser update."""
+        return self.prompts * self.rollouts.n // self.minibatches
+
+    @property
+    def micro(self) -> int:
+        """Rollouts to a forward pass."""
+        return self.micro_batch or self.of_an_update
+
+
+def cautions(settings: SftSettings | GrpoSettings) -> list[str]:
+    """What a user should mind before a training with these settings begins."""
+    section = "grpo" if isinstance(settings, GrpoSettings) else "sft"
+    found = []
+    if settings.method is Method.LORA and settings.learning_rate < LOW_LORA_RATE:
+        found.append(
+            f"{section}.learning_rate {settings.learning_rate:g} is a rate for full tuning: adapters want 10 to 100 "
+            f"times as much and learn next to nothing below {LOW_LORA_RATE:g}; raise it or set {section}.method to full"
+        )
+    if isinstance(settings, GrpoSettings) and settings.minibatches == 1:
+        defaults = {name: GrpoSettings.model_fields[name].default for name in ("epsilon", "epsilon_high")}
+        found += [
+            f"grpo.{name} does nothing at one update a step: raise grpo.minibatches, or leave it out"
+            for name, usual in defaults.items()
+            if getattr(settings, name) != usual
+        ]
+    return found

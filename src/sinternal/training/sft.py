@@ -16,9 +16,17 @@ from datasets.utils.logging import disable_progress_bar
 from transformers import PreTrainedTokenizerBase, PrinterCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 
-from sinternal.chat import assistant_turn, generation_prompt, render, template_to_train_with, turn_ends, visible_text
+from sinternal.chat import (
+    assistant_turn,
+    finished_turn,
+    generation_prompt,
+    template_to_train_with,
+    turn_ends,
+    visible_text,
+)
+from sinternal.encoding import encode
 from sinternal.errors import DataError
-from sinternal.loading import load_tokenizer
+from sinternal.loading import load_tokenizer, stop_tokens
 from sinternal.records import Example
 from sinternal.store import Progress
 from sinternal.think import CLOSE, OPEN
@@ -30,6 +38,15 @@ IGNORED = -100
 """The label of tokens outside the loss, as in torch's cross-entropy."""
 
 
+class Log(NamedTuple):
+    """What happened."""
+
+    training: list[dict[str, float]]
+    """One entry with `step` and `loss` (mean cross-entropy, nats per token) every few steps."""
+    notes: list[str]
+    """What a user should mind."""
+
+
 def train(
     model_folder: Path,
     examples: Sequence[Example],
@@ -37,47 +54,51 @@ def train(
     seed: int,
     out: Path,
     progress: Progress,
-) -> list[dict[str, float]]:
-    """Fine-tune a model and save it, merged, as a Hugging Face model directory.
+) -> Log:
+    """Fine-tune a model and save it as a Hugging Face model directory, or what was trained of it as a LoRA adapter.
 
     Args:
-        model_folder: the model to start from.
+        model_folder: the model to start from, or an adapter to train further.
         examples: what to train on.
         settings: how.
         seed: of the order of the rows and the adapters.
         out: receives the model; checkpoints stand beside it in `<out>.checkpoints`.
         progress: called with (steps done, steps in all).
 
-    Returns:
-        The training log: one entry with `step` and `loss` (mean cross-entropy, nats per token) every few steps.
-
     Raises:
-        DataError: a row is too long, the chat template deletes the thinking, or a row would not be the intended text.
+        DataError: a row is too long, the chat template deletes the thinking or never ends a turn, a row would not be
+            the intended text, or the training diverges or changes nothing.
         ModelError: the model directory cannot be used.
     """
-    tokenizer = open_tokenizer(model_folder)
+    tokenizer = load_tokenizer(model_folder)
+    ends = turn_ends(tokenizer, stop_tokens(model_folder))
     set_seed(seed)
     disable_progress_bar()
-    rows = to_dataset(examples, tokenizer)
-    check_labels(rows, examples, tokenizer, settings.max_length)
+    rows = to_dataset(examples, tokenizer, ends)
+    check_labels(rows, examples, tokenizer, ends, settings.max_length)
     checkpoints = out.with_suffix(".checkpoints")
-    opened = open_model(model_folder, settings.method)
+    start = open_model(model_folder, settings)
     trainer = SFTTrainer(
-        model=opened.model,
+        model=start.model,
         args=_arguments(settings, seed, checkpoints),
         train_dataset=rows,
         processing_class=tokenizer,
-        peft_config=adapters(settings),
-        callbacks=[Report(progress)],
+        callbacks=[Report(progress), Watch("sft")],
     )
     trainer.remove_callback(PrinterCallback)  # the log is returned, not printed
     trainer.train(resume_from_checkpoint=last_checkpoint(checkpoints))
-    save_model(trainer.model, opened.stored_as, model_folder, out)
-    return [{"step": e["step"], "loss": float(e["loss"])} for e in trainer.state.log_history if "loss" in e]
+    notes = save_model(start, trainer.model, out, section="sft")
+    return Log([{"step": e["step"], "loss": float(e["loss"])} for e in trainer.state.log_history if "loss" in e], notes)
 
 
-def to_dataset(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase) -> Dataset:
+def to_dataset(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, ends: Sequence[int]) -> Dataset:
     """Tokenise examples.
+
+    Args:
+        examples: the rows.
+        tokenizer: with a chat template.
+        ends: the tokens that end a turn. What a template writes after one is not trained on: nobody would be there to
+            write it.
 
     Returns:
         A row for each example, in their order: `input_ids`, which begin with the tokens of the generation prompt, and
@@ -87,29 +108,50 @@ def to_dataset(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase) 
         DataError: the chat template deletes the thinking, or renders a prompt otherwise once it is answered.
     """
     template = template_to_train_with(tokenizer)
-    return Dataset.from_list([_row(example, tokenizer, template) for example in examples])
+    return Dataset.from_list([_row(example, tokenizer, template, ends) for example in examples])
 
 
-def _row(example: Example, tokenizer: PreTrainedTokenizerBase, template: str) -> dict[str, list[int]]:
-    user = ("user", example.prompt)
-    prompt = generation_prompt(tokenizer, [user])
-    turn = assistant_turn(prompt, example.thinking, example.answer)
-    text = render(tokenizer, [user, ("assistant", turn)], template=template)
-    if not text.startswith(prompt.text):
+def _row(
+    example: Example, tokenizer: PreTrainedTokenizerBase, template: str, ends: Sequence[int]
+) -> dict[str, list[int]]:
+    messages = _messages(example)
+    try:
+        prompt = generation_prompt(tokenizer, messages, quotes=example.quotes)
+        turn = finished_turn(
+            tokenizer, messages, example.thinking, example.answer, quotes=example.quotes, template=template
+        )
+        before = prompt.encode(tokenizer).ids
+        whole = encode(tokenizer, turn.text, turn.quoted).ids
+        if whole[: len(before)] != before:  # tokens merge across the boundary, for example line breaks
+            at = len(prompt.text)
+            said = [(start - at, end - at) for start, end in turn.quoted if start >= at]
+            whole = before + encode(tokenizer, turn.text[at:], said).ids
+    except DataError as error:
+        raise DataError(f"training example {example.id}: {error}") from error
+    if not turn.text.startswith(prompt.text):
         raise DataError(
             f"training example {example.id}: the chat template renders the prompt as {prompt.text[-80:]!r} for "
             "generation, and not so once it is answered; give the tokenizer a chat template that keeps the prompt"
         )
-    before, whole = _encode(tokenizer, prompt.text), _encode(tokenizer, text)
-    if whole[: len(before)] != before:  # tokens merge across the boundary, for example line breaks
-        whole = before + _encode(tokenizer, text.removeprefix(prompt.text))
-    return {"input_ids": whole, "labels": [IGNORED] * len(before) + whole[len(before) :]}
+    completion = whole[len(before) :]
+    end = next((place for place, token in enumerate(completion) if token in ends), len(completion))
+    completion = completion[: end + 1]
+    return {"input_ids": before + completion, "labels": [IGNORED] * len(before) + completion}
+
+
+def _messages(example: Example) -> list[tuple[str, str]]:
+    """What an engine is sent for the same prompt."""
+    return [*([("system", example.system)] if example.system else []), ("user", example.prompt)]
 
 
 def check_labels(
-    rows: Dataset, examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_length: int
+    rows: Dataset,
+    examples: Sequence[Example],
+    tokenizer: PreTrainedTokenizerBase,
+    ends: Sequence[int],
+    max_length: int,
 ) -> None:
-    """Make sure that the tokens under the loss are the intended thinking and answer, and that no row is too long.
+    """Make sure that the tokens under the loss are the intended thinking, answer and end, and that no row is too long.
 
     Some chat templates rewrite assistant turns; training would then go on without its target.
 
@@ -117,18 +159,20 @@ def check_labels(
         rows: with `input_ids` and `labels`, in the order of the examples.
         examples: what was intended.
         tokenizer: to decode with.
+        ends: the tokens that end a turn.
         max_length: longest row in tokens.
 
     Raises:
-        DataError: a row differs or is too long.
+        DataError: a row differs, does not end its turn, or is too long.
     """
     for row, example in zip(rows, examples, strict=True):
         if len(row["input_ids"]) > max_length:
             raise DataError(
                 f"training example {example.id} has {len(row['input_ids'])} tokens; raise sft.max_length ({max_length})"
             )
-        found = _plain(visible_text(tokenizer, [token for token in row["labels"] if token != IGNORED]))
-        prompt = generation_prompt(tokenizer, [("user", example.prompt)])
+        labels = [token for token in row["labels"] if token != IGNORED]
+        found = _plain(visible_text(tokenizer, labels))
+        prompt = generation_prompt(tokenizer, _messages(example), quotes=example.quotes)
         wanted = _plain(assistant_turn(prompt, example.thinking, example.answer))
         if prompt.opened:
             wanted = wanted.removeprefix(OPEN).strip()
@@ -137,11 +181,13 @@ def check_labels(
                 f"training example {example.id}: the chat template turns the target {wanted[:80]!r} into "
                 f"{found[:80]!r}; give the tokenizer a chat template that keeps the thinking"
             )
-
-
-def _encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    # The template has written the special tokens already.
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+        if labels[-1] not in ends:
+            known = ", ".join(map(repr, tokenizer.convert_ids_to_tokens(list(ends)))) or "none is known"
+            raise DataError(
+                f"training example {example.id}: after the answer the chat template writes no token that ends the turn "
+                f"({known}), so that the model would never learn to stop; end the assistant's turn with one of them in "
+                "the chat template"
+            )
 
 
 def _plain(text: str) -> str:
@@ -165,7 +211,8 @@ def _arguments(settings: SftSettings, seed: int, checkpoints: Path) -> SFTConfig
         max_length=None,
         seed=seed,
         data_seed=seed,
-        activation_checkpointing=torch.cuda.is_available(),
+        gradient_checkpointing=torch.cuda.is_available(),
+        logging_nan_inf_filter=False,  # it would show a loss of 0 where there is none
         logging_steps=max(1, settings.steps // 30),
         save_strategy="steps" if settings.save_steps else "no",
         save_steps=settings.save_steps or settings.steps,

@@ -31,21 +31,21 @@ class Watch(TrainerCallback):
         """Blame the learning rate of this section of a recipe."""
         self.section = section
 
-    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any, **_: Any) -> None:
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         """Called by the trainer when the gradients of a step are there."""
-        gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
+        gradients = [weight.grad for weight in given["model"].parameters() if weight.grad is not None]
         self._check("gradient norm", gradients, state.global_step + 1, args.learning_rate)
 
-    def on_step_end(self, args: Any, state: Any, control: Any, model: Any, **_: Any) -> None:
+    def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         """Called by the trainer after each optimiser step."""
-        weights = [weight.detach() for weight in model.parameters() if weight.requires_grad]
+        weights = [weight.detach() for weight in given["model"].parameters() if weight.requires_grad]
         self._check("norm of the weights", weights, state.global_step, args.learning_rate)
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
+    def on_log(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         """Called by the trainer with what it has counted."""
         for name, what in (("loss", "loss"), ("grad_norm", "gradient norm")):
-            if name in logs:
-                number = torch.tensor(float(logs[name]))
+            if name in given["logs"]:
+                number = torch.tensor(float(given["logs"][name]))
                 check_finite(what, number, state.global_step, args.learning_rate, self.section)
 
     def _check(self, what: str, tensors: list[torch.Tensor], step: int, rate: float) -> None:

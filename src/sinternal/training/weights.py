@@ -105,8 +105,8 @@ def save_model(start: Start, trained: Any, out: Path, *, section: str, moved: bo
     if not moved or share >= FEW:
         return []
     return [
-        f"training changed {share:.2%} of the weights as stored in {_name(start.stored_as)}, and rounding took the rest "
-        f"back; raise {section}.learning_rate, or take {section}.method lora, whose adapter is stored apart"
+        f"training changed {share:.2%} of the weights as stored in {_name(start.stored_as)}: rounding takes smaller "
+        f"changes back; raise {section}.learning_rate, or take {section}.method lora, whose adapter is stored apart"
     ]
 
 
