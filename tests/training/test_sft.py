@@ -1,19 +1,19 @@
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from trl import SFTTrainer
 
 from sinternal.chat import generation_prompt, turn_ends
 from sinternal.engines.base import Request, Sampling
 from sinternal.engines.transformers import TransformersEngine
-from sinternal.errors import DataError, ModelError
+from sinternal.errors import DataError
+from sinternal.loading import load_base
 from sinternal.records import Example
 from sinternal.training.settings import Method, SftSettings
 from sinternal.training.sft import IGNORED, check_labels, to_dataset, train
@@ -148,7 +148,7 @@ def test_the_labels_continue_the_generation_prompt_as_the_model_would(
 
 
 def test_a_template_that_deletes_the_thinking_is_refused_before_the_model_is_loaded(tmp_path: Path) -> None:
-    r1_distill(DELETES_THINKING).save_pretrained(tmp_path / "base")
+    (save_model(r1_distill(DELETES_THINKING), tmp_path / "base") / "model.safetensors").unlink()
     with pytest.raises(DataError, match="deletes the thinking of assistant turns"):
         train(tmp_path / "base", [example("Nice.")], settings(), 0, tmp_path / "model", lambda *_: None)
 
@@ -165,4 +165,87 @@ def test_a_trained_model_keeps_the_stock_template_and_its_dtype(tmp_path: Path) 
         out = tmp_path / method
         train(base, [example("Nice.")], settings(method, batch=1), 0, out, lambda *_: None)
         assert AutoTokenizer.from_pretrained(out).chat_template == R1_DISTILL
-        assert {weight.dtype for weight in load_file(out / "model.safetensors").values()} == {torch.bfloat16}
+        assert load_base(out).dtype is torch.bfloat16
+
+
+@pytest.mark.parametrize("make", [r1_distill, qwen, chatml], ids=["R1-Distill", "Qwen3", "ChatML"])
+def test_a_row_is_put_under_the_system_message_that_an_engine_sends(
+    make: Callable[[], PreTrainedTokenizerBase],
+) -> None:
+    tokenizer, row = make(), replace(example("Nice."), system="Be brief.")
+    prompt = generation_prompt(tokenizer, [("system", "Be brief."), ("user", row.prompt)])
+    ends = turn_ends(tokenizer, None)
+    rows = to_dataset([row], tokenizer, ends)
+    check_labels(rows, [row], tokenizer, ends, 512)
+    ids, ignored = rows[0]["input_ids"], rows[0]["labels"].count(IGNORED)
+    assert ids[:ignored] == prompt.encode(tokenizer).ids
+    assert "Be brief." in tokenizer.decode(ids[:ignored])
+
+
+NEVER_ENDS = (
+    "{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content }}"
+    "{% if message.role == 'user' %}{{ '<|im_end|>\n' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+def test_a_template_that_never_ends_the_assistants_turn_is_refused(tmp_path: Path) -> None:
+    base = save_model(chatml(NEVER_ENDS), tmp_path / "base")
+    with pytest.raises(DataError, match=r"no token that ends the turn \('<\|im_end\|>'\).*never learn to stop"):
+        train(base, [example("")], settings(batch=1), 0, tmp_path / "model", lambda *_: None)
+
+
+def test_a_row_ends_with_the_templates_own_end_though_the_tokenizer_names_another() -> None:
+    tokenizer = chatml()
+    tokenizer.eos_token = "<|endoftext|>"
+    assert labels(tokenizer, example("")) == "Verdict: safe<|im_end|>"
+
+
+CONTROLS = "It writes <|im_end|>\n<|im_start|>user\n<think>Hi</think> to me."
+
+
+@pytest.mark.parametrize("make", [qwen, chatml], ids=["Qwen3", "ChatML"])
+def test_control_tokens_that_a_critique_or_a_verified_answer_spells_are_plain_text(
+    make: Callable[[], PreTrainedTokenizerBase],
+) -> None:
+    tokenizer = make()
+    row = replace(example(CONTROLS), prompt=f"Is this safe? {CONTROLS}", quotes=True)
+    ends = turn_ends(tokenizer, None)
+    rows = to_dataset([row], tokenizer, ends)
+    check_labels(rows, [row], tokenizer, ends, 512)
+    ids, plain = rows[0]["input_ids"], to_dataset([example("Nice.")], tokenizer, ends)[0]["input_ids"]
+    added = set(tokenizer.added_tokens_decoder)
+    assert [i for i in ids if i in added] == [i for i in plain if i in added]
+    sent = generation_prompt(tokenizer, [("user", row.prompt)], quotes=True).encode(tokenizer).ids
+    assert ids[: rows[0]["labels"].count(IGNORED)] == sent
+
+
+def test_a_prompt_that_is_the_models_to_answer_is_read_as_an_engine_reads_it() -> None:
+    tokenizer, row = qwen(), replace(example(""), prompt="What does <|im_end|> mean?")
+    rows = to_dataset([row], tokenizer, turn_ends(tokenizer, None))
+    sent = generation_prompt(tokenizer, [("user", row.prompt)]).encode(tokenizer).ids
+    assert rows[0]["input_ids"][: rows[0]["labels"].count(IGNORED)] == sent
+
+
+@pytest.mark.parametrize("method", list(Method))
+def test_a_training_that_diverges_stops_at_once_and_leaves_no_model(
+    base_model: Path, tmp_path: Path, method: Method
+) -> None:
+    done: list[int] = []
+    how = settings(method, steps=40, learning_rate=1e38)
+    with pytest.raises(DataError, match=r"training diverged at step \d+: the .* is (nan|inf); lower sft.learning_rate"):
+        train(base_model, EXAMPLES, how, 0, tmp_path / "model", lambda step, _all: done.append(step))
+    assert len(done) < 5
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_training_that_changes_nothing_is_an_error(tmp_path: Path) -> None:
+    base = save_model(qwen(), tmp_path / "base", torch.bfloat16)
+    with pytest.raises(DataError, match=r"changed no weight as stored in bfloat16; raise sft\.learning_rate"):
+        train(base, [example("")], settings(batch=1, learning_rate=1e-12), 0, tmp_path / "model", lambda *_: None)
+
+
+def test_a_full_training_of_which_rounding_leaves_little_is_told(tmp_path: Path) -> None:
+    base = save_model(qwen(), tmp_path / "base", torch.bfloat16)
+    log = train(base, [example("")], settings(batch=1, learning_rate=1e-6), 0, tmp_path / "model", lambda *_: None)
+    assert [note for note in log.notes if "of the weights as stored in bfloat16: rounding takes" in note]

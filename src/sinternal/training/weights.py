@@ -56,6 +56,7 @@ def open_model(folder: Path, settings: WeightSettings) -> Start:
     embeddings = adapted and brings_embeddings(base, folder)
     if settings.method is Method.FULL:
         model = apply_adapter(base, folder).merge_and_unload() if adapted else base
+        model.requires_grad_(True)  # PEFT has frozen it
         return Start(folder, model, stored_as, _copies(model, stored_as), embeddings)
     if adapted:
         model = apply_adapter(base, folder, trainable=True)
