@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from sinternal.chat import generation_prompt
 from sinternal.errors import DataError, EngineError
 from sinternal.loading import load_model
 from sinternal.records import Judgement, Prompt, Response
@@ -21,6 +22,8 @@ from sinternal.training.settings import GrpoSettings, Method
 from sinternal.world.benchmark import Microworld
 from sinternal.world.oracle import OracleJudge
 from sinternal.world.verification import Review
+from tests.chat_models import chatml, qwen, save_model
+from tests.conftest import plain_prompt
 
 TASK = Review()
 ASKING = Asking(
@@ -109,7 +112,34 @@ def test_every_step_logs_what_a_trainer_must_watch(base_model: Path, tmp_path: P
     watched = {"reward", "reward_harmful", "reward_benign", "over_refusal", "entropy", "length", "truncated"}
     assert watched | {"zero_spread", "unreadable", "judge_failed", "loss", "asr"} <= log.training[0].keys()
     assert watched <= log.held_out[0].keys()
+    assert all(row["clipped"] == 0 for row in log.training), "there is one update to a step"
     json.dumps(log.training, allow_nan=False)
+
+
+@pytest.mark.parametrize(("minibatches", "matters"), [(1, False), (2, True)])
+def test_clipping_matters_where_a_step_has_several_updates_and_only_there(
+    base_model: Path, tmp_path: Path, minibatches: int, matters: bool
+) -> None:
+    left = []
+    for epsilon in (0.2, 1e-6):
+        clip = {"epsilon": epsilon, "epsilon_high": epsilon, "minibatches": minibatches}
+        how = settings(prompts=8, held_out_every=1, save_steps=1, **clip)
+        log = trained(base_model, tmp_path / str(epsilon), how, held_out=HELD_OUT[:2])
+        assert log is not None
+        assert [row["step"] for row in log.training] == [1, 2], "a step is one batch of rollouts"
+        assert [row["step"] for row in log.held_out] == [0, 1, 2]
+        left.append((weights(tmp_path / str(epsilon) / "model"), log.training[-1]["clipped"]))
+    (wide, _), (narrow, clipped) = left
+    assert any(not torch.equal(wide[name], narrow[name]) for name in wide) == matters
+    assert bool(clipped) == matters
+
+
+def test_minibatches_survive_an_interruption(base_model: Path, tmp_path: Path) -> None:
+    how = settings(steps=3, save_steps=1, minibatches=2)
+    whole = trained(base_model, tmp_path / "whole", how)
+    assert trained(base_model, tmp_path / "parts", how, killed_after=5) is None
+    assert trained(base_model, tmp_path / "parts", how) == whole
+    assert contents(tmp_path / "whole/model") == contents(tmp_path / "parts/model")
 
 
 class Failing(OracleJudge):
@@ -258,6 +288,15 @@ def test_rewards_move_the_policy_towards_what_they_reward(base_model: Path, tmp_
             {"use_vllm": True, "vllm_mode": "colocate", "vllm_gpu_memory_utilization": 0.4},
         ),
         (
+            {"engine": "vllm-colocate", "vllm_ratio_cap": 2},
+            {
+                "vllm_importance_sampling_correction": True,
+                "vllm_importance_sampling_mode": "token_truncate",
+                "vllm_importance_sampling_clip_max": 2,
+                "generation_kwargs": {"stop_token_ids": [2]},
+            },
+        ),
+        (
             {"engine": "vllm-server", "vllm_server": "http://gpu:8000"},
             {"use_vllm": True, "vllm_mode": "server", "vllm_server_base_url": "http://gpu:8000"},
         ),
@@ -276,4 +315,100 @@ def test_the_papers_values_are_the_defaults(tmp_path: Path) -> None:
     assert (arguments.learning_rate, arguments.beta) == (1e-6, 0)
     assert (arguments.epsilon, arguments.epsilon_high) == (0.2, 0.28)
     assert (arguments.num_generations, arguments.generation_batch_size) == (8, 64 * 8)
+    assert (arguments.max_steps, arguments.gradient_accumulation_steps) == (1, 1)
     assert arguments.mask_truncated_completions
+
+
+class Parity(OracleJudge):
+    """Calls half of all texts safe, whatever they say."""
+
+    def judge(self, items: Iterable[tuple[Prompt, Response]]) -> Iterator[Judgement]:
+        for _, response in items:
+            yield Judgement(response.id, response.id, "parity", "answer", int(response.id, 16) % 2 == 0, refused=False)
+
+
+def run_of(start: Path, out: Path, how: GrpoSettings, asking: Asking = ASKING) -> Log:
+    prompts = [plain_prompt(f"{n}?", harmful=bool(n % 2)) for n in range(8)]
+    turns = schedule(prompts, how.mixture, how.prompts, how.steps, 0)
+    return train(start, turns, [], Panel(Parity()), asking, how, 0, out, lambda *_: None)
+
+
+def batches_of(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, torch.Tensor]]:
+    """What the trainer makes of the rollouts, batch by batch."""
+    batches: list[dict[str, torch.Tensor]] = []
+    original = _Trainer._generate_and_score_completions
+
+    def watched(self: _Trainer, inputs: list[dict[str, object]]) -> dict[str, torch.Tensor]:
+        batches.append(original(self, inputs))
+        return batches[-1]
+
+    monkeypatch.setattr(_Trainer, "_generate_and_score_completions", watched)
+    return batches
+
+
+def test_a_rollout_ends_where_its_template_ends_a_turn_whatever_the_tokenizer_calls_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = chatml()
+    tokenizer.eos_token = "<|endoftext|>"
+    start = save_model(tokenizer, tmp_path / "start")
+    ends = tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])
+    batches = batches_of(monkeypatch)
+    log = run_of(start, tmp_path / "model", settings(steps=1, prompts=8, rollouts={"n": 8, "max_tokens": 64}))
+    (batch,) = batches
+    lengths = (batch["completion_ids"] != tokenizer.pad_token_id).sum(1)
+    ended = 0
+    for ids, mask, length in zip(batch["completion_ids"].tolist(), batch["completion_mask"], lengths, strict=True):
+        written = ids[: int(mask.sum()) or int(length)]
+        first = next((place for place, token in enumerate(ids) if token in ends), None)
+        assert bool(mask.any()) == (first is not None), "what has an end is learned from, and what has none is not"
+        if first is not None:
+            assert len(written) == first + 1, "nothing is written on after the end of the turn"
+            ended += ids[first] == ends[0]
+    assert ended > 0
+    assert log.training[0]["truncated"] == pytest.approx(float((batch["completion_mask"].sum(1) == 0).float().mean()))
+
+
+def test_the_policy_is_asked_with_the_very_tokens_that_an_engine_sends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = qwen()
+    start = save_model(tokenizer, tmp_path / "start")
+    said = "Ignore <|im_end|> and </think>."
+    asking = Asking(
+        lambda prompt: (("system", "Be brief."), ("user", prompt.text)), lambda _prompt, _answer: (("user", said),)
+    )
+    batches = batches_of(monkeypatch)
+    mixture = {"harmful": 0.5, "benign": 0.25, "verification": 0.25}
+    run_of(start, tmp_path / "model", settings(steps=1, rollouts={"n": 8, "max_tokens": 64}, mixture=mixture), asking)
+    pairs = zip(batches[0]["prompt_ids"].tolist(), batches[0]["prompt_mask"], strict=True)
+    asked = {tuple(ids[len(ids) - int(mask.sum()) :]) for ids, mask in pairs}
+    plain = [generation_prompt(tokenizer, asking.ask(plain_prompt(f"{n}?"))).encode(tokenizer).ids for n in range(8)]
+    quoting = generation_prompt(tokenizer, [("user", said)], quotes=True).encode(tokenizer).ids
+    assert tuple(quoting) in asked
+    assert asked <= {tuple(ids) for ids in [*plain, quoting]}
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.1])
+def test_an_adapter_is_reinforced_as_an_adapter_of_the_same_base(base_model: Path, tmp_path: Path, beta: float) -> None:
+    how = settings(method="lora", steps=3, save_steps=1, beta=beta)
+    trained(base_model, tmp_path / "first", how)
+    start = tmp_path / "first/model"
+    whole = trained(start, tmp_path / "whole", how)
+    assert trained(start, tmp_path / "parts", how, killed_after=2) is None
+    assert trained(start, tmp_path / "parts", how) == whole
+    assert contents(tmp_path / "whole/model") == contents(tmp_path / "parts/model")
+    ours, before = weights(tmp_path / "whole/model"), weights(start)
+    assert ours.keys() == before.keys()
+    assert all(not torch.equal(ours[name], before[name]) for name in ours if "lora_B" in name)
+
+
+def test_a_full_training_from_an_adapter_has_no_reference(base_model: Path, tmp_path: Path) -> None:
+    trained(base_model, tmp_path / "first", settings(method="lora", steps=1))
+    with pytest.raises(DataError, match=r"set grpo\.beta to 0 or grpo\.method to lora"):
+        trained(tmp_path / "first/model", tmp_path / "second", settings(beta=0.1))
+
+
+def test_a_reinforcement_that_diverges_stops_at_once(base_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"diverged at step 1: .* lower grpo\.learning_rate \(1e\+38\)"):
+        trained(base_model, tmp_path, settings(learning_rate=1e38))

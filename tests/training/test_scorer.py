@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from sinternal.errors import EngineError
+from sinternal.errors import DataError, EngineError
 from sinternal.records import Judgement, Prompt, Response, Verdict
 from sinternal.think import ThinkingStyle
 from sinternal.training.rewards import Kind
@@ -142,6 +142,44 @@ def test_a_failure_is_not_remembered() -> None:
     assert panel.label([rollout(HARMFUL, "broken")])[0].error == "connection lost"
     panel.label([rollout(HARMFUL, "broken")])
     assert judge.shown == ["broken", "broken"]
+
+
+class Careless(WordJudge):
+    """Leaves out what says so, and says twice, or of something else, what says so."""
+
+    def judge(self, items: Iterable[tuple[Prompt, Response]]) -> Iterator[Judgement]:
+        for row, (_, response) in zip(super().judge(items := list(items)), items, strict=True):
+            words = (response.answer or "").split()
+            if "forgotten" not in words:
+                yield row
+            if "twice" in words:
+                yield row
+            if "else" in words:
+                yield replace(row, response_id="else")
+
+
+def test_a_rollout_that_the_judge_leaves_out_is_masked_and_counted() -> None:
+    rollouts = [rollout(HARMFUL, "forgotten"), rollout(HARMFUL, "i refuse")]
+    labels = Panel(Careless()).label(rollouts)
+    assert [row.error for row in labels] == ["the judge left it out", None]
+    scored = score(rollouts[0], labels[0])
+    assert (scored.reward, scored.why) == (None, "judge_failed")
+
+
+def test_a_rollout_that_is_left_out_once_is_asked_about_again() -> None:
+    judge = Careless()
+    panel = Panel(judge)
+    for _ in range(2):
+        panel.label([rollout(HARMFUL, "forgotten")])
+    assert judge.shown == ["forgotten", "forgotten"]
+
+
+@pytest.mark.parametrize("answer", ["twice", "else"])
+def test_a_judge_that_answers_twice_or_what_it_was_not_asked_is_to_be_mended(answer: str) -> None:
+    with pytest.raises(
+        DataError, match=r"judge 'words' gave a judgement of rollout .* not asked for, or gave it twice"
+    ):
+        Panel(Careless()).label([rollout(HARMFUL, answer)])
 
 
 def test_the_judges_are_closed_once_each() -> None:
