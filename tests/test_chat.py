@@ -20,7 +20,6 @@ from sinternal.chat import (
     with_prefill,
 )
 from sinternal.errors import DataError
-from sinternal.think import split_thinking
 from tests.chat_models import (
     ASSISTANT,
     BOS,
@@ -143,7 +142,7 @@ def test_what_is_written_after_a_prefill_is_split_by_the_prompt(
     make: Callable[[], PreTrainedTokenizerBase], prefill: str, written: str, expected: tuple[str | None, str | None]
 ) -> None:
     prompt = with_prefill(generation_prompt(make(), HELLO), prefill)
-    assert split_thinking(prompt.prefill + written, prompt.style) == expected
+    assert prompt.split(prompt.prefill + written) == expected
 
 
 def test_a_turn_is_written_as_the_model_would_write_it() -> None:

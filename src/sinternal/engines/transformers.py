@@ -39,7 +39,7 @@ from sinternal.errors import DataError, ModelError
 from sinternal.models import resolve_model
 from sinternal.records import Finish
 from sinternal.registry import read_options
-from sinternal.think import ThinkingStyle, split_thinking
+from sinternal.think import ThinkingStyle
 
 BATCHES_IN_VIEW = 8
 """How many batches of requests are read ahead and sorted by length."""
@@ -290,7 +290,7 @@ class TransformersEngine:
         ended = bool(ids) and ids[-1] in self.ends
         body = ids[:-1] if ended else ids
         text = written_after(self.tokenizer, row.prompt.prefill, row.encoded.ids[-1], body)
-        thinking, answer = split_thinking(text, row.prompt.style)
+        thinking, answer = row.prompt.split(text)
         return Completion(
             row.request.id,
             row.sample,

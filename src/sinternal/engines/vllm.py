@@ -26,7 +26,7 @@ from sinternal.errors import DataError, EngineError, ModelError
 from sinternal.models import resolve_model
 from sinternal.records import Finish
 from sinternal.registry import read_options
-from sinternal.think import ThinkingStyle, split_thinking
+from sinternal.think import ThinkingStyle
 
 WINDOW = 2048
 """Samples given to vLLM at a time: several times what it generates side by side, so that the wait for each window's
@@ -267,7 +267,7 @@ def read_output(row: Row, output: Any, tokenizer: PreTrainedTokenizerBase, ends:
     ids = list(written.token_ids)
     body = ids[:-1] if ids and ids[-1] in ends else ids
     text = written_after(tokenizer, row.prompt.prefill, row.encoded.ids[-1], body)
-    thinking, answer = split_thinking(text, row.prompt.style)
+    thinking, answer = row.prompt.split(text)
     return Completion(
         row.request.id,
         row.sample,
