@@ -7,8 +7,9 @@ template of DeepSeek-R1-Distill deletes the thinking. No engine and no trainer w
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from sinternal.encoding import Encoded, Span, encode
-from sinternal.errors import DataError
+from sinternal.errors import DataError, ModelError
 from sinternal.fence import FRAME
 from sinternal.think import (
     CHANNELS,
@@ -190,6 +191,33 @@ def written_after(tokenizer: PreTrainedTokenizerBase, prefill: str, last: int, i
         return visible_text(tokenizer, ids)
     # Alone, some tokenizers decode the first token without the space that joins it to what stands before.
     return prefill + visible_text(tokenizer, [last, *ids]).removeprefix(visible_text(tokenizer, [last]))
+
+
+def set_template_arguments(tokenizer: PreTrainedTokenizerBase, values: Mapping[str, Any]) -> None:
+    """Make a tokenizer's chat template see these values wherever it is rendered, from now on.
+
+    Args:
+        tokenizer: with a chat template, which is changed in place.
+        values: by name; anything that JSON can say.
+
+    Raises:
+        ModelError: a name is none that a template could ask for.
+    """
+    for name in values:
+        if not name.isidentifier():
+            raise ModelError(f"chat_template_kwargs: {name!r} is no name that a chat template can ask for")
+    if values:
+        set_all = "".join(f"{{%- set {name} = {_literal(value)} -%}}" for name, value in values.items())
+        tokenizer.chat_template = set_all + str(tokenizer.get_chat_template())
+
+
+def _literal(value: Any) -> str:
+    """A value as a Jinja literal: as in JSON, but for the name of nothing."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{json.dumps(str(name))}: {_literal(one)}" for name, one in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_literal, value)) + "]"
+    return "none" if value is None else json.dumps(value)
 
 
 def thinking_style(tokenizer: PreTrainedTokenizerBase) -> ThinkingStyle:
