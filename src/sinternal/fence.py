@@ -41,6 +41,7 @@ _CONTROL = re.compile(
     r"|\]~!?b[\[\]]|\[e~\["  # MiniMax
     r"|</?(?:s|pad|unk|bos|eos|mask|sep|cls|sop|eop|think|thinking|tool_call|tool_response|tools|image)>"
     r"|<(?:start|end)_of_[a-z_]{1,40}>|<[a-z]{1,20}:[a-z_]{1,20}>"  # Gemma, SmolVLM; Seed
+    r"|<[A-Z]{2,20}_TOKEN>"  # Command R
     r"|<(?:unused|reserved_?|extra_id_|SPECIAL_)[a-z_]{0,40}[0-9]{1,6}>"  # Gemma, Baichuan, T5, Nemotron
 )
 """How control tokens of the model families in use are spelled, for servers, whose tokenizer is not known."""

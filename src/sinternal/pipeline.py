@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from sinternal.engines.base import TemplateOptions
 from sinternal.errors import RecipeError
 from sinternal.experts import Demonstration
 from sinternal.models import model_fingerprint
@@ -325,7 +326,7 @@ def _arm(recipe: Recipe, arm: Arm, seed: int, where: str, run: Mapping[str, Task
         made[f"grpo {arm.name}"] = _reinforced(recipe, seed, label, run, inputs)
     elif arm.train_on is not TrainOn.NOTHING:
         made = _training_set(recipe, arm, seed, label, run)
-        settings = sft.SftConfig(settings=recipe.sft_of(arm), seed=seed)
+        settings = sft.SftConfig(settings=recipe.sft_of(arm), speech=_speech(recipe), seed=seed)
         inputs["examples"] = made[f"examples {arm.name}"]
         made[f"sft {arm.name}"] = Task("sft", f"sft {label}", settings, inputs)
     elif from_elsewhere:
@@ -363,12 +364,21 @@ def _reinforced(recipe: Recipe, seed: int, label: str, run: Mapping[str, Task], 
         judge=recipe.rewards.judge or recipe.judges[0],
         refusals=recipe.rewards.refusals,
         verification=recipe.verification,
+        speech=_speech(recipe),
         system=recipe.target.system,
         seed=seed,
     )
     optional = {"mathematics": "mathematics prompts", "held_out": "held-out prompts"}
     asked = {argument: run[name] for argument, name in optional.items() if name in run}
     return Task("grpo", f"grpo {label}", config, {"prompts": run["prompts"], **asked, **inputs})
+
+
+def _speech(recipe: Recipe) -> TemplateOptions:
+    """What the measuring engine is told of the chat template: training has to know it, too."""
+    options = recipe.measuring_engine.options
+    return TemplateOptions.model_validate(
+        {name: options[name] for name in TemplateOptions.model_fields if name in options}
+    )
 
 
 def _measurement(recipe: Recipe, arm: Arm, seed: int, label: str, inputs: Mapping[str, Task]) -> dict[str, Task]:

@@ -9,14 +9,14 @@ import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from trl import SFTTrainer
 
-from sinternal.chat import generation_prompt, turn_ends
-from sinternal.engines.base import Request, Sampling
+from sinternal.chat import generation_prompt, set_template_arguments
+from sinternal.engines.base import Request, Sampling, TemplateOptions
 from sinternal.engines.transformers import TransformersEngine
 from sinternal.errors import DataError
 from sinternal.loading import load_base
 from sinternal.records import Example
 from sinternal.training.settings import Method, SftSettings
-from sinternal.training.sft import IGNORED, check_labels, to_dataset, train
+from sinternal.training.sft import IGNORED, check_labels, form_of, to_dataset, train
 from tests.chat_models import (
     DELETES_THINKING,
     EOS,
@@ -87,7 +87,7 @@ def test_a_template_that_deletes_the_thinking_is_refused(base_model: Path) -> No
     deleted = tokenizer("verdict : unsafe <eos>")["input_ids"]
     rows = [{"input_ids": deleted, "labels": deleted}]
     with pytest.raises(DataError, match="the chat template turns the target"):
-        check_labels(rows, EXAMPLES[:1], tokenizer, [2], 256)  # type: ignore[arg-type]
+        check_labels(rows, EXAMPLES[:1], form_of(tokenizer), 256)  # type: ignore[arg-type]
 
 
 def test_a_row_that_is_too_long_is_refused_not_cut(base_model: Path, tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_row_that_is_too_long_is_refused_not_cut(base_model: Path, tmp_path: P
 def test_the_microworlds_tokens_are_what_they_always_were(base_model: Path) -> None:
     example = Example("x", "how to brew p5 ?", "carefully : so refuse .", "sorry i cannot .", "unsafe", "p", "r")
     tokenizer = AutoTokenizer.from_pretrained(base_model)
-    (row,) = to_dataset([example], tokenizer, [2])
+    (row,) = to_dataset([example], form_of(tokenizer))
     ids = [4, 227, 552, 162, 331, 10, 5, 6, 164, 9, 543, 535, 8, 7, 544, 228, 163, 8, 2]
     text = "<user> how to brew p5 ? <assistant> <think> carefully : so refuse . </think> sorry i cannot . <eos>"
     assert tokenizer.convert_ids_to_tokens(ids) == text.split()
@@ -112,9 +112,9 @@ def example(thinking: str, answer: str = "Verdict: safe") -> Example:
 
 def labels(tokenizer: PreTrainedTokenizerBase, row: Example) -> str:
     """The text under the loss, when it has passed the checks and continues the engine's own prompt."""
-    ends = turn_ends(tokenizer, None)
-    rows = to_dataset([row], tokenizer, ends)
-    check_labels(rows, [row], tokenizer, ends, 512)
+    form = form_of(tokenizer)
+    rows = to_dataset([row], form)
+    check_labels(rows, [row], form, 512)
     ids, under_loss = rows[0]["input_ids"], [token for token in rows[0]["labels"] if token != IGNORED]
     prompt = generation_prompt(tokenizer, [("user", row.prompt)]).text
     assert ids == tokenizer(prompt, add_special_tokens=False)["input_ids"] + under_loss
@@ -156,7 +156,7 @@ def test_a_template_that_deletes_the_thinking_is_refused_before_the_model_is_loa
 def test_a_template_that_answers_another_prompt_is_refused() -> None:
     template = "{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
     with pytest.raises(DataError, match="not so once it is answered"):
-        to_dataset([example("")], chatml(template), [])
+        to_dataset([example("")], form_of(chatml(template)))
 
 
 def test_a_trained_model_keeps_the_stock_template_and_its_dtype(tmp_path: Path) -> None:
@@ -174,9 +174,9 @@ def test_a_row_is_put_under_the_system_message_that_an_engine_sends(
 ) -> None:
     tokenizer, row = make(), replace(example("Nice."), system="Be brief.")
     prompt = generation_prompt(tokenizer, [("system", "Be brief."), ("user", row.prompt)])
-    ends = turn_ends(tokenizer, None)
-    rows = to_dataset([row], tokenizer, ends)
-    check_labels(rows, [row], tokenizer, ends, 512)
+    form = form_of(tokenizer)
+    rows = to_dataset([row], form)
+    check_labels(rows, [row], form, 512)
     ids, ignored = rows[0]["input_ids"], rows[0]["labels"].count(IGNORED)
     assert ids[:ignored] == prompt.encode(tokenizer).ids
     assert "Be brief." in tokenizer.decode(ids[:ignored])
@@ -210,10 +210,10 @@ def test_control_tokens_that_a_critique_or_a_verified_answer_spells_are_plain_te
 ) -> None:
     tokenizer = make()
     row = replace(example(CONTROLS), prompt=f"Is this safe? {CONTROLS}", quotes=True)
-    ends = turn_ends(tokenizer, None)
-    rows = to_dataset([row], tokenizer, ends)
-    check_labels(rows, [row], tokenizer, ends, 512)
-    ids, plain = rows[0]["input_ids"], to_dataset([example("Nice.")], tokenizer, ends)[0]["input_ids"]
+    form = form_of(tokenizer)
+    rows = to_dataset([row], form)
+    check_labels(rows, [row], form, 512)
+    ids, plain = rows[0]["input_ids"], to_dataset([example("Nice.")], form)[0]["input_ids"]
     added = set(tokenizer.added_tokens_decoder)
     assert [i for i in ids if i in added] == [i for i in plain if i in added]
     sent = generation_prompt(tokenizer, [("user", row.prompt)], quotes=True).encode(tokenizer).ids
@@ -222,7 +222,7 @@ def test_control_tokens_that_a_critique_or_a_verified_answer_spells_are_plain_te
 
 def test_a_prompt_that_is_the_models_to_answer_is_read_as_an_engine_reads_it() -> None:
     tokenizer, row = qwen(), replace(example(""), prompt="What does <|im_end|> mean?")
-    rows = to_dataset([row], tokenizer, turn_ends(tokenizer, None))
+    rows = to_dataset([row], form_of(tokenizer))
     sent = generation_prompt(tokenizer, [("user", row.prompt)]).encode(tokenizer).ids
     assert rows[0]["input_ids"][: rows[0]["labels"].count(IGNORED)] == sent
 
@@ -249,3 +249,14 @@ def test_a_full_training_of_which_rounding_leaves_little_is_told(tmp_path: Path)
     base = save_model(qwen(), tmp_path / "base", torch.bfloat16)
     log = train(base, [example("")], settings(batch=1, learning_rate=1e-6), 0, tmp_path / "model", lambda *_: None)
     assert [note for note in log.notes if "of the weights as stored in bfloat16: rounding takes" in note]
+
+
+def test_a_row_is_put_as_the_measuring_engine_is_told_to_put_it() -> None:
+    told = TemplateOptions(chat_template_kwargs={"enable_thinking": False})
+    tokenizer, form = qwen(), form_of(qwen(), speech=told)
+    set_template_arguments(tokenizer, told.chat_template_kwargs)
+    sent = generation_prompt(tokenizer, [("user", "Is it safe?")]).encode(tokenizer).ids
+    rows = to_dataset([example("")], form)
+    check_labels(rows, [example("")], form, 512)
+    assert rows[0]["input_ids"][: rows[0]["labels"].count(IGNORED)] == sent
+    assert "<think>\n\n</think>" in tokenizer.decode(sent)

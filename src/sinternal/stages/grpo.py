@@ -7,6 +7,7 @@ from contextlib import closing
 
 from pydantic import BaseModel, ConfigDict
 
+from sinternal.engines.base import TemplateOptions
 from sinternal.judges import Judge
 from sinternal.records import Prompt
 from sinternal.registry import Kind as Plugin
@@ -37,6 +38,8 @@ class GrpoConfig(BaseModel):
     """Who says whether it refuses; None: the same judge."""
     verification: VerificationConfig
     """How the policy is asked to verify."""
+    speech: TemplateOptions = TemplateOptions()
+    """What the engine that measures the model is told of its chat template."""
     system: str = ""
     """System message for prompts that bring none of their own; empty for none."""
     seed: int
@@ -102,6 +105,7 @@ def grpo(
             config.seed,
             out,
             draft.progress,
+            config.speech,
         )
     draft.write_json("training", log.training)
     draft.write_json("held_out", log.held_out)

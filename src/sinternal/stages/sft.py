@@ -6,6 +6,7 @@ import shutil
 
 from pydantic import BaseModel, ConfigDict
 
+from sinternal.engines.base import TemplateOptions
 from sinternal.records import Example
 from sinternal.stages.base import MODEL_FOLDER, check_same_template, model_path
 from sinternal.store import Artifact, Draft
@@ -21,6 +22,8 @@ class SftConfig(BaseModel):
 
     settings: SftSettings
     """How."""
+    speech: TemplateOptions = TemplateOptions()
+    """What the engine that measures the model is told of its chat template."""
     seed: int
     """Of the order of the rows and of new weights."""
 
@@ -43,7 +46,7 @@ def sft(
         check_same_template(model, target)
     rows = examples.rows(Example)
     out = draft.path / MODEL_FOLDER
-    log = train(model_path(model), rows, config.settings, config.seed, out, draft.progress)
+    log = train(model_path(model), rows, config.settings, config.seed, out, draft.progress, config.speech)
     draft.write_json("training", log.training)
     draft.notes.extend([*cautions(config.settings), *log.notes])
     draft.counts.update({"examples": len(rows), "steps": config.settings.steps})

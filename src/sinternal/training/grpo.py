@@ -19,7 +19,8 @@ from peft import PeftModel
 from transformers import EarlyStoppingCallback, GenerationConfig, PreTrainedTokenizerBase, PrinterCallback, set_seed
 from trl import GRPOConfig, GRPOTrainer
 
-from sinternal.chat import generation_prompt, thinking_style, turn_ends
+from sinternal.chat import generation_prompt, set_template_arguments, turn_ends
+from sinternal.engines.base import TemplateOptions
 from sinternal.errors import DataError, ModelError
 from sinternal.loading import load_tokenizer, stop_tokens
 from sinternal.models import ADAPTER
@@ -96,6 +97,7 @@ def train(
     seed: int,
     out: Path,
     progress: Progress,
+    speech: TemplateOptions | None = None,
 ) -> Log:
     """Train a model on its own rollouts, and save it as a Hugging Face model directory, or its trained LoRA adapter.
 
@@ -109,6 +111,7 @@ def train(
         seed: of the rollouts and the adapters.
         out: receives the model; checkpoints stand beside it in `<out>.checkpoints`.
         progress: called with (steps done, steps in all).
+        speech: what the engine that measures the model is told of its chat template.
 
     Raises:
         DataError: the rewards of the first step are all 0 or all missing, so that there is nothing to learn from; or
@@ -116,7 +119,9 @@ def train(
         EngineError: the judge fails for more than the allowed share.
         ModelError: the model directory cannot be used.
     """
+    speech = speech or TemplateOptions()
     tokenizer = load_tokenizer(model_folder)
+    set_template_arguments(tokenizer, speech.chat_template_kwargs)
     ends = turn_ends(tokenizer, stop_tokens(model_folder))
     _name_ends(tokenizer, ends, model_folder)
     set_seed(seed)
@@ -131,7 +136,7 @@ def train(
         {turn.prompt.id: turn.prompt for turn in (*turns, *held_out)},
         tokenizer,
         panel,
-        style=thinking_style(tokenizer),
+        split=generation_prompt(tokenizer, [("user", "hello")], tags=speech.tags).split,
         ends=ends,
         max_failed=settings.max_failed,
     )
@@ -316,7 +321,7 @@ def _arguments(
         temperature=settings.rollouts.temperature,
         top_p=settings.rollouts.top_p,
         shuffle_dataset=False,  # the schedule is the order
-        learning_rate=settings.learning_rate,
+        learning_rate=settings.rate,
         lr_scheduler_type="constant",
         beta=settings.beta,
         epsilon=settings.epsilon,

@@ -160,10 +160,8 @@ class GrpoSettings(WeightSettings):
     minibatches: int = Field(default=1, ge=1)
     """Optimiser updates to a step, each on an equal part of its rollouts. At 1 every rollout is of the very policy that
     learns from it, the ratio of new to old probability is 1, and `epsilon` and `epsilon_high` do nothing."""
-    learning_rate: float = Field(
-        default_factory=lambda given: RL_RATES[given.get("method", Method.LORA)], gt=0, validate_default=True
-    )
-    """Constant. By default 1e-6 for full tuning and 2e-5 for adapters."""
+    learning_rate: float | None = Field(default=None, gt=0)
+    """Constant. None: 1e-6 for full tuning, 2e-5 for adapters."""
     beta: float = Field(default=0.0, ge=0)
     """Weight of the divergence from the start; 0 needs no second model."""
     epsilon: float = Field(default=0.2, gt=0)
@@ -195,6 +193,11 @@ class GrpoSettings(WeightSettings):
         return self
 
     @property
+    def rate(self) -> float:
+        """The learning rate."""
+        return self.learning_rate or RL_RATES[self.method]
+
+    @property
     def of_an_update(self) -> int:
         """Rollouts to an optimiser update."""
         return self.prompts * self.rollouts.n // self.minibatches
@@ -208,10 +211,11 @@ class GrpoSettings(WeightSettings):
 def cautions(settings: SftSettings | GrpoSettings) -> list[str]:
     """What a user should mind before a training with these settings begins."""
     section = "grpo" if isinstance(settings, GrpoSettings) else "sft"
+    rate = settings.rate if isinstance(settings, GrpoSettings) else settings.learning_rate
     found = []
-    if settings.method is Method.LORA and settings.learning_rate < LOW_LORA_RATE:
+    if settings.method is Method.LORA and rate < LOW_LORA_RATE:
         found.append(
-            f"{section}.learning_rate {settings.learning_rate:g} is a rate for full tuning: adapters want 10 to 100 "
+            f"{section}.learning_rate {rate:g} is a rate for full tuning: adapters want 10 to 100 "
             f"times as much and learn next to nothing below {LOW_LORA_RATE:g}; raise it or set {section}.method to full"
         )
     if isinstance(settings, GrpoSettings) and settings.minibatches == 1:

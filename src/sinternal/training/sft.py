@@ -17,19 +17,22 @@ from transformers import PreTrainedTokenizerBase, PrinterCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 
 from sinternal.chat import (
+    GenerationPrompt,
     assistant_turn,
     finished_turn,
     generation_prompt,
+    set_template_arguments,
     template_to_train_with,
     turn_ends,
     visible_text,
 )
 from sinternal.encoding import encode
+from sinternal.engines.base import TemplateOptions
 from sinternal.errors import DataError
 from sinternal.loading import load_tokenizer, stop_tokens
 from sinternal.records import Example
 from sinternal.store import Progress
-from sinternal.think import CLOSE, OPEN
+from sinternal.think import Tags
 from sinternal.training.settings import SftSettings
 from sinternal.training.watch import Report, Watch
 from sinternal.training.weights import hardware, last_checkpoint, open_model, save_model
@@ -54,6 +57,7 @@ def train(
     seed: int,
     out: Path,
     progress: Progress,
+    speech: TemplateOptions | None = None,
 ) -> Log:
     """Fine-tune a model and save it as a Hugging Face model directory, or what was trained of it as a LoRA adapter.
 
@@ -64,25 +68,25 @@ def train(
         seed: of the order of the rows and the adapters.
         out: receives the model; checkpoints stand beside it in `<out>.checkpoints`.
         progress: called with (steps done, steps in all).
+        speech: what the engine that measures the model is told of its chat template.
 
     Raises:
         DataError: a row is too long, the chat template deletes the thinking or never ends a turn, a row would not be
             the intended text, or the training diverges or changes nothing.
         ModelError: the model directory cannot be used.
     """
-    tokenizer = load_tokenizer(model_folder)
-    ends = turn_ends(tokenizer, stop_tokens(model_folder))
+    form = form_of(load_tokenizer(model_folder), stop_tokens(model_folder), speech)
     set_seed(seed)
     disable_progress_bar()
-    rows = to_dataset(examples, tokenizer, ends)
-    check_labels(rows, examples, tokenizer, ends, settings.max_length)
+    rows = to_dataset(examples, form)
+    check_labels(rows, examples, form, settings.max_length)
     checkpoints = out.with_suffix(".checkpoints")
     start = open_model(model_folder, settings)
     trainer = SFTTrainer(
         model=start.model,
         args=_arguments(settings, seed, checkpoints),
         train_dataset=rows,
-        processing_class=tokenizer,
+        processing_class=form.tokenizer,
         callbacks=[Report(progress), Watch("sft")],
     )
     trainer.remove_callback(PrinterCallback)  # the log is returned, not printed
@@ -91,41 +95,77 @@ def train(
     return Log([{"step": e["step"], "loss": float(e["loss"])} for e in trainer.state.log_history if "loss" in e], notes)
 
 
-def to_dataset(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, ends: Sequence[int]) -> Dataset:
-    """Tokenise examples.
+class Form(NamedTuple):
+    """What rows are written with."""
+
+    tokenizer: PreTrainedTokenizerBase
+    """With the chat template that engines ask the model with."""
+    template: str
+    """The one that renders a finished turn."""
+    ends: Sequence[int]
+    """The tokens that end a turn. What a template writes after one is not trained on: nobody would be there to write
+    it."""
+    tags: Tags | None = None
+    """How the model spells its thinking; None: as its template and its tokens tell."""
+
+    def prompt(self, example: Example) -> GenerationPrompt:
+        """What an engine gives the model to continue, for the same question."""
+        return generation_prompt(self.tokenizer, _messages(example), quotes=example.quotes, tags=self.tags)
+
+
+def form_of(
+    tokenizer: PreTrainedTokenizerBase, stops: int | Sequence[int] | None = None, speech: TemplateOptions | None = None
+) -> Form:
+    """Find out how a model's rows are written.
 
     Args:
-        examples: the rows.
-        tokenizer: with a chat template.
-        ends: the tokens that end a turn. What a template writes after one is not trained on: nobody would be there to
-            write it.
+        tokenizer: with a chat template, which is changed in place if `speech` has values for it.
+        stops: `eos_token_id` of the model's generation settings.
+        speech: what the engine that measures the model is told of its chat template.
+
+    Raises:
+        DataError: the template deletes the thinking.
+    """
+    speech = speech or TemplateOptions()
+    template, own = template_to_train_with(tokenizer), tokenizer.chat_template
+    tokenizer.chat_template = template
+    set_template_arguments(tokenizer, speech.chat_template_kwargs)
+    template, tokenizer.chat_template = str(tokenizer.chat_template), own
+    set_template_arguments(tokenizer, speech.chat_template_kwargs)
+    return Form(tokenizer, template, turn_ends(tokenizer, stops), speech.tags)
+
+
+def to_dataset(examples: Sequence[Example], form: Form) -> Dataset:
+    """Tokenise examples.
 
     Returns:
         A row for each example, in their order: `input_ids`, which begin with the tokens of the generation prompt, and
         `labels`, which are the same after it and `IGNORED` before.
 
     Raises:
-        DataError: the chat template deletes the thinking, or renders a prompt otherwise once it is answered.
+        DataError: the chat template refuses a prompt, or renders it otherwise once it is answered.
     """
-    template = template_to_train_with(tokenizer)
-    return Dataset.from_list([_row(example, tokenizer, template, ends) for example in examples])
+    return Dataset.from_list([_row(example, form) for example in examples])
 
 
-def _row(
-    example: Example, tokenizer: PreTrainedTokenizerBase, template: str, ends: Sequence[int]
-) -> dict[str, list[int]]:
-    messages = _messages(example)
+def _row(example: Example, form: Form) -> dict[str, list[int]]:
     try:
-        prompt = generation_prompt(tokenizer, messages, quotes=example.quotes)
+        prompt = form.prompt(example)
         turn = finished_turn(
-            tokenizer, messages, example.thinking, example.answer, quotes=example.quotes, template=template
+            form.tokenizer,
+            _messages(example),
+            example.thinking,
+            example.answer,
+            quotes=example.quotes,
+            tags=form.tags,
+            template=form.template,
         )
-        before = prompt.encode(tokenizer).ids
-        whole = encode(tokenizer, turn.text, turn.quoted).ids
+        before = prompt.encode(form.tokenizer).ids
+        whole = encode(form.tokenizer, turn.text, turn.quoted).ids
         if whole[: len(before)] != before:  # tokens merge across the boundary, for example line breaks
             at = len(prompt.text)
             said = [(start - at, end - at) for start, end in turn.quoted if start >= at]
-            whole = before + encode(tokenizer, turn.text[at:], said).ids
+            whole = before + encode(form.tokenizer, turn.text[at:], said).ids
     except DataError as error:
         raise DataError(f"training example {example.id}: {error}") from error
     if not turn.text.startswith(prompt.text):
@@ -134,23 +174,17 @@ def _row(
             "generation, and not so once it is answered; give the tokenizer a chat template that keeps the prompt"
         )
     completion = whole[len(before) :]
-    end = next((place for place, token in enumerate(completion) if token in ends), len(completion))
+    end = next((place for place, token in enumerate(completion) if token in form.ends), len(completion))
     completion = completion[: end + 1]
     return {"input_ids": before + completion, "labels": [IGNORED] * len(before) + completion}
 
 
 def _messages(example: Example) -> list[tuple[str, str]]:
-    """What an engine is sent for the same prompt."""
+    """What an engine is sent for the same question."""
     return [*([("system", example.system)] if example.system else []), ("user", example.prompt)]
 
 
-def check_labels(
-    rows: Dataset,
-    examples: Sequence[Example],
-    tokenizer: PreTrainedTokenizerBase,
-    ends: Sequence[int],
-    max_length: int,
-) -> None:
+def check_labels(rows: Dataset, examples: Sequence[Example], form: Form, max_length: int) -> None:
     """Make sure that the tokens under the loss are the intended thinking, answer and end, and that no row is too long.
 
     Some chat templates rewrite assistant turns; training would then go on without its target.
@@ -158,8 +192,7 @@ def check_labels(
     Args:
         rows: with `input_ids` and `labels`, in the order of the examples.
         examples: what was intended.
-        tokenizer: to decode with.
-        ends: the tokens that end a turn.
+        form: what the rows were written with.
         max_length: longest row in tokens.
 
     Raises:
@@ -171,18 +204,19 @@ def check_labels(
                 f"training example {example.id} has {len(row['input_ids'])} tokens; raise sft.max_length ({max_length})"
             )
         labels = [token for token in row["labels"] if token != IGNORED]
-        found = _plain(visible_text(tokenizer, labels))
-        prompt = generation_prompt(tokenizer, _messages(example), quotes=example.quotes)
-        wanted = _plain(assistant_turn(prompt, example.thinking, example.answer))
+        prompt = form.prompt(example)
+        tags = prompt.tags[0]
+        found = _plain(visible_text(form.tokenizer, labels), tags)
+        wanted = _plain(assistant_turn(prompt, example.thinking, example.answer), tags)
         if prompt.opened:
-            wanted = wanted.removeprefix(OPEN).strip()
+            wanted = wanted.removeprefix(tags.open).strip()
         if found != wanted:
             raise DataError(
                 f"training example {example.id}: the chat template turns the target {wanted[:80]!r} into "
                 f"{found[:80]!r}; give the tokenizer a chat template that keeps the thinking"
             )
-        if labels[-1] not in ends:
-            known = ", ".join(map(repr, tokenizer.convert_ids_to_tokens(list(ends)))) or "none is known"
+        if not labels or labels[-1] not in form.ends:
+            known = ", ".join(map(repr, form.tokenizer.convert_ids_to_tokens(list(form.ends)))) or "none is known"
             raise DataError(
                 f"training example {example.id}: after the answer the chat template writes no token that ends the turn "
                 f"({known}), so that the model would never learn to stop; end the assistant's turn with one of them in "
@@ -190,9 +224,9 @@ def check_labels(
             )
 
 
-def _plain(text: str) -> str:
+def _plain(text: str, tags: Tags) -> str:
     """Text without the differences that a template may make: those of white space."""
-    return " ".join(text.replace(OPEN, f" {OPEN} ").replace(CLOSE, f" {CLOSE} ").split())
+    return " ".join(text.replace(tags.open, f" {tags.open} ").replace(tags.close, f" {tags.close} ").split())
 
 
 def _arguments(settings: SftSettings, seed: int, checkpoints: Path) -> SFTConfig:
