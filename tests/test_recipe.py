@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
+from pydantic import BaseModel, ValidationError
 
 from sinternal.errors import RecipeError
+from sinternal.estimate import cautions
 from sinternal.pipeline import make_plan
-from sinternal.recipe import add_judge, load_recipe, packaged_recipes
+from sinternal.recipe import Recipe, add_judge, load_recipe, packaged_recipes
+from sinternal.training.settings import GrpoSettings
 
 
 @pytest.mark.parametrize("name", list(packaged_recipes()))
@@ -193,3 +199,91 @@ def test_all_arms_of_rewards_have_the_same_budget_and_prompts() -> None:
 
 def test_a_recipe_that_extends_another_has_the_variants_that_it_names_and_no_others() -> None:
     assert list(load_recipe("microworld-rl-settings").variants) == ["lr-3e-5", "lr-1e-4", "lr-3e-4"]
+
+
+def numbers(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, type[BaseModel], str]]:
+    """Every field of settings that may hold a number with a point: its path, its model and its name."""
+    for name, field in model.model_fields.items():
+        kinds = [field.annotation, *leaves(field.annotation)]
+        if float in kinds:
+            yield f"{prefix}{name}", model, name
+        for inner in kinds:
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                yield from numbers(inner, f"{prefix}{name}.")
+
+
+def leaves(annotation: Any) -> list[Any]:
+    return [leaf for inner in get_args(annotation) for leaf in (inner, *leaves(inner))]
+
+
+FINITE = {path: (model, name) for path, model, name in numbers(Recipe)}
+
+
+def test_the_numbers_of_a_recipe_are_found() -> None:
+    assert {"sft.learning_rate", "grpo.rollouts.temperature", "evaluation.sampling.repetition_penalty"} <= FINITE.keys()
+
+
+@pytest.mark.parametrize("path", FINITE)
+@pytest.mark.parametrize("number", [math.inf, -math.inf, math.nan])
+def test_every_number_of_a_recipe_is_finite(path: str, number: float) -> None:
+    model, name = FINITE[path]
+    with pytest.raises(ValidationError) as raised:
+        model.model_validate({name: number})
+    assert (name,) in [error["loc"] for error in raised.value.errors()]
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "sft.learning_rate=.inf",
+        "grpo.learning_rate=.nan",
+        "judges.0.options.temperature=.inf",
+        "arms.1.sft.learning_rate=.inf",
+        "variants.a={sft.learning_rate: .inf}",
+        "engine.options.gpu_memory_utilization=-.inf",
+    ],
+)
+def test_a_number_that_is_none_is_refused_wherever_it_stands(override: str) -> None:
+    with pytest.raises(RecipeError, match=r"neither infinite nor NaN|finite number"):
+        load_recipe("quickstart", [override])
+
+
+RL = (
+    "arms=[{name: base},{name: a,train_on: verification,sft: {lora_r: 4,lora_alpha: 8}},"
+    "{name: b,start: a,train_on: rewards}]"
+)
+
+
+def test_an_adapter_that_is_trained_further_keeps_its_rank() -> None:
+    lora = ["sft.method=lora", "grpo.method=lora", RL]
+    with pytest.raises(RecipeError, match="'b' trains the adapter of 'a' further, of rank 4 and alpha 8"):
+        load_recipe("quickstart", lora)
+    load_recipe("quickstart", [*lora, "grpo.lora_r=4", "grpo.lora_alpha=8"])
+    load_recipe("quickstart", [*lora, "grpo.method=full"])
+
+
+def test_a_rate_for_full_tuning_and_clipping_without_effect_are_told_in_the_plan() -> None:
+    def told(*overrides: str) -> list[str]:
+        return cautions(make_plan(load_recipe("quickstart", overrides)))
+
+    assert told() == []
+    low = told("grpo.method=lora", "grpo.learning_rate=1e-6", "sft.method=lora", "sft.learning_rate=5.0e-6")
+    assert [note.split()[0] for note in low] == ["sft.learning_rate", "grpo.learning_rate"]
+    (clipping,) = told("grpo.epsilon=0.1")
+    assert clipping.startswith("grpo.epsilon does nothing at one update a step")
+    assert told("grpo.epsilon=0.1", "grpo.minibatches=2") == []
+
+
+@pytest.mark.parametrize("name", list(packaged_recipes()))
+def test_no_packaged_recipe_gives_adapters_a_rate_for_full_tuning(name: str) -> None:
+    assert cautions(make_plan(load_recipe(name))) == []
+
+
+def test_adapters_get_a_higher_rate_of_their_own_in_reinforcement_learning() -> None:
+    assert [GrpoSettings(steps=1, method=method).rate for method in ("full", "lora")] == [1e-6, 2e-5]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("given", [{"minibatches": 5}, {"minibatches": 2, "micro_batch": 3}, {"minibatches": 0}])
+def test_minibatches_divide_a_step(given: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=r"must divide|greater than or equal"):
+        GrpoSettings.model_validate({"steps": 1, "prompts": 4, "rollouts": {"n": 4}, **given})

@@ -269,25 +269,28 @@ def plan(
     store_folder: StoreFolder = None,
 ) -> None:
     """Show what a run would do: each stage, whether it is there already, and what it costs at most."""
-    from sinternal.estimate import estimate
+    from sinternal.estimate import cautions, estimate
     from sinternal.pipeline import make_plan
     from sinternal.recipe import load_recipe
     from sinternal.store import Store
 
     loaded = load_recipe(recipe, overrides or [])
+    planned = make_plan(loaded)
     store = Store(store_folder or (out_folder or Path("runs") / loaded.name) / "artifacts")
     table = Table(box=None, pad_edge=False)
     for title in ("stage", "key", "state"):
         table.add_column(title, no_wrap=True)
     for title in ("rows ≤", "calls ≤", "tokens ≤"):
         table.add_column(title, justify="right", no_wrap=True)
-    rows = estimate(make_plan(loaded), store)
+    rows = estimate(planned, store)
     for row in rows:
         table.add_row(row.task.label, row.task.key, "cached" if row.cached else "to run", *map(_number, row.costs))
     out.print(table)
     waiting = [row for row in rows if not row.cached]
     calls, tokens = (sum(row.costs[i] or 0 for row in waiting) for i in (1, 2))
     out.print(f"{len(waiting)} of {len(rows)} to run: at most {calls:,} generation calls and {tokens:,} tokens written")
+    for caution in cautions(planned):
+        out.print(f"note: {caution}", markup=False, soft_wrap=True)
 
 
 @app.command()

@@ -9,8 +9,11 @@ from typing import Any, NamedTuple
 from sinternal.errors import DataError
 from sinternal.pipeline import Plan, Task
 from sinternal.registry import Kind, load
+from sinternal.stages.grpo import GrpoConfig
+from sinternal.stages.sft import SftConfig
 from sinternal.stages.verify import SPEC_SETTINGS
 from sinternal.store import Store
+from sinternal.training.settings import cautions as settings_cautions
 
 
 class Costs(NamedTuple):
@@ -53,6 +56,12 @@ def estimate(plan: Plan, store: Store) -> list[Row]:
         known[task.key] = costs
         rows.append(Row(task, found is not None, costs))
     return rows
+
+
+def cautions(plan: Plan) -> list[str]:
+    """What a user should mind in a plan's trainings, each once."""
+    settings = (task.config.settings for task in plan.tasks if isinstance(task.config, SftConfig | GrpoConfig))
+    return list(dict.fromkeys(note for one in settings for note in settings_cautions(one)))
 
 
 def _prompts(config: Any, inputs: Mapping[str, int]) -> Costs:

@@ -21,13 +21,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from sinternal.engines.base import EngineConfig, Sampling
 from sinternal.errors import RecipeError
-from sinternal.registry import Kind, names
+from sinternal.registry import Kind, names, not_finite
 from sinternal.stages.capability import CapabilityTask
 from sinternal.stages.critique import ExpertConfig, VerificationConfig
 from sinternal.stages.examples import ExampleTarget
 from sinternal.stages.judge import JudgeConfig
 from sinternal.stages.prompts import PLAIN, AttackConfig
-from sinternal.training.settings import GrpoSettings, SftSettings
+from sinternal.training.settings import GrpoSettings, Method, SftSettings, WeightSettings
 
 Settings = TypeVar("Settings", bound=BaseModel)
 BASE = "base"
@@ -37,9 +37,9 @@ ENGINES_OF_ONE_MODEL = ("openai", "llamacpp")
 
 
 class Section(BaseModel):
-    """A part of what a user can write: no unknown field, never changed."""
+    """A part of what a user can write: no unknown field, no number that is none, never changed."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class TrainOn(StrEnum):
@@ -306,7 +306,25 @@ class Recipe(Section):
             raise ValueError(f"{where}: only `share` of `examples` means something if it is trained on {arm.train_on}")
         if arm.train_on not in SUPERVISED and (arm.sft or arm.examples != ArmExamples()):
             raise ValueError(f"{where} is not fine-tuned on examples: take `sft` and `examples` out")
-        self.sft_of(arm)
+        self._check_adapters(arm)
+
+    def _check_adapters(self, arm: Arm) -> None:
+        """An adapter is trained further as what it is, so that arms one after the other must agree on its size."""
+        before, ours = self.start_of(arm), self._weights_of(arm)
+        theirs = self._weights_of(before) if before else None
+        if ours is None or theirs is None or not ours.method == theirs.method == Method.LORA:
+            return
+        if (ours.lora_r, ours.lora_alpha) != (theirs.lora_r, theirs.lora_alpha):
+            raise ValueError(
+                f"arm {arm.name!r} trains the adapter of {before and before.name!r} further, of rank {theirs.lora_r} "
+                f"and alpha {theirs.lora_alpha}, but its own settings say {ours.lora_r} and {ours.lora_alpha}: make "
+                "them equal, or set its method to full"
+            )
+
+    def _weights_of(self, arm: Arm) -> WeightSettings | None:
+        if arm.train_on is TrainOn.REWARDS:
+            return self.grpo
+        return self.sft_of(arm) if arm.train_on in SUPERVISED else None
 
     def start_of(self, arm: Arm) -> Arm | None:
         """The arm whose model an arm starts from; None for the base, or for a model from elsewhere."""
@@ -457,8 +475,11 @@ def validated(settings: type[Settings], content: Mapping[str, Any], where: str) 
     """Settings from plain values.
 
     Raises:
-        RecipeError: a field is unknown, missing or of the wrong type; the message names its path and the nearest one.
+        RecipeError: a field is unknown, missing or of the wrong type, or a number is not finite, in the options of a
+            plug-in, too; the message names its path and the nearest one.
     """
+    if (path := not_finite(content)) is not None:
+        raise RecipeError(f"{where}: field {path!r}: write a number that is neither infinite nor NaN")
     try:
         return settings.model_validate(content)
     except ValidationError as error:

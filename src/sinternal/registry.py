@@ -9,6 +9,7 @@ A package adds, say, a judge of its own by an entry in its pyproject.toml, and r
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping
 from enum import StrEnum
 from functools import cache
@@ -81,6 +82,8 @@ def read_options(model: type[Options], options: Mapping[str, object], owner: str
     Raises:
         RecipeError: an option is unknown or of the wrong type.
     """
+    if (path := not_finite(options)) is not None:
+        raise RecipeError(f"options of {owner}: {path!r}: write a number that is neither infinite nor NaN")
     try:
         return model.model_validate(options)
     except ValidationError as error:
@@ -89,6 +92,15 @@ def read_options(model: type[Options], options: Mapping[str, object], owner: str
         known = ", ".join(model.model_fields) or "none"
         message = first["msg"].removeprefix("Value error, ")
         raise RecipeError(f"options of {owner}: {name}{message}; its options are: {known}") from error
+
+
+def not_finite(node: Any) -> str | None:
+    """The dotted path of a number that is infinite or NaN."""
+    if isinstance(node, float):
+        return None if math.isfinite(node) else ""
+    inner = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list | tuple) else ()
+    found = ((name, not_finite(value)) for name, value in inner)
+    return next((f"{name}.{path}".removesuffix(".") for name, path in found if path is not None), None)
 
 
 @cache
