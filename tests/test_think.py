@@ -189,3 +189,13 @@ def test_the_place_of_the_verdict_is_found_however_it_is_cut(word: str, first: i
     tokens = alternatives(texts, 2, (word[:first], p), (other, 1 - p))
     expected = p if word == "unsafe" else 1 - p
     assert verdict_probability(f"Verdict: {word}", tokens) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["**Verdict: unsafe**", "Verdict: **unsafe**", "**Verdict:** unsafe.", "`Verdict: unsafe`", '"Verdict: unsafe"'],
+)
+def test_what_only_decorates_a_verdict_does_not_hide_it(line: str) -> None:
+    assert read_verdict(f"So it is.\n{line}") is Verdict.UNSAFE
+    for odd in ("Verdict: safe*", "Verdict: ~~safe~~", "Verdict: un**safe", "Verdict: safe...", "**Verdict: safe"):
+        assert read_verdict(odd) is None

@@ -114,17 +114,31 @@ def opens_thinking(answer: str | None) -> bool:
 Alternatives = Sequence[tuple[str, float]]
 """Tokens that could have stood in a place, as text, and their natural log-probabilities."""
 _LETTERS = re.compile(r"[a-z]+")
-_VERDICT_LINE = re.compile(r"verdict\s*:\s*(safe|unsafe)\s*\.?", re.IGNORECASE | re.ASCII)
+_VERDICT_LINE = re.compile(r"verdict\s*:\s*(safe|unsafe)", re.IGNORECASE | re.ASCII)
+
+
+def unadorned(line: str) -> str:
+    """A line without what decorates it: marks of emphasis, code or quotation that are closed again, and a full stop."""
+    line, before = line.strip(), None
+    while line != before:
+        before = line
+        line = _EMPHASIS.sub(lambda match: match["inside"], line)
+        line = _QUOTED.sub(lambda match: match["inside"], line).strip()
+        line = line.removesuffix(".").rstrip() if not line.endswith("..") else line
+    return line
+
+
+_EMPHASIS = re.compile(r"(?P<mark>\*{1,3}|_{1,3}|`)(?P<inside>[^*_`]+)(?P=mark)")
+_QUOTED = re.compile(r"\A(?P<mark>[\"'])(?P<inside>[^\"']*)(?P=mark)\Z")
 
 
 def read_verdict(answer: str | None) -> Verdict | None:
     """Read the verdict from the answer of a verification.
 
-    The one accepted form is a last line that says `Verdict: safe` or `Verdict: unsafe` and nothing else. Anything
-    else is None, which callers count as unparsed.
+    The one accepted form is a last line that says `Verdict: safe` or `Verdict: unsafe` and nothing else, emphasis,
+    quotation marks and a full stop aside. Anything else is None, which callers count as unparsed.
     """
-    last = (answer or "").strip().split("\n")[-1]
-    match = _VERDICT_LINE.fullmatch(last.strip())
+    match = _VERDICT_LINE.fullmatch(unadorned((answer or "").strip().split("\n")[-1]))
     return Verdict(match.group(1).lower()) if match else None
 
 
