@@ -9,7 +9,6 @@ from sinternal.records import Split
 from sinternal.report.data import LEVEL, Comparison, ReportData
 from sinternal.report.figures import Figures, Key, by_key, interval, listing, percent, points, points_interval
 
-
 UNSEEN = "under attacks of unseen families"
 
 
@@ -34,8 +33,8 @@ def finding(data: ReportData, variant: str) -> Finding:
     """
     if not data.questions:
         return Finding(
-            "This run has no arm that was trained on verification only and asks nothing of any other (field `questions` "
-            "of its recipe), so it cannot tell.",
+            "This run has no arm that was trained on verification only and asks nothing of any other (field "
+            "`questions` of its recipe), so it cannot tell.",
             "",
             "",
         )
@@ -74,8 +73,8 @@ def _of_other_runs(against: Mapping[str, Comparison]) -> str:
         said.append(f" The difference from {listing(told)} is clear for other training runs, too.")
     if wider:
         said.append(
-            f" Whether other training runs would show the difference from {listing(wider)} is open: over as few runs as "
-            "these, its interval spans 0."
+            f" Whether other training runs would show the difference from {listing(wider)} is open: over as few runs "
+            "as these, its interval spans 0."
         )
     return "".join(said)
 
@@ -86,11 +85,11 @@ def _unknown(arm: str) -> str:
 
 def _reinforced(data: ReportData, figures: Figures, variant: str, start: str) -> str:
     """Is the method's model the better start of reinforcement learning? Only arms trained alike are compared."""
-    own = next((arm.name for arm in data.arms if arm.rollouts and arm.start == start), None)
+    own = next((arm.name for arm in data.arms if arm.rollouts and arm.start == start), "")
     others = [name for name in _names(data) if any(q.arm == own and name in q.against for q in data.questions)]
     against = _against(data.comparisons, variant, own, "asr", others)
     rates = _against_others(figures, variant, own, others, against)
-    if own is None or not against or not rates:
+    if not against or not rates:
         return ""
     price = _price(figures, variant, own, others)
     return (

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from sinternal.metrics import PAIRED_METRICS
 from sinternal.records import Split
 
 
@@ -28,6 +27,8 @@ class Question(BaseModel):
     @field_validator("metrics")
     @classmethod
     def _are_compared(cls, metrics: tuple[str, ...]) -> tuple[str, ...]:
+        from sinternal.metrics import PAIRED_METRICS  # brings scipy, which a command that only reads recipes can spare
+
         for metric in metrics:
             _known(metric, PAIRED_METRICS, "metric")
         return metrics
