@@ -377,7 +377,7 @@ class Recipe(Section):
             ("seeds", self.seeds, made.seeds),
             ("arms", [arm.name for arm in self.arms], [arm.name for arm in made.arms]),
             ("judges", [judge.name for judge in self.judges], [judge.name for judge in made.judges]),
-            ("questions", self.asked, made.asked),
+            ("questions", self.questions, made.questions),
         ):
             if ours != theirs:
                 raise RecipeError(
