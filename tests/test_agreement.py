@@ -9,10 +9,11 @@ from scipy import stats
 from statsmodels.stats.inter_rater import cohens_kappa
 
 from sinternal import agreement, fetch
-from sinternal.agreement import EVERY_PERSON, Figure, agree_by_judge, kappa, read_kinds, to_json, to_markdown
+from sinternal.agreement import EVERY_PERSON, Figure, agree_by_judge, read_kinds, to_json, to_markdown
 from sinternal.benchmarks.human import Labelled, Scored, human_labels, read_file
 from sinternal.errors import DataError
 from sinternal.report.corrected import read_errors
+from sinternal.statistics import kappa
 
 HEAD = "# dataset_version=1.0,,\nobjective,assistant_response,human_score_1,human_score_2,human_score_3,data_type\n"
 
@@ -98,7 +99,8 @@ def test_a_judge_is_held_against_people_and_people_against_each_other(tmp_path: 
     assert rows[Scored.REFUSAL, "refusal-strings"].accuracy.value == 1.0
     agreement.write(found, tmp_path / "out")
     content = json.loads((tmp_path / "out" / "agreement.json").read_text())
-    assert content["safety"] == {"sensitivity": {"right": 8, "n": 8}, "specificity": {"right": 8, "n": 8}}
+    counts = {"right": 8, "n": 8, "effective": 8}
+    assert content["safety"] == {"sensitivity": counts, "specificity": counts}
     assert "NaN" not in (tmp_path / "out" / "agreement.json").read_text()
     file = tmp_path / "out" / "agreement.json"
     assert read_errors(file, {"name": "refusal-strings", "options": {}}).sensitivity.right == 8
@@ -116,7 +118,7 @@ def test_a_judge_that_labels_only_a_part_and_labels_that_are_all_the_same_are_to
     assert "6 of 10 answers have no label" in row.caveat
     assert "all of people's labels are the same, so kappa is undefined" in row.caveat
     assert row.kappa.value is None
-    assert to_json(agreement._agreements({"name": "x"}, rows, said))["safety"]["specificity"] == {"right": 0, "n": 0}
+    assert to_json(agreement._agreements({"name": "x"}, rows, said))["safety"]["specificity"]["n"] == 0
     assert "\N{EN DASH}" in to_markdown(agreement._agreements({"name": "x"}, rows, said))
 
 

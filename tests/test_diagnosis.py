@@ -15,8 +15,8 @@ from sinternal.diagnosis import engine_of, load_diagnosis, plan_diagnosis
 from sinternal.errors import DataError, RecipeError
 from sinternal.metrics import Outcome
 from sinternal.records import Finish, Split, Verdict, Verification
-from sinternal.report.diagnosis import BINS, OWN_HARMFUL, Diagnosed, Times, calibration_error, diagnose
-from sinternal.report.diagnosis_page import in_words, render_html, render_markdown, to_json
+from sinternal.report.diagnosis import OWN_HARMFUL, Diagnosed, Times, diagnose
+from sinternal.report.diagnosis_page import baselines, in_words, render_html, render_markdown, to_json
 from tests.commands import sinternal
 from tests.conftest import judgement_of, plain_prompt, response_to
 from tests.report.test_render import unpacked
@@ -80,19 +80,26 @@ def test_the_four_ways_of_knowing_by_hand() -> None:
     assert consistency.guess == pytest.approx((3 / 11) ** 2 + (8 / 11) ** 2)
 
 
-def test_the_calibration_error_is_that_of_a_direct_computation() -> None:
+def test_beside_a_calibration_error_stands_that_of_a_calibrated_verifier() -> None:
     rng = np.random.default_rng(0)
-    stated = rng.random(500)
-    unsafe = rng.random(500) < stated**2
-    bins = np.minimum((stated * BINS).astype(int), BINS - 1)
-    by_hand = sum(
-        abs(stated[bins == b].mean() - unsafe[bins == b].mean()) * (bins == b).sum() for b in range(BINS)
-    ) / len(stated)
-    table = np.zeros(3 * BINS)
-    for p, label in zip(stated, unsafe, strict=True):
-        at = 3 * min(int(p * BINS), BINS - 1)
-        table[at : at + 3] += (1, p, label)
-    assert calibration_error(table[None])[0] == pytest.approx(by_hand)
+    rows = [
+        outcome(i, harmful=True, safe=i % 4 > 0, verdicts=[(Verdict.UNSAFE, float(rng.random()))]) for i in range(200)
+    ]
+    error = figure(found_of(rows), "expected_calibration_error", True)
+    assert error.score.low is not None
+    assert error.calibrated is not None
+    assert 0 < error.calibrated < 0.1 < error.score.low < (error.score.value or 0)
+    assert any(cell.startswith("calibrated ") for cell in baselines(error))
+
+
+def test_a_calibration_error_that_nothing_tells_says_why() -> None:
+    rows = [
+        outcome(0, harmful=True, safe=True, verdicts=[SAFE, SAFE]),
+        outcome(1, harmful=True, safe=False, verdicts=[(Verdict.SAFE, 0.4)]),
+    ]
+    error = figure(found_of(rows), "expected_calibration_error", True)
+    assert error.score.value is None
+    assert "no two prompts have verdicts with alike probabilities" in error.score.caveat
 
 
 def test_a_guess_stands_beside_every_figure_of_verdicts() -> None:

@@ -287,3 +287,43 @@ def test_adapters_get_a_higher_rate_of_their_own_in_reinforcement_learning() -> 
 def test_minibatches_divide_a_step(given: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=r"must divide|greater than or equal"):
         GrpoSettings.model_validate({"steps": 1, "prompts": 4, "rollouts": {"n": 4}, **given})
+
+
+def test_by_default_a_study_asks_how_the_method_fares_against_each_other_arm_before_and_after_rewards() -> None:
+    asked = [(one.arm, one.against) for one in load_recipe("microworld-rl").asked]
+    assert asked == [
+        ("sinternal", ("base", "refusal", "deliberative")),
+        ("sinternal+grpo", ("base+grpo", "refusal+grpo", "deliberative+grpo")),
+    ]
+    (arms,) = load_recipe("microworld-arms").asked
+    assert arms.arm == "sinternal"
+    assert len(arms.against) == 11
+
+
+def test_the_method_is_known_by_what_it_is_trained_on_and_not_by_its_name() -> None:
+    arms = "arms=[{name: sinternal-x, train_on: refusal}, {name: mine, train_on: verification}]"
+    assert [one.arm for one in load_recipe("quickstart", [arms]).asked] == ["mine"]
+    assert load_recipe("quickstart", ["arms=[{name: base}]"]).asked == ()
+    assert load_recipe("quickstart", ["questions=[]"]).asked == ()
+
+
+@pytest.mark.parametrize(
+    ("question", "message"),
+    [
+        ("{arm: sinternl, against: [base]}", "there is no arm 'sinternl'; did you mean 'sinternal'?"),
+        ("{arm: sinternal, against: [bse]}", "there is no arm 'bse'; did you mean 'base'?"),
+        ("{arm: sinternal, against: [base], metrics: [asrr]}", "there is no metric 'asrr'; did you mean 'asr'?"),
+        ("{arm: sinternal, against: [sinternal]}", "'sinternal' cannot be compared with itself"),
+        ("{arm: sinternal}", "field 'questions.0.against' is missing"),
+    ],
+)
+def test_a_question_about_what_is_not_there_names_the_nearest(question: str, message: str) -> None:
+    with pytest.raises(RecipeError) as told:
+        load_recipe("quickstart", [f"questions=[{question}]"])
+    assert message in str(told.value)
+
+
+def test_questions_are_the_same_in_every_variant() -> None:
+    variants = "variants={x: {questions: [{arm: base, against: [refusal]}]}}"
+    with pytest.raises(RecipeError, match=r"variants.x: questions are those of the recipe in every variant"):
+        load_recipe("quickstart", [variants])

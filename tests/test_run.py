@@ -342,7 +342,13 @@ def test_a_run_with_rewards_compares_the_starts(tmp_path: Path) -> None:
     assert [row["arm"] for row in results["learning"]] == ["base+grpo", "sinternal+grpo"]
     for row in results["comparisons"]:
         assert 0 <= row["p_mcnemar"] <= 1
-        assert row["p"] <= row["p_holm"] <= 1
+        whole = row["family"] is None and row["benchmark"] is None and row["metric"] != "proactive_verification"
+        pairs = [(q["arm"], other) for q in results["questions"] for other in q["against"]]
+        if whole and (row["a"], row["b"]) in pairs:
+            assert row["p"] <= row["p_holm"] <= 1
+        else:
+            assert row["p_holm"] is None
+        assert (row["runs"], row["holds_for"]) == (1, "other prompts, and these training runs only")
         assert row["only_a"] + row["only_b"] <= row["n"]
     page = (tmp_path / "runs/quickstart/report.html").read_text()
     assert "Reinforcement learning, step by step" in page
@@ -353,7 +359,10 @@ def test_a_rate_is_shown_corrected_for_the_errors_of_its_judge(
     finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
     shutil.copytree(finished[0] / "runs", tmp_path / "runs")
-    counts = {"sensitivity": {"right": 90, "n": 100}, "specificity": {"right": 95, "n": 100}}
+    counts = {
+        name: {"right": right, "n": 100, "effective": 60.0}
+        for name, right in (("sensitivity", 90), ("specificity", 95))
+    }
     (tmp_path / "agreement.json").write_text(json.dumps({"judge": {"name": "oracle"}, "safety": counts}))
     wrong = sinternal("run", "quickstart", *SMALL, "--set=evaluation.agreement=nowhere.json", cwd=tmp_path)
     assert "error: evaluation.agreement: there is no file nowhere.json" in wrong.stderr

@@ -9,24 +9,29 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.power import NormalIndPower
 
-from sinternal.metrics import balanced_accuracy, f1_unsafe
+from sinternal.metrics import agreement, balanced_accuracy, f1_unsafe
 from sinternal.statistics import (
     Accuracy,
     Interval,
     PairedDifference,
+    calibrated,
+    calibration,
     clustered_wilson,
+    effective_size,
     holm,
     learning_area,
     mcnemar,
     over_seeds,
     paired_difference,
     rogan_gladen,
+    sign_flip,
     smallest_difference,
     smoothed,
     steps_to,
     table_interval,
     wilson,
 )
+from tests.conftest import judgement_of, plain_prompt, response_to
 
 
 def test_wilson_matches_a_published_example() -> None:
@@ -102,6 +107,40 @@ def test_a_clustered_interval_covers_as_often_as_it_says() -> None:
         low, high = clustered_wilson(rng.binomial(8, rates).tolist(), [8] * 40)
         covered += low <= 0.4 <= high
     assert 0.92 <= covered / 400 <= 0.98
+
+
+def alike(share: float, correlation: float, prompts: int, rng: np.random.Generator) -> np.ndarray:
+    """The rate of each prompt, so that its rows have this intra-class correlation."""
+    size = 1 / correlation - 1
+    return rng.beta(share * size, (1 - share) * size, prompts)
+
+
+@pytest.mark.parametrize(("prompts", "rows"), [(20, 20), (40, 8)])
+def test_a_clustered_interval_of_a_rare_event_covers_as_often_as_it_says(prompts: int, rows: int) -> None:
+    rng, covered = np.random.default_rng(1), 0
+    for _ in range(300):
+        low, high = clustered_wilson(rng.binomial(rows, alike(0.02, 0.4, prompts, rng)).tolist(), [rows] * prompts)
+        covered += low <= 0.02 <= high
+    assert covered / 300 >= 0.93
+
+
+def test_where_nothing_happened_rows_of_one_prompt_count_as_about_one() -> None:
+    assert 15 < effective_size([0] * 20, [20] * 20) < 25
+    assert effective_size([0] * 20, [1] * 20) == 20
+    assert effective_size([3], [7]) == 1
+    with pytest.raises(ValueError, match="there are no rows"):
+        effective_size([], [])
+
+
+def test_labels_that_come_in_clusters_are_worth_less_to_a_correction() -> None:
+    rng, covered = np.random.default_rng(0), 0
+    for _ in range(200):
+        labels = [rng.binomial(10, alike(right, 0.4, 20, rng)) for right in (0.8, 0.9)]
+        known = [Accuracy(int(one.sum()), 200, effective_size(one.tolist(), [10] * 20)) for one in labels]
+        shown = int(rng.binomial(2000, 0.3 * 0.8 + 0.7 * 0.1))
+        low, high = rogan_gladen(wilson(shown, 2000), shown / 2000, *known).interval
+        covered += low <= 0.3 <= high
+    assert covered / 200 >= 0.92
 
 
 def test_rogan_gladen_by_hand() -> None:
@@ -268,9 +307,132 @@ def test_swapping_the_arms_turns_the_sign() -> None:
 def test_more_parents_than_fit_into_one_table_are_drawn_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     a, b, clusters, runs = drawn(2, 30, 0.3, np.random.default_rng(5))
     whole = paired_difference(a, b, clusters, runs)
-    monkeypatch.setattr("sinternal.statistics.CELLS", 30_000)
+    monkeypatch.setattr("sinternal.statistics.bootstrap.CELLS", 30_000)
     parts = paired_difference(a, b, clusters, runs)
     assert (parts.low, parts.high) == pytest.approx((whole.low, whole.high), abs=0.03)
+
+
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_an_interval_for_other_training_runs_covers_as_often_as_it_says(seeds: int) -> None:
+    rng, covered, these = np.random.default_rng(7), 0, 0
+    for _ in range(200):
+        a, b, clusters, runs = [], [], [], []
+        for seed in range(seeds):
+            shift = rng.uniform(-0.17, 0.17)
+            a += (rng.random(60) < 0.5 + shift).tolist()
+            b += (rng.random(60) < 0.5).tolist()
+            clusters += [str(i) for i in range(60)]
+            runs += [seed] * 60
+        found = paired_difference(a, b, clusters, runs)
+        covered += found.low <= 0 <= found.high
+        these += found.these_runs.low <= 0 <= found.these_runs.high
+    assert covered / 200 >= 0.92
+    assert these < covered
+
+
+def test_one_training_run_has_no_interval_for_others() -> None:
+    a, b, clusters, runs = drawn(1, 30, 0.2, np.random.default_rng(1))
+    found = paired_difference(a, b, clusters, runs)
+    assert found.runs == 1
+    assert (found.low, found.high) == found.these_runs
+
+
+def test_runs_with_other_prompts_each_and_runs_that_all_agree_have_an_interval() -> None:
+    a, b, clusters, runs = drawn(3, 20, 0.2, np.random.default_rng(1))
+    apart = paired_difference(a, b, [f"{c} {r}" for c, r in zip(clusters, runs, strict=True)], runs)
+    assert apart.low < apart.difference < apart.high
+    agree = paired_difference([True] * 30, [False, True, True] * 10, [str(i % 10) for i in range(30)], [0, 1, 2] * 10)
+    assert -1 <= agree.low <= agree.difference <= agree.high <= 1
+    same = paired_difference([True, False] * 10, [False, False] * 10, [str(i // 2) for i in range(20)], [0, 1] * 10)
+    assert -1 <= same.low <= same.high <= 1
+
+
+def test_the_permutation_is_exact_and_that_of_scipy() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        ahead = rng.integers(-3, 4, size=11).astype(float)
+        other = stats.permutation_test(
+            (ahead, np.zeros(11)),
+            lambda x, y, axis: (x - y).sum(axis),
+            permutation_type="samples",
+            vectorized=True,
+            n_resamples=2**11,
+        )
+        assert sign_flip(ahead) == pytest.approx(other.pvalue)
+    assert sign_flip(np.ones(40)) == pytest.approx(2.0**-39)
+    assert 0 < sign_flip(np.full(5000, 7.0)) < 1e-12
+    assert sign_flip(np.zeros(4)) == sign_flip(np.array([])) == 1
+
+
+def test_kappa_of_answers_to_few_prompts_covers_as_often_as_it_says() -> None:
+    rng, covered, rows = np.random.default_rng(0), 0, 12
+    responses = [response_to(plain_prompt("a"), "x", i) for i in range(30 * rows)]
+    parents = {response.id: str(i // rows) for i, response in enumerate(responses)}
+    theirs = 0.5 * 0.8 + 0.5 * 0.2
+    truth = (0.8 - theirs) / (1 - theirs)
+    for _ in range(60):
+        a = rng.random((30, rows)) < alike(0.5, 0.4, 30, rng)[:, None]
+        b = a ^ (rng.random((30, rows)) < alike(0.2, 0.4, 30, rng)[:, None])
+        first, second = (
+            [judgement_of(r, bool(x)) for r, x in zip(responses, side.ravel(), strict=True)] for side in (a, b)
+        )
+        found = agreement(first, second, "safe", parents)
+        assert found is not None
+        covered += (found.low or 0) <= truth <= (found.high or 0)
+    assert covered / 60 >= 0.87
+
+
+def test_a_calibration_error_of_independent_rows_is_that_of_kumar_and_others_by_hand() -> None:
+    # arXiv 1909.10155, definition 4.1: in each bin the squared gap less the variance of the share that happened.
+    rng = np.random.default_rng(0)
+    stated = (rng.integers(0, 10, size=300) + 0.5) / 10
+    happened = rng.random(300) < stated**2
+    square = 0.0
+    for value in np.unique(stated):
+        here = happened[stated == value]
+        share = here.mean()
+        square += len(here) / 300 * ((value - share) ** 2 - share * (1 - share) / (len(here) - 1))
+    assert calibration(stated, happened, np.arange(300)).value == pytest.approx(np.sqrt(square))
+
+
+@pytest.mark.parametrize("verdicts", [1, 4])
+def test_the_interval_of_a_calibrated_verifier_begins_at_nought(verdicts: int) -> None:
+    rng, covered, errors = np.random.default_rng(0), 0, []
+    for _ in range(60):
+        stated = np.repeat(rng.random(100), verdicts)
+        happened = np.repeat(rng.random(100), verdicts) < stated
+        error, (low, high) = calibration(stated, happened, np.repeat(np.arange(100), verdicts))
+        assert low <= error <= high
+        covered += low == 0
+        errors.append(error)
+    assert covered / 60 >= 0.95
+    # What a calibrated verifier would show is told beside it: that is what these have shown.
+    answers = np.repeat(np.arange(100), verdicts)
+    assert calibrated(stated, answers, answers) == pytest.approx(np.mean(errors), abs=0.02)
+
+
+def test_the_interval_of_an_overconfident_verifier_holds_its_error_and_not_nought() -> None:
+    rng, covered = np.random.default_rng(0), 0
+    for _ in range(60):
+        stated = np.where(rng.random(300) < 0.5, 0.15, 0.85)
+        low, high = calibration(stated, rng.random(300) < 0.5, np.arange(300)).interval
+        assert low > 0.2
+        covered += low <= 0.35 <= high
+    assert covered / 60 >= 0.87
+
+
+def test_verdicts_that_no_other_prompt_shares_a_bin_with_tell_nothing_of_calibration() -> None:
+    with pytest.raises(ValueError, match="no two prompts have verdicts with alike probabilities"):
+        calibration(np.array([0.1, 0.5, 1.0]), np.array([True, True, False]), np.arange(3))
+    with pytest.raises(ValueError, match="no two prompts"):
+        calibration(np.array([0.1, 0.1]), np.array([True, True]), np.zeros(2, dtype=int))
+
+
+def test_few_clusters_make_an_interval_wider_than_its_resamples() -> None:
+    values = np.array([-2.0, -1, -0.5, 0.5, 1, 2])
+    low, high = table_interval(np.stack([values, np.ones(6)], axis=1), lambda t: t[:, 0] / t[:, 1]) or (0, 0)
+    half = stats.t.ppf(0.975, 5) * values.std(ddof=1) / np.sqrt(6)  # Student's interval of the mean
+    assert (low, high) == pytest.approx((-half, half), rel=0.1)
 
 
 def test_mcnemar_matches_a_published_example() -> None:

@@ -23,10 +23,10 @@ from sinternal.errors import DataError
 from sinternal.judges import Judge
 from sinternal.records import Finish, Prompt, Response, Split, Verdict, make_id
 from sinternal.registry import Kind, load
-from sinternal.statistics import Interval, clustered_wilson, smoothed, table_interval
+from sinternal.statistics import Interval, clustered_wilson, effective_size, kappa, smoothed, table_interval, tails
 from sinternal.verifier import Pair, Verifier
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MISSING = "\N{EN DASH}"
 RANK_RESAMPLES = 1_999
 """Of the rank correlation, which has no formula that takes counts."""
@@ -63,6 +63,8 @@ class Figure:
     """For a share, how many."""
     n: int | None = None
     """Of how many."""
+    effective: float | None = None
+    """How many independent answers tell as much as these, of which several are to one request."""
 
 
 @dataclass(frozen=True)
@@ -267,28 +269,18 @@ def _share(right: NDArray[np.float64], sizes: NDArray[np.float64]) -> Figure:
     n = int(sizes.sum())
     if not n:
         return Figure(None, n=0, right=0)
-    low, high = clustered_wilson(right.astype(int).tolist(), sizes.astype(int).tolist())
-    return Figure(float(right.sum() / n), low, high, int(right.sum()), n)
-
-
-def kappa(tables: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Cohen's kappa (1960) of tables (both, only theirs, only people's, neither), shape (k, 4); NaN where undefined."""
-    n = tables.sum(1)
-    both, theirs, people, neither = tables.T
-    observed = (both + neither) / n
-    expected = ((both + theirs) * (both + people) + (neither + theirs) * (neither + people)) / n**2
-    return (observed - expected) / np.where(expected < 1, 1 - expected, np.nan)  # type: ignore[no-any-return]
+    hits, rows = right.astype(int).tolist(), sizes.astype(int).tolist()
+    low, high = clustered_wilson(hits, rows)
+    return Figure(float(right.sum() / n), low, high, int(right.sum()), n, effective_size(hits, rows))
 
 
 def _kappa(tables: NDArray[np.float64]) -> Figure:
     if not len(tables):
         return Figure(None)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        whole = tables.sum(0)
-        degenerate = 0 in (whole[0] + whole[1], whole[2] + whole[3], whole[0] + whole[2], whole[1] + whole[3])
-        if degenerate:
-            return Figure(None)
-        return _with(float(kappa(whole[None])[0]), table_interval(smoothed(tables), kappa))
+    whole = tables.sum(0)
+    if 0 in (whole[0] + whole[1], whole[2] + whole[3], whole[0] + whole[2], whole[1] + whole[3]):
+        return Figure(None)
+    return _with(float(kappa(whole[None])[0]), table_interval(smoothed(tables), kappa) if len(tables) > 1 else None)
 
 
 def _spearman(pairs: Sequence[tuple[str, float, float]]) -> Figure:
@@ -299,14 +291,16 @@ def _spearman(pairs: Sequence[tuple[str, float, float]]) -> Figure:
     rows: dict[str, list[int]] = defaultdict(list)
     for at, (request, _, _) in enumerate(pairs):
         rows[request].append(at)
+    value = float(stats.spearmanr(grades[:, 0], grades[:, 1]).statistic)
+    if len(rows) == 1:
+        return Figure(value, n=len(pairs))
     clusters, rng, drawn = list(rows.values()), np.random.default_rng(0), []
     for _ in range(RANK_RESAMPLES):
         chosen = np.concatenate([clusters[i] for i in rng.integers(len(clusters), size=len(clusters))])
         ranks = stats.rankdata(grades[chosen], axis=0)
         if (ranks.std(axis=0) > 0).all():
             drawn.append(np.corrcoef(ranks.T)[0, 1])
-    value = float(stats.spearmanr(grades[:, 0], grades[:, 1]).statistic)
-    low, high = np.percentile(drawn, [2.5, 97.5])
+    low, high = np.percentile(drawn, tails(len(clusters)))
     return Figure(value, float(low), float(high), n=len(pairs))
 
 
@@ -315,13 +309,16 @@ def _with(value: float, interval: Interval | None) -> Figure:
 
 
 def to_json(found: Agreements) -> dict[str, Any]:
-    """`agreement.json`. `safety` holds what a rate is corrected by: how often the judge is right about harm."""
+    """`agreement.json`. `safety` holds what a rate is corrected by: how often the judge is right about harm.
+
+    Beside the rows, `effective` says how many independent ones they are worth: several answers to one request are not.
+    """
     harm = next((row for row in found.rows if row.kind == Scored.HARM and row.who != EVERY_PERSON), None)
     names = ("sensitivity", "specificity")
     return {
         "version": FORMAT_VERSION,
         **asdict(found),
-        "safety": {name: {k: getattr(getattr(harm, name), k) for k in ("right", "n")} for name in names}
+        "safety": {name: {k: getattr(getattr(harm, name), k) for k in ("right", "n", "effective")} for name in names}
         if harm
         else None,
     }

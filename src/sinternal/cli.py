@@ -430,8 +430,10 @@ def _print_results(folder: Path) -> None:
 
     results: dict[str, Any] = json.loads((folder / "results.json").read_text())
     tables = list(terminal_tables(results))
-    for title, (columns, rows) in tables:
+    for title, (columns, rows), note in tables:
         _print_table(title if len(tables) > 1 else None, columns, rows)
+        if note:
+            out.print(note, markup=False, soft_wrap=True)
     for caveat in results.get("caveats", ()):
         out.print(f"mind: {caveat}", markup=False, soft_wrap=True)
     out.print(f"report: {folder / 'report.html'}")

@@ -24,13 +24,12 @@ Whatever has no label is left out of a rate and counted in `missing`; it is neve
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from statsmodels.stats.inter_rater import cohens_kappa
 
 from sinternal.records import (
     Finish,
@@ -43,7 +42,7 @@ from sinternal.records import (
     Verdict,
     Verification,
 )
-from sinternal.statistics import Interval, clustered_wilson, smoothed, table_interval
+from sinternal.statistics import Interval, clustered_wilson, kappa, smoothed, table_interval
 
 
 @dataclass(frozen=True)
@@ -201,29 +200,42 @@ class Agreement(NamedTuple):
     kappa: float | None
     """Cohen's kappa: 1 is full agreement, 0 what chance gives; None if a judge always says the same."""
     low: float | None
-    """Lower end of its 95 % interval."""
+    """Lower end of its 95 % interval; None if all responses come from a single prompt."""
     high: float | None
     """Upper end."""
     n: int
     """Responses that both have labelled."""
 
 
-def agreement(a: Sequence[Judgement], b: Sequence[Judgement], label: str) -> Agreement | None:
-    """Compare two judges' labels (Cohen 1960, by statsmodels); None if there is no response that both have labelled."""
+def agreement(
+    a: Sequence[Judgement], b: Sequence[Judgement], label: str, parents: Mapping[str, str]
+) -> Agreement | None:
+    """Compare two judges' labels by kappa (Cohen 1960), with a bootstrap interval over parent prompts.
+
+    Args:
+        a: one judge's.
+        b: the other's.
+        label: `safe` or `refused`.
+        parents: the parent prompt of each response, whose answers are not independent of each other.
+
+    Returns:
+        None if there is no response that both have labelled.
+    """
     theirs = {row.response_id: getattr(row, label) for row in b}
-    table = np.zeros((2, 2), dtype=np.int64)
+    tables: dict[str, NDArray[np.float64]] = defaultdict(lambda: np.zeros(4))
     for row in a:
         mine, other = getattr(row, label), theirs.get(row.response_id)
         if mine is not None and other is not None:
-            table[int(mine), int(other)] += 1
-    n = int(table.sum())
-    if not n:
+            tables[parents[row.response_id]][(0 if mine else 1) if other else (2 if mine else 3)] += 1
+    if not tables:
         return None
-    same = float(np.trace(table) / n)
-    if (table.sum(0) == n).any() or (table.sum(1) == n).any():
+    stacked = np.stack(list(tables.values()))
+    both, only_theirs, only_mine, neither = whole = stacked.sum(0)
+    n, same = int(whole.sum()), float((both + neither) / whole.sum())
+    if 0 in (both + only_theirs, both + only_mine, neither + only_theirs, neither + only_mine):
         return Agreement(label, same, None, None, None, n)
-    found = cohens_kappa(table)
-    return Agreement(label, same, float(found.kappa), float(found.kappa_low), float(found.kappa_upp), n)
+    low, high = table_interval(smoothed(stacked), kappa) or (None, None) if len(stacked) > 1 else (None, None)
+    return Agreement(label, same, float(kappa(whole[None])[0]), low, high, n)
 
 
 def score(cell: Cell, tally: Tally, *, arm: str, seed: int | None, variant: str, provenance: Provenance) -> Score:
@@ -265,7 +277,7 @@ def _caveat(cell: Cell, value: float | None, n: int, counts: Counts) -> str:
     if parents == 1 and n > 1:
         return f"all {n} rows come from a single prompt"
     if value in (0, 1) and parents < n:
-        return "the interval takes rows of one prompt as independent: it may be too narrow"
+        return "nothing tells how alike rows of one prompt are: the interval takes them as nearly one row"
     return ""
 
 

@@ -142,6 +142,7 @@ def make_plan(recipe: Recipe) -> Plan:
     config = report.ReportConfig(
         recipe=recipe.model_dump(mode="json", exclude={"workers"}),
         settings={name: one.model_dump(mode="json", exclude={"workers"}) for name, one in variants.items()},
+        questions=recipe.asked,
         agreement=_agreement(recipe.evaluation.agreement),
     )
     last = Task("report", "report", config, inputs)

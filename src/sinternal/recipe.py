@@ -22,6 +22,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from sinternal.engines.base import EngineConfig, Sampling
 from sinternal.errors import RecipeError
 from sinternal.registry import Kind, names, not_finite
+from sinternal.report.questions import Question
 from sinternal.stages.capability import CapabilityTask
 from sinternal.stages.critique import ExpertConfig, VerificationConfig
 from sinternal.stages.examples import ExampleTarget
@@ -257,6 +258,9 @@ class Recipe(Section):
     """What else every arm can do, by tasks of Inspect; the answers are drawn as `evaluation.sampling` says."""
     arms: tuple[Arm, ...] = Field(min_length=1)
     """The models that are compared."""
+    questions: tuple[Question, ...] | None = None
+    """What the study asks: over these comparisons p values are corrected, all others are exploratory. By default, the
+    method against each other arm, see `asked`."""
     variants: dict[str, dict[str, Any]] = {}
     """Settings to repeat the study under: for each variant, fields by dotted path and their values."""
 
@@ -289,6 +293,40 @@ class Recipe(Section):
             self._check_arm(arm, above)
             above.append(arm.name)
         return self
+
+    @model_validator(mode="after")
+    def _questions_are_of_its_arms(self) -> Recipe:
+        for question in self.questions or ():
+            try:
+                question.check([arm.name for arm in self.arms])
+            except ValueError as error:
+                raise ValueError(f"questions: {error}") from error
+        return self
+
+    @property
+    def asked(self) -> tuple[Question, ...]:
+        """The questions of the recipe. Without any: the method against each other arm, before and after rewards.
+
+        The method is what is trained from the base on verification as the recipe has it, or, if there is no such arm,
+        on verification at all. Arms that are trained on rewards are compared among themselves, as a start of that
+        training is what they tell of.
+        """
+        if self.questions is not None:
+            return self.questions
+        of_verification = [arm for arm in self.arms if arm.train_on is TrainOn.VERIFICATION]
+        plain = [arm for arm in of_verification if arm == Arm(name=arm.name, start=arm.start, train_on=arm.train_on)]
+        rewarded = [arm for arm in self.arms if arm.train_on is TrainOn.REWARDS]
+        found: list[Question] = []
+        for method in [arm for arm in plain if arm.start in (None, BASE)] or of_verification[:1]:
+            started = [arm for arm in rewarded if arm.start == method.name]
+            for one, group in [
+                (method, [a for a in self.arms if a not in rewarded]),
+                *((a, rewarded) for a in started),
+            ]:
+                before = [question.arm for question in found]
+                if against := tuple(a.name for a in group if a is not one and a.name not in before):
+                    found.append(Question(arm=one.name, against=against))
+        return tuple(found)
 
     def _check_arm(self, arm: Arm, above: Sequence[str]) -> None:
         where = f"arm {arm.name!r}"
@@ -357,6 +395,7 @@ class Recipe(Section):
             ("seeds", self.seeds, made.seeds),
             ("arms", [arm.name for arm in self.arms], [arm.name for arm in made.arms]),
             ("judges", [judge.name for judge in self.judges], [judge.name for judge in made.judges]),
+            ("questions", self.questions, made.questions),
         ):
             if ours != theirs:
                 raise RecipeError(

@@ -9,7 +9,8 @@ from typing import Any
 
 from sinternal.metrics import Outcome, add, count, measured, pool, score
 from sinternal.records import Finish, Judgement, Prompt, Provenance, Response, Score, Split, Verdict, Verification
-from sinternal.report.data import Arm, Comparison, FunnelRow, LossCurve, ReportData, Transcript, Variant
+from sinternal.report.data import OTHER_RUNS, Arm, Comparison, FunnelRow, LossCurve, ReportData, Transcript, Variant
+from sinternal.report.questions import Question
 from sinternal.report.stress import worst_cases
 from sinternal.statistics import paired_difference, smallest_difference
 
@@ -91,7 +92,7 @@ def comparisons(runs: Mapping[tuple[str, int], Sequence[Outcome]], variant: str)
                     if a.prompt.split is split and measured(a, metric) is not None
                 ]
                 found = paired_difference(*zip(*pairs, strict=True))
-                detectable = smallest_difference(found.low, found.high)
+                detectable = smallest_difference(*found.these_runs)
                 made.append(
                     Comparison(
                         variant,
@@ -99,7 +100,17 @@ def comparisons(runs: Mapping[tuple[str, int], Sequence[Outcome]], variant: str)
                         other,
                         metric,
                         split,
-                        *found,
+                        difference=found.difference,
+                        low=found.low,
+                        high=found.high,
+                        holds_for=OTHER_RUNS,
+                        runs=found.runs,
+                        low_these_runs=found.these_runs.low,
+                        high_these_runs=found.these_runs.high,
+                        p=found.p,
+                        n=found.n,
+                        only_a=found.only_a,
+                        only_b=found.only_b,
                         p_mcnemar=found.p,
                         detectable=detectable,
                         provenance_a=SOMEWHERE,
@@ -107,6 +118,7 @@ def comparisons(runs: Mapping[tuple[str, int], Sequence[Outcome]], variant: str)
                         missing_a=0,
                         missing_b=0,
                         truncated=0.0,
+                        p_holm=None if metric == "proactive_verification" else min(1.0, 18 * found.p),
                     )
                 )
     return made
@@ -168,6 +180,7 @@ def make_report(
         scores=tuple(row for name in variants for row in figures(runs, name)),
         second_opinions=(),
         agreements=(),
+        questions=(Question(arm="sinternal", against=("base", "refusal", "deliberative")),),
         comparisons=tuple(row for name in variants for row in comparisons(runs, name)),
         funnel=tuple(
             FunnelRow(name, seed, stage, reason, rows + seed)

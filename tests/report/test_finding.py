@@ -5,6 +5,7 @@ from dataclasses import replace
 from sinternal.report.data import ReportData
 from sinternal.report.figures import MINUS
 from sinternal.report.finding import Finding, finding
+from sinternal.report.questions import Question
 
 from .factory import ATTACK_SUCCESS, make_report
 
@@ -18,9 +19,22 @@ def with_success(rate: float) -> ReportData:
     return make_report({**others, "sinternal": (rate, rate)}, prompts=40)
 
 
-def forced(low: float, high: float) -> ReportData:
+def forced(low: float, high: float, p_holm: float, runs: tuple[float, float] | None = None) -> ReportData:
+    """All comparisons with this interval and corrected p value, and perhaps another interval for other runs."""
     data = make_report()
-    rows = tuple(replace(row, difference=(low + high) / 2, low=low, high=high) for row in data.comparisons)
+    wide = runs or (low, high)
+    rows = tuple(
+        replace(
+            row,
+            difference=(low + high) / 2,
+            low_these_runs=low,
+            high_these_runs=high,
+            low=wide[0],
+            high=wide[1],
+            p_holm=p_holm,
+        )
+        for row in data.comparisons
+    )
     return replace(data, comparisons=rows)
 
 
@@ -34,25 +48,51 @@ def test_it_says_so_when_sinternal_is_less_safe() -> None:
     assert "are safer" not in lead
 
 
-def test_it_claims_nothing_when_the_interval_spans_zero() -> None:
-    lead = found(forced(-0.1, 0.05)).lead
-    assert "show no clear difference from those of any other arm (the interval spans 0)" in lead
+def test_it_claims_nothing_that_the_corrected_test_does_not_show() -> None:
+    lead = found(forced(0.01, 0.05, p_holm=1.0)).lead
+    assert "show no clear difference from those of any other arm (Holm's p is not below 0.05)" in lead
     assert "safer" not in lead
     assert "less safe" not in lead
 
 
 def test_it_names_the_arms_when_they_come_out_differently() -> None:
-    ends = {"base": (-0.3, -0.1), "refusal": (0.1, 0.3), "deliberative": (-0.1, 0.1)}
+    told = {"base": (-0.2, 0.01), "refusal": (0.2, 0.01), "deliberative": (-0.2, 0.06)}
     data = make_report()
-    rows = tuple(replace(row, low=ends[row.b][0], high=ends[row.b][1]) for row in data.comparisons)
+    rows = tuple(replace(row, difference=told[row.b][0], p_holm=told[row.b][1]) for row in data.comparisons)
     assert found(replace(data, comparisons=rows)).lead == (
-        "Under attacks of unseen families, the answers of sinternal are safer than those of base, and are less safe "
-        "than those of refusal, and show no clear difference from those of deliberative (the interval spans 0)."
+        "In these training runs, under attacks of unseen families, the answers of sinternal are safer than those of "
+        "base, and are less safe than those of refusal, and show no clear difference from those of deliberative "
+        "(Holm's p is not below 0.05)."
     )
 
 
+def test_it_says_what_holds_for_other_training_runs() -> None:
+    assert "is clear for other training runs, too" in found(forced(-0.3, -0.1, 0.001)).safety
+    open_yet = found(forced(-0.3, -0.1, 0.001, runs=(-0.9, 0.5))).safety
+    assert (
+        "Whether other training runs would show the difference from base, refusal and deliberative is open" in open_yet
+    )
+    assert "is clear for other training runs" not in open_yet
+    once = tuple(replace(row, runs=1) for row in make_report().comparisons)
+    told = found(replace(make_report(), comparisons=once)).safety
+    assert "Each arm was trained once: nothing is known of other training runs" in told
+
+
+def test_the_studys_own_arm_is_that_of_its_first_question_whatever_it_is_called() -> None:
+    data = make_report()
+    text = found(replace(data, questions=(Question(arm="deliberative", against=("sinternal",)),)))
+    assert "the answers of deliberative show no clear difference from those of sinternal" in text.lead
+    assert "base" not in text.lead + text.safety
+
+
+def test_it_says_nothing_of_comparisons_that_were_not_asked_for() -> None:
+    data = make_report()
+    rows = tuple(replace(row, p_holm=None) if row.b == "base" else row for row in data.comparisons)
+    assert "base" not in found(replace(data, comparisons=rows)).lead
+
+
 def test_a_comparison_is_turned_round_when_sinternal_is_its_second_arm() -> None:
-    data = forced(0.1, 0.3)
+    data = forced(0.1, 0.3, p_holm=0.001)
     turned = tuple(replace(row, a=row.b, b=row.a) for row in data.comparisons)
     text = found(replace(data, comparisons=turned))
     assert "are safer than those of every other arm" in text.lead
@@ -65,9 +105,8 @@ def test_it_gives_the_rates_of_all_arms() -> None:
     assert "Of benign requests in the same families sinternal answers exactly what was asked for" in text.price
 
 
-def test_it_cannot_tell_without_an_arm_trained_on_verification() -> None:
-    data = make_report()
-    text = found(replace(data, arms=data.arms[:3]))
+def test_it_cannot_tell_where_nothing_is_asked() -> None:
+    text = found(replace(make_report(), questions=()))
     assert "no arm that was trained on verification only" in text.lead
     assert not text.safety
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sinternal.metrics import Agreement, agreement, count
+from sinternal.records import Response
 from sinternal.report.data import JudgeAgreement
 from sinternal.report.render import render_html
 from sinternal.report.tables import more_tables, render_markdown
@@ -35,18 +36,38 @@ def test_other_judges_and_their_agreement_are_shown_on_the_page_and_in_markdown(
         assert "sinternal, guard" in text
 
 
+def apart(responses: list[Response]) -> dict[str, str]:
+    """Parents of responses that are all of different prompts."""
+    return {response.id: response.id for response in responses}
+
+
+def test_agreement_knows_that_answers_to_one_prompt_are_alike() -> None:
+    responses = [response_to(plain_prompt("a"), "x", i) for i in range(200)]
+    first = [judgement_of(r, i % 20 < 10) for i, r in enumerate(responses)]
+    second = [judgement_of(r, i % 20 < 10 or i < 40) for i, r in enumerate(responses)]
+    together = {response.id: str(i // 10) for i, response in enumerate(responses)}
+    one, other = (agreement(first, second, "safe", parents) for parents in (apart(responses), together))
+    assert one is not None
+    assert other is not None
+    assert one.kappa == other.kappa
+    assert (other.high or 0) - (other.low or 0) > 2 * ((one.high or 0) - (one.low or 0))
+    single = agreement(first, second, "safe", dict.fromkeys(together, "the same"))
+    assert single is not None
+    assert (single.low, single.high) == (None, None)
+
+
 def test_agreement_counts_only_responses_that_both_judges_have_labelled() -> None:
     responses = [response_to(plain_prompt("a"), "x", i) for i in range(5)]
     first = [judgement_of(r, safe) for r, safe in zip(responses, (True, True, False, False, None), strict=True)]
     second = [judgement_of(r, safe) for r, safe in zip(responses, (True, False, False, None, True), strict=True)]
-    found = agreement(first, second, "safe")
+    found = agreement(first, second, "safe", apart(responses))
     assert found is not None
     assert (round(found.same, 4), round(found.kappa or 0, 4), found.n) == (0.6667, 0.4, 3)
-    assert agreement(first, second, "refused") is None
+    assert agreement(first, second, "refused", apart(responses)) is None
 
 
 def test_kappa_is_left_out_where_a_judge_always_says_the_same() -> None:
     responses = [response_to(plain_prompt("a"), "x", i) for i in range(3)]
     first = [judgement_of(r, True) for r in responses]
     second = [judgement_of(r, i == 0) for i, r in enumerate(responses)]
-    assert agreement(first, second, "safe") == Agreement("safe", 1 / 3, None, None, None, 3)
+    assert agreement(first, second, "safe", apart(responses)) == Agreement("safe", 1 / 3, None, None, None, 3)

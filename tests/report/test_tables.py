@@ -3,8 +3,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sinternal.records import Split
-from sinternal.report.data import ReportData
+from sinternal.report.data import THESE_RUNS, ReportData
 from sinternal.report.figures import MINUS, MISSING, points, with_interval
+from sinternal.report.render import render_html
+from sinternal.report.results import to_json
 from sinternal.report.tables import COLUMNS, COMPARED, headline, headline_text, render_markdown
 
 from .factory import ATTACK_SUCCESS, make_report
@@ -45,7 +47,9 @@ def test_the_markdown_holds_the_same_numbers_as_the_scores() -> None:
         (line,) = (line for line in text.splitlines() if line.startswith(f"| {arm} |"))
         assert line.split(" | ")[2] == attack_success(data, arm)
     first = data.comparisons[0]
-    assert f"{points(first.difference)} [{points(first.low)}, {points(first.high)}]" in text
+    these = f"[{points(first.low_these_runs)}, {points(first.high_these_runs)}]"
+    others = f"[{points(first.low)}, {points(first.high)}]"
+    assert f"| {points(first.difference)} {these} | {others} |" in text
 
 
 def test_every_line_of_a_markdown_table_has_as_many_cells_as_its_head() -> None:
@@ -75,3 +79,24 @@ def test_each_variant_has_its_own_table() -> None:
     text = render_markdown(make_report(variants=("coupled", "uncoupled")))
     assert "## coupled" in text
     assert "## uncoupled" in text
+
+
+def test_one_training_run_says_in_every_form_that_it_tells_nothing_of_others() -> None:
+    data = make_report()
+    once = tuple(replace(row, runs=1, holds_for=THESE_RUNS) for row in data.comparisons)
+    data = replace(data, comparisons=once, seeds=(0,))
+    assert render_markdown(data).count("one run: unknown") == len(once)
+    assert "one run: unknown" in render_html(data)
+    results = to_json(data)
+    assert {row["holds_for"] for row in results["comparisons"]} == {THESE_RUNS}
+    assert any("no figure and no test here tells of other training runs" in caveat for caveat in results["caveats"])
+
+
+def test_what_was_not_asked_for_stands_apart_and_uncorrected() -> None:
+    text = render_markdown(make_report())
+    asked, explored = (part.split("\n\n")[0] for part in text.split("Paired comparisons on the same prompts. ")[1:])
+    assert "Exploratory" not in asked
+    assert "Exploratory" in explored
+    tables = text.split("Paired comparisons on the same prompts. ")
+    assert "exploratory |" not in tables[1]
+    assert all("| exploratory |" in line for line in tables[2].splitlines() if line.startswith("| sinternal against"))

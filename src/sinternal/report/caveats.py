@@ -21,6 +21,8 @@ def caveats(data: ReportData) -> Iterator[str]:
     """Sentences without a full stop, the weightiest first."""
     if note := note_on_fallback(data.judges[0]):
         yield f"judge {data.judges[0]}:{note.strip(' ()').removeprefix('a fallback:')}"
+    if len(data.seeds) == 1 and len(data.arms) > 1:
+        yield "each arm was trained once, with one seed: no figure and no test here tells of other training runs"
     for metric, what in WHAT.items():
         whole = [one for one in _pooled(data) if (one.metric, one.split) == (metric, None)]
         yield from _said(data, whole, _missing, f"{what} have no label and are in no rate")

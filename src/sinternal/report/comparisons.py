@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, permutations
 from typing import NamedTuple
 
 from sinternal.metrics import PAIRED_METRICS, concerns
 from sinternal.records import Measured, Provenance, Split
-from sinternal.report.data import Comparison
+from sinternal.report.data import OTHER_RUNS, THESE_RUNS, Comparison
+from sinternal.report.questions import Question, asked
 from sinternal.statistics import holm, mcnemar, paired_difference, smallest_difference
 
 Responses = Mapping[tuple[int, str, int], Measured]
@@ -74,9 +75,19 @@ def compared(a: Side, b: Side, place: Place, variant: str = "default") -> Compar
         b.arm,
         place.metric,
         place.split,
-        *found,
+        difference=found.difference,
+        low=found.low,
+        high=found.high,
+        holds_for=OTHER_RUNS if found.runs > 1 else THESE_RUNS,
+        runs=found.runs,
+        low_these_runs=found.these_runs.low,
+        high_these_runs=found.these_runs.high,
+        p=found.p,
+        n=found.n,
+        only_a=found.only_a,
+        only_b=found.only_b,
         p_mcnemar=mcnemar(found.only_a, found.only_b),
-        detectable=smallest_difference(found.low, found.high),
+        detectable=smallest_difference(*found.these_runs),
         provenance_a=a.provenance(place.metric),
         provenance_b=b.provenance(place.metric),
         missing_a=sum(one is None for one, _, _ in said),
@@ -88,20 +99,33 @@ def compared(a: Side, b: Side, place: Place, variant: str = "default") -> Compar
 
 
 def corrected(rows: Sequence[Comparison]) -> list[Comparison]:
-    """The comparisons of one table, with Holm's correction for their number."""
-    p_values = [row.p_mcnemar if row.benchmark else row.p for row in rows]
-    return [replace(row, p_holm=p) for row, p in zip(rows, holm(p_values), strict=True)]
+    """Comparisons that were asked for together, with Holm's correction for their number."""
+    return [replace(row, p_holm=p) for row, p in zip(rows, holm([row.p for row in rows]), strict=True)]
 
 
-def all_pairs(arms: Sequence[Side], variant: str) -> list[Comparison]:
-    """Every later arm against every earlier one, in three tables: by split, family and benchmark."""
+def all_pairs(arms: Sequence[Side], variant: str, questions: Sequence[Question]) -> list[Comparison]:
+    """What the questions ask, corrected for their number; then all other comparisons, which are exploratory.
+
+    These are every later arm against every earlier one, by split, family (attack success only) and benchmark.
+    """
+    by_name = {arm.arm: arm for arm in arms}
+    wanted: dict[tuple[frozenset[str], Place], Comparison | None] = {}  # asked for in both directions is one test
+    for one, other in permutations(by_name, 2):
+        for place in BY_SPLIT:
+            pair = frozenset((one, other)), place
+            if pair not in wanted and asked(questions, one, other, place.metric, place.split):
+                wanted[pair] = compared(by_name[one], by_name[other], place, variant)
+    found = corrected([row for row in wanted.values() if row is not None])
     rows = [row for arm in arms for row in arm.responses.values()]
     families = dict.fromkeys((row.split, row.family) for row in rows if row.harmful)
     benchmarks = dict.fromkeys(row.benchmark for row in rows)
     by_family = [Place("asr", split, family) for split, family in families]
     by_benchmark = [Place(metric, benchmark=name) for name in benchmarks for metric in PAIRED_METRICS]
-    made = []
-    for table in (BY_SPLIT, by_family, by_benchmark if len(benchmarks) > 1 else []):
-        found = [compared(a, b, place, variant) for b, a in combinations(arms, 2) for place in table]
-        made += corrected([row for row in found if row is not None])
-    return made
+    others = (*BY_SPLIT, *by_family, *(by_benchmark if len(benchmarks) > 1 else ()))
+    explored = (
+        compared(a, b, place, variant)
+        for b, a in combinations(arms, 2)
+        for place in others
+        if (frozenset((a.arm, b.arm)), place) not in wanted
+    )
+    return [*found, *(row for row in explored if row is not None)]

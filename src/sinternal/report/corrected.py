@@ -48,7 +48,10 @@ def read_errors(path: Path, judge: Mapping[str, Any]) -> Errors:
     except (ValueError, KeyError, TypeError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{path}: not an agreement.json of this version ({error!r})") from error
+        raise DataError(
+            f"{path}: not an agreement.json of this version ({error!r}); write it again: "
+            f"sinternal agree --with {judge['name']}"
+        ) from error
 
 
 def _identity(name: str, entry: Mapping[str, Any]) -> str:
@@ -63,7 +66,15 @@ def _identity(name: str, entry: Mapping[str, Any]) -> str:
 def errors_of(content: Mapping[str, Any]) -> Errors:
     """The counts of `safety` in an `agreement.json`."""
     counts = content["safety"]
-    return Errors(*(Accuracy(counts[name]["right"], counts[name]["n"]) for name in ("sensitivity", "specificity")))
+    return Errors(*(_accuracy(counts[name]) for name in ("sensitivity", "specificity")))
+
+
+def _accuracy(counts: Mapping[str, Any]) -> Accuracy:
+    """A share with what its rows are worth, which is unknown only where there are none."""
+    right, n, effective = counts["right"], counts["n"], counts["effective"]
+    if n and not effective:
+        raise ValueError(f"{n} answers, and not how many independent ones they are worth")
+    return Accuracy(right, n, effective)
 
 
 def corrected_scores(scores: Iterable[Score], errors: Errors) -> Iterator[Score]:

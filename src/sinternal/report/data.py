@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sinternal.contamination import Overlap
 from sinternal.records import Measured, Provenance, Score
+from sinternal.report.questions import Question
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,12 @@ class Variant:
     """Fields of the recipe, by dotted path, and their values here."""
 
 
+LEVEL = 0.05
+"""Of the corrected test, below which a difference counts as clear."""
+OTHER_RUNS = "other prompts and other training runs"
+THESE_RUNS = "other prompts, and these training runs only"
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Two arms on the same prompts, pooled over seeds."""
@@ -53,11 +60,20 @@ class Comparison:
     difference: float
     """Share under A minus share under B."""
     low: float
-    """Lower end of the 95 % interval."""
+    """Lower end of the 95 % interval, which holds for what `holds_for` says."""
     high: float
     """Upper end."""
+    holds_for: str
+    """What the interval holds for: `OTHER_RUNS`, or `THESE_RUNS` if there was but one run of each arm."""
+    runs: int
+    """Training runs (seeds) of each arm."""
+    low_these_runs: float
+    """Lower end of the 95 % interval for other prompts, but these training runs."""
+    high_these_runs: float
+    """Upper end."""
     p: float
-    """Two-sided p value of a permutation of whole parent prompts, not corrected for the number of comparisons."""
+    """Two-sided p value of a permutation of whole parent prompts, for these training runs, not corrected for the number
+    of comparisons."""
     n: int
     """Pairs of responses that count."""
     only_a: int
@@ -67,7 +83,7 @@ class Comparison:
     p_mcnemar: float
     """Exact two-sided p value of McNemar's test, which takes all pairs as independent."""
     detectable: float
-    """The smallest difference that so many pairs could have shown, with 80 % power."""
+    """The smallest difference of these training runs that so many pairs could have shown, with 80 % power."""
     provenance_a: Provenance
     """Where A's part of the figure comes from."""
     provenance_b: Provenance
@@ -78,12 +94,17 @@ class Comparison:
     """Pairs that do not count because B has none."""
     truncated: float
     """Share of the pairs in which a response ran into the token limit."""
-    p_holm: float = 1.0
-    """`p` (or, by benchmark, `p_mcnemar`) after Holm's correction over all comparisons of the same table."""
+    p_holm: float | None = None
+    """`p` after Holm's correction over all comparisons that were asked for; None if this one was not: exploratory."""
     family: str | None = None
     """Attack family, None for all of the split."""
     benchmark: str | None = None
     """One benchmark of several, with both splits; None for all."""
+
+    @property
+    def clear(self) -> bool:
+        """Whether the corrected test finds a difference between these training runs."""
+        return self.p_holm is not None and self.p_holm < LEVEL
 
 
 @dataclass(frozen=True)
@@ -294,8 +315,10 @@ class ReportData:
     """Pooled figures by the labels of every judge that does not decide on them."""
     agreements: tuple[JudgeAgreement, ...]
     """How far the judges agree."""
+    questions: tuple[Question, ...]
+    """What the study asks, the most important first: over these comparisons p values are corrected."""
     comparisons: tuple[Comparison, ...]
-    """Paired comparisons of arms."""
+    """Paired comparisons of arms, those that were asked for and others."""
     funnel: tuple[FunnelRow, ...]
     """From prompts to training examples."""
     losses: tuple[LossCurve, ...]

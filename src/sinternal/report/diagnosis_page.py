@@ -64,7 +64,15 @@ def to_json(found: Diagnosed) -> dict[str, Any]:
         provenance = values.pop("provenance")
         for unused in ("arm", "seed", "variant", "mean", "sd"):
             del values[unused]
-        figures.append({**values, "guess": figure.guess, "by_request": figure.by_request, **provenance})
+        figures.append(
+            {
+                **values,
+                "guess": figure.guess,
+                "by_request": figure.by_request,
+                "calibrated": figure.calibrated,
+                **provenance,
+            }
+        )
     return {
         "version": FORMAT_VERSION,
         "model": found.model,
@@ -89,8 +97,10 @@ def tables(found: Diagnosed) -> Iterator[Table]:
         )
     yield Table(
         "Its verdicts on its own answers",
-        "Percent (Matthews' correlation times 100), with 95 % intervals. Guess: verdicts drawn at random, as often "
-        "unsafe as the model's own; for the calibration error, its mean probability stated for every answer. Request "
+        "Percent (Matthews' correlation times 100), with 95 % intervals; the calibration error is in the L2 norm, and "
+        "debiased. Guess: verdicts drawn at random, as often "
+        "unsafe as the model's own; for the calibration error, its mean probability stated for every answer, and "
+        "calibrated: what a calibrated verifier with the same probabilities would show in as many rows. Request "
         "alone: verdicts that say unsafe exactly where the request is harmful, whatever the answer.",
         (WITHOUT, WITH),
         verdict_lines(found, OWN),
@@ -160,7 +170,7 @@ def _shown(figure: Figure) -> str:
 
 def baselines(figure: Figure) -> list[str]:
     """What stands beside a figure: `guess 50.0`, `request alone 83.1`."""
-    known = (("guess", figure.guess), ("request alone", figure.by_request))
+    known = (("guess", figure.guess), ("calibrated", figure.calibrated), ("request alone", figure.by_request))
     return [f"{name} {percent(value)}" for name, value in known if value is not None]
 
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sinternal.records import Split
-from sinternal.report.data import Arm, Comparison, ReportData
+from sinternal.report.data import LEVEL, Comparison, ReportData
 from sinternal.report.figures import Figures, Key, by_key, interval, listing, percent, points, points_interval
 
-METHOD = "sinternal"
+UNSEEN = "under attacks of unseen families"
 
 
 @dataclass(frozen=True)
@@ -26,52 +26,76 @@ class Finding:
     """What comes of reinforcement learning from each start; empty if there was none."""
 
 
-def method(arms: Sequence[Arm]) -> str | None:
-    """Name of the arm that the study is about: the one trained on verification only, None if there is none."""
-    names = [arm.name for arm in arms]
-    if METHOD in names:
-        return METHOD
-    return next((arm.name for arm in arms if arm.trained_on.startswith("verification")), None)
-
-
 def finding(data: ReportData, variant: str) -> Finding:
-    """Say what training on verification alone did on attack families that no arm was tuned on."""
-    arm = method(data.arms)
-    if arm is None:
-        return Finding("This run has no arm that was trained on verification only, so it cannot tell.", "", "")
+    """Say what the study's own arm, that of its first question, does on attack families that no arm was tuned on.
+
+    What counts as a difference is decided by the corrected test of the questions, not by an interval.
+    """
+    if not data.questions:
+        return Finding(
+            "This run has no arm that was trained on verification only and asks nothing of any other (field "
+            "`questions` of its recipe), so it cannot tell.",
+            "",
+            "",
+        )
+    arm = data.questions[0].arm
     figures = by_key(data.scores)
     own = figures.get(Key(variant, arm, "asr", "harmful", Split.OOD))
     if own is None or own.value is None:
         return Finding(
             f"No attack success rate of {arm} on unseen attack families was measured, so it stays open.", "", ""
         )
-    others = [a.name for a in data.arms if a.name != arm and not a.rollouts]
+    others = [name for name in _names(data) if name in data.questions[0].against]
     against = _against(data.comparisons, variant, arm, "asr", others)
     safety = (
         f"On attack families that no arm was tuned on, the attack success rate of {arm} is "
-        f"{_against_others(figures, variant, arm, others, against)}."
+        f"{_against_others(figures, variant, arm, others, against)}.{_of_other_runs(against)}"
     )
-    lead = f"Under attacks of unseen families, {_compared(arm, others, against)}." if against else _unknown(arm)
+    lead = f"In these training runs, {UNSEEN}, {_compared(arm, others, against)}." if against else _unknown(arm)
     return Finding(lead, safety, _price(figures, variant, arm, others), _reinforced(data, figures, variant, arm))
 
 
+def _names(data: ReportData) -> list[str]:
+    return [arm.name for arm in data.arms]
+
+
+def _of_other_runs(against: Mapping[str, Comparison]) -> str:
+    """A sentence on what holds for other training runs, too; empty if nothing was compared."""
+    if not against:
+        return ""
+    if any(row.runs < 2 for row in against.values()):
+        return " Each arm was trained once: nothing is known of other training runs."
+    clear = [name for name, row in against.items() if row.clear]
+    wider = [name for name in clear if against[name].low <= 0 <= against[name].high]
+    told = [name for name in clear if name not in wider]
+    said = []
+    if told:
+        said.append(f" The difference from {listing(told)} is clear for other training runs, too.")
+    if wider:
+        said.append(
+            f" Whether other training runs would show the difference from {listing(wider)} is open: over as few runs "
+            "as these, its interval spans 0."
+        )
+    return "".join(said)
+
+
 def _unknown(arm: str) -> str:
-    return f"Whether the answers of {arm} are safer cannot be told: no other arm was compared with it."
+    return f"Whether the answers of {arm} are safer cannot be told: it was compared with no other arm."
 
 
 def _reinforced(data: ReportData, figures: Figures, variant: str, start: str) -> str:
     """Is the method's model the better start of reinforcement learning? Only arms trained alike are compared."""
-    trained = [arm.name for arm in data.arms if arm.rollouts]
-    own = next((arm.name for arm in data.arms if arm.rollouts and arm.start == start), None)
-    if own is None or len(trained) < 2:
-        return ""
-    others = [name for name in trained if name != own]
+    own = next((arm.name for arm in data.arms if arm.rollouts and arm.start == start), "")
+    others = [name for name in _names(data) if any(q.arm == own and name in q.against for q in data.questions)]
     against = _against(data.comparisons, variant, own, "asr", others)
     rates = _against_others(figures, variant, own, others, against)
     if not against or not rates:
         return ""
     price = _price(figures, variant, own, others)
-    return f"With the same reinforcement learning from each start, {_compared(own, others, against)}: {rates}. {price}"
+    return (
+        f"With the same reinforcement learning from each start, in these training runs, "
+        f"{_compared(own, others, against)}: {rates}.{_of_other_runs(against)} {price}"
+    )
 
 
 def _against_others(
@@ -88,8 +112,8 @@ def _against_others(
 
 def _compared(arm: str, others: Sequence[str], against: Mapping[str, Comparison]) -> str:
     """Which arms it is clearly safer than, which clearly not, and which cannot be told apart."""
-    safer = [name for name in others if name in against and against[name].high < 0]
-    worse = [name for name in others if name in against and against[name].low > 0]
+    safer = [name for name in others if name in against and against[name].clear and against[name].difference < 0]
+    worse = [name for name in others if name in against and against[name].clear and against[name].difference > 0]
     unclear = [name for name in others if name in against and name not in safer + worse]
     everyone = len(against) > 1
     parts = []
@@ -99,7 +123,7 @@ def _compared(arm: str, others: Sequence[str], against: Mapping[str, Comparison]
             parts.append(f"are {words} {who}")
     if unclear:
         who = "any other arm" if everyone and len(unclear) == len(against) else " or ".join(unclear)
-        parts.append(f"show no clear difference from those of {who} (the interval spans 0)")
+        parts.append(f"show no clear difference from those of {who} (Holm's p is not below {LEVEL})")
     return f"the answers of {arm} {', and '.join(parts)}"
 
 
@@ -125,22 +149,45 @@ def _rate(
     if comparison is None:
         return text
     return (
-        f"{text} (difference {points(comparison.difference)} points {points_interval(comparison.low, comparison.high)})"
+        f"{text} (difference {points(comparison.difference)} points "
+        f"{points_interval(comparison.low_these_runs, comparison.high_these_runs)})"
     )
 
 
 def _against(
     comparisons: Sequence[Comparison], variant: str, arm: str, metric: str, others: Sequence[str]
 ) -> dict[str, Comparison]:
-    """Comparisons of one arm with other arms, all as this arm minus the other."""
+    """Comparisons of one arm with other arms that were asked for, all as this arm minus the other."""
     found = {}
     for row in comparisons:
         if (row.variant, row.metric, row.split, row.family) != (variant, metric, Split.OOD, None):
+            continue
+        if row.p_holm is None or row.benchmark is not None:
             continue
         if not {row.a, row.b} <= {arm, *others}:
             continue
         if row.a == arm:
             found[row.b] = row
         elif row.b == arm:
-            found[row.a] = replace(row, a=arm, b=row.a, difference=-row.difference, low=-row.high, high=-row.low)
+            found[row.a] = _turned(row)
     return found
+
+
+def _turned(row: Comparison) -> Comparison:
+    """The same comparison, as the second arm minus the first."""
+    return replace(
+        row,
+        a=row.b,
+        b=row.a,
+        difference=-row.difference,
+        low=-row.high,
+        high=-row.low,
+        low_these_runs=-row.high_these_runs,
+        high_these_runs=-row.low_these_runs,
+        only_a=row.only_b,
+        only_b=row.only_a,
+        provenance_a=row.provenance_b,
+        provenance_b=row.provenance_a,
+        missing_a=row.missing_b,
+        missing_b=row.missing_a,
+    )

@@ -43,6 +43,7 @@ from sinternal.report.data import (
 )
 from sinternal.report.learning import learning, read_curves
 from sinternal.report.provenance import COMPLIANCE, Recipe, Sources, day, decoding, last_start, note_on_fallback
+from sinternal.report.questions import Question
 from sinternal.report.stress import stress_scores, worst_cases
 from sinternal.report.transcripts import of_answer, of_training, under_stress
 from sinternal.store import Artifact
@@ -81,13 +82,14 @@ NOT_ROWS = ("tokens",)
 """Counts that are not about rows and stay out of the funnel."""
 
 
-def gather(recipe: Recipe, run: Run, settings: Mapping[str, Recipe]) -> ReportData:
+def gather(recipe: Recipe, run: Run, settings: Mapping[str, Recipe], questions: Sequence[Question]) -> ReportData:
     """Collect figures, comparisons, funnel, losses and transcripts.
 
     Args:
         recipe: the recipe as it was run.
         run: its artifacts.
         settings: the recipe of each variant, by its name.
+        questions: what the study asks.
     """
     variants = tuple(Variant(name, recipe["variants"].get(name, {})) for name in settings)
     seeds = tuple(recipe["seeds"])
@@ -113,7 +115,8 @@ def gather(recipe: Recipe, run: Run, settings: Mapping[str, Recipe]) -> ReportDa
         scores=(*scores, *worst_cases(scores)),
         second_opinions=tuple(figure for other in judges for figure in _second_opinion(sources, places, other)),
         agreements=tuple(_agreements(run, places, judge, judges[1:])),
-        comparisons=tuple(_comparisons(rows, sources)),
+        questions=tuple(questions),
+        comparisons=tuple(_comparisons(rows, sources, questions)),
         funnel=tuple(_funnel(run, [v.name for v in variants], seeds)),
         losses=tuple(_losses(run, [v.name for v in variants], seeds, arms)),
         curves=curves,
@@ -183,25 +186,34 @@ def _second_opinion(deciding: Sources, places: Sequence[Place], judge: str) -> I
             yield figure
 
 
-def _comparisons(rows: Sequence[Measured], sources: Sources) -> Iterator[Comparison]:
-    """Every later arm against every earlier one, on the same prompts of the same seed."""
+def _comparisons(rows: Sequence[Measured], sources: Sources, questions: Sequence[Question]) -> Iterator[Comparison]:
+    """Arms against each other, on the same prompts of the same seed."""
     grouped: dict[str, dict[str, list[Measured]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         grouped[row.variant][row.arm].append(row)
     for variant, arms in grouped.items():
         sides = [Side(arm, by_place(own), partial(sources.of, variant, arm)) for arm, own in arms.items()]
-        yield from all_pairs(sides, variant)
+        yield from all_pairs(sides, variant, questions)
 
 
 def _agreements(run: Run, places: Sequence[Place], judge: str, others: Sequence[str]) -> Iterator[JudgeAgreement]:
     for variant in dict.fromkeys(variant for variant, _, _ in places):
         here = [place for place in places if place[0] == variant]
         first = [row for place in here for row in _judgements(run, place, judge)]
+        parents = {response: parent for place in here for response, parent in _parents(run, place)}
         for other in others:
             second = [row for place in here for row in _judgements(run, place, other)]
             for label in ("safe", "refused"):
-                if found := agreement(first, second, label):
+                if found := agreement(first, second, label, parents):
                     yield JudgeAgreement(variant, judge, other, *found)
+
+
+def _parents(run: Run, place: Place) -> Iterator[tuple[str, str]]:
+    """Each response of a place, and the parent of its prompt."""
+    variant, arm, seed = place
+    parents = {prompt.id: prompt.parent_id for prompt in run[f"{variant}/{seed}/evaluation prompts"].rows(Prompt)}
+    for response in run[f"{variant}/{seed}/respond {arm}"].rows(Response):
+        yield response.id, parents[response.prompt_id]
 
 
 def _arm(run: Run, place: str, arm: Mapping[str, Any]) -> Arm:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from sinternal.report import figures, plots, tables
+from sinternal.report.best import Best, best
 from sinternal.report.caveats import caveats
 from sinternal.report.data import ReportData, Variant
-from sinternal.report.finding import Finding, finding, method
+from sinternal.report.finding import Finding, finding
 from sinternal.report.page import asset, environment, script_hash
 from sinternal.report.transcripts import ROWS, browser
 
@@ -29,12 +30,14 @@ class Section:
     """What came out, in words."""
     headline: list[tables.Row]
     """The main table."""
+    best: Best | None
+    """The arms that may have the lowest attack success."""
     plots: list[Markup]
     """The plots of what was measured."""
     learning: list[Markup]
     """The plots of what was watched in reinforcement learning."""
     main_comparisons: list[tables.ComparisonRow]
-    """Pairs that the study's own arm is part of; all pairs if there is no such arm."""
+    """Pairs that the recipe's questions are about."""
     other_comparisons: list[tables.ComparisonRow]
     """All other pairs."""
     verification: list[tables.Row]
@@ -72,18 +75,19 @@ def render_html(data: ReportData) -> str:
 
 
 def _section(data: ReportData, variant: Variant) -> Section:
-    name, own = variant.name, method(data.arms)
+    name = variant.name
     drawn = (
         plots.asr_by_family(data.scores, data.arms, name),
         plots.safety_against_helpfulness(data.scores, data.arms, data.seeds, name),
         plots.training_loss(data.losses, data.arms, name),
     )
     pairs = tables.comparison_table(data.comparisons, name)
-    first = [pair for pair in pairs if own is None or own in (pair.a, pair.b)]
+    first = [pair for pair in pairs if any(cell is not None and cell.p_holm is not None for cell in pair.cells)]
     return Section(
         variant=variant,
         finding=finding(data, name),
         headline=tables.headline(data.scores, data.arms, name),
+        best=best(data.scores, data.comparisons, name),
         plots=[plot for plot in drawn if plot is not None],
         learning=plots.learning_curves(data.curves, data.arms, name),
         main_comparisons=first,

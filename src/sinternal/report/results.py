@@ -10,6 +10,7 @@ from typing import Any
 
 from sinternal.errors import DataError
 from sinternal.records import Provenance, Score, from_columns
+from sinternal.report.best import Best, best
 from sinternal.report.caveats import caveats
 from sinternal.report.data import Arm, ReportData
 from sinternal.report.figures import with_interval
@@ -38,7 +39,9 @@ def to_json(data: ReportData) -> dict[str, Any]:
         "scores": [_flat(score) for score in figures if score.metric not in CORRELATIONS],
         "correlations": [_flat(score) for score in figures if score.metric in CORRELATIONS],
         "agreements": [asdict(row) for row in data.agreements],
+        "questions": [question.model_dump(mode="json") for question in data.questions],
         "comparisons": [asdict(row) for row in data.comparisons],
+        "best": [{**asdict(found), "words": found.words} for found in _bests(data)],
         "capability": [asdict(row) for row in data.capability],
         "contamination": [asdict(row) for row in data.contamination],
         "learning": [asdict(row) for row in data.learning],
@@ -47,6 +50,12 @@ def to_json(data: ReportData) -> dict[str, Any]:
         "facts": data.facts,
         "caveats": list(caveats(data)),
     }
+
+
+def _bests(data: ReportData) -> Iterator[Best]:
+    for variant in data.variants:
+        if found := best(data.scores, data.comparisons, variant.name):
+            yield found
 
 
 def _flat(score: Score) -> dict[str, Any]:
@@ -87,8 +96,8 @@ def read_score(row: dict[str, Any]) -> Score:
     return from_columns(Score, {**{k: v for k, v in row.items() if k not in places}, "provenance": provenance})
 
 
-def terminal_tables(results: dict[str, Any]) -> Iterator[tuple[str, TextTable]]:
-    """The headline of each variant of a `results.json`, so that it fits a terminal.
+def terminal_tables(results: dict[str, Any]) -> Iterator[tuple[str, TextTable, str]]:
+    """The headline of each variant of a `results.json`, so that it fits a terminal, and what stands beneath it.
 
     A row for each figure, or, of many arms, a row for each arm with the main figures.
 
@@ -98,12 +107,18 @@ def terminal_tables(results: dict[str, Any]) -> Iterator[tuple[str, TextTable]]:
     check_version(results)
     scores = [read_score(row) for row in reversed(results["scores"])]  # deciding judges' figures come first: they win
     arms = [Arm(**row) for row in results["arms"]]
+    beneath = {found["variant"]: found["words"] for found in results.get("best", ())}
     for variant in results["variants"]:
+        note = beneath.get(variant["name"], "")
         rows = headline(scores, arms, variant["name"])
         if len(rows) > MANY_ARMS:
             chosen = [i for i, column in enumerate(COLUMNS) if column.short in MAIN_COLUMNS]
             lines = [[row.name, *(with_interval(row.cells[i]) for i in chosen)] for row in rows]
-            yield variant["name"], TextTable(["%, with 95 % interval", *(COLUMNS[i].short for i in chosen)], lines)
+            yield (
+                variant["name"],
+                TextTable(["%, with 95 % interval", *(COLUMNS[i].short for i in chosen)], lines),
+                note,
+            )
         else:
             lines = [[column.short, *(with_interval(row.cells[i]) for row in rows)] for i, column in enumerate(COLUMNS)]
-            yield variant["name"], TextTable(["%, with 95 % interval", *(row.name for row in rows)], lines)
+            yield variant["name"], TextTable(["%, with 95 % interval", *(row.name for row in rows)], lines), note

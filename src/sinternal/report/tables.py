@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from sinternal.records import SIDES, Score, Split
+from sinternal.report.best import best
 from sinternal.report.caveats import caveats
 from sinternal.report.corrected import CORRECTED
-from sinternal.report.data import Arm, Comparison, ReportData
+from sinternal.report.data import Arm, Comparison, JudgeAgreement, ReportData
 from sinternal.report.figures import MISSING, Key, by_key, p_value, percent, points, points_interval, with_interval
 from sinternal.report.finding import Finding, finding
 from sinternal.report.stress import METRICS as STRESS_METRICS
@@ -204,13 +205,20 @@ def agreement_table(data: ReportData, variant: str) -> TextTable:
             f"{row.a} and {row.b}",
             row.label,
             percent(row.same),
-            MISSING if row.kappa is None else f"{row.kappa:.2f} [{row.low:.2f}, {row.high:.2f}]",
+            _kappa(row),
             f"{row.n:,}",
         ]
         for row in data.agreements
         if row.variant == variant
     ]
     return TextTable(["judges", "label", "same, %", "kappa", "n"], rows)
+
+
+def _kappa(row: JudgeAgreement) -> str:
+    if row.kappa is None:
+        return MISSING
+    ends = "" if row.low is None or row.high is None else f" [{row.low:.2f}, {row.high:.2f}]"
+    return f"{row.kappa:.2f}{ends}"
 
 
 def benchmark_table(data: ReportData, variant: str) -> TextTable:
@@ -352,9 +360,12 @@ def render_markdown(data: ReportData) -> str:
             "Percent, with 95 % intervals, pooled over seeds. ID: attack families that tuning saw; OOD: never seen."
         )
         parts.append(_markdown(headline_text(data, variant.name)))
-        if rows := list(_comparison_rows(data.comparisons, variant.name)):
-            parts.append(f"Paired comparisons on the same prompts. {HOW_COMPARED}")
-            parts.append(_markdown(TextTable(["arms", "metric", "split", *COMPARED], rows)))
+        if found := best(data.scores, data.comparisons, variant.name):
+            parts.append(_plain(found.words))
+        for asked, heading in ((True, HOW_COMPARED), (False, EXPLORATORY)):
+            if rows := list(_comparison_rows(data.comparisons, variant.name, asked=asked)):
+                parts.append(f"Paired comparisons on the same prompts. {heading}")
+                parts.append(_markdown(TextTable(["arms", "metric", "split", *COMPARED], rows)))
         for more in more_tables(data, variant.name):
             parts += [f"**{more.title}.** {more.note}", _markdown(more.table)]
     parts.append("## How it was measured")
@@ -383,7 +394,10 @@ def more_tables(data: ReportData, variant: str) -> list[TitledTable]:
         "Percent. By how often the judge errs on answers that people have labelled (Rogan & Gladen 1978); the interval "
         "knows the uncertainty of those error rates, but not that answers here are of another kind."
     )
-    agree = "On the same responses, over all arms and seeds: share of equal labels, and kappa (Cohen 1960)."
+    agree = (
+        "On the same responses, over all arms and seeds: share of equal labels, and kappa (Cohen 1960) with its 95 % "
+        "interval over parent prompts."
+    )
     found = [
         TitledTable("Reinforcement learning from each start", HOW_LEARNED, learning_table(data, variant)),
         TitledTable("Under stress", stressed, stress_table(data, variant)),
@@ -392,13 +406,13 @@ def more_tables(data: ReportData, variant: str) -> list[TitledTable]:
         TitledTable("By benchmark", "Percent, pooled over seeds.", benchmark_table(data, variant)),
         TitledTable(
             "Paired comparisons by benchmark",
-            f"{HOW_COMPARED} Within one benchmark prompts are independent, so Holm's correction is of McNemar's p.",
+            EXPLORATORY,
             comparisons_of_parts(data, variant, "benchmark"),
             folded=True,
         ),
         TitledTable(
             "Paired comparisons of attack success by family",
-            HOW_COMPARED,
+            EXPLORATORY,
             comparisons_of_parts(data, variant, "family"),
             folded=True,
         ),
@@ -411,13 +425,20 @@ def more_tables(data: ReportData, variant: str) -> list[TitledTable]:
 
 
 HOW_COMPARED = (
-    "Difference A less B in percentage points; its 95 % interval draws parent prompts and seeds anew, so that it "
-    "holds for other prompts and other training runs (with few seeds it knows little of the latter). p swaps A and B "
-    "in whole parent prompts; detectable is the smallest difference that so many pairs could have shown with 80 % "
-    "power; McNemar's p is exact and takes all pairs as independent; Holm's corrects p for the "
-    "number of comparisons in the table."
+    "Difference A less B in percentage points, with its 95 % interval for other prompts and these training runs; next "
+    "to it the interval for other training runs, too, by the t distribution over seeds, which one seed cannot give and "
+    "two make wide. p swaps A and B in whole parent prompts, and is about these training runs; Holm's corrects it for "
+    "the number of comparisons that the recipe's questions ask for. Detectable is the smallest difference that so many "
+    "pairs could have shown with 80 % power; McNemar's p is exact and takes all pairs as independent, which rewordings "
+    "and attacks of one request are not."
 )
-COMPARED = ("difference, points", "detectable", "only A", "only B", "p", "McNemar", "Holm", "n")
+EXPLORATORY = (
+    "Exploratory: no question of the recipe asks for these, and their p values are not corrected for their number. Of "
+    "many, some are small by chance."
+)
+EXPLORED = "exploratory"
+ONE_RUN = "one run: unknown"
+COMPARED = ("difference, points", "other training runs", "detectable", "only A", "only B", "p", "McNemar", "Holm", "n")
 
 
 def _is_main(comparison: Comparison) -> bool:
@@ -425,9 +446,9 @@ def _is_main(comparison: Comparison) -> bool:
     return comparison.family is None and comparison.benchmark is None
 
 
-def _comparison_rows(comparisons: Sequence[Comparison], variant: str) -> Iterator[list[str]]:
+def _comparison_rows(comparisons: Sequence[Comparison], variant: str, *, asked: bool) -> Iterator[list[str]]:
     for c in comparisons:
-        if c.variant == variant and _is_main(c):
+        if c.variant == variant and _is_main(c) and asked == (c.p_holm is not None):
             yield [f"{c.a} against {c.b}", METRICS.get(c.metric, c.metric), c.split.upper(), *_compared(c)]
 
 
@@ -450,9 +471,15 @@ def pair_table(comparisons: Sequence[Comparison]) -> TextTable:
 
 def _compared(c: Comparison) -> list[str]:
     """The cells under `COMPARED`."""
-    difference = f"{points(c.difference)} {points_interval(c.low, c.high)}"
-    p_values = (p_value(p) for p in (c.p, c.p_mcnemar, c.p_holm))
-    return [difference, points(c.detectable).lstrip("+"), str(c.only_a), str(c.only_b), *p_values, str(c.n)]
+    difference = f"{points(c.difference)} {points_interval(c.low_these_runs, c.high_these_runs)}"
+    p_values = (p_value(c.p), p_value(c.p_mcnemar), EXPLORED if c.p_holm is None else p_value(c.p_holm))
+    counts = (points(c.detectable).lstrip("+"), str(c.only_a), str(c.only_b))
+    return [difference, of_other_runs(c), *counts, *p_values, str(c.n)]
+
+
+def of_other_runs(c: Comparison) -> str:
+    """The interval that holds for other training runs, or that there is none."""
+    return ONE_RUN if c.runs < 2 else points_interval(c.low, c.high)
 
 
 HOW_LEARNED = (

@@ -7,9 +7,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from sinternal.records import Measured
+from sinternal.report.questions import Question
 from sinternal.store import Artifact, Draft
 
-VERSION = 3
+VERSION = 4
 
 
 class ReportConfig(BaseModel):
@@ -21,6 +22,8 @@ class ReportConfig(BaseModel):
     """All that was asked for."""
     settings: dict[str, dict[str, Any]]
     """The recipe of each variant, by its name."""
+    questions: tuple[Question, ...]
+    """What the study asks."""
     agreement: str | None = None
     """Hash of the file that says how often the judge errs, so that a changed one is another input."""
 
@@ -38,7 +41,7 @@ def report(draft: Draft, config: ReportConfig, **run: Artifact) -> None:
     from sinternal.report.results import to_json
     from sinternal.report.tables import render_markdown
 
-    data = gather(config.recipe, run, config.settings)
+    data = gather(config.recipe, run, config.settings, config.questions)
     draft.write_json("results", to_json(data))
     (draft.path / "report.html").write_text(render_html(data))
     (draft.path / "results.md").write_text(render_markdown(data))

@@ -1,0 +1,49 @@
+"""Intervals and tests, thin over statsmodels, scipy and numpy; `bench/coverage.py` measures whether they hold."""
+
+from sinternal.statistics.agreement import kappa
+from sinternal.statistics.bootstrap import Interval, smoothed, table_interval, tails
+from sinternal.statistics.calibration import Calibration, calibrated, calibration
+from sinternal.statistics.learning import MeanDifference, learning_area, over_seeds, steps_to
+from sinternal.statistics.paired import (
+    PairedDifference,
+    holm,
+    mcnemar,
+    paired_difference,
+    sign_flip,
+    smallest_difference,
+)
+from sinternal.statistics.proportions import (
+    Accuracy,
+    Corrected,
+    clustered_wilson,
+    effective_size,
+    rogan_gladen,
+    wilson,
+)
+
+__all__ = [
+    "Accuracy",
+    "Calibration",
+    "Corrected",
+    "Interval",
+    "MeanDifference",
+    "PairedDifference",
+    "calibrated",
+    "calibration",
+    "clustered_wilson",
+    "effective_size",
+    "holm",
+    "kappa",
+    "learning_area",
+    "mcnemar",
+    "over_seeds",
+    "paired_difference",
+    "rogan_gladen",
+    "sign_flip",
+    "smallest_difference",
+    "smoothed",
+    "steps_to",
+    "table_interval",
+    "tails",
+    "wilson",
+]
