@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -88,6 +88,8 @@ class Completion:
     logprobs: tuple[TokenLogprobs, ...] | None = None
     """The tokens of the text, without the end of turn, if they were asked for and the engine gives them. Local engines
     give the model's own distribution, before temperature and penalties; servers what they are built to give."""
+    left_out: str = ""
+    """Settings of the sampling that a server did not take, by name, so that they are as it has them: `top_k, min_p`."""
 
     @property
     def whole_answer(self) -> str | None:
@@ -125,6 +127,14 @@ class EngineFactory(Protocol):
             ModelError: it cannot be used.
         """
         ...
+
+
+@runtime_checkable
+class Reached(Protocol):
+    """An engine plug-in some of whose options only say how it is reached: what it writes does not depend on them."""
+
+    REACH: frozenset[str]
+    """Names of those options; a change of one asks for nothing anew."""
 
 
 class EngineConfig(BaseModel):
