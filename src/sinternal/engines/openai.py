@@ -194,7 +194,7 @@ class OpenAIEngine:
                 try:
                     yield from failures.result(running.pop(task), task)
                 except EngineError as error:
-                    stopped = error if deadline is None else stopped
+                    stopped = stopped or error
                     # What is under way is paid for: it gets a little time, and the rest is asked for by the next run.
                     deadline = deadline or runner.get_loop().time() + GRACE
             if deadline is not None and runner.get_loop().time() >= deadline:

@@ -21,6 +21,7 @@ def caveats(data: ReportData) -> Iterator[str]:
     """Sentences without a full stop, the weightiest first."""
     if note := note_on_fallback(data.judges[0]):
         yield f"judge {data.judges[0]}:{note.strip(' ()').removeprefix('a fallback:')}"
+    yield from data.calls
     for metric, what in WHAT.items():
         whole = [one for one in _pooled(data) if (one.metric, one.split) == (metric, None)]
         yield from _said(data, whole, _missing, f"{what} have no label and are in no rate")

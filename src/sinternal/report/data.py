@@ -193,7 +193,7 @@ class Transcript:
     answer: str | None
     """The answer."""
     outcome: str
-    """`unsafe`, `refused`, `helped`, `not helpful` or `unreadable`."""
+    """`unsafe`, `refused`, `helped`, `not helpful`, `unreadable`, `failed` or `filtered`."""
     checked: bool | None
     """Whether the thinking checks safety."""
     verified_with_spec: str | None
@@ -316,3 +316,5 @@ class ReportData:
     """How it was measured: judge, judged field, decoding, model, packages, date; shown as a list."""
     recipe_yaml: str
     """The recipe as it was run."""
+    calls: tuple[str, ...] = ()
+    """What a reader should know of calls that failed, were withheld or changed on the way; one sentence each."""

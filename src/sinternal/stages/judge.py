@@ -7,13 +7,14 @@ from contextlib import closing
 
 from pydantic import BaseModel, ConfigDict
 
+from sinternal import calls
 from sinternal.errors import DataError
 from sinternal.judges import Judge
 from sinternal.records import Judgement, Prompt, Response, make_id
 from sinternal.registry import Kind, load
 from sinternal.store import Artifact, Draft
 
-VERSION = 3
+VERSION = 4
 
 
 class JudgeConfig(BaseModel):
@@ -53,4 +54,5 @@ def judge(draft: Draft, config: JudgeConfig, *, prompts: Artifact, responses: Ar
     with closing(one):
         rows = draft.stream(Judgement, make, total=len(waiting), group=lambda row: row.response_id)
     draft.counts["unlabelled"] = sum(row.safe is None for row in rows)
+    calls.keep(draft, rows)
     draft.counts["judge failed"] = sum(row.error is not None for row in rows)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from pydantic import Field
 
+from sinternal import calls
 from sinternal.engines.base import Completion, Engine, Request, open_engine
 from sinternal.errors import DataError
 from sinternal.records import Finish, Prompt, Response
@@ -14,7 +15,7 @@ from sinternal.stages.base import model_name
 from sinternal.stages.sample import SampleConfig, to_request, to_responses
 from sinternal.store import Artifact, Draft
 
-VERSION = 1
+VERSION = 2
 
 
 class RepeatConfig(SampleConfig):
@@ -47,7 +48,7 @@ def repeat(draft: Draft, config: RepeatConfig, *, prompts: Artifact, model: Arti
 
     rows = draft.stream(Response, make, total=len(asked), group=lambda row: row.prompt_id)
     draft.counts["truncated"] = sum(row.finish is Finish.LENGTH for row in rows)
-    draft.counts["failed"] = sum(row.finish is Finish.ERROR for row in rows)
+    calls.keep(draft, rows)
 
 
 def _talk(engine: Engine, requests: list[Request], config: RepeatConfig) -> Iterator[Completion]:

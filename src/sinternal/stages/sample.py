@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
+from sinternal import calls
 from sinternal.engines.base import Completion, Engine, EngineConfig, Request, Sampling, open_engine
 from sinternal.records import Finish, Prompt, Response, make_id
 from sinternal.stages.base import model_name
 from sinternal.store import Artifact, Draft
 
-VERSION = 1
+VERSION = 2
 NOTABLE = 0.1
 """Share of truncated responses above which a user is told."""
 
@@ -42,7 +43,7 @@ def sample(draft: Draft, config: SampleConfig, *, prompts: Artifact, model: Arti
             f"{draft.counts['truncated']} of {len(rows)} responses ran into the limit of {config.sampling.max_tokens} "
             "tokens; raise max_tokens, or read their figures with care"
         )
-    draft.counts["failed"] = sum(row.finish is Finish.ERROR for row in rows)
+    calls.keep(draft, rows)
     draft.counts["tokens"] = sum(row.tokens or 0 for row in rows)
 
 
@@ -82,4 +83,5 @@ def to_responses(completions: Iterable[Completion]) -> Iterator[Response]:
             error=done.error,
             prompt_tokens=done.prompt_tokens,
             tokens=done.tokens,
+            left_out=done.left_out,
         )

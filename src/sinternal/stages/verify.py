@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel, ConfigDict
 
+from sinternal import calls
 from sinternal.engines.base import EngineConfig, Request, Sampling, open_engine
 from sinternal.records import Prompt, Response, Verification, make_id
 from sinternal.registry import Kind, load
@@ -19,7 +20,7 @@ from sinternal.store import Artifact, Draft
 from sinternal.think import read_verdict, verdict_probability
 from sinternal.verification import VerificationTask
 
-VERSION = 3
+VERSION = 4
 SPEC_SETTINGS = (True, False)
 
 
@@ -65,7 +66,7 @@ def verify(draft: Draft, config: VerifyConfig, *, prompts: Artifact, responses: 
                 yield Verification(
                     id=completion.request_id if first else make_id(completion.request_id, completion.sample),
                     response_id=response.id,
-                    verifier="self",
+                    verifier=calls.SELF,
                     with_spec=with_spec,
                     prompt=text,
                     critique=completion.thinking,
@@ -75,12 +76,14 @@ def verify(draft: Draft, config: VerifyConfig, *, prompts: Artifact, responses: 
                     sample=completion.sample,
                     p_unsafe=verdict_probability(completion.whole_answer, completion.logprobs or ()),
                     finish=completion.finish,
+                    left_out=completion.left_out,
                 )
 
-    draft.stream(
+    rows = draft.stream(
         Verification,
         make,
         total=len(questions) * config.sampling.n,
         group=lambda row: make_id("self-verification", row.response_id, row.with_spec),
         group_size=config.sampling.n,
     )
+    calls.keep(draft, rows)
