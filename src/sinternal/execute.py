@@ -18,6 +18,7 @@ from tqdm import tqdm
 from sinternal.budget import Limits, Purse, carry
 from sinternal.errors import SInternalError, StoreError
 from sinternal.pipeline import STAGES, Plan, Task
+from sinternal.redaction import redacted
 from sinternal.store import Artifact, Draft, Store
 
 WORKER_LOG = "workers.log"
@@ -185,7 +186,7 @@ def _make(root: Path, stage: str, config: BaseModel, inputs: Mapping[str, Artifa
         key,
         build,
         stage_version=STAGES[stage].version,
-        config=config.model_dump(mode="json"),
+        config=redacted(config.model_dump(mode="json")),
         inputs={name: artifact.path.name for name, artifact in inputs.items()},
         progress=progress,
     )
