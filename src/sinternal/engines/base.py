@@ -137,6 +137,15 @@ class Reached(Protocol):
     """Names of those options; a change of one asks for nothing anew."""
 
 
+@runtime_checkable
+class Remote(Protocol):
+    """An engine that asks a server, which can be tried before anything is paid for."""
+
+    def try_it(self, request: Request) -> None:
+        """Ask for a few tokens. Raises EngineError if the server cannot be worked with."""
+        ...
+
+
 class EngineConfig(BaseModel):
     """Who writes the text."""
 

@@ -60,8 +60,6 @@ GRACE = 30.0
 """Seconds that calls under way are waited for when a run stops: their replies are paid for."""
 TEMPLATE = 64
 """Tokens that a chat template may write around a message, where a bound is needed."""
-HELLO = "Say hello."
-"""The whole of the tiny request by which a server is tried."""
 
 
 class OpenAIEngine:
@@ -117,20 +115,26 @@ class OpenAIEngine:
                 runner.run(_cancel(running))
                 runner.run(client.close())
 
-    def try_it(self) -> None:
-        """Ask one tiny request, as its only call, and pay for it.
+    def try_it(self, request: Request) -> None:
+        """Ask one request, for a few tokens, and pay for it.
+
+        A reply that no text can be read from is no reason to stop, nor is a server that hangs up on this one request.
 
         Raises:
-            EngineError: the server is away, refuses the key, or does not know the model.
+            EngineError: the server is away, too slow, out of order, refuses the key or the request, or does not know
+                the model.
         """
         with asyncio.Runner() as runner:
             client = self._client(max_retries=1)
             try:
-                runner.run(self._ask(client, Call(Request("hello", (("user", HELLO),)), 0, 0), TINY, 0))
+                if not runner.run(self._is_there(client)):
+                    raise EngineError(f"{self.url} cannot be reached; is the server running?")
+                runner.run(self._ask(client, Call(request, 0, 0), TINY, 0))
             except FailedError as failure:
-                mend = "; 1 of 1 calls, a tiny one; raise the engine's option timeout" if failure.slow else ""
-                away = "; is the server running?" if failure.outage and not failure.slow else mend
-                raise EngineError(f"{failure}{away}") from failure
+                if failure.slow:
+                    raise EngineError(f"{failure}: 1 of 1 calls; raise the engine's option timeout") from failure
+                if failure.status is not None and not ("token" in str(failure) and failure.status == 400):
+                    raise EngineError(str(failure)) from failure
             finally:
                 runner.run(client.close())
 
@@ -254,7 +258,8 @@ class OpenAIEngine:
             reason = f"timed out after {self.options.timeout:g} s" if slow else "cannot be reached"
             raise FailedError(f"{self.url} {reason}", outage=True, slow=slow) from error
         except (NonsenseError, openai.APIResponseValidationError) as error:
-            raise FailedError(f"{self.url} sent no completion: {self._clean(str(error))}", outage=True) from error
+            words = self._clean(str(error))
+            raise FailedError(f"{self.url} sent no completion: {words}", outage=True, status=200) from error
         raise AssertionError("a retry context returns or raises")
 
     def _body(self, request: Request, fields: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -358,8 +363,10 @@ class OpenAIEngine:
         if isinstance(error, openai.NotFoundError):
             return EngineError(await self._not_found(client, words))
         if isinstance(error, ErrorInReplyError):
-            return FailedError(f"{self.url} sent an error in place of a text: {words}", outage=True)
-        return FailedError(f"{self.url} answered {status}: {words}", outage=status == 429 or status >= 500)
+            return FailedError(f"{self.url} sent an error in place of a text: {words}", outage=True, status=status)
+        return FailedError(
+            f"{self.url} answered {status}: {words}", outage=status == 429 or status >= 500, status=status
+        )
 
     def _about_the_key(self, status: int, words: str) -> str:
         name = self.options.api_key_env

@@ -30,11 +30,12 @@ class Call:
 class FailedError(Exception):
     """A call has no result; `outage` tells whether the server, not the request, may be to blame."""
 
-    def __init__(self, message: str, *, outage: bool, slow: bool = False) -> None:
-        """`slow`: the server did not answer in time."""
+    def __init__(self, message: str, *, outage: bool, slow: bool = False, status: int | None = None) -> None:
+        """`slow`: the server did not answer in time; `status`: of its reply, if it refused the call."""
         super().__init__(message)
         self.outage = outage
         self.slow = slow
+        self.status = status
 
 
 class Failures:

@@ -80,7 +80,13 @@ def critique(draft: Draft, config: CritiqueConfig, *, prompts: Artifact, pairs: 
         for question, written in expert.verify(again, config.seed + 1):
             yield _verification(config, question, written)
 
-    rows = draft.stream(Verification, make, total=len(questions), group=lambda row: row.response_id)
+    rows = draft.stream(
+        Verification,
+        make,
+        total=len(questions),
+        group=lambda row: row.response_id,
+        groups={question.response.id for question in questions},
+    )
     calls.keep(draft, rows)
     del draft.counts["failed"]  # counted by its reason
     draft.counts.update(Counter(row.dropped for row in rows if row.dropped))

@@ -47,6 +47,8 @@ def demonstrate(draft: Draft, config: DemonstrateConfig, *, prompts: Artifact, p
             else:
                 yield Response(identity, prompt.id, 0, written.thinking, written.answer, Finish.STOP)
 
-    rows = draft.stream(Response, make, total=len(asked), group=lambda row: row.prompt_id)
+    rows = draft.stream(
+        Response, make, total=len(asked), group=lambda row: row.prompt_id, groups={row.id for row in asked}
+    )
     calls.keep(draft, rows)
     draft.counts[FAILED] = draft.counts.pop("failed")

@@ -52,7 +52,9 @@ def judge(draft: Draft, config: JudgeConfig, *, prompts: Artifact, responses: Ar
             yield Judgement(empty, identity, config.name, one.judged, None, error="the judge left it out")
 
     with closing(one):
-        rows = draft.stream(Judgement, make, total=len(waiting), group=lambda row: row.response_id)
+        rows = draft.stream(
+            Judgement, make, total=len(waiting), group=lambda row: row.response_id, groups={row.id for row in waiting}
+        )
     draft.counts["unlabelled"] = sum(row.safe is None for row in rows)
     calls.keep(draft, rows)
     draft.counts["judge failed"] = sum(row.error is not None for row in rows)

@@ -46,7 +46,9 @@ def repeat(draft: Draft, config: RepeatConfig, *, prompts: Artifact, model: Arti
         with open_engine(config.engine, model_name(model)) as engine:
             yield from to_responses(_talk(engine, first, config))
 
-    rows = draft.stream(Response, make, total=len(asked), group=lambda row: row.prompt_id)
+    rows = draft.stream(
+        Response, make, total=len(asked), group=lambda row: row.prompt_id, groups={row.id for row in asked}
+    )
     draft.counts["truncated"] = sum(row.finish is Finish.LENGTH for row in rows)
     calls.keep(draft, rows)
 

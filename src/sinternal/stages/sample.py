@@ -67,6 +67,7 @@ def _respond(draft: Draft, engine: Engine, prompts: Sequence[Prompt], config: Sa
         total=len(prompts) * config.sampling.n,
         group=lambda row: row.prompt_id,
         group_size=config.sampling.n,
+        groups={prompt.id for prompt in prompts},
     )
 
 

@@ -85,5 +85,6 @@ def verify(draft: Draft, config: VerifyConfig, *, prompts: Artifact, responses: 
         total=len(questions) * config.sampling.n,
         group=lambda row: make_id("self-verification", row.response_id, row.with_spec),
         group_size=config.sampling.n,
+        groups=questions.keys(),
     )
     calls.keep(draft, rows)
