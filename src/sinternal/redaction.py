@@ -16,8 +16,8 @@ NOT_KEPT = "(not kept)"
 VARIABLE = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))", re.ASCII)
 """How a value names an environment variable."""
 _SECRET = re.compile(
-    r"(^|[-_.])((api|access|subscription|secret|private|auth|account)?[-_]?key|token|secret|passw(or)?d|pwd|pass"
-    r"|authorization|credentials?|signature|sig|cookie|bearer)s?$",
+    r"(^|[-_.])((api|access|subscription|secret|private|auth|account)?[-_]?keys?|token|secrets?|passw(or)?d|pwd|pass"
+    r"|authorization|credentials?|signature|sig|cookie|bearer)$",
     re.IGNORECASE,
 )
 _SENT = ("headers", "query", "extra_body")

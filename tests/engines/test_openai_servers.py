@@ -360,9 +360,12 @@ def test_an_address_that_is_none_says_so_at_once(url: str) -> None:
 
 def test_a_server_that_wants_a_key_names_the_variable_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    with serve(reply=lambda _body: Raw(401, {"error": {"message": "no key"}})) as server:
-        with pytest.raises(EngineError, match="OPENAI_API_KEY is not set"):
-            ask(server)
+    wants_a_key = Raw(401, {"error": {"message": "no key"}})
+    with (
+        serve(reply=lambda _body: wants_a_key) as server,
+        pytest.raises(EngineError, match="OPENAI_API_KEY is not set"),
+    ):
+        ask(server)
 
 
 def test_when_every_call_was_too_slow_that_is_what_is_said() -> None:
@@ -383,7 +386,9 @@ def test_a_servers_words_cannot_steer_a_terminal() -> None:
     assert str(got.error).isprintable()
 
 
-def test_what_was_paid_for_is_kept_when_another_call_stops_the_engine() -> None:
+def test_what_was_paid_for_is_kept_when_another_call_stops_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+
     def reply(body: Body) -> Body | Raw:
         import time
 
@@ -393,10 +398,13 @@ def test_what_was_paid_for_is_kept_when_another_call_stops_the_engine() -> None:
         return {"content": "fine"}
 
     got: list[Completion] = []
-    with serve(reply=reply) as server, pytest.raises(EngineError, match="expired|not set"):
-        asked = [Request(f"r{i}", (("user", f"number {i}"),)) for i in range(100)]
-        got.extend(engine(server, concurrency=8).generate(asked, WARM, 0))
+    asked = [Request(f"r{i}", (("user", f"number {i}"),)) for i in range(100)]
+    with serve(reply=reply) as server:
+        running = engine(server, concurrency=8).generate(asked, WARM, 0)
+        with pytest.raises(EngineError, match="asks for a key"):
+            got.extend(running)
     assert len(server.calls) == 8
+    assert sorted(one.request_id for one in got) == [f"r{i}" for i in range(1, 8)]
 
 
 def test_chat_template_arguments_reach_the_server() -> None:

@@ -295,7 +295,7 @@ def _text(value: Any, what: str, depth: int = 0) -> tuple[str, str]:
         parts = [_text(one, what, depth + 1) for one in value]
         return "".join(text for text, _ in parts), "".join(thinking for _, thinking in parts)
     if isinstance(value, Mapping):
-        kind = value.get("type", "text")
+        kind = value.get("type", "text" if "text" in value else "nothing known")
         if kind in ("thinking", "reasoning", "reasoning_content"):
             inside = next((value[name] for name in ("thinking", "reasoning", "text", "content") if name in value), None)
             return "", "".join(_text(inside, what, depth + 1))
