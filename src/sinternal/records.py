@@ -160,6 +160,8 @@ class Judgement:
     """Why the judge's own reply ended; None if it was not asked, or has no such end."""
     left_out: str = ""
     """Settings that the judge's server did not take, as in a response."""
+    quoted_controls: int = 0
+    """Control tokens that the text spelled which the judge was shown; it was shown them as plain text."""
 
 
 @dataclass(frozen=True)
@@ -194,6 +196,8 @@ class Verification:
     """Why the text ended; None if that is not told. What was cut short has no verdict."""
     left_out: str = ""
     """Settings of the sampling that a server did not take, as in a response."""
+    quoted_controls: int = 0
+    """Control tokens that the quoted request and answer spelled; the verifier was shown them as plain text."""
 
 
 @dataclass(frozen=True)

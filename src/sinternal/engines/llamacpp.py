@@ -13,9 +13,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from sinternal.engines.base import Completion, Request, Sampling
+from sinternal.engines.base import Completion, Request, Sampling, TemplateOptions
 from sinternal.engines.openai import OpenAIEngine
 from sinternal.engines.openai_options import Prefill
 from sinternal.errors import EngineError, ModelError
@@ -26,18 +26,14 @@ WHOLE_CONTEXT = {"repeat_last_n": -1}
 """A repetition penalty looks back over all of the context, as everywhere else; llama.cpp's own default is 64 tokens."""
 
 
-class LlamaCppOptions(BaseModel):
+class LlamaCppOptions(TemplateOptions):
     """Settings of this engine."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     parallel: int = Field(16, ge=1)
     """Requests answered at once."""
     context: int = Field(2048, ge=64)
     """Tokens of prompt and completion that one request may take."""
-    chat_template_kwargs: dict[str, Any] = {}
-    """What the chat template is told: {enable_thinking: false} switches Qwen3's thinking off."""
-    extra_body: dict[str, Any] = {}
+    extra_body: dict[str, Any] = Field(default_factory=dict)
     """Further fields of every call, for example a grammar."""
 
 
@@ -77,6 +73,7 @@ class LlamaCppEngine:
                 "prefill": Prefill.TRAILING.value,
                 "fields": {"repetition_penalty": "repeat_penalty"},
                 "chat_template_kwargs": self.options.chat_template_kwargs,
+                "thinking_tags": self.options.thinking_tags,
                 "extra_body": WHOLE_CONTEXT | self.options.extra_body,
             },
             key,

@@ -44,9 +44,10 @@ from sinternal.engines.openai_replies import (
     read_usage,
 )
 from sinternal.errors import EngineError, RecipeError
+from sinternal.fence import FRAME, broken_up
 from sinternal.records import Finish
 from sinternal.registry import read_options
-from sinternal.think import Text, split_thinking
+from sinternal.think import KNOWN_TAGS, Text, split_thinking
 
 ATTEMPTS_AT_SENSE = 4
 """How often a call is made whose reply makes no sense."""
@@ -265,10 +266,11 @@ class OpenAIEngine:
     def _body(self, request: Request, fields: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         """Path and body of a call."""
         body: dict[str, Any] = {"model": self.model, **fields}
+        said, _ = _as_text(request)
         if request.raw:
-            ((_, text),) = request.messages
+            text = "".join(content for _, content in said)
             return "/completions", {**body, "prompt": text + request.prefill, **self.options.extra_body}
-        messages: list[Any] = [{"role": role, "content": content} for role, content in request.messages]
+        messages: list[Any] = [{"role": role, "content": content} for role, content in said]
         if request.prefill:
             messages.append({"role": "assistant", "content": request.prefill})
             if self.options.prefill is Prefill.CONTINUE:
@@ -301,6 +303,7 @@ class OpenAIEngine:
             tokens=usage.written,
             logprobs=reply.logprobs if sampling.top_logprobs and not finish.without_text else None,
             left_out=dialect.left_out(sampling),
+            quoted_controls=_as_text(call.request)[1],
         )
 
     def _finish(self, reply: Reply, sampling: Sampling) -> Finish:
@@ -327,7 +330,9 @@ class OpenAIEngine:
             return Text(reply.thinking.strip(), reply.content.strip() or None)
         # Some servers (llama.cpp) give the prefill back with what they wrote, others (vLLM) do not.
         prefill = "" if not request.raw and reply.content.startswith(request.prefill) else request.prefill
-        return split_thinking(prefill + reply.content, opened=self.options.opens_thinking and not request.raw)
+        tags = KNOWN_TAGS if self.options.tags is None else (self.options.tags,)
+        opened = self.options.opens_thinking and not request.raw
+        return split_thinking(prefill + reply.content, opened=opened, tags=tags)
 
     def _pay(self, request: Request, sampling: Sampling, usage: Usage) -> None:
         """Pay what the server tells, else the most that it can be: a token is at least one byte of its text."""
@@ -413,6 +418,15 @@ class OpenAIEngine:
 def _may_pass(error: Exception) -> bool:
     """Whether the same call may bring a text."""
     return isinstance(error, NonsenseError) or (isinstance(error, ErrorInReplyError) and not error.refusal.filtered)
+
+
+def _as_text(request: Request) -> tuple[list[tuple[str, str]], int]:
+    """The messages, and how many control tokens quoted ones spelled: a server would read them, so they are broken up."""
+    if not request.quotes:
+        return list(request.messages), 0
+    ours = FRAME if request.raw else None
+    said = [(role, (content, 0) if role == ours else broken_up(content)) for role, content in request.messages]
+    return [(role, text) for role, (text, _) in said], sum(found for _, (_, found) in said)
 
 
 TINY = Sampling(max_tokens=16)

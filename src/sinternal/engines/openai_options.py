@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from sinternal.engines.base import TemplateOptions
 from sinternal.errors import EngineError
 from sinternal.records import Finish
 from sinternal.redaction import VARIABLE, names_a_secret
@@ -44,10 +45,10 @@ class Price(BaseModel):
     """Tokens of the completion."""
 
 
-class OpenAIOptions(BaseModel):
+class OpenAIOptions(TemplateOptions):
     """Settings of this engine."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(allow_inf_nan=False)
 
     base_url: str | None = None
     """Where the server is, for example http://localhost:8000/v1; None: OPENAI_BASE_URL, else OpenAI itself."""
@@ -55,10 +56,10 @@ class OpenAIOptions(BaseModel):
     """The model's name on the server, where it differs from the name that the recipe gives it elsewhere."""
     api_key_env: str = "OPENAI_API_KEY"
     """The environment variable that holds the key. A server of one's own may ask for none."""
-    headers: dict[str, str] = {}
+    headers: dict[str, str] = Field(default_factory=dict)
     """Further headers; `$NAME` in a value, or a value that is the NAME of a variable that is set, comes from the
     environment. Other values of headers that hold keys are kept in no file."""
-    query: dict[str, str] = {}
+    query: dict[str, str] = Field(default_factory=dict)
     """Further parts of the address's query, for example api-version; `$NAME` as in headers."""
     concurrency: int = Field(32, ge=1)
     """Calls under way at once."""
@@ -74,13 +75,11 @@ class OpenAIOptions(BaseModel):
     """The chat template opens the thinking and no reasoning parser reads it: text without tags is then thinking."""
     price: Price | None = None
     """What tokens cost; without it only tokens are counted."""
-    fields: dict[str, str | None] = {}
+    fields: dict[str, str | None] = Field(default_factory=dict)
     """Fields of a call that the server has under another name, or (null) does not take: {seed: null}."""
-    finish_reasons: dict[str, Finish] = {}
+    finish_reasons: dict[str, Finish] = Field(default_factory=dict)
     """What the server's own words for the end of a text mean, where they are not known: {my-stop: stop}."""
-    chat_template_kwargs: dict[str, Any] = {}
-    """What the chat template is told, where the server passes it on (vLLM, SGLang): {enable_thinking: false}."""
-    extra_body: dict[str, Any] = {}
+    extra_body: dict[str, Any] = Field(default_factory=dict)
     """Further fields of every call, for example a grammar."""
 
     @field_validator("base_url")

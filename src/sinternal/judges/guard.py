@@ -178,6 +178,7 @@ class Guard:
             error=error,
             finish=case.finish if case else None,
             left_out=case.left_out if case else "",
+            quoted_controls=case.quoted_controls if case else 0,
         )
 
 
@@ -225,6 +226,11 @@ class _Case(NamedTuple):
     def left_out(self) -> str:
         """Settings that the judge's server did not take."""
         return next((reply.left_out for reply in self.replies.values() if reply.left_out), "")
+
+    @property
+    def quoted_controls(self) -> int:
+        """Control tokens that the text spells which the judge is shown."""
+        return max((reply.quoted_controls for reply in self.replies.values()), default=0)
 
 
 def _complete(completions: Iterable[Completion], cases: Mapping[str, _Case]) -> Iterator[_Case]:

@@ -16,6 +16,7 @@ from sinternal.records import Prompt, Response, Verification, make_id
 from sinternal.registry import Kind, load
 from sinternal.stages.base import model_name
 from sinternal.stages.critique import VerificationConfig
+from sinternal.stages.judge import note_on_controls
 from sinternal.store import Artifact, Draft
 from sinternal.think import read_verdict, verdict_probability
 from sinternal.verification import VerificationTask
@@ -58,7 +59,9 @@ def verify(draft: Draft, config: VerifyConfig, *, prompts: Artifact, responses: 
     }
 
     def make(done: frozenset[str]) -> Iterator[Verification]:
-        requests = (Request(i, (("user", text),)) for i, (_, _, text) in questions.items() if i not in done)
+        requests = (
+            Request(i, (("user", text),), quotes=True) for i, (_, _, text) in questions.items() if i not in done
+        )
         with open_engine(config.engine, model_name(model)) as engine:
             for completion in engine.generate(requests, config.sampling, config.seed):
                 response, with_spec, text = questions[completion.request_id]
@@ -77,6 +80,7 @@ def verify(draft: Draft, config: VerifyConfig, *, prompts: Artifact, responses: 
                     p_unsafe=verdict_probability(completion.whole_answer, completion.logprobs or ()),
                     finish=completion.finish,
                     left_out=completion.left_out,
+                    quoted_controls=completion.quoted_controls,
                 )
 
     rows = draft.stream(
@@ -88,3 +92,4 @@ def verify(draft: Draft, config: VerifyConfig, *, prompts: Artifact, responses: 
         groups=questions.keys(),
     )
     calls.keep(draft, rows)
+    draft.notes.extend(note_on_controls(row.quoted_controls for row in rows))
