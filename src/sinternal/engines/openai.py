@@ -421,7 +421,7 @@ def _may_pass(error: Exception) -> bool:
 
 
 def _as_text(request: Request) -> tuple[list[tuple[str, str]], int]:
-    """The messages, and how many control tokens quoted ones spelled: a server would read them, so they are broken up."""
+    """The messages, and how many control tokens quoted ones spelled: broken up, for a server would read them."""
     if not request.quotes:
         return list(request.messages), 0
     ours = FRAME if request.raw else None
