@@ -281,7 +281,7 @@ def plan(
     store_folder: StoreFolder = None,
 ) -> None:
     """Show what a run would do: each stage, whether it is there already, and what it costs at most."""
-    from sinternal.estimate import estimate
+    from sinternal.estimate import estimate, to_servers
     from sinternal.pipeline import make_plan
     from sinternal.recipe import load_recipe
     from sinternal.store import Store
@@ -300,6 +300,8 @@ def plan(
     waiting = [row for row in rows if not row.cached]
     calls, tokens = (sum(row.costs[i] or 0 for row in waiting) for i in (1, 2))
     out.print(f"{len(waiting)} of {len(rows)} to run: at most {calls:,} generation calls and {tokens:,} tokens written")
+    if bound := to_servers(make_plan(loaded), store):
+        out.print(bound.in_words(), markup=False, soft_wrap=True)
 
 
 @app.command()

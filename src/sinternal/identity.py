@@ -42,19 +42,21 @@ def identity(settings: Any) -> Any:
     return settings
 
 
-def engines_in(settings: Any) -> Iterator[EngineFound]:
-    """Every engine that plain settings name, those inside of other engines' options included."""
+def engines_in(settings: Any, *, inside: bool = False) -> Iterator[EngineFound]:
+    """Every engine that plain settings name; if `inside`, also those that work inside of another one, elsewhere."""
     if isinstance(settings, Mapping):
         if _is_engine(settings):
             model = settings.get("model")
             yield EngineFound(
                 str(settings["name"]), settings.get("options", {}), model if isinstance(model, str) else None
             )
+            if not inside:
+                return
         for value in settings.values():
-            yield from engines_in(value)
+            yield from engines_in(value, inside=inside)
     elif isinstance(settings, list | tuple):
         for value in settings:
-            yield from engines_in(value)
+            yield from engines_in(value, inside=inside)
 
 
 def _is_engine(settings: Mapping[str, Any]) -> bool:

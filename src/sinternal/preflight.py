@@ -40,8 +40,7 @@ class Server(NamedTuple):
     @property
     def has_a_price(self) -> bool:
         """Whether calls to it cost anything that is known."""
-        price = self.options.get("price")
-        return isinstance(price, dict) and any(price.values())
+        return _has_a_price(self.options)
 
 
 def preflight(waiting: Sequence[Task], store: Store, limits: Limits | None) -> None:
@@ -59,7 +58,7 @@ def preflight(waiting: Sequence[Task], store: Store, limits: Limits | None) -> N
     """
     check_place(store.root)
     needed = list(servers(waiting))
-    if limits and limits.max_cost is not None and not any(server.has_a_price for server in needed):
+    if limits and limits.max_cost is not None and not any(map(_has_a_price, _options_of_engines(waiting))):
         raise RecipeError(
             f"--max-cost {limits.max_cost}: no server of this run has a price, so that the limit would limit nothing; "
             "give the engine's option price, per million tokens: --option 'price={read: 3, written: 15}' (of a recipe: "
@@ -71,6 +70,16 @@ def preflight(waiting: Sequence[Task], store: Store, limits: Limits | None) -> N
         except (EngineError, RecipeError) as error:
             error.args = (f"{server.task.label}: {error}",)
             raise
+
+
+def _options_of_engines(tasks: Iterable[Task]) -> Iterator[Mapping[str, Any]]:
+    for task in tasks:
+        yield from (found.options for found in engines_in(task.config.model_dump(mode="json"), inside=True))
+
+
+def _has_a_price(options: Mapping[str, Any]) -> bool:
+    price = options.get("price")
+    return isinstance(price, Mapping) and any(price.values())
 
 
 def servers(tasks: Iterable[Task]) -> Iterator[Server]:

@@ -22,8 +22,8 @@ from sinternal.errors import EngineError, ModelError
 from sinternal.models import resolve_model
 from sinternal.registry import read_options
 
-WHOLE_CONTEXT = {"repeat_last_n": -1}
-"""A repetition penalty looks back over all of the context, as everywhere else; llama.cpp's own default is 64 tokens."""
+WINDOW = "repeat_last_n"
+"""How far penalties look back: over all of the context, as everywhere else; llama.cpp's own default is 64 tokens."""
 
 
 class LlamaCppOptions(TemplateOptions):
@@ -74,7 +74,7 @@ class LlamaCppEngine:
                 "fields": {"repetition_penalty": "repeat_penalty"},
                 "chat_template_kwargs": self.options.chat_template_kwargs,
                 "thinking_tags": self.options.thinking_tags,
-                "extra_body": WHOLE_CONTEXT | self.options.extra_body,
+                "extra_body": {WINDOW: self.options.context, **self.options.extra_body},
             },
             key,
         )
