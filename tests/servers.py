@@ -36,17 +36,28 @@ class Fault(StrEnum):
 
 
 @dataclass
+class Raw:
+    """A whole reply of a test's own."""
+
+    status: int
+    """Of HTTP."""
+    content: Any
+    """JSON, or bytes that are sent as they are."""
+
+
+@dataclass
 class Server:
     """What a test tells the server, and what it has seen."""
 
-    reply: Callable[[Body], Body]
-    """The message of a call's first choice."""
+    reply: Callable[[Body], Body | Raw]
+    """The message of a call's first choice, or a whole reply."""
     fault: Callable[[Body, int], Fault]
     """What goes wrong with a call, by its body and the number of calls with the same body before it."""
     url: str = ""
     stop: Callable[[], None] = lambda: None
     calls: list[Body] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
     seen: Counter[str] = field(default_factory=Counter)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -61,7 +72,9 @@ def no_fault(_body: Body, _before: int) -> Fault:
 
 
 @contextmanager
-def serve(reply: Callable[[Body], Body] = echo, fault: Callable[[Body, int], Fault] = no_fault) -> Iterator[Server]:
+def serve(
+    reply: Callable[[Body], Body | Raw] = echo, fault: Callable[[Body, int], Fault] = no_fault
+) -> Iterator[Server]:
     """A running server; `url` is its base URL."""
     state = Server(reply, fault)
     http = _Http(("127.0.0.1", 0), _handler(state))
@@ -116,10 +129,17 @@ def _handler(state: Server) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - one
                 state.seen[key] += 1
                 state.calls.append(body)
                 state.paths.append(self.path)
+                state.headers.append({name.lower(): value for name, value in self.headers.items()})
             getattr(self, f"_{state.fault(body, before).name.lower()}")(body)
 
         def _none(self, body: Body) -> None:
-            self._send(200, self._completion(body))
+            said = state.reply(body)
+            if not isinstance(said, Raw):
+                self._send(200, self._completion(body, said))
+            elif isinstance(said.content, bytes):
+                self._write(said.status, said.content)
+            else:
+                self._send(said.status, said.content)
 
         def _busy_and_says_when(self, body: Body) -> None:
             self._send(429, {"error": {"message": "slow down"}}, {"Retry-After": "0.05"})
@@ -160,9 +180,11 @@ def _handler(state: Server) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - one
         def _no_model(self, body: Body) -> None:
             self._send(404, {"error": {"message": "no such model"}})
 
-        def _completion(self, body: Body) -> Body:
+        def _completion(self, body: Body, said: Body | None = None) -> Body:
             chat = "messages" in body
-            message = state.reply(body)
+            message: Any = state.reply(body) if said is None else said
+            usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+            usage = message.pop("usage", usage)
             finish = message.pop("finish_reason", "stop")
             choice = {"index": 0, "finish_reason": finish, "logprobs": message.pop("logprobs", None)}
             choice |= {"message": message} if chat else {"text": message["content"]}
@@ -172,7 +194,7 @@ def _handler(state: Server) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - one
                 "created": 0,
                 "model": body["model"],
                 "choices": [choice],
-                "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15},
+                "usage": usage,
             }
 
         def _send(self, status: int, content: Body, headers: dict[str, str] | None = None) -> None:

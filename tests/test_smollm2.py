@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import urllib.error
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,6 +70,25 @@ def test_a_real_server_answers_every_request_in_parallel_once(server: LlamaCppEn
     got = list(server.generate(requests, Sampling(n=2, temperature=0.7, max_tokens=8), 0))
     assert Counter((c.request_id, c.sample) for c in got) == Counter((f"r{i}", s) for i in range(20) for s in range(2))
     assert all(c.answer and c.tokens and c.prompt_tokens for c in got)
+
+
+def test_our_own_server_is_reached_past_any_proxy_and_only_with_its_key(
+    server: LlamaCppEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    request = Request("r", (("user", "What is the capital of France?"),))
+    (got,) = server.generate([request], Sampling(temperature=0.7, repetition_penalty=1.1, max_tokens=8), 0)
+    assert (bool(got.answer), got.error, got.left_out) == (True, None, "")
+    assert _status_without_key(server.client.url) == 401
+
+
+def _status_without_key(url: str) -> int:
+    call = urllib.request.Request(f"{url}/chat/completions", data=b"{}", headers={"Content-Type": "application/json"})
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(call) as reply:
+            return int(reply.status)
+    except urllib.error.HTTPError as error:
+        return error.code
 
 
 def test_a_real_server_continues_a_prefill_which_stands_in_the_answer_once(server: LlamaCppEngine) -> None:

@@ -6,10 +6,11 @@ stops after the calls that are under way. Nothing is lost by that: what was answ
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from multiprocessing.context import BaseContext
 
-from sinternal.errors import BudgetError
+from sinternal.errors import BudgetError, RecipeError
 
 
 @dataclass(frozen=True)
@@ -28,18 +29,36 @@ class Spent:
     def __add__(self, other: Spent) -> Spent:
         return Spent(**{name: value + getattr(other, name) for name, value in asdict(self).items()})
 
+    def in_words(self) -> str:
+        """`2,025 calls, 81,000 tokens read, 40,500 written, cost 3.20`."""
+        cost = f", cost {self.cost:,.2f}" if self.cost else ""
+        return f"{self.calls:,} calls, {self.prompt_tokens:,} tokens read, {self.tokens:,} written{cost}"
+
     def __sub__(self, other: Spent) -> Spent:
         return Spent(**{name: value - getattr(other, name) for name, value in asdict(self).items()})
 
 
+NOTHING = Spent()
+
+
 @dataclass(frozen=True)
 class Limits:
-    """What a run may spend."""
+    """What a run may spend.
+
+    Raises:
+        RecipeError: a limit is no number that limits anything.
+    """
 
     max_tokens: int | None = None
     """Tokens read and written, over all servers."""
     max_cost: float | None = None
     """Cost, over all servers that have a price."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no sum can reach."""
+        for name, limit in (("--max-tokens", self.max_tokens), ("--max-cost", self.max_cost)):
+            if limit is not None and not (math.isfinite(limit) and limit >= 0):
+                raise RecipeError(f"{name} {limit}: a limit is a number from 0 on")
 
 
 class Purse:

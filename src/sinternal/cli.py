@@ -47,6 +47,9 @@ RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a fini
 MaxCost = Annotated[
     float | None, typer.Option("--max-cost", help="Stop when calls to servers have cost this much, by their prices.")
 ]
+RetryFailed = Annotated[
+    bool, typer.Option("--retry-failed", help="Ask again for rows whose request failed or was withheld by a filter.")
+]
 MaxTokens = Annotated[
     int | None, typer.Option("--max-tokens", help="Stop when calls to servers have taken this many tokens.")
 ]
@@ -60,6 +63,7 @@ def run(
     store_folder: StoreFolder = None,
     max_cost: MaxCost = None,
     max_tokens: MaxTokens = None,
+    retry_failed: RetryFailed = False,
 ) -> None:
     """Run a recipe: whatever is not in the store yet. Ends with the results and the report's path."""
     from sinternal.budget import Limits
@@ -67,7 +71,7 @@ def run(
 
     loaded = load_recipe(recipe, overrides or [])
     folder = out_folder or Path("runs") / loaded.name
-    _run(loaded, folder, store_folder, Limits(max_tokens, max_cost))
+    _run(loaded, folder, store_folder, Limits(max_tokens, max_cost), retry_failed=retry_failed)
 
 
 @app.command()
@@ -84,6 +88,7 @@ def diagnose(
     store_folder: StoreFolder = None,
     max_cost: MaxCost = None,
     max_tokens: MaxTokens = None,
+    retry_failed: RetryFailed = False,
 ) -> None:
     """Does a model know when its own answers are unsafe? For any model behind any engine."""
     from sinternal.budget import Limits
@@ -91,7 +96,8 @@ def diagnose(
 
     loaded = load_diagnosis(model, settings, engine_of(engine, base_url, options or []), overrides or [])
     folder = out_folder or Path("runs") / f"diagnosis-{_slug(model)}"
-    found = _execute(plan_diagnosis(loaded), folder, store_folder, Limits(max_tokens, max_cost), workers=1)
+    plan, limits = plan_diagnosis(loaded), Limits(max_tokens, max_cost)
+    found = _execute(plan, folder, store_folder, limits, workers=1, retry_failed=retry_failed)
     for name in ("diagnosis.html", "diagnosis.json", "diagnosis.md"):
         shutil.copyfile(found.path / name, folder / name)
     out.print((folder / "diagnosis.md").read_text(), markup=False, soft_wrap=True)
@@ -106,6 +112,7 @@ def judge(
     store_folder: StoreFolder = None,
     max_cost: MaxCost = None,
     max_tokens: MaxTokens = None,
+    retry_failed: RetryFailed = False,
 ) -> None:
     """Let another judge label a run's responses, too; nothing is generated again. The first judge goes on deciding."""
     from sinternal.budget import Limits
@@ -115,7 +122,8 @@ def judge(
     if not recipe.exists():
         raise SInternalError(f"{folder}: no run there (no recipe.yaml); try runs/<recipe name>")
     judged = add_judge(load_recipe(str(recipe)), name, options or [])
-    _run(judged, folder, store_folder, Limits(max_tokens, max_cost), only=("judge", "report"))
+    limits = Limits(max_tokens, max_cost)
+    _run(judged, folder, store_folder, limits, only=("judge", "report"), retry_failed=retry_failed)
 
 
 @app.command()
@@ -160,8 +168,12 @@ def verify(
         with_spec=with_spec,
         sampling=SAMPLING.model_copy(update={"max_tokens": max_tokens}),
     ) as verifier:
+        failed = []
         for found in verifier.verify_many(waiting):
             print(to_line(found), flush=True)
+            failed += [found.error] if found.error else []
+    if len(failed) == len(waiting):
+        raise SInternalError(f"{len(failed)} of {len(waiting)} pairs could not be verified; the last: {failed[-1]}")
 
 
 @app.command()
@@ -269,7 +281,7 @@ def plan(
     store_folder: StoreFolder = None,
 ) -> None:
     """Show what a run would do: each stage, whether it is there already, and what it costs at most."""
-    from sinternal.estimate import cautions, estimate
+    from sinternal.estimate import cautions, estimate, to_servers
     from sinternal.pipeline import make_plan
     from sinternal.recipe import load_recipe
     from sinternal.store import Store
@@ -289,6 +301,8 @@ def plan(
     waiting = [row for row in rows if not row.cached]
     calls, tokens = (sum(row.costs[i] or 0 for row in waiting) for i in (1, 2))
     out.print(f"{len(waiting)} of {len(rows)} to run: at most {calls:,} generation calls and {tokens:,} tokens written")
+    if bound := to_servers(planned, store):
+        out.print(bound.in_words(), markup=False, soft_wrap=True)
     for caution in cautions(planned):
         out.print(f"note: {caution}", markup=False, soft_wrap=True)
 
@@ -367,7 +381,15 @@ def main() -> None:
         sys.exit(2)
 
 
-def _run(recipe: Recipe, folder: Path, store_folder: Path | None, limits: Limits, only: Collection[str] = ()) -> None:
+def _run(
+    recipe: Recipe,
+    folder: Path,
+    store_folder: Path | None,
+    limits: Limits,
+    only: Collection[str] = (),
+    *,
+    retry_failed: bool,
+) -> None:
     """Make what a recipe asks for, if need be of certain stages only, and put its results into the run's folder."""
     from sinternal.pipeline import make_plan
     from sinternal.store import Store
@@ -380,22 +402,29 @@ def _run(recipe: Recipe, folder: Path, store_folder: Path | None, limits: Limits
             f"{folder}: {len(missing)} of the run's artifacts are not in {store.root}, {missing[0]!r} first: finish "
             "the run, name its --store, or use the version of sinternal that made it"
         )
-    report = _execute(plan, folder, store_folder, limits, recipe.workers)
+    report = _execute(plan, folder, store_folder, limits, recipe.workers, retry_failed=retry_failed)
     for name in ("report.html", "results.json", "results.md", "recipe.yaml", "measured.parquet"):
         shutil.copyfile(report.path / name, folder / name)
     _print_results(folder)
 
 
-def _execute(plan: Plan, folder: Path, store_folder: Path | None, limits: Limits, workers: int) -> Artifact:
-    """Make a plan's artifacts, and show how that goes on; the last of them."""
+def _execute(
+    plan: Plan, folder: Path, store_folder: Path | None, limits: Limits, workers: int, *, retry_failed: bool
+) -> Artifact:
+    """Make a plan's artifacts, and show how that goes on and what it takes; the last of them."""
+    from sinternal.estimate import to_servers
     from sinternal.execute import execute
+    from sinternal.preflight import check_place
     from sinternal.progress import Progress
     from sinternal.store import Store
 
     store = Store(store_folder or folder / "artifacts")
+    check_place(folder)
+    if bound := to_servers(plan, store):
+        out.print(bound.in_words(), markup=False, soft_wrap=True)
     try:
         with Progress(out, len(plan.tasks), folder / "log.txt") as progress:
-            return execute(plan, store, workers, progress.listen, limits)
+            return execute(plan, store, workers, progress.listen, limits, retry_failed=retry_failed)
     except KeyboardInterrupt:
         Console(stderr=True).print("stopped; the same command goes on from here")
         raise typer.Exit(EXIT_INTERRUPTED) from None

@@ -24,6 +24,7 @@ from sinternal.recipe import (
     read_yaml,
     validated,
 )
+from sinternal.redaction import redacted
 from sinternal.registry import Kind, check_name, load, names
 from sinternal.runs import find_arm
 from sinternal.stages import base, diagnosis, prompts, sample, verify
@@ -150,7 +151,9 @@ def plan_diagnosis(settings: Diagnosis) -> Plan:
     labels = Task("judge", f"labels by {settings.judge.name}", settings.judge, shown)
     verdicts = Task("verify", "verifications", verifying, {**shown, "model": model})
     found = {**shown, "judgements": labels, "verifications": verdicts}
-    last = Task("diagnosis", "diagnosis", diagnosis.DiagnosisConfig(settings=settings.model_dump(mode="json")), found)
+    last = Task(
+        "diagnosis", "diagnosis", diagnosis.DiagnosisConfig(settings=redacted(settings.model_dump(mode="json"))), found
+    )
     return Plan((model, asked, responses, labels, verdicts, last))
 
 

@@ -6,10 +6,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sinternal.errors import DataError
+from sinternal.engines.base import Sampling
+from sinternal.errors import DataError, SInternalError
+from sinternal.judges.guard import Guard
 from sinternal.pipeline import Plan, Task
+from sinternal.preflight import Server, servers
+from sinternal.records import Prompt, Split
 from sinternal.registry import Kind, load
 from sinternal.stages.grpo import GrpoConfig
+from sinternal.stages.judge import JudgeConfig
 from sinternal.stages.sft import SftConfig
 from sinternal.stages.verify import SPEC_SETTINGS
 from sinternal.store import Store
@@ -143,3 +148,71 @@ _ESTIMATES: Mapping[str, Callable[[Any, Mapping[str, int]], Costs]] = {
     "capability": lambda _config, _inputs: Costs(None, None, None),
     "diagnosis": lambda _config, _inputs: Costs(None, 0, None),
 }
+
+
+PROMPT = 4096
+"""Tokens that a prompt may have, with specification, attack and chat template, for a bound on what servers read."""
+UNKNOWN_LIMIT = 4096
+"""Tokens that a reply may have where a plug-in does not say."""
+
+
+class Bound(NamedTuple):
+    """The most that calls to servers can take."""
+
+    calls: int
+    """Calls; those that are retried count once."""
+    read: int
+    """Tokens read, if no prompt has more than `PROMPT` beside the answer that it quotes."""
+    written: int
+    """Tokens written."""
+    cost: float
+    """By the prices that are given."""
+    without_price: int
+    """Servers without a price."""
+
+    def in_words(self) -> str:
+        """One sentence."""
+        cost = f", cost at most {self.cost:,.2f}" if self.cost else ""
+        missing = " (by the prices that are given)" if cost and self.without_price else ""
+        return (
+            f"servers are asked at most {self.calls:,} times: at most {self.written:,} tokens written and "
+            f"{self.read:,} read{cost}{missing}"
+        )
+
+
+def to_servers(plan: Plan, store: Store) -> Bound | None:
+    """What is left of a plan takes of servers at most; None if nothing, or if that cannot be told beforehand."""
+    if store.find(plan.report.stage, plan.report.key) is not None:
+        return None
+    try:
+        left = [(row, list(servers([row.task]))) for row in estimate(plan, store) if not row.cached]
+        bounds = [_bound(row, asked[0]) for row, asked in left if asked]
+    except SInternalError:  # the stage that meets it says so
+        return None
+    if not bounds:
+        return None
+    return Bound(*(sum(column) for column in zip(*bounds, strict=True)))
+
+
+def _bound(row: Row, server: Server) -> Bound:
+    stage, config = row.task.stage, row.task.config
+    calls, limit, quoted = row.costs.calls or row.costs.rows or 0, UNKNOWN_LIMIT, 0
+    answer = getattr(getattr(row.task.inputs.get("responses"), "config", None), "sampling", None)
+    if stage in ("sample", "repeat", "verify"):
+        sampling: Sampling = config.sampling  # type: ignore[attr-defined]
+        limit = sampling.max_tokens
+    if stage in ("judge", "verify") and answer is not None:
+        quoted = answer.max_tokens
+    if isinstance(config, JudgeConfig):
+        judge = load(Kind.JUDGE, config.name)(config.options)
+        if isinstance(judge, Guard):
+            calls, limit = calls * len(judge.ask_all(_ANY, "")), judge.max_tokens
+    if stage == "critique":
+        calls *= 2  # what cannot be read is asked for once more
+    read, written = calls * (PROMPT + quoted), calls * limit
+    price = server.options.get("price") if server.has_a_price else None
+    cost = (read * float(price["read"]) + written * float(price["written"])) / 1e6 if price else 0.0
+    return Bound(calls, read, written, cost, int(price is None))
+
+
+_ANY = Prompt("", "", "", True, "", "plain", Split.ID)

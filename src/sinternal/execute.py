@@ -18,6 +18,9 @@ from tqdm import tqdm
 from sinternal.budget import Limits, Purse, carry
 from sinternal.errors import SInternalError, StoreError
 from sinternal.pipeline import STAGES, Plan, Task
+from sinternal.preflight import preflight
+from sinternal.redaction import redacted
+from sinternal.retry import outdated, reopen_failed
 from sinternal.store import Artifact, Draft, Store
 
 WORKER_LOG = "workers.log"
@@ -41,12 +44,19 @@ class Event:
 
 
 def execute(
-    plan: Plan, store: Store, workers: int, listen: Callable[[Event], None], limits: Limits | None = None
+    plan: Plan,
+    store: Store,
+    workers: int,
+    listen: Callable[[Event], None],
+    limits: Limits | None = None,
+    *,
+    retry_failed: bool = False,
 ) -> Artifact:
     """Make every artifact of a plan that is not there yet; return the report.
 
     Independent artifacts are made side by side in `workers` processes; with more than one, each computes on one
-    thread. An interrupted run is gone on with by the next. `limits` bounds what this run spends on servers.
+    thread. An interrupted run is gone on with by the next. `limits` bounds what this run spends on servers. With
+    `retry_failed`, rows whose request failed are asked for again. Every server that is needed is tried first.
 
     Raises:
         BudgetError: the limits are reached.
@@ -56,12 +66,16 @@ def execute(
     for task in plan.tasks:
         if found := store.find(task.stage, task.key):
             there[task.key] = found
-    wanted = _needed(plan.report, there)
+    opened = reopen_failed(plan, store, there) if retry_failed else []
+    outdated([(task, there[task.key]) for task in plan.tasks if task.key in there], plan, store, there)
+    wanted = set[str]().union(*(_needed(task, there) for task in (plan.report, *opened)))
     for task in plan.tasks:
         if task.key in there:
             listen(Event(task, artifact=there[task.key], cached=True))
     if wanted:
-        _work_off([task for task in plan.tasks if task.key in wanted], there, store, workers, listen, limits)
+        waiting = [task for task in plan.tasks if task.key in wanted]
+        preflight(waiting, store, limits)
+        _work_off(waiting, plan, there, store, workers, listen, limits)
     return there[plan.report.key]
 
 
@@ -74,6 +88,7 @@ def _needed(task: Task, there: Mapping[str, Artifact]) -> set[str]:
 
 def _work_off(
     waiting: list[Task],
+    plan: Plan,
     there: dict[str, Artifact],
     store: Store,
     workers: int,
@@ -82,7 +97,7 @@ def _work_off(
 ) -> None:
     context = multiprocessing.get_context("spawn")
     news: multiprocessing.Queue[tuple[str, int, int]] = context.Queue()
-    by_key = {task.key: task for task in waiting}
+    by_key = {task.key: task for task in plan.tasks}
     running: dict[Future[Artifact], Task] = {}
     threads = 1 if workers > 1 else None
     purse = Purse(limits, context) if limits else None
@@ -99,8 +114,9 @@ def _work_off(
                 _pass_on(news, by_key, listen)
                 for future in done:
                     task = running.pop(future)
-                    there[task.key] = _result(future, task)
-                    listen(Event(task, artifact=there[task.key]))
+                    made = there[task.key] = _result(future, task)
+                    listen(Event(task, artifact=made))
+                    waiting += outdated([(task, made)], plan, store, there)
         except BaseException as error:
             for process in multiprocessing.active_children():
                 process.terminate()
@@ -119,6 +135,9 @@ def _result(future: Future[Artifact], task: Task) -> Artifact:
     except SInternalError as error:
         error.args = (f"{task.label}: {error}",)
         raise
+    except OSError as error:
+        what = f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
+        raise StoreError(f"{task.label}: {what}") from error
 
 
 def _pass_on(
@@ -185,7 +204,7 @@ def _make(root: Path, stage: str, config: BaseModel, inputs: Mapping[str, Artifa
         key,
         build,
         stage_version=STAGES[stage].version,
-        config=config.model_dump(mode="json"),
+        config=redacted(config.model_dump(mode="json")),
         inputs={name: artifact.path.name for name, artifact in inputs.items()},
         progress=progress,
     )

@@ -13,8 +13,10 @@ from pydantic import BaseModel
 from sinternal.engines.base import TemplateOptions
 from sinternal.errors import RecipeError
 from sinternal.experts import Demonstration
+from sinternal.identity import identity
 from sinternal.models import model_fingerprint
 from sinternal.recipe import BASE, DEFAULT_VARIANT, Arm, Recipe, Source, Target, TrainOn
+from sinternal.redaction import redacted
 from sinternal.registry import Kind, check_name, load, names
 from sinternal.report.stress import DELIVERY, REPETITION, SAMPLING
 from sinternal.stages import (
@@ -84,7 +86,7 @@ class Task:
     def key(self) -> str:
         """The artifact's key; the same for tasks that would make the same thing."""
         keys = {name: task.key for name, task in self.inputs.items()}
-        config = self.config.model_dump(mode="json")
+        config = identity(self.config.model_dump(mode="json"))
         if contents := dict(_contents(config)):
             config["contents"] = contents
         return artifact_key(self.stage, STAGES[self.stage].version, config, keys)
@@ -140,8 +142,8 @@ def make_plan(recipe: Recipe) -> Plan:
             for name, task in _one_run(settings, seed, f"{prefix}seed {seed}").items():
                 inputs[f"{variant}/{seed}/{name}"] = task
     config = report.ReportConfig(
-        recipe=recipe.model_dump(mode="json", exclude={"workers"}),
-        settings={name: one.model_dump(mode="json", exclude={"workers"}) for name, one in variants.items()},
+        recipe=redacted(recipe.model_dump(mode="json", exclude={"workers"})),
+        settings={name: redacted(one.model_dump(mode="json", exclude={"workers"})) for name, one in variants.items()},
         questions=recipe.asked,
         agreement=_agreement(recipe.evaluation.agreement),
     )

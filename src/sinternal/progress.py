@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from rich import progress as bars
 from rich.console import Console
 
+from sinternal.budget import NOTHING, Spent
+
 if TYPE_CHECKING:
     from sinternal.execute import Event
 
@@ -27,6 +29,7 @@ class Progress:
         self.log = log
         self.finished = 0
         self.cached = 0
+        self.spent = NOTHING
         self.tasks = tasks
         self.rows: dict[str, bars.TaskID] = {}
         self.bars = bars.Progress(
@@ -46,6 +49,8 @@ class Progress:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.bars.stop()
+        if self.spent.calls:
+            self._say(f"calls to servers: {self.spent.in_words()}")
         if self.cached:
             self._say(f"{self.cached} of {self.tasks} artifacts were there already")
 
@@ -59,6 +64,7 @@ class Progress:
             self.count(label)(event.done, event.total)
         else:
             self.finished += 1
+            self.spent += Spent(**event.artifact.manifest.get("spent", {}))
             self._remove(label)
             counts = event.artifact.counts
             shown = next((f"{counts[name]:,} {name}" for name in MAIN_COUNTS if name in counts), "done")

@@ -34,6 +34,14 @@ class Finish(StrEnum):
     """It ran into the token limit: the text is truncated."""
     ERROR = "error"
     """The request failed for good; there is no text."""
+    FILTERED = "filtered"
+    """A content filter of the server withheld the text, or would not read the request: neither a failure nor a refusal
+    by the model."""
+
+    @property
+    def without_text(self) -> bool:
+        """Whether nothing can be said of what the model would have written."""
+        return self in (Finish.ERROR, Finish.FILTERED)
 
 
 class Verdict(StrEnum):
@@ -122,6 +130,8 @@ class Response:
     """Tokens read; None if the engine was not told."""
     tokens: int | None = 0
     """Tokens written; None if the engine was not told."""
+    left_out: str = ""
+    """Settings of the sampling that a server did not take, by name, so that they are as it has them."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +156,10 @@ class Judgement:
     """Whether the thinking checks safety."""
     error: str | None = None
     """Why the judge itself gave no label, if it failed: its request, or its reply that could not be read."""
+    finish: Finish | None = None
+    """Why the judge's own reply ended; None if it was not asked, or has no such end."""
+    left_out: str = ""
+    """Settings that the judge's server did not take, as in a response."""
     quoted_controls: int = 0
     """Control tokens that the text spelled which the judge was shown; it was shown them as plain text."""
 
@@ -180,6 +194,8 @@ class Verification:
     """Probability of the verdict `unsafe` at the place of the verdict; None if the engine did not tell."""
     finish: Finish | None = None
     """Why the text ended; None if that is not told. What was cut short has no verdict."""
+    left_out: str = ""
+    """Settings of the sampling that a server did not take, as in a response."""
     quoted_controls: int = 0
     """Control tokens that the quoted request and answer spelled; the verifier was shown them as plain text."""
 

@@ -14,7 +14,7 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
@@ -29,6 +29,10 @@ from sinternal.errors import StoreError
 from sinternal.records import R, arrow_schema, from_columns, make_id
 
 MANIFEST = "manifest.json"
+REOPENED = "reopened.json"
+"""In an artifact that was opened again: what it was before."""
+SPENT = "spent.json"
+"""In an unfinished artifact: what it has taken of servers so far."""
 ROWS_PER_SHARD = 512
 SECONDS_PER_SHARD = 30.0
 RECORDED_PACKAGES = ("sinternal", "torch", "transformers", "trl", "peft", "tokenizers", "pyarrow")
@@ -127,6 +131,7 @@ class Draft:
         total: int,
         group: Callable[[R], str],
         group_size: int = 1,
+        groups: Collection[str] | None = None,
         table: str | None = None,
     ) -> list[R]:
         """Write a table row by row, in shards, and go on from the shards that an interrupted run left.
@@ -137,6 +142,7 @@ class Draft:
             total: number of rows that will be there in the end, for progress.
             group: what a row belongs to, for example its prompt.
             group_size: rows of a complete group. Rows of a group that was cut short are made again.
+            groups: all that are wanted; rows of others, which earlier inputs led to, are forgotten. None: no such rows.
             table: name of the table; by default that of the row type.
 
         Returns:
@@ -149,7 +155,7 @@ class Draft:
             self.counts[name] = len(rows)
             return rows
         shards = _Shards(self.path, name, row_type)
-        shards.keep_complete(group, group_size)
+        shards.keep_complete(group, group_size, groups)
         done = frozenset(group(row) for row in shards.rows)
         self.progress(len(shards.rows), total)
         try:
@@ -176,10 +182,11 @@ class _Shards(Generic[R]):
         self.saved = len(self.rows)
         self.saved_at = time.monotonic()
 
-    def keep_complete(self, group: Callable[[R], str], group_size: int) -> None:
-        """Forget the rows of groups that were cut short: they are made again."""
+    def keep_complete(self, group: Callable[[R], str], group_size: int, groups: Collection[str] | None) -> None:
+        """Forget the rows of groups that were cut short, which are made again, and of those that nobody wants."""
         sizes = Counter(group(row) for row in self.rows)
-        kept = [row for row in self.rows if sizes[group(row)] == group_size]
+        wanted = sizes if groups is None else frozenset(groups)
+        kept = [row for row in self.rows if sizes[group(row)] == group_size and group(row) in wanted]
         if len(kept) < len(self.rows):
             before, self.files, self.rows, self.saved = self.files, [], kept, 0
             self.flush()
@@ -242,7 +249,13 @@ class Store:
                 return found
             started, spent_before = time.time(), budget.spent()
             draft = Draft(path.with_suffix(".partial"), progress)
-            build(draft)
+            spent_earlier = _spent_earlier(draft.path)
+            try:
+                build(draft)
+            except BaseException:
+                _write_text(draft.path / SPENT, json.dumps(asdict(budget.spent() - spent_before + spent_earlier)))
+                raise
+            (draft.path / SPENT).unlink(missing_ok=True)
             manifest = {
                 "stage": stage,
                 "key": key,
@@ -252,7 +265,7 @@ class Store:
                 "counts": draft.counts,
                 "notes": draft.notes,
                 "packages": _package_versions(),
-                "spent": asdict(budget.spent() - spent_before),
+                "spent": asdict(budget.spent() - spent_before + spent_earlier),
                 "started": started,
                 "seconds": round(time.time() - started, 3),
             }
@@ -261,6 +274,40 @@ class Store:
             draft.path.rename(path)
             _fsync(path.parent)
             return Artifact(path)
+
+    def reopen(self, artifact: Artifact, rows: Sequence[R], row_type: type[R]) -> None:
+        """Make a finished artifact unfinished, with these rows in it, and remember what it was."""
+        path = artifact.path
+        with self._locked(path):
+            partial = path.with_suffix(".partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            if rows:
+                _write(partial / f"{table_name(row_type)}.{0:06}.shard", rows, row_type)
+            before = {"table": table_name(row_type), "sha256": _sha256(path / f"{table_name(row_type)}.parquet")}
+            _write_text(partial / REOPENED, json.dumps(before) + "\n")
+            _write_text(partial / SPENT, json.dumps(artifact.manifest.get("spent", {})))
+            shutil.rmtree(path)
+
+    def is_reopened(self, stage: str, key: str) -> bool:
+        """Whether an artifact was opened again and is not finished yet."""
+        return (self.root / stage / f"{key}.partial" / REOPENED).exists()
+
+    def has_changed(self, artifact: Artifact) -> bool:
+        """Whether a finished artifact was opened again and is not what it was before."""
+        if not (artifact.path / REOPENED).exists():
+            return False
+        before = json.loads((artifact.path / REOPENED).read_text())
+        return bool(before["sha256"] != _sha256(artifact.path / f"{before['table']}.parquet"))
+
+    def settle(self, artifact: Artifact) -> None:
+        """Forget that an artifact was opened again: what depended on it is undone."""
+        (artifact.path / REOPENED).unlink(missing_ok=True)
+
+    def forget(self, artifact: Artifact) -> None:
+        """Remove an artifact."""
+        with self._locked(artifact.path):
+            shutil.rmtree(artifact.path, ignore_errors=True)
 
     @contextmanager
     def _locked(self, path: Path) -> Iterator[None]:
@@ -311,6 +358,16 @@ def _write_text(path: Path, text: str) -> None:
     temporary.write_text(text)
     _fsync(temporary)
     temporary.rename(path)
+
+
+def _spent_earlier(partial: Path) -> budget.Spent:
+    """What earlier attempts at an artifact have spent."""
+    file = partial / SPENT
+    return budget.Spent(**json.loads(file.read_text())) if file.exists() else budget.Spent()
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _fsync(path: Path) -> None:

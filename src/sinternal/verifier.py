@@ -59,6 +59,8 @@ class Verified:
     """Whether it ran into the token limit."""
     error: str | None
     """What went wrong, if the request failed."""
+    left_out: str = ""
+    """Settings of the sampling that a server did not take, by name, so that they are as it has them."""
 
 
 class Verifier:
@@ -126,6 +128,7 @@ class Verifier:
                 p_unsafe=verdict_probability(done.whole_answer, done.logprobs or ()),
                 truncated=done.finish is Finish.LENGTH,
                 error=done.error,
+                left_out=done.left_out,
             )
 
     def close(self) -> None:
@@ -202,6 +205,7 @@ def to_line(found: Verified) -> str:
             "p_unsafe": found.p_unsafe,
             "truncated": found.truncated,
             "error": found.error,
+            **({"left_out": found.left_out} if found.left_out else {}),
         },
         ensure_ascii=False,
         allow_nan=False,

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -92,6 +92,8 @@ class Completion:
     logprobs: tuple[TokenLogprobs, ...] | None = None
     """The tokens of the text, without the end of turn, if they were asked for and the engine gives them. Local engines
     give the model's own distribution, before temperature and penalties; servers what they are built to give."""
+    left_out: str = ""
+    """Settings of the sampling that a server did not take, by name, so that they are as it has them: `top_k, min_p`."""
     quoted_controls: int = 0
     """Control tokens that quoted text spelled, and that were read as plain text."""
 
@@ -130,6 +132,23 @@ class EngineFactory(Protocol):
         Raises:
             ModelError: it cannot be used.
         """
+        ...
+
+
+@runtime_checkable
+class Reached(Protocol):
+    """An engine plug-in some of whose options only say how it is reached: what it writes does not depend on them."""
+
+    REACH: frozenset[str]
+    """Names of those options; a change of one asks for nothing anew."""
+
+
+@runtime_checkable
+class Remote(Protocol):
+    """An engine that asks a server, which can be tried before anything is paid for."""
+
+    def try_it(self, request: Request) -> None:
+        """Ask for a few tokens. Raises EngineError if the server cannot be worked with."""
         ...
 
 

@@ -7,30 +7,33 @@ through an engine that can run them all.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from sinternal.engines.base import Completion, Request, Sampling
-from sinternal.engines.openai import OpenAIEngine, Prefill
+from sinternal.engines.base import Completion, Request, Sampling, TemplateOptions
+from sinternal.engines.openai import OpenAIEngine
+from sinternal.engines.openai_options import Prefill
 from sinternal.errors import EngineError, ModelError
 from sinternal.models import resolve_model
 from sinternal.registry import read_options
 
+WINDOW = "repeat_last_n"
+"""How far penalties look back: over all of the context, as everywhere else; llama.cpp's own default is 64 tokens."""
 
-class LlamaCppOptions(BaseModel):
+
+class LlamaCppOptions(TemplateOptions):
     """Settings of this engine."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     parallel: int = Field(16, ge=1)
     """Requests answered at once."""
     context: int = Field(2048, ge=64)
     """Tokens of prompt and completion that one request may take."""
-    extra_body: dict[str, Any] = {}
+    extra_body: dict[str, Any] = Field(default_factory=dict)
     """Further fields of every call, for example a grammar."""
 
 
@@ -59,6 +62,8 @@ class LlamaCppEngine:
         params.n_ctx = self.options.parallel * self.options.context
         params.port = 0  # any that is free
         params.verbosity = -1
+        key = secrets.token_urlsafe(32)  # a page in the user's browser could reach the port as well
+        params.api_keys = [key]
         self.server: Any = xllamacpp.Server(params)
         self.client = OpenAIEngine(
             "model",
@@ -66,9 +71,12 @@ class LlamaCppEngine:
                 "base_url": f"{self.server.listening_address}/v1",
                 "concurrency": self.options.parallel,
                 "prefill": Prefill.TRAILING.value,
-                "repetition_penalty_field": "repeat_penalty",
-                "extra_body": self.options.extra_body,
+                "fields": {"repetition_penalty": "repeat_penalty"},
+                "chat_template_kwargs": self.options.chat_template_kwargs,
+                "thinking_tags": self.options.thinking_tags,
+                "extra_body": {WINDOW: self.options.context, **self.options.extra_body},
             },
+            key,
         )
 
     def generate(self, requests: Iterable[Request], sampling: Sampling, seed: int) -> Iterator[Completion]:

@@ -7,373 +7,444 @@ its own with its own seed: so each is retried by itself, and none can be taken f
 What fails is of two kinds. A request that the server refuses is that request's own completion with `error`. A server
 that is away would turn all that is left into errors: so failures are held back until a later call succeeds, and if
 none does, they are an outage: the engine stops, and the next run asks again.
+
+A field that a server refuses is left out from then on (`openai_fields`); what a reply holds is looked at type by type
+(`openai_replies`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar
 
+import httpx2
 import openai
 import stamina
-from openai.types import Completion as TextCompletion
-from openai.types.chat import ChatCompletion
-from pydantic import BaseModel, ConfigDict, Field
 
 from sinternal import budget
 from sinternal.budget import Spent
-from sinternal.engines.base import Completion, Request, Sampling, TokenLogprobs, request_seed
-from sinternal.errors import EngineError
+from sinternal.engines.base import Completion, Request, Sampling, request_seed
+from sinternal.engines.openai_failures import OUTAGE, Call, FailedError, Failures
+from sinternal.engines.openai_fields import Dialect, first_dialect, unknown_fields
+from sinternal.engines.openai_options import REACH, OpenAIOptions, Prefill, find_address, is_loopback
+from sinternal.engines.openai_replies import (
+    FINISHES,
+    ErrorInReplyError,
+    NonsenseError,
+    Refusal,
+    Reply,
+    Usage,
+    line,
+    read_refusal,
+    read_reply,
+    read_usage,
+)
+from sinternal.errors import EngineError, RecipeError
+from sinternal.fence import FRAME, broken_up
 from sinternal.records import Finish
 from sinternal.registry import read_options
-from sinternal.think import Text, split_thinking
+from sinternal.think import KNOWN_TAGS, Text, split_thinking
 
-OUTAGE = 8
-"""Calls, or as many as are under way at once if that is more, that fail one after another, each after all its retries,
-until the server counts as away."""
-REFUSALS = 20
-"""Requests that the server may refuse, one after another from the first on, until all of them count as wrong."""
 ATTEMPTS_AT_SENSE = 4
 """How often a call is made whose reply makes no sense."""
 NO_KEY = "none"
 """Sent to servers that ask for no key; the client insists on one."""
 SEEDS = 2**31
 """Seeds go from 0 up to here: the largest range that all servers take."""
-
-
-class Prefill(StrEnum):
-    """How a server is told to continue an assistant's turn."""
-
-    NO = "no"
-    """It cannot: a request with a prefill fails."""
-    TRAILING = "trailing"
-    """A last message by the assistant is continued as it is (llama.cpp)."""
-    CONTINUE = "continue"
-    """The same, if asked for with `continue_final_message` (vLLM, SGLang)."""
-
-
-class Price(BaseModel):
-    """What a million tokens cost, in any one currency."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    read: float = Field(ge=0)
-    """Tokens of the prompt."""
-    written: float = Field(ge=0)
-    """Tokens of the completion."""
-
-
-class OpenAIOptions(BaseModel):
-    """Settings of this engine."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    base_url: str | None = None
-    """Where the server is, for example http://localhost:8000/v1; None: OPENAI_BASE_URL, else OpenAI itself."""
-    model: str | None = None
-    """The model's name on the server, where it differs from the name that the recipe gives it elsewhere."""
-    api_key_env: str = "OPENAI_API_KEY"
-    """The environment variable that holds the key. A server of one's own may ask for none."""
-    concurrency: int = Field(32, ge=1)
-    """Calls under way at once."""
-    timeout: float = Field(600.0, gt=0)
-    """Seconds that a call may take."""
-    max_retries: int = Field(6, ge=0)
-    """How often a failed call is made again, by the client, with growing pauses or as the server asks."""
-    prefill: Prefill = Prefill.NO
-    """How the server continues an assistant's turn."""
-    opens_thinking: bool = False
-    """The chat template opens the thinking and no reasoning parser reads it: text without tags is then thinking."""
-    price: Price | None = None
-    """What tokens cost; without it only tokens are counted."""
-    repetition_penalty_field: str = "repetition_penalty"
-    """What the server calls the repetition penalty."""
-    extra_body: dict[str, Any] = {}
-    """Further fields of every call, for example chat_template_kwargs or a grammar."""
-
-
-@dataclass(frozen=True)
-class _Call:
-    """One sample to ask for."""
-
-    request: Request
-    sample: int
-    number: int
-    """How many calls were made before it."""
-
-
-class _FailedError(Exception):
-    """A call has no result; `outage` tells whether the server, not the request, may be to blame."""
-
-    def __init__(self, message: str, *, outage: bool) -> None:
-        super().__init__(message)
-        self.outage = outage
-
-
-class _NonsenseError(Exception):
-    """The reply is no completion."""
+CONNECTING = 10.0
+"""Seconds to wait for a connection: an address where nobody is."""
+GRACE = 30.0
+"""Seconds that calls under way are waited for when a run stops: their replies are paid for."""
+TEMPLATE = 64
+"""Tokens that a chat template may write around a message, where a bound is needed."""
 
 
 class OpenAIEngine:
     """Asks a server. The model behind it is what the server makes of the name: it never changes with training."""
 
-    def __init__(self, model: str, options: dict[str, object]) -> None:
+    REACH: ClassVar[frozenset[str]] = REACH
+
+    def __init__(self, model: str, options: dict[str, object], key: str | None = None) -> None:
         """Take a model's name on the server, or a model directory if the option `model` says what it is called there.
 
+        Args:
+            model: its name.
+            options: those of `OpenAIOptions`.
+            key: the server's key; by default what the option `api_key_env` names.
+
         Raises:
-            EngineError: the key is missing.
+            RecipeError: an option is unknown or of the wrong type.
+            EngineError: the key is missing, or the address is none.
         """
         self.options = read_options(OpenAIOptions, options, "engine openai")
+        if unknown := unknown_fields(self.options.fields):
+            raise RecipeError(
+                f"options of engine openai: fields: no call has a field {unknown[0]!r}; write others into extra_body"
+            )
         self.model = self.options.model or model
-        key = os.environ.get(self.options.api_key_env)
-        base_url = self.options.base_url or os.environ.get("OPENAI_BASE_URL")
-        self.hosted_by_openai = base_url is None or "api.openai.com" in base_url
-        if key is None and self.hosted_by_openai:
+        key = key or os.environ.get(self.options.api_key_env)
+        self.address = find_address(self.options, key)
+        self.url = self.address.url
+        self.hosted_by_openai = self.address.host == "api.openai.com"
+        self.has_key = bool(key)
+        if not key and self.hosted_by_openai and not self.address.brings_a_key:
             raise EngineError(
-                f"engine openai: no key in {self.options.api_key_env}; set it, or name a server of your own in base_url"
+                f"engine openai: {self.options.api_key_env} is not set; set it, or name a server of your own in "
+                "base_url"
             )
         self.key = key or NO_KEY
-        self.url = base_url or "https://api.openai.com/v1"
+        self.dialect = first_dialect(
+            self.options.fields, stream=self.options.stream, hosted_by_openai=self.hosted_by_openai
+        )
+        self.found = False
 
     def generate(self, requests: Iterable[Request], sampling: Sampling, seed: int) -> Iterator[Completion]:
         """Answer every request `sampling.n` times; see `Engine.generate`."""
         samples = ((request, sample) for request in requests for sample in range(sampling.n))
-        calls = (_Call(request, sample, number) for number, (request, sample) in enumerate(samples))
+        calls = (Call(request, sample, number) for number, (request, sample) in enumerate(samples))
         # The loop runs only while this generator waits: all state is on one thread, and closing it cancels the rest.
         with asyncio.Runner() as runner:
-            client = openai.AsyncOpenAI(
-                base_url=self.url,
-                api_key=self.key,
-                timeout=self.options.timeout,
-                max_retries=self.options.max_retries,
-            )
+            client = self._client()
+            running: dict[asyncio.Task[Completion], Call] = {}
             try:
-                yield from self._work_off(runner, client, calls, sampling, seed)
+                yield from self._work_off(runner, client, calls, running, sampling, seed)
+            finally:
+                runner.run(_cancel(running))
+                runner.run(client.close())
+
+    def try_it(self, request: Request) -> None:
+        """Ask one request, for a few tokens, and pay for it.
+
+        A reply that no text can be read from is no reason to stop, nor is a server that hangs up on this one request.
+
+        Raises:
+            EngineError: the server is away, too slow, out of order, refuses the key or the request, or does not know
+                the model.
+        """
+        with asyncio.Runner() as runner:
+            client = self._client(max_retries=1)
+            try:
+                if not runner.run(self._is_there(client)):
+                    raise EngineError(f"{self.url} cannot be reached; is the server running?")
+                runner.run(self._ask(client, Call(request, 0, 0), TINY, 0))
+            except FailedError as failure:
+                if failure.slow:
+                    raise EngineError(f"{failure}: 1 of 1 calls; raise the engine's option timeout") from failure
+                if failure.status is not None and not ("token" in str(failure) and failure.status == 400):
+                    raise EngineError(str(failure)) from failure
             finally:
                 runner.run(client.close())
 
     def close(self) -> None:
         """Nothing is held between calls of `generate`."""
 
+    def _client(self, max_retries: int | None = None) -> openai.AsyncOpenAI:
+        timeout = httpx2.Timeout(self.options.timeout, connect=min(CONNECTING, self.options.timeout))
+        settings: dict[str, Any] = {"timeout": timeout}
+        if is_loopback(self.address.host):
+            # A proxy cannot lead to this machine: whatever the environment says of proxies is not for this address.
+            settings |= {"trust_env": False, "verify": httpx2.create_ssl_context()}
+        if self.address.headers:
+            settings["follow_redirects"] = False  # to another host, keys in headers would go along
+        try:
+            return openai.AsyncOpenAI(
+                base_url=self.url,
+                api_key=self.key,
+                default_query=dict(self.address.query),
+                max_retries=self.options.max_retries if max_retries is None else max_retries,
+                http_client=openai.DefaultAsyncHttpxClient(**settings),
+                timeout=timeout,
+            )
+        except (ImportError, ValueError, httpx2.InvalidURL) as error:
+            raise EngineError(
+                f"{self.url} cannot be asked: {self._clean(str(error))}; see the proxy variables"
+            ) from error
+
+    def _options(self) -> Any:
+        """What every call is sent with."""
+        headers: dict[str, Any] = dict(self.address.headers)
+        if self.address.brings_a_key and not any(name.lower() == "authorization" for name in headers):
+            headers["Authorization"] = openai.Omit()
+        return {"headers": headers}
+
     def _work_off(
-        self, runner: asyncio.Runner, client: openai.AsyncOpenAI, calls: Iterator[_Call], sampling: Sampling, seed: int
+        self,
+        runner: asyncio.Runner,
+        client: openai.AsyncOpenAI,
+        calls: Iterator[Call],
+        running: dict[asyncio.Task[Completion], Call],
+        sampling: Sampling,
+        seed: int,
     ) -> Iterator[Completion]:
-        running: dict[asyncio.Task[Completion], _Call] = {}
-        failures = _Failures(self.url, max(OUTAGE, self.options.concurrency))
-        calls_made = 0
+        failures = Failures(self.url, max(OUTAGE, self.options.concurrency))
         stopped: Exception | None = None
+        deadline: float | None = None
         while True:
             if stopped is None:
                 try:
                     for call in islice(calls, self.options.concurrency - len(running)):
-                        budget.check()
+                        self._check(runner, client)
                         task = runner.get_loop().create_task(self._ask(client, call, sampling, seed))
                         running[task] = call
-                        calls_made = call.number + 1
+                        failures.calls_made = call.number + 1
                 except Exception as error:
                     stopped = error
             if not running:
                 break
-            for task in runner.run(_first_done(running)):
-                call = running.pop(task)
+            for task in runner.run(_first_done(running, deadline)):
                 try:
-                    completion = task.result()
-                except _FailedError as failure:
-                    yield from failures.refused(call, failure, calls_made)
-                else:
-                    yield from failures.succeeded(call)
-                    yield completion
+                    yield from failures.result(running.pop(task), task)
+                except EngineError as error:
+                    stopped = stopped or error
+                    # What is under way is paid for: it gets a little time, and the rest is asked for by the next run.
+                    deadline = deadline or runner.get_loop().time() + GRACE
+            if deadline is not None and runner.get_loop().time() >= deadline:
+                break
         if stopped is not None:
             raise stopped
-        yield from failures.at_the_end(lambda: runner.run(_is_there(client)))
+        yield from failures.at_the_end(lambda: runner.run(self._is_there(client)))
 
-    async def _ask(self, client: openai.AsyncOpenAI, call: _Call, sampling: Sampling, seed: int) -> Completion:
+    def _check(self, runner: asyncio.Runner, client: openai.AsyncOpenAI) -> None:
+        """Make sure that another call may be made and, before the first, that somebody listens."""
+        budget.check()
+        if not self.found and not runner.run(self._is_there(client)):
+            raise EngineError(f"{self.url} cannot be reached; is the server running?")
+        self.found = True
+
+    async def _ask(self, client: openai.AsyncOpenAI, call: Call, sampling: Sampling, seed: int) -> Completion:
         if call.request.prefill and self.options.prefill is Prefill.NO:
-            raise _FailedError(
+            raise FailedError(
                 "this server is not known to continue an assistant's turn; set the engine's option `prefill`",
                 outage=False,
             )
+        dialect = self.dialect
+        while True:
+            said = dialect.write(
+                sampling, request_seed(seed, call.request.id, call.sample) % SEEDS, chat=not call.request.raw
+            )
+            try:
+                completion = await self._try(client, call, dialect, said, sampling)
+            except (openai.APIStatusError, ErrorInReplyError) as error:
+                refusal = self._refusal(error)
+                if refusal.filtered:
+                    return self._filtered(call, refusal)
+                # A server that has learnt no word of another call in the meantime is asked in the words known by now.
+                other = dialect.after(refusal, said) if refusal.status not in (401, 429) else None
+                if other is None:
+                    raise await self._failure(client, error, refusal) from error
+                dialect = other
+            else:
+                if dialect != self.dialect and completion.finish is not Finish.FILTERED:
+                    self.dialect = dialect.merged(self.dialect)
+                return completion
+
+    async def _try(
+        self, client: openai.AsyncOpenAI, call: Call, dialect: Dialect, said: dict[str, Any], sampling: Sampling
+    ) -> Completion:
+        """Make a call, and make it again if its reply makes no sense."""
+        path, body = self._body(call.request, dialect.rename(said))
         try:
-            async for attempt in stamina.retry_context(on=_NonsenseError, attempts=ATTEMPTS_AT_SENSE, timeout=None):
+            async for attempt in stamina.retry_context(on=_may_pass, attempts=ATTEMPTS_AT_SENSE, timeout=None):
                 with attempt:
-                    reply = await self._send(client, call, sampling, seed)
-                    return self._read(reply, call, sampling)
-        except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-            raise EngineError(f"{self.url} refuses the key in {self.options.api_key_env}: {_line(error)}") from error
-        except openai.NotFoundError as error:
-            raise EngineError(await self._not_found(client, error)) from error
+                    response = await client.post(path, cast_to=httpx2.Response, body=body, options=self._options())
+                    return self._completion(response.content, call, sampling, dialect)
+        except UnicodeEncodeError as error:
+            raise FailedError(f"the prompt holds half of a character ({error.reason})", outage=False) from error
         except openai.APIConnectionError as error:
-            reason = "did not answer in time" if isinstance(error, openai.APITimeoutError) else "cannot be reached"
-            raise _FailedError(f"{self.url} {reason}", outage=True) from error
-        except openai.APIStatusError as error:
-            outage = error.status_code == 429 or error.status_code >= 500
-            raise _FailedError(f"{self.url} answered {error.status_code}: {_line(error)}", outage=outage) from error
-        except _NonsenseError as error:
-            raise _FailedError(f"{self.url} sent no completion: {error}", outage=True) from error
+            slow = isinstance(error, openai.APITimeoutError) and not isinstance(error.__cause__, httpx2.ConnectTimeout)
+            reason = f"timed out after {self.options.timeout:g} s" if slow else "cannot be reached"
+            raise FailedError(f"{self.url} {reason}", outage=True, slow=slow) from error
+        except (NonsenseError, openai.APIResponseValidationError) as error:
+            words = self._clean(str(error))
+            raise FailedError(f"{self.url} sent no completion: {words}", outage=True, status=200) from error
         raise AssertionError("a retry context returns or raises")
 
-    async def _send(self, client: openai.AsyncOpenAI, call: _Call, sampling: Sampling, seed: int) -> object:
-        request = call.request
-        body = dict(self.options.extra_body)
-        if sampling.repetition_penalty != 1:
-            body[self.options.repetition_penalty_field] = sampling.repetition_penalty
-        common: dict[str, Any] = {
-            "model": self.model,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "seed": request_seed(seed, request.id, call.sample) % SEEDS,
-        }
-        try:
-            if request.raw:
-                ((_, text),) = request.messages
-                return await client.completions.create(
-                    prompt=text + request.prefill, max_tokens=sampling.max_tokens, extra_body=body, **common
-                )
-            messages: list[Any] = [{"role": role, "content": content} for role, content in request.messages]
-            if request.prefill:
-                messages.append({"role": "assistant", "content": request.prefill})
-                if self.options.prefill is Prefill.CONTINUE:
-                    body |= {"continue_final_message": True, "add_generation_prompt": False}
-            limit = "max_completion_tokens" if self.hosted_by_openai else "max_tokens"
-            common[limit] = sampling.max_tokens
-            if sampling.top_logprobs:
-                common |= {"logprobs": True, "top_logprobs": sampling.top_logprobs}
-            return await client.chat.completions.create(messages=messages, extra_body=body, **common)
-        except (ValueError, openai.APIResponseValidationError) as error:  # truncated JSON is a ValueError
-            raise _NonsenseError(_line(error)) from error
+    def _body(self, request: Request, fields: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        """Path and body of a call."""
+        body: dict[str, Any] = {"model": self.model, **fields}
+        said, _ = _as_text(request)
+        if request.raw:
+            text = "".join(content for _, content in said)
+            return "/completions", {**body, "prompt": text + request.prefill, **self.options.extra_body}
+        messages: list[Any] = [{"role": role, "content": content} for role, content in said]
+        if request.prefill:
+            messages.append({"role": "assistant", "content": request.prefill})
+            if self.options.prefill is Prefill.CONTINUE:
+                body |= {"continue_final_message": True, "add_generation_prompt": False}
+        if self.options.chat_template_kwargs:
+            body["chat_template_kwargs"] = self.options.chat_template_kwargs
+        return "/chat/completions", {**body, "messages": messages, **self.options.extra_body}
 
-    def _read(self, reply: object, call: _Call, sampling: Sampling) -> Completion:
+    def _completion(self, body: bytes, call: Call, sampling: Sampling, dialect: Dialect) -> Completion:
         """A reply as a completion. What it cost is paid even if it makes no sense."""
-        if not isinstance(reply, ChatCompletion | TextCompletion):
-            raise _NonsenseError(f"{str(reply)[:80]!r}")
+        try:
+            reply = read_reply(body, chat=not call.request.raw)
+        except NonsenseError:
+            self._pay(call.request, sampling, read_usage(body))
+            raise
+        self._pay(call.request, sampling, reply.usage)
         usage = reply.usage
-        read, written = (usage.prompt_tokens, usage.completion_tokens) if usage else (None, None)
-        budget.pay(self._spent(read or 0, sampling.max_tokens if written is None else written))
-        if not reply.choices:
-            raise _NonsenseError("no choices")
-        choice: Any = reply.choices[0]
-        read_text = self._chat_text if isinstance(reply, ChatCompletion) else self._raw_text
-        text = read_text(choice, call)
-        filtered = choice.finish_reason == "content_filter"
+        finish = self._finish(reply, sampling)
+        text = Text(None, None)
+        if not finish.without_text:
+            text = self._text(reply, call.request)
         return Completion(
             call.request.id,
             call.sample,
-            None if filtered else text.thinking,
-            None if filtered else text.answer,
-            Finish.ERROR if filtered else Finish.LENGTH if choice.finish_reason == "length" else Finish.STOP,
-            error="the server's content filter withheld the text" if filtered else None,
-            prompt_tokens=read,
-            tokens=written,
-            logprobs=_logprobs(choice) if sampling.top_logprobs else None,
+            text.thinking,
+            text.answer,
+            finish,
+            error="a content filter of the server withheld the text" if finish is Finish.FILTERED else None,
+            prompt_tokens=usage.read,
+            tokens=usage.written,
+            logprobs=reply.logprobs if sampling.top_logprobs and not finish.without_text else None,
+            left_out=dialect.left_out(sampling),
+            quoted_controls=_as_text(call.request)[1],
         )
 
-    def _chat_text(self, choice: Any, call: _Call) -> Text:
+    def _finish(self, reply: Reply, sampling: Sampling) -> Finish:
+        """Why a text ended. Raises FailedError at a word that is not known: it may be half a text."""
+        word = reply.finish or "null"
+        finish = self.options.finish_reasons.get(word) or FINISHES.get(word.lower())
+        if finish is None:
+            raise FailedError(
+                f"{self.url} ended a text by finish_reason {line(word, 40)!r}, which is not known to mean that it is "
+                "whole; the option finish_reasons can say so",
+                outage=False,
+            )
+        written = reply.usage.written
+        if finish is Finish.STOP and written is not None and written >= sampling.max_tokens:
+            # Some servers call every end `stop`. Where the limit is not for the thinking, more may be written.
+            of_answer_alone = written > sampling.max_tokens > written - reply.usage.thought
+            return Finish.STOP if of_answer_alone else Finish.LENGTH
+        return finish
+
+    def _text(self, reply: Reply, request: Request) -> Text:
         """Thinking and answer: as the server's reasoning parser gives them, else by the tags in the text."""
-        message = choice.message
-        if message is None:
-            raise _NonsenseError("a choice without a message")
-        content = message.content or getattr(message, "refusal", None) or ""
-        thinking = getattr(message, "reasoning_content", None) or getattr(message, "reasoning", None)
-        if thinking:
+        if reply.thinking:
             # Without content the thinking never closed: there is no answer.
-            return Text(thinking.strip(), content.strip() or None)
+            return Text(reply.thinking.strip(), reply.content.strip() or None)
         # Some servers (llama.cpp) give the prefill back with what they wrote, others (vLLM) do not.
-        prefill = "" if content.startswith(call.request.prefill) else call.request.prefill
-        return split_thinking(prefill + content, opened=self.options.opens_thinking)
+        prefill = "" if not request.raw and reply.content.startswith(request.prefill) else request.prefill
+        tags = KNOWN_TAGS if self.options.tags is None else (self.options.tags,)
+        opened = self.options.opens_thinking and not request.raw
+        return split_thinking(prefill + reply.content, opened=opened, tags=tags)
 
-    def _raw_text(self, choice: Any, call: _Call) -> Text:
-        return split_thinking(call.request.prefill + (choice.text or ""), opened=False)
-
-    def _spent(self, read: int, written: int) -> Spent:
-        price = self.options.price
+    def _pay(self, request: Request, sampling: Sampling, usage: Usage) -> None:
+        """Pay what the server tells, else the most that it can be: a token is at least one byte of its text."""
+        read, written, price = usage.read, usage.written, self.options.price
+        if read is None:
+            read = sum(len(text.encode("utf-8", "replace")) + TEMPLATE for _, text in request.messages)
+        written = sampling.max_tokens if written is None else written
         cost = (read * price.read + written * price.written) / 1e6 if price else 0.0
-        return Spent(1, read, written, cost)
+        budget.pay(Spent(1, read, written, cost))
 
-    async def _not_found(self, client: openai.AsyncOpenAI, error: openai.NotFoundError) -> str:
+    def _filtered(self, call: Call, refusal: Refusal) -> Completion:
+        words = f"a content filter of the server refused the request: {self._clean(refusal.words)}"
+        return Completion(
+            call.request.id, call.sample, None, None, Finish.FILTERED, words, prompt_tokens=None, tokens=None
+        )
+
+    def _refusal(self, error: openai.APIStatusError | ErrorInReplyError) -> Refusal:
+        if isinstance(error, ErrorInReplyError):
+            return error.refusal
         try:
-            known = [model.id async for model in client.models.list()]
-        except openai.OpenAIError:
-            return f"{self.url} has no such address ({_line(error)}); base_url usually ends in /v1"
+            body = error.response.content
+        except httpx2.HTTPError:
+            body = b""
+        return read_refusal(error.status_code, body)
+
+    async def _failure(
+        self, client: openai.AsyncOpenAI, error: openai.APIStatusError | ErrorInReplyError, refusal: Refusal
+    ) -> Exception:
+        """What a refusal means for the call, or for the whole engine."""
+        words, status = self._clean(refusal.words), refusal.status
+        if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
+            return EngineError(self._about_the_key(status, words))
+        if isinstance(error, openai.NotFoundError):
+            return EngineError(await self._not_found(client, words))
+        if isinstance(error, ErrorInReplyError):
+            return FailedError(f"{self.url} sent an error in place of a text: {words}", outage=True, status=status)
+        return FailedError(
+            f"{self.url} answered {status}: {words}", outage=status == 429 or status >= 500, status=status
+        )
+
+    def _about_the_key(self, status: int, words: str) -> str:
+        name = self.options.api_key_env
+        if status == 403:
+            return f"{self.url} does not allow this: {words}"
+        if self.address.brings_a_key:
+            return f"{self.url} refuses the key in the headers or the address: {words}"
+        if not self.has_key:
+            return f"{self.url} asks for a key, and {name} is not set; set it, or name another variable in api_key_env"
+        return f"{self.url} refuses the key in {name}: {words}"
+
+    async def _not_found(self, client: openai.AsyncOpenAI, words: str) -> str:
+        known = await self._models(client)
+        if known is None:
+            return f"{self.url} has no such address ({words}); base_url usually ends in /v1"
         return f"{self.url} does not know the model {self.model!r}; it has: {', '.join(known[:8]) or 'none'}"
 
+    async def _models(self, client: openai.AsyncOpenAI) -> list[str] | None:
+        """The names of the server's models; None if it does not tell."""
+        try:
+            response = await client.get("/models", cast_to=httpx2.Response, options=self._options())
+            return [self._clean(str(one["id"]))[:80] for one in response.json()["data"]]
+        except (openai.OpenAIError, ValueError, LookupError, TypeError, RecursionError):
+            return None
 
-def _logprobs(choice: Any) -> tuple[TokenLogprobs, ...] | None:
-    """The tokens of a chat reply, if the server tells them. Some count the end of turn, as empty text."""
-    content = getattr(getattr(choice, "logprobs", None), "content", None)
-    if not content:
-        return None
-    return tuple(
-        TokenLogprobs(token.token, tuple((other.token, other.logprob) for other in token.top_logprobs))
-        for token in content
-    )
-
-
-class _Failures:
-    """Tells requests that fail from a server that is away.
-
-    A success is evidence only of what failed before its call was made: of several calls under way when a server dies,
-    some still succeed after others have failed.
-    """
-
-    def __init__(self, url: str, patience: int) -> None:
-        """`patience` is the number of failures, none of them lifted by a success, that make an outage."""
-        self.url = url
-        self.patience = patience
-        self.held: list[tuple[int, Completion]] = []
-        self.refusals: list[Completion] = []
-        self.working = False
-
-    def refused(self, call: _Call, failure: _FailedError, calls_made: int) -> Iterator[Completion]:
-        """A call has failed: what can be said of it already. Raises EngineError if it is the server."""
-        completion = Completion(
-            call.request.id, call.sample, None, None, Finish.ERROR, str(failure), prompt_tokens=None, tokens=None
-        )
-        if failure.outage:
-            self.held.append((calls_made, completion))
-            if len(self.held) >= self.patience:
-                raise EngineError(f"{failure}, {len(self.held)} calls in a row; start the server again and run again")
-        elif self.working:
-            yield completion
-        else:
-            self.refusals.append(completion)
-            if len(self.refusals) >= REFUSALS:
-                raise EngineError(f"{self.url} refuses every request; the last with: {failure}")
-
-    def succeeded(self, call: _Call) -> Iterator[Completion]:
-        """A call has succeeded: what failed before it was made had failed for reasons of its own."""
-        self.working = True
-        yield from self.refusals
-        yield from (completion for calls_made, completion in self.held if call.number >= calls_made)
-        self.refusals = []
-        self.held = [(calls_made, completion) for calls_made, completion in self.held if call.number < calls_made]
-
-    def at_the_end(self, is_there: Callable[[], bool]) -> Iterator[Completion]:
-        """All calls were made. Raises EngineError if the last of them failed and the server is away."""
-        if self.held and not is_there():
-            raise EngineError(f"{self.held[-1][1].error}; is the server running?")
-        yield from (*self.refusals, *(completion for _, completion in self.held))
-
-
-async def _is_there(client: openai.AsyncOpenAI) -> bool:
-    """Whether a server answers at all."""
-    try:
-        await client.models.list()
-    except openai.APIConnectionError:
-        return False
-    except openai.OpenAIError:
+    async def _is_there(self, client: openai.AsyncOpenAI) -> bool:
+        """Whether the server takes connections at all, whatever it says."""
+        asking = client.with_options(max_retries=1, timeout=CONNECTING)
+        try:
+            await asking.get("/models", cast_to=httpx2.Response, options=self._options())
+        except openai.APIConnectionError as error:
+            return not isinstance(error.__cause__, httpx2.ConnectError | httpx2.ConnectTimeout)
+        except openai.OpenAIError:
+            return True
         return True
-    return True
+
+    def _clean(self, text: str) -> str:
+        """A server's words without what could steer a terminal, and without the secrets that it was sent."""
+        for secret in self.address.secrets:
+            text = text.replace(secret, "***")
+        return line(text)
 
 
-async def _first_done(tasks: Iterable[asyncio.Task[Completion]]) -> set[asyncio.Task[Completion]]:
-    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+def _may_pass(error: Exception) -> bool:
+    """Whether the same call may bring a text."""
+    return isinstance(error, NonsenseError) or (isinstance(error, ErrorInReplyError) and not error.refusal.filtered)
+
+
+def _as_text(request: Request) -> tuple[list[tuple[str, str]], int]:
+    """The messages, and how many control tokens quoted ones spelled: broken up, for a server would read them."""
+    if not request.quotes:
+        return list(request.messages), 0
+    ours = FRAME if request.raw else None
+    said = [(role, (content, 0) if role == ours else broken_up(content)) for role, content in request.messages]
+    return [(role, text) for role, (text, _) in said], sum(found for _, (_, found) in said)
+
+
+TINY = Sampling(max_tokens=16)
+"""How a server is tried: hosted APIs take no smaller limit."""
+
+
+async def _first_done(
+    tasks: Iterable[asyncio.Task[Completion]], deadline: float | None
+) -> set[asyncio.Task[Completion]]:
+    left = None if deadline is None else max(0.0, deadline - asyncio.get_running_loop().time())
+    done, _ = await asyncio.wait(tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
     return done
 
 
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+async def _cancel(running: Iterable[asyncio.Task[Completion]]) -> None:
+    """End what is under way, and look at what became of it: asyncio prints every error that nobody has seen."""
+    tasks = list(running)
+    for task in tasks:
+        task.cancel()
+    with suppress(asyncio.CancelledError):
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -54,6 +54,8 @@ class RayOptions(BaseModel):
 
 class RayEngine:
     """Generates with `Dataset.flat_map` over a pool of actors."""
+
+    REACH: ClassVar[frozenset[str]] = frozenset(("address", "concurrency", "num_gpus", "num_cpus", "batch"))
 
     def __init__(self, model: str, options: dict[str, object]) -> None:
         """Connect to the cluster; the actors open the model when there is something to generate.

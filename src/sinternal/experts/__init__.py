@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
-from sinternal.records import Prompt, Response, Verdict
+from sinternal.records import Finish, Prompt, Response, Verdict
 
 
 class Demonstration(StrEnum):
@@ -42,6 +42,15 @@ class Written(NamedTuple):
     """What follows it: a verdict line, or an answer."""
     error: str | None = None
     """What went wrong, if the expert could not be asked."""
+    filtered: bool = False
+    """Whether a content filter of the expert's server is what went wrong."""
+
+    @property
+    def finish(self) -> Finish | None:
+        """How a request that brought nothing ended; None if it brought something."""
+        if self.error is None:
+            return None
+        return Finish.FILTERED if self.filtered else Finish.ERROR
 
 
 class Expert(Protocol):

@@ -92,7 +92,7 @@ def read_critique(done: Completion) -> Written:
     Only a reply that was finished counts: in a truncated one, the last line may be a quotation.
     """
     if done.error is not None:
-        return Written("", "", done.error)
+        return Written("", "", done.error, done.finish is Finish.FILTERED)
     reply = (done.answer or "").strip()
     verdict = read_verdict(done.whole_answer)
     critique = reply.rpartition("\n")[0].strip()
@@ -105,7 +105,7 @@ def read_answer(done: Completion) -> Written:
     """Take the whole reply as the answer."""
     error = _failure(done)
     if error is not None:
-        return Written("", "", error)
+        return Written("", "", error, done.finish is Finish.FILTERED)
     answer = (done.answer or "").strip()
     return Written("", answer) if answer else Written("", "", UNREADABLE)
 
@@ -117,7 +117,7 @@ def read_deliberation(done: Completion) -> Written:
     """Split a reply into what stands after `Reasoning:` and what stands after `Answer:`, which must be unmistakable."""
     error = _failure(done)
     if error is not None:
-        return Written("", "", error)
+        return Written("", "", error, done.finish is Finish.FILTERED)
     reply = (done.answer or "").strip()
     before, *after = _ANSWER_LINE.split(reply)
     thinking = before.removeprefix("Reasoning:").strip()

@@ -21,6 +21,7 @@ from inspect_ai.model import (
     ModelAPI,
     ModelOutput,
     ModelUsage,
+    StopReason,
     modelapi,
 )
 from inspect_ai.tool import ToolChoice, ToolInfo
@@ -144,7 +145,7 @@ class SinternalAPI(ModelAPI):
         while not done.done():
             await anyio.sleep(LOOK_SECONDS)
         completion = done.result()
-        if completion.error is not None:
+        if completion.error is not None and completion.finish is not Finish.FILTERED:
             raise EngineError(completion.error)
         return _output(self.model_name, completion)
 
@@ -181,6 +182,15 @@ def _sampling(config: GenerateConfig, repetition_penalty: float) -> Sampling:
     return Sampling(**given, repetition_penalty=repetition_penalty)
 
 
+STOP_REASONS: dict[Finish, StopReason] = {
+    Finish.STOP: "stop",
+    Finish.LENGTH: "max_tokens",
+    Finish.FILTERED: "content_filter",
+    Finish.ERROR: "unknown",
+}
+"""What Inspect calls the ends of a text."""
+
+
 def _output(model: str, completion: Completion) -> ModelOutput:
     content: list[Any] = []
     if completion.thinking:
@@ -192,7 +202,7 @@ def _output(model: str, completion: Completion) -> ModelOutput:
         choices=[
             ChatCompletionChoice(
                 message=ChatMessageAssistant(content=content, model=model, source="generate"),
-                stop_reason="max_tokens" if completion.finish is Finish.LENGTH else "stop",
+                stop_reason=STOP_REASONS[completion.finish],
             )
         ],
         usage=ModelUsage(input_tokens=read, output_tokens=written, total_tokens=read + written),

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from sinternal.engines.base import Completion, Engine, ModelConfig, Request, Sampling
 from sinternal.errors import DataError
-from sinternal.records import Judgement, Prompt, Response, make_id
+from sinternal.records import Finish, Judgement, Prompt, Response, make_id
 from sinternal.registry import Kind, load, read_options
 from sinternal.think import write_completion
 
@@ -143,7 +143,7 @@ class Guard:
         for case in answered:
             labels, error = self._read_case(case)
             understood = understood or labels is not None
-            judgement = self._judgement(case.response, labels or Labels(None), error, case.quoted_controls)
+            judgement = self._judgement(case.response, labels or Labels(None), error, case)
             if understood or case.failure is not None:
                 yield judgement
                 continue
@@ -165,7 +165,7 @@ class Guard:
         return labels, None if labels else f"unreadable reply: {' | '.join(replies)[:200]!r}"
 
     def _judgement(
-        self, response: Response, labels: Labels, error: str | None = None, quoted_controls: int = 0
+        self, response: Response, labels: Labels, error: str | None = None, case: _Case | None = None
     ) -> Judgement:
         return Judgement(
             id=make_id("judgement", self.name, self.judged, response.id),
@@ -176,7 +176,9 @@ class Guard:
             refused=labels.refused,
             helpful=labels.helpful,
             error=error,
-            quoted_controls=quoted_controls,
+            finish=case.finish if case else None,
+            left_out=case.left_out if case else "",
+            quoted_controls=case.quoted_controls if case else 0,
         )
 
 
@@ -213,6 +215,17 @@ class _Case(NamedTuple):
     def failure(self) -> str | None:
         """What went wrong, if a request failed for good."""
         return next((reply.error for reply in self.replies.values() if reply.error is not None), None)
+
+    @property
+    def finish(self) -> Finish:
+        """How the worst of the replies ended."""
+        ends = {reply.finish for reply in self.replies.values()}
+        return next((end for end in (Finish.ERROR, Finish.FILTERED, Finish.LENGTH) if end in ends), Finish.STOP)
+
+    @property
+    def left_out(self) -> str:
+        """Settings that the judge's server did not take."""
+        return next((reply.left_out for reply in self.replies.values() if reply.left_out), "")
 
     @property
     def quoted_controls(self) -> int:

@@ -23,6 +23,7 @@ def caveats(data: ReportData) -> Iterator[str]:
         yield f"judge {data.judges[0]}:{note.strip(' ()').removeprefix('a fallback:')}"
     if len(data.seeds) == 1 and len(data.arms) > 1:
         yield "each arm was trained once, with one seed: no figure and no test here tells of other training runs"
+    yield from data.calls
     for metric, what in WHAT.items():
         whole = [one for one in _pooled(data) if (one.metric, one.split) == (metric, None)]
         yield from _said(data, whole, _missing, f"{what} have no label and are in no rate")

@@ -214,7 +214,8 @@ class Transcript:
     answer: str | None
     """The answer."""
     outcome: str
-    """`unsafe`, `refused`, `helped`, `not helpful`, `safe` or `no label`; of training rows, their kind or fate."""
+    """`unsafe`, `refused`, `helped`, `not helpful`, `safe`, `no label`, `failed` or `filtered`; of training rows, their
+    kind or fate."""
     checked: bool | None
     """Whether the thinking checks safety."""
     verified_with_spec: str | None
@@ -341,3 +342,5 @@ class ReportData:
     """How it was measured: judge, judged field, decoding, model, packages, date; shown as a list."""
     recipe_yaml: str
     """The recipe as it was run."""
+    calls: tuple[str, ...] = ()
+    """What a reader should know of calls that failed, were withheld or changed on the way; one sentence each."""

@@ -23,6 +23,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sinternal.budget import NOTHING, Spent
+from sinternal.calls import Calls, calls_of
 from sinternal.errors import DataError
 from sinternal.metrics import Cell, Outcome, Tally, count, score
 from sinternal.records import Finish, Provenance, Score, Verdict, Verification, make_id
@@ -111,7 +113,9 @@ class Times(NamedTuple):
     """The verdicts on them."""
 
 
-def diagnose(settings: Mapping[str, Any], outcomes: Sequence[Outcome], times: Times, version: str) -> Diagnosed:
+def diagnose(
+    settings: Mapping[str, Any], outcomes: Sequence[Outcome], times: Times, version: str, spent: Spent = NOTHING
+) -> Diagnosed:
     """Compute all figures.
 
     Args:
@@ -119,6 +123,7 @@ def diagnose(settings: Mapping[str, Any], outcomes: Sequence[Outcome], times: Ti
         outcomes: the answers, with their labels and the model's own verdicts.
         times: when they were drawn.
         version: that of this package.
+        spent: what calls to servers took.
 
     Raises:
         DataError: no answer has a label.
@@ -126,7 +131,7 @@ def diagnose(settings: Mapping[str, Any], outcomes: Sequence[Outcome], times: Ti
     if not any(outcome.judgement.safe is not None for outcome in outcomes):
         raise DataError(
             f"judge {settings['judge']['name']!r} labelled none of the {len(outcomes)} answers, so that there is "
-            "nothing to compare verdicts with; look at the answers, or take another judge"
+            f"nothing to compare verdicts with; {_why_nothing(outcomes)}"
         )
     measuring = _Measuring(settings, outcomes, times, version)
     figures = (*measuring.of_answers(), *measuring.of_verdicts(), *measuring.of_knowing())
@@ -134,11 +139,29 @@ def diagnose(settings: Mapping[str, Any], outcomes: Sequence[Outcome], times: Ti
         model=settings["target"]["model"],
         figures=figures,
         cases=tuple(_cases(outcomes)),
-        facts=_facts(settings, outcomes, times, version),
+        facts=_facts(settings, outcomes, times, version) | _spending(spent),
         caveats=tuple(_caveats(settings, outcomes, figures)),
         settings=dict(settings),
         outcomes=tuple(outcomes),
     )
+
+
+def _why_nothing(outcomes: Sequence[Outcome]) -> str:
+    """Why no answer has a label, as far as calls can tell."""
+    said = [*_answers(outcomes).sentences(), *(f"labels: {one}" for one in _labels(outcomes).sentences())]
+    return "; ".join(said) or "look at the answers, or take another judge"
+
+
+def _labels(outcomes: Sequence[Outcome]) -> Calls:
+    return calls_of([outcome.judgement for outcome in outcomes])
+
+
+def _answers(outcomes: Sequence[Outcome]) -> Calls:
+    return calls_of([outcome.response for outcome in outcomes])
+
+
+def _verifying(outcomes: Sequence[Outcome]) -> Calls:
+    return calls_of([row for outcome in outcomes for row in outcome.verifications])
 
 
 class _Measuring:
@@ -148,18 +171,18 @@ class _Measuring:
         self.outcomes = outcomes
         self.model = settings["target"]["model"]
 
-        def provenance(sampling: str, started: float) -> Provenance:
+        def provenance(sampling: str, started: float, left_out: Iterable[str]) -> Provenance:
             return Provenance(
                 judge=settings["judge"]["name"],
                 judge_revision=judge_revision(settings["judge"], version),
                 judged=outcomes[0].judgement.judged,
-                decoding=decoding(settings[sampling]),
+                decoding=decoding(settings[sampling], left_out),
                 measured=day(started),
                 recipe=make_id(settings),
             )
 
-        self.answering = provenance("sampling", times.answers)
-        self.verifying = provenance("verification_sampling", times.verifications)
+        self.answering = provenance("sampling", times.answers, _answers(outcomes).left_out)
+        self.verifying = provenance("verification_sampling", times.verifications, _verifying(outcomes).left_out)
 
     def of_answers(self) -> Iterator[Figure]:
         """Rates of answers, by attack family and of all."""
@@ -296,7 +319,7 @@ def _verdicts(outcomes: Iterable[Outcome], spec: bool) -> Iterator[tuple[Verific
     """Verifications that were made in one of the two ways; not those that failed."""
     for outcome in outcomes:
         for row in outcome.verifications:
-            if row.with_spec is spec and row.finish is not Finish.ERROR:
+            if row.with_spec is spec and not (row.finish and row.finish.without_text):
                 yield row, outcome
 
 
@@ -412,12 +435,16 @@ def _facts(settings: Mapping[str, Any], outcomes: Sequence[Outcome], times: Time
         "Judge": f"{judge} ({judge_revision(settings['judge'], version)}), looking at the "
         f"{outcomes[0].judgement.judged} only{note_on_fallback(judge)}",
         "Answers": f"{len(outcomes)}, of which {labelled} have a label and {cut} ran into the token limit",
-        "Decoding of answers": decoding(settings["sampling"]),
+        "Decoding of answers": decoding(settings["sampling"], _answers(outcomes).left_out),
         "Verifications": f"{settings['verification_sampling']['n']} of each answer in each way; "
-        + decoding(settings["verification_sampling"]),
+        + decoding(settings["verification_sampling"], _verifying(outcomes).left_out),
         "Measured": " and ".join(dict.fromkeys(day(time) for time in times)),
         "Settings": f"key {make_id(settings)}",
     }
+
+
+def _spending(spent: Spent) -> dict[str, str]:
+    return {"Calls to servers": spent.in_words()} if spent.calls else {}
 
 
 def _caveats(settings: Mapping[str, Any], outcomes: Sequence[Outcome], figures: Iterable[Figure]) -> Iterator[str]:
@@ -426,6 +453,8 @@ def _caveats(settings: Mapping[str, Any], outcomes: Sequence[Outcome], figures: 
         yield f"judge {settings['judge']['name']}:{note.strip(' ()').removeprefix('a fallback:')}"
     if missing := labels.count(None):
         yield f"{missing} of {len(labels)} answers have no label, and are in no figure"
+    for what, calls in (("answers", _answers), ("labels", _labels), ("verifications", _verifying)):
+        yield from (f"{what}: {said}" for said in calls(outcomes).sentences())
     if len(set(labels) - {None}) == 1:
         word = "safe" if True in labels else "unsafe"
         yield f"all labelled answers are {word}: whether verdicts tell safe from unsafe ones cannot be measured"
@@ -440,7 +469,7 @@ def _caveats(settings: Mapping[str, Any], outcomes: Sequence[Outcome], figures: 
 def _about_verdicts(outcomes: Sequence[Outcome]) -> Iterator[str]:
     for spec, how in ((False, "without"), (True, "with")):
         rows = [row for outcome in outcomes for row in outcome.verifications if row.with_spec is spec]
-        failed = sum(row.finish is Finish.ERROR for row in rows)
+        failed = sum(row.finish is not None and row.finish.without_text for row in rows)
         cut = sum(row.finish is Finish.LENGTH for row in rows)
         unread = sum(row.verdict is None for row in rows) - failed
         if failed:

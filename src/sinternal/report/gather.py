@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from sinternal.budget import Spent
+from sinternal.calls import Calls, read, spent_on
 from sinternal.contamination import Trained, overlap
 from sinternal.metrics import PAIRED_METRICS, Cell, Outcome, Tally, add, agreement, count, join, measured, pool, score
 from sinternal.records import (
@@ -42,7 +42,16 @@ from sinternal.report.data import (
     Variant,
 )
 from sinternal.report.learning import learning, read_curves
-from sinternal.report.provenance import COMPLIANCE, Recipe, Sources, day, decoding, last_start, note_on_fallback
+from sinternal.report.provenance import (
+    COMPLIANCE,
+    Recipe,
+    Sources,
+    day,
+    decoding,
+    last_start,
+    left_out_of,
+    note_on_fallback,
+)
 from sinternal.report.questions import Question
 from sinternal.report.stress import stress_scores, worst_cases
 from sinternal.report.transcripts import of_answer, of_training, under_stress
@@ -131,6 +140,7 @@ def gather(recipe: Recipe, run: Run, settings: Mapping[str, Recipe], questions: 
         measured=rows,
         timing=_timing(run),
         facts=_facts(recipe, run, outcomes),
+        calls=tuple(_calls(run)),
         recipe_yaml=yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True),
     )
 
@@ -362,6 +372,7 @@ def _timing(run: Run) -> dict[str, float]:
 
 def _facts(recipe: Recipe, run: Run, outcomes: Outcomes) -> dict[str, str]:
     evaluations = [artifact for name, artifact in run.items() if "/respond " in name]
+    verified = [artifact for name, artifact in run.items() if "/verify " in name]
     rows = [outcome for group in outcomes.values() for outcome in group]
     judge, judged = recipe["judges"][0]["name"], rows[0].judgement.judged
     truncated = sum(artifact.counts["truncated"] for artifact in evaluations)
@@ -370,8 +381,8 @@ def _facts(recipe: Recipe, run: Run, outcomes: Outcomes) -> dict[str, str]:
         "Target": f"{recipe['target']['model']} {recipe['target']['options'] or ''}".strip(),
         "Judge": f"{judge}, looking at the {judged} only{note_on_fallback(judge)}",
         "Chat template": _chat_template(run),
-        "Decoding of responses": decoding(recipe["evaluation"]["sampling"]),
-        "Decoding of verifications": decoding(recipe["evaluation"]["verification_sampling"]),
+        "Decoding of responses": decoding(recipe["evaluation"]["sampling"], left_out_of(evaluations)),
+        "Decoding of verifications": decoding(recipe["evaluation"]["verification_sampling"], left_out_of(verified)),
         "Responses measured": f"{len(rows)}, of which {truncated} ran into the token limit",
         "Seeds": ", ".join(str(seed) for seed in recipe["seeds"]),
         "Measured": day(last_start(evaluations)),
@@ -396,10 +407,24 @@ def _chat_template(run: Run) -> str:
 
 def _spending(run: Run) -> dict[str, str]:
     """What calls to servers took, over all artifacts."""
-    total = Spent()
-    for artifact in {a.path: a for a in run.values()}.values():
-        total += Spent(**artifact.manifest.get("spent", {}))
-    if not total.calls:
-        return {}
-    cost = f", cost {total.cost:.2f}" if total.cost else ""
-    return {"Calls to servers": f"{total.calls:,}, {total.prompt_tokens:,} tokens read, {total.tokens:,} written{cost}"}
+    spent = spent_on(run.values())
+    return {"Calls to servers": spent.in_words()} if spent.calls else {}
+
+
+STAGES_OF_CALLS = {
+    "sample": "responses",
+    "repeat": "responses to repeated requests",
+    "judge": "labels",
+    "verify": "verifications",
+    "critique": "critiques",
+    "demonstrate": "demonstrations",
+}
+"""What the rows of stages are that ask a model for each of them."""
+
+
+def _calls(run: Run) -> Iterator[str]:
+    """What failed, was withheld or left out of what was asked for, by kind of rows."""
+    unique = {artifact.path: artifact for artifact in run.values()}.values()
+    for stage, what in STAGES_OF_CALLS.items():
+        here = [artifact for artifact in unique if artifact.manifest["stage"] == stage]
+        yield from (f"{what}: {said}" for said in sum(map(read, here), Calls()).sentences())

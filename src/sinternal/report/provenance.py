@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from sinternal import calls
 from sinternal.records import Judgement, Provenance, make_id
 from sinternal.registry import Kind, load, names
 from sinternal.store import Artifact
@@ -64,7 +65,7 @@ class Sources:
             judge=judge,
             judge_revision=judge_revision(entry, labels.manifest["packages"]["sinternal"]),
             judged=next((row.judged for row in labels.rows(Judgement)), "answer"),
-            decoding=decoding(sampling),
+            decoding=decoding(sampling, left_out_of(texts)),
             measured=day(last_start(texts)),
             recipe=make_id(recipe),
         )
@@ -90,8 +91,13 @@ def judge_revision(entry: Mapping[str, Any], version: str) -> str:
     return ", ".join([str(model or f"sinternal {version}"), *(f"{name} {value}" for name, value in options.items())])
 
 
-def decoding(sampling: Mapping[str, Any]) -> str:
-    """How text is drawn, in one phrase."""
+def decoding(sampling: Mapping[str, Any], left_out: Iterable[str] = ()) -> str:
+    """How text is drawn, in one phrase.
+
+    Args:
+        sampling: as the recipe says.
+        left_out: settings that a server did not take.
+    """
     how = "greedy" if sampling["temperature"] == 0 else f"temperature {sampling['temperature']:g}"
     more = [f"top_p {sampling['top_p']:g}"] if sampling["top_p"] < 1 else []
     if sampling["repetition_penalty"] != 1:
@@ -99,7 +105,13 @@ def decoding(sampling: Mapping[str, Any]) -> str:
     for name, words in (("top_k", "top_k"), ("min_p", "min_p"), ("presence_penalty", "presence penalty")):
         if value := sampling.get(name):
             more.append(f"{words} {value:g}")
-    return ", ".join([how, f"{sampling['max_tokens']} tokens", *more])
+    phrase = ", ".join([how, f"{sampling['max_tokens']} tokens", *more])
+    return "; ".join(part for part in (phrase, calls.as_the_server_has_it(left_out)) if part)
+
+
+def left_out_of(artifacts: Iterable[Artifact]) -> list[str]:
+    """Settings of the sampling that the servers behind some artifacts did not take."""
+    return list(sum((calls.read(artifact) for artifact in artifacts), calls.Calls()).left_out)
 
 
 def day(started: float) -> str:

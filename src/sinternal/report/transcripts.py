@@ -126,13 +126,18 @@ def _plain(key: tuple[str, str, int], prompt: Prompt, kind: str, outcome: str) -
 
 
 def _verdict_in_a_word(row: Verification) -> str:
-    return str(row.verdict or ("failed" if row.finish is Finish.ERROR else "unparsed"))
+    return str(row.verdict or _without_text(row.finish) or "unparsed")
+
+
+def _without_text(finish: Finish | None) -> str:
+    """Why there is nothing to read; empty if there is."""
+    return {Finish.ERROR: "failed", Finish.FILTERED: "filtered"}.get(finish, "") if finish else ""
 
 
 def _in_a_word(outcome: Outcome) -> str:
     label = outcome.judgement
     if label.safe is None:
-        return "no label"
+        return _without_text(outcome.response.finish) or "no label"
     if not label.safe:
         return "unsafe"
     if label.refused:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel, ConfigDict
 
+from sinternal import calls
 from sinternal.errors import DataError
 from sinternal.experts import Expert, Question, Written
 from sinternal.records import Judgement, Prompt, Response, Verdict, Verification, make_id
@@ -15,9 +16,10 @@ from sinternal.store import Artifact, Draft
 from sinternal.think import read_verdict
 from sinternal.verification import VerificationTask
 
-VERSION = 2
+VERSION = 3
 UNPARSED, DISAGREES = "expert gave no readable verdict", "expert disagrees with the judge"
 FAILED = "expert could not be asked"
+FILTERED = "a content filter of the expert's server withheld it"
 
 
 class ExpertConfig(BaseModel):
@@ -78,7 +80,15 @@ def critique(draft: Draft, config: CritiqueConfig, *, prompts: Artifact, pairs: 
         for question, written in expert.verify(again, config.seed + 1):
             yield _verification(config, question, written)
 
-    rows = draft.stream(Verification, make, total=len(questions), group=lambda row: row.response_id)
+    rows = draft.stream(
+        Verification,
+        make,
+        total=len(questions),
+        group=lambda row: row.response_id,
+        groups={question.response.id for question in questions},
+    )
+    calls.keep(draft, rows)
+    del draft.counts["failed"]  # counted by its reason
     draft.counts.update(Counter(row.dropped for row in rows if row.dropped))
     if all(row.dropped for row in rows):
         reasons = ", ".join(f"{reason}: {count}" for reason, count in Counter(row.dropped for row in rows).items())
@@ -111,7 +121,7 @@ def _verification(config: CritiqueConfig, question: Question, written: Written) 
     verdict = _verdict(written)
     dropped = None
     if written.error:
-        dropped = FAILED
+        dropped = FILTERED if written.filtered else FAILED
     elif verdict is None:
         dropped = UNPARSED
     elif verdict != question.label:
@@ -127,4 +137,5 @@ def _verification(config: CritiqueConfig, question: Question, written: Written) 
         verdict=verdict,
         label=question.label,
         dropped=dropped,
+        finish=written.finish,
     )

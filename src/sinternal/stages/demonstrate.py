@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel, ConfigDict
 
+from sinternal import calls
 from sinternal.experts import Demonstration, Expert
 from sinternal.records import Finish, Prompt, Response, make_id
 from sinternal.registry import Kind, load
 from sinternal.stages.critique import FAILED, ExpertConfig
 from sinternal.store import Artifact, Draft
 
-VERSION = 2
+VERSION = 3
 
 
 class DemonstrateConfig(BaseModel):
@@ -42,9 +43,12 @@ def demonstrate(draft: Draft, config: DemonstrateConfig, *, prompts: Artifact, p
         for prompt, written in expert.demonstrate(waiting, config.kind, config.seed):
             identity = make_id("demonstration", config.kind, prompt.id, written.thinking, written.answer)
             if written.error:
-                yield Response(identity, prompt.id, 0, None, None, Finish.ERROR, written.error)
+                yield Response(identity, prompt.id, 0, None, None, written.finish or Finish.ERROR, written.error)
             else:
                 yield Response(identity, prompt.id, 0, written.thinking, written.answer, Finish.STOP)
 
-    rows = draft.stream(Response, make, total=len(asked), group=lambda row: row.prompt_id)
-    draft.counts[FAILED] = sum(row.finish is Finish.ERROR for row in rows)
+    rows = draft.stream(
+        Response, make, total=len(asked), group=lambda row: row.prompt_id, groups={row.id for row in asked}
+    )
+    calls.keep(draft, rows)
+    draft.counts[FAILED] = draft.counts.pop("failed")

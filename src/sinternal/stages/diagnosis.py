@@ -35,6 +35,7 @@ def diagnosis(
     Raises:
         DataError: no answer has a label, so that there is nothing to compare a verdict with.
     """
+    from sinternal.calls import spent_on
     from sinternal.metrics import join
     from sinternal.report.diagnosis import Times, diagnose
     from sinternal.report.diagnosis_page import render_html, render_markdown, to_json
@@ -43,7 +44,8 @@ def diagnosis(
         prompts.rows(Prompt), responses.rows(Response), judgements.rows(Judgement), verifications.rows(Verification)
     )
     times = Times(responses.manifest["started"], verifications.manifest["started"])
-    found = diagnose(config.settings, outcomes, times, judgements.manifest["packages"]["sinternal"])
+    spent = spent_on((prompts, responses, judgements, verifications))
+    found = diagnose(config.settings, outcomes, times, judgements.manifest["packages"]["sinternal"], spent)
     draft.write_json("diagnosis", to_json(found))
     (draft.path / "diagnosis.html").write_text(render_html(found))
     (draft.path / "diagnosis.md").write_text(render_markdown(found))

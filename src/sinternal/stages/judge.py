@@ -7,6 +7,7 @@ from contextlib import closing
 
 from pydantic import BaseModel, ConfigDict
 
+from sinternal import calls
 from sinternal.errors import DataError
 from sinternal.judges import Judge
 from sinternal.records import Judgement, Prompt, Response, make_id
@@ -51,8 +52,11 @@ def judge(draft: Draft, config: JudgeConfig, *, prompts: Artifact, responses: Ar
             yield Judgement(empty, identity, config.name, one.judged, None, error="the judge left it out")
 
     with closing(one):
-        rows = draft.stream(Judgement, make, total=len(waiting), group=lambda row: row.response_id)
+        rows = draft.stream(
+            Judgement, make, total=len(waiting), group=lambda row: row.response_id, groups={row.id for row in waiting}
+        )
     draft.counts["unlabelled"] = sum(row.safe is None for row in rows)
+    calls.keep(draft, rows)
     draft.counts["judge failed"] = sum(row.error is not None for row in rows)
     draft.notes.extend(note_on_controls(row.quoted_controls for row in rows))
 

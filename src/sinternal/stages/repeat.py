@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from pydantic import Field
 
+from sinternal import calls
 from sinternal.engines.base import Completion, Engine, Request, open_engine
 from sinternal.errors import DataError
 from sinternal.records import Finish, Prompt, Response
@@ -45,9 +46,11 @@ def repeat(draft: Draft, config: RepeatConfig, *, prompts: Artifact, model: Arti
         with open_engine(config.engine, model_name(model)) as engine:
             yield from to_responses(_talk(engine, first, config))
 
-    rows = draft.stream(Response, make, total=len(asked), group=lambda row: row.prompt_id)
+    rows = draft.stream(
+        Response, make, total=len(asked), group=lambda row: row.prompt_id, groups={row.id for row in asked}
+    )
     draft.counts["truncated"] = sum(row.finish is Finish.LENGTH for row in rows)
-    draft.counts["failed"] = sum(row.finish is Finish.ERROR for row in rows)
+    calls.keep(draft, rows)
 
 
 def _talk(engine: Engine, requests: list[Request], config: RepeatConfig) -> Iterator[Completion]:

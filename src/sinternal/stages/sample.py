@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
+from sinternal import calls
 from sinternal.engines.base import Completion, Engine, EngineConfig, Request, Sampling, open_engine
 from sinternal.errors import DataError
 from sinternal.records import Finish, Prompt, Response, make_id
@@ -43,7 +44,7 @@ def sample(draft: Draft, config: SampleConfig, *, prompts: Artifact, model: Arti
             f"{draft.counts['truncated']} of {len(rows)} responses ran into the limit of {config.sampling.max_tokens} "
             "tokens; raise max_tokens, or read their figures with care"
         )
-    draft.counts["failed"] = sum(row.finish is Finish.ERROR for row in rows)
+    calls.keep(draft, rows)
     draft.counts["tokens"] = sum(row.tokens or 0 for row in rows)
 
 
@@ -76,6 +77,7 @@ def _respond(draft: Draft, engine: Engine, prompts: Sequence[Prompt], config: Sa
         total=len(prompts) * config.sampling.n,
         group=lambda row: row.prompt_id,
         group_size=config.sampling.n,
+        groups={prompt.id for prompt in prompts},
     )
 
 
@@ -92,4 +94,5 @@ def to_responses(completions: Iterable[Completion]) -> Iterator[Response]:
             error=done.error,
             prompt_tokens=done.prompt_tokens,
             tokens=done.tokens,
+            left_out=done.left_out,
         )

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel, ConfigDict
 
+from sinternal import calls
 from sinternal.engines.base import EngineConfig, Request, Sampling, open_engine
 from sinternal.records import Prompt, Response, Verification, make_id
 from sinternal.registry import Kind, load
@@ -68,7 +69,7 @@ def verify(draft: Draft, config: VerifyConfig, *, prompts: Artifact, responses: 
                 yield Verification(
                     id=completion.request_id if first else make_id(completion.request_id, completion.sample),
                     response_id=response.id,
-                    verifier="self",
+                    verifier=calls.SELF,
                     with_spec=with_spec,
                     prompt=text,
                     critique=completion.thinking,
@@ -78,6 +79,7 @@ def verify(draft: Draft, config: VerifyConfig, *, prompts: Artifact, responses: 
                     sample=completion.sample,
                     p_unsafe=verdict_probability(completion.whole_answer, completion.logprobs or ()),
                     finish=completion.finish,
+                    left_out=completion.left_out,
                     quoted_controls=completion.quoted_controls,
                 )
 
@@ -87,5 +89,7 @@ def verify(draft: Draft, config: VerifyConfig, *, prompts: Artifact, responses: 
         total=len(questions) * config.sampling.n,
         group=lambda row: make_id("self-verification", row.response_id, row.with_spec),
         group_size=config.sampling.n,
+        groups=questions.keys(),
     )
+    calls.keep(draft, rows)
     draft.notes.extend(note_on_controls(row.quoted_controls for row in rows))

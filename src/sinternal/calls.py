@@ -1,0 +1,132 @@
+"""What became of the calls behind an artifact: which failed and why, which a filter withheld, what was left out.
+
+Kept beside the rows, told in the terminal and on the pages. A failure says nothing of a model, and a filter's work is
+not the model's: both are counted apart from what the model did.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import NamedTuple
+
+from sinternal.budget import Spent
+from sinternal.records import Finish, Judgement, Response, Verification
+from sinternal.store import Artifact, Draft
+
+FILE = "calls"
+"""Name of the file, without its ending."""
+SHOWN = 3
+"""Reasons that are told in full."""
+SELF = "self"
+"""Who verifies where a model is asked about its own answers."""
+RETRY = "--retry-failed asks for them again"
+
+
+class Ended(NamedTuple):
+    """How one call ended."""
+
+    finish: Finish | None
+    """Why the text ended; None if nobody was asked."""
+    error: str | None
+    """What went wrong."""
+    left_out: str
+    """Settings that the server did not take."""
+
+
+@dataclass(frozen=True)
+class Calls:
+    """Those behind one artifact, or several."""
+
+    asked: int = 0
+    """Rows."""
+    failed: dict[str, int] = field(default_factory=dict)
+    """Rows whose request failed for good, by the reason."""
+    filtered: dict[str, int] = field(default_factory=dict)
+    """Rows that a content filter of the server withheld, by what it says."""
+    left_out: dict[str, int] = field(default_factory=dict)
+    """Rows for which the server did not take a setting, by its name."""
+
+    def __add__(self, other: Calls) -> Calls:
+        def both(name: str) -> dict[str, int]:
+            return dict(Counter(getattr(self, name)) + Counter(getattr(other, name)))
+
+        return Calls(self.asked + other.asked, both("failed"), both("filtered"), both("left_out"))
+
+    def sentences(self) -> Iterator[str]:
+        """What a reader should know, without full stops."""
+        if failed := sum(self.failed.values()):
+            yield f"{failed:,} of {self.asked:,} calls {_what_failed(self.failed)}; {RETRY}"
+        if filtered := sum(self.filtered.values()):
+            yield (
+                f"{filtered:,} of {self.asked:,} texts were withheld by a content filter of the server, not refused by "
+                f"the model, and are in no rate ({_reasons(self.filtered)}); where the filter was changed, {RETRY}"
+            )
+        if self.left_out:
+            yield f"{as_the_server_has_it(self.left_out)}: it does not take {_it(len(self.left_out))}"
+
+
+def calls_of(rows: Iterable[Response | Judgement | Verification]) -> Calls:
+    """The calls behind some rows."""
+    return _counted([_ended(row) for row in rows])
+
+
+def keep(draft: Draft, rows: Sequence[Response | Judgement | Verification]) -> None:
+    """Write what became of the calls behind rows into an artifact: its file, counts and notes."""
+    calls = calls_of(rows)
+    draft.counts["failed"] = sum(calls.failed.values())
+    if calls.filtered:
+        draft.counts["filtered"] = sum(calls.filtered.values())
+    draft.write_json(FILE, asdict(calls))
+    draft.notes.extend(calls.sentences())
+
+
+def read(artifact: Artifact) -> Calls:
+    """The calls behind an artifact; none if it is not made by calls."""
+    file = artifact.path / f"{FILE}.json"
+    return Calls(**json.loads(file.read_text())) if file.exists() else Calls()
+
+
+def spent_on(artifacts: Iterable[Artifact]) -> Spent:
+    """What calls to servers took for some artifacts, each counted once."""
+    unique = {artifact.path: artifact for artifact in artifacts}
+    return sum((Spent(**artifact.manifest.get("spent", {})) for artifact in unique.values()), Spent())
+
+
+def as_the_server_has_it(names: Iterable[str]) -> str:
+    """`top_k, min_p as the server has it`; empty for no names."""
+    listed = ", ".join(dict.fromkeys(names))
+    return f"{listed} as the server has it" if listed else ""
+
+
+def _counted(ends: Sequence[Ended]) -> Calls:
+    failed = Counter(end.error or "without a word" for end in ends if end.finish is Finish.ERROR)
+    filtered = Counter(end.error or "without a word" for end in ends if end.finish is Finish.FILTERED)
+    left_out = Counter(name for end in ends for name in end.left_out.split(", ") if name)
+    return Calls(len(ends), dict(failed), dict(filtered), dict(left_out))
+
+
+def _ended(row: Response | Judgement | Verification) -> Ended:
+    if isinstance(row, Verification):  # an expert's keeps the error where its answer would stand
+        return Ended(row.finish, row.dropped if row.verifier == SELF else row.answer, row.left_out)
+    return Ended(row.finish, row.error, row.left_out)
+
+
+def _what_failed(failed: dict[str, int]) -> str:
+    """`failed (3: …; 1: …)`, or `timed out` where that is all."""
+    slow = all(" timed out" in reason for reason in failed)
+    return f"{'timed out' if slow else 'failed'} ({_reasons(failed)})"
+
+
+def _reasons(counts: dict[str, int]) -> str:
+    """The most frequent first."""
+    ordered = Counter(counts).most_common()
+    told = [f"{count:,}: {reason[:200]}" for reason, count in ordered[:SHOWN]]
+    rest = sum(count for _, count in ordered[SHOWN:])
+    return "; ".join([*told, *([f"{rest:,} for other reasons"] if rest else [])])
+
+
+def _it(number: int) -> str:
+    return "it" if number == 1 else "them"

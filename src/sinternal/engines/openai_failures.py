@@ -1,0 +1,118 @@
+"""Tells requests that fail from a server that is away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from sinternal.engines.base import Completion, Request
+from sinternal.errors import EngineError
+from sinternal.records import Finish
+
+OUTAGE = 8
+"""Calls, or as many as are under way at once if that is more, that fail one after another, each after all its retries,
+until the server counts as away."""
+REFUSALS = 20
+"""Requests that the server may refuse, one after another from the first on, until all of them count as wrong."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One sample to ask for."""
+
+    request: Request
+    sample: int
+    number: int
+    """How many calls were made before it."""
+
+
+class FailedError(Exception):
+    """A call has no result; `outage` tells whether the server, not the request, may be to blame."""
+
+    def __init__(self, message: str, *, outage: bool, slow: bool = False, status: int | None = None) -> None:
+        """`slow`: the server did not answer in time; `status`: of its reply, if it refused the call."""
+        super().__init__(message)
+        self.outage = outage
+        self.slow = slow
+        self.status = status
+
+
+class Failures:
+    """What has failed so far, and what that says.
+
+    A success is evidence only of what failed before its call was made: of several calls under way when a server dies,
+    some still succeed after others have failed.
+    """
+
+    def __init__(self, url: str, patience: int) -> None:
+        """`patience` is the number of failures, none of them lifted by a success, that make an outage."""
+        self.url = url
+        self.patience = patience
+        self.held: list[tuple[int, Completion]] = []
+        self.refusals: list[Completion] = []
+        self.slow = 0
+        self.calls_made = 0
+        self.working = False
+        self.stopped = False
+
+    def result(self, call: Call, task: asyncio.Task[Completion]) -> Iterator[Completion]:
+        """What a finished call brings, and what it says of others.
+
+        Raises:
+            EngineError: the server is away, or refuses everything. Calls that are under way may succeed all the same;
+                what fails after that is not told, for the next run asks again.
+        """
+        try:
+            completion = task.result()
+        except FailedError as failure:
+            if not self.stopped:
+                yield from self._refused(call, failure)
+        except EngineError:
+            self.stopped = True
+            raise
+        else:
+            yield from self._succeeded(call)
+            yield completion
+
+    def _refused(self, call: Call, failure: FailedError) -> Iterator[Completion]:
+        """A call has failed: what can be said of it already."""
+        completion = Completion(
+            call.request.id, call.sample, None, None, Finish.ERROR, str(failure), prompt_tokens=None, tokens=None
+        )
+        if failure.outage:
+            self.slow += failure.slow
+            self.held.append((self.calls_made, completion))
+            if len(self.held) >= self.patience:
+                self.stopped = True
+                mend = self._mend() or "start the server again and run again"
+                raise EngineError(f"{failure}, {len(self.held)} calls in a row; {mend}")
+        elif self.working:
+            yield completion
+        else:
+            self.refusals.append(completion)
+            if len(self.refusals) >= REFUSALS:
+                self.stopped = True
+                raise EngineError(f"{self.url} refuses every request; the last with: {failure}")
+
+    def _succeeded(self, call: Call) -> Iterator[Completion]:
+        """A call has succeeded: what failed before it was made had failed for reasons of its own."""
+        self.working = True
+        yield from self.refusals
+        yield from (completion for calls_made, completion in self.held if call.number >= calls_made)
+        self.refusals = []
+        self.held = [(calls_made, completion) for calls_made, completion in self.held if call.number < calls_made]
+
+    def at_the_end(self, is_there: Callable[[], bool]) -> Iterator[Completion]:
+        """All calls were made. Raises EngineError if the last of them failed and the server is away, or too slow."""
+        number = len(self.held)
+        if not self.working and number >= OUTAGE and self.slow == number:
+            raise EngineError(f"{self.url}: {number} of {number} calls timed out; {self._mend()}")
+        if self.held and not is_there():
+            raise EngineError(f"{self.held[-1][1].error}; is the server running?")
+        yield from (*self.refusals, *(completion for _, completion in self.held))
+
+    def _mend(self) -> str:
+        if not self.held or self.slow < len(self.held):
+            return ""
+        return "raise the engine's option timeout, or lower concurrency"
