@@ -57,11 +57,11 @@ def test_a_verification_that_is_cut_short_has_no_verdict_and_says_so() -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["{"], "pairs.jsonl, line 1: no JSON"),
-        (['{"prompt": "a", "answer": "b"}', "[1]"], "line 2: a pair is an object with prompt and answer, this is list"),
-        (['{"prompt": "a"}'], "line 1: field 'answer' is missing"),
-        (['{"prompt": " ", "answer": "b"}'], "line 1: field 'prompt' is missing, empty"),
-        (['{"prompt": 3, "answer": "b"}'], "line 1: field 'prompt' is missing, empty or no text"),
+        (["{"], "pairs.jsonl, line 1: not valid JSON"),
+        (['{"prompt": "a", "answer": "b"}', "[1]"], "line 2: a JSON object is expected"),
+        (['{"prompt": "a"}'], "line 1: there is no column 'answer'; there are: prompt"),
+        (['{"prompt": " ", "answer": "b"}'], "line 1: column 'prompt' is empty"),
+        (['{"prompt": 3, "answer": "b"}'], "line 1: column 'prompt' holds a number, not text"),
         (['{"id": 1, "prompt": "a", "answer": "b"}'] * 2, "line 2: id '1' comes twice"),
         (["", " "], "pairs.jsonl: no pairs in it"),
     ],

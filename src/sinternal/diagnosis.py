@@ -17,6 +17,7 @@ from sinternal.recipe import (
     ENGINES_OF_ONE_MODEL,
     Attack,
     Section,
+    Seed,
     Source,
     Target,
     override,
@@ -65,7 +66,7 @@ class Diagnosis(Section):
     """How it is asked to verify them."""
     verification_sampling: Sampling
     """How it verifies; `n` times each."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the draws."""
 
 

@@ -9,6 +9,7 @@ from typing import Protocol
 from sinternal.errors import ModelError
 from sinternal.registry import Kind, load, names
 from sinternal.store import Progress
+from sinternal.validation import shown
 
 MARKS = ("config.json", "adapter_config.json")
 """A folder with one of these files is a model, or an adapter that names its base."""
@@ -36,6 +37,34 @@ def is_model(folder: Path) -> bool:
     return any((folder / mark).exists() for mark in MARKS)
 
 
+def model_folder(model: str) -> Path | None:
+    """The directory that a name means if it is that of no registered source; None if it is an id on the hub.
+
+    Raises:
+        ModelError: there is no such directory, or no model in it, and it can be no id.
+    """
+    try:
+        folder = Path(model).expanduser()
+        found = folder.is_dir()
+    except (RuntimeError, ValueError, OSError) as error:
+        raise ModelError(f"{shown(model)} is no path of a model directory ({error})") from error
+    if model and is_model(folder):
+        return folder
+    if model and found:
+        raise ModelError(f"{model}: there is no config.json in this folder, so it is no Hugging Face model directory")
+    if folder.exists() and model:
+        raise ModelError(f"{model} is a file; name the model directory that it lies in")
+    if model.startswith((".", "~", "/")) or model.count("/") > 1:
+        raise ModelError(f"{model}: there is no such model directory, nor such an arm of a finished run (RUN/ARM)")
+    if not _HUB_ID.fullmatch(model):
+        known = ", ".join(names(Kind.MODEL))
+        raise ModelError(
+            f"{shown(model)} is neither a model directory (no config.json there), nor an arm of a finished run (no "
+            f"recipe.yaml in {folder.parent}), nor a Hugging Face id, nor one of: {known}"
+        )
+    return None
+
+
 def resolve_model(model: str, revision: str | None = None) -> Path:
     """The directory of a model that needs no options.
 
@@ -46,22 +75,13 @@ def resolve_model(model: str, revision: str | None = None) -> Path:
     Raises:
         ModelError: there is none, or it cannot be downloaded.
     """
-    folder = Path(model).expanduser()
-    if is_model(folder):
-        return folder
     if model in names(Kind.MODEL):
         source: ModelSource = load(Kind.MODEL, model)()
         located = source.locate({})
         if located is None:
             raise ModelError(f"model {model!r} is not here yet; run: sinternal fetch {model}")
         return located
-    if not _HUB_ID.fullmatch(model):
-        known = ", ".join(names(Kind.MODEL))
-        raise ModelError(
-            f"{model!r} is neither a model directory (no config.json there), nor an arm of a finished run (no "
-            f"recipe.yaml in {folder.parent}), nor a Hugging Face id, nor one of: {known}"
-        )
-    return download(model, revision)
+    return model_folder(model) or download(model, revision)
 
 
 def download(hub_id: str, revision: str | None = None) -> Path:
@@ -74,6 +94,7 @@ def download(hub_id: str, revision: str | None = None) -> Path:
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
+        HFValidationError,
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
@@ -82,6 +103,8 @@ def download(hub_id: str, revision: str | None = None) -> Path:
     page = f"https://huggingface.co/{hub_id}"
     try:
         return Path(snapshot_download(hub_id, revision=revision, ignore_patterns=["*.pth", "original/*", "*.gguf"]))
+    except HFValidationError as error:
+        raise ModelError(f"{hub_id} is neither a model directory nor a Hugging Face id (owner/name)") from error
     except GatedRepoError as error:
         raise ModelError(f"{hub_id} is gated: accept its terms at {page} and set HF_TOKEN") from error
     except RevisionNotFoundError as error:

@@ -109,7 +109,9 @@ class Times(NamedTuple):
     """The verdicts on them."""
 
 
-def diagnose(settings: Mapping[str, Any], outcomes: Sequence[Outcome], times: Times, version: str) -> Diagnosed:
+def diagnose(
+    settings: Mapping[str, Any], outcomes: Sequence[Outcome], times: Times, version: str, plugin: str | None = None
+) -> Diagnosed:
     """Compute all figures.
 
     Args:
@@ -117,6 +119,7 @@ def diagnose(settings: Mapping[str, Any], outcomes: Sequence[Outcome], times: Ti
         outcomes: the answers, with their labels and the model's own verdicts.
         times: when they were drawn.
         version: that of this package.
+        plugin: package and version of the judge, if it is not built in.
 
     Raises:
         DataError: no answer has a label.
@@ -126,13 +129,13 @@ def diagnose(settings: Mapping[str, Any], outcomes: Sequence[Outcome], times: Ti
             f"judge {settings['judge']['name']!r} labelled none of the {len(outcomes)} answers, so that there is "
             "nothing to compare verdicts with; look at the answers, or take another judge"
         )
-    measuring = _Measuring(settings, outcomes, times, version)
+    measuring = _Measuring(settings, outcomes, times, version, plugin)
     figures = (*measuring.of_answers(), *measuring.of_verdicts(), *measuring.of_knowing())
     return Diagnosed(
         model=settings["target"]["model"],
         figures=figures,
         cases=tuple(_cases(outcomes)),
-        facts=_facts(settings, outcomes, times, version),
+        facts=_facts(settings, outcomes, times, version, plugin),
         caveats=tuple(_caveats(settings, outcomes, figures)),
         settings=dict(settings),
     )
@@ -141,14 +144,21 @@ def diagnose(settings: Mapping[str, Any], outcomes: Sequence[Outcome], times: Ti
 class _Measuring:
     """Figures of one model, all by the same judge."""
 
-    def __init__(self, settings: Mapping[str, Any], outcomes: Sequence[Outcome], times: Times, version: str) -> None:
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        outcomes: Sequence[Outcome],
+        times: Times,
+        version: str,
+        plugin: str | None,
+    ) -> None:
         self.outcomes = outcomes
         self.model = settings["target"]["model"]
 
         def provenance(sampling: str, started: float) -> Provenance:
             return Provenance(
                 judge=settings["judge"]["name"],
-                judge_revision=judge_revision(settings["judge"], version),
+                judge_revision=judge_revision(settings["judge"], version, plugin),
                 judged=outcomes[0].judgement.judged,
                 decoding=decoding(settings[sampling]),
                 measured=day(started),
@@ -392,13 +402,15 @@ def _cases(outcomes: Sequence[Outcome]) -> Iterator[Case]:
                 yield Case(kind, spec, outcome, row)
 
 
-def _facts(settings: Mapping[str, Any], outcomes: Sequence[Outcome], times: Times, version: str) -> dict[str, str]:
+def _facts(
+    settings: Mapping[str, Any], outcomes: Sequence[Outcome], times: Times, version: str, plugin: str | None
+) -> dict[str, str]:
     judge = settings["judge"]["name"]
     labelled = sum(outcome.judgement.safe is not None for outcome in outcomes)
     cut = sum(outcome.response.finish == "length" for outcome in outcomes)
     return {
         "Model": f"{settings['target']['model']}, by engine {settings['engine']['name']}",
-        "Judge": f"{judge} ({judge_revision(settings['judge'], version)}), looking at the "
+        "Judge": f"{judge} ({judge_revision(settings['judge'], version, plugin)}), looking at the "
         f"{outcomes[0].judgement.judged} only{note_on_fallback(judge)}",
         "Answers": f"{len(outcomes)}, of which {labelled} have a label and {cut} ran into the token limit",
         "Decoding of answers": decoding(settings["sampling"]),

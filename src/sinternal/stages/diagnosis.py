@@ -38,12 +38,17 @@ def diagnosis(
     from sinternal.metrics import join
     from sinternal.report.diagnosis import Times, diagnose
     from sinternal.report.diagnosis_page import render_html, render_markdown, to_json
+    from sinternal.report.provenance import plugin_of
 
     outcomes = join(
         prompts.rows(Prompt), responses.rows(Response), judgements.rows(Judgement), verifications.rows(Verification)
     )
     times = Times(responses.manifest["started"], verifications.manifest["started"])
-    found = diagnose(config.settings, outcomes, times, judgements.manifest["packages"]["sinternal"])
+    version, plugin = (
+        judgements.manifest["packages"]["sinternal"],
+        plugin_of(judgements, config.settings["judge"]["name"]),
+    )
+    found = diagnose(config.settings, outcomes, times, version, plugin)
     draft.write_json("diagnosis", to_json(found))
     (draft.path / "diagnosis.html").write_text(render_html(found))
     (draft.path / "diagnosis.md").write_text(render_markdown(found))
