@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from sinternal.benchmarks import Divided, Division
 from sinternal.contents import Contents, contents, folder_contents
-from sinternal.errors import RecipeError
+from sinternal.errors import ModelError, RecipeError
 from sinternal.experts import Demonstration
 from sinternal.fingerprints import fingerprint
 from sinternal.models import model_folder
@@ -386,7 +386,8 @@ def _start(recipe: Recipe, arm: Arm, seed: int, label: str, run: Mapping[str, Ta
         return next((task for task in trained if task is not None), run["base"])
     if arm.start in (None, BASE):
         return run["base"]
-    return Task("base", f"start {label}", _target_config(recipe, Target(model=arm.start), seed))
+    named_by = f"arm {arm.name!r}: start"
+    return Task("base", f"start {label}", _target_config(recipe, Target(model=arm.start), seed, named_by))
 
 
 def _reinforced(recipe: Recipe, seed: int, label: str, run: Mapping[str, Task], inputs: Mapping[str, Task]) -> Task:
@@ -489,17 +490,25 @@ def _answers_of_another(recipe: Recipe, arm: Arm, seed: int, label: str, run: Ma
     other = arm.examples.answers
     if other is None:
         return {}
-    model = Task("base", f"other model, {label}", _target_config(recipe, other, seed))
+    named_by = f"arm {arm.name!r}: examples.answers.model"
+    model = Task("base", f"other model, {label}", _target_config(recipe, other, seed, named_by))
     answers = _own_answers(recipe, model, run["prompts"], seed, f"other model, {label}")
     return {f"other {arm.name}": model, **{f"{name} {arm.name}": task for name, task in answers.items()}}
 
 
-def _target_config(recipe: Recipe, target: Target, seed: int) -> base.BaseModelConfig:
-    return target_config(target, seed, trained=any(arm.train_on is not TrainOn.NOTHING for arm in recipe.arms))
+def _target_config(recipe: Recipe, target: Target, seed: int, named_by: str = "target.model") -> base.BaseModelConfig:
+    trained = any(arm.train_on is not TrainOn.NOTHING for arm in recipe.arms)
+    return target_config(target, seed, trained=trained, named_by=named_by)
 
 
-def target_config(target: Target, seed: int, *, trained: bool) -> base.BaseModelConfig:
+def target_config(target: Target, seed: int, *, trained: bool, named_by: str = "target.model") -> base.BaseModelConfig:
     """How a model is found or built, with a hash of what is there already.
+
+    Args:
+        target: the model.
+        seed: of one that is built for each seed.
+        trained: whether arms are trained on it.
+        named_by: the field that names it, for messages.
 
     Raises:
         ModelError: the name can only be that of a folder, and no model lies there.
@@ -508,7 +517,7 @@ def target_config(target: Target, seed: int, *, trained: bool) -> base.BaseModel
     if target.model in names(Kind.MODEL):
         identity = load(Kind.MODEL, target.model)().identity(target.options)
         own = seed if target.build_for_each_seed else None
-    elif (folder := model_folder(target.model)) is not None:
+    elif (folder := _folder(target.model, named_by)) is not None:
         # However the path is spelled, it is one place.
         target = target.model_copy(update={"model": str(folder.resolve())})
         identity = folder_contents(folder)
@@ -520,3 +529,10 @@ def target_config(target: Target, seed: int, *, trained: bool) -> base.BaseModel
         trained=trained,
         fingerprint=identity if own is None else None,
     )
+
+
+def _folder(model: str, named_by: str) -> Path | None:
+    try:
+        return model_folder(model)
+    except ModelError as error:
+        raise ModelError(f"{named_by}: {error}") from error

@@ -23,8 +23,10 @@ def explain(error: ValidationError, settings: type[BaseModel], noun: str = "fiel
         settings: what was to be read.
         noun: what its fields are called.
     """
-    # Of a union pydantic reports what is wrong with each of its members; each mistake is told once.
     errors = error.errors()
+    # A list that lost an entry to a mistake is not also too short.
+    within = {one["loc"][:depth] for one in errors for depth in range(len(one["loc"]))}
+    errors = [one for one in errors if one["loc"] not in within or one["type"] != "too_short"]
     valid = list(paths(settings))
     unknown = [_unknown(one, valid, noun) for one in errors if one["type"] == "extra_forbidden"]
     wrong = [_wrong(one, noun) for one in errors if one["type"] not in ("extra_forbidden", "missing")]

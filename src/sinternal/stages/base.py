@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -85,11 +86,9 @@ def _place(draft: Draft, config: BaseModelConfig) -> None:
 
 def _template(folder: Path, config: BaseModelConfig) -> dict[str, object]:
     """What the model's chat template does with the thinking; the report tells it."""
-    from transformers import AutoTokenizer
-
     from sinternal import chat
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = _tokenizer(folder, config.model)
     if not tokenizer.chat_template:
         raise ModelError(
             f"target.model: {config.model!r} has no chat template; add a chat_template.jinja to its folder"
@@ -102,10 +101,25 @@ def _template(folder: Path, config: BaseModelConfig) -> dict[str, object]:
     return {"thinking": chat.thinking_style(tokenizer), "keeps_thinking": chat.keeps_thinking(tokenizer)}
 
 
+def _tokenizer(folder: Path, model: str) -> Any:
+    """A model's tokenizer. Code that lies in the model's folder is never run."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # each tokenizer reads its files in its own way, and fails in its own way
+        brings_code = any(b'"auto_map"' in file.read_bytes() for file in folder.glob("*config.json"))
+        own_code = "it brings code of its own, which is not run: serve it, and use engine openai"
+        raise ModelError(
+            f"target.model: {model!r}: its tokenizer cannot be loaded ({' '.join(str(error).split())[:200]}); "
+            f"{own_code if brings_code else 'copy or download the model again'}"
+        ) from error
+
+
 def model_name(model: Artifact) -> str:
     """What an engine opens the model of an artifact by: its directory, or the name by which a server knows it."""
     served = model.path / f"{SERVED}.json"
-    return str(json.loads(served.read_text())) if served.exists() else str(model_path(model))
+    return str(json.loads(model.file(served.name).read_text())) if served.exists() else str(model_path(model))
 
 
 def model_path(model: Artifact) -> Path:
@@ -123,13 +137,11 @@ def check_same_template(start: Artifact, target: Artifact) -> None:
     Raises:
         ModelError: their chat templates put the same message otherwise.
     """
-    from transformers import AutoTokenizer
-
     from sinternal import chat
 
     said = [("user", "hello")]
     ours, theirs = (
-        chat.generation_prompt(AutoTokenizer.from_pretrained(model_path(one)), said) for one in (target, start)
+        chat.generation_prompt(_tokenizer(model_path(one), str(model_path(one))), said) for one in (target, start)
     )
     if ours != theirs:
         raise ModelError(
