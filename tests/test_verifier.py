@@ -72,6 +72,35 @@ def test_a_line_that_is_no_pair_is_named(lines: list[str], message: str) -> None
     assert message in str(told.value)
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b'{"prompt": "a", "prompt": "b", "answer": "c"}', "the key 'prompt' comes twice"),
+        (b'{"prompt": "a", "answer": NaN}', "NaN is no number"),
+        (b'{"prompt": "a", "answer": "\xff"}', "line 1: not UTF-8"),
+        (rb'{"prompt": "a", "answer": "\ud83d"}', "column 'answer' holds half of a character"),
+        (b'{"prompt": "a", "answer": ["b"]}', "column 'answer' holds a list, not text"),
+        (b'{"prompt": "a", "answer": "b", "id": [1]}', "column 'id' holds a list"),
+        (
+            b'{"prompt": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}], "answer": "b"}',
+            "column 'prompt' holds a system message",
+        ),
+        (b"[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_what_is_no_text_is_refused_by_its_column(line: bytes, message: str) -> None:
+    with pytest.raises(DataError) as told:
+        read_pairs([line], "pairs.jsonl")
+    assert message in str(told.value)
+
+
+def test_pairs_are_read_as_they_are_written() -> None:
+    lines = ["\ufeff" + '{"prompt": "a\u2028b", "answer": " c\u0085", "id": null}'.encode().decode(), ""]
+    conversation = {"prompt": [{"role": "user", "content": "u"}], "answer": "d", "id": 7}
+    found = read_pairs([*(line.encode() for line in lines), json.dumps(conversation)], "pairs.jsonl")
+    assert found == [Pair("1", "a\u2028b", " c\u0085"), Pair("7", "u", "d")]
+
+
 def test_half_a_pair_on_the_command_line_is_refused() -> None:
     with pytest.raises(DataError, match="belong together"):
         sources("a", None, None, "-")

@@ -23,7 +23,7 @@ def explain(error: ValidationError, settings: type[BaseModel], noun: str = "fiel
         settings: what was to be read.
         noun: what its fields are called.
     """
-    errors = error.errors()
+    errors = sorted(error.errors(), key=lambda one: len(one["loc"]))
     # A list that lost an entry to a mistake is not also too short.
     within = {one["loc"][:depth] for one in errors for depth in range(len(one["loc"]))}
     errors = [one for one in errors if one["loc"] not in within or one["type"] != "too_short"]
