@@ -51,7 +51,10 @@ def model_folder(model: str) -> Path | None:
     if model and is_model(folder):
         return folder
     if model and found:
-        raise ModelError(f"{model}: there is no config.json in this folder, so it is no Hugging Face model directory")
+        raise ModelError(
+            f"{model} is neither a model directory (the folder is there, but no config.json in it), nor an arm of a "
+            f"finished run, nor one of: {', '.join(names(Kind.MODEL))}"
+        )
     if folder.exists() and model:
         raise ModelError(f"{model} is a file; name the model directory that it lies in")
     if model.startswith((".", "~", "/")) or model.count("/") > 1:

@@ -343,6 +343,10 @@ def check_writable(folder: Path, option: str) -> None:
         descriptor, name = tempfile.mkstemp(prefix=".write-", dir=folder)
         os.close(descriptor)
         Path(name).unlink()
+    except (FileExistsError, NotADirectoryError) as error:
+        raise StoreError(
+            f"{folder}: cannot write there (a file is in the way); choose another with {option}"
+        ) from error
     except OSError as error:
         raise StoreError(f"{folder}: cannot write there ({error.strerror}); choose another with {option}") from error
 
