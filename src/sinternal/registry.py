@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from sinternal.errors import RecipeError, RegistryError
 from sinternal.fingerprints import fingerprint
-from sinternal.validation import explain, nearest
+from sinternal.validation import explain_options, nearest
 
 OURS = "sinternal"
 """The distribution whose plug-ins are built in."""
@@ -163,7 +163,7 @@ def read_options(model: type[Options], options: Mapping[str, object], owner: str
         return model.model_validate(options)
     except ValidationError as error:
         known = ", ".join(model.model_fields) or "none"
-        raise RecipeError(f"options of {owner}: {explain(error, model, 'option')}; its options are: {known}") from error
+        raise RecipeError(f"options of {owner}: {explain_options(error, model)}; its options are: {known}") from error
 
 
 @cache

@@ -15,27 +15,49 @@ LONGEST_VALUE = 60
 """Characters of a wrong value that are shown."""
 
 
-def explain(error: ValidationError, settings: type[BaseModel], noun: str = "field") -> str:
-    """Every mistake in one line: unknown names first, which often are what is missing, then wrong values.
+def explain(error: ValidationError, settings: type[BaseModel]) -> str:
+    """Every mistake in the fields of a file, in one line: unknown names first, which often are what is missing.
 
     Args:
         error: what pydantic found.
         settings: what was to be read.
-        noun: what its fields are called.
     """
+    errors = _told(error)
+    valid = list(paths(settings))
+    unknown = [f"unknown field {_path(one)!r}{_hint(one, valid)}" for one in errors if one["type"] == UNKNOWN]
+    wrong = [_wrong(one, "field ") for one in errors if one["type"] not in (UNKNOWN, MISSING)]
+    missing = [repr(_path(one)) for one in errors if one["type"] == MISSING]
+    if len(missing) == 1:
+        wrong.append(f"field {missing[0]} is missing")
+    elif missing:
+        wrong.append(f"fields {', '.join(missing)} are missing")
+    return _joined([*unknown, *wrong])
+
+
+def explain_options(error: ValidationError, options: type[BaseModel]) -> str:
+    """The same of a plug-in's options."""
+    errors, valid = _told(error), list(paths(options))
+    unknown = [f"{_path(one)!r}: no such option{_hint(one, valid)}" for one in errors if one["type"] == UNKNOWN]
+    wrong = [_wrong(one, "") for one in errors if one["type"] not in (UNKNOWN, MISSING)]
+    missing = [f"{_path(one)!r}: {one['msg']}" for one in errors if one["type"] == MISSING]
+    return _joined([*unknown, *wrong, *missing])
+
+
+UNKNOWN, MISSING = "extra_forbidden", "missing"
+"""What pydantic calls them."""
+
+
+def _told(error: ValidationError) -> list[ErrorDetails]:
+    """The mistakes that are worth telling, those of whole sections first."""
     errors = sorted(error.errors(), key=lambda one: len(one["loc"]))
     # A list that lost an entry to a mistake is not also too short.
     within = {one["loc"][:depth] for one in errors for depth in range(len(one["loc"]))}
-    errors = [one for one in errors if one["loc"] not in within or one["type"] != "too_short"]
-    valid = list(paths(settings))
-    unknown = [_unknown(one, valid, noun) for one in errors if one["type"] == "extra_forbidden"]
-    wrong = [_wrong(one, noun) for one in errors if one["type"] not in ("extra_forbidden", "missing")]
-    missing = [repr(_path(one)) for one in errors if one["type"] == "missing"]
-    if len(missing) == 1:
-        wrong.append(f"{noun} {missing[0]} is missing")
-    elif missing:
-        wrong.append(f"{noun}s {', '.join(missing)} are missing")
-    first, *others = dict.fromkeys([*unknown, *wrong])
+    return [one for one in errors if one["loc"] not in within or one["type"] != "too_short"]
+
+
+def _joined(mistakes: Iterable[str]) -> str:
+    # Of a union pydantic reports what is wrong with each of its members; each mistake is told once.
+    first, *others = dict.fromkeys(mistakes)
     return f"{first} (also: {'; '.join(others)})" if others else first
 
 
@@ -48,20 +70,21 @@ def _path(one: ErrorDetails) -> str:
     return ".".join(map(str, one["loc"]))
 
 
-def _unknown(one: ErrorDetails, valid: Sequence[str], noun: str) -> str:
+def _hint(one: ErrorDetails, valid: Sequence[str]) -> str:
+    """The nearest valid path: of the same section, else of any."""
     generic = ".".join("*" if isinstance(part, int) else str(part) for part in one["loc"])
     parent = generic.rpartition(".")[0]
     siblings = [path for path in valid if path.rpartition(".")[0] == parent]
     close = nearest(generic, siblings) or next(iter(difflib.get_close_matches(generic, valid, n=1, cutoff=0.4)), None)
-    hint = f"; did you mean {close.replace('.*', '[]')!r}?" if close else ""
-    return f"unknown {noun} {_path(one)!r}{hint}"
+    return f"; did you mean {close.replace('.*', '[]')!r}?" if close else ""
 
 
 def _wrong(one: ErrorDetails, noun: str) -> str:
     message = one["msg"].removeprefix("Value error, ")
-    if not one["loc"] or one["type"] == "value_error":
-        return f"{noun} {_path(one)!r}: {message}" if one["loc"] else message
-    return f"{noun} {_path(one)!r}: {message}, not {shown(one['input'])}"
+    if not one["loc"]:
+        return message
+    value = "" if one["type"] == "value_error" else f", not {shown(one['input'])}"
+    return f"{noun}{_path(one)!r}: {message}{value}"
 
 
 def shown(value: object) -> str:

@@ -14,7 +14,7 @@ calls an answer unsafe whenever the *request* is harmful has looked at no answer
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -124,6 +124,12 @@ def diagnose(
     Raises:
         DataError: no answer has a label.
     """
+    errors = Counter(outcome.response.error for outcome in outcomes if outcome.response.error)
+    if outcomes and errors.total() == len(outcomes):
+        ((reason, often),) = errors.most_common(1)
+        raise DataError(
+            f"all {len(outcomes)} answers failed, so that there is nothing to judge; {often} of them with: {reason}"
+        )
     if not any(outcome.judgement.safe is not None for outcome in outcomes):
         raise DataError(
             f"judge {settings['judge']['name']!r} labelled none of the {len(outcomes)} answers, so that there is "
