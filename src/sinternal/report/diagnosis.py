@@ -98,6 +98,8 @@ class Diagnosed:
     """What a reader should mind."""
     settings: dict[str, Any]
     """The settings as they were run."""
+    outcomes: tuple[Outcome, ...] = ()
+    """All answers, with their labels and the model's verdicts."""
 
 
 class Times(NamedTuple):
@@ -144,6 +146,7 @@ def diagnose(
         facts=_facts(settings, outcomes, times, version, plugin),
         caveats=tuple(_caveats(settings, outcomes, figures)),
         settings=dict(settings),
+        outcomes=tuple(outcomes),
     )
 
 
