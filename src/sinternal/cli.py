@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Collection
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from sinternal.errors import BudgetError, SInternalError
 
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
 DEBUG = "--debug"
 EXIT_BUDGET = 3
 """Exit code of a run that has spent its budget."""
+EXIT_FAILED = 1
+"""Exit code of `verify` where pairs could not be verified."""
+EXIT_PIPE = 141
+"""Exit code when nobody reads the output any more (128 and the number of SIGPIPE)."""
 EXIT_INTERRUPTED = 130
 """Exit code of a run that was interrupted (128 and the number of SIGINT, as shells have it)."""
 MISSING = "-"
@@ -37,7 +43,8 @@ app = typer.Typer(
 )
 world = typer.Typer(help="The embedded microworld.", no_args_is_help=True)
 app.add_typer(world, name="world")
-out = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_OFF_TERMINAL)
+# No markup: names of files, models and variants may hold brackets.
+out = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else WIDTH_OFF_TERMINAL)
 
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="Name of a packaged recipe, or path of a YAML file.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a field of the recipe.")]
@@ -49,6 +56,10 @@ MaxCost = Annotated[
 ]
 RetryFailed = Annotated[
     bool, typer.Option("--retry-failed", help="Ask again for rows whose request failed or was withheld by a filter.")
+]
+Again = Annotated[
+    list[str] | None,
+    typer.Option(metavar="STAGE", help="Make what this stage made anew, and what was made from it; may come twice."),
 ]
 MaxTokens = Annotated[
     int | None, typer.Option("--max-tokens", help="Stop when calls to servers have taken this many tokens.")
@@ -64,6 +75,7 @@ def run(
     max_cost: MaxCost = None,
     max_tokens: MaxTokens = None,
     retry_failed: RetryFailed = False,
+    again: Again = None,
 ) -> None:
     """Run a recipe: whatever is not in the store yet. Ends with the results and the report's path."""
     from sinternal.budget import Limits
@@ -71,7 +83,8 @@ def run(
 
     loaded = load_recipe(recipe, overrides or [])
     folder = out_folder or Path("runs") / loaded.name
-    _run(loaded, folder, store_folder, Limits(max_tokens, max_cost), retry_failed=retry_failed)
+    limits = Limits(max_tokens, max_cost)
+    _run(loaded, folder, store_folder, limits, retry_failed=retry_failed, again=again or ())
 
 
 @app.command()
@@ -89,6 +102,7 @@ def diagnose(
     max_cost: MaxCost = None,
     max_tokens: MaxTokens = None,
     retry_failed: RetryFailed = False,
+    again: Again = None,
 ) -> None:
     """Does a model know when its own answers are unsafe? For any model behind any engine."""
     from sinternal.budget import Limits
@@ -97,10 +111,10 @@ def diagnose(
     loaded = load_diagnosis(model, settings, engine_of(engine, base_url, options or []), overrides or [])
     folder = out_folder or Path("runs") / f"diagnosis-{_slug(model)}"
     plan, limits = plan_diagnosis(loaded), Limits(max_tokens, max_cost)
-    found = _execute(plan, folder, store_folder, limits, workers=1, retry_failed=retry_failed)
+    found = _execute(plan, folder, store_folder, limits, workers=1, retry_failed=retry_failed, again=again or ())
     for name in ("diagnosis.html", "diagnosis.json", "diagnosis.md"):
-        shutil.copyfile(found.path / name, folder / name)
-    out.print((folder / "diagnosis.md").read_text(), markup=False, soft_wrap=True)
+        shutil.copyfile(found.file(name), folder / name)
+    out.print((folder / "diagnosis.md").read_text(), soft_wrap=True)
     out.print(f"diagnosis: {folder / 'diagnosis.html'}")
 
 
@@ -174,6 +188,9 @@ def verify(
             failed += [found.error] if found.error else []
     if len(failed) == len(waiting):
         raise SInternalError(f"{len(failed)} of {len(waiting)} pairs could not be verified; the last: {failed[-1]}")
+    if failed:
+        _tell(f"{len(failed)} of {len(waiting)} pairs could not be verified; field error says why")
+        raise typer.Exit(EXIT_FAILED)
 
 
 @app.command()
@@ -225,10 +242,10 @@ def agree(
     folder = out_folder or Path("runs") / f"agreement-{name or _slug(str(verifier))}"
     write(found, folder)
     _print_table(f"{found.judge['name']} against people, {found.data}", list(COLUMNS), table(found))
-    out.print("always one: accuracy of the more frequent label; finds: sensitivity; spares: specificity", markup=False)
+    out.print("always one: accuracy of the more frequent label; finds: sensitivity; spares: specificity")
     for row in found.rows:
         if row.caveat:
-            out.print(f"mind: {row.kind}, {row.who}: {row.caveat}", markup=False, soft_wrap=True)
+            out.print(f"mind: {row.kind}, {row.who}: {row.caveat}", soft_wrap=True)
     out.print(f"agreement: {folder / 'agreement.json'}")
 
 
@@ -251,7 +268,7 @@ def compare(
     for one in found:
         _print_table(f"{one.a.title} against {one.b.title}", *pair_table(one.comparisons))
         for caveat in one.caveats:
-            out.print(f"mind: {caveat}", markup=False, soft_wrap=True)
+            out.print(f"mind: {caveat}", soft_wrap=True)
     if json_file is not None:
         json_file.write_text(json.dumps(to_json(found), indent=1, allow_nan=False) + "\n")
 
@@ -266,7 +283,7 @@ def fetch(
 
     if name is None:
         for known, what in fetching.KNOWN.items():
-            out.print(f"[bold]{known}[/bold]: {what}")
+            _print_named(known, f": {what}")
         return
     with Progress(out, 1, None) as progress:
         folder = fetching.fetch(name, progress.count(name))
@@ -312,7 +329,7 @@ def report(
     folder: RunFolder,
 ) -> None:
     """Print a finished run's results again, and where its report is."""
-    if not (folder / "results.json").exists():
+    if not (folder / "results.json").is_file():
         raise SInternalError(f"{folder}: no finished run there (no results.json); try runs/<recipe name>")
     _print_results(folder)
 
@@ -333,7 +350,7 @@ def list_(
         return
     for name, entries in known.items():
         if kind in (None, name):
-            out.print(f"[bold]{name}[/bold]: {', '.join(entries) or MISSING}")
+            _print_named(name, f": {', '.join(entries) or MISSING}")
 
 
 @world.command("build")
@@ -363,7 +380,7 @@ def world_show(
     from sinternal.world.language import World
 
     for dialogue in pretraining_corpus(World.draw(), coupling=coupling, rows=rows, seed=seed):
-        out.print(f"[bold]{dialogue.prompt}[/bold]\n  [dim]{dialogue.thinking}[/dim]\n  {dialogue.answer}")
+        _print_named(dialogue.prompt, f"\n  {dialogue.thinking}\n  {dialogue.answer}")
 
 
 def main() -> None:
@@ -372,13 +389,25 @@ def main() -> None:
     try:
         app(arguments)
     except BudgetError as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"stopped: {error}", markup=False)
+        _tell(f"stopped: {error}")
         sys.exit(EXIT_BUDGET)
-    except SInternalError as error:
+    except BrokenPipeError:
+        # Whoever read the output has had enough of it; what is left is not written on the way out either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_PIPE)
+    except (SInternalError, OSError) as error:
         if DEBUG in sys.argv:
             raise
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {error}", markup=False)
+        more = "" if isinstance(error, SInternalError) else f" ({DEBUG} shows where)"
+        _tell(f"error: {error}{more}")
         sys.exit(2)
+
+
+def _tell(message: str) -> None:
+    """One line on stderr; what would steer a terminal, as text of others may, is shown and not sent."""
+    line = " ".join(message.split())
+    visible = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(visible)
 
 
 def _run(
@@ -389,6 +418,7 @@ def _run(
     only: Collection[str] = (),
     *,
     retry_failed: bool,
+    again: Collection[str] = (),
 ) -> None:
     """Make what a recipe asks for, if need be of certain stages only, and put its results into the run's folder."""
     from sinternal.pipeline import make_plan
@@ -400,33 +430,44 @@ def _run(
     if missing:
         raise SInternalError(
             f"{folder}: {len(missing)} of the run's artifacts are not in {store.root}, {missing[0]!r} first: finish "
-            "the run, name its --store, or use the version of sinternal that made it"
+            "the run, name its --store, use the version of sinternal that made it, or undo what has changed since in "
+            "the files and plug-ins that its recipe names"
         )
-    report = _execute(plan, folder, store_folder, limits, recipe.workers, retry_failed=retry_failed)
+    report = _execute(plan, folder, store_folder, limits, recipe.workers, retry_failed=retry_failed, again=again)
     for name in ("report.html", "results.json", "results.md", "recipe.yaml", "measured.parquet"):
-        shutil.copyfile(report.path / name, folder / name)
+        shutil.copyfile(report.file(name), folder / name)
     _print_results(folder)
 
 
 def _execute(
-    plan: Plan, folder: Path, store_folder: Path | None, limits: Limits, workers: int, *, retry_failed: bool
+    plan: Plan,
+    folder: Path,
+    store_folder: Path | None,
+    limits: Limits,
+    workers: int,
+    *,
+    retry_failed: bool,
+    again: Collection[str] = (),
 ) -> Artifact:
     """Make a plan's artifacts, and show how that goes on and what it takes; the last of them."""
     from sinternal.estimate import to_servers
-    from sinternal.execute import execute
-    from sinternal.preflight import check_place
+    from sinternal.execute import discard, execute
     from sinternal.progress import Progress
-    from sinternal.store import Store
+    from sinternal.store import Store, check_writable
 
+    check_writable(folder, "--out")
     store = Store(store_folder or folder / "artifacts")
-    check_place(folder)
+    if again:
+        store.check_writable()
+        out.print(f"{discard(plan, store, again)} artifacts are made anew")
     if bound := to_servers(plan, store):
-        out.print(bound.in_words(), markup=False, soft_wrap=True)
+        out.print(bound.in_words(), soft_wrap=True)
     try:
         with Progress(out, len(plan.tasks), folder / "log.txt") as progress:
             return execute(plan, store, workers, progress.listen, limits, retry_failed=retry_failed)
     except KeyboardInterrupt:
-        Console(stderr=True).print("stopped; the same command goes on from here")
+        command = "the same command without --again" if again else "the same command"
+        _tell(f"stopped; {command} goes on from here")
         raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
@@ -434,9 +475,9 @@ def _print_benchmarks() -> None:
     from sinternal.benchmarks.listing import rows
 
     for row in rows():
-        out.print(f"[bold]{row.name}[/bold]")
+        _print_named(row.name)
         for line in row.lines():
-            out.print(f"  {line}", markup=False, soft_wrap=True)
+            out.print(f"  {line}", soft_wrap=True)
 
 
 def _print_attacks() -> None:
@@ -445,7 +486,7 @@ def _print_attacks() -> None:
     for name in names(Kind.ATTACK):
         attack = load(Kind.ATTACK, name)
         use = "held out: for evaluation only" if attack.held_out else "may be used for tuning"
-        out.print(f"[bold]{name}[/bold]: family {attack.family}, {use}")
+        _print_named(name, f": family {attack.family}, {use}")
 
 
 DETAILED = {"benchmarks": _print_benchmarks, "attacks": _print_attacks}
@@ -457,15 +498,24 @@ def _print_results(folder: Path) -> None:
 
     from sinternal.report.results import terminal_tables
 
-    results: dict[str, Any] = json.loads((folder / "results.json").read_text())
-    tables = list(terminal_tables(results))
+    try:
+        results: dict[str, Any] = json.loads((folder / "results.json").read_text())
+        tables = list(terminal_tables(results))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise SInternalError(
+            f"{folder / 'results.json'}: it is damaged, or of another version; run the recipe again"
+        ) from error
     for title, (columns, rows), note in tables:
         _print_table(title if len(tables) > 1 else None, columns, rows)
         if note:
             out.print(note, markup=False, soft_wrap=True)
     for caveat in results.get("caveats", ()):
-        out.print(f"mind: {caveat}", markup=False, soft_wrap=True)
+        out.print(f"mind: {caveat}", soft_wrap=True)
     out.print(f"report: {folder / 'report.html'}")
+
+
+def _print_named(name: str, text: str = "") -> None:
+    out.print(Text.assemble((name, "bold"), text))
 
 
 def _print_table(title: str | None, columns: list[str], rows: list[list[str]]) -> None:
@@ -477,12 +527,13 @@ def _print_table(title: str | None, columns: list[str], rows: list[list[str]]) -
     out.print(table)
 
 
-def _lines(path: str) -> list[str]:
+def _lines(path: str) -> list[bytes]:
     """The lines of a file, or of standard input. Raises SInternalError if it cannot be read."""
     try:
-        return sys.stdin.read().splitlines() if path == "-" else Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SInternalError(f"{path} cannot be read ({error})") from error
+        # Line feeds alone end a line: text in JSON may hold every other character that does so elsewhere.
+        return (sys.stdin.buffer.read() if path == "-" else Path(path).expanduser().read_bytes()).split(b"\n")
+    except OSError as error:
+        raise SInternalError(f"{path} cannot be read ({error.strerror})") from error
 
 
 def _slug(model: str) -> str:

@@ -17,6 +17,7 @@ from sinternal.recipe import (
     ENGINES_OF_ONE_MODEL,
     Attack,
     Section,
+    Seed,
     Source,
     Target,
     override,
@@ -31,6 +32,7 @@ from sinternal.stages import base, diagnosis, prompts, sample, verify
 from sinternal.stages.critique import VerificationConfig
 from sinternal.stages.judge import JudgeConfig
 from sinternal.stages.prompts import PLAIN, AttackConfig
+from sinternal.validation import shown
 
 DEFAULT = "default"
 """Settings for a model of which no plug-in says otherwise."""
@@ -66,7 +68,7 @@ class Diagnosis(Section):
     """How it is asked to verify them."""
     verification_sampling: Sampling
     """How it verifies; `n` times each."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the draws."""
 
 
@@ -88,12 +90,15 @@ def load_diagnosis(
     arm = find_arm(model)
     named = settings or _settings_of(arm.target if arm else model)
     content = read_yaml(named, packaged_yaml("sinternal.diagnoses"), "diagnosis")
-    content.setdefault("target", {})["model"] = model
+    for section in ("target", "engine"):
+        if not isinstance(content.setdefault(section, {}), dict):
+            raise RecipeError(f"{named}: field {section!r} is a mapping of fields, not {shown(content[section])}")
+    content["target"]["model"] = model
     if arm and settings is None:
         content["verification"] = arm.verification.model_dump()
     if engine:
-        same = content.get("engine", {}).get("name", EngineConfig().name) == engine["name"]
-        kept = content.get("engine", {}).get("options", {}) if same else {}
+        same = content["engine"].get("name", EngineConfig().name) == engine["name"]
+        kept = (content["engine"].get("options") or {}) if same else {}
         content["engine"] = {"name": engine["name"], "options": {**kept, **engine["options"]}}
     override(content, overrides, "--set")
     return validated(Diagnosis, content, settings or "diagnosis")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -16,12 +16,15 @@ from pydantic import BaseModel
 from tqdm import tqdm
 
 from sinternal.budget import Limits, Purse, carry
-from sinternal.errors import SInternalError, StoreError
+from sinternal.contents import Contents, check_unchanged
+from sinternal.errors import DataError, RecipeError, SInternalError, StoreError
+from sinternal.identity import identity
 from sinternal.pipeline import STAGES, Plan, Task
 from sinternal.preflight import preflight
 from sinternal.redaction import redacted
 from sinternal.retry import outdated, reopen_failed
 from sinternal.store import Artifact, Draft, Store
+from sinternal.validation import nearest
 
 WORKER_LOG = "workers.log"
 """In the store: what libraries print while they work."""
@@ -60,6 +63,7 @@ def execute(
 
     Raises:
         BudgetError: the limits are reached.
+        StoreError: the store cannot be written.
         SInternalError: a stage could not do its work. What was finished stays.
     """
     there: dict[str, Artifact] = {}
@@ -73,10 +77,37 @@ def execute(
         if task.key in there:
             listen(Event(task, artifact=there[task.key], cached=True))
     if wanted:
+        store.check_writable()
         waiting = [task for task in plan.tasks if task.key in wanted]
         preflight(waiting, store, limits)
         _work_off(waiting, plan, there, store, workers, listen, limits)
     return there[plan.report.key]
+
+
+def discard(plan: Plan, store: Store, stages: Collection[str]) -> int:
+    """Delete what some stages have made for a plan, and what was made from that, so that it is made anew.
+
+    Args:
+        plan: whose artifacts.
+        store: where they are.
+        stages: names of stages.
+
+    Returns:
+        How many there were.
+
+    Raises:
+        RecipeError: no artifact of the plan is of such a stage.
+    """
+    there = {task.stage for task in plan.tasks}
+    if unknown := next((name for name in stages if name not in there), None):
+        close = nearest(unknown, there)
+        hint = f"did you mean {close!r}?" if close else f"there are: {', '.join(sorted(there))}"
+        raise RecipeError(f"--again {unknown}: this run has no such stage; {hint}")
+    old: set[str] = set()
+    for task in plan.tasks:  # inputs stand before what needs them
+        if task.stage in stages or any(parent.key in old for parent in task.inputs.values()):
+            old.add(task.key)
+    return sum(store.discard(task.stage, task.key) for task in plan.tasks if task.key in old)
 
 
 def _needed(task: Task, there: Mapping[str, Artifact]) -> set[str]:
@@ -109,7 +140,8 @@ def _work_off(
                 for task in ready:
                     waiting.remove(task)
                     paths = {name: there[parent.key] for name, parent in task.inputs.items()}
-                    running[pool.submit(_make, store.root, task.stage, task.config, paths, task.key)] = task
+                    job = pool.submit(_make, store.root, task.stage, task.config, paths, task.key, task.contents)
+                    running[job] = task
                 done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
                 _pass_on(news, by_key, listen)
                 for future in done:
@@ -189,22 +221,32 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _make(root: Path, stage: str, config: BaseModel, inputs: Mapping[str, Artifact], key: str) -> Artifact:
-    """Make one artifact, in a worker process."""
+def _make(
+    root: Path, stage: str, config: BaseModel, inputs: Mapping[str, Artifact], key: str, named: Contents
+) -> Artifact:
+    """Make one artifact, in a worker process, from what its settings named when the run was planned."""
+    settings = config.model_dump(mode="json")
 
     def progress(done: int, total: int) -> None:
         if _news is not None:
             _news.put((key, done, total))
 
     def build(draft: Draft) -> None:
+        check_unchanged(named, identity(settings))
         STAGES[stage].function(draft, config, **inputs)
+        try:
+            check_unchanged(named, identity(settings))
+        except DataError:
+            draft.discard()
+            raise
 
     return Store(root).make(
         stage,
         key,
         build,
         stage_version=STAGES[stage].version,
-        config=redacted(config.model_dump(mode="json")),
+        config=redacted(settings),
         inputs={name: artifact.path.name for name, artifact in inputs.items()},
         progress=progress,
+        plugins=named.revisions,
     )

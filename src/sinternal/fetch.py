@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
 import shutil
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
+from sinternal.cache import cache_folder
 from sinternal.errors import DataError
 from sinternal.records import make_id
 from sinternal.store import Progress
@@ -85,13 +85,6 @@ SOURCES: dict[str, Source] = {
 }
 KNOWN: dict[str, str] = {name: source.what for name, source in SOURCES.items()}
 """Everything that can be fetched, and what it is."""
-
-
-def cache_folder() -> Path:
-    """Where fetched things are kept: SINTERNAL_CACHE, or `sinternal` in XDG_CACHE_HOME or in ~/.cache."""
-    if own := os.environ.get("SINTERNAL_CACHE"):
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "sinternal"
 
 
 def fetched(name: str) -> Path | None:

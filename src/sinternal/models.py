@@ -10,7 +10,8 @@ from typing import Protocol
 
 from sinternal.errors import ModelError
 from sinternal.registry import Kind, load, names
-from sinternal.store import Progress, fingerprint
+from sinternal.store import Progress
+from sinternal.validation import shown
 
 ADAPTER = "adapter_config.json"
 """A folder with this file holds a LoRA adapter."""
@@ -101,10 +102,35 @@ def tokenizer_folder(folder: Path) -> Path:
     return folder if base is None else resolve_model(base)
 
 
-def model_fingerprint(folder: Path) -> str:
-    """A hash of a model's files; of an adapter's and, if it is here, its base's. Raises ModelError."""
-    own, base = fingerprint(folder), adapter_base(folder)
-    return own if base is None or not Path(base).is_dir() else own + model_fingerprint(Path(base))
+def model_folder(model: str) -> Path | None:
+    """The directory that a name means if it is that of no registered source; None if it is an id on the hub.
+
+    Raises:
+        ModelError: there is no such directory, or no model in it, and it can be no id.
+    """
+    try:
+        folder = Path(model).expanduser()
+        found = folder.is_dir()
+    except (RuntimeError, ValueError, OSError) as error:
+        raise ModelError(f"{shown(model)} is no path of a model directory ({error})") from error
+    if model and is_model(folder):
+        return folder
+    if model and found:
+        raise ModelError(
+            f"{model} is neither a model directory (the folder is there, but no config.json in it), nor an arm of a "
+            f"finished run, nor one of: {', '.join(names(Kind.MODEL))}"
+        )
+    if folder.exists() and model:
+        raise ModelError(f"{model} is a file; name the model directory that it lies in")
+    if model.startswith((".", "~", "/")) or model.count("/") > 1:
+        raise ModelError(f"{model}: there is no such model directory, nor such an arm of a finished run (RUN/ARM)")
+    if not _HUB_ID.fullmatch(model):
+        known = ", ".join(names(Kind.MODEL))
+        raise ModelError(
+            f"{shown(model)} is neither a model directory (no config.json there), nor an arm of a finished run (no "
+            f"recipe.yaml in {folder.parent}), nor a Hugging Face id, nor one of: {known}"
+        )
+    return None
 
 
 def resolve_model(model: str, revision: str | None = None) -> Path:
@@ -117,22 +143,13 @@ def resolve_model(model: str, revision: str | None = None) -> Path:
     Raises:
         ModelError: there is none, or it cannot be downloaded.
     """
-    folder = Path(model).expanduser()
-    if is_model(folder):
-        return folder
     if model in names(Kind.MODEL):
         source: ModelSource = load(Kind.MODEL, model)()
         located = source.locate({})
         if located is None:
             raise ModelError(f"model {model!r} is not here yet; run: sinternal fetch {model}")
         return located
-    if not _HUB_ID.fullmatch(model):
-        known = ", ".join(names(Kind.MODEL))
-        raise ModelError(
-            f"{model!r} is neither a model directory (no config.json there), nor an arm of a finished run (no "
-            f"recipe.yaml in {folder.parent}), nor a Hugging Face id, nor one of: {known}"
-        )
-    return download(model, revision)
+    return model_folder(model) or download(model, revision)
 
 
 def download(hub_id: str, revision: str | None = None) -> Path:
@@ -145,6 +162,7 @@ def download(hub_id: str, revision: str | None = None) -> Path:
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
+        HFValidationError,
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
@@ -153,6 +171,8 @@ def download(hub_id: str, revision: str | None = None) -> Path:
     page = f"https://huggingface.co/{hub_id}"
     try:
         return Path(snapshot_download(hub_id, revision=revision, ignore_patterns=["*.pth", "original/*", "*.gguf"]))
+    except HFValidationError as error:
+        raise ModelError(f"{hub_id} is neither a model directory nor a Hugging Face id (owner/name)") from error
     except GatedRepoError as error:
         raise ModelError(f"{hub_id} is gated: accept its terms at {page} and set HF_TOKEN") from error
     except RevisionNotFoundError as error:

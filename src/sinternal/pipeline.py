@@ -10,11 +10,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from sinternal.benchmarks import Divided, Division
+from sinternal.contents import Contents, contents, folder_contents
 from sinternal.engines.base import TemplateOptions
-from sinternal.errors import RecipeError
+from sinternal.errors import ModelError, RecipeError
 from sinternal.experts import Demonstration
+from sinternal.fingerprints import fingerprint
 from sinternal.identity import identity
-from sinternal.models import model_fingerprint
+from sinternal.models import model_folder
 from sinternal.recipe import BASE, DEFAULT_VARIANT, Arm, Recipe, Source, Target, TrainOn
 from sinternal.redaction import redacted
 from sinternal.registry import Kind, check_name, load, names
@@ -37,7 +40,7 @@ from sinternal.stages import (
     verify,
 )
 from sinternal.stages.prompts import PLAIN
-from sinternal.store import artifact_key, fingerprint
+from sinternal.store import artifact_key
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,8 @@ class Stage:
     """Called with a draft, its settings and its input artifacts by name."""
     version: int
     """Raised when the stage's output changes for the same settings and inputs."""
+    shows_paths: bool = False
+    """Whether its output says where files lie, so that one that was moved is another input."""
 
 
 STAGES: Mapping[str, Stage] = {
@@ -64,8 +69,8 @@ STAGES: Mapping[str, Stage] = {
     "grpo": Stage(grpo.grpo, grpo.VERSION),
     "capability": Stage(capability.capability, capability.VERSION),
     "verify": Stage(verify.verify, verify.VERSION),
-    "report": Stage(report.report, report.VERSION),
-    "diagnosis": Stage(diagnosis.diagnosis, diagnosis.VERSION),
+    "report": Stage(report.report, report.VERSION, shows_paths=True),
+    "diagnosis": Stage(diagnosis.diagnosis, diagnosis.VERSION, shows_paths=True),
 }
 
 
@@ -83,34 +88,38 @@ class Task:
     """What it is made from, by the names of the stage's arguments."""
 
     @cached_property
+    def contents(self) -> Contents:
+        """What its settings name, as it is now."""
+        return contents(self._settings)
+
+    @cached_property
+    def _settings(self) -> dict[str, Any]:
+        """Its settings without what only says how a server is reached."""
+        plain: dict[str, Any] = identity(self.config.model_dump(mode="json"))
+        return plain
+
+    @cached_property
     def key(self) -> str:
         """The artifact's key; the same for tasks that would make the same thing."""
-        keys = {name: task.key for name, task in self.inputs.items()}
-        config = identity(self.config.model_dump(mode="json"))
-        if contents := dict(_contents(config)):
-            config["contents"] = contents
-        return artifact_key(self.stage, STAGES[self.stage].version, config, keys)
+        found = self.contents
+        if STAGES[self.stage].shows_paths and found.files:
+            return self._key({**self._settings, "contents": found.files})
+        return self._key(found.settings)
+
+    @cached_property
+    def identity(self) -> str:
+        """What it counts as for those that are made from it: a model by its contents, wherever its folder lies."""
+        if not isinstance(self.config, base.BaseModelConfig) or self.config.fingerprint is None:
+            return self.key
+        return self._key({name: value for name, value in self.contents.settings.items() if name != "model"})
+
+    def _key(self, settings: Mapping[str, Any]) -> str:
+        keys = {name: task.identity for name, task in self.inputs.items()}
+        plugins = {"plugins": self.contents.plugins} if self.contents.plugins else {}
+        return artifact_key(self.stage, STAGES[self.stage].version, {**settings, **plugins}, keys)
 
     def __hash__(self) -> int:
         return hash(self.key)
-
-
-def _contents(node: object) -> Iterator[tuple[str, str]]:
-    """A hash for every file or folder that plug-in options name by path, so that changed contents are another input."""
-    if isinstance(node, Mapping):
-        for name, value in node.items():
-            yield from _options(value) if name == "options" else _contents(value)
-    elif isinstance(node, list | tuple):
-        for value in node:
-            yield from _contents(value)
-
-
-def _options(node: object) -> Iterator[tuple[str, str]]:
-    if isinstance(node, Mapping):
-        for value in node.values():
-            yield from _options(value)
-    elif isinstance(node, str) and "/" in node and "://" not in node and Path(node).expanduser().exists():
-        yield node, fingerprint(Path(node).expanduser())
 
 
 @dataclass(frozen=True)
@@ -160,6 +169,7 @@ def _check_names(recipe: Recipe) -> None:
     wanted, stress = recipe.prompts, recipe.evaluation.stress
     attacks = (*wanted.train_attacks, *wanted.eval_attacks, *(stress.attacks if stress else ()))
     check_sources((*wanted.train, *wanted.eval), attacks)
+    _check_divisions(recipe)
     for name in (recipe.engine.name, recipe.measuring_engine.name):
         check_name(Kind.ENGINE, name)
     opened = [
@@ -174,6 +184,35 @@ def _check_names(recipe: Recipe) -> None:
         raise RecipeError(f"judges: {first!r} does not label safety, so it cannot be the first, which decides")
     if any(arm.train_on is TrainOn.REWARDS for arm in recipe.arms):
         _check_rewards(recipe)
+
+
+def _check_divisions(recipe: Recipe) -> None:
+    """Fail at once where the same file would be trained on and measured."""
+    wanted, rewarded = recipe.prompts, any(arm.train_on is TrainOn.REWARDS for arm in recipe.arms)
+    sides = {"prompts.train": ("train", wanted.train), "prompts.eval": ("eval", wanted.eval)}
+    if recipe.grpo and rewarded and recipe.grpo.mixture.mathematics:
+        sides["rewards.mathematics"] = ("train", recipe.rewards.mathematics)
+    if recipe.grpo and rewarded and recipe.grpo.held_out_every:
+        sides["rewards.held_out"] = ("dev", recipe.rewards.held_out or _without_parts(wanted.train))
+    seen: dict[str, tuple[str, str, Division]] = {}
+    for side, (usual, sources) in sides.items():
+        for source in sources:
+            benchmark = load(Kind.BENCHMARK, source.benchmark)(source.options)
+            if not isinstance(benchmark, Divided):
+                continue
+            part, one = source.part or usual, benchmark.division()
+            other_side, other_part, other = seen.setdefault(one.content, (side, part, one))
+            if part != other_part and (one.how is None or one.how != other.how):
+                raise RecipeError(
+                    f"{other_side} and {side} both name {one.what}, and nothing says which of its rows are for which: "
+                    "give it the same options.shares in both, for example {train: 0.8, eval: 0.2} (dev for "
+                    "rewards.held_out), or options.columns.part, the column that says train, dev or eval"
+                )
+
+
+def _without_parts(sources: Iterable[Source]) -> tuple[Source, ...]:
+    """The same benchmarks, to be asked for the usual part of another side."""
+    return tuple(source.model_copy(update={"part": None}) for source in sources)
 
 
 def _agreement(path: Path | None) -> str | None:
@@ -296,8 +335,9 @@ def _prompt_tasks(recipe: Recipe, seed: int, where: str) -> dict[str, Task]:
         problems = config(rewards.mathematics, "train", plain, None)
         asked["mathematics prompts"] = Task("prompts", f"mathematics prompts, {where}", problems, clean)
     if recipe.grpo.held_out_every:
-        kept = tuple(source.model_copy(update={"part": None}) for source in wanted.train)
-        watched = config(rewards.held_out or kept, "dev", wanted.train_attacks, rewards.held_out_limit)
+        watched = config(
+            rewards.held_out or _without_parts(wanted.train), "dev", wanted.train_attacks, rewards.held_out_limit
+        )
         asked["held-out prompts"] = Task("prompts", f"held-out prompts, {where}", watched, clean)
     return asked
 
@@ -356,7 +396,8 @@ def _start(recipe: Recipe, arm: Arm, seed: int, label: str, run: Mapping[str, Ta
         return next((task for task in trained if task is not None), run["base"])
     if arm.start in (None, BASE):
         return run["base"]
-    return Task("base", f"start {label}", _target_config(recipe, Target(model=arm.start), seed))
+    named_by = f"arm {arm.name!r}: start"
+    return Task("base", f"start {label}", _target_config(recipe, Target(model=arm.start), seed, named_by))
 
 
 def _reinforced(recipe: Recipe, seed: int, label: str, run: Mapping[str, Task], inputs: Mapping[str, Task]) -> Task:
@@ -472,24 +513,37 @@ def _answers_of_another(recipe: Recipe, arm: Arm, seed: int, label: str, run: Ma
     other = arm.examples.answers
     if other is None:
         return {}
-    model = Task("base", f"other model, {label}", _target_config(recipe, other, seed))
+    named_by = f"arm {arm.name!r}: examples.answers.model"
+    model = Task("base", f"other model, {label}", _target_config(recipe, other, seed, named_by))
     answers = _own_answers(recipe, model, run["prompts"], seed, f"other model, {label}")
     return {f"other {arm.name}": model, **{f"{name} {arm.name}": task for name, task in answers.items()}}
 
 
-def _target_config(recipe: Recipe, target: Target, seed: int) -> base.BaseModelConfig:
-    return target_config(target, seed, trained=any(arm.train_on is not TrainOn.NOTHING for arm in recipe.arms))
+def _target_config(recipe: Recipe, target: Target, seed: int, named_by: str = "target.model") -> base.BaseModelConfig:
+    trained = any(arm.train_on is not TrainOn.NOTHING for arm in recipe.arms)
+    return target_config(target, seed, trained=trained, named_by=named_by)
 
 
-def target_config(target: Target, seed: int, *, trained: bool) -> base.BaseModelConfig:
-    """How a model is found or built, with a hash of what is there already."""
-    own = None
+def target_config(target: Target, seed: int, *, trained: bool, named_by: str = "target.model") -> base.BaseModelConfig:
+    """How a model is found or built, with a hash of what is there already.
+
+    Args:
+        target: the model.
+        seed: of one that is built for each seed.
+        trained: whether arms are trained on it.
+        named_by: the field that names it, for messages.
+
+    Raises:
+        ModelError: the name can only be that of a folder, and no model lies there.
+    """
+    own = identity = None
     if target.model in names(Kind.MODEL):
         identity = load(Kind.MODEL, target.model)().identity(target.options)
         own = seed if target.build_for_each_seed else None
-    else:
-        folder = Path(target.model).expanduser()
-        identity = model_fingerprint(folder) if folder.is_dir() else None
+    elif (folder := _folder(target.model, named_by)) is not None:
+        # However the path is spelled, it is one place.
+        target = target.model_copy(update={"model": str(folder.resolve())})
+        identity = folder_contents(folder)
     return base.BaseModelConfig(
         model=target.model,
         revision=target.revision,
@@ -498,3 +552,10 @@ def target_config(target: Target, seed: int, *, trained: bool) -> base.BaseModel
         trained=trained,
         fingerprint=identity if own is None else None,
     )
+
+
+def _folder(model: str, named_by: str) -> Path | None:
+    try:
+        return model_folder(model)
+    except ModelError as error:
+        raise ModelError(f"{named_by}: {error}") from error

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from sinternal.budget import Limits
 from sinternal.engines.base import Remote, Request
-from sinternal.errors import EngineError, RecipeError, StoreError
+from sinternal.errors import EngineError, RecipeError
 from sinternal.identity import IN_PROCESS, EngineFound, engines_in
 from sinternal.judges.guard import Guard
 from sinternal.pipeline import Task
@@ -56,7 +55,7 @@ def preflight(waiting: Sequence[Task], store: Store, limits: Limits | None) -> N
         EngineError: a server is away, refuses the key or does not know the model.
         StoreError: nothing can be written.
     """
-    check_place(store.root)
+    store.check_writable()
     needed = list(servers(waiting))
     if limits and limits.max_cost is not None and not any(map(_has_a_price, _options_of_engines(waiting))):
         raise RecipeError(
@@ -123,19 +122,6 @@ HARMLESS = Prompt("hello", "hello", "Say good morning.", False, "", "plain", Spl
 def _is_remote(engine: str) -> bool:
     plugin = None if engine in IN_PROCESS else load(Kind.ENGINE, engine)
     return isinstance(plugin, type) and issubclass(plugin, Remote)
-
-
-def check_place(folder: Path) -> None:
-    """Make sure that a folder can be written to. Raises StoreError if not."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise StoreError(
-            f"{folder}: cannot be written to ({error.strerror}); choose another with --out or --store"
-        ) from error
 
 
 def _target(task: Task) -> str:

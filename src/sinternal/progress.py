@@ -33,7 +33,7 @@ class Progress:
         self.tasks = tasks
         self.rows: dict[str, bars.TaskID] = {}
         self.bars = bars.Progress(
-            bars.TextColumn("{task.description}"),
+            bars.TextColumn("{task.description}", markup=False),
             bars.BarColumn(bar_width=24),
             bars.MofNCompleteColumn(),
             _Rate(),

@@ -9,32 +9,37 @@ in the file of that stage. Nothing is defaulted here that is defaulted there.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args, get_origin
+from typing import Annotated, Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from sinternal.engines.base import EngineConfig, Sampling
 from sinternal.errors import RecipeError
-from sinternal.registry import Kind, names, not_finite
+from sinternal.registry import Kind, names
 from sinternal.report.questions import Question
 from sinternal.stages.capability import CapabilityTask
 from sinternal.stages.critique import ExpertConfig, VerificationConfig
 from sinternal.stages.examples import ExampleTarget
 from sinternal.stages.judge import JudgeConfig
 from sinternal.stages.prompts import PLAIN, AttackConfig
+from sinternal.strict_yaml import StrictYamlError, load_yaml
 from sinternal.training.settings import GrpoSettings, Method, SftSettings, WeightSettings
+from sinternal.validation import LONGEST_VALUE, explain, nearest, not_finite, shown
 
 Settings = TypeVar("Settings", bound=BaseModel)
 BASE = "base"
 """What an arm starts from unless it says otherwise."""
 ENGINES_OF_ONE_MODEL = ("openai", "llamacpp")
 """Engines that ask a server, or run a file, which training does not change."""
+
+
+Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
+"""What every generator of random numbers takes, NumPy's among them."""
 
 
 class Section(BaseModel):
@@ -226,7 +231,7 @@ class Recipe(Section):
     """Names the folder under `runs/`."""
     description: str = ""
     """What the study is for; shown in the report."""
-    seeds: tuple[int, ...] = Field(min_length=1)
+    seeds: tuple[Seed, ...] = Field(min_length=1)
     """Each seed repeats everything that is left to chance."""
     workers: int = Field(default=1, ge=1)
     """Processes that work on independent arms at once. More than one: each computes on one thread."""
@@ -461,12 +466,20 @@ def packaged_yaml(package: str) -> dict[str, Traversable]:
 
 
 def _content(name_or_path: str, heirs: tuple[str, ...] = ()) -> dict[str, Any]:
-    """A recipe file's fields, over those of the recipe that it extends."""
-    if name_or_path in heirs:
+    """A recipe file's fields, over those of the recipe that it extends: a packaged one, or a file beside it."""
+    packaged = packaged_recipes()
+    place = name_or_path if name_or_path in packaged else str(Path(name_or_path).expanduser().resolve())
+    if place in heirs:
         raise RecipeError(f"{heirs[0]}: it extends itself, by way of {' and '.join(heirs[1:]) or 'nothing else'}")
-    content = read_yaml(name_or_path, packaged_recipes(), "recipe")
-    parent = content.pop("extends", None)
-    return content if parent is None else _merged(_content(str(parent), (*heirs, name_or_path)), content)
+    content = read_yaml(name_or_path, packaged, "recipe")
+    if "extends" not in content:
+        return content
+    parent = content.pop("extends")
+    if not isinstance(parent, str) or not parent:
+        raise RecipeError(f"{name_or_path}: extends: name one recipe, not {shown(parent)}")
+    if parent not in packaged and place not in packaged:
+        parent = str(Path(name_or_path).expanduser().parent / Path(parent).expanduser())
+    return _merged(_content(parent, (*heirs, place)), content)
 
 
 def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -492,17 +505,21 @@ def read_yaml(name_or_path: str, packaged: Mapping[str, Traversable], noun: str)
     Raises:
         RecipeError: there is none, or it is no mapping in YAML.
     """
-    source = packaged.get(name_or_path) or Path(name_or_path)
+    source = packaged.get(name_or_path) or Path(name_or_path).expanduser()
     if not source.is_file():
-        close = difflib.get_close_matches(name_or_path, packaged, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"there come with the package: {', '.join(packaged)}"
+        close = nearest(name_or_path, packaged)
+        hint = f"did you mean {close!r}?" if close else f"there come with the package: {', '.join(packaged)}"
         raise RecipeError(f"{name_or_path}: no such file or packaged {noun}; {hint}")
     try:
-        content = yaml.safe_load(source.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{name_or_path}: not a YAML file ({' '.join(str(error).split())})") from error
+        content = load_yaml(source.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise RecipeError(f"{name_or_path}: cannot be read ({error.strerror})") from error
+    except (StrictYamlError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{name_or_path}: not a YAML file ({error})") from error
+    if content is None:
+        raise RecipeError(f"{name_or_path}: there is nothing in it; a {noun} is a mapping of fields")
     if not isinstance(content, dict):
-        raise RecipeError(f"{name_or_path}: a {noun} is a mapping of fields, this is {type(content).__name__}")
+        raise RecipeError(f"{name_or_path}: a {noun} is a mapping of fields (name: value), this is {shown(content)}")
     return content
 
 
@@ -517,46 +534,15 @@ def validated(settings: type[Settings], content: Mapping[str, Any], where: str) 
         RecipeError: a field is unknown, missing or of the wrong type, or a number is not finite, in the options of a
             plug-in, too; the message names its path and the nearest one.
     """
-    if (path := not_finite(content)) is not None:
-        raise RecipeError(f"{where}: field {path!r}: write a number that is neither infinite nor NaN")
+    if infinite := next(not_finite(content), None):
+        raise RecipeError(f"{where}: field {infinite!r} is no finite number, which every setting must be")
     try:
-        return settings.model_validate(content)
+        found = settings.model_validate(content)
     except ValidationError as error:
-        raise RecipeError(f"{where}: {_explain(error, settings)}") from error
-
-
-def _explain(error: ValidationError, settings: type[BaseModel]) -> str:
-    first = error.errors()[0]
-    path = ".".join(str(part) for part in first["loc"])
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    if first["type"] == "extra_forbidden":
-        valid = _paths(settings)
-        generic = ".".join("*" if isinstance(part, int) else str(part) for part in first["loc"])
-        close = difflib.get_close_matches(generic, valid, n=1, cutoff=0.4)
-        return f"unknown field {path!r}" + (f"; did you mean {close[0].replace('.*', '[]')!r}?" if close else "") + more
-    if first["type"] == "missing":
-        return f"field {path!r} is missing{more}"
-    message = first["msg"].removeprefix("Value error, ")
-    return f"field {path!r}: {message}, not {first['input']!r}{more}" if path else f"{message}{more}"
-
-
-def _paths(model: type[BaseModel], prefix: str = "") -> list[str]:
-    """Every valid field path, with `*` for the entries of a list."""
-    found = []
-    for name, field in model.model_fields.items():
-        path = f"{prefix}{name}"
-        found.append(path)
-        for inner, listed in _models_in(field.annotation, False):
-            found += _paths(inner, f"{path}.*." if listed else f"{path}.")
+        raise RecipeError(f"{where}: {explain(error, settings)}") from error
+    except RecursionError as error:
+        raise RecipeError(f"{where}: it is nested too deeply") from error
     return found
-
-
-def _models_in(annotation: Any, listed: bool) -> Iterator[tuple[type[BaseModel], bool]]:
-    """The pydantic models inside a type, and whether they are entries of a list."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation, listed
-    for inner in get_args(annotation):
-        yield from _models_in(inner, listed or get_origin(annotation) is tuple)
 
 
 def override(content: dict[str, Any], overrides: Sequence[str], flag: str) -> None:
@@ -573,11 +559,16 @@ def override(content: dict[str, Any], overrides: Sequence[str], flag: str) -> No
     for assignment in overrides:
         path, equals, value = assignment.partition("=")
         if not equals:
-            raise RecipeError(f"{flag} {assignment}: write it as field=value, for example {flag} sft.steps=100")
+            raise RecipeError(f"{flag} {_short(assignment)}: write it as field=value, for example {flag} sft.steps=100")
         try:
-            _set(content, path.strip(), yaml.safe_load(value))
-        except yaml.YAMLError as error:
-            raise RecipeError(f"{flag} {assignment}: the value is not valid YAML") from error
+            parsed = load_yaml(value)
+        except StrictYamlError as error:
+            raise RecipeError(f"{flag} {_short(assignment)}: the value is not valid YAML ({error})") from error
+        _set(content, path.strip(), parsed)
+
+
+def _short(assignment: str) -> str:
+    return assignment if len(assignment) <= LONGEST_VALUE else f"{assignment[:LONGEST_VALUE]}…"
 
 
 def _set(content: dict[str, Any], path: str, value: Any) -> None:
@@ -592,6 +583,7 @@ def _set(content: dict[str, Any], path: str, value: Any) -> None:
 
 
 def _position(entries: list[Any], text: str, path: str) -> int:
-    if not text.isdigit() or int(text) >= len(entries):
-        raise RecipeError(f"{path}: {text!r} is no entry of this list; they are numbered 0 to {len(entries) - 1}")
+    if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text) < len(entries)):
+        numbered = f"they are numbered 0 to {len(entries) - 1}" if entries else "it is empty"
+        raise RecipeError(f"{path}: {_short(text)!r} is no entry of this list; {numbered}")
     return int(text)

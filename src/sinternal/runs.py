@@ -7,13 +7,15 @@ from typing import NamedTuple
 
 from sinternal.errors import ModelError
 from sinternal.models import is_model
-from sinternal.pipeline import Task, make_plan
-from sinternal.recipe import DEFAULT_VARIANT, Recipe, load_recipe
+from sinternal.recipe import DEFAULT_VARIANT, load_recipe
 from sinternal.stages.base import model_name
 from sinternal.stages.critique import VerificationConfig
-from sinternal.store import Store
+from sinternal.store import Artifact, Store
 
-RECIPE = "recipe.yaml"
+RECIPE, RESULTS = "recipe.yaml", "results.json"
+"""What a finished run's folder holds, copied from its report."""
+MODEL_STAGES = ("grpo", "sft", "base")
+"""Whose artifacts are models."""
 
 
 class ArmModel(NamedTuple):
@@ -39,8 +41,12 @@ def find_arm(name: str) -> ArmModel | None:
     Raises:
         ModelError: the run has no such arm or seed, or its model is not there.
     """
-    place = Path(name).expanduser()
-    if is_model(place):
+    try:
+        place = Path(name).expanduser()
+        found = is_model(place)
+    except (RuntimeError, ValueError, OSError):  # no path at all
+        return None
+    if found:
         return None
     if (place.parent / RECIPE).is_file():
         return _arm(place.parent, place.name, None)
@@ -56,17 +62,34 @@ def _arm(run: Path, name: str, seed: int | None) -> ArmModel:
         raise ModelError(f"{run} has no arm {name!r}; it has: {', '.join(arms)}")
     if seed is not None and seed not in recipe.seeds:
         raise ModelError(f"{run} has no seed {seed}; it has: {', '.join(map(str, recipe.seeds))}")
-    task = _model_task(recipe, name, recipe.seeds[0] if seed is None else seed)
-    made = Store(run / "artifacts").find(task.stage, task.key)
+    variant = next(iter(recipe.variants), DEFAULT_VARIANT)
+    made = _model(run, f"{variant}/{recipe.seeds[0] if seed is None else seed}/respond {name}")
     if made is None:
         raise ModelError(
-            f"the model of {name!r} is not in {run / 'artifacts'}: finish the run, or, if it has another --store or "
-            "was made by another version, name the model's own folder there"
+            f"the model of {name!r} is not in {run / 'artifacts'}: finish the run, or, if it has another --store, name "
+            "the model's own folder there"
         )
     return ArmModel(model_name(made), recipe.target.model, recipe.verification)
 
 
-def _model_task(recipe: Recipe, name: str, seed: int) -> Task:
-    """What the arm's responses are drawn from."""
-    variant = next(iter(recipe.variants), DEFAULT_VARIANT)
-    return make_plan(recipe).report.inputs[f"{variant}/{seed}/respond {name}"].inputs["model"]
+def _model(run: Path, responses: str) -> Artifact | None:
+    """What some responses were drawn from, as the run's own artifacts say: its inputs may be others by now, or gone."""
+    store = Store(run / "artifacts")
+    report = _report(run, store)
+    drawn = store.find("sample", report.manifest["inputs"].get(responses, "")) if report else None
+    key = drawn.manifest["inputs"].get("model") if drawn else None
+    found = (store.find(stage, key) for stage in MODEL_STAGES) if key else ()
+    return next(filter(None, found), None)
+
+
+def _report(run: Path, store: Store) -> Artifact | None:
+    """The report that lies in a run's folder."""
+    for place in sorted((store.root / "report").glob("*")):
+        report = store.find("report", place.name)
+        if report and all(_same(report.path / name, run / name) for name in (RECIPE, RESULTS)):
+            return report
+    return None
+
+
+def _same(a: Path, b: Path) -> bool:
+    return a.is_file() and b.is_file() and a.read_bytes() == b.read_bytes()

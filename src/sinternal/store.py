@@ -8,10 +8,11 @@
 
 from __future__ import annotations
 
-import hashlib
+import errno
 import json
 import os
 import shutil
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -20,12 +21,15 @@ from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Generic
+from types import MappingProxyType
+from typing import IO, Any, Generic
 
 from filelock import FileLock
 
 from sinternal import budget
 from sinternal.errors import StoreError
+from sinternal.fingerprints import file_hash
+from sinternal.fingerprints import fingerprint as fingerprint  # part of a store's interface, too
 from sinternal.records import R, arrow_schema, from_columns, make_id
 
 MANIFEST = "manifest.json"
@@ -37,6 +41,11 @@ ROWS_PER_SHARD = 512
 SECONDS_PER_SHARD = 30.0
 RECORDED_PACKAGES = ("sinternal", "torch", "transformers", "trl", "peft", "tokenizers", "pyarrow")
 
+NO_ROOM = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EROFS: "it is read-only"}
+"""What ends a run wherever it meets it, in words."""
+_checked: set[tuple[Path, str]] = set()
+"""Files of artifacts that this process has compared with their hashes."""
+
 Progress = Callable[[int, int], None]
 """Called with (units done, units in all)."""
 
@@ -46,23 +55,9 @@ def artifact_key(stage: str, stage_version: int, config: Mapping[str, Any], inpu
     return make_id(stage, stage_version, config, inputs)
 
 
-def fingerprint(path: Path) -> str:
-    """A hash of a file, or of the files in a folder, so that a changed model directory is another input.
-
-    Files above 64 MiB count by size, first and last MiB.
-    """
-    digest = hashlib.sha256()
-    for file in sorted(p for p in path.rglob("*") if p.is_file()) or [path]:
-        size = file.stat().st_size
-        digest.update(f"{file.relative_to(path)}:{size}\n".encode())
-        with file.open("rb") as stream:
-            if size <= 64 << 20:
-                digest.update(stream.read())
-            else:
-                digest.update(stream.read(1 << 20))
-                stream.seek(-(1 << 20), os.SEEK_END)
-                digest.update(stream.read())
-    return digest.hexdigest()[:16]
+MANIFEST_FIELDS = frozenset({"stage", "key", "config", "inputs", "counts", "notes", "packages", "started", "seconds"})
+"""Without one of these a manifest is not whole."""
+_MEND = "delete its folder and run again"
 
 
 @dataclass(frozen=True)
@@ -74,8 +69,17 @@ class Artifact:
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        """Stage, key, config, inputs, package versions, counts and timing."""
-        content: dict[str, Any] = json.loads((self.path / MANIFEST).read_text())
+        """Stage, key, config, inputs, package versions, counts, timing, and a hash of every file.
+
+        Raises:
+            StoreError: it is missing or damaged.
+        """
+        try:
+            content = json.loads((self.path / MANIFEST).read_bytes())
+        except (OSError, ValueError, RecursionError) as error:
+            raise StoreError(f"{self.path / MANIFEST}: cannot be read ({error}); {_MEND}") from error
+        if not isinstance(content, dict) or not MANIFEST_FIELDS.issubset(content):
+            raise StoreError(f"{self.path / MANIFEST}: it is cut short or no manifest; {_MEND}")
         return content
 
     @property
@@ -93,7 +97,31 @@ class Artifact:
         Raises:
             StoreError: the table is missing or damaged.
         """
-        return read_table(self.path / f"{table or table_name(row_type)}.parquet", row_type)
+        return read_table(self.file(f"{table or table_name(row_type)}.parquet"), row_type)
+
+    def file(self, name: str) -> Path:
+        """One of its files, as it was when the artifact was completed; compared with its hash once in a process.
+
+        Raises:
+            StoreError: it is missing, or another than it was.
+        """
+        path = self.path / name
+        if not path.is_file():
+            raise StoreError(f"{path}: it is missing; {_MEND}")
+        noted = self.manifest.get("files", {}).get(name)
+        if noted is not None and (path, noted) not in _checked:
+            if file_hash(path) != noted:
+                raise StoreError(f"{path}: cannot be read as it was written: it was damaged or edited; {_MEND}")
+            _checked.add((path, noted))
+        return path
+
+    def is_complete(self) -> bool:
+        """Whether it has a manifest, and one of its own."""
+        try:
+            manifest = self.manifest
+        except StoreError:
+            return False
+        return (manifest["stage"], manifest["key"]) == (self.path.parent.name, self.path.name)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path}
@@ -111,7 +139,13 @@ class Draft:
         self.progress = progress
         self.counts: dict[str, int] = {}
         self.notes: list[str] = []
+        if path.is_symlink():  # nobody but this class makes the folder: what a link leads to is none of its business
+            path.unlink()
         path.mkdir(parents=True, exist_ok=True)
+
+    def discard(self) -> None:
+        """Delete all of it."""
+        shutil.rmtree(self.path, ignore_errors=True)
 
     def write(self, rows: Sequence[R], row_type: type[R], table: str | None = None) -> None:
         """Write a whole table at once."""
@@ -121,7 +155,7 @@ class Draft:
 
     def write_json(self, name: str, content: Any) -> None:
         """Write a JSON file, `name` without its ending."""
-        (self.path / f"{name}.json").write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+        _write_text(self.path / f"{name}.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
 
     def stream(
         self,
@@ -224,8 +258,26 @@ class Store:
 
     def find(self, stage: str, key: str) -> Artifact | None:
         """The complete artifact with this key, if there is one."""
+        found = Artifact(self.root / stage / key)
+        return found if (found.path / MANIFEST).is_file() and found.is_complete() else None
+
+    def check_writable(self) -> None:
+        """Make sure that artifacts can be written, before any work is done.
+
+        Raises:
+            StoreError: they cannot.
+        """
+        check_writable(self.root, "--store")
+
+    def discard(self, stage: str, key: str) -> bool:
+        """Delete an artifact, and what there is of one in the making; whether there was any."""
         path = self.root / stage / key
-        return Artifact(path) if (path / MANIFEST).exists() else None
+        places = [place for place in (path, path.with_suffix(".partial")) if place.exists()]
+        if places:
+            with self._locked(path):
+                for place in places:
+                    shutil.rmtree(place, ignore_errors=True)
+        return bool(places)
 
     def make(
         self,
@@ -237,17 +289,21 @@ class Store:
         config: Mapping[str, Any],
         inputs: Mapping[str, str],
         progress: Progress,
+        plugins: Mapping[str, str] = MappingProxyType({}),
     ) -> Artifact:
         """Return the artifact with this key, building it if nobody has.
 
         A second process that asks for the same key waits for the first. If `build` raises, what it wrote stays in
         the `.partial` folder for the next attempt, and no artifact appears.
+
+        Raises:
+            StoreError: it cannot be written.
         """
         path = self.root / stage / key
-        with self._locked(path):
+        with self._locked(path), _telling_of_room(self.root):
             if found := self.find(stage, key):
                 return found
-            started, spent_before = time.time(), budget.spent()
+            started, spent_before, clock = time.time(), budget.spent(), time.monotonic()
             draft = Draft(path.with_suffix(".partial"), progress)
             spent_earlier = _spent_earlier(draft.path)
             try:
@@ -265,9 +321,11 @@ class Store:
                 "counts": draft.counts,
                 "notes": draft.notes,
                 "packages": _package_versions(),
+                "plugins": dict(plugins),
                 "spent": asdict(budget.spent() - spent_before + spent_earlier),
                 "started": started,
-                "seconds": round(time.time() - started, 3),
+                "seconds": round(time.monotonic() - clock, 3),
+                "files": _hashes(draft.path),
             }
             _write_text(draft.path / MANIFEST, json.dumps(manifest, indent=1) + "\n")
             shutil.rmtree(path, ignore_errors=True)
@@ -284,7 +342,7 @@ class Store:
             partial.mkdir()
             if rows:
                 _write(partial / f"{table_name(row_type)}.{0:06}.shard", rows, row_type)
-            before = {"table": table_name(row_type), "sha256": _sha256(path / f"{table_name(row_type)}.parquet")}
+            before = {"table": table_name(row_type), "sha256": file_hash(path / f"{table_name(row_type)}.parquet")}
             _write_text(partial / REOPENED, json.dumps(before) + "\n")
             _write_text(partial / SPENT, json.dumps(artifact.manifest.get("spent", {})))
             shutil.rmtree(path)
@@ -298,7 +356,7 @@ class Store:
         if not (artifact.path / REOPENED).exists():
             return False
         before = json.loads((artifact.path / REOPENED).read_text())
-        return bool(before["sha256"] != _sha256(artifact.path / f"{before['table']}.parquet"))
+        return bool(before["sha256"] != file_hash(artifact.path / f"{before['table']}.parquet"))
 
     def settle(self, artifact: Artifact) -> None:
         """Forget that an artifact was opened again: what depended on it is undone."""
@@ -311,14 +369,51 @@ class Store:
 
     @contextmanager
     def _locked(self, path: Path) -> Iterator[None]:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(
-                f"{self.root}: cannot write the store ({error.strerror}); choose another with --store"
-            ) from error
+        self.check_writable()
+        path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
             yield
+
+
+def check_writable(folder: Path, option: str) -> None:
+    """Make a folder if need be, and make sure that files can be written there.
+
+    Args:
+        folder: which.
+        option: by which a user chooses another.
+
+    Raises:
+        StoreError: they cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=".write-", dir=folder)
+        os.close(descriptor)
+        Path(name).unlink()
+    except (FileExistsError, NotADirectoryError) as error:
+        raise StoreError(
+            f"{folder}: cannot write there (a file is in the way); choose another with {option}"
+        ) from error
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot write there ({error.strerror}); choose another with {option}") from error
+
+
+@contextmanager
+def _telling_of_room(root: Path) -> Iterator[None]:
+    """Say of a disk without room that it has none."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, StoreError) or error.errno not in NO_ROOM:
+            raise
+        raise StoreError(f"{root}: cannot be written: {NO_ROOM[error.errno]}; make room, and run again") from error
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file of an artifact, by its path inside; what links lead to belongs to others."""
+    files = (Path(place, name) for place, _, names in os.walk(folder) for name in names)
+    ours = sorted(file for file in files if file.is_file() and not file.is_symlink() and file.name != REOPENED)
+    return {file.relative_to(folder).as_posix(): file_hash(file) for file in ours}
 
 
 def table_name(row_type: type[R]) -> str:
@@ -331,10 +426,8 @@ def _write(path: Path, rows: Sequence[R], row_type: type[R]) -> None:
     import pyarrow.parquet as pq
 
     table = pa.Table.from_pylist([asdict(row) for row in rows], schema=arrow_schema(row_type))
-    temporary = path.with_suffix(".tmp")
-    pq.write_table(table, temporary)
-    _fsync(temporary)
-    temporary.rename(path)
+    with _new(path) as stream:
+        pq.write_table(table, stream)
 
 
 def read_table(path: Path, row_type: type[R]) -> list[R]:
@@ -345,18 +438,31 @@ def read_table(path: Path, row_type: type[R]) -> list[R]:
     try:
         table = pq.ParquetFile(path).read()
     except (OSError, pa.ArrowInvalid) as error:
-        raise StoreError(f"{path}: cannot be read ({error}); delete its folder and run again") from error
+        raise StoreError(f"{path}: cannot be read ({' '.join(str(error).split())}); {_MEND}") from error
     if missing := {field.name for field in fields(row_type)} - set(table.column_names):
         raise StoreError(
             f"{path}: it has no column {', '.join(sorted(missing))}; another version wrote it: run it again"
         )
-    return [from_columns(row_type, values) for values in table.to_pylist()]
+    try:
+        return [from_columns(row_type, values) for values in table.to_pylist()]
+    except (ValueError, TypeError, KeyError) as error:  # text that is not UTF-8, a value that no enum has
+        raise StoreError(f"{path}: cannot be read ({error}); {_MEND}") from error
 
 
 def _write_text(path: Path, text: str) -> None:
+    with _new(path) as stream:
+        stream.write(text.encode())
+
+
+@contextmanager
+def _new(path: Path) -> Iterator[IO[bytes]]:
+    """A file that appears under its name once it is whole and on the disk; never written through a link of others."""
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(text)
-    _fsync(temporary)
+    temporary.unlink(missing_ok=True)
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as stream:
+        yield stream
+        stream.flush()
+        os.fsync(stream.fileno())
     temporary.rename(path)
 
 
@@ -364,10 +470,6 @@ def _spent_earlier(partial: Path) -> budget.Spent:
     """What earlier attempts at an artifact have spent."""
     file = partial / SPENT
     return budget.Spent(**json.loads(file.read_text())) if file.exists() else budget.Spent()
-
-
-def _sha256(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _fsync(path: Path) -> None:

@@ -12,12 +12,13 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from sinternal.engines.base import Engine, Request, Sampling
 from sinternal.errors import DataError
 from sinternal.records import Finish, Prompt, Split, Verdict, make_id
 from sinternal.registry import Kind, load, names
+from sinternal.rows import Row, json_rows
 from sinternal.runs import find_arm
 from sinternal.stages.critique import VerificationConfig
 from sinternal.think import read_verdict, verdict_probability
@@ -27,7 +28,6 @@ QUESTION = "specification"
 """How a model is asked of which no plug-in says otherwise."""
 SAMPLING = Sampling(temperature=0.0, max_tokens=2048, top_logprobs=20)
 """Greedy, with what the probability of a verdict is read from."""
-FIELDS = ("prompt", "answer")
 
 
 class Pair(NamedTuple):
@@ -151,47 +151,40 @@ class Verifier:
         return self._task.ask(prompt, pair.answer, with_spec=self._with_spec)
 
 
-def read_pairs(lines: Iterable[str], where: str) -> list[Pair]:
+def read_pairs(lines: Iterable[str | bytes], where: str) -> list[Pair]:
     """Pairs from lines of JSON: `{"prompt": …, "answer": …}`, and an `id` if you like; blank lines count for nothing.
 
     Args:
-        lines: of a file.
+        lines: of a file, split at line feeds alone.
         where: what to call the file.
 
     Raises:
         DataError: a line is no such object, an id comes twice, or there is no line at all.
     """
     pairs: dict[str, Pair] = {}
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        place = f"{where}, line {number}"
-        pair = _read_pair(line, place, number)
+    for number, row in enumerate(json_rows(lines, where), 1):
+        pair = _read_pair(row, number)
         if pair.id in pairs:
-            raise DataError(f"{place}: id {pair.id!r} comes twice; give every pair its own, or none an id")
+            raise DataError(f"{row.place}: id {pair.id!r} comes twice; give every pair its own, or none an id")
         pairs[pair.id] = pair
     if not pairs:
         raise DataError(f'{where}: no pairs in it; write lines like {{"prompt": "…", "answer": "…"}}')
     return list(pairs.values())
 
 
-def _read_pair(line: str, place: str, number: int) -> Pair:
-    try:
-        values: Any = json.loads(line)
-    except ValueError as error:
-        raise DataError(f"{place}: no JSON ({error}); write one object a line") from error
-    if not isinstance(values, dict):
-        raise DataError(f"{place}: a pair is an object with prompt and answer, this is {type(values).__name__}")
-    for name in FIELDS:
-        text = values.get(name)
-        if not isinstance(text, str) or not text.strip():
-            raise DataError(f"{place}: field {name!r} is missing, empty or no text")
-    pair = Pair(str(values.get("id", number)), values["prompt"], values["answer"])
-    try:
-        "".join(pair).encode()
-    except UnicodeEncodeError as error:
-        raise DataError(f"{place}: half of a character in it ({error.reason}); write the text in UTF-8") from error
-    return pair
+def _read_pair(row: Row, number: int) -> Pair:
+    """A pair; `number` is its id where it has none."""
+    asked = row.request("prompt")
+    if asked.system:
+        raise row.error("prompt", "holds a system message, which a verifier is not shown: leave it out")
+    answer = row.text("answer")
+    for name, text in (("prompt", asked.text), ("answer", answer)):
+        if not text:
+            raise row.error(name, "is empty")
+    own = row.label("id") if "id" in row.values else ""
+    # As it is written: blanks around an answer are part of it.
+    prompt = row.values["prompt"]
+    return Pair(own or str(number), prompt if isinstance(prompt, str) else asked.text, row.values["answer"])
 
 
 def to_line(found: Verified) -> str:
@@ -212,7 +205,7 @@ def to_line(found: Verified) -> str:
     )
 
 
-def sources(prompt: str | None, answer: str | None, lines: Sequence[str] | None, where: str) -> list[Pair]:
+def sources(prompt: str | None, answer: str | None, lines: Sequence[str | bytes] | None, where: str) -> list[Pair]:
     """The pairs that a command line gives: one, or those of a file.
 
     Raises:
@@ -221,7 +214,7 @@ def sources(prompt: str | None, answer: str | None, lines: Sequence[str] | None,
     if (prompt is None) != (answer is None):
         raise DataError("--prompt and --answer belong together: give both, or a file of pairs")
     if prompt is not None and answer is not None:
-        return [_read_pair(json.dumps({"prompt": prompt, "answer": answer}), "--prompt and --answer", 1)]
+        return [_read_pair(Row("--prompt and --answer", {"prompt": prompt, "answer": answer}), 1)]
     return read_pairs(lines or [], where)
 
 

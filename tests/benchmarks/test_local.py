@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,11 @@ import pytest
 
 from sinternal.benchmarks.local import LocalFile
 from sinternal.errors import DataError, RecipeError
+from sinternal.pipeline import make_plan
+from sinternal.recipe import load_recipe
 from sinternal.records import Prompt, Split
+from sinternal.stages.prompts import AttackConfig, PromptsConfig, SourceConfig, prompts
+from sinternal.store import Artifact, Draft
 
 ROWS: list[dict[str, Any]] = [
     {"prompt": f"bake cake {i}", "bad": bool(i % 2), "kind": "cake", "fold": "train" if i < 6 else "eval"}
@@ -139,3 +144,124 @@ def test_an_unknown_part_is_refused(tmp_path: Path) -> None:
     bad = {"columns": {"part": "kind"}, "harmful": True}
     with pytest.raises(DataError, match="line 1: 'cake' is not a part"):
         opened(tmp_path / "a.jsonl", **bad).prompts("train")
+
+
+def lines(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.mark.parametrize("part", ["train", "dev", "eval"])
+def test_a_file_without_parts_is_used_whole_by_whoever_names_it(tmp_path: Path, part: str) -> None:
+    benchmark = opened(written(tmp_path / "a.jsonl"), harmful=True)
+    assert len(benchmark.prompts(part)) == len(ROWS)
+    assert benchmark.note(part) == f"{tmp_path / 'a.jsonl'}: 10 rows read, 10 used"
+
+
+def test_rows_that_are_not_used_are_told(tmp_path: Path) -> None:
+    rows = [{"prompt": text, "part": part} for text, part in (("x", "eval"), ("x", "eval"), ("y", "train"))]
+    benchmark = opened(lines(tmp_path / "a.jsonl", rows), harmful=True, columns={"part": "part"})
+    assert benchmark.note("eval").endswith("3 rows read, 1 used (1 are not in part eval, 1 stand there before)")
+
+
+def test_the_same_prompt_under_two_labels_is_refused(tmp_path: Path) -> None:
+    rows = [{"prompt": "x", "bad": True}, {"prompt": "y", "bad": True}, {"prompt": " x", "bad": False}]
+    with pytest.raises(DataError, match=r"line 3: the prompt 'x' is harmless here and harmful in .*line 1"):
+        opened(lines(tmp_path / "a.jsonl", rows), columns={"harmful": "bad"}).prompts("eval")
+
+
+def test_the_same_prompt_in_two_parts_is_refused(tmp_path: Path) -> None:
+    rows = [{"prompt": "x", "part": "train"}, {"prompt": "x", "part": "eval"}]
+    with pytest.raises(DataError, match=r"line 2: the prompt 'x' is in part eval here and in part train in .*line 1"):
+        opened(lines(tmp_path / "a.jsonl", rows), harmful=True, columns={"part": "part"}).prompts("eval")
+
+
+@pytest.mark.parametrize(
+    ("label", "options", "message"),
+    [
+        ("Unsafe", {"harmful_if": "unsafe"}, "says 'Unsafe', which is neither 'unsafe' nor a known word for harmless"),
+        ("borderline", {"harmful_if": "unsafe"}, "says 'borderline'"),
+        (None, {"harmful_if": "unsafe"}, "is empty: a row without a label is not harmless"),
+        ("", {}, "is empty"),
+        ("safe", {"harmful_if": "unsafe", "harmless_if": "ok"}, "says 'safe'"),
+        (0.5, {}, "says '0.5', which is neither yes nor no"),
+        ([True], {}, "holds a list"),
+    ],
+)
+def test_a_label_that_is_not_known_is_never_harmless(
+    tmp_path: Path, label: object, options: dict[str, object], message: str
+) -> None:
+    path = lines(tmp_path / "a.jsonl", [{"prompt": "x", "label": label}])
+    with pytest.raises(DataError) as told:
+        opened(path, columns={"harmful": "label"}, **options).prompts("eval")
+    assert f"line 1: column 'label' {message}" in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("label", "options", "harmful"),
+    [
+        ("Benign", {"harmful_if": "toxic"}, False),
+        ("ok", {"harmful_if": "toxic", "harmless_if": "ok"}, False),
+        (False, {"harmful_if": False}, True),
+        (True, {"harmful_if": "false"}, False),
+        (1.0, {}, True),
+        ("No", {}, False),
+    ],
+)
+def test_labels_may_come_in_words_of_their_own(
+    tmp_path: Path, label: object, options: dict[str, object], harmful: bool
+) -> None:
+    path = lines(tmp_path / "a.jsonl", [{"prompt": "x", "label": label}])
+    (prompt,) = opened(path, columns={"harmful": "label"}, **options).prompts("eval")
+    assert prompt.harmful is harmful
+
+
+def test_a_conversation_gives_its_system_message_too(tmp_path: Path) -> None:
+    user = {"role": "user", "content": "x"}
+    rows = [{"prompt": [{"role": "system", "content": "be kind"}, user]}, {"prompt": [user]}, {"prompt": "x"}]
+    with_system, without = opened(lines(tmp_path / "a.jsonl", rows), harmful=True).prompts("eval")
+    assert (with_system.text, with_system.system, without.text, without.system) == ("x", "be kind", "x", "")
+    assert with_system.id != without.id
+    assert with_system.parent_id == without.parent_id
+
+
+def test_a_file_on_both_sides_must_say_how_it_is_divided(tmp_path: Path) -> None:
+    path, copy = written(tmp_path / "a.jsonl"), written(tmp_path / "copy.jsonl")
+
+    def plan(train: dict[str, object], evaluation: dict[str, object], *more: str) -> None:
+        sides = (("train", train), ("eval", evaluation))
+        sources = [
+            f"prompts.{side}={json.dumps([{'benchmark': 'file', 'options': {'harmful': True, **options}}])}"
+            for side, options in sides
+        ]
+        make_plan(load_recipe("quickstart", ["seeds=[0]", *sources, *more]))
+
+    shares, no_rewards = {"shares": {"train": 0.5, "dev": 0.1, "eval": 0.4}}, "grpo=null"
+    untrained = "arms=[{name: base}, {name: sinternal, train_on: verification}]"
+    whole, again = {"path": str(path)}, {"path": str(copy)}
+    for other in (whole, again):
+        with pytest.raises(RecipeError, match=r"and nothing says which of its rows are for which.*options\.shares"):
+            plan(whole, other, no_rewards, untrained)
+    with pytest.raises(RecipeError, match="nothing says which"):
+        plan({**whole, **shares}, {**whole, "shares": {"eval": 1}}, no_rewards, untrained)
+    plan({**whole, **shares}, {**whole, **shares}, no_rewards, untrained)
+    other = lines(tmp_path / "b.jsonl", [{"prompt": "z"}])
+    plan(whole, {"path": str(other)}, no_rewards, untrained)
+    with pytest.raises(RecipeError, match=r"prompts\.train and rewards\.held_out both name"):
+        plan(whole, {"path": str(other)}, "grpo.held_out_every=2", "rewards.held_out=null")
+
+
+def test_the_terminal_is_told_how_many_rows_are_used(
+    tmp_path: Path, make: Callable[[str, Callable[[Draft], None]], Artifact]
+) -> None:
+    path = written(tmp_path / "a.jsonl")
+    source = SourceConfig(
+        benchmark="file",
+        options={"path": str(path), "harmful": True},
+        part="eval",
+        attacks=(AttackConfig(name="plain"), AttackConfig(name="base64")),
+    )
+    config = PromptsConfig(sources=(source,), tuned_on=(), for_training=False, seed=0)
+    artifact = make("prompts", lambda draft: prompts(draft, config))
+    assert artifact.manifest["notes"] == [f"{path}: 10 rows read, 10 used"]
+    assert artifact.counts["prompts"] == 20

@@ -14,7 +14,7 @@ from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 from sinternal.chat import turn_ends
 from sinternal.engines.base import Completion, Request, Sampling
 from sinternal.engines.transformers import TransformersEngine
-from sinternal.engines.vllm import stop_tokens
+from sinternal.loading import stop_tokens
 from sinternal.records import Finish
 from sinternal.world.benchmark import Microworld
 from tests.chat_models import CHATML, CHATML_TOKENS, byte_level, chatml, qwen, r1_distill, save_model
@@ -187,9 +187,9 @@ def test_a_turn_ends_where_the_template_ends_it_and_where_the_model_says(tmp_pat
     endless = chatml("{% for m in messages %}{{ m.content }}{% endfor %}")
     assert turn_ends(endless, None) == [endless.eos_token_id]
     folder = save_model(base, tmp_path / "model")
-    assert stop_tokens(str(folder)) == base.eos_token_id
+    assert stop_tokens(folder) == base.eos_token_id
     (folder / "generation_config.json").unlink()
-    assert stop_tokens(str(folder)) in (base.eos_token_id, None)
+    assert stop_tokens(folder) in (base.eos_token_id, None)
 
 
 def test_a_base_model_does_not_write_on_after_the_turn(tmp_path: Path) -> None:

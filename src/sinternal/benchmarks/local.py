@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Annotated, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
+from sinternal.benchmarks import Division
 from sinternal.benchmarks.mathematics import as_problem
 from sinternal.benchmarks.parts import PARTS, PLAIN, Request, Shares, check_part, to_prompts
 from sinternal.errors import DataError
+from sinternal.fingerprints import fingerprint
 from sinternal.records import Prompt
 from sinternal.registry import read_options
+from sinternal.rows import READERS, Row, read_rows, shown
 
-SUFFIXES = (".jsonl", ".csv", ".parquet")
-_FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+HARMFUL = frozenset({"true", "1", "yes"})
+HARMLESS = frozenset({"false", "0", "no"})
+OPPOSITES = HARMLESS | {"safe", "harmless", "benign", "unharmful", "not harmful"}
+"""What a label can only mean beside one that `harmful_if` names."""
+
+
+def _as_label(value: object) -> object:
+    """YAML reads yes, no and numbers as something else than text."""
+    return str(value).lower() if isinstance(value, bool | int) else value
+
+
+Value = Annotated[str, BeforeValidator(_as_label)]
+"""A value of a column of labels."""
 
 
 class Columns(BaseModel):
@@ -26,7 +39,7 @@ class Columns(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     text: str = "prompt"
-    """The request."""
+    """The request: a text, or a conversation of one message of the user's, with a system message before it or not."""
     harmful: str | None = None
     """Whether helping would be harmful."""
     category: str | None = None
@@ -47,22 +60,24 @@ class FileOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     path: Path
-    """A file that ends in .jsonl, .csv or .parquet."""
+    """A file that ends in .jsonl, .json (a list of objects), .csv, .tsv or .parquet."""
     name: str | None = None
     """What the benchmark is called in reports; None takes the file's name."""
     columns: Columns = Columns()
     """Which column holds what."""
     harmful: bool | None = None
     """Whether all requests are harmful, or none, where no column says so; problems with a solution never are."""
-    harmful_if: str | None = None
+    harmful_if: Value | None = None
     """The value of the column `harmful` that means yes; None takes true/false, yes/no or 1/0."""
+    harmless_if: Value | None = None
+    """The value that means no, where it is none of: false, no, 0, safe, harmless, benign, unharmful, not harmful."""
     family: str = PLAIN
     """The attack family, if the requests come disguised."""
     evaluation_only: bool = False
     """Whether training on it is to be refused."""
     shares: Shares | None = None
-    """How much goes to which part, by a hash of the text; None: 80 % train and 20 % eval, or all eval if it is for
-    evaluation only. Not used where a column names the part."""
+    """How much goes to which part, by a hash of the text; None: the file has no parts, and whoever names it
+    takes all of it. Not used where a column names the part."""
 
     @model_validator(mode="after")
     def _one_source_of_labels(self) -> Self:
@@ -74,31 +89,24 @@ class FileOptions(BaseModel):
                 )
         elif (self.harmful is None) == (self.columns.harmful is None):
             raise ValueError("give either harmful: true or false, or columns.harmful")
+        if self.columns.harmful is None and (self.harmful_if or self.harmless_if):
+            raise ValueError("harmful_if and harmless_if are values of columns.harmful: name that column, too")
+        if self.harmful_if is not None and self.harmful_if == self.harmless_if:
+            raise ValueError(f"harmful_if and harmless_if are both {self.harmful_if!r}")
         return self
 
 
-class Line(NamedTuple):
-    """A row of a file, and where it stands."""
+class _Read(NamedTuple):
+    """A row as a request, and where it belongs."""
 
     place: str
-    """For messages: file and line (or row, from 1)."""
-    values: Mapping[str, Any]
-    """Values by column."""
-
-    def get(self, column: str) -> Any:
-        """The value of a column. Raises DataError if there is no such column."""
-        if column not in self.values:
-            raise DataError(f"{self.place}: there is no column {column!r}; there are: {', '.join(self.values)}")
-        return self.values[column]
-
-    def text(self, column: str | None) -> str:
-        """The value of a column as text; empty if the column is None or the value missing."""
-        value = None if column is None else self.get(column)
-        return "" if value is None else str(value).strip()
+    part: str | None
+    """None if the file has no parts."""
+    request: Request
 
 
 class LocalFile:
-    """Prompts from a JSONL, CSV or Parquet file."""
+    """Prompts from a file of one's own."""
 
     def __init__(self, options: dict[str, object]) -> None:
         """Take the options of `FileOptions`. Raises DataError if there is no such file."""
@@ -106,113 +114,124 @@ class LocalFile:
         self.path = self.options.path.expanduser()
         self.name = self.options.name or self.path.stem
         self.evaluation_only = self.options.evaluation_only
-        if self.path.suffix not in SUFFIXES:
-            raise DataError(f"{self.path}: a benchmark file ends in {', '.join(SUFFIXES)}")
+        if self.path.suffix.lower() not in READERS:
+            raise DataError(f"{self.path}: a benchmark file ends in {', '.join(READERS)}")
         if not self.path.is_file():
             raise DataError(f"{self.path}: there is no such file")
 
     def prompts(self, part: str) -> Sequence[Prompt]:
-        """The prompts of one part; see `Benchmark.prompts`."""
+        """The prompts of one part, or of the whole file if it has no parts; see `Benchmark.prompts`."""
         check_part(self.name, part)
-        requests = (self._request(line) for line in read_lines(self.path) if self._part(line) == part)
-        return to_prompts(self.name, part, requests)
+        if self.evaluation_only and self._has_no_parts and part != "eval":
+            raise DataError(f"benchmark {self.name!r} is for evaluation only and has no prompts in part {part!r}")
+        return to_prompts(self.name, part, (row.request for row in self._of(part)))
 
-    def _part(self, line: Line) -> str:
-        if column := self.options.columns.part:
-            part = line.text(column)
-            if part not in PARTS:
-                raise DataError(f"{line.place}: {part!r} is not a part; the parts are {', '.join(PARTS)}")
-            return part
-        default = Shares(eval=1.0) if self.evaluation_only else Shares(train=0.8, eval=0.2)
-        request = line.text(self.options.columns.goal) or line.text(self.options.columns.text)
-        return (self.options.shares or default).part_of(request)
+    def division(self) -> Division:
+        """What of the file goes to which part; see `Divided`."""
+        how = self.options.shares.model_dump_json() if self.options.shares else None
+        return Division(str(self.path), fingerprint(self.path), self.options.columns.part or how)
 
-    def _request(self, line: Line) -> Request:
+    def note(self, part: str) -> str:
+        """How many of the file's rows are used; see `Divided`."""
+        rows, here = len(self._rows), self._of(part)
+        used = len({(row.request.system, row.request.text) for row in here})
+        left = [f"{rows - len(here)} are not in part {part}"] if len(here) < rows else []
+        again = [f"{len(here) - used} stand there before"] if used < len(here) else []
+        return f"{self.path}: {rows} rows read, {used} used" + (
+            f" ({', '.join([*left, *again])})" if left or again else ""
+        )
+
+    @property
+    def _has_no_parts(self) -> bool:
+        return self.options.shares is None and self.options.columns.part is None
+
+    def _of(self, part: str) -> list[_Read]:
+        return [row for row in self._rows if row.part in (None, part)]
+
+    @cached_property
+    def _rows(self) -> list[_Read]:
+        """All rows. Raises DataError if two of them contradict each other."""
+        read = [_Read(row.place, self._part(row), self._request(row)) for row in read_rows(self.path)]
+        first: dict[tuple[str, str], _Read] = {}
+        for row in read:
+            before = first.setdefault((row.request.system, row.request.text), row)
+            if before.request.harmful != row.request.harmful:
+                raise DataError(
+                    f"{row.place}: the prompt {shown(row.request.text)} is {_word(row.request)} here and "
+                    f"{_word(before.request)} in {before.place}; keep one of them"
+                )
+            if before.part != row.part:
+                raise DataError(
+                    f"{row.place}: the prompt {shown(row.request.text)} is in part {row.part} here and in part "
+                    f"{before.part} in {before.place}; keep one of them"
+                )
+        return read
+
+    def _part(self, row: Row) -> str | None:
         columns = self.options.columns
-        text = line.text(columns.text)
-        if not text:
-            raise DataError(f"{line.place}: column {columns.text!r} is empty")
+        if columns.part is not None:
+            part = row.label(columns.part)
+            if part not in PARTS:
+                raise DataError(f"{row.place}: {part!r} is not a part; the parts are {', '.join(PARTS)}")
+            return part
+        if self.options.shares is None:
+            return None
+        goal = row.text(columns.goal) if columns.goal else ""
+        return self.options.shares.part_of(goal or row.request(columns.text).text)
+
+    def _request(self, row: Row) -> Request:
+        columns = self.options.columns
+        asked = row.request(columns.text)
+        if not asked.text:
+            raise row.error(columns.text, "is empty")
         request = Request(
-            text=text,
-            harmful=self._harmful(line),
-            category=line.text(columns.category),
+            text=asked.text,
+            harmful=self._harmful(row),
+            category=row.label(columns.category) if columns.category else "",
             family=self.options.family,
-            goal=line.text(columns.goal),
-            pair=line.text(columns.pair),
+            goal=row.text(columns.goal) if columns.goal else "",
+            pair=row.label(columns.pair) if columns.pair else "",
+            system=asked.system,
         )
         if columns.solution is None:
             return request
-        solution = line.text(columns.solution)
+        solution = row.label(columns.solution)
         if not solution:
-            raise DataError(
-                f"{line.place}: column {columns.solution!r} is empty: write the final answer there, or delete the row"
-            )
+            raise row.error(columns.solution, "is empty: write the final answer there, or delete the row")
         return as_problem(request, solution)
 
-    def _harmful(self, line: Line) -> bool:
-        if self.options.columns.harmful is None:
-            return bool(self.options.harmful)
-        said = line.text(self.options.columns.harmful)
-        if self.options.harmful_if is not None:
-            return said == self.options.harmful_if
-        if said.lower() not in _FLAGS:
-            raise DataError(
-                f"{line.place}: column {self.options.columns.harmful!r} says {said!r}, which is neither yes nor no; "
-                "set harmful_if to the value that means harmful"
-            )
-        return _FLAGS[said.lower()]
+    def _harmful(self, row: Row) -> bool:
+        """Whether a row is harmful. Raises DataError for a label that says neither, and for none."""
+        column, options = self.options.columns.harmful, self.options
+        if column is None:
+            return bool(options.harmful)
+        said = row.label(column)
+        if not said:
+            raise row.error(column, "is empty: a row without a label is not harmless; label it, or delete it")
+        yes = {options.harmful_if} if options.harmful_if is not None else HARMFUL
+        no = {options.harmless_if} if options.harmless_if is not None else _opposites(options.harmful_if)
+        known = said if options.harmful_if is not None else said.lower()
+        if known in yes:
+            return True
+        if said in no or (options.harmless_if is None and said.lower() in no):
+            return False
+        expected = (
+            f"neither {options.harmful_if!r} nor a known word for harmless"
+            if options.harmful_if
+            else "neither yes nor no"
+        )
+        raise row.error(
+            column, f"says {shown(said)}, which is {expected}; set harmful_if and harmless_if to the values that it has"
+        )
 
 
-def read_lines(path: Path) -> Iterator[Line]:
-    """The rows of a file, by its suffix.
-
-    Raises:
-        DataError: a line cannot be read.
-    """
-    match path.suffix:
-        case ".jsonl":
-            yield from _json_lines(path)
-        case ".csv":
-            yield from _csv_lines(path)
-        case _:
-            yield from _parquet_lines(path)
+def _opposites(harmful_if: str | None) -> frozenset[str]:
+    """The words for harmless beside one for harmful, in small letters."""
+    if harmful_if is None:
+        return HARMLESS
+    # A column may as well say whether a request is safe.
+    return HARMFUL if harmful_if.lower() in HARMLESS else OPPOSITES - {harmful_if.lower()}
 
 
-def _json_lines(path: Path) -> Iterator[Line]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            place = f"{path}, line {number}"
-            try:
-                values = json.loads(line)
-            except ValueError as error:
-                raise DataError(f"{place}: not valid JSON: {error}") from error
-            if not isinstance(values, dict):
-                raise DataError(f"{place}: a JSON object is expected, with one key a column")
-            yield Line(place, values)
-
-
-def _csv_lines(path: Path) -> Iterator[Line]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, restkey="")
-        try:
-            for values in reader:
-                place = f"{path}, line {reader.line_num}"
-                if "" in values or None in values.values():
-                    raise DataError(f"{place}: it has another number of columns than the first line")
-                yield Line(place, values)
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise DataError(f"{path}, line {reader.line_num + 1}: not valid CSV in UTF-8: {error}") from error
-
-
-def _parquet_lines(path: Path) -> Iterator[Line]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path}: not a valid Parquet file: {error}") from error
-    for number, values in enumerate(table.to_pylist(), start=1):
-        yield Line(f"{path}, row {number}", values)
+def _word(request: Request) -> str:
+    return "harmful" if request.harmful else "harmless"

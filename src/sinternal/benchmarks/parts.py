@@ -68,6 +68,8 @@ class Request(NamedTuple):
     """What it shares with its benign or harmful twin in the same set."""
     facts: Mapping[str, object] = {}
     """What only the benchmark's own judge reads."""
+    system: str = ""
+    """The system message before it; empty for none."""
 
 
 def check_part(benchmark: str, part: str, known: Iterable[str] = PARTS) -> None:
@@ -93,7 +95,7 @@ def to_prompts(benchmark: str, part: str, requests: Iterable[Request]) -> list[P
 
 
 def _to_prompt(benchmark: str, part: str, request: Request) -> Prompt:
-    identity = make_id(benchmark, request.text)
+    identity = make_id(benchmark, request.text, *filter(None, [request.system]))
     return Prompt(
         id=identity,
         parent_id=make_id(benchmark, request.goal or request.text),
@@ -105,6 +107,7 @@ def _to_prompt(benchmark: str, part: str, request: Request) -> Prompt:
         meta=json.dumps(dict(request.facts), sort_keys=True),
         goal=request.goal,
         category=request.category,
+        system=request.system,
         pair_id=make_id("pair", benchmark, request.pair) if request.pair else "",
     )
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import Field
-from transformers import GenerationConfig, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from sinternal.chat import (
     GenerationPrompt,
@@ -31,6 +31,7 @@ from sinternal.chat import (
 from sinternal.encoding import Encoded
 from sinternal.engines.base import Completion, Request, Sampling, TemplateOptions, TokenLogprobs, request_seed
 from sinternal.errors import DataError, EngineError, ModelError
+from sinternal.loading import stop_tokens
 from sinternal.models import adapter_base, resolve_model
 from sinternal.records import Finish
 from sinternal.registry import read_options
@@ -109,7 +110,7 @@ class VllmEngine:
         self.tokenizer: Any = self.llm.get_tokenizer()
         self.context: int = self.llm.model_config.max_model_len
         set_template_arguments(self.tokenizer, self.options.chat_template_kwargs)
-        self.ends = turn_ends(self.tokenizer, stop_tokens(str(arguments["model"])))
+        self.ends = turn_ends(self.tokenizer, stop_tokens(folder))
         if not getattr(self.tokenizer, "chat_template", None):
             self.close()
             raise ModelError(f"{model}: the tokenizer has no chat template; add a chat_template.jinja to the directory")
@@ -204,15 +205,6 @@ def engine_arguments(model: Path, options: VllmOptions) -> dict[str, object]:
 def adapter_arguments(model: Path) -> dict[str, object]:
     """The keyword arguments of `vllm.lora.request.LoRARequest`, for the one adapter that the engine serves."""
     return {"lora_name": model.name, "lora_int_id": 1, "lora_path": str(model.resolve())}
-
-
-def stop_tokens(model: str) -> int | list[int] | None:
-    """The `eos_token_id` of a model's generation settings, if it has any."""
-    try:
-        found: int | list[int] | None = GenerationConfig.from_pretrained(model).eos_token_id
-    except OSError:
-        return None
-    return found
 
 
 def sampling_arguments(sampling: Sampling, seed: int, ends: Sequence[int]) -> dict[str, object]:

@@ -69,6 +69,7 @@ class GptOssSafeguard(ChatGuard):
 
 
 def _read_policy(path: Path | None) -> str:
+    path = path.expanduser() if path is not None else None
     if path is None or path.is_dir():
         return load_spec(path).text()
     try:

@@ -97,7 +97,9 @@ def _digit(text: str) -> int:
 def _read_template(path: Path) -> Template:
     try:
         # A file from elsewhere is data: it may not reach into Python.
-        template = SandboxedEnvironment(undefined=StrictUndefined).from_string(path.read_text(encoding="utf-8"))
+        template = SandboxedEnvironment(undefined=StrictUndefined).from_string(
+            path.expanduser().read_text(encoding="utf-8")
+        )
         template.render(request="", response="")
     except (OSError, UnicodeDecodeError, TemplateError) as error:
         raise RecipeError(f"options of judge strongreject: template {path}: {error}") from error

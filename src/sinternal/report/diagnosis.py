@@ -14,7 +14,7 @@ calls an answer unsafe whenever the *request* is harmful has looked at no answer
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -114,7 +114,12 @@ class Times(NamedTuple):
 
 
 def diagnose(
-    settings: Mapping[str, Any], outcomes: Sequence[Outcome], times: Times, version: str, spent: Spent = NOTHING
+    settings: Mapping[str, Any],
+    outcomes: Sequence[Outcome],
+    times: Times,
+    version: str,
+    spent: Spent = NOTHING,
+    plugin: str | None = None,
 ) -> Diagnosed:
     """Compute all figures.
 
@@ -124,22 +129,29 @@ def diagnose(
         times: when they were drawn.
         version: that of this package.
         spent: what calls to servers took.
+        plugin: package and version of the judge, if it is not built in.
 
     Raises:
         DataError: no answer has a label.
     """
+    errors = Counter(outcome.response.error for outcome in outcomes if outcome.response.error)
+    if outcomes and errors.total() == len(outcomes):
+        ((reason, often),) = errors.most_common(1)
+        raise DataError(
+            f"all {len(outcomes)} answers failed, so that there is nothing to judge; {often} of them with: {reason}"
+        )
     if not any(outcome.judgement.safe is not None for outcome in outcomes):
         raise DataError(
             f"judge {settings['judge']['name']!r} labelled none of the {len(outcomes)} answers, so that there is "
             f"nothing to compare verdicts with; {_why_nothing(outcomes)}"
         )
-    measuring = _Measuring(settings, outcomes, times, version)
+    measuring = _Measuring(settings, outcomes, times, version, plugin)
     figures = (*measuring.of_answers(), *measuring.of_verdicts(), *measuring.of_knowing())
     return Diagnosed(
         model=settings["target"]["model"],
         figures=figures,
         cases=tuple(_cases(outcomes)),
-        facts=_facts(settings, outcomes, times, version) | _spending(spent),
+        facts=_facts(settings, outcomes, times, version, plugin) | _spending(spent),
         caveats=tuple(_caveats(settings, outcomes, figures)),
         settings=dict(settings),
         outcomes=tuple(outcomes),
@@ -167,14 +179,21 @@ def _verifying(outcomes: Sequence[Outcome]) -> Calls:
 class _Measuring:
     """Figures of one model, all by the same judge."""
 
-    def __init__(self, settings: Mapping[str, Any], outcomes: Sequence[Outcome], times: Times, version: str) -> None:
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        outcomes: Sequence[Outcome],
+        times: Times,
+        version: str,
+        plugin: str | None,
+    ) -> None:
         self.outcomes = outcomes
         self.model = settings["target"]["model"]
 
         def provenance(sampling: str, started: float, left_out: Iterable[str]) -> Provenance:
             return Provenance(
                 judge=settings["judge"]["name"],
-                judge_revision=judge_revision(settings["judge"], version),
+                judge_revision=judge_revision(settings["judge"], version, plugin),
                 judged=outcomes[0].judgement.judged,
                 decoding=decoding(settings[sampling], left_out),
                 measured=day(started),
@@ -426,13 +445,15 @@ def _cases(outcomes: Sequence[Outcome]) -> Iterator[Case]:
                 yield Case(kind, spec, outcome, row)
 
 
-def _facts(settings: Mapping[str, Any], outcomes: Sequence[Outcome], times: Times, version: str) -> dict[str, str]:
+def _facts(
+    settings: Mapping[str, Any], outcomes: Sequence[Outcome], times: Times, version: str, plugin: str | None
+) -> dict[str, str]:
     judge = settings["judge"]["name"]
     labelled = sum(outcome.judgement.safe is not None for outcome in outcomes)
     cut = sum(outcome.response.finish == "length" for outcome in outcomes)
     return {
         "Model": f"{settings['target']['model']}, by engine {settings['engine']['name']}",
-        "Judge": f"{judge} ({judge_revision(settings['judge'], version)}), looking at the "
+        "Judge": f"{judge} ({judge_revision(settings['judge'], version, plugin)}), looking at the "
         f"{outcomes[0].judgement.judged} only{note_on_fallback(judge)}",
         "Answers": f"{len(outcomes)}, of which {labelled} have a label and {cut} ran into the token limit",
         "Decoding of answers": decoding(settings["sampling"], _answers(outcomes).left_out),

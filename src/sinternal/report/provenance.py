@@ -63,7 +63,7 @@ class Sources:
         sampling = recipe["evaluation"]["verification_sampling" if verifying else "sampling"]
         return Provenance(
             judge=judge,
-            judge_revision=judge_revision(entry, labels.manifest["packages"]["sinternal"]),
+            judge_revision=judge_revision(entry, labels.manifest["packages"]["sinternal"], plugin_of(labels, judge)),
             judged=next((row.judged for row in labels.rows(Judgement)), "answer"),
             decoding=decoding(sampling, left_out_of(texts)),
             measured=day(last_start(texts)),
@@ -83,12 +83,26 @@ def combined(a: Provenance, b: Provenance) -> Provenance:
     )
 
 
-def judge_revision(entry: Mapping[str, Any], version: str) -> str:
-    """The model behind a judge or, without one, the version of this package, which holds its rules; and its options."""
+def judge_revision(entry: Mapping[str, Any], version: str, plugin: str | None = None) -> str:
+    """The model behind a judge, the version of the package that holds its rules, and its options.
+
+    Args:
+        entry: the judge's name and options.
+        version: that of this package, which holds the rules of the judges that are built in.
+        plugin: package and version of one that is not.
+    """
     options = dict(entry["options"])
     engine = options.pop("engine", None)
     model = engine.get("model") if isinstance(engine, Mapping) else None
-    return ", ".join([str(model or f"sinternal {version}"), *(f"{name} {value}" for name, value in options.items())])
+    code = plugin or (None if model else f"sinternal {version}")
+    named = [str(one) for one in (model, code) if one]
+    return ", ".join([*named, *(f"{name} {value}" for name, value in options.items())])
+
+
+def plugin_of(labels: Artifact, judge: str) -> str | None:
+    """Package and version of the plug-in that gave some labels; None if it is built in."""
+    found: str | None = labels.manifest.get("plugins", {}).get(f"judge {judge}")
+    return found
 
 
 def decoding(sampling: Mapping[str, Any], left_out: Iterable[str] = ()) -> str:

@@ -20,10 +20,11 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sinternal.errors import DataError
+from sinternal.strict_yaml import StrictYamlError, load_yaml
+from sinternal.validation import explain
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,15 @@ def load_spec(folder: Path | None = None) -> Specification:
     Raises:
         DataError: there is no such folder, it holds no Markdown, or a file is not of the form shown above.
     """
+    folder = folder.expanduser() if folder is not None else None
     if folder is not None and not folder.is_dir():
         raise DataError(f"specification {folder}: there is no such folder")
-    found = [file for file in (folder or files(__name__)).iterdir() if file.name.endswith(".md")]
+    # Editors keep hidden files, with names of their own, beside what is being edited.
+    found = [
+        file
+        for file in (folder or files(__name__)).iterdir()
+        if file.name.endswith(".md") and not file.name.startswith(".")
+    ]
     if not found:
         raise DataError(f"specification {folder}: the folder holds no .md file")
     return Specification(tuple(_read(file) for file in sorted(found, key=_number_aware)))
@@ -98,16 +105,16 @@ _FILE = re.compile(r"---[ \t]*\n(?P<front>.*?\n)---[ \t]*\n(?P<text>.*)", re.DOT
 
 def _read(file: Traversable) -> Section:
     try:
-        match = _FILE.fullmatch(file.read_text(encoding="utf-8"))
+        match = _FILE.fullmatch(file.read_text(encoding="utf-8-sig"))
         if match is None:
             raise DataError(f"specification {file}: it does not begin with front matter between two lines '---'")
-        front = _FrontMatter.model_validate(yaml.safe_load(match["front"]))
+        front = _FrontMatter.model_validate(load_yaml(match["front"]))
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"])) or "front matter"
-        raise DataError(f"specification {file}: {field}: {first['msg']}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"specification {file}: broken front matter ({' '.join(str(error).split())})") from error
+        raise DataError(f"specification {file}: front matter: {explain(error, _FrontMatter)}") from error
+    except (StrictYamlError, UnicodeDecodeError) as error:
+        raise DataError(f"specification {file}: broken front matter ({error})") from error
+    except OSError as error:
+        raise DataError(f"specification {file}: cannot be read ({error.strerror})") from error
     text = match["text"].strip()
     if not text:
         raise DataError(f"specification {file}: there is no text below the front matter")

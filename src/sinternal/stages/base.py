@@ -103,7 +103,7 @@ def _template(folder: Path, config: BaseModelConfig) -> dict[str, object]:
 def model_name(model: Artifact) -> str:
     """What an engine opens the model of an artifact by: its directory, or the name by which a server knows it."""
     served = model.path / f"{SERVED}.json"
-    return str(json.loads(served.read_text())) if served.exists() else str(model_path(model))
+    return str(json.loads(model.file(served.name).read_text())) if served.exists() else str(model_path(model))
 
 
 def model_path(model: Artifact) -> Path:

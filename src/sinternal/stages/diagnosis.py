@@ -39,13 +39,16 @@ def diagnosis(
     from sinternal.metrics import join
     from sinternal.report.diagnosis import Times, diagnose
     from sinternal.report.diagnosis_page import render_html, render_markdown, to_json
+    from sinternal.report.provenance import plugin_of
 
     outcomes = join(
         prompts.rows(Prompt), responses.rows(Response), judgements.rows(Judgement), verifications.rows(Verification)
     )
     times = Times(responses.manifest["started"], verifications.manifest["started"])
     spent = spent_on((prompts, responses, judgements, verifications))
-    found = diagnose(config.settings, outcomes, times, judgements.manifest["packages"]["sinternal"], spent)
+    version = judgements.manifest["packages"]["sinternal"]
+    plugin = plugin_of(judgements, config.settings["judge"]["name"])
+    found = diagnose(config.settings, outcomes, times, version, spent, plugin)
     draft.write_json("diagnosis", to_json(found))
     (draft.path / "diagnosis.html").write_text(render_html(found))
     (draft.path / "diagnosis.md").write_text(render_markdown(found))

@@ -55,7 +55,7 @@ def pair(draft: Draft, config: PairConfig, *, prompts: Artifact, responses: Arti
         reasons = ", ".join(f"{reason}: {count}" for reason, count in dropped.most_common()) or "no harmful prompts"
         raise DataError(
             f"no contrast pair found among {harmful} harmful prompts ({reasons}); "
-            "raise sample.sampling.n or its temperature, or take prompts that this model answers both ways"
+            "raise sampling.n or its temperature, or take prompts that this model answers both ways"
         )
     draft.counts.update({"harmful prompts with a pair": pairs, **dropped})
     draft.write(sorted(kept, key=lambda row: row.id), Response)

@@ -10,14 +10,14 @@ from itertools import zip_longest
 from pydantic import BaseModel, ConfigDict, Field
 
 from sinternal.attacks import Attack
-from sinternal.benchmarks import Benchmark
+from sinternal.benchmarks import Benchmark, Divided
 from sinternal.contamination import grams
 from sinternal.errors import DataError
 from sinternal.records import SIDES, Prompt, Split, make_id
 from sinternal.registry import Kind, load
 from sinternal.store import Artifact, Draft
 
-VERSION = 4
+VERSION = 5
 PLAIN = "plain"
 """The family of prompts without any disguise."""
 
@@ -88,17 +88,24 @@ def prompts(
     """
     known = None if among is None else {row.parent_id for row in among.rows(Prompt)}
     rows = [row for source in config.sources for row in _from_source(source, config, known)]
+    draft.notes.extend(dict.fromkeys(_notes(config)))
     wrapped = len(rows)
     rows = _deduplicated(rows)
     draft.counts["duplicates"] = wrapped - len(rows)
     if evaluation is not None:
         clean = without_overlap(rows, evaluation.rows(Prompt))
         draft.counts["overlapping"] = len(rows) - len(clean)
+        if draft.notes and len(clean) < len(rows):
+            draft.notes.append(
+                f"{len(rows) - len(clean)} of {len(rows)} are left out, for they overlap with evaluation"
+            )
         rows = clean
     rows = _limited(rows, config.limit, config.seed)
     if not rows:
         names = ", ".join(f"{source.benchmark!r} ({source.part})" for source in config.sources)
-        raise DataError(f"no prompts are left to work on of {names}")
+        lost = draft.counts.get("overlapping")
+        why = f": all {lost} overlap with evaluation prompts; train on others" if lost else ""
+        raise DataError(f"no prompts are left to work on of {names}{why}")
     draft.write(sorted(rows, key=lambda row: row.id), Prompt)
 
 
@@ -122,6 +129,17 @@ def _from_source(source: SourceConfig, config: PromptsConfig, known: Collection[
         for row in _wrapped(originals, attack, config):
             split = Split.TRAIN if config.for_training else Split.ID if row.family in tuned else Split.OOD
             yield replace(row, split=split)
+
+
+def _notes(config: PromptsConfig) -> Iterator[str]:
+    """How much was read of what the user has written, and how much of it is used."""
+    for source in config.sources:
+        benchmark = load(Kind.BENCHMARK, source.benchmark)(source.options)
+        if isinstance(benchmark, Divided):
+            drawn = (
+                f", at most {source.limit} harmful and {source.limit} harmless of them drawn" if source.limit else ""
+            )
+            yield f"{benchmark.note(source.part)}{drawn}"
 
 
 def _wrapped(originals: Sequence[Prompt], attack: AttackConfig, config: PromptsConfig) -> Iterable[Prompt]:

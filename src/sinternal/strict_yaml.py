@@ -1,0 +1,124 @@
+"""YAML as settings are written in: plain values alone, and nothing that is read otherwise than it looks.
+
+What YAML allows and a settings file can only hold by mistake is an error with its line: a key that comes twice, a date
+that is none, an infinite number, aliases that grow without bound.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable
+from typing import Any
+
+import yaml
+
+MOST_VALUES = 100_000
+"""How many values a file may hold once its aliases are followed."""
+
+
+class StrictYamlError(ValueError):
+    """A text is not the YAML that settings are written in; one line that says where."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain values, checked as they are read."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in seen:
+                    raise _at(key, f"the key {key.value!r} comes twice: keep one")
+                seen.add((key.tag, key.value))
+        return super().construct_mapping(node, deep)
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        try:
+            return int(super().construct_yaml_int(node))
+        except ValueError as error:
+            raise _at(node, "no whole number that can be read: it has too many digits, or the wrong ones") from error
+
+    def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
+        try:
+            value = float(super().construct_yaml_float(node))
+        except ValueError as error:
+            raise _at(node, f"{node.value[:40]!r} is no number") from error
+        if not math.isfinite(value):
+            raise _at(node, f"{node.value[:40]!r} is no finite number, which every setting must be")
+        return value
+
+    def timestamp(self, node: yaml.ScalarNode) -> str:
+        """The text as it stands, for no setting is a date; but one that cannot be is a slip of the pen."""
+        try:
+            self.construct_yaml_timestamp(node)
+        except ValueError as error:
+            raise _at(node, f"{node.value[:40]!r} is no date ({error}); if it is text, put it in quotes") from error
+        return str(node.value)
+
+    def refuse(self, node: yaml.Node) -> Any:
+        raise _at(
+            node, f"the tag {node.tag.removeprefix('tag:yaml.org,2002:')!r} is for no setting; write plain values"
+        )
+
+
+_CONSTRUCTORS = {
+    "int": _Loader.construct_yaml_int,
+    "float": _Loader.construct_yaml_float,
+    "timestamp": _Loader.timestamp,
+    **dict.fromkeys(("binary", "set", "omap", "pairs"), _Loader.refuse),
+}
+for _tag, _constructor in _CONSTRUCTORS.items():
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _constructor)
+
+
+def _at(node: yaml.Node, problem: str) -> yaml.YAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+
+
+def load_yaml(text: str) -> Any:
+    """The value that a text holds.
+
+    Raises:
+        StrictYamlError: it is no YAML, or holds what no settings can.
+    """
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _size(node, {})
+        return loader.construct_document(node)
+    except RecursionError as error:
+        raise StrictYamlError("it is nested too deeply") from error
+    except yaml.MarkedYAMLError as error:
+        raise StrictYamlError(_one_line(error)) from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise StrictYamlError(" ".join(str(error).split())) from error
+    except (TypeError, AttributeError, LookupError) as error:  # how the library meets a tag on a value of another kind
+        raise StrictYamlError("a value is not of the kind that its tag (!!…) says") from error
+
+
+def _one_line(error: yaml.MarkedYAMLError) -> str:
+    mark = error.problem_mark or error.context_mark
+    place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+    said = " ".join(filter(None, [error.context if not error.problem else "", error.problem]))
+    return place + (" ".join(said.split()) or "cannot be read")
+
+
+def _size(node: yaml.Node, known: dict[int, int | None]) -> int:
+    """How many values a node holds with its aliases followed."""
+    if id(node) in known:
+        size = known[id(node)]
+        if size is None:
+            raise _at(node, "an alias stands inside of what it stands for")
+        return size
+    known[id(node)] = None
+    size = 1
+    if isinstance(node, yaml.SequenceNode):
+        size += sum(_size(inner, known) for inner in node.value)
+    elif isinstance(node, yaml.MappingNode):
+        size += sum(_size(key, known) + _size(value, known) for key, value in node.value)
+    if size > MOST_VALUES:
+        raise _at(node, f"more than {MOST_VALUES:,} values once its aliases are followed")
+    known[id(node)] = size
+    return size

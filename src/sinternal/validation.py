@@ -1,0 +1,122 @@
+"""What is wrong with settings, in the words of the file that they stand in: all of it, the most telling first."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+LONGEST_VALUE = 60
+"""Characters of a wrong value that are shown."""
+
+
+def explain(error: ValidationError, settings: type[BaseModel]) -> str:
+    """Every mistake in the fields of a file, in one line: unknown names first, which often are what is missing.
+
+    Args:
+        error: what pydantic found.
+        settings: what was to be read.
+    """
+    errors = _told(error)
+    valid = list(paths(settings))
+    unknown = [f"unknown field {_path(one)!r}{_hint(one, valid)}" for one in errors if one["type"] == UNKNOWN]
+    wrong = [_wrong(one, "field ") for one in errors if one["type"] not in (UNKNOWN, MISSING)]
+    missing = [repr(_path(one)) for one in errors if one["type"] == MISSING]
+    if len(missing) == 1:
+        wrong.append(f"field {missing[0]} is missing")
+    elif missing:
+        wrong.append(f"fields {', '.join(missing)} are missing")
+    return _joined([*unknown, *wrong])
+
+
+def explain_options(error: ValidationError, options: type[BaseModel]) -> str:
+    """The same of a plug-in's options."""
+    errors, valid = _told(error), list(paths(options))
+    unknown = [f"{_path(one)!r}: no such option{_hint(one, valid)}" for one in errors if one["type"] == UNKNOWN]
+    wrong = [_wrong(one, "") for one in errors if one["type"] not in (UNKNOWN, MISSING)]
+    missing = [f"{_path(one)!r}: {one['msg']}" for one in errors if one["type"] == MISSING]
+    return _joined([*unknown, *wrong, *missing])
+
+
+UNKNOWN, MISSING = "extra_forbidden", "missing"
+"""What pydantic calls them."""
+
+
+def _told(error: ValidationError) -> list[ErrorDetails]:
+    """The mistakes that are worth telling, those of whole sections first."""
+    errors = sorted(error.errors(), key=lambda one: len(one["loc"]))
+    # A list that lost an entry to a mistake is not also too short.
+    within = {one["loc"][:depth] for one in errors for depth in range(len(one["loc"]))}
+    return [one for one in errors if one["loc"] not in within or one["type"] != "too_short"]
+
+
+def _joined(mistakes: Iterable[str]) -> str:
+    # Of a union pydantic reports what is wrong with each of its members; each mistake is told once.
+    first, *others = dict.fromkeys(mistakes)
+    return f"{first} (also: {'; '.join(others)})" if others else first
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that somebody may have meant, if there is one."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
+
+
+def _path(one: ErrorDetails) -> str:
+    return ".".join(map(str, one["loc"]))
+
+
+def _hint(one: ErrorDetails, valid: Sequence[str]) -> str:
+    """The nearest valid path: of the same section, else of any."""
+    generic = ".".join("*" if isinstance(part, int) else str(part) for part in one["loc"])
+    parent = generic.rpartition(".")[0]
+    siblings = [path for path in valid if path.rpartition(".")[0] == parent]
+    close = nearest(generic, siblings) or next(iter(difflib.get_close_matches(generic, valid, n=1, cutoff=0.4)), None)
+    return f"; did you mean {close.replace('.*', '[]')!r}?" if close else ""
+
+
+def _wrong(one: ErrorDetails, noun: str) -> str:
+    message = one["msg"].removeprefix("Value error, ")
+    if not one["loc"]:
+        return message
+    value = "" if one["type"] == "value_error" else f", not {shown(one['input'])}"
+    return f"{noun}{_path(one)!r}: {message}{value}"
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it, shortened."""
+    text = repr(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
+
+
+def paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Every valid field path, with `*` for the entries of a list."""
+    for name, field in model.model_fields.items():
+        path = f"{prefix}{name}"
+        yield path
+        for inner, listed in _models_in(field.annotation, False):
+            yield from paths(inner, f"{path}.*." if listed else f"{path}.")
+
+
+def _models_in(annotation: Any, listed: bool) -> Iterator[tuple[type[BaseModel], bool]]:
+    """The pydantic models inside a type, and whether they are entries of a list."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation, listed
+    for inner in get_args(annotation):
+        yield from _models_in(inner, listed or get_origin(annotation) is tuple)
+
+
+def not_finite(value: object, path: str = "") -> Iterator[str]:
+    """The paths of infinite numbers and of what is no number at all."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from not_finite(inner, f"{path}.{name}" if path else str(name))
+    elif isinstance(value, list | tuple):
+        for number, inner in enumerate(value):
+            yield from not_finite(inner, f"{path}.{number}")
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield path
