@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -281,13 +281,15 @@ def plan(
         table.add_column(title, no_wrap=True)
     for title in ("rows ≤", "calls ≤", "tokens ≤"):
         table.add_column(title, justify="right", no_wrap=True)
-    rows = estimate(make_plan(loaded), store)
+    planned = make_plan(loaded)
+    rows = estimate(planned, store)
     for row in rows:
         table.add_row(row.task.label, row.task.key, "cached" if row.cached else "to run", *map(_number, row.costs))
     out.print(table)
     waiting = [row for row in rows if not row.cached]
     calls, tokens = (sum(row.costs[i] or 0 for row in waiting) for i in (1, 2))
     out.print(f"{len(waiting)} of {len(rows)} to run: at most {calls:,} generation calls and {tokens:,} tokens written")
+    _tell(planned.notes)
 
 
 @app.command()
@@ -377,6 +379,7 @@ def _run(recipe: Recipe, folder: Path, store_folder: Path | None, limits: Limits
             f"{folder}: {len(missing)} of the run's artifacts are not in {store.root}, {missing[0]!r} first: finish "
             "the run, name its --store, or use the version of sinternal that made it"
         )
+    _tell(plan.notes)
     report = _execute(plan, folder, store_folder, limits, recipe.workers)
     for name in ("report.html", "results.json", "results.md", "recipe.yaml", "measured.parquet"):
         shutil.copyfile(report.path / name, folder / name)
@@ -396,6 +399,12 @@ def _execute(plan: Plan, folder: Path, store_folder: Path | None, limits: Limits
     except KeyboardInterrupt:
         Console(stderr=True).print("stopped; the same command goes on from here")
         raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def _tell(notes: Sequence[str]) -> None:
+    """What a user should know beforehand, where it is in no one's way who reads the output by program."""
+    for note in notes:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"mind: {note}", markup=False)
 
 
 def _print_benchmarks() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,7 +17,20 @@ from sinternal.engines.transformers import TransformersEngine
 from sinternal.errors import DataError, EngineError, ModelError
 from sinternal.experts import Demonstration, Question, Written
 from sinternal.records import Example, Finish, Judgement, Prompt, Response, Split, Verdict, Verification
-from sinternal.stages import base, critique, demonstrate, examples, grpo, judge, pair, prompts, repeat, sample, verify
+from sinternal.stages import (
+    base,
+    critique,
+    demonstrate,
+    examples,
+    grpo,
+    judge,
+    pair,
+    prompts,
+    repeat,
+    sample,
+    strata,
+    verify,
+)
 from sinternal.store import Artifact, Draft
 from tests.conftest import judgement_of, plain_prompt, response_to
 
@@ -53,6 +67,10 @@ def tables(make: Make, name: str, **rows: Sequence[object]) -> Artifact:
 
 @pytest.fixture
 def model(make: Make) -> Artifact:
+    return make("base", lambda draft: base.base(draft, base.BaseModelConfig(model="microworld")))
+
+
+def own_base(make: Make) -> Artifact:
     return make("base", lambda draft: base.base(draft, base.BaseModelConfig(model="microworld")))
 
 
@@ -377,7 +395,9 @@ def verified(make: Make, pairs: tuple[Artifact, Artifact], size: int = 16) -> li
     config = examples.ExamplesConfig(size=size, seed=0)
     artifact = make(
         "examples",
-        lambda draft: examples.examples(draft, config, prompts=asked, responses=kept, verifications=written),
+        lambda draft: examples.examples(
+            draft, config, model=own_base(make), prompts=asked, responses=kept, verifications=written
+        ),
     )
     return artifact.rows(Example)
 
@@ -427,7 +447,9 @@ def test_an_ablation_leaves_the_critique_or_the_verdict_out(
     config = examples.ExamplesConfig(size=16, seed=0, target=examples.ExampleTarget(target))
     rows = make(
         "examples",
-        lambda draft: examples.examples(draft, config, prompts=asked, responses=kept, verifications=written),
+        lambda draft: examples.examples(
+            draft, config, model=own_base(make), prompts=asked, responses=kept, verifications=written
+        ),
     ).rows(Example)
     assert {bool(row.thinking) for row in rows} == {thinks}
     assert {bool(row.answer) for row in rows} == {concludes}
@@ -443,7 +465,9 @@ def test_half_of_the_data_is_half_of_the_different_examples_in_as_many_rows(
         config = examples.ExamplesConfig(size=16, seed=0, share=share)
         rows = make(
             f"examples {share}",
-            lambda draft, c=config: examples.examples(draft, c, prompts=asked, responses=kept, verifications=written),
+            lambda draft, c=config: examples.examples(
+                draft, c, model=own_base(make), prompts=asked, responses=kept, verifications=written
+            ),
         ).rows(Example)
         assert len(rows) == 16
         found[share] = {row.verification_id for row in rows}
@@ -466,7 +490,10 @@ def test_the_models_own_answers_are_trained_on_where_they_are_safe_and_helpful(
     asked = tables(make, "prompts", prompts=[*harmful, *benign])
     config = examples.ExamplesConfig(size=8, seed=0)
     rows = make(
-        "examples", lambda draft: examples.examples(draft, config, prompts=asked, responses=kept, judgements=kept)
+        "examples",
+        lambda draft: examples.examples(
+            draft, config, model=own_base(make), prompts=asked, responses=kept, judgements=kept
+        ),
     ).rows(Example)
     assert {(row.prompt, row.answer) for row in rows} == {
         (harmful[1].text, "sorry i cannot ."),
@@ -485,7 +512,13 @@ def test_answer_then_check_drafts_verifies_and_replies_with_the_draft_only_if_it
     rows = make(
         "examples",
         lambda draft: examples.examples(
-            draft, size, prompts=asked, responses=kept, verifications=written, demonstrations=shown
+            draft,
+            size,
+            model=own_base(make),
+            prompts=asked,
+            responses=kept,
+            verifications=written,
+            demonstrations=shown,
         ),
     ).rows(Example)
     drafts = {row.id: row.answer for row in kept.rows(Response)}
@@ -499,10 +532,8 @@ def test_answer_then_check_drafts_verifies_and_replies_with_the_draft_only_if_it
 
 
 def test_an_empty_stratum_is_an_error() -> None:
-    import random
-
     with pytest.raises(DataError, match="no training example of kind 'unsafe'"):
-        examples.balance({}, examples.VERIFICATION_SHARES, 8, random.Random(0))
+        examples.balance({}, strata.VERIFICATION_SHARES, 8, random.Random(0))
 
 
 def test_a_failed_demonstration_is_no_example(make: Make, pairs: tuple[Artifact, Artifact]) -> None:
@@ -511,7 +542,10 @@ def test_a_failed_demonstration_is_no_example(make: Make, pairs: tuple[Artifact,
     shown = [response_to(harmful, "sorry i cannot ."), response_to(benign, "mix g1 ."), response_to(benign, None, 1)]
     written = tables(make, "demonstrate", responses=shown)
     config = examples.ExamplesConfig(size=8, seed=0)
-    artifact = make("examples", lambda draft: examples.examples(draft, config, prompts=asked, responses=written))
+    artifact = make(
+        "examples",
+        lambda draft: examples.examples(draft, config, model=own_base(make), prompts=asked, responses=written),
+    )
     assert {row.answer for row in artifact.rows(Example)} == {"sorry i cannot .", "mix g1 ."}
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 from sinternal.records import Prompt
 
@@ -20,4 +20,22 @@ class Benchmark(Protocol):
 
     def prompts(self, part: str) -> Sequence[Prompt]:
         """The prompts of one part (`train`, `dev` or `eval`), as families `plain`. Raises DataError for another."""
+        ...
+
+
+@runtime_checkable
+class Answered(Protocol):
+    """A benchmark that may hold an answer to each of its prompts, which can be trained on."""
+
+    evaluation_only: bool
+    """Whether its licence or purpose forbids training on it."""
+    holds_answers: bool
+    """Whether it does."""
+
+    def answers(self, part: str) -> Mapping[str, str]:
+        """The answers of one part by the id of their prompt, thinking tags spelled out.
+
+        Raises:
+            DataError: there is no such part, or there are no answers.
+        """
         ...

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Self
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from sinternal.benchmarks.mathematics import as_problem
-from sinternal.benchmarks.parts import PARTS, PLAIN, Request, Shares, check_part, to_prompts
+from sinternal.benchmarks.parts import PARTS, PLAIN, Request, Shares, check_part, to_answers, to_prompts
 from sinternal.errors import DataError
 from sinternal.records import Prompt
 from sinternal.registry import read_options
@@ -39,6 +39,8 @@ class Columns(BaseModel):
     """The part: `train`, `dev` or `eval`."""
     solution: str | None = None
     """The right final answer, as LaTeX or a number: the requests are mathematics problems, which are harmless."""
+    answer: str | None = None
+    """A whole answer that an arm can be trained on, thinking tags spelled out: `<think>…</think>` and what follows."""
 
 
 class FileOptions(BaseModel):
@@ -117,6 +119,16 @@ class LocalFile:
         requests = (self._request(line) for line in read_lines(self.path) if self._part(line) == part)
         return to_prompts(self.name, part, requests)
 
+    @property
+    def holds_answers(self) -> bool:
+        """Whether a column holds answers that can be trained on."""
+        return self.options.columns.answer is not None
+
+    def answers(self, part: str) -> Mapping[str, str]:
+        """The file's own answers; see `Answered.answers`."""
+        check_part(self.name, part)
+        return to_answers(self.name, (self._request(row) for row in read_lines(self.path) if self._part(row) == part))
+
     def _part(self, line: Line) -> str:
         if column := self.options.columns.part:
             part = line.text(column)
@@ -139,6 +151,7 @@ class LocalFile:
             family=self.options.family,
             goal=line.text(columns.goal),
             pair=line.text(columns.pair),
+            answer=line.text(columns.answer),
         )
         if columns.solution is None:
             return request

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from sinternal.contamination import Overlap
 from sinternal.records import Measured, Provenance, Score
+from sinternal.report.exposure import Exposed
+from sinternal.report.gap import JudgeGap
+from sinternal.report.thinking import ThinkingShare
 
 
 @dataclass(frozen=True)
@@ -316,3 +319,9 @@ class ReportData:
     """How it was measured: judge, judged field, decoding, model, packages, date; shown as a list."""
     recipe_yaml: str
     """The recipe as it was run."""
+    exposures: tuple[Exposed, ...] = ()
+    """What training showed each arm."""
+    thinking: tuple[ThinkingShare, ...] = ()
+    """What thinkings check, whether they see harm, and what is answered then."""
+    judge_gaps: tuple[JudgeGap, ...] = ()
+    """How far the judge that rewarded and the one that decides are apart, if they are two."""

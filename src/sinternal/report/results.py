@@ -32,11 +32,16 @@ def to_json(data: ReportData) -> dict[str, Any]:
         "recipe": data.recipe,
         "seeds": list(data.seeds),
         "finished": True,
-        "arms": [asdict(arm) for arm in data.arms],
+        "arms": [
+            asdict(arm) | {"exposure": [asdict(row) for row in data.exposures if row.arm == arm.name]}
+            for arm in data.arms
+        ],
         "variants": [asdict(variant) for variant in data.variants],
         "judges": list(data.judges),
         "scores": [_flat(score) for score in figures if score.metric not in CORRELATIONS],
         "correlations": [_flat(score) for score in figures if score.metric in CORRELATIONS],
+        "thinking": [asdict(row) for row in data.thinking],
+        "judge_gaps": [asdict(row) for row in data.judge_gaps],
         "agreements": [asdict(row) for row in data.agreements],
         "comparisons": [asdict(row) for row in data.comparisons],
         "capability": [asdict(row) for row in data.capability],
@@ -97,7 +102,7 @@ def terminal_tables(results: dict[str, Any]) -> Iterator[tuple[str, TextTable]]:
     """
     check_version(results)
     scores = [read_score(row) for row in reversed(results["scores"])]  # deciding judges' figures come first: they win
-    arms = [Arm(**row) for row in results["arms"]]
+    arms = [Arm(**{name: value for name, value in row.items() if name != "exposure"}) for row in results["arms"]]
     for variant in results["variants"]:
         rows = headline(scores, arms, variant["name"])
         if len(rows) > MANY_ARMS:

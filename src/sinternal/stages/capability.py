@@ -13,7 +13,7 @@ from sinternal.errors import DataError, EngineError
 from sinternal.stages.base import model_name
 from sinternal.store import Artifact, Draft
 
-VERSION = 2
+VERSION = 3
 INSTALL = "pip install 'sinternal[inspect]'"
 ERRORS = ("stderr", "std", "var", "_stderr")
 """Metrics that tell the spread of others."""
@@ -36,6 +36,8 @@ class CapabilityTask(BaseModel):
     """Its options."""
     limit: int | None = Field(default=None, ge=1)
     """At most this many of its samples, the first ones."""
+    sampling: Sampling | None = None
+    """How it is answered, if not as everything else: with `n` answers to each sample, whose mean counts (avg@n)."""
 
 
 class CapabilityConfig(BaseModel):
@@ -48,7 +50,7 @@ class CapabilityConfig(BaseModel):
     engine: EngineConfig
     """Who writes."""
     sampling: Sampling
-    """How; one sample."""
+    """How, where a task does not say otherwise; always one answer."""
     system: str = ""
     """System message, for conversations that bring none."""
     seed: int
@@ -81,6 +83,8 @@ class Ability:
     """Inspect's scorer, which is the judge."""
     revision: str
     """Version of the task and of Inspect."""
+    sampling: dict[str, Any]
+    """How the answers were drawn."""
 
 
 def capability(draft: Draft, config: CapabilityConfig, *, model: Artifact) -> None:
@@ -105,7 +109,7 @@ def _measure(draft: Draft, config: CapabilityConfig, one: CapabilityTask, name: 
     except ImportError as error:
         raise DataError(f"capability needs Inspect: {INSTALL}") from error
     options: dict[str, Any] = dict(config.engine.options)
-    sampling = config.sampling
+    sampling = one.sampling or config.sampling.model_copy(update={"n": 1})
     options |= {"system": config.system, "repetition_penalty": sampling.repetition_penalty}
     model = get_model(f"sinternal/{name}", engine=config.engine.name, memoize=False, **options)
     try:
@@ -114,6 +118,7 @@ def _measure(draft: Draft, config: CapabilityConfig, one: CapabilityTask, name: 
             model=model,
             task_args=dict(one.options),
             limit=one.limit,
+            epochs=sampling.n,
             log_dir=str(draft.path / "logs"),
             display="none",
             fail_on_error=False,
@@ -135,10 +140,10 @@ def _measure(draft: Draft, config: CapabilityConfig, one: CapabilityTask, name: 
         raise EngineError(f"{one.task}: all {log.results.total_samples} samples failed; see its log")
     if failed := log.results.total_samples - log.results.completed_samples:
         draft.notes.append(f"{one.task}: {failed} of {log.results.total_samples} samples failed and are in no figure")
-    yield from _abilities(one.task, log)
+    yield from _abilities(one.task, log, sampling)
 
 
-def _abilities(task: str, log: Any) -> Iterator[Ability]:
+def _abilities(task: str, log: Any, sampling: Sampling) -> Iterator[Ability]:
     packages = ", ".join(f"{name} {version}" for name, version in log.eval.packages.items())
     revision = f"{log.eval.task} version {log.eval.task_version}, {packages}"
     cut = sum(sample.output.stop_reason == "max_tokens" for sample in log.samples or ())
@@ -163,6 +168,7 @@ def _abilities(task: str, log: Any) -> Iterator[Ability]:
                 truncated=cut,
                 scorer=score.scorer,
                 revision=revision,
+                sampling=sampling.model_dump(mode="json"),
             )
 
 

@@ -13,7 +13,7 @@ from sinternal.records import Judgement, Prompt, Response, make_id
 from sinternal.registry import Kind, load
 from sinternal.store import Artifact, Draft
 
-VERSION = 3
+VERSION = 4
 
 
 class JudgeConfig(BaseModel):

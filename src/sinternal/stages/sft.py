@@ -11,7 +11,7 @@ from sinternal.stages.base import MODEL_FOLDER, check_same_template, model_path
 from sinternal.store import Artifact, Draft
 from sinternal.training.settings import SftSettings
 
-VERSION = 1
+VERSION = 2
 
 
 class SftConfig(BaseModel):
@@ -23,6 +23,9 @@ class SftConfig(BaseModel):
     """How."""
     seed: int
     """Of the order of the rows and of new weights."""
+    steps_for: int | None = None
+    """Rows that `settings.steps` are meant for: a set of more or fewer rows gets steps in proportion, so that each row
+    is seen as often. None: as many steps, whatever the set."""
 
 
 def sft(
@@ -41,9 +44,12 @@ def sft(
 
     if target is not None:
         check_same_template(model, target)
-    rows = examples.rows(Example)
+    rows, settings = examples.rows(Example), config.settings
+    if config.steps_for is not None:
+        steps = max(1, round(settings.steps * len(rows) / config.steps_for))
+        settings = settings.model_copy(update={"steps": steps})
     out = draft.path / MODEL_FOLDER
-    log = train(model_path(model), rows, config.settings, config.seed, out, draft.progress)
+    log = train(model_path(model), rows, settings, config.seed, out, draft.progress)
     draft.write_json("training", log)
-    draft.counts.update({"examples": len(rows), "steps": config.settings.steps})
+    draft.counts.update({"examples": len(rows), "steps": settings.steps})
     shutil.rmtree(out.with_suffix(".checkpoints"), ignore_errors=True)
