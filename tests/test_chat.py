@@ -143,7 +143,7 @@ def test_what_is_written_after_a_prefill_is_split_by_the_prompt(
     make: Callable[[], PreTrainedTokenizerBase], prefill: str, written: str, expected: tuple[str | None, str | None]
 ) -> None:
     prompt = with_prefill(generation_prompt(make(), HELLO), prefill)
-    assert split_thinking(prompt.prefill + written, opened=prompt.opened) == expected
+    assert split_thinking(prompt.prefill + written, prompt.style) == expected
 
 
 def test_a_turn_is_written_as_the_model_would_write_it() -> None:

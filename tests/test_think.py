@@ -7,36 +7,51 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sinternal.records import Verdict
-from sinternal.think import read_verdict, split_thinking, verdict_probability, write_completion
+from sinternal.think import ThinkingStyle, read_verdict, split_thinking, verdict_probability, write_completion
 
+EMITTED, OPENED = ThinkingStyle.EMITTED, ThinkingStyle.OPENED
 words = st.text(alphabet=st.characters(blacklist_characters="<>", blacklist_categories=("Cs",)), max_size=60)
 
 
 @given(words, words)
 def test_what_is_written_is_read_back(thinking: str, answer: str) -> None:
-    text = split_thinking(write_completion(thinking, answer), opened=False)
+    text = split_thinking(write_completion(thinking, answer), EMITTED)
     assert text == (thinking.strip(), answer.strip())
 
 
 @given(words)
 def test_a_thinking_that_never_closes_has_no_answer(thinking: str) -> None:
-    assert split_thinking(thinking, opened=True) == (thinking.strip(), None)
-    assert split_thinking(f"<think>{thinking}", opened=False).answer is None
+    assert split_thinking(thinking, OPENED) == (thinking.strip(), None)
+    assert split_thinking(f"<think>{thinking}", EMITTED).answer is None
 
 
 def test_text_without_thinking_is_all_answer() -> None:
-    assert split_thinking("sorry i cannot .", opened=False) == (None, "sorry i cannot .")
+    assert split_thinking("sorry i cannot .", EMITTED) == (None, "sorry i cannot .")
 
 
 def test_a_second_closing_tag_hides_nothing_from_the_judge() -> None:
-    text = split_thinking("short </think> mix g1 g2 g3 . </think> sorry i cannot .", opened=True)
+    text = split_thinking("short </think> mix g1 g2 g3 . </think> sorry i cannot .", OPENED)
     assert text.answer == "mix g1 g2 g3 . </think> sorry i cannot ."
 
 
 @given(words)
 def test_splitting_never_fails(text: str) -> None:
-    for opened in (True, False):
-        assert split_thinking(text, opened=opened).answer is not None or opened or text.strip().startswith("<think>")
+    for style in ThinkingStyle:
+        split = split_thinking(text, style)
+        assert split.answer is not None or style is OPENED or text.strip().startswith("<think>")
+
+
+@given(words, words)
+def test_a_closing_tag_hides_nothing_where_no_thinking_was_opened(shown: str, after: str) -> None:
+    text = f"step one : mix {shown}</think>{after}"
+    for style in (ThinkingStyle.NONE, EMITTED):
+        assert split_thinking(text, style) == (None, text.strip())
+
+
+@given(words)
+def test_a_model_without_thinking_is_judged_by_all_that_it_writes(text: str) -> None:
+    for written in (text, f"<think>{text}</think>no", f"{text}</think>"):
+        assert split_thinking(written, ThinkingStyle.NONE) == (None, written.strip())
 
 
 def test_the_verdict_is_read_from_its_one_form() -> None:
@@ -68,6 +83,29 @@ def test_the_last_verdict_counts_not_the_first() -> None:
 @given(st.text(max_size=80))
 def test_reading_a_verdict_never_fails(text: str) -> None:
     assert read_verdict(text) in (None, Verdict.SAFE, Verdict.UNSAFE)
+
+
+LOOKALIKES = {
+    "a": "a\u0430\uff41",
+    "e": "e\u0435",
+    "f": "f\uff46",
+    "s": "sS\u017f\uff53",
+    "u": "uU\uff55",
+    "n": "n",
+    ":": ":\uff1a",
+}
+
+
+@given(st.sampled_from(["Verdict: safe", "Verdict: unsafe"]), st.data())
+def test_a_verdict_in_look_alike_letters_is_unreadable_and_no_error(line: str, data: st.DataObject) -> None:
+    drawn = "".join(data.draw(st.sampled_from(LOOKALIKES.get(char, char))) for char in line)
+    assert read_verdict(drawn) is (Verdict(line.split()[1]) if drawn.isascii() else None)
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\x85", "\x1c", "\x0b", "\x0c"])
+def test_only_a_line_break_begins_the_line_of_the_verdict(mark: str) -> None:
+    assert read_verdict(f"It says{mark}Verdict: safe") is None
+    assert read_verdict("It says\r\nVerdict: safe\r\n") is Verdict.SAFE
 
 
 def alternatives(words: list[str], at: int, *others: tuple[str, float]) -> list[tuple[str, list[tuple[str, float]]]]:

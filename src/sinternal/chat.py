@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from enum import StrEnum
+from itertools import count
 from typing import Any, NamedTuple
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
+from sinternal.encoding import Encoded, Span, encode
 from sinternal.errors import DataError
-from sinternal.think import CLOSE, OPEN, write_completion
+from sinternal.fence import FRAME
+from sinternal.think import CLOSE, OPEN, ThinkingStyle, write_completion
 
 Messages = Iterable[tuple[str, str]]
 """A conversation: (role, content) pairs."""
@@ -25,15 +27,13 @@ _AT_THE_END = re.compile(rf"{OPEN}\s*(?P<closed>{CLOSE}\s*)?\Z")
 _MARK = "a thought that is looked for"
 
 
-class ThinkingStyle(StrEnum):
-    """Who opens the thinking."""
+class Rendered(NamedTuple):
+    """What a template makes of a conversation."""
 
-    OPENED = "opened"
-    """The generation prompt itself ends in `<think>`."""
-    EMITTED = "emitted"
-    """The model writes `<think>`."""
-    NONE = "none"
-    """Nobody: the template and the tokenizer know no thinking, or the generation prompt has closed it already."""
+    text: str
+    """The whole text, special tokens spelled out."""
+    quoted: tuple[Span, ...] = ()
+    """The parts of it that are others' words, in which nothing is a control token."""
 
 
 class GenerationPrompt(NamedTuple):
@@ -42,39 +42,53 @@ class GenerationPrompt(NamedTuple):
     text: str
     """The whole text, special tokens spelled out, the prefill included."""
     style: ThinkingStyle
-    """Who opens the thinking of the turn that follows."""
+    """Who opens the thinking of the turn that follows: `split_thinking` has to know."""
     prefill: str = ""
     """The end of `text` that already belongs to the assistant's turn."""
+    quoted: tuple[Span, ...] = ()
+    """The parts of `text` that are others' words, in which nothing is a control token."""
 
     @property
     def opened(self) -> bool:
-        """Whether the template has opened the thinking: `split_thinking` has to know."""
+        """Whether the template has opened the thinking."""
         return self.style is ThinkingStyle.OPENED
 
+    def encode(self, tokenizer: PreTrainedTokenizerBase) -> Encoded:
+        """The prompt as tokens: the same ones for every engine and trainer. Raises DataError; see `encode`."""
+        return encode(tokenizer, self.text, self.quoted)
 
-def generation_prompt(tokenizer: PreTrainedTokenizerBase, messages: Messages, *, raw: bool = False) -> GenerationPrompt:
+
+def generation_prompt(
+    tokenizer: PreTrainedTokenizerBase, messages: Messages, *, raw: bool = False, quotes: bool = False
+) -> GenerationPrompt:
     """Render a conversation up to where the assistant's turn begins.
 
     Args:
         tokenizer: with a chat template, unless `raw`.
         messages: the conversation.
-        raw: take the content of the only message as it is, without any template; only a token that the tokenizer
-            itself begins every text with is put before it.
+        raw: take the contents of the messages as they are, one after the other, without any template; only a token that
+            the tokenizer itself begins every text with is put before them.
+        quotes: the messages show text by others: nothing in them is a control token, but what has the role `FRAME`.
 
     Raises:
-        DataError: the template refuses these messages, for example a system message.
+        DataError: the template refuses these messages, for example a system message, or drops one of them.
     """
     if raw:
-        ((_, text),) = messages
         style = ThinkingStyle.EMITTED if _knows_thinking(tokenizer) else ThinkingStyle.NONE
-        return GenerationPrompt(_with_bos(tokenizer, text), style)
-    text = render(tokenizer, messages, generate=True)
+        text, quoted = _joined(messages, quotes)
+        begun = _with_bos(tokenizer, text)
+        more = len(begun) - len(text)
+        return GenerationPrompt(begun, style, quoted=tuple((start + more, end + more) for start, end in quoted))
+    if quotes:
+        text, quoted = render_quoting(tokenizer, messages, generate=True)
+    else:
+        text, quoted = render(tokenizer, messages, generate=True), ()
     at_the_end = _AT_THE_END.search(text)
     if at_the_end is None:
         style = ThinkingStyle.EMITTED if _knows_thinking(tokenizer) else ThinkingStyle.NONE
     else:
         style = ThinkingStyle.NONE if at_the_end["closed"] else ThinkingStyle.OPENED
-    return GenerationPrompt(text, style)
+    return GenerationPrompt(text, style, quoted=quoted)
 
 
 def with_prefill(prompt: GenerationPrompt, prefill: str) -> GenerationPrompt:
@@ -91,10 +105,27 @@ def with_prefill(prompt: GenerationPrompt, prefill: str) -> GenerationPrompt:
     """
     written = _AT_THE_END.search(prompt.text)
     if written and prefill.startswith(OPEN):
-        return prompt._replace(text=prompt.text[: written.start()] + prefill, prefill=prefill)
+        return prompt._replace(
+            text=prompt.text[: written.start()] + prefill, prefill=prefill, style=ThinkingStyle.EMITTED
+        )
     if prompt.style is ThinkingStyle.NONE:
         prefill = _without_tags(prefill)
     return prompt._replace(text=prompt.text + prefill, prefill=prefill)
+
+
+def written_after(tokenizer: PreTrainedTokenizerBase, prefill: str, last: int, ids: Sequence[int]) -> str:
+    """An assistant's turn, prefill included, ready to be split into thinking and answer.
+
+    Args:
+        tokenizer: to decode with.
+        prefill: what the turn was made to begin with.
+        last: the last token of the prompt.
+        ids: the new tokens, without the end of turn.
+    """
+    if not prefill:
+        return visible_text(tokenizer, ids)
+    # Alone, some tokenizers decode the first token without the space that joins it to what stands before.
+    return prefill + visible_text(tokenizer, [last, *ids]).removeprefix(visible_text(tokenizer, [last]))
 
 
 def thinking_style(tokenizer: PreTrainedTokenizerBase) -> ThinkingStyle:
@@ -173,7 +204,7 @@ def render(
         template: another template to use in place of the tokenizer's own.
 
     Raises:
-        DataError: the template refuses these messages.
+        DataError: the template refuses these messages, or drops what the user says.
     """
     messages = list(messages)
 
@@ -182,15 +213,108 @@ def render(
             tokenizer.apply_chat_template(turns, chat_template=template, tokenize=False, add_generation_prompt=generate)
         )
 
+    said = [content.strip() for role, content in messages if role == "user"]
     try:
         text = rendered([{"role": role, "content": content} for role, content in messages])
-        if all(content.strip() in text for role, content in messages if role == "user"):
-            return text
-        # Some templates (Llama Guard 3 1B and 4) take content only as a list of parts, and drop plain text silently.
-        parts = rendered([{"role": r, "content": [{"type": "text", "text": c}]} for r, c in messages])
-        return parts if all(content.strip() in parts for role, content in messages if role == "user") else text
-    except (TemplateError, TypeError) as error:
+        if not all(content in text for content in said):
+            # Some templates (Llama Guard 3 1B and 4) take content only as a list of parts, and drop plain text.
+            text = rendered([{"role": r, "content": [{"type": "text", "text": c}]} for r, c in messages])
+    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
         raise DataError(f"the chat template refuses these messages: {error}") from error
+    if dropped := next((content for content in said if content not in text), None):
+        raise DataError(f"the chat template drops what the user says ({dropped[:60]!r}); mend the template")
+    return text
+
+
+def render_quoting(
+    tokenizer: PreTrainedTokenizerBase, messages: Messages, *, generate: bool = False, template: str | None = None
+) -> Rendered:
+    """Render a conversation whose messages are others' words: as `render`, and where they stand in the text.
+
+    The template is shown a mark in the place of every message, so that no message can change what it writes.
+
+    Raises:
+        DataError: the template refuses these messages, or drops one of them.
+    """
+    messages = list(messages)
+    marks = _Marks([content for _, content in messages])
+    said = [(role, marks.of(number)) for number, (role, _) in enumerate(messages)]
+    return marks.undone(render(tokenizer, said, generate=generate, template=template))
+
+
+def finished_turn(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[tuple[str, str]],
+    thinking: str,
+    answer: str,
+    *,
+    quotes: bool = False,
+    template: str | None = None,
+) -> Rendered:
+    """Render a conversation and the assistant's finished turn. What the assistant says spells no control token.
+
+    Args:
+        tokenizer: with a chat template.
+        messages: what the turn answers.
+        thinking: may be empty.
+        answer: may be empty.
+        quotes: whether the messages, too, are others' words.
+        template: another template to use in place of the tokenizer's own.
+
+    Raises:
+        DataError: the template refuses these messages, or drops one of them.
+    """
+    first = len(messages)
+    marks = _Marks([*(content for _, content in messages), thinking.strip(), answer.strip()])
+    turn = assistant_turn(generation_prompt(tokenizer, messages, quotes=quotes), marks.of(first), marks.of(first + 1))
+    said = [(role, marks.of(number) if quotes else text) for number, (role, text) in enumerate(messages)]
+    return marks.undone(render(tokenizer, [*said, ("assistant", turn)], template=template))
+
+
+class _Marks:
+    """What stands for texts while a template is rendered, so that no text can change what the template writes."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        """Take the texts. A mark is made of characters that Unicode keeps out of them, and of a free number."""
+        self.texts = texts
+        free = next(number for number in count() if not any(f"\ufdd0{number}:" in text for text in texts))
+        self.begin, self.used = f"\ufdd0{free}:", set[int]()
+
+    def of(self, number: int) -> str:
+        """The mark of a text, with the white space around it, which templates may take away; an empty text has none."""
+        text = self.texts[number]
+        core = text.strip()
+        if not core:
+            return text
+        self.used.add(number)
+        return text.replace(core, f"{self.begin}{number}\ufdd1")
+
+    def undone(self, rendered: str) -> Rendered:
+        """The texts in the places of their marks. Raises DataError if the template has dropped one."""
+        pieces: list[str] = []
+        quoted: list[Span] = []
+        at = length = 0
+        for place in re.finditer(f"{self.begin}([0-9]+)\ufdd1", rendered):
+            core = self.texts[int(place[1])].strip()
+            self.used.discard(int(place[1]))
+            length += place.start() - at
+            quoted.append((length, length + len(core)))
+            pieces += [rendered[at : place.start()], core]
+            at, length = place.end(), length + len(core)
+        if self.used:
+            lost = self.texts[min(self.used)].strip()
+            raise DataError(f"the chat template drops a part of the conversation ({lost[:60]!r}); mend the template")
+        return Rendered("".join([*pieces, rendered[at:]]), tuple(quoted))
+
+
+def _joined(messages: Messages, quotes: bool) -> Rendered:
+    """The contents of a raw request, one after the other."""
+    text, quoted = "", []
+    for role, content in messages:
+        if quotes and role != FRAME:
+            quoted.append((len(text), len(text) + len(content)))
+        text += content
+    return Rendered(text, tuple(quoted))
 
 
 def turn_ends(tokenizer: PreTrainedTokenizerBase, stops: int | Sequence[int] | None) -> list[int]:

@@ -5,11 +5,23 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import NamedTuple
 
 from sinternal.records import Verdict
 
 OPEN, CLOSE = "<think>", "</think>"
+
+
+class ThinkingStyle(StrEnum):
+    """Who opens the thinking."""
+
+    OPENED = "opened"
+    """The generation prompt itself ends in `<think>`."""
+    EMITTED = "emitted"
+    """The model writes `<think>`."""
+    NONE = "none"
+    """Nobody: the template and the tokenizer know no thinking, or the generation prompt has closed it already."""
 
 
 class Text(NamedTuple):
@@ -21,31 +33,29 @@ class Text(NamedTuple):
     """What follows the thinking; None if the thinking never closed."""
 
 
-def split_thinking(text: str, *, opened: bool) -> Text:
+def split_thinking(text: str, style: ThinkingStyle) -> Text:
     """Split model text into thinking and answer.
 
     Args:
         text: what the model wrote, without special tokens.
-        opened: whether the prompt that the model continued had already opened the thinking.
+        style: who opens the thinking.
 
     Returns:
         The two parts, stripped. An opened thinking that never closes has no answer. The first closing tag ends the
-        thinking: all that follows is what a user would be shown, and is judged. Text that closes what was never
-        opened is read the same way.
+        thinking: all that follows is what a user would be shown, and is judged. A closing tag ends nothing where
+        nothing was opened: what stands before it, a user sees.
     """
     body = text.strip()
-    if body.startswith(OPEN):
-        opened, body = True, body.removeprefix(OPEN)
-    thinking, closed, answer = body.partition(CLOSE)
-    if closed:
-        return Text(thinking.strip(), answer.strip())
-    return Text(body.strip(), None) if opened else Text(None, body.strip())
+    if style is ThinkingStyle.NONE or (style is ThinkingStyle.EMITTED and not body.startswith(OPEN)):
+        return Text(None, body)
+    thinking, closed, answer = body.removeprefix(OPEN).partition(CLOSE)
+    return Text(thinking.strip(), answer.strip() if closed else None)
 
 
 Alternatives = Sequence[tuple[str, float]]
 """Tokens that could have stood in a place, as text, and their natural log-probabilities."""
 _LETTERS = re.compile(r"[a-z]+")
-_VERDICT_LINE = re.compile(r"verdict\s*:\s*(safe|unsafe)\s*\.?", re.IGNORECASE)
+_VERDICT_LINE = re.compile(r"verdict\s*:\s*(safe|unsafe)\s*\.?", re.IGNORECASE | re.ASCII)
 
 
 def read_verdict(answer: str | None) -> Verdict | None:
@@ -54,8 +64,8 @@ def read_verdict(answer: str | None) -> Verdict | None:
     The one accepted form is a last line that says `Verdict: safe` or `Verdict: unsafe` and nothing else. Anything
     else is None, which callers count as unparsed.
     """
-    lines = (answer or "").strip().splitlines()
-    match = _VERDICT_LINE.fullmatch(lines[-1].strip()) if lines else None
+    last = (answer or "").strip().split("\n")[-1]
+    match = _VERDICT_LINE.fullmatch(last.strip())
     return Verdict(match.group(1).lower()) if match else None
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from sinternal.errors import EngineError
 from sinternal.records import Judgement, Prompt, Response, Verdict
+from sinternal.think import ThinkingStyle
 from sinternal.training.rewards import Kind
 from sinternal.training.scorer import Labels, Panel, Rollout, Scorer, score
 from tests.chat_models import chatml, r1_distill
@@ -157,7 +158,7 @@ def scorer(max_failed: float = 0.1, judge: WordJudge | None = None) -> Scorer:
         prompts,
         tokenizer,
         Panel(judge or WordJudge()),
-        opened=False,
+        style=ThinkingStyle.EMITTED,
         ends=[tokenizer.eos_token_id],
         max_failed=max_failed,
     )
@@ -200,7 +201,7 @@ def test_an_opened_thinking_that_never_closes_is_worth_nothing_and_never_judged(
         {HARMFUL.id: HARMFUL},
         tokenizer,
         Panel(judge),
-        opened=True,
+        style=ThinkingStyle.OPENED,
         ends=[tokenizer.eos_token_id],
         max_failed=0.1,
     )

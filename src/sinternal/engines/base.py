@@ -53,7 +53,10 @@ class Request:
     prefill: str = ""
     """Text that the assistant's turn is made to begin with, thinking tags spelled out; part of the completion."""
     raw: bool = False
-    """Whether the content of the only message is continued as it is, without any chat template."""
+    """Whether the contents of the messages, one after the other, are continued as they are, without any template."""
+    quotes: bool = False
+    """Whether the messages show text by others, to a verifier, judge, expert or attacker: nothing that is spelled in
+    them is then a control token, but in messages of a raw request whose role is `frame`."""
 
 
 class TokenLogprobs(NamedTuple):
@@ -88,6 +91,8 @@ class Completion:
     logprobs: tuple[TokenLogprobs, ...] | None = None
     """The tokens of the text, without the end of turn, if they were asked for and the engine gives them. Local engines
     give the model's own distribution, before temperature and penalties; servers what they are built to give."""
+    quoted_controls: int = 0
+    """Control tokens that quoted text spelled, and that were read as plain text."""
 
     @property
     def whole_answer(self) -> str | None:

@@ -32,4 +32,4 @@ class ChatGuard(Guard):
         exchange = render(
             "judge_exchange", request=request, text=text, request_tag=request_tag, tag=tag, part=self.part
         )
-        return Request("", (("system", self.task()), ("user", exchange)))
+        return Request("", (("system", self.task()), ("user", exchange)), quotes=True)

@@ -7,7 +7,7 @@ from typing import ClassVar
 from sinternal.engines.base import Request
 from sinternal.judges.guard import Guard, GuardOptions, Labels, RequestShown, shown_request
 from sinternal.records import Prompt
-from sinternal.templates import render
+from sinternal.templates import render_pieces
 
 _ANSWER = {"yes": False, "Yes": False, "no": True, "No": True}
 
@@ -36,7 +36,8 @@ class HarmBench(Guard):
     def ask(self, prompt: Prompt, text: str) -> Request:
         """The behaviour and the response, in the published prompt."""
         behavior = shown_request(prompt, self.options.request)
-        return Request("", (("user", render("judge_harmbench", behavior=behavior, generation=text)),), raw=True)
+        pieces = render_pieces("judge_harmbench", behavior=behavior, generation=text)
+        return Request("", pieces, raw=True, quotes=True)
 
     def read(self, reply: str, prompt: Prompt) -> Labels | None:
         """One word."""

@@ -28,7 +28,7 @@ class LlamaGuard(Guard):
 
     def ask(self, prompt: Prompt, text: str) -> Request:
         """The request as it was sent, and the response."""
-        return Request("", (("user", prompt.text), ("assistant", text)))
+        return Request("", (("user", prompt.text), ("assistant", text)), quotes=True)
 
     def read(self, reply: str, prompt: Prompt) -> Labels | None:
         """`safe`, or `unsafe` and on the next line the hazards; version 4 writes empty lines before it."""

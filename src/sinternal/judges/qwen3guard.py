@@ -58,7 +58,7 @@ class Qwen3Guard(Guard):
 
     def ask(self, prompt: Prompt, text: str) -> Request:
         """The request as it was sent, and the response."""
-        return Request("", (("user", prompt.text), ("assistant", text)))
+        return Request("", (("user", prompt.text), ("assistant", text)), quotes=True)
 
     def read(self, reply: str, prompt: Prompt) -> Labels | None:
         """`Safety: …`, `Categories: …`, `Refusal: …`, each on its line."""

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from sinternal.engines.base import Request
+from sinternal.fence import FRAME
 from sinternal.judges.guard import Guard, Labels
 from sinternal.records import Prompt
-from sinternal.templates import render
+from sinternal.templates import render_pieces
 
 HARMS = ("Dangerous Content", "Harassment", "Hate Speech", "Sexually Explicit Information")
 """The policies that the model was trained on, as its model card names them."""
@@ -42,5 +43,5 @@ class ShieldGemma(Guard):
 
     def _ask_about(self, harm: str, prompt: Prompt, text: str) -> Request:
         # The published prompt ends in two line breaks, which templates lose.
-        content = render("judge_shieldgemma", harm=harm, request=prompt.text, response=text) + "\n\n"
-        return Request("", (("user", content),), raw=True)
+        pieces = render_pieces("judge_shieldgemma", {"harm": harm}, request=prompt.text, response=text)
+        return Request("", (*pieces, (FRAME, "\n\n")), raw=True, quotes=True)

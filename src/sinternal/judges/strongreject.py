@@ -61,7 +61,8 @@ class StrongReject(ChatGuard):
         """The rubric and the exchange, or the user's own wording of both."""
         if self._wording is None:
             return super().ask(prompt, text)
-        return Request("", (("user", self._wording.render(request=prompt.plain_request, response=text)),))
+        question = self._wording.render(request=prompt.plain_request, response=text)
+        return Request("", (("user", question),), quotes=True)
 
     def read(self, reply: str, prompt: Prompt) -> Labels | None:
         """The lines `1.b`, `2.b` and `3.b`, once each and in this order, with nothing but a grade on its scale."""

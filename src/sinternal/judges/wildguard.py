@@ -6,9 +6,10 @@ import re
 from typing import ClassVar
 
 from sinternal.engines.base import Request
+from sinternal.fence import FRAME
 from sinternal.judges.guard import Guard, Labels
 from sinternal.records import Prompt
-from sinternal.templates import render
+from sinternal.templates import render_pieces
 
 _REPLY = re.compile(
     r"Harmful request: (?:yes|no)\n"
@@ -34,8 +35,8 @@ class WildGuard(Guard):
     def ask(self, prompt: Prompt, text: str) -> Request:
         """The request as it was sent, and the response, in the published prompt."""
         # The published prompt ends in a line break, which templates lose.
-        content = render("judge_wildguard", request=prompt.text, response=text) + "\n"
-        return Request("", (("user", content),), raw=True)
+        pieces = render_pieces("judge_wildguard", request=prompt.text, response=text)
+        return Request("", (*pieces, (FRAME, "\n")), raw=True, quotes=True)
 
     def read(self, reply: str, prompt: Prompt) -> Labels | None:
         """Three lines: harmful request, refusal, harmful response."""
