@@ -18,7 +18,7 @@ from sinternal.attacks.prefill import AnswerPrefill, SkipThinking, TemplateStrip
 from sinternal.attacks.splitting import PIECES, PayloadSplitting, cut
 from sinternal.errors import RecipeError
 from sinternal.records import Prompt
-from sinternal.think import ThinkingStyle, split_thinking
+from sinternal.think import split_thinking
 from tests.conftest import plain_prompt
 
 ATTACKS: Sequence[type[TextAttack]] = (
@@ -168,11 +168,11 @@ class TestDelivery:
     def test_a_thinking_prefill_leaves_the_thinking_open(self):
         (prompt,) = wrapped(ThinkingPrefill, plain_prompt("Ask"))
         assert prompt.prefill.startswith("<think>\n")
-        assert split_thinking(prompt.prefill, ThinkingStyle.EMITTED).answer is None
+        assert split_thinking(prompt.prefill, opened=False).answer is None
 
     def test_an_answer_prefill_leaves_the_thinking_empty_and_the_answer_begun(self):
         (prompt,) = wrapped(AnswerPrefill, plain_prompt("Ask"))
-        thinking, answer = split_thinking(prompt.prefill, ThinkingStyle.EMITTED)
+        thinking, answer = split_thinking(prompt.prefill, opened=False)
         assert thinking == ""
         assert answer
         assert (prompt.text, prompt.raw) == ("Ask", False)
@@ -187,7 +187,7 @@ class TestDelivery:
 
     def test_skipping_the_thinking_leaves_it_empty_and_the_answer_to_come(self):
         (prompt,) = wrapped(SkipThinking, plain_prompt("Ask"))
-        assert split_thinking(f"{prompt.prefill}Well.", ThinkingStyle.EMITTED) == ("", "Well.")
+        assert split_thinking(f"{prompt.prefill}Well.", opened=False) == ("", "Well.")
 
     def test_a_stripped_template_changes_nothing_but_the_delivery(self):
         (prompt,) = wrapped(TemplateStripping, plain_prompt("Ask"))

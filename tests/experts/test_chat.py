@@ -10,7 +10,7 @@ from sinternal.experts import Demonstration, Question, Written
 from sinternal.experts.chat import ChatExpert
 from sinternal.records import Finish, Prompt, Response, Split, Verdict
 from sinternal.specification import SpecificationTask
-from sinternal.think import ThinkingStyle, read_verdict, split_thinking, write_completion
+from sinternal.think import read_verdict, split_thinking, write_completion
 
 ENGINE = {"engine": {"name": "scripted", "model": "reviewer"}}
 PROMPTS = [Prompt(f"p{i}", f"p{i}", f"Request number {i}", True, "own", "plain", Split.TRAIN) for i in range(3)]
@@ -89,7 +89,7 @@ class TestVerifying:
 
     def test_the_training_target_reads_back_as_it_was_written(self, engine):
         written = verify(engine, "A critique.\nVerdict: safe")
-        text = split_thinking(write_completion(written.thinking, written.answer), ThinkingStyle.EMITTED)
+        text = split_thinking(write_completion(written.thinking, written.answer), opened=False)
         assert (text.thinking, text.answer) == (written.thinking, written.answer)
 
     @pytest.mark.parametrize(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import pytest
 
 from sinternal.errors import EngineError
 from sinternal.records import Judgement, Prompt, Response, Verdict
-from sinternal.think import ThinkingStyle
+from sinternal.think import split_thinking
 from sinternal.training.rewards import Kind
 from sinternal.training.scorer import Labels, Panel, Rollout, Scorer, score
 from tests.chat_models import chatml, r1_distill
@@ -158,7 +159,7 @@ def scorer(max_failed: float = 0.1, judge: WordJudge | None = None) -> Scorer:
         prompts,
         tokenizer,
         Panel(judge or WordJudge()),
-        style=ThinkingStyle.EMITTED,
+        split=partial(split_thinking, opened=False),
         ends=[tokenizer.eos_token_id],
         max_failed=max_failed,
     )
@@ -201,7 +202,7 @@ def test_an_opened_thinking_that_never_closes_is_worth_nothing_and_never_judged(
         {HARMFUL.id: HARMFUL},
         tokenizer,
         Panel(judge),
-        style=ThinkingStyle.OPENED,
+        split=partial(split_thinking, opened=True),
         ends=[tokenizer.eos_token_id],
         max_failed=0.1,
     )

@@ -6,12 +6,13 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from sinternal.records import Finish
 from sinternal.registry import Kind, load
+from sinternal.think import Tags
 
 
 class Sampling(BaseModel):
@@ -148,6 +149,22 @@ class ModelConfig(EngineConfig):
 
     model: str
     """A model directory, a Hugging Face id, a registered source, or a name that the engine's server knows."""
+
+
+class TemplateOptions(BaseModel):
+    """What engines that render the chat template themselves can be told of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    chat_template_kwargs: dict[str, Any] = {}
+    """Values that the model's chat template asks for, for example `{enable_thinking: false}`."""
+    thinking_tags: tuple[str, str] | None = None
+    """What the model opens and closes its thinking with; None: as its template and tokens tell."""
+
+    @property
+    def tags(self) -> Tags | None:
+        """The same, as the reader of model text takes it."""
+        return None if self.thinking_tags is None else Tags(*self.thinking_tags)
 
 
 @contextmanager

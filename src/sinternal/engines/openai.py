@@ -31,7 +31,7 @@ from sinternal.engines.base import Completion, Request, Sampling, TokenLogprobs,
 from sinternal.errors import EngineError
 from sinternal.records import Finish
 from sinternal.registry import read_options
-from sinternal.think import Text, ThinkingStyle, split_thinking
+from sinternal.think import Text, split_thinking
 
 OUTAGE = 8
 """Calls, or as many as are under way at once if that is more, that fail one after another, each after all its retries,
@@ -284,12 +284,10 @@ class OpenAIEngine:
             return Text(thinking.strip(), content.strip() or None)
         # Some servers (llama.cpp) give the prefill back with what they wrote, others (vLLM) do not.
         prefill = "" if content.startswith(call.request.prefill) else call.request.prefill
-        return split_thinking(
-            prefill + content, ThinkingStyle.OPENED if self.options.opens_thinking else ThinkingStyle.EMITTED
-        )
+        return split_thinking(prefill + content, opened=self.options.opens_thinking)
 
     def _raw_text(self, choice: Any, call: _Call) -> Text:
-        return split_thinking(call.request.prefill + (choice.text or ""), ThinkingStyle.EMITTED)
+        return split_thinking(call.request.prefill + (choice.text or ""), opened=False)
 
     def _spent(self, read: int, written: int) -> Spent:
         price = self.options.price

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -32,23 +32,29 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from sinternal.chat import GenerationPrompt, generation_prompt, turn_ends, visible_text, with_prefill, written_after
+from sinternal.chat import (
+    GenerationPrompt,
+    generation_prompt,
+    set_template_arguments,
+    turn_ends,
+    visible_text,
+    with_prefill,
+    written_after,
+)
 from sinternal.encoding import Encoded
-from sinternal.engines.base import Completion, Request, Sampling, TokenLogprobs, request_seed
+from sinternal.engines.base import Completion, Request, Sampling, TemplateOptions, TokenLogprobs, request_seed
 from sinternal.errors import DataError, ModelError
 from sinternal.models import resolve_model
 from sinternal.records import Finish
 from sinternal.registry import read_options
-from sinternal.think import ThinkingStyle, split_thinking
+from sinternal.think import ThinkingStyle
 
 BATCHES_IN_VIEW = 8
 """How many batches of requests are read ahead and sorted by length."""
 
 
-class TransformersOptions(BaseModel):
+class TransformersOptions(TemplateOptions):
     """Settings of this engine."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     batch: int = Field(32, ge=1)
     """Sequences generated together."""
@@ -158,6 +164,7 @@ class TransformersEngine:
         self.model.to(self.device).eval()
         if not self.tokenizer.chat_template:
             raise ModelError(f"{model}: the tokenizer has no chat template; add a chat_template.jinja to the directory")
+        set_template_arguments(self.tokenizer, self.options.chat_template_kwargs)
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         self.ends = turn_ends(self.tokenizer, self.model.generation_config.eos_token_id)
@@ -206,7 +213,9 @@ class TransformersEngine:
 
     def _row(self, request: Request) -> _Row:
         try:
-            plain = generation_prompt(self.tokenizer, request.messages, raw=request.raw, quotes=request.quotes)
+            plain = generation_prompt(
+                self.tokenizer, request.messages, raw=request.raw, quotes=request.quotes, tags=self.options.tags
+            )
             prompt = with_prefill(plain, request.prefill)
             encoded = prompt.encode(self.tokenizer)
         except DataError as error:
@@ -290,7 +299,7 @@ class TransformersEngine:
         ended = bool(ids) and ids[-1] in self.ends
         body = ids[:-1] if ended else ids
         text = written_after(self.tokenizer, row.prompt.prefill, row.encoded.ids[-1], body)
-        thinking, answer = split_thinking(text, row.prompt.style)
+        thinking, answer = row.prompt.split(text)
         return Completion(
             row.request.id,
             row.sample,

@@ -16,17 +16,25 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
-from sinternal.chat import GenerationPrompt, generation_prompt, turn_ends, visible_text, with_prefill, written_after
+from sinternal.chat import (
+    GenerationPrompt,
+    generation_prompt,
+    set_template_arguments,
+    turn_ends,
+    visible_text,
+    with_prefill,
+    written_after,
+)
 from sinternal.encoding import Encoded
-from sinternal.engines.base import Completion, Request, Sampling, TokenLogprobs, request_seed
+from sinternal.engines.base import Completion, Request, Sampling, TemplateOptions, TokenLogprobs, request_seed
 from sinternal.errors import DataError, EngineError, ModelError
 from sinternal.models import resolve_model
 from sinternal.records import Finish
 from sinternal.registry import read_options
-from sinternal.think import ThinkingStyle, split_thinking
+from sinternal.think import ThinkingStyle
 
 WINDOW = 2048
 """Samples given to vLLM at a time: several times what it generates side by side, so that the wait for each window's
@@ -39,10 +47,8 @@ FINISHES = {"stop": Finish.STOP, "length": Finish.LENGTH}
 """What vLLM calls the ends at which there is a text; `abort` and `error` are its others."""
 
 
-class VllmOptions(BaseModel):
+class VllmOptions(TemplateOptions):
     """Settings of this engine, where a model or a machine may need others than vLLM's own."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     tensor_parallel: int = Field(default=1, ge=1)
     """GPUs that the model is spread over."""
@@ -91,10 +97,10 @@ class VllmEngine:
             EngineError: vLLM is not installed.
             ModelError: there is no such model, vLLM cannot serve it, or its tokenizer has no chat template.
         """
-        settings = read_options(VllmOptions, options, "engine vllm")
+        self.options = read_options(VllmOptions, options, "engine vllm")
         self.vllm, lora = _import_vllm()
         folder = resolve_model(model)
-        arguments = engine_arguments(folder, settings)
+        arguments = engine_arguments(folder, self.options)
         try:
             self.llm: Any = self.vllm.LLM(**arguments)
         except Exception as error:  # from OSError to its own kinds, for all of which the user has to look at the model
@@ -102,6 +108,7 @@ class VllmEngine:
         self.adapter = lora.LoRARequest(**adapter_arguments(folder)) if "enable_lora" in arguments else None
         self.tokenizer: Any = self.llm.get_tokenizer()
         self.context: int = self.llm.model_config.max_model_len
+        set_template_arguments(self.tokenizer, self.options.chat_template_kwargs)
         self.ends = turn_ends(self.tokenizer, stop_tokens(str(arguments["model"])))
         if not getattr(self.tokenizer, "chat_template", None):
             self.close()
@@ -123,7 +130,9 @@ class VllmEngine:
     def _rows(self, request: Request, sampling: Sampling) -> Iterator[Row]:
         encoded, unfit = Encoded([], 0), None
         try:
-            plain = generation_prompt(self.tokenizer, request.messages, raw=request.raw, quotes=request.quotes)
+            plain = generation_prompt(
+                self.tokenizer, request.messages, raw=request.raw, quotes=request.quotes, tags=self.options.tags
+            )
             prompt = with_prefill(plain, request.prefill)
             # Token ids, not text: vLLM would put a second beginning-of-text token before the template's own.
             encoded = prompt.encode(self.tokenizer)
@@ -267,7 +276,7 @@ def read_output(row: Row, output: Any, tokenizer: PreTrainedTokenizerBase, ends:
     ids = list(written.token_ids)
     body = ids[:-1] if ids and ids[-1] in ends else ids
     text = written_after(tokenizer, row.prompt.prefill, row.encoded.ids[-1], body)
-    thinking, answer = split_thinking(text, row.prompt.style)
+    thinking, answer = row.prompt.split(text)
     return Completion(
         row.request.id,
         row.sample,
