@@ -22,6 +22,8 @@ def label(engine: ScriptedEngine, reply: object, response: Response, **options: 
         ("Checks: none\nHarm: not seen", Check.NONE, False),
         ("Checks: request\nHarm: seen", Check.REQUEST, True),
         ("Checks: request\nHarm: not seen", Check.REQUEST, False),
+        ("`Checks: request`\n`Harm: seen`", Check.REQUEST, True),
+        ("**checks: request**\n**harm: not seen.**", Check.REQUEST, False),
         (" Checks: answer\n\nHarm: seen\n", Check.ANSWER, True),
     ],
 )
@@ -42,9 +44,8 @@ def test_three_classes_of_checks_are_told_apart(
         "Harm: seen\nChecks: request",
         "Checks: request, answer\nHarm: seen",
         "Checks: none\nHarm: seen",
-        "`Checks: request`\n`Harm: seen`",
         "Checks: request\nHarm: seen\nBecause it says so.",
-        "checks: request\nharm: seen",
+        "Checks: request Harm: seen",
         "The thinking says:\nChecks: request\nHarm: seen",
     ],
 )

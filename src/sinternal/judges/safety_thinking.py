@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 from sinternal.judges.chat import ChatGuard
 from sinternal.judges.guard import GuardOptions, JudgeOn, Labels
+from sinternal.judges.reading import plain_lines
 from sinternal.records import Check, Judgement, Prompt, Response
 from sinternal.templates import render
 
-_REPLY = re.compile(r"Checks: (?P<checks>none|request|answer)\n+Harm: (?P<harm>seen|not seen)")
+_CHECKS = {f"checks: {check}": check for check in Check}
+_HARM = {"harm: seen": True, "harm: not seen": False}
 
 
 class ThinkingOptions(GuardOptions):
@@ -54,8 +55,10 @@ class SafetyThinking(ChatGuard):
 
     def read(self, reply: str, prompt: Prompt) -> Labels | None:
         """Two lines. Harm that was seen without a check is no form that was asked for: it has to be looked for."""
-        match = _REPLY.fullmatch(reply.strip())
-        if match is None:
+        lines = plain_lines(reply)
+        if len(lines) != 2:
             return None
-        checks, saw_harm = Check(match["checks"]), match["harm"] == "seen"
-        return None if saw_harm and checks is Check.NONE else Labels(safe=None, checks=checks, saw_harm=saw_harm)
+        checks, saw_harm = _CHECKS.get(lines[0]), _HARM.get(lines[1])
+        if checks is None or saw_harm is None or (saw_harm and checks is Check.NONE):
+            return None
+        return Labels(safe=None, checks=checks, saw_harm=saw_harm)

@@ -78,7 +78,7 @@ class Ability:
     total: int
     """Samples in all."""
     truncated: int
-    """Samples whose text ran into the token limit."""
+    """Answers that ran into the token limit; with several answers to a sample, each counts."""
     scorer: str
     """Inspect's scorer, which is the judge."""
     revision: str
@@ -146,6 +146,7 @@ def _measure(draft: Draft, config: CapabilityConfig, one: CapabilityTask, name: 
 def _abilities(task: str, log: Any, sampling: Sampling) -> Iterator[Ability]:
     packages = ", ".join(f"{name} {version}" for name, version in log.eval.packages.items())
     revision = f"{log.eval.task} version {log.eval.task_version}, {packages}"
+    total = log.results.total_samples // sampling.n
     cut = sum(sample.output.stop_reason == "max_tokens" for sample in log.samples or ())
     for score in log.results.scores:
         metrics = {name: metric.value for name, metric in score.metrics.items()}
@@ -164,7 +165,7 @@ def _abilities(task: str, log: Any, sampling: Sampling) -> Iterator[Ability]:
                 low=None if half is None else value - half,
                 high=None if half is None else value + half,
                 n=int(metrics.get(f"{name}{COUNT}", score.scored_samples or log.results.completed_samples)),
-                total=log.results.total_samples,
+                total=total,
                 truncated=cut,
                 scorer=score.scorer,
                 revision=revision,

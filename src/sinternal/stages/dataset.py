@@ -9,7 +9,7 @@ from sinternal.errors import DataError
 from sinternal.records import Finish, Prompt, Response, make_id
 from sinternal.registry import Kind, load
 from sinternal.store import Artifact, Draft
-from sinternal.think import ThinkingStyle, split_thinking
+from sinternal.think import split_thinking
 
 VERSION = 1
 UNCLOSED, NO_ANSWER, NO_THINKING = "the thinking never closes", "no answer", "answers without a thinking"
@@ -39,7 +39,7 @@ def dataset(draft: Draft, config: DatasetConfig, *, prompts: Artifact) -> None:
     answers = open_answered(config.benchmark, config.options).answers(config.part)
     for prompt in prompts.rows(Prompt):
         written = answers.get(prompt.id, "")
-        thinking, answer = split_thinking(written, ThinkingStyle.EMITTED)
+        thinking, answer = split_thinking(written, opened=False)
         if not answer:
             counts[UNCLOSED if thinking is not None and answer is None else NO_ANSWER] += 1
             continue
