@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sinternal.metrics import Outcome, count, matthews, pool, score
-from sinternal.records import Finish, Provenance, Score, Split, Verdict, Verification
+from sinternal.records import Check, Finish, Provenance, Score, Split, Verdict, Verification
 from tests.conftest import judgement_of, plain_prompt, response_to
 
 SOMEWHERE = Provenance("oracle", "1", "answer", "greedy", "2026-01-01", "0" * 16)
@@ -31,7 +31,7 @@ def test_rates_are_over_the_prompts_they_are_about() -> None:
     rows = []
     for i, (safe, refused) in enumerate([(False, False), (False, False), (True, True), (None, None)]):
         response = response_to(HARMFUL, "a", i)
-        rows.append(Outcome(HARMFUL, response, judgement_of(response, safe, refused=refused, checked=True), ()))
+        rows.append(Outcome(HARMFUL, response, judgement_of(response, safe, refused=refused, checks=Check.REQUEST), ()))
     for i, (refused, helpful) in enumerate([(True, False), (False, True)]):
         response = response_to(BENIGN, "a", i)
         rows.append(Outcome(BENIGN, response, judgement_of(response, True, refused=refused, helpful=helpful), ()))

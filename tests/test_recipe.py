@@ -9,11 +9,16 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from sinternal.engines.base import Sampling
 from sinternal.errors import ModelError, RecipeError
 from sinternal.estimate import cautions
-from sinternal.pipeline import make_plan
+from sinternal.pipeline import Task, make_plan
 from sinternal.recipe import Recipe, add_judge, load_recipe, packaged_recipes
+from sinternal.registry import Kind, load
+from sinternal.spec import Packaged, load_spec
+from sinternal.training.lengths import rows_seen
 from sinternal.training.settings import GrpoSettings
+from tests.conftest import plain_prompt
 
 
 @pytest.mark.parametrize("name", list(packaged_recipes()))
@@ -24,6 +29,158 @@ def test_every_packaged_recipe_loads_and_can_be_planned(name: str) -> None:
     for task in plan.tasks:
         assert {parent.key for parent in task.inputs.values()} <= seen
         seen.add(task.key)
+
+
+def plan_of(name: str, *overrides: str) -> dict[str, Task]:
+    """The tasks of a recipe's first seed, by label without its end."""
+    recipe = load_recipe(name, [*overrides, "seeds=[0]"])
+    return {task.label.removesuffix(", seed 0"): task for task in make_plan(recipe).tasks}
+
+
+@pytest.mark.parametrize("name", list(packaged_recipes()))
+def test_no_two_arms_of_a_packaged_recipe_are_the_same_model(name: str) -> None:
+    recipe = load_recipe(name)
+    measured: dict[str, list[str]] = {}
+    for what, task in make_plan(recipe).report.inputs.items():
+        if "/respond " in what:
+            measured.setdefault(what.partition("/respond ")[0], []).append(task.key)
+    assert len(measured) == len(recipe.seeds) * max(1, len(recipe.variants))
+    assert all(len(set(keys)) == len(recipe.arms) for keys in measured.values())
+
+
+REAL = "r1-distill-qwen-7b-arms"
+
+
+def question(critique: Task, *, with_spec: bool = True) -> str:
+    """What an arm is asked in training."""
+    config = critique.config.verification
+    asked = load(Kind.VERIFICATION, config.name)(config.options)
+    return str(asked.ask(plain_prompt("draw a cat"), "Here.", with_spec=with_spec and critique.config.with_spec))
+
+
+def test_each_arm_of_the_comparison_differs_from_the_method_in_what_its_name_says() -> None:
+    plan = plan_of(REAL)
+    own = plan["critique sinternal"]
+    safety, writing = (load_spec(None, packaged).sections for packaged in Packaged)
+    assert all(section.text in question(own) for section in safety)
+    swapped = question(plan["critique swapped-spec"])
+    assert all(section.text in swapped for section in writing)
+    assert not any(section.title in swapped or section.text in swapped for section in safety)
+    assert 0.7 < len(swapped) / len(question(own)) < 1.3, "about as long"
+    nothing = question(plan["critique no-spec"])
+    assert not any(section.text in nothing for section in (*safety, *writing))
+    assert plan["examples verdict-only"].config.target == "verdict"
+    assert plan["examples critique-only"].config.target == "critique"
+    assert plan["examples half-data"].config.share == 0.5
+    assert plan["examples half-data"].inputs["verifications"].key == own.key
+    models = {
+        "critique other-answers": "Qwen/Qwen3-8B",
+        "critique sinternal": "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B",
+    }
+    for name, wanted in models.items():
+        (answers,) = (one for one in inputs_of(plan[name]) if one.stage == "pair")
+        assert {one.config.model for one in inputs_of(answers) if one.stage == "base"} == {wanted}
+    assert plan["examples thinksafe"].inputs["responses"].key == own.inputs["pairs"].key
+    assert {"verifications", "demonstrations"} <= plan["examples answer-then-check"].inputs.keys()
+    for arm, kind in (("refusal", "refusal"), ("deliberative", "deliberative")):
+        assert plan[f"examples {arm}"].inputs["responses"].config.kind == kind
+        assert plan[f"examples {arm}"].inputs["judgements"].config.name == "qwen3guard", (
+            "demonstrations are judged, too"
+        )
+
+
+def test_star_1_is_trained_as_its_authors_train_it_on_its_own_data() -> None:
+    plan = plan_of(REAL)
+    drawn = plan["examples star-1"]
+    assert drawn.config.size is None
+    assert drawn.inputs["responses"].stage == "dataset"
+    assert [source.benchmark for source in drawn.inputs["prompts"].config.sources] == ["star-1"]
+    assert "evaluation" in drawn.inputs["prompts"].inputs, "what overlaps with the evaluation is left out"
+    settings = plan["sft star-1"].config.settings
+    assert (settings.method, settings.learning_rate, settings.batch) == ("full", 1e-5, 128)
+    assert rows_seen(1000, settings.batch, settings.steps) == 5 * 1000
+    assert not any(task.stage in ("demonstrate", "critique") for task in inputs_of(drawn))
+
+
+def inputs_of(task: Task) -> list[Task]:
+    """Everything that a task is made from."""
+    return [one for parent in task.inputs.values() for one in (parent, *inputs_of(parent))]
+
+
+@pytest.mark.parametrize("name", [name for name in packaged_recipes() if name.startswith(("r1-", "qwen3"))])
+def test_full_size_recipes_measure_as_the_paper_does_by_a_judge_that_did_not_reward(name: str) -> None:
+    recipe = load_recipe(name)
+    assert len(recipe.seeds) >= 3
+    assert recipe.evaluation.sampling == Sampling(max_tokens=8000), "greedy, one answer, top_p 1, no penalty"
+    assert recipe.evaluation.stress is not None
+    assert [(one.n, one.temperature) for one in recipe.evaluation.stress.sampling] == [(4, 0.6)]
+    aime = next(one for one in recipe.capability if one.options["benchmark"] == "aime-2024")
+    assert aime.sampling is not None
+    assert aime.sampling.n == 16
+    assert [judge.name for judge in recipe.judges] == ["llama-guard", "wildguard", "safety-thinking"]
+    assert recipe.labeller.options["engine"]["model"] == "Qwen/Qwen3Guard-Gen-8B"
+    plan = make_plan(recipe)
+    assert plan.notes == ()
+    trained = [task for task in plan.tasks if task.stage in ("pair", "grpo", "examples")]
+    labels = {one.config.name for task in trained for one in inputs_of(task) if one.stage == "judge"}
+    assert labels == {"qwen3guard"}, "no label of a judge that decides is learned from"
+    if recipe.grpo is not None:
+        mixture = recipe.grpo.mixture
+        assert (mixture.harmful, mixture.benign, mixture.mathematics) == (0.25, 0.25, 0.5)
+        assert (recipe.grpo.rollouts.temperature, recipe.grpo.rollouts.top_p) == (0.7, 1.0)
+        assert [source.benchmark for source in recipe.rewards.mathematics] == ["dapo-math-17k"]
+
+
+def test_a_judge_that_labels_training_and_decides_is_told_by_its_model_and_not_by_its_name() -> None:
+    (note,) = make_plan(load_recipe("quickstart")).notes
+    assert note.startswith("judge oracle labels what the arms learn from, and decides")
+    engine = "engine: {name: openai, model: MODEL, options: {base_url: 'http://x/v1'}}"
+
+    def notes(name: str, model: str) -> tuple[str, ...]:
+        first = f"judges=[{{name: llama-guard, options: {{{engine.replace('MODEL', 'a/guard')}}}}}]"
+        other = f"rewards.judge={{name: {name}, options: {{{engine.replace('MODEL', model)}}}}}"
+        arms = "arms=[{name: base}, {name: sinternal, train_on: verification}]"
+        return make_plan(load_recipe("quickstart", [first, other, arms])).notes
+
+    assert notes("qwen3guard", "b/guard") == ()
+    assert "judge a/guard labels" in notes("qwen3guard", "a/guard")[0]
+    assert make_plan(load_recipe("quickstart", ["arms=[{name: base}]"])).notes == (), "nothing is trained"
+
+
+def test_demonstrations_need_a_judge_that_tells_refusals() -> None:
+    engine = "{name: openai, model: m, options: {base_url: 'http://x/v1'}}"
+    guard = f"rewards.judge={{name: llama-guard, options: {{engine: {engine}}}}}"
+    with pytest.raises(RecipeError, match=r"'llama-guard' does not label refusals, .* for arm 'refusal'; name another"):
+        make_plan(load_recipe("quickstart", [guard]))
+    helper = f"rewards.refusals={{name: refusal, options: {{engine: {engine}}}}}"
+    drawn = next(
+        t for t in make_plan(load_recipe("quickstart", [guard, helper])).tasks if t.label == "examples refusal, seed 0"
+    )
+    assert drawn.inputs["refusals"].config.name == "refusal"
+
+
+def test_equal_loss_tokens_hold_every_arm_to_the_method_and_scale_its_steps() -> None:
+    plan = plan_of("quickstart", "examples.equal=loss_tokens")
+    own = plan["examples sinternal"]
+    assert "reference" not in own.inputs
+    for arm in ("refusal", "deliberative"):
+        assert plan[f"examples {arm}"].inputs["reference"].key == own.key, "also where the method stands further down"
+        assert plan[f"sft {arm}"].config.steps_for == 360
+    assert all("reference" not in task.inputs for task in plan_of("quickstart").values())
+
+
+@pytest.mark.parametrize(
+    ("arm", "message"),
+    [
+        ("{name: x, train_on: dataset}", r"arm 'x': which data set is it trained on\? Name one in examples\.dataset"),
+        ("{name: x, train_on: dataset, examples: {dataset: {benchmark: star-1}, share: 0.5}}", "only `dataset` of"),
+        ("{name: x, train_on: refusal, examples: {dataset: {benchmark: star-1}}}", "only `share` of `examples`"),
+        ("{name: x, train_on: dataset, examples: {dataset: {benchmark: everyday}}}", "arm 'x': .* holds no answers"),
+    ],
+)
+def test_an_arm_of_a_data_set_names_one_that_holds_answers(arm: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        make_plan(load_recipe("quickstart", [f"arms=[{{name: base}}, {arm}]"]))
 
 
 def test_an_override_sets_a_field() -> None:

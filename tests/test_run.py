@@ -388,7 +388,13 @@ def test_a_run_leaves_stress_tests_pairs_and_contamination_in_its_report(tmp_pat
     text = (tmp_path / "runs/quickstart/results.md").read_text()
     for title in ("Under stress", "Over-refusal in three ways", "Contamination"):
         assert f"**{title}" in text
-    for condition in ("template-stripping", "thinking-prefill", "asked 2 times", "any of 4 at temperature 1"):
+    for condition in (
+        "template-stripping",
+        "thinking-prefill",
+        "asked 2 times",
+        "any of 4 at temperature 1",
+        "mean of 4 at temperature 1",
+    ):
         assert condition in text
     results = json.loads((tmp_path / "runs/quickstart/results.json").read_text())
     for score in results["scores"]:

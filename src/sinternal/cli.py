@@ -319,9 +319,9 @@ def plan(
     calls, tokens = (sum(row.costs[i] or 0 for row in waiting) for i in (1, 2))
     out.print(f"{len(waiting)} of {len(rows)} to run: at most {calls:,} generation calls and {tokens:,} tokens written")
     if bound := to_servers(planned, store):
-        out.print(bound.in_words(), markup=False, soft_wrap=True)
-    for caution in cautions(planned):
-        out.print(f"note: {caution}", markup=False, soft_wrap=True)
+        out.print(bound.in_words(), soft_wrap=True)
+    for note in (*planned.notes, *cautions(planned)):
+        out.print(f"note: {note}", soft_wrap=True)
 
 
 @app.command()
@@ -433,6 +433,8 @@ def _run(
             "the run, name its --store, use the version of sinternal that made it, or undo what has changed since in "
             "the files and plug-ins that its recipe names"
         )
+    for note in plan.notes:
+        _tell(f"mind: {note}")
     report = _execute(plan, folder, store_folder, limits, recipe.workers, retry_failed=retry_failed, again=again)
     for name in ("report.html", "results.json", "results.md", "recipe.yaml", "measured.parquet"):
         shutil.copyfile(report.file(name), folder / name)

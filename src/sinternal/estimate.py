@@ -110,12 +110,18 @@ def _pair(_: Any, inputs: Mapping[str, int]) -> Costs:
     return Costs(min(2 * inputs["prompts"], inputs["responses"]), 0, None)
 
 
-def _critique(_: Any, inputs: Mapping[str, int]) -> Costs:
-    return Costs(inputs["pairs"], inputs["pairs"], None)
+def _critique(config: Any, inputs: Mapping[str, int]) -> Costs:
+    return _asked(inputs["pairs"], config)
 
 
-def _demonstrate(_: Any, inputs: Mapping[str, int]) -> Costs:
-    return Costs(inputs["prompts"], inputs["prompts"], None)
+def _demonstrate(config: Any, inputs: Mapping[str, int]) -> Costs:
+    return _asked(inputs["prompts"], config)
+
+
+def _asked(there: int, config: Any) -> Costs:
+    """What an expert is asked: no more than there is, and than is wanted."""
+    rows = there if config.wanted is None else min(there, sum(config.wanted.values()))
+    return Costs(rows, rows, None)
 
 
 def _verify(config: Any, inputs: Mapping[str, int]) -> Costs:
@@ -139,8 +145,9 @@ _ESTIMATES: Mapping[str, Callable[[Any, Mapping[str, int]], Costs]] = {
     "judge": _judge,
     "pair": _pair,
     "critique": _critique,
+    "dataset": lambda _config, inputs: Costs(inputs["prompts"], 0, None),
     "demonstrate": _demonstrate,
-    "examples": lambda config, _inputs: Costs(config.size, 0, None),
+    "examples": lambda config, inputs: Costs(config.size or inputs["responses"], 0, None),
     "sft": lambda config, _inputs: Costs(config.settings.steps * config.settings.batch, 0, None),
     "grpo": _grpo,
     "verify": _verify,

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from sinternal.benchmarks import Divided, Division
 from sinternal.contents import Contents, contents, folder_contents
 from sinternal.engines.base import TemplateOptions
-from sinternal.errors import ModelError, RecipeError
+from sinternal.errors import DataError, ModelError, RecipeError
 from sinternal.experts import Demonstration
 from sinternal.fingerprints import fingerprint
 from sinternal.identity import identity
@@ -21,11 +21,13 @@ from sinternal.models import model_folder
 from sinternal.recipe import BASE, DEFAULT_VARIANT, Arm, Recipe, Source, Target, TrainOn
 from sinternal.redaction import redacted
 from sinternal.registry import Kind, check_name, load, names
+from sinternal.report.gap import AS_IN_TRAINING
 from sinternal.report.stress import DELIVERY, REPETITION, SAMPLING
 from sinternal.stages import (
     base,
     capability,
     critique,
+    dataset,
     demonstrate,
     diagnosis,
     examples,
@@ -37,6 +39,7 @@ from sinternal.stages import (
     report,
     sample,
     sft,
+    strata,
     verify,
 )
 from sinternal.stages.prompts import PLAIN
@@ -63,6 +66,7 @@ STAGES: Mapping[str, Stage] = {
     "judge": Stage(judge.judge, judge.VERSION),
     "pair": Stage(pair.pair, pair.VERSION),
     "critique": Stage(critique.critique, critique.VERSION),
+    "dataset": Stage(dataset.dataset, dataset.VERSION),
     "demonstrate": Stage(demonstrate.demonstrate, demonstrate.VERSION),
     "examples": Stage(examples.examples, examples.VERSION),
     "sft": Stage(sft.sft, sft.VERSION),
@@ -128,6 +132,8 @@ class Plan:
 
     tasks: tuple[Task, ...]
     """Each artifact once, inputs before what needs them; the report last."""
+    notes: tuple[str, ...] = ()
+    """What a user should know before it is carried out."""
 
     @property
     def report(self) -> Task:
@@ -161,7 +167,27 @@ def make_plan(recipe: Recipe) -> Plan:
     for task in [*_ancestors(last), last]:
         unique.setdefault(task.key, task)
     # Prompts need nothing but prompts: a data set that cannot be read is told before anything is sampled.
-    return Plan(tuple(sorted(unique.values(), key=lambda task: task.stage != "prompts")))
+    ordered = tuple(sorted(unique.values(), key=lambda task: task.stage != "prompts"))
+    return Plan(ordered, tuple(dict.fromkeys(note for one in variants.values() for note in _notes(one))))
+
+
+def _notes(recipe: Recipe) -> Iterator[str]:
+    """What is allowed, and yet should be known."""
+    if all(arm.train_on is TrainOn.NOTHING for arm in recipe.arms):
+        return
+    ours, theirs = (_model_of(entry) for entry in (recipe.judges[0], recipe.labeller))
+    if ours == theirs:
+        yield (
+            f"judge {ours} labels what the arms learn from, and decides on what they say: arms may learn its mistakes, "
+            "which it then cannot see; name another in rewards.judge"
+        )
+
+
+def _model_of(entry: judge.JudgeConfig) -> str:
+    """What a judge is: the model behind it, whatever it is asked, or without one its name."""
+    engine = entry.options.get("engine")
+    model = engine.get("model") if isinstance(engine, Mapping) else None
+    return str(model or entry.name)
 
 
 def _check_names(recipe: Recipe) -> None:
@@ -182,6 +208,7 @@ def _check_names(recipe: Recipe) -> None:
     first = recipe.judges[0].name
     if not getattr(load(Kind.JUDGE, first), "tells_safety", True):
         raise RecipeError(f"judges: {first!r} does not label safety, so it cannot be the first, which decides")
+    _check_labels(recipe)
     if any(arm.train_on is TrainOn.REWARDS for arm in recipe.arms):
         _check_rewards(recipe)
 
@@ -238,27 +265,45 @@ def check_sources(sources: Iterable[Source], attacks: Iterable[prompts.AttackCon
         load(Kind.BENCHMARK, source.benchmark)(source.options)
 
 
-def _check_rewards(recipe: Recipe) -> None:
-    """Fail at once where rewards could not be given."""
-    wanted = recipe.rewards
-    judge = wanted.judge or recipe.judges[0]
-    refusals = wanted.refusals or judge
-    sources = (*wanted.mathematics, *(wanted.held_out or ()))
-    opened = [
-        *((Kind.JUDGE, one.name, one.options) for one in (judge, refusals)),
-        *((Kind.BENCHMARK, one.benchmark, one.options) for one in sources),
-    ]
-    for kind, name, options in opened:
-        check_name(kind, name)
-        load(kind, name)(options)
+def _check_labels(recipe: Recipe) -> None:
+    """Fail at once where what the arms learn from could not be labelled, or a data set holds nothing to learn."""
+    judge, refusals = recipe.labeller, recipe.rewards.refusals or recipe.labeller
+    for one in (judge, refusals):
+        check_name(Kind.JUDGE, one.name)
+        load(Kind.JUDGE, one.name)(one.options)
     if not getattr(load(Kind.JUDGE, judge.name), "tells_safety", True):
         raise RecipeError(f"rewards.judge: {judge.name!r} does not label safety; take another")
-    if not getattr(load(Kind.JUDGE, refusals.name), "tells_refusals", True):
+    needing = [arm.name for arm in recipe.arms if arm.train_on in _JUDGED_BY_REFUSALS]
+    if needing and not getattr(load(Kind.JUDGE, refusals.name), "tells_refusals", True):
         raise RecipeError(
-            f"rewards.judge: {refusals.name!r} does not label refusals, which benign prompts are rewarded by; name "
-            "another judge for them in rewards.refusals, for example qwen3guard, wildguard or refusal"
+            f"rewards.judge: {refusals.name!r} does not label refusals, by which benign answers are taken or rewarded "
+            f"for arm {needing[0]!r}; name another judge for them in rewards.refusals, for example qwen3guard, "
+            "wildguard or refusal"
         )
-    if recipe.grpo and recipe.grpo.mixture.mathematics and not wanted.mathematics:
+    for arm in recipe.arms:
+        if source := arm.examples.dataset:
+            check_sources((source,), ())
+            try:
+                dataset.open_answered(source.benchmark, source.options)
+            except DataError as error:
+                raise RecipeError(f"arm {arm.name!r}: {error}") from error
+
+
+_JUDGED_BY_REFUSALS = (
+    TrainOn.REFUSAL,
+    TrainOn.DELIBERATIVE,
+    TrainOn.OWN_REFUSALS,
+    TrainOn.ANSWER_THEN_CHECK,
+    TrainOn.REWARDS,
+)
+"""Arms for which benign answers that refuse are left out, or get no reward."""
+
+
+def _check_rewards(recipe: Recipe) -> None:
+    """Fail at once where rewards could not be given."""
+    sources = (*recipe.rewards.mathematics, *(recipe.rewards.held_out or ()))
+    check_sources(sources, ())
+    if recipe.grpo and recipe.grpo.mixture.mathematics and not recipe.rewards.mathematics:
         raise RecipeError("grpo.mixture.mathematics has a share, but rewards.mathematics names no benchmark; add one")
 
 
@@ -285,8 +330,8 @@ def _own_answers(recipe: Recipe, model: Task, asked: Task, seed: int, where: str
     )
     train = {"prompts": asked}
     responses = Task("sample", f"sample, {where}", sampling, {**train, "model": model})
-    labels = Task("judge", f"judge, {where}", recipe.judges[0], {**train, "responses": responses})
-    pairing = pair.PairConfig(judge=recipe.judges[0].name, seed=seed)
+    labels = Task("judge", f"judge, {where}", recipe.labeller, {**train, "responses": responses})
+    pairing = pair.PairConfig(judge=recipe.labeller.name, seed=seed)
     pairs = Task("pair", f"pair, {where}", pairing, {**train, "responses": responses, "judgements": labels})
     return {"sample": responses, "judge": labels, "pair": pairs}
 
@@ -369,7 +414,9 @@ def _arm(recipe: Recipe, arm: Arm, seed: int, where: str, run: Mapping[str, Task
         made[f"grpo {arm.name}"] = _reinforced(recipe, seed, label, run, inputs)
     elif arm.train_on is not TrainOn.NOTHING:
         made = _training_set(recipe, arm, seed, label, run)
-        settings = sft.SftConfig(settings=recipe.sft_of(arm), speech=_speech(recipe), seed=seed)
+        scaled = recipe.reference_arm is not None and arm.train_on is not TrainOn.DATASET
+        steps_for = recipe.examples.size if scaled else None
+        settings = sft.SftConfig(settings=recipe.sft_of(arm), speech=_speech(recipe), seed=seed, steps_for=steps_for)
         inputs["examples"] = made[f"examples {arm.name}"]
         made[f"sft {arm.name}"] = Task("sft", f"sft {label}", settings, inputs)
     elif from_elsewhere:
@@ -405,7 +452,7 @@ def _reinforced(recipe: Recipe, seed: int, label: str, run: Mapping[str, Task], 
     assert recipe.grpo is not None  # the recipe was validated
     config = grpo.GrpoConfig(
         settings=recipe.grpo,
-        judge=recipe.rewards.judge or recipe.judges[0],
+        judge=recipe.labeller,
         refusals=recipe.rewards.refusals,
         verification=recipe.verification,
         speech=_speech(recipe),
@@ -434,6 +481,10 @@ def _measurement(recipe: Recipe, arm: Arm, seed: int, label: str, inputs: Mappin
     for entry in recipe.judges:
         judged = {"prompts": inputs["prompts"], "responses": responses}
         made[f"judge {arm.name} by {entry.name}"] = Task("judge", f"judge {label} by {entry.name}", entry, judged)
+    if recipe.labeller != recipe.judges[0]:
+        judged = {"prompts": inputs["prompts"], "responses": responses}
+        rewarding = Task("judge", f"judge {label} by {recipe.labeller.name}, which rewards", recipe.labeller, judged)
+        made[f"judge {arm.name} {AS_IN_TRAINING}"] = rewarding
     verifying = verify.VerifyConfig(
         engine=engine, sampling=measured.verification_sampling, verification=recipe.verification, seed=seed
     )
@@ -469,35 +520,69 @@ def _stress(recipe: Recipe, arm: Arm, seed: int, label: str, run: Mapping[str, T
 
 def _training_set(recipe: Recipe, arm: Arm, seed: int, label: str, run: Mapping[str, Task]) -> dict[str, Task]:
     """An arm's examples, and what an expert wrote for them."""
+    if arm.train_on is TrainOn.DATASET:
+        return _published(recipe, arm, seed, label, run)
     answers = _answers_of_another(recipe, arm, seed, label, run)
     written = {"prompts": run["prompts"], "pairs": answers.get(f"pair {arm.name}", run["pair"])}
     made = {**answers}
-    inputs = {"prompts": run["prompts"], "responses": written["pairs"]}
+    inputs = {"prompts": run["prompts"], "responses": written["pairs"], "model": run["base"]}
+    size, spare = recipe.examples.size, recipe.examples.spare
     if arm.train_on in (TrainOn.VERIFICATION, TrainOn.ANSWER_THEN_CHECK):
         asking = critique.CritiqueConfig(
             expert=recipe.expert,
             verification=arm.examples.verification or recipe.verification,
             with_spec=arm.examples.with_spec,
+            wanted=strata.wanted(size, strata.VERIFICATION_SHARES, spare),
             seed=seed,
         )
         made[f"critique {arm.name}"] = Task("critique", f"critique {label}", asking, written)
         inputs["verifications"] = made[f"critique {arm.name}"]
     if kind := _SHOWN.get(arm.train_on):
-        showing = demonstrate.DemonstrateConfig(expert=recipe.expert, kind=kind, seed=seed)
-        made[f"demonstrate {arm.name}"] = Task("demonstrate", f"demonstrate {label}", showing, written)
-        role = "demonstrations" if "verifications" in inputs else "responses"
-        inputs[role] = made[f"demonstrate {arm.name}"]
+        wanted = strata.wanted(size, strata.DEMONSTRATION_SHARES, spare)
+        showing = demonstrate.DemonstrateConfig(expert=recipe.expert, kind=kind, wanted=wanted, seed=seed)
+        shown = made[f"demonstrate {arm.name}"] = Task("demonstrate", f"demonstrate {label}", showing, written)
+        inputs["demonstrations" if "verifications" in inputs else "responses"] = shown
+        judged = {"prompts": run["prompts"], "responses": shown}
+        labels = Task("judge", f"judge demonstrations {label}", recipe.labeller, judged)
+        inputs["judgements"] = made[f"judge demonstrations {arm.name}"] = labels
     if arm.train_on is TrainOn.OWN_REFUSALS:
+        judged = {"prompts": run["prompts"], "responses": run["pair"]}
         inputs["judgements"] = run["pair"]
-    size = examples.ExamplesConfig(
-        size=recipe.examples.size,
-        share=arm.examples.share,
-        target=arm.examples.target,
-        system=recipe.target.system,
-        seed=seed,
+    if "judgements" in inputs and recipe.rewards.refusals:
+        refusals = Task("judge", f"judge refusals {label}", recipe.rewards.refusals, judged)
+        inputs["refusals"] = made[f"judge refusals {arm.name}"] = refusals
+    if (reference := recipe.reference_arm) and reference is not arm:
+        inputs["reference"] = run.get(f"examples {reference.name}") or _reference(recipe, reference, seed, label, run)
+    drawing = examples.ExamplesConfig(
+        size=size, share=arm.examples.share, target=arm.examples.target, system=recipe.target.system, seed=seed
     )
-    made[f"examples {arm.name}"] = Task("examples", f"examples {label}", size, inputs)
+    made[f"examples {arm.name}"] = Task("examples", f"examples {label}", drawing, inputs)
     return made
+
+
+def _reference(recipe: Recipe, arm: Arm, seed: int, label: str, run: Mapping[str, Task]) -> Task:
+    """The examples of an arm that stands further down: the same artifact that its own block asks for."""
+    where = label.removeprefix(label.partition(", ")[0])
+    return _training_set(recipe, arm, seed, f"{arm.name}{where}", run)[f"examples {arm.name}"]
+
+
+def _published(recipe: Recipe, arm: Arm, seed: int, label: str, run: Mapping[str, Task]) -> dict[str, Task]:
+    """The examples of an arm that is trained on a published data set: its prompts and answers, without overlap."""
+    assert arm.examples.dataset is not None  # the recipe was validated
+    (source,) = sources_of((arm.examples.dataset,), "train", (prompts.AttackConfig(name=PLAIN),))
+    asking = prompts.PromptsConfig(
+        sources=(source,), tuned_on=recipe.prompts.train_attacks, limit=None, for_training=True, seed=seed
+    )
+    asked = Task("prompts", f"dataset prompts {label}", asking, {"evaluation": run["evaluation prompts"]})
+    reading = dataset.DatasetConfig(benchmark=source.benchmark, options=source.options, part=source.part)
+    answers = Task("dataset", f"dataset {label}", reading, {"prompts": asked})
+    drawing = examples.ExamplesConfig(size=None, share=1.0, seed=seed)
+    inputs = {"prompts": asked, "responses": answers, "model": run["base"]}
+    return {
+        f"dataset prompts {arm.name}": asked,
+        f"dataset {arm.name}": answers,
+        f"examples {arm.name}": Task("examples", f"examples {label}", drawing, inputs),
+    }
 
 
 _SHOWN = {

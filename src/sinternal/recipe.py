@@ -56,13 +56,15 @@ class TrainOn(StrEnum):
     VERIFICATION = "verification"
     """The expert's critiques and verdicts of the model's own answers: the method."""
     REFUSAL = "refusal"
-    """Right answers without safety reasoning."""
+    """Right answers after an ordinary thinking, without safety reasoning."""
     DELIBERATIVE = "deliberative"
     """Right answers after a thinking that reasons from the specification."""
     OWN_REFUSALS = "own-refusals"
     """The model's own answers that the judge calls safe, and its own help with benign requests (as ThinkSafe does)."""
     ANSWER_THEN_CHECK = "answer-then-check"
     """Drafting an answer, verifying it and replying, all in one response (as Answer-Then-Check does)."""
+    DATASET = "dataset"
+    """The answers of a published data set, all of them and as they are (as STAR-1 does)."""
     REWARDS = "rewards"
     """Its own rollouts, rewarded by a judge: reinforcement learning."""
 
@@ -73,6 +75,7 @@ SUPERVISED = (
     TrainOn.DELIBERATIVE,
     TrainOn.OWN_REFUSALS,
     TrainOn.ANSWER_THEN_CHECK,
+    TrainOn.DATASET,
 )
 """What is trained by fine-tuning on examples."""
 
@@ -171,18 +174,34 @@ class Evaluation(Section):
     for its errors, too."""
 
 
+class Equal(StrEnum):
+    """What training sets have in common."""
+
+    ROWS = "rows"
+    """Their number of rows, and the steps: arms with longer targets have more tokens under the loss."""
+    LOSS_TOKENS = "loss_tokens"
+    """Their tokens under the loss, each row seen equally often: arms with shorter targets have more rows and steps."""
+
+
 class Examples(Section):
     """The training sets."""
 
     size: int = Field(ge=4)
-    """Rows, the same for every trained arm."""
+    """Rows, the same for every trained arm; with `equal: loss_tokens`, of the first arm that is trained on
+    verification, whose loss tokens the others then have. Only an arm of a published data set has that set's rows."""
+    equal: Equal = Equal.ROWS
+    """What the training sets of all arms have in common."""
+    spare: float = Field(default=0.25, ge=0)
+    """Share of critiques and demonstrations that the expert is asked for beyond what is trained on, in case the judge
+    disagrees with some. With fewer left, rows are repeated."""
 
 
 class Rewards(Section):
-    """Who rewards what, in reinforcement learning."""
+    """Who labels what the arms learn from, and rewards; another judge than the first of `judges`, which measures."""
 
     judge: JudgeConfig | None = None
-    """Who says whether an answer is safe; by default the first of `judges`."""
+    """Who says whether an answer is safe: of the answers that are verified, of demonstrations and of rollouts; by
+    default the first of `judges`."""
     refusals: JudgeConfig | None = None
     """Who says whether an answer refuses; by default the same judge, if it tells."""
     mathematics: tuple[Source, ...] = ()
@@ -207,6 +226,8 @@ class ArmExamples(Section):
     """For verification: another way to put the question in training, for example with another specification."""
     answers: Target | None = None
     """For verification: whose answers are verified, if not the target's own."""
+    dataset: Source | None = None
+    """For a published data set: which."""
 
 
 class Arm(Section):
@@ -244,7 +265,7 @@ class Recipe(Section):
     sampling: Sampling
     """How the target's own answers are drawn, and how many for each prompt."""
     judges: tuple[JudgeConfig, ...] = Field(min_length=1)
-    """Who labels; the first one decides."""
+    """Who labels what is measured; the first one that tells safety, refusals, help or the thinking decides on it."""
     expert: ExpertConfig
     """Who writes critiques and demonstrations."""
     verification: VerificationConfig
@@ -335,7 +356,10 @@ class Recipe(Section):
 
     def _check_arm(self, arm: Arm, above: Sequence[str]) -> None:
         where = f"arm {arm.name!r}"
-        verification_only = arm.examples.model_copy(update={"share": 1.0}) != ArmExamples()
+        plain = {"share": 1.0} if arm.train_on is not TrainOn.DATASET else {"dataset": None}
+        verification_only = arm.examples.model_copy(update=plain) != ArmExamples()
+        if arm.train_on is TrainOn.DATASET and arm.examples.dataset is None:
+            raise ValueError(f"{where}: which data set is it trained on? Name one in examples.dataset.benchmark")
         if arm.start not in (None, BASE) and self.start_of(arm) is None and "/" not in arm.start:
             if arm.start not in names(Kind.MODEL):
                 close = difflib.get_close_matches(arm.start, above, n=1)
@@ -346,7 +370,10 @@ class Recipe(Section):
         if arm.train_on is TrainOn.REWARDS and self.grpo is None:
             raise ValueError(f"{where} is trained on rewards, but the recipe has no section `grpo`; add one")
         if arm.train_on is not TrainOn.VERIFICATION and verification_only:
-            raise ValueError(f"{where}: only `share` of `examples` means something if it is trained on {arm.train_on}")
+            known = "dataset" if arm.train_on is TrainOn.DATASET else "share"
+            raise ValueError(
+                f"{where}: only `{known}` of `examples` means something if it is trained on {arm.train_on}"
+            )
         if arm.train_on not in SUPERVISED and (arm.sft or arm.examples != ArmExamples()):
             raise ValueError(f"{where} is not fine-tuned on examples: take `sft` and `examples` out")
         self._check_adapters(arm)
@@ -383,6 +410,20 @@ class Recipe(Section):
                 f"arm {arm.name!r}: unknown field 'sft.{unknown}'" + (f"; did you mean {close[0]!r}?" if close else "")
             )
         return SftSettings.model_validate({**self.sft.model_dump(), **arm.sft})
+
+    @property
+    def labeller(self) -> JudgeConfig:
+        """Who labels what the arms learn from: answers, demonstrations and rollouts."""
+        return self.rewards.judge or self.judges[0]
+
+    @property
+    def reference_arm(self) -> Arm | None:
+        """The arm whose loss tokens all others have; None if rows are what is equal."""
+        if self.examples.equal is Equal.ROWS:
+            return None
+        tuned = [arm for arm in self.arms if arm.train_on in SUPERVISED and arm.train_on is not TrainOn.DATASET]
+        own = [arm for arm in tuned if arm.train_on is TrainOn.VERIFICATION]
+        return next(iter(own or tuned), None)
 
     @property
     def measuring_engine(self) -> EngineConfig:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sinternal.fence import safe_tags
 from sinternal.records import Prompt
 from sinternal.registry import read_options
-from sinternal.spec import load_spec
+from sinternal.spec import Packaged, load_spec
 from sinternal.templates import render
 
 
@@ -20,11 +20,19 @@ class SpecificationOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     folder: Path | None = None
-    """Folder of a specification of your own, one `.md` file a section; the package's own if left out."""
+    """Folder of a specification of your own, one `.md` file a section; one of the package's own if left out."""
+    packaged: Packaged = Packaged.SAFETY
+    """Which of the package's own, if no folder is named."""
     sections: Literal["all", "relevant"] = "all"
     """Quote every section, or only those that share most keywords with the text at hand."""
     relevant: int = Field(2, ge=1)
     """How many sections `relevant` quotes: always this many, so that their number tells nothing."""
+
+    @model_validator(mode="after")
+    def _one_specification(self) -> Self:
+        if self.folder is not None and self.packaged is not Packaged.SAFETY:
+            raise ValueError("folder and packaged name two specifications: leave one of them out")
+        return self
 
 
 class Quotation:
@@ -32,7 +40,7 @@ class Quotation:
 
     def __init__(self, options: SpecificationOptions) -> None:
         """Read the specification. Raises DataError if it cannot be read, or has fewer sections than are asked for."""
-        self._specification = load_spec(options.folder)
+        self._specification = load_spec(options.folder, options.packaged)
         self._relevant = options.relevant if options.sections == "relevant" else None
         self.about("")  # so that too few sections are reported now, and not hours later
 

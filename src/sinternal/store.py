@@ -123,6 +123,14 @@ class Artifact:
             return False
         return (manifest["stage"], manifest["key"]) == (self.path.parent.name, self.path.name)
 
+    def json(self, name: str) -> Any:
+        """The content of a JSON file, `name` without its ending. Raises StoreError if it is missing or damaged."""
+        path = self.path / f"{name}.json"
+        try:
+            return json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{path}: cannot be read ({error}); delete its folder and run again") from error
+
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path}
 

@@ -192,3 +192,47 @@ def test_the_listing_says_what_loads_here_and_why_not(tmp_path: Path, monkeypatc
         "walledai/HarmBench @ main · n 200 · MIT · gated · for evaluation only",
         "eval: column 'prompt' of standard/train",
     ]
+
+
+def test_problems_of_dapo_come_without_its_frame_and_with_their_solution(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (rows,) = catalog.dapo_math_17k.parts["train"]
+    before, after = rows.around
+
+    def row(text: str, solution: str) -> dict[str, object]:
+        return {
+            "data_source": "math_dapo",
+            "prompt": [{"role": "user", "content": text}],
+            "ability": "MATH",
+            "reward_model": {"ground_truth": solution, "style": "rule-lighteval/MATH_v2"},
+            "extra_info": {"index": "0"},
+        }
+
+    table = [row(f"{before}What is 6 times 7?{after}", "42")] * 3
+    table += [row("What is 1 plus 1?", "2"), row(f"{before}Lost{after}", "")]
+    entry = on_disk(tmp_path, monkeypatch, table, rows)
+    found = replace(entry, parts={"train": (rows,)})({}).prompts("train")
+    asked = [(prompt.text.split("\n")[0], prompt.facts["solution"], prompt.harmful) for prompt in found]
+    assert asked == [("What is 6 times 7?", "42", False), ("What is 1 plus 1?", "2", False)], "each problem once"
+    assert all(r"\boxed{}" in prompt.text for prompt in found)
+    assert not any("Answer" in prompt.text for prompt in found)
+
+
+def test_star_1_holds_the_answers_that_an_arm_is_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (rows,) = catalog.star_1.parts["train"]
+    known = {"id": "1", "category": ["a"], "source": "s", "score": {"safety": 10}}
+    table: list[dict[str, object]] = [
+        {**known, "question": "A mild request", "response": "<think>\nHm.\n</think>\n\nNo."},
+        {**known, "question": "Another", "response": None},
+    ]
+    entry = replace(on_disk(tmp_path, monkeypatch, table, rows), parts={"train": (rows,)})
+    opened = entry({})
+    assert opened.holds_answers
+    first, second = opened.prompts("train")
+    assert opened.answers("train") == {first.id: "<think>\nHm.\n</think>\n\nNo.", second.id: ""}
+    assert not catalog.xstest({}).holds_answers
+
+
+def test_no_penalty_is_meant_for_any_benchmark() -> None:
+    assert {str(entry.decoding) for entry in catalog.ENTRIES} == {"greedy, 8000 tokens"}

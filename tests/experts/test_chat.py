@@ -156,13 +156,16 @@ class TestVerifying:
 
 
 class TestDemonstrating:
-    def test_a_refusal_demonstration_is_an_answer_without_thinking(self, engine):
-        assert demonstrate(engine, " I won't. \n", Demonstration.REFUSAL) == Written("", "I won't.")
+    def test_a_refusal_demonstration_has_a_thinking_too(self, engine):
+        reply = "Reasoning:\nI say in one sentence that I will not, and offer a poem.\nAnswer:\nI won't."
+        written = demonstrate(engine, reply, Demonstration.REFUSAL)
+        assert written == Written("I say in one sentence that I will not, and offer a poem.", "I won't.")
+        assert demonstrate(engine, "I won't.", Demonstration.REFUSAL).error == "unreadable reply"
 
     def test_a_refusal_demonstration_is_told_nothing_of_the_specification(self, engine):
         demonstrate(engine, "No.", Demonstration.REFUSAL)
         assert "pecification" not in engine.told[0]
-        assert engine.requests[0].messages[1] == ("user", PROMPTS[0].text)
+        assert "\n## " not in engine.told[0]
 
     def test_a_deliberative_demonstration_is_split_at_the_answer_line(self, engine):
         reply = "Reasoning:\nPrivacy applies.\n\nSo I decline.\nAnswer:\nI can't do that.\n\nBut ask her."

@@ -21,6 +21,7 @@ from tests.commands import HANGS
 
 pytest.importorskip("inspect_ai", reason="the extra `inspect` is not installed")
 
+from inspect_ai.log import read_eval_log
 from inspect_ai.model import GenerateConfig
 
 from sinternal.integrations.inspect_model import NO_ANSWER, _output, _sampling
@@ -136,3 +137,14 @@ def test_every_figure_of_a_task_has_its_own_n_and_error(make: Make, base_model: 
 def test_a_task_that_is_not_there_is_named(make: Make, base_model: Path) -> None:
     with pytest.raises(DataError, match="Inspect cannot run 'sinternal/arithmetics'"):
         measure(make, base_model, CapabilityTask(task="sinternal/arithmetics"))
+
+
+def test_a_task_with_a_sampling_of_its_own_is_answered_so_often_and_says_how(make: Make, base_model: Path) -> None:
+    drawn = Sampling(n=3, temperature=1.0, max_tokens=32)
+    task = CapabilityTask(task="sinternal/asr", options={"part": "dev"}, limit=8, sampling=drawn)
+    found = measure(make, base_model, task)
+    rows = {row["metric"]: row for row in json.loads((found.path / "capability.json").read_text())}
+    assert rows["attack_success"]["sampling"] == drawn.model_dump(mode="json")
+    assert (rows["attack_success"]["n"], rows["attack_success"]["total"]) == (4, 8), "the mean of three answers is one"
+    content = read_eval_log(str(next((found.path / "logs").glob("*.eval"))))
+    assert len(content.samples or ()) == 3 * 8

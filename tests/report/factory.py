@@ -8,7 +8,18 @@ from dataclasses import replace
 from typing import Any
 
 from sinternal.metrics import Outcome, add, count, measured, pool, score
-from sinternal.records import Finish, Judgement, Prompt, Provenance, Response, Score, Split, Verdict, Verification
+from sinternal.records import (
+    Check,
+    Finish,
+    Judgement,
+    Prompt,
+    Provenance,
+    Response,
+    Score,
+    Split,
+    Verdict,
+    Verification,
+)
 from sinternal.report.data import OTHER_RUNS, Arm, Comparison, FunnelRow, LossCurve, ReportData, Transcript, Variant
 from sinternal.report.questions import Question
 from sinternal.report.stress import worst_cases
@@ -51,11 +62,17 @@ def _outcome(prompt: Prompt, rng: random.Random, asr: float) -> Outcome:
     thinking = "carefully : p5 is e3 . e3 forbidden . so refuse ." if checked else "p5 is made of g1 g2 g3 ."
     answer = "sorry i cannot ." if refused else "mix g1 g2 g3 ."
     response = Response(f"r-{prompt.id}", prompt.id, 0, thinking, answer, Finish.STOP)
-    judgement = Judgement(f"j-{prompt.id}", response.id, "oracle", "answer", not unsafe, refused, helped, checked)
+    judgement = Judgement(
+        f"j-{prompt.id}", response.id, "oracle", "answer", not unsafe, refused, helped, _check(checked)
+    )
     label = Verdict.UNSAFE if unsafe else Verdict.SAFE
     return Outcome(
         prompt, response, judgement, tuple(_verification(response, label, spec, rng) for spec in (True, False))
     )
+
+
+def _check(checked: bool) -> Check:
+    return Check.REQUEST if checked else Check.NONE
 
 
 def _verification(response: Response, label: Verdict, spec: bool, rng: random.Random) -> Verification:

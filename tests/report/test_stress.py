@@ -2,8 +2,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sinternal.report.stress import STRESS, WORST, _any, worst_cases
+from sinternal.metrics import Outcome
+from sinternal.report.stress import STRESS, WORST, Condition, _any, _tally, worst_cases
 from sinternal.report.tables import more_tables
+from tests.conftest import judgement_of, plain_prompt, response_to
 from tests.report.factory import make_report
 
 
@@ -33,3 +35,18 @@ def test_conditions_of_stress_stand_in_a_table_with_the_worst_case() -> None:
     table = next(one.table for one in more_tables(data, "default") if one.title == "Under stress")
     assert table.columns == ["arm", "asked 2 times", "worst case"]
     assert len(table.rows) == 2 * len(data.arms)
+
+
+def test_of_four_answers_the_mean_counts_each_and_any_counts_the_prompt() -> None:
+    rows = []
+    for name, labels in (("a", [True, True, True, False]), ("b", [True] * 4), ("c", [True, None, True, False])):
+        prompt = plain_prompt(name, harmful=True)
+        for i, safe in enumerate(labels):
+            response = replace(response_to(prompt, "answer", i), sample=i)
+            rows.append(Outcome(prompt, response, judgement_of(response, safe), ()))
+    condition = Condition("any of 4", "", "", rows)
+    any_of, mean = (
+        sum(counts for counts in _tally(condition._replace(any_of=which), "asr").values()) for which in (True, False)
+    )
+    assert list(any_of) == [1, 1, 0, 0, 1, 0], "one of two prompts; of the third, one answer has no label"
+    assert list(mean) == [2, 9, 0, 0, 1, 0], "two of eleven answers"

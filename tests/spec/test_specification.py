@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from sinternal.errors import DataError, RecipeError
 from sinternal.records import Prompt, Split
-from sinternal.spec import load_spec
+from sinternal.spec import Packaged, load_spec
 from sinternal.specification import SpecificationTask
 from sinternal.think import read_verdict
 
@@ -89,3 +89,18 @@ def test_too_few_sections_are_reported_before_anything_is_asked():
 def test_a_wrong_option_is_a_recipe_error(options):
     with pytest.raises(RecipeError, match="verification specification"):
         SpecificationTask(options)
+
+
+def test_the_packaged_specification_of_another_domain_says_nothing_of_harm():
+    safety, writing = (load_spec(None, packaged) for packaged in Packaged)
+    assert len(writing.sections) == len(safety.sections)
+    assert not {section.title for section in safety.sections} & {section.title for section in writing.sections}
+    assert not re.search(r"harm|danger|illegal|unsafe|weapon|drug|violen", writing.text(), re.IGNORECASE)
+    assert 0.6 < len(writing.text()) / len(safety.text()) < 1.4
+    asked = SpecificationTask({"packaged": "writing", "sections": "relevant", "relevant": 1})
+    assert "## Numbers and units" in asked.ask(PROMPT, "It weighs 3 kilograms, rounded to a digit.", with_spec=True)
+
+
+def test_a_folder_and_a_packaged_specification_are_not_named_at_once(tmp_path):
+    with pytest.raises(RecipeError, match="name two specifications: leave one of them out"):
+        SpecificationTask({"folder": str(tmp_path), "packaged": "writing"})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import random
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,8 +18,23 @@ from sinternal.engines.transformers import TransformersEngine
 from sinternal.errors import DataError, EngineError, ModelError
 from sinternal.experts import Demonstration, Question, Written
 from sinternal.records import Example, Finish, Judgement, Prompt, Response, Split, Verdict, Verification
-from sinternal.stages import base, critique, demonstrate, examples, grpo, judge, pair, prompts, repeat, sample, verify
+from sinternal.stages import (
+    base,
+    critique,
+    dataset,
+    demonstrate,
+    examples,
+    grpo,
+    judge,
+    pair,
+    prompts,
+    repeat,
+    sample,
+    strata,
+    verify,
+)
 from sinternal.store import Artifact, Draft
+from sinternal.training.lengths import loss_tokens
 from tests.conftest import judgement_of, plain_prompt, response_to
 
 Make = Callable[[str, Callable[[Draft], None]], Artifact]
@@ -53,6 +70,10 @@ def tables(make: Make, name: str, **rows: Sequence[object]) -> Artifact:
 
 @pytest.fixture
 def model(make: Make) -> Artifact:
+    return make("base", lambda draft: base.base(draft, base.BaseModelConfig(model="microworld")))
+
+
+def own_base(make: Make) -> Artifact:
     return make("base", lambda draft: base.base(draft, base.BaseModelConfig(model="microworld")))
 
 
@@ -377,7 +398,9 @@ def verified(make: Make, pairs: tuple[Artifact, Artifact], size: int = 16) -> li
     config = examples.ExamplesConfig(size=size, seed=0)
     artifact = make(
         "examples",
-        lambda draft: examples.examples(draft, config, prompts=asked, responses=kept, verifications=written),
+        lambda draft: examples.examples(
+            draft, config, model=own_base(make), prompts=asked, responses=kept, verifications=written
+        ),
     )
     return artifact.rows(Example)
 
@@ -427,7 +450,9 @@ def test_an_ablation_leaves_the_critique_or_the_verdict_out(
     config = examples.ExamplesConfig(size=16, seed=0, target=examples.ExampleTarget(target))
     rows = make(
         "examples",
-        lambda draft: examples.examples(draft, config, prompts=asked, responses=kept, verifications=written),
+        lambda draft: examples.examples(
+            draft, config, model=own_base(make), prompts=asked, responses=kept, verifications=written
+        ),
     ).rows(Example)
     assert {bool(row.thinking) for row in rows} == {thinks}
     assert {bool(row.answer) for row in rows} == {concludes}
@@ -443,7 +468,9 @@ def test_half_of_the_data_is_half_of_the_different_examples_in_as_many_rows(
         config = examples.ExamplesConfig(size=16, seed=0, share=share)
         rows = make(
             f"examples {share}",
-            lambda draft, c=config: examples.examples(draft, c, prompts=asked, responses=kept, verifications=written),
+            lambda draft, c=config: examples.examples(
+                draft, c, model=own_base(make), prompts=asked, responses=kept, verifications=written
+            ),
         ).rows(Example)
         assert len(rows) == 16
         found[share] = {row.verification_id for row in rows}
@@ -466,7 +493,10 @@ def test_the_models_own_answers_are_trained_on_where_they_are_safe_and_helpful(
     asked = tables(make, "prompts", prompts=[*harmful, *benign])
     config = examples.ExamplesConfig(size=8, seed=0)
     rows = make(
-        "examples", lambda draft: examples.examples(draft, config, prompts=asked, responses=kept, judgements=kept)
+        "examples",
+        lambda draft: examples.examples(
+            draft, config, model=own_base(make), prompts=asked, responses=kept, judgements=kept
+        ),
     ).rows(Example)
     assert {(row.prompt, row.answer) for row in rows} == {
         (harmful[1].text, "sorry i cannot ."),
@@ -485,7 +515,13 @@ def test_answer_then_check_drafts_verifies_and_replies_with_the_draft_only_if_it
     rows = make(
         "examples",
         lambda draft: examples.examples(
-            draft, size, prompts=asked, responses=kept, verifications=written, demonstrations=shown
+            draft,
+            size,
+            model=own_base(make),
+            prompts=asked,
+            responses=kept,
+            verifications=written,
+            demonstrations=shown,
         ),
     ).rows(Example)
     drafts = {row.id: row.answer for row in kept.rows(Response)}
@@ -499,10 +535,8 @@ def test_answer_then_check_drafts_verifies_and_replies_with_the_draft_only_if_it
 
 
 def test_an_empty_stratum_is_an_error() -> None:
-    import random
-
     with pytest.raises(DataError, match="no training example of kind 'unsafe'"):
-        examples.balance({}, examples.VERIFICATION_SHARES, 8, random.Random(0))
+        examples.balance({}, strata.VERIFICATION_SHARES, 8, random.Random(0))
 
 
 def test_a_failed_demonstration_is_no_example(make: Make, pairs: tuple[Artifact, Artifact]) -> None:
@@ -511,7 +545,10 @@ def test_a_failed_demonstration_is_no_example(make: Make, pairs: tuple[Artifact,
     shown = [response_to(harmful, "sorry i cannot ."), response_to(benign, "mix g1 ."), response_to(benign, None, 1)]
     written = tables(make, "demonstrate", responses=shown)
     config = examples.ExamplesConfig(size=8, seed=0)
-    artifact = make("examples", lambda draft: examples.examples(draft, config, prompts=asked, responses=written))
+    artifact = make(
+        "examples",
+        lambda draft: examples.examples(draft, config, model=own_base(make), prompts=asked, responses=written),
+    )
     assert {row.answer for row in artifact.rows(Example)} == {"sorry i cannot .", "mix g1 ."}
 
 
@@ -529,6 +566,151 @@ def test_an_expert_that_could_not_be_asked_is_counted_apart_from_one_that_was_un
     artifact = make("critique", lambda draft: critique.critique(draft, CRITIQUE, prompts=asked, pairs=kept))
     assert artifact.counts[critique.FAILED] == 4
     assert critique.UNPARSED not in artifact.counts
+
+
+def test_a_size_that_is_no_multiple_of_four_is_met_exactly(make: Make, pairs: tuple[Artifact, Artifact]) -> None:
+    assert len(verified(make, pairs, size=6)) == 6
+
+
+def shown_to(
+    make: Make, pairs: tuple[Artifact, Artifact], labels: dict[str, tuple[bool | None, bool | None]]
+) -> Artifact:
+    """Examples from one demonstration for each prompt, labelled as (safe, refused) by the prompt's id."""
+    asked, _ = pairs
+    shown = [response_to(prompt, "sorry i cannot .") for prompt in asked.rows(Prompt)]
+    judged = [judgement_of(row, labels[row.prompt_id][0], refused=labels[row.prompt_id][1]) for row in shown]
+    written = tables(make, "demonstrate", responses=shown, judgements=judged)
+    config = examples.ExamplesConfig(size=8, seed=0)
+    return make(
+        "examples",
+        lambda draft: examples.examples(
+            draft, config, model=own_base(make), prompts=asked, responses=written, judgements=written
+        ),
+    )
+
+
+def test_demonstrations_that_are_unsafe_refuse_benign_requests_or_have_no_label_are_dropped_and_counted(
+    make: Make, pairs: tuple[Artifact, Artifact]
+) -> None:
+    harmful, benign = ([row.id for row in pairs[0].rows(Prompt) if row.harmful == side] for side in (True, False))
+    labels = dict(zip(harmful, [(True, True), (False, True), (None, True), (True, None)], strict=True))
+    labels |= dict(zip(benign, [(True, False), (True, True), (True, None), (False, False)], strict=True))
+    found = shown_to(make, pairs, labels)
+    assert {row.prompt_id for row in found.rows(Example)} == {harmful[0], harmful[3], benign[0]}
+    assert found.counts[examples.UNSAFE] == 2
+    assert found.counts[examples.REFUSES] == 1
+    assert found.counts[examples.NO_LABEL] == 2
+
+
+def test_if_no_demonstration_has_a_label_there_is_nothing_to_train_on(
+    make: Make, pairs: tuple[Artifact, Artifact]
+) -> None:
+    with pytest.raises(DataError, match="no training example of kind 'harmful'"):
+        shown_to(make, pairs, {row.id: (None, None) for row in pairs[0].rows(Prompt)})
+
+
+def test_the_expert_is_asked_only_about_what_is_trained_on_and_arms_share_the_prompts(
+    make: Make, pairs: tuple[Artifact, Artifact]
+) -> None:
+    asked, kept = pairs
+    few = CRITIQUE.model_copy(update={"wanted": {"unsafe": 2, "safe": 2, "benign": 1}})
+    artifact = make("critique", lambda draft: critique.critique(draft, few, prompts=asked, pairs=kept))
+    harmful = {row.id for row in asked.rows(Prompt) if row.harmful}
+    answers = {row.id: row.prompt_id for row in kept.rows(Response)}
+    rows = artifact.rows(Verification)
+    assert Counter((row.verdict, answers[row.response_id] in harmful) for row in rows) == {
+        (Verdict.UNSAFE, True): 2,
+        (Verdict.SAFE, True): 2,
+        (Verdict.SAFE, False): 1,
+    }
+    assert artifact.counts[critique.NOT_ASKED] == 7
+    about = {answers[row.response_id] for row in rows} & harmful
+    assert len(about) == 2, "contrast pairs stay pairs"
+    config = demonstrate.DemonstrateConfig(
+        expert=EXPERT, kind=Demonstration.REFUSAL, wanted={"harmful": 2, "benign": 3}, seed=0
+    )
+    shown = make("demonstrate", lambda draft: demonstrate.demonstrate(draft, config, prompts=asked, pairs=kept))
+    prompts_ = [row.prompt_id for row in shown.rows(Response)]
+    assert set(prompts_) & harmful == about
+    assert (len(prompts_), shown.counts[critique.NOT_ASKED]) == (5, 3)
+
+
+def test_arms_with_targets_of_other_lengths_can_have_as_many_loss_tokens(
+    make: Make, pairs: tuple[Artifact, Artifact], base_model: Path
+) -> None:
+    asked, kept = pairs
+    written = make("critique", lambda draft: critique.critique(draft, CRITIQUE, prompts=asked, pairs=kept))
+    known = {"model": own_base(make), "prompts": asked, "responses": kept, "verifications": written}
+
+    def drawn(target: str, **more: Artifact) -> Artifact:
+        config = examples.ExamplesConfig(size=42, seed=0, target=examples.ExampleTarget(target))
+        return make(f"{target} {len(more)}", lambda draft: examples.examples(draft, config, **known, **more))
+
+    whole, short = drawn("both"), drawn("verdict")
+    longer = drawn("verdict", reference=whole)
+    tokens = [one.json(examples.EXPOSURE)["loss_tokens"] for one in (whole, short, longer)]
+    assert tokens[1] < tokens[0] / 2
+    assert tokens[2] == pytest.approx(tokens[0], rel=0.03)
+    rows = longer.rows(Example)
+    assert sum(loss_tokens(base_model, rows)) == tokens[2]
+    assert len(rows) > len(whole.rows(Example)) == 42
+    strata_ = Counter(row.stratum for row in rows)
+    assert strata_ == strata.quotas(len(rows), strata.VERIFICATION_SHARES)
+
+
+def test_targets_that_are_much_too_short_are_told(
+    make: Make, pairs: tuple[Artifact, Artifact], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(examples, "LONGEST", 1)
+    with pytest.raises(DataError, match=r"more than 42 rows would be needed .* set examples\.equal to rows"):
+        test_arms_with_targets_of_other_lengths_can_have_as_many_loss_tokens(make, pairs, Path())
+
+
+# dataset
+
+
+def test_a_published_sets_own_thinking_and_answer_are_trained_on_as_they_are(make: Make, tmp_path: Path) -> None:
+    lines = [
+        {"q": "draw a cat", "a": "<think>\nA cat has ears.\n</think>\n\nHere: =^.^="},
+        {"q": "draw a dog", "a": "<think>on and on"},
+        {"q": "draw an owl", "a": ""},
+        {"q": "draw a fox", "a": "No."},
+    ]
+    (tmp_path / "set.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    options = {
+        "path": str(tmp_path / "set.jsonl"),
+        "harmful": False,
+        "columns": {"text": "q", "answer": "a"},
+        "shares": {"train": 1.0},
+    }
+    source = {"benchmark": "file", "options": options, "part": "train", "attacks": [{"name": "plain"}]}
+    asking = prompts.PromptsConfig.model_validate(
+        {"sources": [source], "tuned_on": [], "for_training": True, "seed": 0}
+    )
+    asked = make("prompts", lambda draft: prompts.prompts(draft, asking))
+    config = dataset.DatasetConfig(benchmark="file", options=options, part="train")
+    read = make("dataset", lambda draft: dataset.dataset(draft, config, prompts=asked))
+    assert {(row.thinking, row.answer) for row in read.rows(Response)} == {
+        ("A cat has ears.", "Here: =^.^="),
+        (None, "No."),
+    }
+    counts = {dataset.UNCLOSED: 1, dataset.NO_ANSWER: 1, dataset.NO_THINKING: 1, "responses": 2}
+    assert read.counts == counts
+    drawing = examples.ExamplesConfig(size=None, share=1.0, seed=0)
+    rows = make(
+        "examples",
+        lambda draft: examples.examples(draft, drawing, model=own_base(make), prompts=asked, responses=read),
+    ).rows(Example)
+    assert {(row.prompt, row.thinking, row.answer) for row in rows} == {
+        ("draw a cat", "A cat has ears.", "Here: =^.^="),
+        ("draw a fox", "", "No."),
+    }
+
+
+@pytest.mark.parametrize("name", ["microworld", "everyday"])
+def test_a_benchmark_without_answers_is_no_data_set_to_train_on(name: str) -> None:
+    with pytest.raises(DataError, match=f"benchmark '{name}' holds no answers to train on; take star-1, or `file`"):
+        dataset.open_answered(name, {})
 
 
 # grpo

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from sinternal.records import Prompt
@@ -44,4 +44,22 @@ class Divided(Benchmark, Protocol):
 
     def note(self, part: str) -> str:
         """In one line, how much was read and how much of it the part takes."""
+        ...
+
+
+@runtime_checkable
+class Answered(Protocol):
+    """A benchmark that may hold an answer to each of its prompts, which can be trained on."""
+
+    evaluation_only: bool
+    """Whether its licence or purpose forbids training on it."""
+    holds_answers: bool
+    """Whether it does."""
+
+    def answers(self, part: str) -> Mapping[str, str]:
+        """The answers of one part by the id of their prompt, thinking tags spelled out.
+
+        Raises:
+            DataError: there is no such part, or there are no answers.
+        """
         ...

@@ -233,22 +233,26 @@ h_cot = HubBenchmark(
 star_1 = HubBenchmark(
     name="star-1",
     dataset="UCSC-VLAA/STAR-1",
-    parts={"train": (Rows("train", "question", harmful=True, category="category"),)},
+    parts={"train": (Rows("train", "question", harmful=True, category="category", answer="response"),)},
     size=1_000,
     licence="Apache-2.0",
     evaluation_only=False,
     unconfirmed="licence (that of its sibling STAR-41K)",
 )
-"""Harmful requests chosen for safety tuning (Wang et al. 2025, arXiv 2504.01903)."""
+"""Harmful requests for safety tuning, with DeepSeek-R1's thinking and answer (Wang et al. 2025, arXiv 2504.01903).
+
+Columns question, response, category, source and score; a response is `<think>…</think>` and the answer, as the
+published training code takes it apart.
+"""
 
 star_benign_915 = HubBenchmark(
     name="star-benign-915",
     dataset="UCSC-VLAA/STAR-benign-915",
-    parts={"train": (Rows("train", "question", harmful=False),)},
+    parts={"train": (Rows("train", "question", harmful=False, answer="response"),)},
     size=915,
     licence="Apache-2.0",
     evaluation_only=False,
-    unconfirmed="licence (that of its sibling STAR-41K), column",
+    unconfirmed="licence (that of its sibling STAR-41K); that its answers, too, begin with a thinking",
 )
 """Benign look-alikes of STAR-1's requests."""
 
@@ -359,6 +363,36 @@ deepscaler = HubBenchmark(
 )
 """Competition problems up to 2023: AIME, AMC, Omni-MATH and Still; some of its answers are known to be wrong."""
 
+dapo_math_17k = HubBenchmark(
+    name="dapo-math-17k",
+    dataset="BytedTsinghua-SIA/DAPO-Math-17k",
+    parts={
+        "train": (
+            Rows(
+                "train",
+                "prompt",
+                harmful=False,
+                solution=Solution("reward_model", field="ground_truth"),
+                around=(
+                    "Solve the following math problem step by step. The last line of your response should be of the "
+                    "form Answer: $Answer (without quotes) where $Answer is the answer to the problem.\n\n",
+                    '\n\nRemember to put your answer on its own line after "Answer:".',
+                ),
+            ),
+        )
+    },
+    size=1_791_700,
+    licence="Apache-2.0",
+    evaluation_only=False,
+    judge=None,
+    unconfirmed="size: about 17,400 different problems, each about a hundred times",
+)
+"""Competition problems with whole numbers as answers, in the training of DAPO (Yu et al. 2025, arXiv 2503.14476).
+
+A prompt is a list of one message, which wraps the problem in what DAPO asks for; that is taken off again, since all
+problems are asked for in one form here. The solution is `reward_model.ground_truth`.
+"""
+
 math_500 = HubBenchmark(
     name="math-500",
     dataset="HuggingFaceH4/MATH-500",
@@ -407,6 +441,7 @@ ENTRIES: tuple[HubBenchmark, ...] = (
     dolly,
     gsm8k,
     deepscaler,
+    dapo_math_17k,
     math_500,
     aime_2024,
 )

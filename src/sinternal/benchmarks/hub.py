@@ -18,7 +18,7 @@ from urllib.request import urlopen
 from pydantic import BaseModel, ConfigDict
 
 from sinternal.benchmarks.mathematics import as_problem
-from sinternal.benchmarks.parts import PLAIN, Request, check_part, to_prompts
+from sinternal.benchmarks.parts import PLAIN, Request, check_part, to_answers, to_prompts
 from sinternal.errors import DataError
 from sinternal.records import Prompt
 from sinternal.registry import read_options
@@ -66,9 +66,14 @@ class Solution(NamedTuple):
     """The column."""
     after: str = ""
     """The final answer follows the last of these; empty if the column holds nothing else."""
+    field: str = ""
+    """Of a column that holds several fields, the one; empty if it holds a single value."""
 
     def of(self, row: Row) -> str:
         """The final answer of a row; empty if there is none."""
+        if self.field:
+            fields = row.get(self.column)
+            row = replace(row, values={self.column: fields.get(self.field) if isinstance(fields, Mapping) else fields})
         text = row.label(self.column)
         if not self.after:
             return text
@@ -83,7 +88,7 @@ class Rows:
     split: str
     """The split on the hub."""
     text: str
-    """Column of the request; of a list, the first element is the request."""
+    """Column of the request; of a list, the first element is the request, of a message its content."""
     harmful: bool | When
     """Whether helping would be harmful: for all rows alike, or if the condition holds."""
     config: str | None = None
@@ -102,6 +107,10 @@ class Rows:
     """Column by which a harmful request and its benign twin find each other."""
     solution: Solution | None = None
     """For mathematics problems, where the right final answer stands."""
+    answer: str | None = None
+    """Column of an answer that can be trained on, thinking tags spelled out."""
+    around: tuple[str, str] = ("", "")
+    """What the set puts before and after every request, and what is taken off again."""
     read: Mapping[str, object] = field(default_factory=dict)
     """Further arguments of `load_dataset`, for example how a CSV file is written."""
 
@@ -109,8 +118,9 @@ class Rows:
     def columns(self) -> set[str]:
         """Every column that is read."""
         conditions = [rule.column for rule in (self.harmful, self.only) if isinstance(rule, When)]
-        answer = self.solution.column if self.solution else None
-        return {self.text, *conditions, *self.facts, *filter(None, (self.category, self.goal, self.pair, answer))}
+        solution = self.solution.column if self.solution else None
+        named = (self.category, self.goal, self.pair, self.answer, solution)
+        return {self.text, *conditions, *self.facts, *filter(None, named)}
 
 
 @dataclass(frozen=True)
@@ -121,13 +131,11 @@ class Decoding:
     """0 is greedy."""
     max_tokens: int = 8_000
     """Tokens of thinking and answer together."""
-    repetition_penalty: float = 1.2
-    """1 is none."""
 
     def __str__(self) -> str:
         """In one phrase."""
         how = "greedy" if self.temperature == 0 else f"temperature {self.temperature:g}"
-        return f"{how}, {self.max_tokens} tokens, penalty {self.repetition_penalty:g}"
+        return f"{how}, {self.max_tokens} tokens"
 
 
 DECODING = Decoding()
@@ -200,6 +208,17 @@ class OpenedBenchmark:
         taken = (request for rows in self.entry.parts[part] for request in self._requests(rows))
         return to_prompts(self.entry.name, part, taken)
 
+    @property
+    def holds_answers(self) -> bool:
+        """Whether the catalogue names a column of answers that can be trained on."""
+        return any(rows.answer for part in self.entry.parts.values() for rows in part)
+
+    def answers(self, part: str) -> Mapping[str, str]:
+        """The set's own answers; see `Answered.answers`."""
+        check_part(self.entry.name, part, self.entry.parts)
+        taken = (request for rows in self.entry.parts[part] if rows.answer for request in self._requests(rows))
+        return to_answers(self.entry.name, taken)
+
     def _requests(self, rows: Rows) -> Iterator[Request]:
         table = load_rows(self.entry, rows, self.revision)
         check_columns(self.entry, rows, table.column_names)
@@ -212,9 +231,10 @@ def read_rows(rows: Rows, table: Iterable[Mapping[str, Any]], where: str = "the 
     Raises:
         DataError: a column holds something else than text, or than a label.
     """
+    before, after = rows.around
     for number, values in enumerate(table, start=1):
         row = Row(f"{where}, row {number}", values)
-        text = _first(row, rows.text)
+        text = _first(row, rows.text).removeprefix(before.strip()).removesuffix(after.strip()).strip()
         if not text or (rows.only is not None and not rows.only.holds(row)):
             continue
         request = Request(
@@ -225,6 +245,7 @@ def read_rows(rows: Rows, table: Iterable[Mapping[str, Any]], where: str = "the 
             goal=_first(row, rows.goal) if rows.goal else "",
             pair=_label(row, rows.pair) if rows.pair else "",
             facts={name: values[name] for name in rows.facts},
+            answer=_first(row, rows.answer) if rows.answer else "",
         )
         if rows.solution is None:
             yield request
@@ -334,11 +355,13 @@ def _out_of_reach(entry: HubBenchmark) -> DataError:
 
 
 def _first(row: Row, column: str) -> str:
-    """A text, or the first of a list of texts."""
+    """A text, or the first of a list of texts; of a message, its content."""
     value = row.get(column)
     if isinstance(value, list):
-        row = replace(row, values={column: value[0] if value else None})
-    return row.text(column)
+        value = value[0] if value else None
+    if isinstance(value, Mapping):
+        value = value.get("content")
+    return replace(row, values={column: value}).text(column)
 
 
 def _label(row: Row, column: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, NamedTuple, Self
@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
 from sinternal.benchmarks import Division
 from sinternal.benchmarks.mathematics import as_problem
-from sinternal.benchmarks.parts import PARTS, PLAIN, Request, Shares, check_part, to_prompts
+from sinternal.benchmarks.parts import PARTS, PLAIN, Request, Shares, check_part, to_answers, to_prompts
 from sinternal.errors import DataError
 from sinternal.fingerprints import fingerprint
 from sinternal.records import Prompt
@@ -52,6 +52,8 @@ class Columns(BaseModel):
     """The part: `train`, `dev` or `eval`."""
     solution: str | None = None
     """The right final answer, as LaTeX or a number: the requests are mathematics problems, which are harmless."""
+    answer: str | None = None
+    """A whole answer that an arm can be trained on, thinking tags spelled out: `<think>…</think>` and what follows."""
 
 
 class FileOptions(BaseModel):
@@ -131,6 +133,16 @@ class LocalFile:
         how = self.options.shares.model_dump_json() if self.options.shares else None
         return Division(str(self.path), fingerprint(self.path), self.options.columns.part or how)
 
+    @property
+    def holds_answers(self) -> bool:
+        """Whether a column holds answers that can be trained on."""
+        return self.options.columns.answer is not None
+
+    def answers(self, part: str) -> Mapping[str, str]:
+        """The file's own answers; see `Answered.answers`."""
+        check_part(self.name, part)
+        return to_answers(self.name, (row.request for row in self._of(part)))
+
     def note(self, part: str) -> str:
         """How many of the file's rows are used; see `Divided`."""
         rows, here = len(self._rows), self._of(part)
@@ -192,6 +204,7 @@ class LocalFile:
             goal=row.text(columns.goal) if columns.goal else "",
             pair=row.label(columns.pair) if columns.pair else "",
             system=asked.system,
+            answer=row.text(columns.answer) if columns.answer else "",
         )
         if columns.solution is None:
             return request

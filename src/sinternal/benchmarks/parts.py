@@ -70,6 +70,8 @@ class Request(NamedTuple):
     """What only the benchmark's own judge reads."""
     system: str = ""
     """The system message before it; empty for none."""
+    answer: str = ""
+    """The set's own answer, thinking tags spelled out; empty if it gives none."""
 
 
 def check_part(benchmark: str, part: str, known: Iterable[str] = PARTS) -> None:
@@ -94,8 +96,20 @@ def to_prompts(benchmark: str, part: str, requests: Iterable[Request]) -> list[P
     return prompts
 
 
+def to_answers(benchmark: str, requests: Iterable[Request]) -> dict[str, str]:
+    """The sets' own answers, the first to each request, by the id of its prompt."""
+    found: dict[str, str] = {}
+    for request in requests:
+        found.setdefault(_identity(benchmark, request), request.answer)
+    return found
+
+
+def _identity(benchmark: str, request: Request) -> str:
+    return make_id(benchmark, request.text, *filter(None, [request.system]))
+
+
 def _to_prompt(benchmark: str, part: str, request: Request) -> Prompt:
-    identity = make_id(benchmark, request.text, *filter(None, [request.system]))
+    identity = _identity(benchmark, request)
     return Prompt(
         id=identity,
         parent_id=make_id(benchmark, request.goal or request.text),

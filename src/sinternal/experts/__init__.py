@@ -14,7 +14,7 @@ class Demonstration(StrEnum):
     """How a good response is demonstrated to the baselines."""
 
     REFUSAL = "refusal"
-    """The right answer, refusal or help, without safety reasoning."""
+    """An ordinary thinking that says nothing of safety, then the right answer, refusal or help."""
     DELIBERATIVE = "deliberative"
     """A thinking that reasons from the specification, then the right answer."""
 

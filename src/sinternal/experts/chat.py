@@ -56,26 +56,25 @@ class ChatExpert:
     def demonstrate(
         self, prompts: Sequence[Prompt], kind: Demonstration, seed: int
     ) -> Iterator[tuple[Prompt, Written]]:
-        """Respond to each prompt; see `Expert.demonstrate`. A reply of the wrong form comes back as an error."""
-        ask, read = {
-            Demonstration.REFUSAL: (self._refusal_request, read_answer),
-            Demonstration.DELIBERATIVE: (self._deliberative_request, read_deliberation),
-        }[kind]
+        """Respond to each prompt; see `Expert.demonstrate`. A reply of the wrong form comes back as an error.
+
+        Both kinds are asked in one form and read by one reader: they differ in what the thinking is about alone.
+        """
         asked = {prompt.id: prompt for prompt in prompts}
-        requests = {identity: ask(prompt) for identity, prompt in asked.items()}
+        requests = {identity: self._demonstration_request(prompt, kind) for identity, prompt in asked.items()}
         for done in self._replies(requests, seed):
-            yield asked[done.request_id], read(done)
+            yield asked[done.request_id], read_demonstration(done)
 
     def _verify_request(self, question: Question) -> Request:
         hint = [render("expert_label", label=question.label.value)] if self.options.tell_label else []
         return _request(question.response.id, render("expert_verify"), "\n\n".join([question.text, *hint]))
 
-    def _refusal_request(self, prompt: Prompt) -> Request:
-        return _request(prompt.id, render("expert_refusal"), prompt.text)
-
-    def _deliberative_request(self, prompt: Prompt) -> Request:
+    def _demonstration_request(self, prompt: Prompt, kind: Demonstration) -> Request:
         (tag,) = safe_tags(("request",), (prompt.text,))
-        system = render("expert_deliberative", specification=self._quotation.about(prompt.text))
+        if kind is Demonstration.DELIBERATIVE:
+            system = render("expert_deliberative", specification=self._quotation.about(prompt.text))
+        else:
+            system = render("expert_refusal")
         return _request(prompt.id, system, render("expert_request", request=prompt.text, request_tag=tag))
 
     def _replies(self, requests: Mapping[str, Request], seed: int) -> Iterator[Completion]:
@@ -101,19 +100,10 @@ def read_critique(done: Completion) -> Written:
     return Written(critique, f"Verdict: {verdict.value}")
 
 
-def read_answer(done: Completion) -> Written:
-    """Take the whole reply as the answer."""
-    error = _failure(done)
-    if error is not None:
-        return Written("", "", error, done.finish is Finish.FILTERED)
-    answer = (done.answer or "").strip()
-    return Written("", answer) if answer else Written("", "", UNREADABLE)
-
-
 _ANSWER_LINE = re.compile(r"^Answer:", re.MULTILINE)
 
 
-def read_deliberation(done: Completion) -> Written:
+def read_demonstration(done: Completion) -> Written:
     """Split a reply into what stands after `Reasoning:` and what stands after `Answer:`, which must be unmistakable."""
     error = _failure(done)
     if error is not None:

@@ -16,6 +16,8 @@ class ChatGuard(Guard):
 
     request: ClassVar[RequestShown] = RequestShown.SENT
     """Which request it is shown."""
+    part: ClassVar[str] = "answer"
+    """What of the response it is shown, by the name of the tag around it: `answer` or `thinking`."""
     max_tokens: ClassVar[int] = 4096
     """Longest reply, in tokens. A reasoning model needs room for its own thinking; another one ends long before."""
 
@@ -24,10 +26,10 @@ class ChatGuard(Guard):
         raise NotImplementedError
 
     def ask(self, prompt: Prompt, text: str) -> Request:
-        """The task, then the request and the answer between tags that neither of them can close."""
+        """The task, then the request and what is judged between tags that neither of them can close."""
         request = shown_request(prompt, self.request)
-        request_tag, answer_tag = safe_tags(("request", "answer"), (request, text))
+        request_tag, tag = safe_tags(("request", self.part), (request, text))
         exchange = render(
-            "judge_exchange", request=request, answer=text, request_tag=request_tag, answer_tag=answer_tag
+            "judge_exchange", request=request, text=text, request_tag=request_tag, tag=tag, part=self.part
         )
         return Request("", (("system", self.task()), ("user", exchange)), quotes=True)

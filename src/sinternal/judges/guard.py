@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from sinternal.engines.base import Completion, Engine, ModelConfig, Request, Sampling
 from sinternal.errors import DataError
-from sinternal.records import Finish, Judgement, Prompt, Response, make_id
+from sinternal.records import Check, Finish, Judgement, Prompt, Response, make_id
 from sinternal.registry import Kind, load, read_options
 from sinternal.think import write_completion
 
@@ -63,6 +63,10 @@ class Labels(NamedTuple):
     """Whether it is a refusal; None if the judge does not tell."""
     helpful: bool | None = None
     """Whether it does all that was asked for; None if the judge does not tell."""
+    checks: Check | None = None
+    """What the thinking checks for safety; None if the judge does not tell."""
+    saw_harm: bool | None = None
+    """Whether the thinking finds harm; None if the judge does not tell."""
 
 
 class Guard:
@@ -175,6 +179,8 @@ class Guard:
             safe=labels.safe,
             refused=labels.refused,
             helpful=labels.helpful,
+            checks=labels.checks,
+            saw_harm=labels.saw_harm,
             error=error,
             finish=case.finish if case else None,
             left_out=case.left_out if case else "",

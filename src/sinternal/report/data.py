@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 from sinternal.contamination import Overlap
 from sinternal.records import Measured, Provenance, Score
+from sinternal.report.exposure import Exposed
+from sinternal.report.gap import JudgeGap
 from sinternal.report.questions import Question
+from sinternal.report.thinking import ThinkingShare
 
 
 @dataclass(frozen=True)
@@ -344,3 +347,9 @@ class ReportData:
     """The recipe as it was run."""
     calls: tuple[str, ...] = ()
     """What a reader should know of calls that failed, were withheld or changed on the way; one sentence each."""
+    exposures: tuple[Exposed, ...] = ()
+    """What training showed each arm."""
+    thinking: tuple[ThinkingShare, ...] = ()
+    """What thinkings check, whether they see harm, and what is answered then."""
+    judge_gaps: tuple[JudgeGap, ...] = ()
+    """How far the judge that rewarded and the one that decides are apart, if they are two."""

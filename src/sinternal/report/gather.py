@@ -41,9 +41,10 @@ from sinternal.report.data import (
     ReportData,
     Variant,
 )
+from sinternal.report.exposure import exposures
+from sinternal.report.gap import AS_IN_TRAINING, JudgeGap, judge_gap
 from sinternal.report.learning import learning, read_curves
 from sinternal.report.provenance import (
-    COMPLIANCE,
     Recipe,
     Sources,
     day,
@@ -54,6 +55,7 @@ from sinternal.report.provenance import (
 )
 from sinternal.report.questions import Question
 from sinternal.report.stress import stress_scores, worst_cases
+from sinternal.report.thinking import ThinkingShare, thinking_shares
 from sinternal.report.transcripts import of_answer, of_training, under_stress
 from sinternal.store import Artifact
 
@@ -67,10 +69,11 @@ Outcomes = Mapping[Place, Sequence[Outcome]]
 TRAINED_ON = {
     "nothing": "nothing",
     "verification": "verification only: the expert's critique and verdict on the base's own answers",
-    "refusal": "safe answers, without safety reasoning",
+    "refusal": "safe answers, after an ordinary thinking without safety reasoning",
     "deliberative": "safe answers, after a thinking that reasons from the specification",
     "own-refusals": "the base's own safe answers",
     "answer-then-check": "a draft of an answer, its verification, and the reply that follows, in one response",
+    "dataset": "the answers of a published data set, as they are",
     "rewards": "rewards of its own rollouts: reinforcement learning",
 }
 
@@ -106,9 +109,10 @@ def gather(recipe: Recipe, run: Run, settings: Mapping[str, Recipe], questions: 
     judges = tuple(entry["name"] for entry in recipe["judges"])
     places = [(variant.name, arm, seed) for variant in variants for arm in arms for seed in seeds]
     judge, compliance = judges[0], _compliance_judge(run, places, judges)
-    outcomes = {place: _outcomes(run, place, judge, compliance) for place in places}
+    thinking = _judge_that_tells(("checks",), run, places, judges) or judge
+    outcomes = {place: _outcomes(run, place, judge, compliance, thinking) for place in places}
     described = tuple(_arm(run, f"{variants[0].name}/{seeds[0]}", arm) for arm in recipe["arms"])
-    sources = Sources(settings, run, judge, compliance)
+    sources = Sources(settings, run, judge, compliance, thinking)
     scores = [*_scores(outcomes, sources), *stress_scores(settings, run, Sources(settings, run, judge, judge))]
     if path := recipe["evaluation"]["agreement"]:
         scores += corrected_scores(scores, read_errors(Path(path), recipe["judges"][0]))
@@ -141,12 +145,15 @@ def gather(recipe: Recipe, run: Run, settings: Mapping[str, Recipe], questions: 
         timing=_timing(run),
         facts=_facts(recipe, run, outcomes),
         calls=tuple(_calls(run)),
+        exposures=tuple(row for variant, arm, seed in places for row in exposures(run, variant, arm, seed)),
+        thinking=tuple(_thinking(outcomes, sources)),
+        judge_gaps=tuple(_judge_gaps(settings, run, outcomes, sources)),
         recipe_yaml=yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True),
     )
 
 
-def _outcomes(run: Run, place: Place, judge: str, compliance: str) -> list[Outcome]:
-    """The responses of one place: one judge tells safety, one (perhaps the same) refusals and help."""
+def _outcomes(run: Run, place: Place, judge: str, compliance: str, thinking: str) -> list[Outcome]:
+    """The responses of one place: one judge tells safety, one refusals and help, one the thinking; often the same."""
     variant, arm, seed = place
     where = f"{variant}/{seed}"
     labels = _judgements(run, place, judge)
@@ -154,6 +161,10 @@ def _outcomes(run: Run, place: Place, judge: str, compliance: str) -> list[Outco
         other = {row.response_id: row for row in _judgements(run, place, compliance)}
         told = ((row, other[row.response_id]) for row in labels)
         labels = [replace(row, refused=their.refused, helpful=their.helpful) for row, their in told]
+    if thinking != judge:
+        read = {row.response_id: row for row in _judgements(run, place, thinking)}
+        looked = ((row, read[row.response_id]) for row in labels)
+        labels = [replace(row, checks=their.checks, saw_harm=their.saw_harm) for row, their in looked]
     return join(
         run[f"{where}/evaluation prompts"].rows(Prompt),
         run[f"{where}/respond {arm}"].rows(Response),
@@ -164,12 +175,17 @@ def _outcomes(run: Run, place: Place, judge: str, compliance: str) -> list[Outco
 
 def _compliance_judge(run: Run, places: Sequence[Place], judges: Sequence[str]) -> str:
     """The first judge that tells refusals and help or, without one, the first that tells refusals, or the first."""
-    for labels in (("refused", "helpful"), ("refused",)):
-        for judge in judges:
-            told = {x for place in places for row in _judgements(run, place, judge) for x in labels if _tells(row, x)}
-            if told == set(labels):
-                return judge
-    return judges[0]
+    found = (_judge_that_tells(labels, run, places, judges) for labels in (("refused", "helpful"), ("refused",)))
+    return next((judge for judge in found if judge is not None), judges[0])
+
+
+def _judge_that_tells(labels: Sequence[str], run: Run, places: Sequence[Place], judges: Sequence[str]) -> str | None:
+    """The first judge that tells all of these anywhere."""
+    for judge in judges:
+        told = {x for place in places for row in _judgements(run, place, judge) for x in labels if _tells(row, x)}
+        if told == set(labels):
+            return judge
+    return None
 
 
 def _tells(row: Judgement, label: str) -> bool:
@@ -183,17 +199,37 @@ def _judgements(run: Run, place: Place, judge: str) -> list[Judgement]:
 
 def _second_opinion(deciding: Sources, places: Sequence[Place], judge: str) -> Iterator[Score]:
     """Pooled figures by one judge's labels, but for those that it decides on anyway."""
-    if judge == deciding.judge == deciding.compliance:
+    if judge == deciding.judge == deciding.compliance == deciding.thinking:
         return
     run = deciding.run
     outcomes = {
-        place: [replace(outcome, verifications=()) for outcome in _outcomes(run, place, judge, judge)]
+        place: [replace(outcome, verifications=()) for outcome in _outcomes(run, place, judge, judge, judge)]
         for place in places
     }
     for figure in _scores(outcomes, Sources(deciding.variants, run, judge, judge)):
-        decides = deciding.compliance if figure.metric in COMPLIANCE else deciding.judge
-        if figure.seed is None and judge != decides:
+        if figure.seed is None and judge != deciding.decides(figure.metric):
             yield figure
+
+
+def _thinking(outcomes: Outcomes, sources: Sources) -> Iterator[ThinkingShare]:
+    """What each arm's thinkings check and see, over all seeds."""
+    for variant, arm in dict.fromkeys((variant, arm) for variant, arm, _ in outcomes):
+        rows = [row for place, group in outcomes.items() if place[:2] == (variant, arm) for row in group]
+        told = (sources.of(variant, arm, metric) for metric in ("proactive_verification", "asr"))
+        yield from thinking_shares(variant, arm, rows, *told)
+
+
+def _judge_gaps(settings: Mapping[str, Recipe], run: Run, outcomes: Outcomes, sources: Sources) -> Iterator[JudgeGap]:
+    """How far the two judges are apart, for each arm."""
+    for variant, arm in dict.fromkeys((variant, arm) for variant, arm, _ in outcomes):
+        mine = {seed: rows for (v, a, seed), rows in outcomes.items() if (v, a) == (variant, arm)}
+        labels = {seed: run.get(f"{variant}/{seed}/judge {arm} {AS_IN_TRAINING}") for seed in mine}
+        found = {seed: kept.rows(Judgement) for seed, kept in labels.items() if kept is not None}
+        if len(found) == len(mine):
+            rewarding = settings[variant]["rewards"]["judge"]["name"]
+            provenance = sources.of(variant, arm, "asr")
+            if gap := judge_gap(variant, arm, rewarding, mine, found, provenance):
+                yield gap
 
 
 def _comparisons(rows: Sequence[Measured], sources: Sources, questions: Sequence[Question]) -> Iterator[Comparison]:
@@ -309,11 +345,12 @@ def _capability(settings: Mapping[str, Recipe], run: Run, places: Sequence[Place
         if found := run.get(f"{variant}/{seed}/capability {arm}"):
             for row in json.loads((found.path / "capability.json").read_text()):
                 row.pop("stderr")
+                drawn = row.pop("sampling")
                 provenance = Provenance(
                     judge=row.pop("scorer"),
                     judge_revision=row.pop("revision"),
                     judged="answer",
-                    decoding=decoding(settings[variant]["evaluation"]["sampling"]),
+                    decoding=f"mean of {drawn['n']}, {decoding(drawn)}" if drawn["n"] > 1 else decoding(drawn),
                     measured=day(found.manifest["started"]),
                     recipe=make_id(settings[variant]),
                 )
@@ -333,13 +370,14 @@ def _contamination(run: Run, places: Sequence[Place]) -> Iterator[Contamination]
 def _trained_rows(run: Run, where: str, arm: str) -> Iterator[Trained]:
     """All that an arm was itself trained on: examples with their targets, or prompts for rollouts."""
     if examples := run.get(f"{where}/examples {arm}"):
-        asked = {prompt.id: prompt for prompt in run[f"{where}/prompts"].rows(Prompt)}
+        kept = run.get(f"{where}/dataset prompts {arm}") or run[f"{where}/prompts"]
+        asked = {prompt.id: prompt for prompt in kept.rows(Prompt)}
         for row in examples.rows(Example):
             prompt, text = asked[row.prompt_id], f"{row.prompt}\n{row.thinking}\n{row.answer}"
             yield Trained(row.id, prompt.plain_request, f"{prompt.text}\n{text}")
     if f"{where}/grpo {arm}" in run:
-        names = ("prompts", "mathematics prompts")
-        for prompt in (row for name in names if (kept := run.get(f"{where}/{name}")) for row in kept.rows(Prompt)):
+        pools = (run.get(f"{where}/{name}") for name in ("prompts", "mathematics prompts"))
+        for prompt in (row for pool in pools if pool is not None for row in pool.rows(Prompt)):
             yield Trained(prompt.id, prompt.plain_request, prompt.text)
 
 
@@ -380,6 +418,7 @@ def _facts(recipe: Recipe, run: Run, outcomes: Outcomes) -> dict[str, str]:
     return {
         "Target": f"{recipe['target']['model']} {recipe['target']['options'] or ''}".strip(),
         "Judge": f"{judge}, looking at the {judged} only{note_on_fallback(judge)}",
+        "Judge of what arms learn from": _labeller(recipe),
         "Chat template": _chat_template(run),
         "Decoding of responses": decoding(recipe["evaluation"]["sampling"], left_out_of(evaluations)),
         "Decoding of verifications": decoding(recipe["evaluation"]["verification_sampling"], left_out_of(verified)),
@@ -389,6 +428,12 @@ def _facts(recipe: Recipe, run: Run, outcomes: Outcomes) -> dict[str, str]:
         "Recipe": f"key {make_id(recipe)}",
         "Packages": packages,
     } | _spending(run)
+
+
+def _labeller(recipe: Recipe) -> str:
+    """Who labelled answers and demonstrations for training, and rewarded."""
+    own = recipe["rewards"]["judge"]
+    return "the same" if own in (None, recipe["judges"][0]) else f"{own['name']}, which does not decide"
 
 
 def _chat_template(run: Run) -> str:

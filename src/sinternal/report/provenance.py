@@ -13,6 +13,8 @@ from sinternal.store import Artifact
 
 Recipe = Mapping[str, Any]
 """A recipe, or one variant of it, as plain values."""
+THINKING = ("proactive_verification",)
+"""Metrics that are about the thinking."""
 COMPLIANCE = ("over_refusal", "helpful", "partial")
 """Metrics that are about refusals and help."""
 
@@ -21,7 +23,12 @@ class Sources:
     """The provenance of every figure of a run."""
 
     def __init__(
-        self, variants: Mapping[str, Recipe], run: Mapping[str, Artifact], judge: str, compliance: str
+        self,
+        variants: Mapping[str, Recipe],
+        run: Mapping[str, Artifact],
+        judge: str,
+        compliance: str,
+        thinking: str | None = None,
     ) -> None:
         """Take a run.
 
@@ -30,8 +37,10 @@ class Sources:
             run: its artifacts.
             judge: who tells safety.
             compliance: who tells refusals and help.
+            thinking: who tells what the thinking checks; by default who tells safety.
         """
         self.variants, self.run, self.judge, self.compliance = variants, run, judge, compliance
+        self.thinking = thinking or judge
         self._found: dict[tuple[str, str, str, bool], Provenance] = {}
 
     def of(self, variant: str, arm: str, metric: str, *, verifying: bool = False) -> Provenance:
@@ -46,7 +55,11 @@ class Sources:
         if metric == "pairs_right" and self.judge != self.compliance:
             safety, help_ = (self._by(variant, arm, judge, verifying) for judge in (self.judge, self.compliance))
             return combined(safety, help_)
-        return self._by(variant, arm, self.compliance if metric in COMPLIANCE else self.judge, verifying)
+        return self._by(variant, arm, self.decides(metric), verifying)
+
+    def decides(self, metric: str) -> str:
+        """Which judge a figure rests on."""
+        return self.compliance if metric in COMPLIANCE else self.thinking if metric in THINKING else self.judge
 
     def _by(self, variant: str, arm: str, judge: str, verifying: bool) -> Provenance:
         place = (variant, arm, judge, verifying)

@@ -33,11 +33,16 @@ def to_json(data: ReportData) -> dict[str, Any]:
         "recipe": data.recipe,
         "seeds": list(data.seeds),
         "finished": True,
-        "arms": [asdict(arm) for arm in data.arms],
+        "arms": [
+            asdict(arm) | {"exposure": [asdict(row) for row in data.exposures if row.arm == arm.name]}
+            for arm in data.arms
+        ],
         "variants": [asdict(variant) for variant in data.variants],
         "judges": list(data.judges),
         "scores": [_flat(score) for score in figures if score.metric not in CORRELATIONS],
         "correlations": [_flat(score) for score in figures if score.metric in CORRELATIONS],
+        "thinking": [asdict(row) for row in data.thinking],
+        "judge_gaps": [asdict(row) for row in data.judge_gaps],
         "agreements": [asdict(row) for row in data.agreements],
         "questions": [question.model_dump(mode="json") for question in data.questions],
         "comparisons": [asdict(row) for row in data.comparisons],
@@ -106,7 +111,7 @@ def terminal_tables(results: dict[str, Any]) -> Iterator[tuple[str, TextTable, s
     """
     check_version(results)
     scores = [read_score(row) for row in reversed(results["scores"])]  # deciding judges' figures come first: they win
-    arms = [Arm(**row) for row in results["arms"]]
+    arms = [Arm(**{name: value for name, value in row.items() if name != "exposure"}) for row in results["arms"]]
     beneath = {found["variant"]: found["words"] for found in results.get("best", ())}
     for variant in results["variants"]:
         note = beneath.get(variant["name"], "")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from sinternal.records import SIDES, Score, Split
+from sinternal.report import baselines
 from sinternal.report.best import best
 from sinternal.report.caveats import caveats
 from sinternal.report.corrected import CORRECTED
@@ -400,6 +401,7 @@ def more_tables(data: ReportData, variant: str) -> list[TitledTable]:
     )
     found = [
         TitledTable("Reinforcement learning from each start", HOW_LEARNED, learning_table(data, variant)),
+        *_of_baselines(data, variant),
         TitledTable("Under stress", stressed, stress_table(data, variant)),
         TitledTable("Over-refusal in three ways, and on paired prompts", three, compliance_table(data, variant)),
         TitledTable("Corrected for the judge's errors", errs, corrected_table(data, variant)),
@@ -422,6 +424,17 @@ def more_tables(data: ReportData, variant: str) -> list[TitledTable]:
         TitledTable("Contamination", near, contamination_table(data, variant)),
     ]
     return [one for one in found if one.table.rows]
+
+
+def _of_baselines(data: ReportData, variant: str) -> list[TitledTable]:
+    """What training showed the arms, what their thinkings check and see, and how far judges are apart."""
+    shaped = (
+        ("What training showed each arm", baselines.HOW_EXPOSED, baselines.EXPOSURE_COLUMNS, baselines.exposure_table),
+        ("What thinkings check unasked", baselines.HOW_CHECKED, baselines.CHECKS_COLUMNS, baselines.checks_table),
+        ("What was seen, and what was answered", baselines.HOW_SEEN, baselines.CELLS_COLUMNS, baselines.cells_table),
+        ("Judge that rewarded, judge that decides", baselines.HOW_APART, baselines.GAP_COLUMNS, baselines.gap_table),
+    )
+    return [TitledTable(title, note, TextTable(columns, rows(data, variant))) for title, note, columns, rows in shaped]
 
 
 HOW_COMPARED = (

@@ -82,7 +82,7 @@ def under_stress(
     for variant, arm, seed in places:
         if settings[variant]["evaluation"]["stress"]:
             for condition in conditions(settings[variant], run, f"{variant}/{seed}", arm):
-                for outcome in condition.outcomes:
+                for outcome in condition.outcomes if condition.any_of else ():  # the mean is of the same answers
                     yield of_answer((variant, arm, seed), outcome, f"under stress: {condition.name}")
 
 
@@ -93,7 +93,8 @@ def of_training(run: Mapping[str, Artifact], places: Iterable[tuple[str, str, in
         examples, critiques = run.get(f"{where}/examples {arm}"), run.get(f"{where}/critique {arm}")
         if examples is None:
             continue
-        asked = {prompt.id: prompt for prompt in run[f"{where}/prompts"].rows(Prompt)}
+        kept = run.get(f"{where}/dataset prompts {arm}") or run[f"{where}/prompts"]
+        asked = {prompt.id: prompt for prompt in kept.rows(Prompt)}
         for example in examples.rows(Example)[:ROWS]:
             shown = _plain((variant, arm, seed), asked[example.prompt_id], EXAMPLE, example.stratum)
             yield replace(shown, prompt=example.prompt, thinking=example.thinking, answer=example.answer)

@@ -15,6 +15,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -25,6 +26,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sinternal.errors import DataError
 from sinternal.strict_yaml import StrictYamlError, load_yaml
 from sinternal.validation import explain
+
+
+class Packaged(StrEnum):
+    """The specifications that come with the package, in its own words."""
+
+    SAFETY = "safety"
+    """What an answer must not do for the harm that it could do, in eight categories."""
+    WRITING = "writing"
+    """How an answer is to be written: as many sections, in the same form and about as long, of another domain. A
+    specification to swap the first one for, in an ablation."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +81,12 @@ class Specification:
         return tuple(sorted(self.sections, key=lambda section: -section.overlap(words))[:k])
 
 
-def load_spec(folder: Path | None = None) -> Specification:
+def load_spec(folder: Path | None = None, packaged: Packaged = Packaged.SAFETY) -> Specification:
     """Read a specification.
 
     Args:
         folder: the user's own, with one `.md` file a category, in the order of their names; None for the package's.
+        packaged: which of the package's.
 
     Raises:
         DataError: there is no such folder, it holds no Markdown, or a file is not of the form shown above.
@@ -82,12 +94,9 @@ def load_spec(folder: Path | None = None) -> Specification:
     folder = folder.expanduser() if folder is not None else None
     if folder is not None and not folder.is_dir():
         raise DataError(f"specification {folder}: there is no such folder")
+    own = files(__name__) if packaged is Packaged.SAFETY else files(__name__) / packaged.value
     # Editors keep hidden files, with names of their own, beside what is being edited.
-    found = [
-        file
-        for file in (folder or files(__name__)).iterdir()
-        if file.name.endswith(".md") and not file.name.startswith(".")
-    ]
+    found = [file for file in (folder or own).iterdir() if file.name.endswith(".md") and not file.name.startswith(".")]
     if not found:
         raise DataError(f"specification {folder}: the folder holds no .md file")
     return Specification(tuple(_read(file) for file in sorted(found, key=_number_aware)))

@@ -13,7 +13,7 @@ from sinternal.errors import DataError, EngineError
 from sinternal.stages.base import model_name
 from sinternal.store import Artifact, Draft
 
-VERSION = 2
+VERSION = 3
 INSTALL = "pip install 'sinternal[inspect]'"
 ERRORS = ("stderr", "std", "var", "_stderr")
 """Metrics that tell the spread of others."""
@@ -36,6 +36,8 @@ class CapabilityTask(BaseModel):
     """Its options."""
     limit: int | None = Field(default=None, ge=1)
     """At most this many of its samples, the first ones."""
+    sampling: Sampling | None = None
+    """How it is answered, if not as everything else: with `n` answers to each sample, whose mean counts (avg@n)."""
 
 
 class CapabilityConfig(BaseModel):
@@ -48,7 +50,7 @@ class CapabilityConfig(BaseModel):
     engine: EngineConfig
     """Who writes."""
     sampling: Sampling
-    """How; one sample."""
+    """How, where a task does not say otherwise; always one answer."""
     system: str = ""
     """System message, for conversations that bring none."""
     seed: int
@@ -76,11 +78,13 @@ class Ability:
     total: int
     """Samples in all."""
     truncated: int
-    """Samples whose text ran into the token limit."""
+    """Answers that ran into the token limit; with several answers to a sample, each counts."""
     scorer: str
     """Inspect's scorer, which is the judge."""
     revision: str
     """Version of the task and of Inspect."""
+    sampling: dict[str, Any]
+    """How the answers were drawn."""
 
 
 def capability(draft: Draft, config: CapabilityConfig, *, model: Artifact) -> None:
@@ -105,7 +109,7 @@ def _measure(draft: Draft, config: CapabilityConfig, one: CapabilityTask, name: 
     except ImportError as error:
         raise DataError(f"capability needs Inspect: {INSTALL}") from error
     options: dict[str, Any] = dict(config.engine.options)
-    sampling = config.sampling
+    sampling = one.sampling or config.sampling.model_copy(update={"n": 1})
     options |= {"system": config.system, "repetition_penalty": sampling.repetition_penalty}
     model = get_model(f"sinternal/{name}", engine=config.engine.name, memoize=False, **options)
     try:
@@ -114,6 +118,7 @@ def _measure(draft: Draft, config: CapabilityConfig, one: CapabilityTask, name: 
             model=model,
             task_args=dict(one.options),
             limit=one.limit,
+            epochs=sampling.n,
             log_dir=str(draft.path / "logs"),
             display="none",
             fail_on_error=False,
@@ -135,12 +140,13 @@ def _measure(draft: Draft, config: CapabilityConfig, one: CapabilityTask, name: 
         raise EngineError(f"{one.task}: all {log.results.total_samples} samples failed; see its log")
     if failed := log.results.total_samples - log.results.completed_samples:
         draft.notes.append(f"{one.task}: {failed} of {log.results.total_samples} samples failed and are in no figure")
-    yield from _abilities(one.task, log)
+    yield from _abilities(one.task, log, sampling)
 
 
-def _abilities(task: str, log: Any) -> Iterator[Ability]:
+def _abilities(task: str, log: Any, sampling: Sampling) -> Iterator[Ability]:
     packages = ", ".join(f"{name} {version}" for name, version in log.eval.packages.items())
     revision = f"{log.eval.task} version {log.eval.task_version}, {packages}"
+    total = log.results.total_samples // sampling.n
     cut = sum(sample.output.stop_reason == "max_tokens" for sample in log.samples or ())
     for score in log.results.scores:
         metrics = {name: metric.value for name, metric in score.metrics.items()}
@@ -159,10 +165,11 @@ def _abilities(task: str, log: Any) -> Iterator[Ability]:
                 low=None if half is None else value - half,
                 high=None if half is None else value + half,
                 n=int(metrics.get(f"{name}{COUNT}", score.scored_samples or log.results.completed_samples)),
-                total=log.results.total_samples,
+                total=total,
                 truncated=cut,
                 scorer=score.scorer,
                 revision=revision,
+                sampling=sampling.model_dump(mode="json"),
             )
 
 

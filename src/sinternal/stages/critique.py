@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
@@ -12,6 +12,7 @@ from sinternal.errors import DataError
 from sinternal.experts import Expert, Question, Written
 from sinternal.records import Judgement, Prompt, Response, Verdict, Verification, make_id
 from sinternal.registry import Kind, load
+from sinternal.stages.strata import kind_of_answer, turn
 from sinternal.store import Artifact, Draft
 from sinternal.think import read_verdict
 from sinternal.verification import VerificationTask
@@ -20,6 +21,7 @@ VERSION = 3
 UNPARSED, DISAGREES = "expert gave no readable verdict", "expert disagrees with the judge"
 FAILED = "expert could not be asked"
 FILTERED = "a content filter of the expert's server withheld it"
+NOT_ASKED = "not asked about: more than is trained on"
 
 
 class ExpertConfig(BaseModel):
@@ -55,8 +57,11 @@ class CritiqueConfig(BaseModel):
     """The question."""
     with_spec: bool = True
     """Whether the specification is quoted in the training prompts."""
+    wanted: dict[str, int] | None = None
+    """At most so many of each kind (`unsafe`, `safe`, `benign`, by the judge's label) are asked about, those that
+    training takes first; None: all."""
     seed: int
-    """Of what the expert leaves to chance."""
+    """Of what the expert leaves to chance, and of the order."""
 
 
 def critique(draft: Draft, config: CritiqueConfig, *, prompts: Artifact, pairs: Artifact) -> None:
@@ -66,7 +71,9 @@ def critique(draft: Draft, config: CritiqueConfig, *, prompts: Artifact, pairs: 
         DataError: not one verification can be used.
     """
     expert: Expert = load(Kind.EXPERT, config.expert.name)(config.expert.options)
-    questions = _questions(config, prompts, pairs)
+    everything = _questions(config, prompts, pairs)
+    questions = everything if config.wanted is None else _first(everything, config.wanted, config.seed)
+    draft.counts[NOT_ASKED] = len(everything) - len(questions)
 
     def make(done: frozenset[str]) -> Iterator[Verification]:
         waiting = [question for question in questions if question.response.id not in done]
@@ -111,6 +118,18 @@ def _questions(config: CritiqueConfig, prompts: Artifact, pairs: Artifact) -> li
         )
         for response in pairs.rows(Response)
     ]
+
+
+def _first(questions: Sequence[Question], wanted: Mapping[str, int], seed: int) -> list[Question]:
+    """So many questions of each kind, in the order in which training takes prompts."""
+    taken: Counter[str] = Counter()
+    chosen = []
+    for question in sorted(questions, key=lambda one: (turn(seed, one.prompt.id), one.response.id)):
+        kind = kind_of_answer(unsafe=question.label is Verdict.UNSAFE, harmful=question.prompt.harmful)
+        taken[kind] += 1
+        if taken[kind] <= wanted.get(kind, 0):
+            chosen.append(question)
+    return chosen
 
 
 def _verdict(written: Written) -> Verdict | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
@@ -10,7 +10,8 @@ from sinternal import calls
 from sinternal.experts import Demonstration, Expert
 from sinternal.records import Finish, Prompt, Response, make_id
 from sinternal.registry import Kind, load
-from sinternal.stages.critique import FAILED, ExpertConfig
+from sinternal.stages.critique import FAILED, NOT_ASKED, ExpertConfig
+from sinternal.stages.strata import turn
 from sinternal.store import Artifact, Draft
 
 VERSION = 3
@@ -25,18 +26,23 @@ class DemonstrateConfig(BaseModel):
     """Who writes."""
     kind: Demonstration
     """With or without safety reasoning."""
+    wanted: dict[str, int] | None = None
+    """At most so many `harmful` and `benign` prompts are asked about, those that training takes first; None: all."""
     seed: int
-    """Of what the expert leaves to chance."""
+    """Of what the expert leaves to chance, and of the order."""
 
 
 def demonstrate(draft: Draft, config: DemonstrateConfig, *, prompts: Artifact, pairs: Artifact) -> None:
-    """Write the table `responses`: one for each prompt that has an answer in `pairs`.
+    """Write the table `responses`: one for each prompt that has an answer in `pairs` and is wanted.
 
-    So the baselines learn from the same prompts as the method does.
+    So the baselines learn from the same prompts as the method does. Whether a demonstration is good is for the judge
+    to say, who labels it next.
     """
     expert: Expert = load(Kind.EXPERT, config.expert.name)(config.expert.options)
     used = {response.prompt_id for response in pairs.rows(Response)}
-    asked = [prompt for prompt in prompts.rows(Prompt) if prompt.id in used]
+    everything = [prompt for prompt in prompts.rows(Prompt) if prompt.id in used]
+    asked = everything if config.wanted is None else _first(everything, config.wanted, config.seed)
+    draft.counts[NOT_ASKED] = len(everything) - len(asked)
 
     def make(done: frozenset[str]) -> Iterator[Response]:
         waiting = [prompt for prompt in asked if prompt.id not in done]
@@ -52,3 +58,13 @@ def demonstrate(draft: Draft, config: DemonstrateConfig, *, prompts: Artifact, p
     )
     calls.keep(draft, rows)
     draft.counts[FAILED] = draft.counts.pop("failed")
+
+
+def _first(prompts: Sequence[Prompt], wanted: Mapping[str, int], seed: int) -> list[Prompt]:
+    """So many prompts of each side, in the order in which training takes them."""
+    ordered = sorted(prompts, key=lambda prompt: turn(seed, prompt.id))
+    sides = {"harmful": True, "benign": False}
+    chosen = (
+        [row for row in ordered if row.harmful is harmful][: wanted.get(name, 0)] for name, harmful in sides.items()
+    )
+    return [row for side in chosen for row in side]

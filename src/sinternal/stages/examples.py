@@ -1,24 +1,32 @@
-"""Stage `examples`: prompt / completion rows for fine-tuning, balanced and of a set number."""
+"""Stage `examples`: prompt / completion rows for fine-tuning, balanced and as many as were asked for."""
 
 from __future__ import annotations
 
 import random
-from collections import defaultdict
+from bisect import bisect_left
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
+from itertools import accumulate
+from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from sinternal.errors import DataError
 from sinternal.records import Example, Judgement, Prompt, Response, Verdict, Verification, make_id
+from sinternal.stages.base import model_path
 from sinternal.stages.sample import check_trainable
+from sinternal.stages.strata import DEMONSTRATION_SHARES, VERIFICATION_SHARES, kind_of_answer, quotas, turn
 from sinternal.store import Artifact, Draft
 
-VERSION = 2
-VERIFICATION_SHARES = {"unsafe": 0.5, "safe": 0.25, "benign": 0.25}
-"""Verdicts in balance: as many unsafe as safe ones, the safe ones half refusals of harmful prompts, half help."""
-DEMONSTRATION_SHARES = {"harmful": 0.5, "benign": 0.5}
+VERSION = 3
+EXPOSURE = "exposure"
+"""Name of the file that says what training on the set shows a model."""
+UNSAFE, REFUSES, NO_LABEL = "the judge calls it unsafe", "refuses a benign request", "no label"
+"""Why an answer is not given to be learned."""
+LONGEST = 100
+"""How many times more rows than `size` a set may take to have as many loss tokens as another."""
 
 
 class ExampleTarget(StrEnum):
@@ -37,10 +45,11 @@ class ExamplesConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    size: int = Field(ge=4)
-    """Rows, the same for every arm. A stratum that has fewer than its share is gone through again."""
+    size: int | None = Field(ge=4)
+    """Rows, the same for every arm. A kind that has fewer than its share is gone through again. None: every row that
+    there is, once."""
     share: float = Field(1.0, gt=0, le=1)
-    """Share of the different examples of each stratum that is used."""
+    """Share of the different examples of each kind that is used."""
     target: ExampleTarget = ExampleTarget.BOTH
     """What of a verification is trained on."""
     system: str = ""
@@ -55,71 +64,161 @@ def examples(
     *,
     prompts: Artifact,
     responses: Artifact,
+    model: Artifact,
     judgements: Artifact | None = None,
+    refusals: Artifact | None = None,
     verifications: Artifact | None = None,
     demonstrations: Artifact | None = None,
+    reference: Artifact | None = None,
 ) -> None:
-    """Write the table `examples`.
+    """Write the table `examples`, and `exposure.json`: different prompts, rows, and tokens under the loss.
 
     Args:
         draft: what is written.
         config: how many.
         prompts: what was asked.
         responses: the answers that were verified, or that are to be given.
+        model: whose tokenizer counts the tokens under the loss.
         judgements: if given, only answers that are safe, and to benign prompts no refusals, are to be given.
+        refusals: labels of refusals, if those of `judgements` tell none.
         verifications: train on verifying, not on responding, if given.
         demonstrations: with `verifications`: train on drafting an answer, verifying it, and giving it or, if it is
             unsafe, the demonstrated one instead.
+        reference: another arm's examples: take as many rows as have as many tokens under the loss as these.
 
     Raises:
-        DataError: a stratum is empty.
+        DataError: a kind is empty, or a row cannot be tokenised.
     """
     asked = {prompt.id: prompt for prompt in prompts.rows(Prompt)}
     said = {response.id: response for response in responses.rows(Response)}
+    shown = {row.id: row for row in (demonstrations or responses).rows(Response)}
     if judgements is not None:
-        said = _good(asked, said, judgements.rows(Judgement))
+        shown = _good(draft, asked, shown, judgements.rows(Judgement), (refusals or judgements).rows(Judgement))
     used = [row for row in verifications.rows(Verification) if row.dropped is None] if verifications else []
     if verifications is None:
-        candidates, shares = _demonstrations(asked, said, config.system), DEMONSTRATION_SHARES
+        candidates, shares = _demonstrations(asked, shown, config.system), DEMONSTRATION_SHARES
     elif demonstrations is None:
         candidates, shares = _verifications(used, asked, said, config.target), VERIFICATION_SHARES
     else:
-        candidates = _checked(used, asked, said, demonstrations.rows(Response), config.system)
+        candidates = _checked(used, asked, said, shown.values(), config.system)
         shares = VERIFICATION_SHARES
-    strata: dict[str, list[Example]] = defaultdict(list)
-    for row in candidates:
-        strata[row.stratum].append(row)
-    draft.counts.update({f"different {name}": len(members) for name, members in sorted(strata.items())})
-    rng = random.Random(config.seed)
-    if config.share < 1:
-        strata = {name: rng.sample(rows, max(1, round(config.share * len(rows)))) for name, rows in strata.items()}
-        draft.counts.update({f"used {name}": len(members) for name, members in sorted(strata.items())})
-    draft.write(balance(strata, shares, config.size, rng), Example)
+    rows = list(candidates)
+    draft.counts.update(
+        {f"different {name}": count for name, count in sorted(Counter(r.stratum for r in rows).items())}
+    )
+    tokens = _loss_tokens(model, rows)
+    if config.size is None:
+        drawn = _everything(rows, config.seed)
+    else:
+        pools = _pools(rows, quotas(config.size, shares), config)
+        draft.counts.update({f"used {name}": len(members) for name, members in sorted(pools.items())})
+        size = config.size if reference is None else _as_long(pools, shares, tokens, reference, config.size)
+        drawn = balance(pools, shares, size, random.Random(config.seed))
+    draft.write(drawn, Example)
+    seen = Exposure(len({row.prompt_id for row in drawn}), len(drawn), sum(tokens[_key(row)] for row in drawn))
+    draft.write_json(EXPOSURE, seen._asdict())
+
+
+class Exposure(NamedTuple):
+    """What a training set shows a model in one pass."""
+
+    prompts: int
+    """Different prompts behind its rows."""
+    rows: int
+    """Rows."""
+    loss_tokens: int
+    """Tokens under the loss."""
 
 
 def balance(
-    strata: Mapping[str, Sequence[Example]], shares: Mapping[str, float], size: int, rng: random.Random
+    pools: Mapping[str, Sequence[Example]], shares: Mapping[str, float], size: int, rng: random.Random
 ) -> list[Example]:
     """Draw `size` examples with these shares, in random order; a repeated example gets an id of its own.
 
+    Args:
+        pools: the different examples of each kind, which are gone through in their order, and again where they end.
+        shares: of each kind; together 1.
+        size: rows in all.
+        rng: of their order.
+
     Raises:
-        DataError: a stratum with a share is empty.
+        DataError: a kind with a share is empty.
     """
     drawn: list[Example] = []
-    for name, share in shares.items():
-        members = list(strata.get(name, ()))
+    for name, count in quotas(size, shares).items():
+        members = pools.get(name, ())
         if not members:
             raise DataError(f"no training example of kind {name!r}; sample more prompts, or more answers to each")
-        rng.shuffle(members)
-        for i in range(round(size * share)):
-            turn, at = divmod(i, len(members))
-            drawn.append(replace(members[at], id=make_id("example", members[at].id, turn)))
+        for i in range(count):
+            turn_, at = divmod(i, len(members))
+            drawn.append(replace(members[at], id=make_id("example", members[at].id, turn_)))
     rng.shuffle(drawn)
     return drawn
 
 
-def _demonstrations(asked: Mapping[str, Prompt], said: Mapping[str, Response], system: str) -> Iterator[Example]:
-    for response in said.values():
+def _pools(rows: Iterable[Example], counts: Mapping[str, int], config: ExamplesConfig) -> dict[str, list[Example]]:
+    """The different examples of each kind that are used: the first ones, in the order that all arms share."""
+    pools: dict[str, list[Example]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: (turn(config.seed, row.prompt_id), row.id)):
+        pools[row.stratum].append(row)
+    kept = {name: members[: counts.get(name, 0)] for name, members in pools.items()}
+    return {name: members[: max(1, round(config.share * len(members)))] for name, members in kept.items()}
+
+
+def _everything(rows: Sequence[Example], seed: int) -> list[Example]:
+    if not rows:
+        raise DataError("the data set has no row to train on; see how many were dropped, and why")
+    drawn = sorted(rows, key=lambda row: row.id)
+    random.Random(seed).shuffle(drawn)
+    return drawn
+
+
+def _as_long(
+    pools: Mapping[str, Sequence[Example]],
+    shares: Mapping[str, float],
+    tokens: Mapping[tuple[str, str, str], int],
+    reference: Artifact,
+    size: int,
+) -> int:
+    """How many rows come nearest to the loss tokens of another set."""
+    budget = _read_exposure(reference).loss_tokens
+    sums = {name: [0, *accumulate(tokens[_key(row)] for row in pools.get(name, ()))] for name in shares}
+
+    def length(rows: int) -> int:
+        """Loss tokens of so many rows, drawn as `balance` draws them."""
+        found = 0
+        for name, count in quotas(rows, shares).items():
+            passes, rest = divmod(count, max(1, len(sums[name]) - 1))
+            found += passes * sums[name][-1] + sums[name][rest if sums[name][-1] else 0]
+        return found
+
+    least, most = len(shares), LONGEST * size
+    if length(most) < budget:
+        raise DataError(
+            f"more than {most:,} rows would be needed for the {budget:,} loss tokens of the other arms: the targets "
+            "are too short; set examples.equal to rows"
+        )
+    enough = bisect_left(range(most + 1), budget, lo=least, key=length)
+    return min((rows for rows in (enough - 1, enough) if rows >= least), key=lambda rows: abs(length(rows) - budget))
+
+
+def _read_exposure(artifact: Artifact) -> Exposure:
+    return Exposure(**artifact.json(EXPOSURE))
+
+
+def _key(row: Example) -> tuple[str, str, str]:
+    return row.prompt, row.thinking, row.answer
+
+
+def _loss_tokens(model: Artifact, rows: Sequence[Example]) -> dict[tuple[str, str, str], int]:
+    """Tokens under the loss, by a row's texts."""
+    from sinternal.training.lengths import loss_tokens
+
+    return dict(zip(map(_key, rows), loss_tokens(model_path(model), rows), strict=True))
+
+
+def _demonstrations(asked: Mapping[str, Prompt], shown: Mapping[str, Response], system: str) -> Iterator[Example]:
+    for response in shown.values():
         prompt = asked[response.prompt_id]
         if response.answer is None:
             continue  # the expert could not demonstrate it
@@ -137,15 +236,28 @@ def _demonstrations(asked: Mapping[str, Prompt], said: Mapping[str, Response], s
 
 
 def _good(
-    asked: Mapping[str, Prompt], said: Mapping[str, Response], judgements: Iterable[Judgement]
+    draft: Draft,
+    asked: Mapping[str, Prompt],
+    shown: Mapping[str, Response],
+    judgements: Iterable[Judgement],
+    refusals: Iterable[Judgement],
 ) -> dict[str, Response]:
-    """The answers that a model should give: safe ones, and to benign prompts no refusals."""
-    labels = {row.response_id: row for row in judgements}
-    return {
-        name: response
-        for name, response in said.items()
-        if labels[name].safe and (asked[response.prompt_id].harmful or not labels[name].refused)
-    }
+    """The answers that a model should give: safe ones, and to benign prompts no refusals. All others are counted.
+
+    What has no label is not taken for good. The rows that are left out stay in the artifacts that they come from.
+    """
+    safe = {row.response_id: row.safe for row in judgements}
+    refused = {row.response_id: row.refused for row in refusals}
+
+    def fault(response: Response) -> str | None:
+        benign = not asked[response.prompt_id].harmful
+        if safe.get(response.id) is None or (benign and refused.get(response.id) is None):
+            return NO_LABEL
+        return UNSAFE if not safe[response.id] else REFUSES if benign and refused[response.id] else None
+
+    faults = {name: fault(response) for name, response in shown.items() if response.answer is not None}
+    draft.counts.update(Counter(reason for reason in faults.values() if reason is not None))
+    return {name: shown[name] for name, reason in faults.items() if reason is None}
 
 
 def _checked(
@@ -173,16 +285,12 @@ def _checked(
             prompt=prompt.text,
             thinking="\n\n".join(part for part in (draft.answer, row.critique, row.answer) if part),
             answer=reply,
-            stratum=_stratum(row, prompt),
+            stratum=kind_of_answer(unsafe=unsafe, harmful=prompt.harmful),
             prompt_id=prompt.id,
             response_id=row.response_id,
             verification_id=row.id,
             system=prompt.system or system,
         )
-
-
-def _stratum(row: Verification, prompt: Prompt) -> str:
-    return "unsafe" if row.verdict is Verdict.UNSAFE else "safe" if prompt.harmful else "benign"
 
 
 def _verifications(
@@ -195,7 +303,7 @@ def _verifications(
             prompt=row.prompt,
             thinking="" if target is ExampleTarget.VERDICT else row.critique or "",
             answer="" if target is ExampleTarget.CRITIQUE else row.answer or "",
-            stratum=_stratum(row, prompt),
+            stratum=kind_of_answer(unsafe=row.verdict is Verdict.UNSAFE, harmful=prompt.harmful),
             prompt_id=prompt.id,
             response_id=row.response_id,
             verification_id=row.id,

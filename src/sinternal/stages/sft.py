@@ -26,6 +26,9 @@ class SftConfig(BaseModel):
     """What the engine that measures the model is told of its chat template."""
     seed: int
     """Of the order of the rows and of new weights."""
+    steps_for: int | None = None
+    """Rows that `settings.steps` are meant for: a set of more or fewer rows gets steps in proportion, so that each row
+    is seen as often. None: as many steps, whatever the set."""
 
 
 def sft(
@@ -44,10 +47,13 @@ def sft(
 
     if target is not None:
         check_same_template(model, target)
-    rows = examples.rows(Example)
+    rows, settings = examples.rows(Example), config.settings
+    if config.steps_for is not None:
+        steps = max(1, round(settings.steps * len(rows) / config.steps_for))
+        settings = settings.model_copy(update={"steps": steps})
     out = draft.path / MODEL_FOLDER
-    log = train(model_path(model), rows, config.settings, config.seed, out, draft.progress, config.speech)
+    log = train(model_path(model), rows, settings, config.seed, out, draft.progress, config.speech)
     draft.write_json("training", log.training)
-    draft.notes.extend([*cautions(config.settings), *log.notes])
-    draft.counts.update({"examples": len(rows), "steps": config.settings.steps})
+    draft.notes.extend([*cautions(settings), *log.notes])
+    draft.counts.update({"examples": len(rows), "steps": settings.steps})
     shutil.rmtree(out.with_suffix(".checkpoints"), ignore_errors=True)

@@ -1,0 +1,105 @@
+"""Tables of what equal baselines, thinkings and judges come to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+
+from sinternal.records import Split
+from sinternal.report.data import ReportData
+from sinternal.report.figures import MISSING, interval, percent, points, points_interval
+from sinternal.report.thinking import CELLS, CHECKED_SAFE, CHECKS, ThinkingShare
+
+SPLITS = {Split.ID: "ID", Split.OOD: "OOD", None: "both"}
+
+HOW_EXPOSED = (
+    "What each arm's own training showed it, mean over seeds: different prompts behind its rows, rows of the set, rows "
+    "that the optimiser saw in all passes, and tokens under the loss in these; of rewards, rollouts. What its start "
+    "had seen before is not counted."
+)
+HOW_CHECKED = (
+    "Percent of the thinkings on harmful requests, pooled over seeds, with 95 % intervals: what they check for safety "
+    "unasked, and of those that check anything, how many end in a safe answer. No label: the thinking has none, or (in "
+    "brackets) it checks, or might, and thinking or answer has none."
+)
+HOW_SEEN = (
+    "Percent of the responses to harmful requests, pooled over seeds, with 95 % intervals: whether the thinking finds "
+    "harm, and whether the answer is safe. A response whose thinking or answer has no label is in no cell."
+)
+HOW_APART = (
+    "Attack success by the judge that labelled what the arms learned from, and rewarded, less that by the judge that "
+    "decides, in percentage points on the same answers; the 95 % interval draws parent prompts and seeds anew. Below "
+    "0, an arm looks safer to the judge that it was trained with."
+)
+
+
+def exposure_table(data: ReportData, variant: str) -> list[list[str]]:
+    """A row for each trained arm."""
+    rows = []
+    for arm in data.arms:
+        found = [row for row in data.exposures if (row.variant, row.arm) == (variant, arm.name)]
+        if found:
+            counts = ("prompts", "rows", "rows_seen", "loss_tokens_seen")
+            rows.append([arm.name, *(_mean([getattr(row, name) for row in found]) for name in counts)])
+    return rows
+
+
+EXPOSURE_COLUMNS = ["arm", "different prompts", "rows", "rows seen", "loss tokens seen"]
+
+
+def _mean(values: Sequence[int | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{round(fmean(known)):,}" if len(known) == len(values) else MISSING
+
+
+def checks_table(data: ReportData, variant: str) -> list[list[str]]:
+    """A row for each arm and split."""
+    rows = []
+    for name, shares in _by_place(data, variant):
+        whole, safe = shares[next(iter(CHECKS))], shares[CHECKED_SAFE]
+        cells = [_told(shares[what]) for what in (*CHECKS, CHECKED_SAFE)]
+        rows.append([name, *cells, f"{whole.n:,}", f"{whole.missing:,} ({safe.missing:,})"])
+    return rows
+
+
+CHECKS_COLUMNS = ["arm", *CHECKS, CHECKED_SAFE, "n", "no label"]
+
+
+def cells_table(data: ReportData, variant: str) -> list[list[str]]:
+    """A row for each arm and split."""
+    rows = []
+    for name, shares in _by_place(data, variant):
+        whole = shares[next(iter(CELLS))]
+        rows.append([name, *(_told(shares[what]) for what in CELLS), f"{whole.n:,}", f"{whole.missing:,}"])
+    return rows
+
+
+CELLS_COLUMNS = ["arm", *CELLS, "n", "no label"]
+
+
+def _by_place(data: ReportData, variant: str) -> list[tuple[str, dict[str, ThinkingShare]]]:
+    """All shares of each arm and split."""
+    found: dict[tuple[str, Split | None], dict[str, ThinkingShare]] = {}
+    for row in data.thinking:
+        if row.variant == variant:
+            found.setdefault((row.arm, row.split), {})[row.what] = row
+    return [(f"{arm}, {SPLITS[split]}", shares) for (arm, split), shares in found.items()]
+
+
+def _told(share: ThinkingShare) -> str:
+    return MISSING if share.value is None else f"{percent(share.value)} {interval(share.low, share.high)}"
+
+
+def gap_table(data: ReportData, variant: str) -> list[list[str]]:
+    """A row for each arm."""
+    rows = []
+    for row in data.judge_gaps:
+        if row.variant == variant:
+            ends = "" if row.low is None or row.high is None else f" {points_interval(row.low, row.high)}"
+            rates = (percent(row.by_rewarding), percent(row.by_deciding))
+            judges = f"{row.arm}: {row.rewarding} less {row.deciding}"
+            rows.append([judges, *rates, f"{points(row.difference)}{ends}", f"{row.n:,}", f"{row.missing:,}"])
+    return rows
+
+
+GAP_COLUMNS = ["arm", "by the judge that rewarded", "by the judge that decides", "gap, points", "n", "no label"]

@@ -1,0 +1,65 @@
+"""Stage `dataset`: the answers that a published data set itself gives to its prompts, to be trained on as they are."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from sinternal.benchmarks import Answered
+from sinternal.errors import DataError
+from sinternal.records import Finish, Prompt, Response, make_id
+from sinternal.registry import Kind, load
+from sinternal.store import Artifact, Draft
+from sinternal.think import split_thinking
+
+VERSION = 1
+UNCLOSED, NO_ANSWER, NO_THINKING = "the thinking never closes", "no answer", "answers without a thinking"
+
+
+class DatasetConfig(BaseModel):
+    """Which data set."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    benchmark: str
+    """Name of a registered benchmark that holds answers."""
+    options: dict[str, object] = {}
+    """Its options."""
+    part: str
+    """Which of its parts."""
+
+
+def dataset(draft: Draft, config: DatasetConfig, *, prompts: Artifact) -> None:
+    """Write the table `responses`: the set's own thinking and answer for each of these prompts.
+
+    Raises:
+        DataError: the set holds no answers, or not one can be used.
+    """
+    rows = []
+    counts = dict.fromkeys((UNCLOSED, NO_ANSWER, NO_THINKING), 0)
+    answers = open_answered(config.benchmark, config.options).answers(config.part)
+    for prompt in prompts.rows(Prompt):
+        written = answers.get(prompt.id, "")
+        thinking, answer = split_thinking(written, opened=False)
+        if not answer:
+            counts[UNCLOSED if thinking is not None and answer is None else NO_ANSWER] += 1
+            continue
+        counts[NO_THINKING] += not thinking
+        rows.append(Response(make_id("dataset", prompt.id, written), prompt.id, 0, thinking, answer, Finish.STOP))
+    draft.counts.update({reason: count for reason, count in counts.items() if count})
+    if not rows:
+        raise DataError(f"benchmark {config.benchmark!r}: none of its answers can be trained on ({draft.counts})")
+    draft.write(sorted(rows, key=lambda row: row.id), Response)
+
+
+def open_answered(name: str, options: dict[str, object]) -> Answered:
+    """A benchmark that holds answers.
+
+    Raises:
+        DataError: it holds none.
+    """
+    opened = load(Kind.BENCHMARK, name)(options)
+    if not isinstance(opened, Answered) or not opened.holds_answers:
+        raise DataError(
+            f"benchmark {name!r} holds no answers to train on; take star-1, or `file` with options.columns.answer"
+        )
+    return opened

@@ -1,0 +1,40 @@
+"""How much of a training set is under the loss, and how much of it a training sees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil
+from pathlib import Path
+
+from sinternal.records import Example
+
+
+def loss_tokens(model_folder: Path, examples: Sequence[Example]) -> list[int]:
+    """Tokens under the loss of each example, as fine-tuning this model would render it, the end of the turn included.
+
+    Args:
+        model_folder: whose tokenizer and chat template.
+        examples: the rows.
+
+    Raises:
+        DataError: the chat template deletes the thinking, or renders a prompt otherwise once it is answered.
+    """
+    if not examples:
+        return []
+    from sinternal.loading import load_tokenizer, stop_tokens
+    from sinternal.training.sft import IGNORED, form_of, to_dataset
+
+    rows = to_dataset(examples, form_of(load_tokenizer(model_folder), stop_tokens(model_folder)))
+    return [sum(token != IGNORED for token in labels) for labels in rows["labels"]]
+
+
+def rows_seen(rows: int, batch: int, steps: int) -> int:
+    """Rows that so many steps see. The last batch of a pass is smaller where `batch` does not divide `rows`.
+
+    Args:
+        rows: of the set.
+        batch: rows to a step.
+        steps: optimiser steps.
+    """
+    passes, rest = divmod(steps, ceil(rows / batch))
+    return passes * rows + min(rest * batch, rows)

@@ -1,0 +1,127 @@
+"""Exposure, thinking and judges apart: computed from what happened, shown with n and what is missing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from sinternal.metrics import Outcome
+from sinternal.records import Check, Judgement, Split
+from sinternal.report.data import ReportData
+from sinternal.report.exposure import Exposed
+from sinternal.report.figures import MISSING
+from sinternal.report.gap import judge_gap
+from sinternal.report.render import render_html
+from sinternal.report.results import to_json
+from sinternal.report.tables import render_markdown
+from sinternal.report.thinking import CELLS, CHECKED_SAFE, CHECKS, ThinkingShare, thinking_shares
+from tests.conftest import judgement_of, plain_prompt, response_to
+from tests.report.factory import SOMEWHERE, make_report
+
+THINKING = replace(SOMEWHERE, judge="reader", judged="thinking")
+ROWS: list[tuple[bool | None, Check | None, bool | None]] = [
+    (True, Check.ANSWER, True),
+    (True, Check.REQUEST, True),
+    (False, Check.REQUEST, True),
+    (True, Check.NONE, False),
+    (False, Check.NONE, False),
+    (None, Check.REQUEST, True),
+    (True, None, None),
+    (None, None, None),
+]
+
+
+def outcome(i: int, safe: bool | None, checks: Check | None, saw_harm: bool | None, *, harmful: bool = True) -> Outcome:
+    prompt = plain_prompt(f"request {i}", harmful=harmful, split=Split.OOD)
+    response = response_to(prompt, "answer")
+    label = Judgement(f"j{i}", response.id, "oracle", "answer", safe, checks=checks, saw_harm=saw_harm)
+    return Outcome(prompt, response, label, ())
+
+
+def shares(rows: list[Outcome]) -> dict[str, ThinkingShare]:
+    found = list(thinking_shares("default", "base", rows, THINKING, SOMEWHERE))
+    assert {row.split for row in found} <= {Split.OOD, None}, "no in-distribution rows, no figures of them"
+    return {row.what: row for row in found if row.split is None}
+
+
+def test_the_three_classes_and_the_four_cells_count_what_has_its_labels_and_tell_the_rest() -> None:
+    found = shares([outcome(i, *row) for i, row in enumerate(ROWS)])
+    checks = {what: (found[what].hits, found[what].n, found[what].missing) for what in CHECKS}
+    assert checks == {"checks nothing": (2, 6, 2), "checks the request": (3, 6, 2), "checks its answer": (1, 6, 2)}
+    cells = {what: (found[what].hits, found[what].n, found[what].missing) for what in CELLS}
+    assert cells == {
+        "saw harm, safe": (2, 5, 3),
+        "saw harm, unsafe": (1, 5, 3),
+        "saw none, safe": (1, 5, 3),
+        "saw none, unsafe": (1, 5, 3),
+    }
+    assert sum(found[what].value or 0 for what in CELLS) == pytest.approx(1)
+    checked = found[CHECKED_SAFE]
+    assert (checked.hits, checked.n, checked.missing) == (2, 3, 3)
+    assert all(row.low is not None and row.low <= (row.value or 0) <= (row.high or 1) for row in found.values())
+    assert found["saw harm, safe"].provenance.judge == "oracle and reader"
+    assert found["checks nothing"].provenance.judge == "reader"
+
+
+def test_benign_requests_and_silent_judges_say_nothing_of_the_thinking() -> None:
+    assert not shares([outcome(0, True, Check.REQUEST, True, harmful=False)])
+    assert not shares([outcome(0, True, None, None)])
+    alone = shares([outcome(0, None, Check.REQUEST, True)])
+    assert alone["saw harm, safe"].value is None
+    assert (alone["saw harm, safe"].n, alone["saw harm, safe"].missing) == (0, 1)
+
+
+def test_the_gap_is_over_answers_that_both_judges_have_labelled() -> None:
+    labels = [(False, True), (False, True), (False, False), (True, True), (None, True), (True, None)]
+    rows = [outcome(i, deciding, None, None) for i, (deciding, _) in enumerate(labels)]
+    theirs = [judgement_of(row.response, safe) for row, (_, safe) in zip(rows, labels, strict=True)]
+    gap = judge_gap("default", "base", "guard", {0: rows}, {0: theirs}, SOMEWHERE)
+    assert gap is not None
+    assert (gap.by_rewarding, gap.by_deciding, gap.difference) == (0.25, 0.75, -0.5)
+    assert (gap.n, gap.missing, gap.rewarding, gap.deciding) == (4, 2, "guard", "oracle")
+    assert gap.low is not None
+    assert gap.low < -0.5 < (gap.high or 1) <= 0.5
+    assert judge_gap("default", "base", "guard", {0: rows}, {0: []}, SOMEWHERE) is None
+    single = judge_gap("default", "base", "guard", {0: rows[:1]}, {0: theirs}, SOMEWHERE)
+    assert single is not None
+    assert (single.n, single.low) == (1, None)
+
+
+@pytest.fixture
+def data() -> ReportData:
+    rows = [outcome(i, *row) for i, row in enumerate(ROWS)]
+    theirs = [judgement_of(row.response, True) for row in rows]
+    gap = judge_gap("default", "base", "guard", {0: rows}, {0: theirs}, SOMEWHERE)
+    assert gap is not None
+    return replace(
+        make_report(),
+        exposures=(
+            Exposed("default", "refusal", 0, 30, 360, 4512, 90000),
+            Exposed("default", "refusal", 1, 32, 360, 4512, None),
+        ),
+        thinking=tuple(thinking_shares("default", "base", rows, THINKING, SOMEWHERE)),
+        judge_gaps=(gap,),
+    )
+
+
+def test_page_markdown_and_results_show_exposure_thinking_and_the_gap(data: ReportData) -> None:
+    for text in (render_html(data), render_markdown(data)):
+        for title in (
+            "What training showed each arm",
+            "What thinkings check unasked",
+            "What was seen, and what was answered",
+            "Judge that rewarded, judge that decides",
+        ):
+            assert title in text
+        assert "base: guard less oracle" in text
+    results = to_json(data)
+    refusal = next(arm for arm in results["arms"] if arm["name"] == "refusal")
+    assert [row["loss_tokens_seen"] for row in refusal["exposure"]] == [90000, None]
+    assert {row["what"] for row in results["thinking"]} == {*CHECKS, CHECKED_SAFE, *CELLS}
+    assert (results["judge_gaps"][0]["n"], results["judge_gaps"][0]["missing"]) == (6, 2)
+
+
+def test_a_mean_over_seeds_of_which_one_is_not_known_is_not_given(data: ReportData) -> None:
+    line = next(row for row in render_markdown(data).splitlines() if row.startswith("| refusal | 31 "))
+    assert line == f"| refusal | 31 | 360 | 4,512 | {MISSING} |"
