@@ -16,7 +16,7 @@ from peft.utils import load_peft_weights
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
 from sinternal.errors import ModelError
-from sinternal.models import adapter_base, resolve_model, tokenizer_folder
+from sinternal.models import adapter_base, base_folder, tokenizer_folder
 
 SHOWN = 3
 """Tensors that an error names."""
@@ -43,9 +43,8 @@ def load_model(folder: Path) -> Any:
 
 def load_base(folder: Path) -> Any:
     """Load a whole model; of an adapter, its base. Raises ModelError."""
-    base = adapter_base(folder)
-    place = folder if base is None else resolve_model(base)
-    if base is not None and adapter_base(place) is not None:
+    place = base_folder(folder)
+    if adapter_base(place) is not None:
         raise ModelError(f"{folder}: the base of this adapter, {place}, is an adapter itself; merge that one first")
     try:
         opened: Any = AutoModelForCausalLM.from_pretrained(
@@ -112,8 +111,7 @@ def stop_tokens(folder: Path) -> int | list[int] | None:
     Raises:
         ModelError: the model's configuration cannot be read.
     """
-    base = adapter_base(folder)
-    place = folder if base is None else resolve_model(base)
+    place = base_folder(folder)
     try:
         settings = GenerationConfig.from_pretrained(place)
     except OSError:  # it has none, and is opened with what its configuration says
