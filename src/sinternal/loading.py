@@ -99,7 +99,9 @@ def load_tokenizer(folder: Path, **options: Any) -> PreTrainedTokenizerBase:
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(place, trust_remote_code=False, **options)
     except Exception as error:  # OSError, ValueError, or what the tokenizers package raises for a damaged file
-        raise ModelError(f"{place}: the tokenizer cannot be loaded: {_one_line(error)}") from error
+        raise ModelError(
+            f"{place}: not a Hugging Face model directory with a tokenizer ({_one_line(error)})"
+        ) from error
     if not tokenizer.chat_template:
         raise ModelError(f"{folder}: the tokenizer has no chat template; add a chat_template.jinja to the directory")
     return tokenizer
