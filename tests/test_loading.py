@@ -205,6 +205,9 @@ def test_an_adapter_whose_base_is_gone_or_another_adapter_is_told_so(whole: Path
         (folder / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": base}))
         with pytest.raises(ModelError, match=said):
             load_model(folder)
+    (folder / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": "no-such/model"}))
+    with pytest.raises(ModelError, match="adapter: the base of this LoRA adapter: "):
+        load_model(folder)
     (folder / "adapter_config.json").write_text("{")
     with pytest.raises(ModelError, match="not the configuration of a LoRA adapter"):
         load_model(folder)

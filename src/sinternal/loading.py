@@ -16,7 +16,7 @@ from peft.utils import load_peft_weights
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
 from sinternal.errors import ModelError
-from sinternal.models import adapter_base, resolve_model, tokenizer_folder
+from sinternal.models import adapter_base, base_folder, tokenizer_folder
 
 SHOWN = 3
 """Tensors that an error names."""
@@ -43,9 +43,8 @@ def load_model(folder: Path) -> Any:
 
 def load_base(folder: Path) -> Any:
     """Load a whole model; of an adapter, its base. Raises ModelError."""
-    base = adapter_base(folder)
-    place = folder if base is None else resolve_model(base)
-    if base is not None and adapter_base(place) is not None:
+    place = base_folder(folder)
+    if adapter_base(place) is not None:
         raise ModelError(f"{folder}: the base of this adapter, {place}, is an adapter itself; merge that one first")
     try:
         opened: Any = AutoModelForCausalLM.from_pretrained(
@@ -100,7 +99,9 @@ def load_tokenizer(folder: Path, **options: Any) -> PreTrainedTokenizerBase:
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(place, trust_remote_code=False, **options)
     except Exception as error:  # OSError, ValueError, or what the tokenizers package raises for a damaged file
-        raise ModelError(f"{place}: the tokenizer cannot be loaded: {_one_line(error)}") from error
+        raise ModelError(
+            f"{place}: not a Hugging Face model directory with a tokenizer ({_one_line(error)})"
+        ) from error
     if not tokenizer.chat_template:
         raise ModelError(f"{folder}: the tokenizer has no chat template; add a chat_template.jinja to the directory")
     return tokenizer
@@ -112,8 +113,7 @@ def stop_tokens(folder: Path) -> int | list[int] | None:
     Raises:
         ModelError: the model's configuration cannot be read.
     """
-    base = adapter_base(folder)
-    place = folder if base is None else resolve_model(base)
+    place = base_folder(folder)
     try:
         settings = GenerationConfig.from_pretrained(place)
     except OSError:  # it has none, and is opened with what its configuration says

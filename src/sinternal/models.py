@@ -96,10 +96,20 @@ def _base_name(file: Path) -> str:
     return name
 
 
+def base_folder(folder: Path) -> Path:
+    """Where the whole model is: for an adapter, at its base, which is downloaded if it has to be. Raises ModelError."""
+    base = adapter_base(folder)
+    if base is None:
+        return folder
+    try:
+        return resolve_model(base)
+    except ModelError as error:
+        raise ModelError(f"{folder}: the base of this LoRA adapter: {error}") from error
+
+
 def tokenizer_folder(folder: Path) -> Path:
     """Where a model's tokenizer is: for an adapter that was saved without one, at its base. Raises ModelError."""
-    base = None if (folder / "tokenizer_config.json").exists() else adapter_base(folder)
-    return folder if base is None else resolve_model(base)
+    return folder if (folder / "tokenizer_config.json").exists() else base_folder(folder)
 
 
 def model_folder(model: str) -> Path | None:

@@ -380,7 +380,12 @@ def test_the_policy_is_asked_with_the_very_tokens_that_an_engine_sends(
     )
     batches = batches_of(monkeypatch)
     mixture = {"harmful": 0.5, "benign": 0.25, "verification": 0.25}
-    run_of(start, tmp_path / "model", settings(steps=1, rollouts={"n": 8, "max_tokens": 64}, mixture=mixture), asking)
+    run_of(
+        start,
+        tmp_path / "model",
+        settings(steps=1, prompts=8, rollouts={"n": 8, "max_tokens": 64}, mixture=mixture),
+        asking,
+    )
     pairs = zip(batches[0]["prompt_ids"].tolist(), batches[0]["prompt_mask"], strict=True)
     asked = {tuple(ids[len(ids) - int(mask.sum()) :]) for ids, mask in pairs}
     plain = [generation_prompt(tokenizer, asking.ask(plain_prompt(f"{n}?"))).encode(tokenizer).ids for n in range(8)]
