@@ -125,7 +125,7 @@ def test_a_finished_plan_asks_nothing_and_needs_no_server(planned: Callable[...,
     with serve(reply=says) as server:
         first = execute(planned(server), store, 1, ignore)
         asked = len(server.calls)
-    assert asked == 1 + PROMPTS + 2 * PROMPTS, "one tiny request, then the answers and two verdicts on each"
+    assert asked == PROMPTS + 2 * PROMPTS, "the answers and two verdicts on each: the first of them is the trial"
     again = execute(planned(server), store, 1, ignore, Limits(max_cost=1.0), retry_failed=True)
     assert again.path == first.path
     facts = json.loads((first.path / "diagnosis.json").read_text())["facts"]
@@ -146,15 +146,19 @@ def test_what_failed_is_asked_for_again_and_nothing_else_is(planned: Callable[..
         page = (before.path / "diagnosis.html").read_text()
         assert "Filtered by the policy of this deployment" in page
         assert "withheld by a content filter" in page
-        execute(plan, store, 1, ignore, retry_failed=True)
+        execute(plan, store, 1, ignore)
         still = made(plan, store, "diagnosis").manifest["started"]
         assert still == before.manifest["started"], "the same outcome makes nothing anew"
         filtering = False
         asked = len(server.calls)
-        after = execute(plan, store, 1, ignore, retry_failed=True)
-        assert len(server.calls) - asked == 1 + 1 + 2, "a trial, the answer, and two verdicts on it"
+        execute(plan, store, 1, ignore, retry_failed=False)
+        assert len(server.calls) == asked, "what failed is kept where that is wished for"
+        after = execute(plan, store, 1, ignore)
+        assert len(server.calls) - asked == 1 + 2, "the answer, and two verdicts on it"
         fresh = Store(store.root.parent / "fresh")
         anew = execute(plan, fresh, 1, ignore)
+    kept_away = execute(plan, store, 1, ignore)
+    assert kept_away.path == after.path, "with no server there, all stays as it is"
     kept, drawn = (made(plan, one, "answers").rows(Response) for one in (store, fresh))
     assert kept == drawn, "as if nothing had ever failed"
     figures = [json.loads((one.path / "diagnosis.json").read_text())["figures"] for one in (after, anew)]
@@ -187,7 +191,7 @@ def test_a_place_that_cannot_be_written_to_is_the_place_that_is_named(
     planned: Callable[..., Plan], tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
-    with serve(reply=says) as server, pytest.raises(SInternalError, match=r"file.*cannot be written to"):
+    with serve(reply=says) as server, pytest.raises(SInternalError, match=r"file.*cannot write there"):
         execute(planned(server), Store(tmp_path / "file" / "artifacts"), 1, ignore)
     assert not server.calls
 

@@ -55,7 +55,12 @@ MaxCost = Annotated[
     float | None, typer.Option("--max-cost", help="Stop when calls to servers have cost this much, by their prices.")
 ]
 RetryFailed = Annotated[
-    bool, typer.Option("--retry-failed", help="Ask again for rows whose request failed or was withheld by a filter.")
+    bool | None,
+    typer.Option(
+        "--retry-failed/--keep-failed",
+        help="Ask again for rows whose request failed or was withheld by a filter; by default those of servers that "
+        "are there.",
+    ),
 ]
 Again = Annotated[
     list[str] | None,
@@ -74,7 +79,7 @@ def run(
     store_folder: StoreFolder = None,
     max_cost: MaxCost = None,
     max_tokens: MaxTokens = None,
-    retry_failed: RetryFailed = False,
+    retry_failed: RetryFailed = None,
     again: Again = None,
 ) -> None:
     """Run a recipe: whatever is not in the store yet. Ends with the results and the report's path."""
@@ -101,7 +106,7 @@ def diagnose(
     store_folder: StoreFolder = None,
     max_cost: MaxCost = None,
     max_tokens: MaxTokens = None,
-    retry_failed: RetryFailed = False,
+    retry_failed: RetryFailed = None,
     again: Again = None,
 ) -> None:
     """Does a model know when its own answers are unsafe? For any model behind any engine."""
@@ -126,7 +131,7 @@ def judge(
     store_folder: StoreFolder = None,
     max_cost: MaxCost = None,
     max_tokens: MaxTokens = None,
-    retry_failed: RetryFailed = False,
+    retry_failed: RetryFailed = None,
 ) -> None:
     """Let another judge label a run's responses, too; nothing is generated again. The first judge goes on deciding."""
     from sinternal.budget import Limits
@@ -417,7 +422,7 @@ def _run(
     limits: Limits,
     only: Collection[str] = (),
     *,
-    retry_failed: bool,
+    retry_failed: bool | None,
     again: Collection[str] = (),
 ) -> None:
     """Make what a recipe asks for, if need be of certain stages only, and put its results into the run's folder."""
@@ -448,7 +453,7 @@ def _execute(
     limits: Limits,
     workers: int,
     *,
-    retry_failed: bool,
+    retry_failed: bool | None,
     again: Collection[str] = (),
 ) -> Artifact:
     """Make a plan's artifacts, and show how that goes on and what it takes; the last of them."""

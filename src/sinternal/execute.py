@@ -53,13 +53,14 @@ def execute(
     listen: Callable[[Event], None],
     limits: Limits | None = None,
     *,
-    retry_failed: bool = False,
+    retry_failed: bool | None = None,
 ) -> Artifact:
     """Make every artifact of a plan that is not there yet; return the report.
 
     Independent artifacts are made side by side in `workers` processes; with more than one, each computes on one
-    thread. An interrupted run is gone on with by the next. `limits` bounds what this run spends on servers. With
-    `retry_failed`, rows whose request failed are asked for again. Every server that is needed is tried first.
+    thread. An interrupted run is gone on with by the next. `limits` bounds what this run spends on servers. Rows whose
+    request failed are asked for again: those of servers that are there if `retry_failed` is None, all of them if it is
+    true, none if it is false. Every server that is needed is tried first.
 
     Raises:
         BudgetError: the limits are reached.
@@ -70,7 +71,7 @@ def execute(
     for task in plan.tasks:
         if found := store.find(task.stage, task.key):
             there[task.key] = found
-    opened = reopen_failed(plan, store, there) if retry_failed else []
+    opened = [] if retry_failed is False else reopen_failed(plan, store, there, everywhere=bool(retry_failed))
     outdated([(task, there[task.key]) for task in plan.tasks if task.key in there], plan, store, there)
     wanted = set[str]().union(*(_needed(task, there) for task in (plan.report, *opened)))
     for task in plan.tasks:

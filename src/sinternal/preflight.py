@@ -1,7 +1,8 @@
 """Before anything is paid for: can the servers that a run needs be reached, and do its limits limit anything?
 
 Each server is asked one tiny request: target, judges (in their own words), experts and attackers alike. So a judge that
-cannot work is found before the answers that it would label are bought.
+cannot work is found before the answers that it would label are bought. Where the target alone is a server, its first
+answer is the trial.
 """
 
 from __future__ import annotations
@@ -63,12 +64,24 @@ def preflight(waiting: Sequence[Task], store: Store, limits: Limits | None) -> N
             "give the engine's option price, per million tokens: --option 'price={read: 3, written: 15}' (of a recipe: "
             "--set 'engine.options.price={read: 3, written: 15}'), or use --max-tokens"
         )
+    if [server.task.stage for server in needed] == ["sample"]:
+        return  # the first thing that is asked of it, with nothing paid for before, tells as much
     for server in needed:
         try:
             load(Kind.ENGINE, server.engine)(server.model, dict(server.options)).try_it(server.request)
         except (EngineError, RecipeError) as error:
             error.args = (f"{server.task.label}: {error}",)
             raise
+
+
+def can_be_asked(task: Task) -> bool:
+    """Whether a task asks servers, and all of them are there."""
+    found = list(servers([task]))
+    try:
+        engines = [load(Kind.ENGINE, server.engine)(server.model, dict(server.options)) for server in found]
+    except (EngineError, RecipeError):
+        return False
+    return bool(engines) and all(engine.is_there() for engine in engines)
 
 
 def _options_of_engines(tasks: Iterable[Task]) -> Iterator[Mapping[str, Any]]:

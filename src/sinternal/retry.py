@@ -12,6 +12,7 @@ from typing import Any
 
 from sinternal import calls
 from sinternal.pipeline import Plan, Task
+from sinternal.preflight import can_be_asked
 from sinternal.records import Judgement, Response, Verification
 from sinternal.store import Artifact, Store
 
@@ -26,13 +27,14 @@ TABLES: Mapping[str, type[Response] | type[Judgement] | type[Verification]] = {
 """Stages that ask a model for each of their rows, and what the rows are."""
 
 
-def reopen_failed(plan: Plan, store: Store, there: MutableMapping[str, Artifact]) -> list[Task]:
+def reopen_failed(plan: Plan, store: Store, there: MutableMapping[str, Artifact], *, everywhere: bool) -> list[Task]:
     """Open every finished artifact with rows that failed; those of an earlier attempt that are still open count, too.
 
     Args:
         plan: what is asked for.
         store: where the artifacts are.
         there: the finished ones by key; what is opened is taken out.
+        everywhere: also what a local model failed at; else only what servers did that are there to be asked.
     """
     opened = []
     for task in plan.tasks:
@@ -40,7 +42,7 @@ def reopen_failed(plan: Plan, store: Store, there: MutableMapping[str, Artifact]
             continue
         found = there.get(task.key)
         told = calls.read(found) if found else None
-        if found and told and (told.failed or told.filtered):
+        if found and told and (told.failed or told.filtered) and (everywhere or can_be_asked(task)):
             _reopen(store, task, there.pop(task.key))
             opened.append(task)
         elif found is None and store.is_reopened(task.stage, task.key):

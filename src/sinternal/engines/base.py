@@ -151,6 +151,10 @@ class Remote(Protocol):
         """Ask for a few tokens. Raises EngineError if the server cannot be worked with."""
         ...
 
+    def is_there(self) -> bool:
+        """Whether the server takes connections at all, found out for nothing."""
+        ...
+
 
 class EngineConfig(BaseModel):
     """Who writes the text."""

@@ -139,6 +139,15 @@ class OpenAIEngine:
             finally:
                 runner.run(client.close())
 
+    def is_there(self) -> bool:
+        """Whether the server takes connections at all, whatever it says; see `Remote.is_there`."""
+        with asyncio.Runner() as runner:
+            client = self._client(max_retries=0)
+            try:
+                return runner.run(self._is_there(client))
+            finally:
+                runner.run(client.close())
+
     def close(self) -> None:
         """Nothing is held between calls of `generate`."""
 
