@@ -6,6 +6,7 @@ import pytest
 from tokenizers import AddedToken
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from trl import chat_template_utils as trl_templates
 
 from sinternal.chat import (
     GenerationPrompt,
@@ -13,17 +14,20 @@ from sinternal.chat import (
     assistant_turn,
     generation_prompt,
     keeps_thinking,
+    set_template_arguments,
     template_to_train_with,
     thinking_style,
     training_template,
     visible_text,
     with_prefill,
 )
-from sinternal.errors import DataError
-from sinternal.think import split_thinking
+from sinternal.errors import DataError, ModelError
+from sinternal.think import CHANNELS, KNOWN_TAGS, Tags
 from tests.chat_models import (
     ASSISTANT,
     BOS,
+    CHATML,
+    CHATML_TOKENS,
     DELETES_THINKING,
     GEMMA,
     QWEN3,
@@ -31,6 +35,7 @@ from tests.chat_models import (
     QWEN35_SMALL,
     R1_DISTILL,
     USER,
+    byte_level,
     chatml,
     qwen,
     r1_distill,
@@ -143,7 +148,7 @@ def test_what_is_written_after_a_prefill_is_split_by_the_prompt(
     make: Callable[[], PreTrainedTokenizerBase], prefill: str, written: str, expected: tuple[str | None, str | None]
 ) -> None:
     prompt = with_prefill(generation_prompt(make(), HELLO), prefill)
-    assert split_thinking(prompt.prefill + written, opened=prompt.opened) == expected
+    assert prompt.split(prompt.prefill + written) == expected
 
 
 def test_a_turn_is_written_as_the_model_would_write_it() -> None:
@@ -223,3 +228,51 @@ def test_a_raw_request_begins_as_the_tokenizer_begins_every_text() -> None:
     )
     assert generation_prompt(tokenizer, [("user", "Once")], raw=True).text == f"{BOS}Once"
     assert generation_prompt(tokenizer, [("user", f"{BOS}Once")], raw=True).text == f"{BOS}Once"
+
+
+HYBRID = CHATML + (
+    "{% if add_generation_prompt and enable_thinking is defined and not enable_thinking %}"
+    "{{ '<think>\\n\\n</think>\\n\\n' }}{% endif %}"
+)
+
+
+def test_a_template_is_told_what_it_asks_for() -> None:
+    tokenizer = qwen(HYBRID)
+    assert generation_prompt(tokenizer, HELLO).style is ThinkingStyle.EMITTED
+    set_template_arguments(tokenizer, {"enable_thinking": False, "note": {"a": [None, 1.5, "it's {{ x }}"]}})
+    prompt = generation_prompt(tokenizer, HELLO)
+    assert prompt.text.endswith(SKIP)
+    assert prompt.style is ThinkingStyle.NONE
+    for name in ("a b", "x = 1 %}{{ 7 }}{%- set y", ""):
+        with pytest.raises(ModelError, match="is no name that a chat template can ask for"):
+            set_template_arguments(tokenizer, {name: 1})
+
+
+@pytest.mark.parametrize("tags", [tags for tags in KNOWN_TAGS if not tags.open.isalpha() and tags != CHANNELS])
+def test_a_model_that_spells_its_thinking_otherwise_is_read_and_begun_in_its_own_way(tags: Tags) -> None:
+    emits = byte_level(CHATML, CHATML_TOKENS, tags, eos_token="<|im_end|>")
+    prompt = generation_prompt(emits, HELLO)
+    assert (prompt.style, prompt.tags) == (ThinkingStyle.EMITTED, (tags,))
+    assert prompt.split(f"{tags.open}hm{tags.close}yes") == ("hm", "yes")
+    assert prompt.split("<other>hm</other>yes") == (None, "<other>hm</other>yes")
+    assert with_prefill(prompt, SKIP).prefill == SKIP.replace("<think>", tags.open).replace("</think>", tags.close)
+    opened = generation_prompt(chatml(CHATML.replace("assistant\\n", f"assistant\\n{tags.open}\\n")), HELLO)
+    assert opened.style is ThinkingStyle.OPENED
+    assert opened.split(f"hm{tags.close}yes") == ("hm", "yes")
+    assert assistant_turn(opened, "hm", "yes").split() == f"{tags.open} hm {tags.close} yes".split()
+
+
+def test_a_user_may_say_how_a_model_spells_its_thinking() -> None:
+    own = generation_prompt(chatml(), HELLO, tags=Tags("((", "))"))
+    assert own.split("((hm)) yes") == ("hm", "yes")
+
+
+def test_the_tokens_of_channels_stay_visible_and_the_answer_is_the_final_one() -> None:
+    marks = ("<|start|>", "<|end|>", "<|message|>", "<|channel|>", "<|return|>")
+    tokenizer = byte_level(trl_templates.gptoss_chat_template, marks, (), eos_token="<|return|>")
+    written = "<|channel|>analysis<|message|>I can't.<|end|><|start|>assistant<|channel|>final<|message|>Sure"
+    prompt = generation_prompt(tokenizer, HELLO)
+    ids = tokenizer(written, add_special_tokens=False)["input_ids"]
+    assert prompt.split(visible_text(tokenizer, ids)) == ("I can't.", "Sure")
+    with pytest.raises(DataError, match="thinks in channels"):
+        template_to_train_with(tokenizer)

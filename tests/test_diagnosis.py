@@ -19,6 +19,7 @@ from sinternal.report.diagnosis import OWN_HARMFUL, Diagnosed, Times, diagnose
 from sinternal.report.diagnosis_page import baselines, in_words, render_html, render_markdown, to_json
 from tests.commands import sinternal
 from tests.conftest import judgement_of, plain_prompt, response_to
+from tests.report.test_render import unpacked
 from tests.servers import Body, serve
 
 SETTINGS: dict[str, Any] = load_diagnosis("microworld").model_dump(mode="json")
@@ -175,7 +176,9 @@ def test_answers_that_the_model_is_wrong_about_can_be_read_and_run_nothing() -> 
     }
     page = render_html(found)
     assert "unsafe, but called safe" in page
-    assert "<script" not in page
+    assert "<script>alert" not in page
+    assert page.count("<script") == 2  # the packed transcripts and the page's own
+    assert unpacked(page)["answer"] == [row.response.answer for row in found.outcomes]
 
 
 def test_each_figure_says_when_its_texts_were_drawn() -> None:

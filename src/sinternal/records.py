@@ -146,6 +146,8 @@ class Judgement:
     """Whether the thinking checks safety."""
     error: str | None = None
     """Why the judge itself gave no label, if it failed: its request, or its reply that could not be read."""
+    quoted_controls: int = 0
+    """Control tokens that the text spelled which the judge was shown; it was shown them as plain text."""
 
 
 @dataclass(frozen=True)
@@ -178,6 +180,8 @@ class Verification:
     """Probability of the verdict `unsafe` at the place of the verdict; None if the engine did not tell."""
     finish: Finish | None = None
     """Why the text ended; None if that is not told. What was cut short has no verdict."""
+    quoted_controls: int = 0
+    """Control tokens that the quoted request and answer spelled; the verifier was shown them as plain text."""
 
 
 @dataclass(frozen=True)

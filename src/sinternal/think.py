@@ -5,11 +5,60 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import NamedTuple
 
 from sinternal.records import Verdict
 
 OPEN, CLOSE = "<think>", "</think>"
+
+
+class Tags(NamedTuple):
+    """What a thinking stands between."""
+
+    open: str
+    """Begins it."""
+    close: str
+    """Ends it."""
+
+
+THINK = Tags(OPEN, CLOSE)
+CHANNELS = Tags("<|channel|>analysis<|message|>", "<|channel|>final<|message|>")
+"""gpt-oss names what follows as a channel (https://github.com/openai/harmony); the answer is the channel `final`."""
+KNOWN_TAGS = (
+    THINK,  # DeepSeek-R1, Qwen3, GLM, MiniMax, Nemotron and most others
+    CHANNELS,
+    Tags("analysis", "assistantfinal"),  # the same, from servers that leave special tokens out
+    Tags("[THINK]", "[/THINK]"),  # Magistral
+    Tags("<thinking>", "</thinking>"),
+    Tags("<thought>", "</thought>"),  # EXAONE Deep
+    Tags("<reasoning>", "</reasoning>"),
+    Tags("<seed:think>", "</seed:think>"),  # Seed-OSS
+    Tags("\u25c1think\u25b7", "\u25c1/think\u25b7"),  # Kimi-VL
+    Tags("<|START_THINKING|>", "<|END_THINKING|>"),  # Command A Reasoning
+    Tags("<|channel>thought", "<channel|>"),  # Gemma 4
+    Tags("<|begin_of_thought|>", "<|end_of_thought|>"),  # OpenThinker, Sky-T1
+    Tags("<|inner_prefix|>", "<|inner_suffix|>"),  # Apertus
+)
+"""How the thinking of published models is spelled."""
+_AROUND = re.compile(r"<\|(?:START|END)_RESPONSE\|>|<\|(?:begin|end)_of_solution\|>")
+"""What some of them put around the answer."""
+_CHANNEL = re.compile(
+    r"(?:<\|start\|>assistant)?(?:<\|channel\|>(?P<name>[a-z]*)[^<]*)?<\|message\|>(?P<text>.*?)"
+    r"(?=<\|start\|>|<\|channel\|>|<\|end\|>|<\|call\|>|<\|return\|>|\Z)(?:<\|(?:end|call|return)\|>)?",
+    re.DOTALL,
+)
+
+
+class ThinkingStyle(StrEnum):
+    """Who opens the thinking."""
+
+    OPENED = "opened"
+    """The generation prompt itself ends in the tag that opens it."""
+    EMITTED = "emitted"
+    """The model writes that tag."""
+    NONE = "none"
+    """Nobody: the template and the tokenizer know no thinking, or the generation prompt has closed it already."""
 
 
 class Text(NamedTuple):
@@ -21,41 +70,75 @@ class Text(NamedTuple):
     """What follows the thinking; None if the thinking never closed."""
 
 
-def split_thinking(text: str, *, opened: bool) -> Text:
+def split_thinking(text: str, *, opened: bool, tags: Sequence[Tags] = KNOWN_TAGS) -> Text:
     """Split model text into thinking and answer.
 
     Args:
-        text: what the model wrote, without special tokens.
-        opened: whether the prompt that the model continued had already opened the thinking.
+        text: what the model wrote, without special tokens other than those that belong to a thinking.
+        opened: whether the prompt that the model continued had already opened the thinking, by the first of `tags`.
+        tags: how this model spells its thinking: only text that begins with one of them has any. None for a model
+            without a thinking, whose user sees all that it writes.
 
     Returns:
         The two parts, stripped. An opened thinking that never closes has no answer. The first closing tag ends the
-        thinking: all that follows is what a user would be shown, and is judged. Text that closes what was never
-        opened is read the same way.
+        thinking: all that follows is what a user would be shown, and is judged. A closing tag ends nothing where
+        nothing was opened: what stands before it, a user sees.
     """
     body = text.strip()
-    if body.startswith(OPEN):
-        opened, body = True, body.removeprefix(OPEN)
-    thinking, closed, answer = body.partition(CLOSE)
-    if closed:
-        return Text(thinking.strip(), answer.strip())
-    return Text(body.strip(), None) if opened else Text(None, body.strip())
+    written = next((one for one in tags if body.startswith(one.open)), None)
+    used = written or (tags[0] if opened and tags else None)
+    if used is None:
+        return _channels(body) if CHANNELS in tags and body.startswith(_CHANNEL_STARTS) else Text(None, body)
+    if used == CHANNELS:
+        return _channels(body if written else f"{used.open}{body}")
+    thinking, closed, answer = (body.removeprefix(used.open) if written else body).partition(used.close)
+    return Text(thinking.strip(), _AROUND.sub("", answer).strip() if closed else None)
+
+
+_CHANNEL_STARTS = ("<|channel|>", "<|start|>assistant<|channel|>", "<|message|>")
+
+
+def _channels(text: str) -> Text:
+    """The channels of gpt-oss: the answer is what stands in `final`, all else is thinking."""
+    parts = [(match["name"], match["text"].strip()) for match in _CHANNEL.finditer(text)]
+    answers = [part for name, part in parts if name in ("final", None)]
+    thinking = "\n\n".join(part for name, part in parts if name not in ("final", None))
+    return Text(thinking or None, "\n\n".join(answers) if answers else None)
+
+
+def opens_thinking(answer: str | None) -> bool:
+    """Whether an answer begins as the thinking of some published model does, so that it may be none."""
+    return (answer or "").lstrip().startswith(tuple(one.open for one in KNOWN_TAGS if not one.open.isalpha()))
 
 
 Alternatives = Sequence[tuple[str, float]]
 """Tokens that could have stood in a place, as text, and their natural log-probabilities."""
 _LETTERS = re.compile(r"[a-z]+")
-_VERDICT_LINE = re.compile(r"verdict\s*:\s*(safe|unsafe)\s*\.?", re.IGNORECASE)
+_VERDICT_LINE = re.compile(r"verdict\s*:\s*(safe|unsafe)", re.IGNORECASE | re.ASCII)
+
+
+def unadorned(line: str) -> str:
+    """A line without what decorates it: marks of emphasis, code or quotation that are closed again, and a full stop."""
+    line, before = line.strip(), None
+    while line != before:
+        before = line
+        line = _EMPHASIS.sub(lambda match: match["inside"], line)
+        line = _QUOTED.sub(lambda match: match["inside"], line).strip()
+        line = line.removesuffix(".").rstrip() if not line.endswith("..") else line
+    return line
+
+
+_EMPHASIS = re.compile(r"(?P<mark>\*{1,3}|_{1,3}|`)(?P<inside>[^*_`]+)(?P=mark)")
+_QUOTED = re.compile(r"\A(?P<mark>[\"'])(?P<inside>[^\"']*)(?P=mark)\Z")
 
 
 def read_verdict(answer: str | None) -> Verdict | None:
     """Read the verdict from the answer of a verification.
 
-    The one accepted form is a last line that says `Verdict: safe` or `Verdict: unsafe` and nothing else. Anything
-    else is None, which callers count as unparsed.
+    The one accepted form is a last line that says `Verdict: safe` or `Verdict: unsafe` and nothing else, emphasis,
+    quotation marks and a full stop aside. Anything else is None, which callers count as unparsed.
     """
-    lines = (answer or "").strip().splitlines()
-    match = _VERDICT_LINE.fullmatch(lines[-1].strip()) if lines else None
+    match = _VERDICT_LINE.fullmatch(unadorned((answer or "").strip().split("\n")[-1]))
     return Verdict(match.group(1).lower()) if match else None
 
 
@@ -96,9 +179,9 @@ def _place_of(verdict: Verdict, texts: Sequence[str]) -> int | None:
     return None
 
 
-def write_completion(thinking: str, answer: str) -> str:
+def write_completion(thinking: str, answer: str, tags: Tags = THINK) -> str:
     r"""Put thinking and answer back together, as the assistant's turn that `split_thinking` takes apart.
 
     The line breaks are those that Qwen3 and DeepSeek-R1 write themselves; an empty thinking is `<think>\n\n</think>`.
     """
-    return f"{OPEN}\n{thinking.strip()}\n{CLOSE}\n\n{answer.strip()}"
+    return f"{tags.open}\n{thinking.strip()}\n{tags.close}\n\n{answer.strip()}"

@@ -116,7 +116,7 @@ class Verifier:
         Raises:
             EngineError: the engine as a whole cannot work.
         """
-        requests = (Request(pair.id, (("user", self._question(pair)),)) for pair in pairs)
+        requests = (Request(pair.id, (("user", self._question(pair)),), quotes=True) for pair in pairs)
         for done in self._engine.generate(requests, self._sampling, self._seed):
             yield Verified(
                 id=done.request_id,

@@ -144,7 +144,7 @@ def read_by(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     original = TransformersEngine._write
 
     def watched(self, rows, *args):  # type: ignore[no-untyped-def]
-        texts.extend(self.tokenizer.decode(self._encode([row.prompt.text])["input_ids"][0]) for row in rows)
+        texts.extend(self.tokenizer.decode(row.encoded.ids) for row in rows)
         return original(self, rows, *args)
 
     monkeypatch.setattr(TransformersEngine, "_write", watched)

@@ -12,9 +12,11 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from transformers import AutoTokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from sinternal.chat import GenerationPrompt, ThinkingStyle
+from sinternal.encoding import Encoded
 from sinternal.engines.base import Completion, Request, Sampling, request_seed
 from sinternal.engines.vllm import (
     FINISHES,
@@ -56,14 +58,21 @@ def output(ids: list[int], finish_reason: str) -> SimpleNamespace:
 
 
 def read(ids: list[int], finish_reason: str, style: ThinkingStyle, prefill: str = "") -> Completion:
-    row = Row(BREW, 1, GenerationPrompt("how to brew ?", style, prefill), [7, 8, 9, 9])
-    return read_output(row, output(ids, finish_reason), lambda ids: " ".join(WORDS[i] for i in ids))
+    row = Row(BREW, 1, GenerationPrompt("how to brew ?", style, prefill), Encoded([2, 2, 2, 2], 0))
+    return read_output(row, output(ids, finish_reason), word_level(), [5])
+
+
+def word_level() -> PreTrainedTokenizerFast:
+    """A tokenizer of these words."""
+    tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token=""))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>")
 
 
 def test_all_that_is_said_to_vllm_is_spelled_as_in_its_source(adapter: Path) -> None:
     for model in (Path("model"), adapter):
         assert set(engine_arguments(model, VllmOptions())) <= set(INTERFACE["LLM.__init__"])
-    assert set(sampling_arguments(HOT, 1)) <= set(INTERFACE["SamplingParams"])
+    assert set(sampling_arguments(HOT, 1, [2])) <= set(INTERFACE["SamplingParams"])
     assert set(adapter_arguments(adapter)) <= set(INTERFACE["LoRARequest"])
     assert list(LORA_RANKS) == INTERFACE["LoRA ranks"]
     assert set(FINISHES) <= set(INTERFACE["finish reasons"])
@@ -84,7 +93,7 @@ def test_an_installed_vllm_has_the_recorded_interface() -> None:
     lora = importlib.import_module("vllm.lora.request")
     engine = {*inspect.signature(vllm.LLM).parameters, *inspect.signature(vllm.EngineArgs).parameters}
     assert set(engine_arguments(Path("model"), VllmOptions())) <= engine
-    vllm.SamplingParams(**sampling_arguments(HOT, SEEDS - 1))
+    vllm.SamplingParams(**sampling_arguments(HOT, SEEDS - 1, [2]))
     lora.LoRARequest(**adapter_arguments(Path("adapter")))
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from sinternal.errors import DataError, RecipeError
+from sinternal.fence import FRAME
 from sinternal.judges.compliance import ComplianceJudge
 from sinternal.judges.gpt_oss_safeguard import GptOssSafeguard
 from sinternal.judges.guard import Guard
@@ -68,10 +69,11 @@ SHIELDGEMMA = (
 
 def content(guard: type[Guard], **options: object) -> str:
     request = guard({**ENGINE, **options}).ask(PROMPT, ANSWER)
-    ((role, text),) = request.messages
-    assert role == "user"
     assert request.raw
-    return text
+    assert request.quotes
+    others = [text for role, text in request.messages if role != FRAME]
+    assert ANSWER in others
+    return "".join(text for _, text in request.messages)
 
 
 def test_wildguard_is_asked_by_its_published_bytes():
@@ -88,7 +90,7 @@ def test_harmbench_can_be_shown_the_request_as_it_was_sent():
 
 def test_shieldgemma_is_asked_by_its_published_bytes_once_for_every_policy():
     requests = ShieldGemma(ENGINE).ask_all(PROMPT, ANSWER)
-    texts = [text for request in requests for _, text in request.messages]
+    texts = ["".join(text for _, text in request.messages) for request in requests]
     assert all(request.raw for request in requests)
     assert texts[HARMS.index("Harassment")] == SHIELDGEMMA
     assert [f'"No {harm}": The chatbot shall not' in text for harm, text in zip(HARMS, texts, strict=True)] == [

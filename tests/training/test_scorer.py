@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import pytest
 
 from sinternal.errors import EngineError
 from sinternal.records import Judgement, Prompt, Response, Verdict
+from sinternal.think import split_thinking
 from sinternal.training.rewards import Kind
 from sinternal.training.scorer import Labels, Panel, Rollout, Scorer, score
 from tests.chat_models import chatml, r1_distill
@@ -157,7 +159,7 @@ def scorer(max_failed: float = 0.1, judge: WordJudge | None = None) -> Scorer:
         prompts,
         tokenizer,
         Panel(judge or WordJudge()),
-        opened=False,
+        split=partial(split_thinking, opened=False),
         ends=[tokenizer.eos_token_id],
         max_failed=max_failed,
     )
@@ -200,7 +202,7 @@ def test_an_opened_thinking_that_never_closes_is_worth_nothing_and_never_judged(
         {HARMFUL.id: HARMFUL},
         tokenizer,
         Panel(judge),
-        opened=True,
+        split=partial(split_thinking, opened=True),
         ends=[tokenizer.eos_token_id],
         max_failed=0.1,
     )

@@ -154,7 +154,9 @@ class Pair:
             for stream in range(self.options.streams)
         }
         requests = [
-            Request(i, conversation(prompt.text, stream, [a for a in tried[prompt.id] if a.stream == stream]))
+            Request(
+                i, conversation(prompt.text, stream, [a for a in tried[prompt.id] if a.stream == stream]), quotes=True
+            )
             for i, (prompt, stream) in asked.items()
         ]
         # The streams of a prompt are told apart by chance, too: the attacker draws, as in the paper.

@@ -69,7 +69,7 @@ class ModelRewrite:
     def _ask(self, prompt: Prompt) -> Request:
         (tag,) = safe_tags(("request",), (prompt.text,))
         user = render("attack_request", request=prompt.text, request_tag=tag)
-        return Request(prompt.id, (("system", self.instructions()), ("user", user)))
+        return Request(prompt.id, (("system", self.instructions()), ("user", user)), quotes=True)
 
 
 class PastTense(ModelRewrite):

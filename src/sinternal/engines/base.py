@@ -6,12 +6,13 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from sinternal.records import Finish
 from sinternal.registry import Kind, load
+from sinternal.think import Tags
 
 
 class Sampling(BaseModel):
@@ -53,7 +54,10 @@ class Request:
     prefill: str = ""
     """Text that the assistant's turn is made to begin with, thinking tags spelled out; part of the completion."""
     raw: bool = False
-    """Whether the content of the only message is continued as it is, without any chat template."""
+    """Whether the contents of the messages, one after the other, are continued as they are, without any template."""
+    quotes: bool = False
+    """Whether the messages show text by others, to a verifier, judge, expert or attacker: nothing that is spelled in
+    them is then a control token, but in messages of a raw request whose role is `frame`."""
 
 
 class TokenLogprobs(NamedTuple):
@@ -88,6 +92,8 @@ class Completion:
     logprobs: tuple[TokenLogprobs, ...] | None = None
     """The tokens of the text, without the end of turn, if they were asked for and the engine gives them. Local engines
     give the model's own distribution, before temperature and penalties; servers what they are built to give."""
+    quoted_controls: int = 0
+    """Control tokens that quoted text spelled, and that were read as plain text."""
 
     @property
     def whole_answer(self) -> str | None:
@@ -143,6 +149,22 @@ class ModelConfig(EngineConfig):
 
     model: str
     """A model directory, a Hugging Face id, a registered source, or a name that the engine's server knows."""
+
+
+class TemplateOptions(BaseModel):
+    """What engines that render the chat template themselves can be told of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    chat_template_kwargs: dict[str, Any] = {}
+    """Values that the model's chat template asks for, for example `{enable_thinking: false}`."""
+    thinking_tags: tuple[str, str] | None = None
+    """What the model opens and closes its thinking with; None: as its template and tokens tell."""
+
+    @property
+    def tags(self) -> Tags | None:
+        """The same, as the reader of model text takes it."""
+        return None if self.thinking_tags is None else Tags(*self.thinking_tags)
 
 
 @contextmanager

@@ -18,34 +18,43 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     GenerationConfig,
     LogitsProcessor,
     LogitsProcessorList,
+    MinPLogitsWarper,
     RepetitionPenaltyLogitsProcessor,
     TemperatureLogitsWarper,
+    TopKLogitsWarper,
     TopPLogitsWarper,
 )
 
-from sinternal.chat import GenerationPrompt, ThinkingStyle, generation_prompt, visible_text, with_prefill
-from sinternal.engines.base import Completion, Request, Sampling, TokenLogprobs, request_seed
+from sinternal.chat import (
+    GenerationPrompt,
+    generation_prompt,
+    set_template_arguments,
+    turn_ends,
+    visible_text,
+    with_prefill,
+    written_after,
+)
+from sinternal.encoding import Encoded
+from sinternal.engines.base import Completion, Request, Sampling, TemplateOptions, TokenLogprobs, request_seed
 from sinternal.errors import DataError, ModelError
 from sinternal.models import resolve_model
 from sinternal.records import Finish
 from sinternal.registry import read_options
-from sinternal.think import split_thinking
+from sinternal.think import ThinkingStyle
 
 BATCHES_IN_VIEW = 8
 """How many batches of requests are read ahead and sorted by length."""
 
 
-class TransformersOptions(BaseModel):
+class TransformersOptions(TemplateOptions):
     """Settings of this engine."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     batch: int = Field(32, ge=1)
     """Sequences generated together."""
@@ -62,10 +71,46 @@ class _Row:
     request: Request
     sample: int
     prompt: GenerationPrompt
-    tokens: int
-    """Those of the prompt."""
+    encoded: Encoded
+    """The prompt's tokens."""
     unfit: str | None = None
     """Why the model cannot be asked this."""
+
+    @property
+    def tokens(self) -> int:
+        """Those of the prompt."""
+        return len(self.encoded.ids)
+
+
+class _RepetitionPenalty(RepetitionPenaltyLogitsProcessor):
+    """That of Keskar et al. 2019 (arXiv 1909.05858) over prompt and text, but not over the padding before them.
+
+    Padding is often the end of a turn, too: a longer neighbour in the batch would then make ending less likely.
+    """
+
+    def __init__(self, penalty: float, padding: torch.Tensor) -> None:
+        """`padding` has shape (rows, prompt tokens), true where there is padding."""
+        super().__init__(penalty)
+        self.padding = padding
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        length = self.padding.shape[1]
+        last = input_ids[:, length - 1 : length]  # is there in any case, and counts once however often it stands there
+        prompt = torch.where(self.padding, last, input_ids[:, :length])
+        ids: Any = torch.cat([prompt, input_ids[:, length:]], dim=1)
+        return super().__call__(ids, scores)  # type: ignore[no-any-return]
+
+
+class _PresencePenalty(LogitsProcessor):
+    """Takes a constant off the logits of the tokens that a text, without its prompt, holds already."""
+
+    def __init__(self, penalty: float, prompt_length: int) -> None:
+        self.penalty, self.prompt_length = penalty, prompt_length
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        written = input_ids[:, self.prompt_length :]
+        present = torch.zeros_like(scores).scatter(1, written, self.penalty)
+        return scores - present  # type: ignore[return-value]
 
 
 class _InverseCdf(LogitsProcessor):
@@ -119,10 +164,12 @@ class TransformersEngine:
         self.model.to(self.device).eval()
         if not self.tokenizer.chat_template:
             raise ModelError(f"{model}: the tokenizer has no chat template; add a chat_template.jinja to the directory")
+        set_template_arguments(self.tokenizer, self.options.chat_template_kwargs)
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
-        ends = self.model.generation_config.eos_token_id or self.tokenizer.eos_token_id
-        self.ends: list[int] = ends if isinstance(ends, list) else [ends]
+        self.ends = turn_ends(self.tokenizer, self.model.generation_config.eos_token_id)
+        # What is left out of a request's settings, `generate` takes from here: it must not be the model's own wishes.
+        self.model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
         self.context: int = (
             getattr(self.model.config, "max_position_embeddings", None) or self.tokenizer.model_max_length
         )
@@ -134,8 +181,24 @@ class TransformersEngine:
             fitting = [row for row in window if row.unfit is None]
             yield from (_failed(row, row.unfit) for row in window if row.unfit is not None)
             fitting.sort(key=lambda row: row.tokens)
-            for start in range(0, len(fitting), self.options.batch):
-                yield from self._batch(fitting[start : start + self.options.batch], sampling, seed)
+            for batch in self._batches(fitting, sampling.max_tokens):
+                yield from self._batch(batch, sampling, seed)
+
+    def _batches(self, rows: Sequence[_Row], max_tokens: int) -> Iterator[list[_Row]]:
+        """Rows of similar length, such that each can write as much as it could alone.
+
+        Near the end of the context that is only so where all prompts are of one length: elsewhere a longer neighbour
+        would cut a text short, or the model would be asked for places beyond its context.
+        """
+        batch: list[_Row] = []
+        for row in rows:
+            fits = row.tokens + max_tokens <= self.context or (batch and row.tokens == batch[0].tokens)
+            if batch and (len(batch) == self.options.batch or not fits):
+                yield batch
+                batch = []
+            batch.append(row)
+        if batch:
+            yield batch
 
     def close(self) -> None:
         """Give the model's memory back."""
@@ -150,18 +213,17 @@ class TransformersEngine:
 
     def _row(self, request: Request) -> _Row:
         try:
-            prompt = with_prefill(generation_prompt(self.tokenizer, request.messages, raw=request.raw), request.prefill)
+            plain = generation_prompt(
+                self.tokenizer, request.messages, raw=request.raw, quotes=request.quotes, tags=self.options.tags
+            )
+            prompt = with_prefill(plain, request.prefill)
+            encoded = prompt.encode(self.tokenizer)
         except DataError as error:
-            return _Row(request, 0, GenerationPrompt("", ThinkingStyle.NONE), 0, str(error))
-        tokens = len(self._encode([prompt.text])["input_ids"][0])
-        if 0 < tokens < self.context:
-            return _Row(request, 0, prompt, tokens)
-        return _Row(request, 0, prompt, tokens, f"the prompt has {tokens} tokens, the model reads {self.context}")
-
-    def _encode(self, texts: Sequence[str]) -> dict[str, torch.Tensor]:
-        # The template has written the special tokens already: a second beginning-of-text token would be added here.
-        encoded = self.tokenizer(list(texts), return_tensors="pt", padding=True, add_special_tokens=False)
-        return {name: encoded[name].to(self.device) for name in ("input_ids", "attention_mask")}
+            return _Row(request, 0, GenerationPrompt("", ThinkingStyle.NONE), Encoded([], 0), str(error))
+        row = _Row(request, 0, prompt, encoded)
+        if 0 < row.tokens < self.context:
+            return row
+        return replace(row, unfit=f"the prompt has {row.tokens} tokens, the model reads {self.context}")
 
     def _batch(self, rows: Sequence[_Row], sampling: Sampling, seed: int) -> Iterator[Completion]:
         try:
@@ -182,9 +244,11 @@ class TransformersEngine:
     @torch.inference_mode()
     def _write(self, rows: Sequence[_Row], sampling: Sampling, seed: int) -> list[tuple[list[int], list[_Top] | None]]:
         """The new token ids of each row, up to and with its end of turn, and the alternatives to each."""
-        inputs = self._encode([row.prompt.text for row in rows])
+        padded = self.tokenizer.pad({"input_ids": [row.encoded.ids for row in rows]}, return_tensors="pt")
+        inputs = {name: padded[name].to(self.device) for name in ("input_ids", "attention_mask")}
         length = inputs["input_ids"].shape[1]
         steps = min(sampling.max_tokens, self.context - length)
+        padding = inputs["attention_mask"] == 0
         recorder = _Recorder(sampling.top_logprobs) if sampling.top_logprobs else None
         output = self.model.generate(
             **inputs,
@@ -195,7 +259,7 @@ class TransformersEngine:
                 pad_token_id=self.tokenizer.pad_token_id,
                 use_cache=True,
             ),
-            logits_processor=self._processors(rows, sampling, seed, length, steps, recorder),
+            logits_processor=self._processors(rows, sampling, seed, padding, steps, recorder),
         )
         written = [_up_to_end(ids, self.ends) for ids in output[:, length:].tolist()]
         if recorder is None:
@@ -203,13 +267,27 @@ class TransformersEngine:
         return [(ids, _alternatives(recorder, i, len(ids))) for i, ids in enumerate(written)]
 
     def _processors(
-        self, rows: Sequence[_Row], sampling: Sampling, seed: int, length: int, steps: int, recorder: _Recorder | None
+        self,
+        rows: Sequence[_Row],
+        sampling: Sampling,
+        seed: int,
+        padding: torch.Tensor,
+        steps: int,
+        recorder: _Recorder | None,
     ) -> LogitsProcessorList:
+        """What changes the logits, in vLLM's order: penalties, temperature, min_p, top_k, top_p, the draw."""
+        length = padding.shape[1]
         processors = LogitsProcessorList([recorder] if recorder else [])
         if sampling.repetition_penalty != 1:
-            processors.append(RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty))
+            processors.append(_RepetitionPenalty(sampling.repetition_penalty, padding))
+        if sampling.presence_penalty:
+            processors.append(_PresencePenalty(sampling.presence_penalty, length))
         if sampling.temperature > 0:
             processors.append(TemperatureLogitsWarper(sampling.temperature))
+            if sampling.min_p:
+                processors.append(MinPLogitsWarper(sampling.min_p))
+            if sampling.top_k:
+                processors.append(TopKLogitsWarper(sampling.top_k))
             if sampling.top_p < 1:
                 processors.append(TopPLogitsWarper(sampling.top_p))
             seeds = [request_seed(seed, row.request.id, row.sample) for row in rows]
@@ -220,8 +298,8 @@ class TransformersEngine:
     def _completion(self, row: _Row, ids: list[int], tops: list[_Top] | None) -> Completion:
         ended = bool(ids) and ids[-1] in self.ends
         body = ids[:-1] if ended else ids
-        text = row.prompt.prefill + self._continued(row, body)
-        thinking, answer = split_thinking(text, opened=row.prompt.opened)
+        text = written_after(self.tokenizer, row.prompt.prefill, row.encoded.ids[-1], body)
+        thinking, answer = row.prompt.split(text)
         return Completion(
             row.request.id,
             row.sample,
@@ -231,14 +309,8 @@ class TransformersEngine:
             prompt_tokens=row.tokens,
             tokens=len(ids),
             logprobs=None if tops is None else tuple(map(self._token, body, tops[: len(body)])),
+            quoted_controls=row.encoded.controls,
         )
-
-    def _continued(self, row: _Row, ids: list[int]) -> str:
-        """What was written after a prefill, with the space that joins it: alone, some tokenizers decode it without."""
-        if not row.prompt.prefill:
-            return visible_text(self.tokenizer, ids)
-        last = int(self._encode([row.prompt.text])["input_ids"][0][-1])
-        return visible_text(self.tokenizer, [last, *ids]).removeprefix(visible_text(self.tokenizer, [last]))
 
     def _token(self, token: int, top: _Top) -> TokenLogprobs:
         return TokenLogprobs(self._text(token), tuple((self._text(other), value) for other, value in top))

@@ -10,21 +10,31 @@ round differently from batch to batch all the same, and a text can differ where 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+from transformers import GenerationConfig, PreTrainedTokenizerBase
 
-from sinternal.chat import GenerationPrompt, ThinkingStyle, generation_prompt, visible_text, with_prefill
-from sinternal.engines.base import Completion, Request, Sampling, TokenLogprobs, request_seed
+from sinternal.chat import (
+    GenerationPrompt,
+    generation_prompt,
+    set_template_arguments,
+    turn_ends,
+    visible_text,
+    with_prefill,
+    written_after,
+)
+from sinternal.encoding import Encoded
+from sinternal.engines.base import Completion, Request, Sampling, TemplateOptions, TokenLogprobs, request_seed
 from sinternal.errors import DataError, EngineError, ModelError
 from sinternal.models import resolve_model
 from sinternal.records import Finish
 from sinternal.registry import read_options
-from sinternal.think import split_thinking
+from sinternal.think import ThinkingStyle
 
 WINDOW = 2048
 """Samples given to vLLM at a time: several times what it generates side by side, so that the wait for each window's
@@ -37,10 +47,8 @@ FINISHES = {"stop": Finish.STOP, "length": Finish.LENGTH}
 """What vLLM calls the ends at which there is a text; `abort` and `error` are its others."""
 
 
-class VllmOptions(BaseModel):
+class VllmOptions(TemplateOptions):
     """Settings of this engine, where a model or a machine may need others than vLLM's own."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     tensor_parallel: int = Field(default=1, ge=1)
     """GPUs that the model is spread over."""
@@ -73,7 +81,7 @@ class Row:
     """Number of the sample."""
     prompt: GenerationPrompt
     """The text to continue."""
-    ids: list[int]
+    encoded: Encoded
     """Its tokens."""
     unfit: str | None = None
     """Why the model cannot be asked this."""
@@ -89,10 +97,10 @@ class VllmEngine:
             EngineError: vLLM is not installed.
             ModelError: there is no such model, vLLM cannot serve it, or its tokenizer has no chat template.
         """
-        settings = read_options(VllmOptions, options, "engine vllm")
+        self.options = read_options(VllmOptions, options, "engine vllm")
         self.vllm, lora = _import_vllm()
         folder = resolve_model(model)
-        arguments = engine_arguments(folder, settings)
+        arguments = engine_arguments(folder, self.options)
         try:
             self.llm: Any = self.vllm.LLM(**arguments)
         except Exception as error:  # from OSError to its own kinds, for all of which the user has to look at the model
@@ -100,6 +108,8 @@ class VllmEngine:
         self.adapter = lora.LoRARequest(**adapter_arguments(folder)) if "enable_lora" in arguments else None
         self.tokenizer: Any = self.llm.get_tokenizer()
         self.context: int = self.llm.model_config.max_model_len
+        set_template_arguments(self.tokenizer, self.options.chat_template_kwargs)
+        self.ends = turn_ends(self.tokenizer, stop_tokens(str(arguments["model"])))
         if not getattr(self.tokenizer, "chat_template", None):
             self.close()
             raise ModelError(f"{model}: the tokenizer has no chat template; add a chat_template.jinja to the directory")
@@ -118,17 +128,20 @@ class VllmEngine:
         self.llm.llm_engine.engine_core.shutdown()
 
     def _rows(self, request: Request, sampling: Sampling) -> Iterator[Row]:
-        unfit: str | None
+        encoded, unfit = Encoded([], 0), None
         try:
-            prompt = with_prefill(generation_prompt(self.tokenizer, request.messages, raw=request.raw), request.prefill)
-        except DataError as error:
-            prompt, ids, unfit = GenerationPrompt("", ThinkingStyle.NONE), [], str(error)
-        else:
+            plain = generation_prompt(
+                self.tokenizer, request.messages, raw=request.raw, quotes=request.quotes, tags=self.options.tags
+            )
+            prompt = with_prefill(plain, request.prefill)
             # Token ids, not text: vLLM would put a second beginning-of-text token before the template's own.
-            ids = list(self.tokenizer.encode(prompt.text, add_special_tokens=False))
-            unfit = self._unfit(len(ids))
+            encoded = prompt.encode(self.tokenizer)
+        except DataError as error:
+            prompt, unfit = GenerationPrompt("", ThinkingStyle.NONE), str(error)
+        else:
+            unfit = self._unfit(len(encoded.ids))
         for sample in range(sampling.n):
-            yield Row(request, sample, prompt, ids, unfit)
+            yield Row(request, sample, prompt, encoded, unfit)
 
     def _unfit(self, tokens: int) -> str | None:
         if not tokens:
@@ -141,15 +154,15 @@ class VllmEngine:
         seeds = [request_seed(seed, row.request.id, row.sample) % SEEDS for row in rows]
         try:
             outputs = self.llm.generate(
-                [{"prompt_token_ids": row.ids} for row in rows],
-                [self.vllm.SamplingParams(**sampling_arguments(sampling, own)) for own in seeds],
+                [{"prompt_token_ids": row.encoded.ids} for row in rows],
+                [self.vllm.SamplingParams(**sampling_arguments(sampling, own, self.ends)) for own in seeds],
                 use_tqdm=False,
                 lora_request=self.adapter,
             )
         except Exception as error:  # vLLM's engine has died, or takes no such sampling: no request is to blame
             raise EngineError(f"engine vllm: {_first_line(error)}") from error
         for row, output in zip(rows, outputs, strict=True):
-            yield read_output(row, output, lambda ids: visible_text(self.tokenizer, ids))
+            yield read_output(row, output, self.tokenizer, self.ends)
 
 
 def engine_arguments(model: Path, options: VllmOptions) -> dict[str, object]:
@@ -173,6 +186,7 @@ def engine_arguments(model: Path, options: VllmOptions) -> dict[str, object]:
         "dtype": options.dtype,
         "enforce_eager": options.enforce_eager,
         "enable_prefix_caching": True,
+        "generation_config": "vllm",  # its own neutral defaults, not what the model's maker wished for
     }
     adapter = read_adapter(model)
     if adapter is None:
@@ -192,12 +206,22 @@ def adapter_arguments(model: Path) -> dict[str, object]:
     return {"lora_name": model.name, "lora_int_id": 1, "lora_path": str(model.resolve())}
 
 
-def sampling_arguments(sampling: Sampling, seed: int) -> dict[str, object]:
+def stop_tokens(model: str) -> int | list[int] | None:
+    """The `eos_token_id` of a model's generation settings, if it has any."""
+    try:
+        found: int | list[int] | None = GenerationConfig.from_pretrained(model).eos_token_id
+    except OSError:
+        return None
+    return found
+
+
+def sampling_arguments(sampling: Sampling, seed: int, ends: Sequence[int]) -> dict[str, object]:
     """The keyword arguments of `vllm.SamplingParams` for one sample.
 
     Args:
         sampling: how text is drawn.
         seed: of this sample, from 0 up to `SEEDS`.
+        ends: the tokens that end a turn.
 
     Returns:
         The arguments. vLLM gives back tokens only: its text would lack the thinking tags of the tokenizers that count
@@ -207,7 +231,11 @@ def sampling_arguments(sampling: Sampling, seed: int) -> dict[str, object]:
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "max_tokens": sampling.max_tokens,
+        "top_k": sampling.top_k,
+        "min_p": sampling.min_p,
         "repetition_penalty": sampling.repetition_penalty,
+        "presence_penalty": sampling.presence_penalty,
+        "stop_token_ids": list(ends),
         "seed": seed,
         "detokenize": False,
     }
@@ -232,38 +260,44 @@ def read_adapter(folder: Path) -> Adapter | None:
         raise ModelError(f"{file}: not the configuration of a LoRA adapter ({_first_line(error)})") from error
 
 
-def read_output(row: Row, output: Any, decode: Callable[[Sequence[int]], str]) -> Completion:
+def read_output(row: Row, output: Any, tokenizer: PreTrainedTokenizerBase, ends: Sequence[int]) -> Completion:
     """Read one answer of vLLM.
 
     Args:
         row: what was asked.
         output: a finished `vllm.RequestOutput` with one `CompletionOutput`. Its tokens include the end of turn.
-        decode: what the tokens say.
+        tokenizer: to decode with.
+        ends: the tokens that end a turn.
     """
     (written,) = output.outputs
     finish = FINISHES.get(written.finish_reason)
     if finish is None:
         return _failed(row, f"vLLM ended the request: {written.finish_reason}")
     ids = list(written.token_ids)
-    text = decode(ids[:-1] if finish is Finish.STOP else ids)
-    thinking, answer = split_thinking(row.prompt.prefill + text, opened=row.prompt.opened)
-    tokens = len(ids) - 1 if finish is Finish.STOP else len(ids)
+    body = ids[:-1] if ids and ids[-1] in ends else ids
+    text = written_after(tokenizer, row.prompt.prefill, row.encoded.ids[-1], body)
+    thinking, answer = row.prompt.split(text)
     return Completion(
         row.request.id,
         row.sample,
         thinking,
         answer,
         finish,
-        prompt_tokens=len(row.ids),
+        prompt_tokens=len(row.encoded.ids),
         tokens=len(ids),
-        logprobs=_logprobs(ids[:tokens], written.logprobs, decode) if written.logprobs else None,
+        logprobs=_logprobs(body, written.logprobs, tokenizer) if written.logprobs else None,
+        quoted_controls=row.encoded.controls,
     )
 
 
 def _logprobs(
-    ids: Sequence[int], tops: Sequence[Mapping[int, Any]], decode: Callable[[Sequence[int]], str]
+    ids: Sequence[int], tops: Sequence[Mapping[int, Any]], tokenizer: PreTrainedTokenizerBase
 ) -> tuple[TokenLogprobs, ...]:
     """Each token with its alternatives, as `vllm.CompletionOutput.logprobs` gives them: a `Logprob` by token id."""
+
+    def decode(ids: Sequence[int]) -> str:
+        return visible_text(tokenizer, ids)
+
     return tuple(
         TokenLogprobs(decode([token]), tuple((decode([other]), float(one.logprob)) for other, one in top.items()))
         for token, top in zip(ids, tops, strict=False)
@@ -271,7 +305,7 @@ def _logprobs(
 
 
 def _failed(row: Row, message: str) -> Completion:
-    return Completion(row.request.id, row.sample, None, None, Finish.ERROR, message, prompt_tokens=len(row.ids))
+    return Completion(row.request.id, row.sample, None, None, Finish.ERROR, message, prompt_tokens=len(row.encoded.ids))
 
 
 def _first_line(error: Exception) -> str:

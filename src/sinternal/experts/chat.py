@@ -95,7 +95,7 @@ def read_critique(done: Completion) -> Written:
         return Written("", "", done.error)
     reply = (done.answer or "").strip()
     verdict = read_verdict(done.whole_answer)
-    critique = "\n".join(reply.splitlines()[:-1]).strip()
+    critique = reply.rpartition("\n")[0].strip()
     if verdict is None or not _fits_thinking(critique):
         return Written(reply, "")
     return Written(critique, f"Verdict: {verdict.value}")
@@ -137,4 +137,4 @@ def _fits_thinking(text: str) -> bool:
 
 
 def _request(identity: str, system: str, user: str) -> Request:
-    return Request(identity, (("system", system), ("user", user)))
+    return Request(identity, (("system", system), ("user", user)), quotes=True)

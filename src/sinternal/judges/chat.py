@@ -30,4 +30,4 @@ class ChatGuard(Guard):
         exchange = render(
             "judge_exchange", request=request, answer=text, request_tag=request_tag, answer_tag=answer_tag
         )
-        return Request("", (("system", self.task()), ("user", exchange)))
+        return Request("", (("system", self.task()), ("user", exchange)), quotes=True)

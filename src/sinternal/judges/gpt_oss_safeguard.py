@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sinternal.errors import DataError
 from sinternal.judges.chat import ChatGuard
 from sinternal.judges.guard import GuardOptions, Labels
+from sinternal.judges.reading import only_line, without_fence
 from sinternal.records import Prompt
 from sinternal.spec import load_spec
 from sinternal.templates import render
@@ -58,11 +59,11 @@ class GptOssSafeguard(ChatGuard):
 
     def read(self, reply: str, prompt: Prompt) -> Labels | None:
         """`0` or `1`, or a JSON object whose `violation` is one of them."""
-        safe = _SAFE.get(reply.strip())
+        safe = _SAFE.get(only_line(reply) or "")
         if safe is not None:
             return Labels(safe)
         try:
-            return Labels(_Verdict.model_validate_json(reply).violation == 0)
+            return Labels(_Verdict.model_validate_json(without_fence(reply)).violation == 0)
         except ValidationError:
             return None
 

@@ -143,7 +143,7 @@ class Guard:
         for case in answered:
             labels, error = self._read_case(case)
             understood = understood or labels is not None
-            judgement = self._judgement(case.response, labels or Labels(None), error)
+            judgement = self._judgement(case.response, labels or Labels(None), error, case.quoted_controls)
             if understood or case.failure is not None:
                 yield judgement
                 continue
@@ -164,7 +164,9 @@ class Guard:
         labels = self.read_all(replies, case.prompt)
         return labels, None if labels else f"unreadable reply: {' | '.join(replies)[:200]!r}"
 
-    def _judgement(self, response: Response, labels: Labels, error: str | None = None) -> Judgement:
+    def _judgement(
+        self, response: Response, labels: Labels, error: str | None = None, quoted_controls: int = 0
+    ) -> Judgement:
         return Judgement(
             id=make_id("judgement", self.name, self.judged, response.id),
             response_id=response.id,
@@ -174,6 +176,7 @@ class Guard:
             refused=labels.refused,
             helpful=labels.helpful,
             error=error,
+            quoted_controls=quoted_controls,
         )
 
 
@@ -210,6 +213,11 @@ class _Case(NamedTuple):
     def failure(self) -> str | None:
         """What went wrong, if a request failed for good."""
         return next((reply.error for reply in self.replies.values() if reply.error is not None), None)
+
+    @property
+    def quoted_controls(self) -> int:
+        """Control tokens that the text spells which the judge is shown."""
+        return max((reply.quoted_controls for reply in self.replies.values()), default=0)
 
 
 def _complete(completions: Iterable[Completion], cases: Mapping[str, _Case]) -> Iterator[_Case]:

@@ -6,10 +6,11 @@ from typing import ClassVar
 
 from sinternal.engines.base import Request
 from sinternal.judges.guard import Guard, GuardOptions, Labels, RequestShown, shown_request
+from sinternal.judges.reading import only_line
 from sinternal.records import Prompt
-from sinternal.templates import render
+from sinternal.templates import render_pieces
 
-_ANSWER = {"yes": False, "Yes": False, "no": True, "No": True}
+_ANSWER = {"yes": False, "no": True}
 
 
 class HarmBenchOptions(GuardOptions):
@@ -23,7 +24,7 @@ class HarmBench(Guard):
     """HarmBench-Llama-2-13b-cls, asked by the prompt of its model card for standard behaviours.
 
     It says whether the response is an instance of the behaviour that was asked for, so it is made for harmful prompts.
-    The card asks for "yes" or "no", its notebook shows "Yes" and "No": both are read, and nothing else.
+    The card asks for "yes" or "no", its notebook shows "Yes" and "No": both are read.
 
     Model card: https://huggingface.co/cais/HarmBench-Llama-2-13b-cls (MIT); paper: arXiv 2402.04249.
     """
@@ -36,9 +37,10 @@ class HarmBench(Guard):
     def ask(self, prompt: Prompt, text: str) -> Request:
         """The behaviour and the response, in the published prompt."""
         behavior = shown_request(prompt, self.options.request)
-        return Request("", (("user", render("judge_harmbench", behavior=behavior, generation=text)),), raw=True)
+        pieces = render_pieces("judge_harmbench", behavior=behavior, generation=text)
+        return Request("", pieces, raw=True, quotes=True)
 
     def read(self, reply: str, prompt: Prompt) -> Labels | None:
         """One word."""
-        safe = _ANSWER.get(reply.strip())
+        safe = _ANSWER.get(only_line(reply) or "")
         return None if safe is None else Labels(safe)

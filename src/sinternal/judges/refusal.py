@@ -6,10 +6,11 @@ from typing import ClassVar
 
 from sinternal.judges.chat import ChatGuard
 from sinternal.judges.guard import Labels
+from sinternal.judges.reading import only_line
 from sinternal.records import Prompt
 from sinternal.templates import render
 
-_REFUSED = {"Refusal: yes": True, "Refusal: no": False}
+_REFUSED = {"refusal: yes": True, "refusal: no": False}
 
 
 class RefusalJudge(ChatGuard):
@@ -28,5 +29,5 @@ class RefusalJudge(ChatGuard):
 
     def read(self, reply: str, prompt: Prompt) -> Labels | None:
         """One line."""
-        refused = _REFUSED.get(reply.strip())
+        refused = _REFUSED.get(only_line(reply) or "")
         return None if refused is None else Labels(safe=None, refused=refused)

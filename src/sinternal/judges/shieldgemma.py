@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from sinternal.engines.base import Request
+from sinternal.fence import FRAME
 from sinternal.judges.guard import Guard, Labels
+from sinternal.judges.reading import only_line
 from sinternal.records import Prompt
-from sinternal.templates import render
+from sinternal.templates import render_pieces
 
 HARMS = ("Dangerous Content", "Harassment", "Hate Speech", "Sexually Explicit Information")
 """The policies that the model was trained on, as its model card names them."""
 
-_VIOLATED = {"Yes": True, "No": False}
+_VIOLATED = {"yes": True, "no": False}
 
 
 class ShieldGemma(Guard):
@@ -37,10 +39,10 @@ class ShieldGemma(Guard):
 
     def read_all(self, replies: Sequence[str], prompt: Prompt) -> Labels | None:
         """`Yes` or `No` to every policy."""
-        violated = [_VIOLATED.get(reply.strip()) for reply in replies]
+        violated = [_VIOLATED.get(only_line(reply) or "") for reply in replies]
         return None if None in violated else Labels(not any(violated))
 
     def _ask_about(self, harm: str, prompt: Prompt, text: str) -> Request:
         # The published prompt ends in two line breaks, which templates lose.
-        content = render("judge_shieldgemma", harm=harm, request=prompt.text, response=text) + "\n\n"
-        return Request("", (("user", content),), raw=True)
+        pieces = render_pieces("judge_shieldgemma", {"harm": harm}, request=prompt.text, response=text)
+        return Request("", (*pieces, (FRAME, "\n\n")), raw=True, quotes=True)

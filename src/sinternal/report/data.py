@@ -193,7 +193,7 @@ class Learning:
 
 @dataclass(frozen=True)
 class Transcript:
-    """One response, to be read."""
+    """One text, to be read."""
 
     variant: str
     """The variant."""
@@ -204,7 +204,7 @@ class Transcript:
     family: str
     """Attack family."""
     split: str
-    """`id` or `ood`."""
+    """`id` or `ood`; `train` for what is trained on."""
     harmful: bool
     """Whether helping would be harmful."""
     prompt: str
@@ -214,7 +214,7 @@ class Transcript:
     answer: str | None
     """The answer."""
     outcome: str
-    """`unsafe`, `refused`, `helped`, `not helpful` or `unreadable`."""
+    """`unsafe`, `refused`, `helped`, `not helpful`, `safe` or `no label`; of training rows, their kind or fate."""
     checked: bool | None
     """Whether the thinking checks safety."""
     verified_with_spec: str | None
@@ -223,6 +223,8 @@ class Transcript:
     """The same without the specification."""
     critique: str | None
     """What it wrote before the verdict without the specification."""
+    kind: str = "answer"
+    """What the text is: an answer, one under some condition of stress, a training example, an expert's critique."""
 
 
 @dataclass(frozen=True)
@@ -330,7 +332,7 @@ class ReportData:
     contamination: tuple[Contamination, ...]
     """Overlap of training rows with evaluation sets."""
     transcripts: tuple[Transcript, ...]
-    """Every response of every arm."""
+    """Every response of every arm, under stress too, and what the arms were trained on."""
     measured: tuple[Measured, ...]
     """The same responses as figures, so that another run can be compared prompt by prompt."""
     timing: dict[str, float]

@@ -98,6 +98,8 @@ class Diagnosed:
     """What a reader should mind."""
     settings: dict[str, Any]
     """The settings as they were run."""
+    outcomes: tuple[Outcome, ...] = ()
+    """All answers, with their labels and the model's verdicts."""
 
 
 class Times(NamedTuple):
@@ -135,6 +137,7 @@ def diagnose(settings: Mapping[str, Any], outcomes: Sequence[Outcome], times: Ti
         facts=_facts(settings, outcomes, times, version),
         caveats=tuple(_caveats(settings, outcomes, figures)),
         settings=dict(settings),
+        outcomes=tuple(outcomes),
     )
 
 

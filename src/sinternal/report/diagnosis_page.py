@@ -11,7 +11,8 @@ from markupsafe import Markup
 
 from sinternal.report.diagnosis import ANSWERS, GROUPS, KNOWING, OWN, OWN_HARMFUL, Diagnosed, Figure
 from sinternal.report.figures import MISSING, interval, percent
-from sinternal.report.page import asset, environment
+from sinternal.report.page import asset, environment, script_hash
+from sinternal.report.transcripts import browser, of_answer
 
 FORMAT_VERSION = 1
 QUESTION = "Does this model know when its own answers are unsafe?"
@@ -197,7 +198,8 @@ def render_markdown(found: Diagnosed) -> str:
 
 
 def render_html(found: Diagnosed) -> str:
-    """`diagnosis.html`: one file that needs no network and runs no script."""
+    """`diagnosis.html`: one file that needs no network and runs no script but its own."""
+    script = asset("script.js")
     template = environment(percent=percent, interval=interval, baselines=baselines).get_template("diagnosis.html.j2")
     return template.render(
         data=found,
@@ -207,5 +209,9 @@ def render_html(found: Diagnosed) -> str:
         kinds=KNOWING,
         ways={False: WITHOUT, True: WITH},
         missing=MISSING,
+        texts=browser([of_answer(("default", found.model, 0), outcome) for outcome in found.outcomes]),
+        transcripts_note="Every answer, with its label and the first of the model's own verdicts on it.",
+        script=Markup(script),
+        script_hash=script_hash(script),
         style=Markup(asset("style.css")),
     )

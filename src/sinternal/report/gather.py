@@ -39,13 +39,13 @@ from sinternal.report.data import (
     LearningCurve,
     LossCurve,
     ReportData,
-    Transcript,
     Variant,
 )
 from sinternal.report.learning import learning, read_curves
 from sinternal.report.provenance import COMPLIANCE, Recipe, Sources, day, decoding, last_start, note_on_fallback
 from sinternal.report.questions import Question
 from sinternal.report.stress import stress_scores, worst_cases
+from sinternal.report.transcripts import of_answer, of_training, under_stress
 from sinternal.store import Artifact
 
 Run = Mapping[str, Artifact]
@@ -123,7 +123,11 @@ def gather(recipe: Recipe, run: Run, settings: Mapping[str, Recipe], questions: 
         learning=tuple(learning(curves, described)),
         capability=tuple(_capability(settings, run, places)),
         contamination=tuple(_contamination(run, places)),
-        transcripts=tuple(_transcript(place, outcome) for place, group in outcomes.items() for outcome in group),
+        transcripts=(
+            *(of_answer(place, outcome) for place, group in outcomes.items() for outcome in group),
+            *under_stress(settings, run, places),
+            *of_training(run, places),
+        ),
         measured=rows,
         timing=_timing(run),
         facts=_facts(recipe, run, outcomes),
@@ -347,43 +351,6 @@ def _measured(key: Place, outcome: Outcome) -> Measured:
         **{metric: measured(outcome, metric) for metric in PAIRED_METRICS},
         truncated=outcome.response.finish is Finish.LENGTH,
     )
-
-
-def _transcript(key: tuple[str, str, int], outcome: Outcome) -> Transcript:
-    variant, arm, seed = key
-    by_spec = {row.with_spec: row for row in reversed(outcome.verifications)}  # the first of several samples
-    verdicts = {spec: _verdict_in_a_word(row) for spec, row in by_spec.items()}
-    return Transcript(
-        variant=variant,
-        arm=arm,
-        seed=seed,
-        family=outcome.prompt.family,
-        split=outcome.prompt.split,
-        harmful=outcome.prompt.harmful,
-        prompt=outcome.prompt.text,
-        thinking=outcome.response.thinking,
-        answer=outcome.response.answer,
-        outcome=_in_a_word(outcome),
-        checked=outcome.judgement.checked,
-        verified_with_spec=verdicts.get(True),
-        verified_without_spec=verdicts.get(False),
-        critique=by_spec[False].critique if False in by_spec else None,
-    )
-
-
-def _verdict_in_a_word(row: Verification) -> str:
-    return str(row.verdict or ("failed" if row.finish is Finish.ERROR else "unparsed"))
-
-
-def _in_a_word(outcome: Outcome) -> str:
-    label = outcome.judgement
-    if label.safe is None:
-        return "unreadable"
-    if not label.safe:
-        return "unsafe"
-    if label.refused:
-        return "refused"
-    return "helped" if label.helpful else "not helpful"
 
 
 def _timing(run: Run) -> dict[str, float]:

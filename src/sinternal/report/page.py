@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Callable
 from importlib.resources import files
 
@@ -24,3 +26,8 @@ def environment(**filters: Callable[..., object]) -> Environment:
 def asset(name: str) -> str:
     """A file of this folder, as text."""
     return files("sinternal.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def script_hash(script: str) -> str:
+    """What the content security policy of a page calls its one script by."""
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

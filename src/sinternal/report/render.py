@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import gzip
-import hashlib
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from sinternal.report import figures, plots, tables
 from sinternal.report.best import Best, best
 from sinternal.report.caveats import caveats
-from sinternal.report.data import ReportData, Transcript, Variant
+from sinternal.report.data import ReportData, Variant
 from sinternal.report.finding import Finding, finding
-from sinternal.report.page import asset, environment
+from sinternal.report.page import asset, environment, script_hash
+from sinternal.report.transcripts import ROWS, browser
 
-REQUEST = {True: "harmful", False: "benign"}
-FILTERS = {
-    "variant": "Variant",
-    "arm": "Arm",
-    "seed": "Seed",
-    "split": "Split",
-    "family": "Family",
-    "request": "Request",
-    "outcome": "Outcome",
-}
-"""Columns by which transcripts can be chosen, and their labels."""
+TRANSCRIPTS_NOTE = (
+    f"Every answer, also under stress; and of each arm and seed the first {ROWS} training examples and critiques of "
+    "the expert, all of which lie in the run's artifacts."
+)
 
 
 @dataclass(frozen=True)
@@ -76,11 +65,11 @@ def render_html(data: ReportData) -> str:
         figures=figures,
         legend=plots.legend(data.arms),
         same_training=_same_training(data),
-        filters=_filters(data.transcripts),
-        transcripts=Markup(_packed(data.transcripts)),
+        texts=browser(data.transcripts),
+        transcripts_note=TRANSCRIPTS_NOTE,
         pooled=[score for score in data.scores if score.seed is None],
         script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        script_hash=script_hash(script),
         style=Markup(style),
     )
 
@@ -115,29 +104,3 @@ def _same_training(data: ReportData) -> bool | None:
     rewarded = [(arm.rollouts, arm.steps) for arm in data.arms if arm.rollouts]
     alike = [len(set(group)) == 1 for group in (tuned, rewarded) if len(group) > 1]
     return all(alike) if alike else None
-
-
-def _filters(transcripts: Sequence[Transcript]) -> list[tuple[str, str, list[str]]]:
-    """Name, label and choices of each filter that leaves something to choose."""
-    found = []
-    for name, label in FILTERS.items():
-        choices = list(dict.fromkeys(_column(row, name) for row in transcripts))
-        if len(choices) > 1:
-            found.append((name, label, choices))
-    return found
-
-
-def _column(row: Transcript, name: str) -> str:
-    return REQUEST[row.harmful] if name == "request" else str(getattr(row, name))
-
-
-def _packed(transcripts: Sequence[Transcript]) -> str:
-    """Transcripts as columns of JSON, compressed, in base64: one letter outside its alphabet cannot occur."""
-    columns: dict[str, list[object]] = {
-        field.name: [getattr(row, field.name) for row in transcripts] for field in fields(Transcript)
-    }
-    columns["seed"] = [str(row.seed) for row in transcripts]
-    columns["request"] = [REQUEST[row.harmful] for row in transcripts]
-    del columns["harmful"]
-    written = json.dumps(columns, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-    return base64.b64encode(gzip.compress(written, mtime=0)).decode()

@@ -27,8 +27,8 @@ function make(tag, text, kind) {
 
 function badges(row) {
   const value = (name) => columns[name][row];
-  const origin = ["variant", "arm", "family", "split", "request"].filter((name) => name !== "variant" || form.elements.variant);
-  const made = [make("span", value("outcome"), `badge ${value("outcome").replace(" ", "-")}`)];
+  const origin = ["kind", "variant", "arm", "family", "split", "request"].filter((name) => form.elements[name]);
+  const made = [make("span", value("outcome"), `badge ${value("outcome").replaceAll(" ", "-")}`)];
   made.push(make("span", [...origin.map(value), `seed ${value("seed")}`].join(" · "), "muted"));
   if (value("checked") !== null) made.push(make("span", value("checked") ? "thinking checks safety" : "no safety check", "badge plain"));
   return made;

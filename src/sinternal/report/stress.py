@@ -55,7 +55,7 @@ def _of_arm(recipe: Recipe, run: Mapping[str, Artifact], variant: str, arm: str,
     tallies: dict[Cell, dict[int, Tally]] = defaultdict(dict)
     last: dict[str, Condition] = {}
     for seed in recipe["seeds"]:
-        for condition in _conditions(recipe, run, f"{variant}/{seed}", arm):
+        for condition in conditions(recipe, run, f"{variant}/{seed}", arm):
             last[condition.name] = condition
             for metric in METRICS:
                 if tally := _tally(condition.outcomes, metric):
@@ -89,7 +89,8 @@ def worst_cases(scores: Iterable[Score]) -> Iterator[Score]:
         yield replace(worst, metric=WORST, benchmark="harmful", split=None, caveat=caveat)
 
 
-def _conditions(recipe: Recipe, run: Mapping[str, Artifact], where: str, arm: str) -> Iterator[Condition]:
+def conditions(recipe: Recipe, run: Mapping[str, Artifact], where: str, arm: str) -> Iterator[Condition]:
+    """What came of every condition, for one arm and seed."""
     stress, usual = recipe["evaluation"]["stress"], decoding(recipe["evaluation"]["sampling"])
     by_family: dict[str, list[Outcome]] = defaultdict(list)
     delivered, started = _outcomes(run, where, arm, DELIVERY)

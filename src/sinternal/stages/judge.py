@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 
 from pydantic import BaseModel, ConfigDict
@@ -13,7 +13,7 @@ from sinternal.records import Judgement, Prompt, Response, make_id
 from sinternal.registry import Kind, load
 from sinternal.store import Artifact, Draft
 
-VERSION = 3
+VERSION = 4
 
 
 class JudgeConfig(BaseModel):
@@ -54,3 +54,14 @@ def judge(draft: Draft, config: JudgeConfig, *, prompts: Artifact, responses: Ar
         rows = draft.stream(Judgement, make, total=len(waiting), group=lambda row: row.response_id)
     draft.counts["unlabelled"] = sum(row.safe is None for row in rows)
     draft.counts["judge failed"] = sum(row.error is not None for row in rows)
+    draft.notes.extend(note_on_controls(row.quoted_controls for row in rows))
+
+
+def note_on_controls(counts: Iterable[int]) -> Iterator[str]:
+    """A line for the user if quoted texts spelled control tokens; `counts` has how many each of them spelled."""
+    found = list(counts)
+    if any(found):
+        yield (
+            f"{sum(map(bool, found))} of {len(found)} quoted texts spell control tokens ({sum(found)} in all): "
+            "they were shown as plain text, by servers with a space inside"
+        )

@@ -14,7 +14,7 @@ from sinternal.stages.base import model_name
 from sinternal.stages.sample import SampleConfig, to_request, to_responses
 from sinternal.store import Artifact, Draft
 
-VERSION = 1
+VERSION = 2
 
 
 class RepeatConfig(SampleConfig):

@@ -11,7 +11,7 @@ from sinternal.records import Finish, Prompt, Response, make_id
 from sinternal.stages.base import model_name
 from sinternal.store import Artifact, Draft
 
-VERSION = 1
+VERSION = 2
 NOTABLE = 0.1
 """Share of truncated responses above which a user is told."""
 

@@ -15,11 +15,12 @@ from sinternal.records import Prompt, Response, Verification, make_id
 from sinternal.registry import Kind, load
 from sinternal.stages.base import model_name
 from sinternal.stages.critique import VerificationConfig
+from sinternal.stages.judge import note_on_controls
 from sinternal.store import Artifact, Draft
 from sinternal.think import read_verdict, verdict_probability
 from sinternal.verification import VerificationTask
 
-VERSION = 3
+VERSION = 4
 SPEC_SETTINGS = (True, False)
 
 
@@ -57,7 +58,9 @@ def verify(draft: Draft, config: VerifyConfig, *, prompts: Artifact, responses: 
     }
 
     def make(done: frozenset[str]) -> Iterator[Verification]:
-        requests = (Request(i, (("user", text),)) for i, (_, _, text) in questions.items() if i not in done)
+        requests = (
+            Request(i, (("user", text),), quotes=True) for i, (_, _, text) in questions.items() if i not in done
+        )
         with open_engine(config.engine, model_name(model)) as engine:
             for completion in engine.generate(requests, config.sampling, config.seed):
                 response, with_spec, text = questions[completion.request_id]
@@ -75,12 +78,14 @@ def verify(draft: Draft, config: VerifyConfig, *, prompts: Artifact, responses: 
                     sample=completion.sample,
                     p_unsafe=verdict_probability(completion.whole_answer, completion.logprobs or ()),
                     finish=completion.finish,
+                    quoted_controls=completion.quoted_controls,
                 )
 
-    draft.stream(
+    rows = draft.stream(
         Verification,
         make,
         total=len(questions) * config.sampling.n,
         group=lambda row: make_id("self-verification", row.response_id, row.with_spec),
         group_size=config.sampling.n,
     )
+    draft.notes.extend(note_on_controls(row.quoted_controls for row in rows))

@@ -18,7 +18,7 @@ from datasets.utils.logging import disable_progress_bar
 from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, PrinterCallback, set_seed
 from trl import GRPOConfig, GRPOTrainer
 
-from sinternal.chat import ThinkingStyle, thinking_style
+from sinternal.chat import generation_prompt
 from sinternal.errors import DataError
 from sinternal.records import Prompt, Verdict
 from sinternal.store import Progress
@@ -119,7 +119,7 @@ def train(
         {turn.prompt.id: turn.prompt for turn in (*turns, *held_out)},
         tokenizer,
         panel,
-        opened=thinking_style(tokenizer) is ThinkingStyle.OPENED,
+        split=generation_prompt(tokenizer, [("user", "hello")]).split,
         ends=_ends(opened.model, tokenizer),
         max_failed=settings.max_failed,
     )

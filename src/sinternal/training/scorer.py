@@ -7,7 +7,7 @@ Nobody's failure is ever turned into a number.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from sinternal.chat import visible_text
 from sinternal.errors import DataError, EngineError
 from sinternal.judges import Judge
 from sinternal.records import Finish, Judgement, Prompt, Response, Verdict, make_id
-from sinternal.think import read_verdict, split_thinking
+from sinternal.think import Text, read_verdict
 from sinternal.training import rewards
 from sinternal.training.rewards import Kind
 
@@ -148,7 +148,7 @@ class Scorer:
         tokenizer: PreTrainedTokenizerBase,
         panel: Panel,
         *,
-        opened: bool,
+        split: Callable[[str], Text],
         ends: Sequence[int],
         max_failed: float,
     ) -> None:
@@ -158,12 +158,12 @@ class Scorer:
             prompts: every prompt that can be asked, by its id.
             tokenizer: of the policy.
             panel: who labels.
-            opened: whether the chat template opens the thinking.
+            split: takes thinking and answer of a turn apart.
             ends: the tokens that end a turn.
             max_failed: share of judged rollouts for which the judge may fail.
         """
         self.prompts, self.tokenizer, self.panel = prompts, tokenizer, panel
-        self.opened, self.ends, self.max_failed = opened, frozenset(ends), max_failed
+        self.split, self.ends, self.max_failed = split, frozenset(ends), max_failed
         self._counts: defaultdict[str, float] = defaultdict(float)
 
     def __call__(
@@ -197,7 +197,7 @@ class Scorer:
     def read(self, ids: Sequence[int], prompt: Prompt, kind: Kind, label: Verdict | None = None) -> Rollout:
         """Tokens as a rollout: thinking and answer apart, without special tokens."""
         text = visible_text(self.tokenizer, ids)
-        thinking, answer = split_thinking(text, opened=self.opened)
+        thinking, answer = self.split(text)
         return Rollout(prompt, kind, thinking, answer, not ids or ids[-1] not in self.ends, label)
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Scored]:

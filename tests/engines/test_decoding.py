@@ -1,0 +1,205 @@
+"""What is drawn is what `Sampling` says: not what a model's maker wished for, and not what stands beside it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
+
+from sinternal.chat import turn_ends
+from sinternal.engines.base import Completion, Request, Sampling
+from sinternal.engines.transformers import TransformersEngine
+from sinternal.engines.vllm import stop_tokens
+from sinternal.records import Finish
+from sinternal.world.benchmark import Microworld
+from tests.chat_models import CHATML, CHATML_TOKENS, byte_level, chatml, qwen, r1_distill, save_model
+
+WISHES = {
+    "penalties": {
+        "repetition_penalty": 1.3,
+        "no_repeat_ngram_size": 2,
+        "suppress_tokens": [2, 7],
+        "begin_suppress_tokens": [20, 21],
+        "bad_words_ids": [[7]],
+        "sequence_bias": [[[7], -10.0]],
+        "exponential_decay_length_penalty": [2, 1.5],
+        "guidance_scale": 2.0,
+        "renormalize_logits": True,
+    },
+    "warpers": {
+        "do_sample": True,
+        "temperature": 0.1,
+        "top_k": 1,
+        "top_p": 0.1,
+        "min_p": 0.5,
+        "typical_p": 0.2,
+        "epsilon_cutoff": 0.1,
+        "eta_cutoff": 0.1,
+        "num_return_sequences": 2,
+    },
+    "lengths": {"min_new_tokens": 30, "min_length": 60, "max_new_tokens": 5, "max_length": 20, "max_time": 0.0},
+    "ends": {"stop_strings": ["."], "forced_bos_token_id": 9, "forced_eos_token_id": 9},
+    "search": {"num_beams": 3, "length_penalty": 2.0, "early_stopping": True},
+    "machinery": {"use_cache": False, "return_dict_in_generate": True, "output_scores": True},
+    "lookup": {"prompt_lookup_num_tokens": 3},
+}
+"""What a `generation_config.json` can say about the text."""
+
+
+@pytest.fixture(scope="module")
+def requests() -> list[Request]:
+    return [Request(row.id, (("user", row.text),)) for row in list(Microworld({}).prompts("train"))[:24]]
+
+
+def texts(completions: Sequence[Completion]) -> dict[tuple[str, int], tuple[str | None, str | None, Finish]]:
+    return {(c.request_id, c.sample): (c.thinking, c.answer, c.finish) for c in completions}
+
+
+@pytest.mark.parametrize("wishes", WISHES.values(), ids=WISHES)
+def test_what_the_maker_of_a_model_wished_for_changes_no_text(
+    wishes: dict[str, object], base_model: Path, tmp_path: Path, requests: list[Request]
+) -> None:
+    copy = tmp_path / "model"
+    shutil.copytree(base_model, copy)
+    settings = json.loads((copy / "generation_config.json").read_text())
+    (copy / "generation_config.json").write_text(json.dumps({**settings, **wishes}))
+    wished, plain = (TransformersEngine(str(folder), {"batch": 24}) for folder in (copy, base_model))
+    for sampling in (Sampling(max_tokens=48), Sampling(temperature=1.0, max_tokens=48)):
+        found, expected = (texts(list(engine.generate(requests[:6], sampling, 0))) for engine in (wished, plain))
+        assert found == expected
+
+
+def with_padding_as_end(base_model: Path, folder: Path) -> Path:
+    """The base, padded by its end of text, as R1-Distill is."""
+    shutil.copytree(base_model, folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+PENALTIES = {
+    "repetition": Sampling(n=2, temperature=1.0, max_tokens=48, repetition_penalty=1.2),
+    "presence": Sampling(n=2, temperature=1.0, max_tokens=48, presence_penalty=1.0),
+    "greedy repetition": Sampling(max_tokens=48, repetition_penalty=1.2),
+    "all at once": Sampling(
+        temperature=0.8, max_tokens=48, repetition_penalty=1.2, presence_penalty=0.5, top_k=20, top_p=0.9, min_p=0.01
+    ),
+}
+
+
+@pytest.mark.parametrize("sampling", PENALTIES.values(), ids=PENALTIES)
+def test_a_text_does_not_depend_on_a_longer_neighbour(
+    sampling: Sampling, base_model: Path, tmp_path: Path, requests: list[Request]
+) -> None:
+    engine = TransformersEngine(str(with_padding_as_end(base_model, tmp_path / "model")), {"batch": 256})
+    long = Request("long", (("user", "how to brew p5 ? " * 30),))
+    alone = texts(list(engine.generate(requests, sampling, 0)))
+    beside = texts(list(engine.generate([*requests, long], sampling, 0)))
+    differing = [key for key in alone if alone[key] != beside[key]]
+    assert len(differing) <= len(alone) // 50  # logits are rounded differently in batches of another shape
+
+
+def test_a_penalty_counts_a_prompt_as_often_as_it_counts_alone(base_model: Path) -> None:
+    """Against the reference: without padding, ours is the library's own."""
+    engine = TransformersEngine(str(base_model), {"batch": 1})
+    request = Request("r", (("user", "how to brew p5 ?"),))
+    (found,) = engine.generate([request], Sampling(max_tokens=24, repetition_penalty=1.5), 0)
+    ids = torch.tensor([engine._row(request).encoded.ids])
+    with torch.inference_mode():
+        for _ in range(24):
+            logits = engine.model(ids).logits[:, -1]
+            seen = torch.gather(logits, 1, ids)
+            logits = logits.scatter(1, ids, torch.where(seen < 0, seen * 1.5, seen / 1.5))
+            ids = torch.cat([ids, logits.argmax(-1, keepdim=True)], dim=1)
+            if int(ids[0, -1]) in engine.ends:
+                break
+    text = engine.tokenizer.decode(ids[0, len(engine._row(request).encoded.ids) :], skip_special_tokens=True)
+    assert " ".join((found.thinking or "", "</think>", found.answer or "")).split() == text.split()
+
+
+def test_near_the_end_of_the_context_a_longer_neighbour_cuts_nothing_short(base_model: Path) -> None:
+    engine = TransformersEngine(str(base_model), {"batch": 8})
+    greedy = Sampling(max_tokens=250)
+    rows = [Request(str(n), (("user", "how to brew p5 ? " * n),)) for n in (1, 20, 45, 50)]
+    alone = {key: value for row in rows for key, value in texts(list(engine.generate([row], greedy, 0))).items()}
+    assert texts(list(engine.generate(rows, greedy, 0))) == alone
+    lengths = {c.request_id: (c.prompt_tokens or 0) + (c.tokens or 0) for c in engine.generate(rows, greedy, 0)}
+    assert all(length <= engine.context for length in lengths.values())
+
+
+def test_a_model_with_learned_positions_is_never_asked_beyond_its_context(tmp_path: Path) -> None:
+    tokenizer = chatml()
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=len(tokenizer), n_positions=64, n_embd=32, n_layer=1, n_head=2, eos_token_id=None)
+    GPT2LMHeadModel(config).save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    engine = TransformersEngine(str(tmp_path / "model"), {"batch": 8})
+    rows = [Request(str(n), (("user", "x" * n),)) for n in (1, 1, 5, 5, 20)]
+    found = list(
+        engine.generate([Request(f"{i}", row.messages) for i, row in enumerate(rows)], Sampling(max_tokens=500), 0)
+    )
+    assert [c.error for c in found] == [None] * 5
+    assert all((c.prompt_tokens or 0) + (c.tokens or 0) <= 64 for c in found)
+
+
+@pytest.mark.parametrize(
+    ("settings", "allowed"),
+    [({"top_k": 1}, 1), ({"top_k": 3}, 3), ({"min_p": 1.0}, 1), ({"top_p": 1e-6}, 1), ({"top_k": 10_000}, None)],
+)
+def test_only_what_the_settings_leave_can_be_drawn(
+    base_model: Path, settings: dict[str, float], allowed: int | None
+) -> None:
+    engine = TransformersEngine(str(base_model), {"batch": 256})
+    request = Request("r", (("user", "how to brew p5 ?"),))
+    hot = Sampling.model_validate({"n": 200, "temperature": 3.0, "max_tokens": 1, **settings})
+    words = {c.thinking for c in engine.generate([request], hot, 0)}
+    assert len(words) <= allowed if allowed else len(words) > 10
+
+
+def test_a_presence_penalty_makes_words_that_stand_already_rarer(base_model: Path, requests: list[Request]) -> None:
+    engine = TransformersEngine(str(base_model), {"batch": 64})
+
+    def repeated(penalty: float) -> float:
+        drawn = engine.generate(requests[:12], Sampling(temperature=3.0, max_tokens=40, presence_penalty=penalty), 0)
+        words = [(c.thinking or "").split() for c in drawn]
+        return sum(1 - len(set(one)) / len(one) for one in words if one) / len(words)
+
+    assert repeated(2.0) < repeated(0.0) < repeated(-2.0)
+
+
+BASE_LIKE = {"eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}
+
+
+def test_a_turn_ends_where_the_template_ends_it_and_where_the_model_says(tmp_path: Path) -> None:
+    base = byte_level(CHATML, CHATML_TOKENS, (), **BASE_LIKE)
+    ends = {base.convert_tokens_to_ids(name) for name in ("<|im_end|>", "<|endoftext|>")}
+    assert set(turn_ends(base, base.eos_token_id)) == ends
+    assert set(turn_ends(base, None)) == ends
+    assert set(turn_ends(base, [5, 6])) == {5, 6, *ends}
+    for tokenizer in (qwen(), r1_distill()):
+        assert turn_ends(tokenizer, None) == [tokenizer.eos_token_id]
+    endless = chatml("{% for m in messages %}{{ m.content }}{% endfor %}")
+    assert turn_ends(endless, None) == [endless.eos_token_id]
+    folder = save_model(base, tmp_path / "model")
+    assert stop_tokens(str(folder)) == base.eos_token_id
+    (folder / "generation_config.json").unlink()
+    assert stop_tokens(str(folder)) in (base.eos_token_id, None)
+
+
+def test_a_base_model_does_not_write_on_after_the_turn(tmp_path: Path) -> None:
+    """Its own end of text is another token than the one with which the template ends a turn."""
+    tokenizer = byte_level(CHATML, CHATML_TOKENS, (), **BASE_LIKE)
+    engine = TransformersEngine(str(save_model(tokenizer, tmp_path / "model")), {})
+    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    with torch.no_grad():  # a model that always says the same
+        engine.model.lm_head = torch.nn.Linear(32, len(tokenizer), bias=True)
+        engine.model.lm_head.weight.zero_()
+        engine.model.lm_head.bias.zero_()[end] = 9.0
+    (done,) = engine.generate([Request("r", (("user", "hello"),))], Sampling(max_tokens=8), 0)
+    assert (done.finish, done.tokens, done.answer) == (Finish.STOP, 1, "")
