@@ -1,6 +1,6 @@
 """How often the intervals and tests of the package do what they promise.
 
-    python bench/coverage.py            # about seven minutes of CPU; prints a Markdown table
+    python bench/coverage.py            # ten to twelve minutes of CPU; prints a Markdown table
     python bench/coverage.py --quick    # some seconds: whether it runs
     python bench/coverage.py --only kappa
 
