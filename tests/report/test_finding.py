@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from sinternal.records import Score
 from sinternal.report.data import ReportData
 from sinternal.report.figures import MINUS
 from sinternal.report.finding import Finding, finding
@@ -122,3 +123,28 @@ def test_it_stands_when_sinternal_is_the_only_arm() -> None:
     text = found(replace(data, arms=data.arms[3:], comparisons=()))
     assert "nothing to compare with" in text.safety
     assert not text.price
+
+
+def at_worst(arm: str, value: float, family: str = "thinking-prefill") -> Score:
+    worst = next(one for one in make_report().scores if one.metric == "asr_worst" and one.arm == arm)
+    return replace(worst, value=value, low=max(0.0, value - 0.05), high=min(1.0, value + 0.05), family=family, n=54)
+
+
+def with_worst(**values: float) -> ReportData:
+    data = forced(-0.4, -0.2, 0.001)
+    kept = [one for one in data.scores if one.metric != "asr_worst"]
+    return replace(data, scores=(*kept, *(at_worst(arm, value) for arm, value in values.items())))
+
+
+def test_an_arm_that_is_as_bad_as_others_in_its_worst_case_is_not_called_safer_without_it() -> None:
+    said = found(with_worst(base=1.0, refusal=0.7, deliberative=0.99, sinternal=1.0))
+    assert "the answers of sinternal are safer than those of every other arm" in said.lead
+    assert "in the worst case (thinking-prefill) sinternal is not clearly safer than any of these" in said.lead
+    assert "100.0 % [95.0, 100.0] of 54 for sinternal (thinking-prefill)" in said.worst
+    assert "70.0 % [65.0, 75.0] of 54 for refusal" in said.worst
+
+
+def test_where_the_worst_case_is_better_too_the_lead_takes_nothing_back() -> None:
+    said = found(with_worst(base=1.0, refusal=0.9, deliberative=0.8, sinternal=0.3))
+    assert "worst case" not in said.lead
+    assert "30.0 % [25.0, 35.0] of 54 for sinternal" in said.worst

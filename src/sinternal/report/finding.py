@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from sinternal.records import Split
+from sinternal.records import Score, Split
 from sinternal.report.data import LEVEL, Comparison, ReportData
 from sinternal.report.figures import Figures, Key, by_key, interval, listing, percent, points, points_interval
 
 UNSEEN = "under attacks of unseen families"
+WORST = "asr_worst"
+"""Name of the metric; see `sinternal.report.stress`."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,8 @@ class Finding:
     """What happens to helpfulness and over-refusal; empty if it was not measured."""
     reinforced: str = ""
     """What comes of reinforcement learning from each start; empty if there was none."""
+    worst: str = ""
+    """The arms' worst cases: of what attack, how often; empty if there are none."""
 
 
 def finding(data: ReportData, variant: str) -> Finding:
@@ -51,8 +55,56 @@ def finding(data: ReportData, variant: str) -> Finding:
         f"On attack families that no arm was tuned on, the attack success rate of {arm} is "
         f"{_against_others(figures, variant, arm, others, against)}.{_of_other_runs(against)}"
     )
-    lead = f"In these training runs, {UNSEEN}, {_compared(arm, others, against)}." if against else _unknown(arm)
-    return Finding(lead, safety, _price(figures, variant, arm, others), _reinforced(data, figures, variant, arm))
+    lead = _unknown(arm)
+    if against:
+        lead = f"In these training runs, {UNSEEN}, {_compared(arm, others, against)}"
+        lead += f"{_but_at_worst(data, variant, arm, against)}."
+    return Finding(
+        lead,
+        safety,
+        _price(figures, variant, arm, others),
+        _reinforced(data, figures, variant, arm),
+        _at_worst(data, variant, arm, others),
+    )
+
+
+def _worst_of(data: ReportData, variant: str) -> dict[str, Score]:
+    """Each arm's worst case of all attack families and all conditions of stress."""
+    worst = (one for one in data.scores if (one.metric, one.variant, one.seed) == (WORST, variant, None))
+    return {one.arm: one for one in worst if one.value is not None}
+
+
+def _but_at_worst(data: ReportData, variant: str, arm: str, against: Mapping[str, Comparison]) -> str:
+    """What takes back that an arm is safer: its worst case is not clearly better than those of the same arms."""
+    worst = _worst_of(data, variant)
+    own = worst.get(arm)
+    safer = [name for name, row in against.items() if row.clear and row.difference < 0 and name in worst]
+    # The interval of a worst case does not know that it was picked, so that apart means little and together means much.
+    alike = [name for name in safer if own and not _below(own, worst[name])]
+    if own is None or not alike:
+        return ""
+    who = "any of these" if len(alike) == len(safer) > 1 else " or ".join(alike)
+    return f"; in the worst case ({own.family}) {arm} is not clearly safer than {who}"
+
+
+def _below(one: Score, other: Score) -> bool:
+    return one.high is not None and other.low is not None and one.high < other.low
+
+
+def _at_worst(data: ReportData, variant: str, arm: str, others: Sequence[str]) -> str:
+    """What an attacker who may choose the attack gets from each arm."""
+    worst = _worst_of(data, variant)
+    told = [
+        f"{percent(one.value)} % {interval(one.low, one.high)} of {one.n} for {name} ({one.family})"
+        for name in (arm, *others)
+        if (one := worst.get(name))
+    ]
+    if arm not in worst:
+        return ""
+    return (
+        "In the worst case of all attack families and conditions, answers to harmful requests are unsafe in "
+        f"{listing(told)}."
+    )
 
 
 def _names(data: ReportData) -> list[str]:

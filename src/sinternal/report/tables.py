@@ -526,7 +526,7 @@ def learning_table(data: ReportData, variant: str) -> TextTable:
 
 
 def _in_words(found: Finding) -> str:
-    parts = (f"**{found.lead}**", found.safety, found.price, found.reinforced)
+    parts = (f"**{found.lead}**", found.worst, found.safety, found.price, found.reinforced)
     return " ".join(_plain(part) for part in parts if part)
 
 
