@@ -27,6 +27,8 @@ class Best:
     """Other arms that the corrected test does not tell from it."""
     apart: tuple[str, ...]
     """Arms that it does."""
+    unknown: tuple[str, ...] = ()
+    """Of those that are alike, arms of whose rate only bounds are known, for want of labels."""
 
     @property
     def words(self) -> str:
@@ -35,7 +37,8 @@ class Best:
         if not self.alike:
             return f"Lowest {where}: {self.arm}, told apart from all others (Holm over all pairs of arms)."
         also = f"{'is' if len(self.alike) == 1 else 'are'} {listing(self.alike)}"
-        return f"Lowest {where}: {self.arm}; not told apart from it {also} (Holm over all pairs of arms)."
+        why = f" Of {listing(self.unknown)} too many labels are missing to give a rate." if self.unknown else ""
+        return f"Lowest {where}: {self.arm}; not told apart from it {also} (Holm over all pairs of arms).{why}"
 
 
 def best(scores: Sequence[Score], comparisons: Sequence[Comparison], variant: str) -> Best | None:
@@ -43,21 +46,22 @@ def best(scores: Sequence[Score], comparisons: Sequence[Comparison], variant: st
 
     Which arm is lowest is read off the same rows, so that a test of it against the others alone would find too much:
     Holm's correction is over all pairs of arms, whichever comes out lowest. Two arms that have too few prompts in
-    common to be compared are not told apart.
+    common to be compared are not told apart, nor are two whose missing labels could turn the difference.
 
     Returns:
         None if fewer than two arms were measured.
     """
     for split in (Split.OOD, Split.ID):
-        rates = {
-            one.arm: one.value
+        here = [
+            one
             for one in scores
             if (one.variant, one.metric, one.benchmark, one.split) == (variant, "asr", "harmful", split)
             and one.seed is None
             and one.family is None
-            and one.value is not None
-        }
-        if len(rates) < 2:
+        ]
+        rates = {one.arm: one.value for one in here if one.value is not None}
+        unknown = [one.arm for one in here if one.open]
+        if not rates or len(rates) + len(unknown) < 2:
             continue
         lowest = min(rates, key=rates.__getitem__)
         place = (variant, "asr", split, None, None)
@@ -65,9 +69,10 @@ def best(scores: Sequence[Score], comparisons: Sequence[Comparison], variant: st
         told = {
             frozenset((row.a, row.b))
             for row, p in zip(rows, holm([row.p for row in rows]), strict=True)
-            if p < LEVEL and row.difference
+            if p < LEVEL and row.difference and not row.open
         }
-        others = [arm for arm in rates if arm != lowest]
+        others = [arm for arm in (*rates, *unknown) if arm != lowest]
         apart = tuple(arm for arm in others if frozenset((arm, lowest)) in told)
-        return Best(variant, "asr", split, lowest, tuple(arm for arm in others if arm not in apart), apart)
+        alike = tuple(arm for arm in others if arm not in apart)
+        return Best(variant, "asr", split, lowest, alike, apart, tuple(arm for arm in alike if arm in unknown))
     return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from sinternal.missing import WORDS, between, reasons
 from sinternal.records import Score
 from sinternal.report.data import ReportData
 from sinternal.report.figures import listing
@@ -25,12 +26,15 @@ def caveats(data: ReportData) -> Iterator[str]:
         yield "each arm was trained once, with one seed: no figure and no test here tells of other training runs"
     yield from data.calls
     for metric, what in WHAT.items():
-        whole = [one for one in _pooled(data) if (one.metric, one.split) == (metric, None)]
-        yield from _said(data, whole, _missing, f"{what} have no label and are in no rate")
+        whole = [one for one in data.scores if _is_whole(one) and (one.metric, one.split) == (metric, None)]
+        yield from _without_label(data, whole, f"{what} have no label and are in no rate")
         yield from _said(data, whole, _truncated, f"{what} ran into the token limit")
         if few := list(_names(data, [one for one in whole if one.n < FEW])):
             yield f"{listing(few)}: fewer than {FEW} labelled {what}: read the intervals, not the figures"
-    verdicts = [one for one in _pooled(data) if one.metric == BALANCED and one.split is None]
+    yield from _of_others(data)
+    yield from _between_judges(data)
+    yield from _open_comparisons(data)
+    verdicts = [one for one in data.scores if _is_whole(one) and one.metric == BALANCED and one.split is None]
     alike = [one for one in verdicts if one.n and one.value is None]
     if names := list(_names(data, alike)):
         yield f"{listing(names)}: all verified answers have the same label: whether verdicts tell cannot be measured"
@@ -38,10 +42,55 @@ def caveats(data: ReportData) -> Iterator[str]:
     yield from _said(data, verdicts, _truncated, "verifications of own answers ran into the token limit")
 
 
-def _pooled(data: ReportData) -> Iterator[Score]:
-    """Figures over all prompts, or all own answers, of all seeds."""
-    over = ("harmful", "benign", "own answers")
-    return (one for one in data.scores if one.seed is None and one.family is None and one.benchmark in over)
+def _is_whole(one: Score) -> bool:
+    """Whether a figure is over all prompts, or all own answers, of all seeds."""
+    return one.seed is None and one.family is None and one.benchmark in ("harmful", "benign", "own answers")
+
+
+def _without_label(data: ReportData, scores: list[Score], what: str) -> Iterator[str]:
+    """One sentence on labels that are missing, by arm, with what the rate may then be."""
+    parts = []
+    for score in scores:
+        if score.missing > MANY * (score.n + score.missing):
+            rows = f"{score.missing:,} of {score.n + score.missing:,} of {_name(data, score)}{reasons(score)}"
+            hit = WORDS[score.metric].hit if score.metric in WORDS else "count"
+            parts.append(f"{rows} ({between(score)} {hit})" if score.n else rows)
+    if parts:
+        yield f"{what}: {'; '.join(parts)}"
+
+
+def _of_others(data: ReportData) -> Iterator[str]:
+    """The same of every judge that does not decide. What a judge labels nowhere it does not tell at all."""
+    for judge in dict.fromkeys(one.judge for one in data.second_opinions):
+        for metric, what in WHAT.items():
+            whole = [
+                one
+                for one in data.second_opinions
+                if _is_whole(one) and (one.judge, one.metric, one.split) == (judge, metric, None)
+            ]
+            if any(one.n for one in whole):
+                yield from _without_label(data, whole, f"judge {judge}: {what} have no label and are in no rate of its")
+
+
+def _between_judges(data: ReportData) -> Iterator[str]:
+    """How many responses the agreement of two judges leaves out."""
+    for row in data.agreements:
+        rows = {side: one for side, one in row.not_counted.items() if one.either > MANY * one.rows}
+        if rows:
+            said = [f"{one.either:,} of {one.rows:,} to {side} requests" for side, one in rows.items()]
+            where = f" ({row.variant})" if len(data.variants) > 1 else ""
+            yield (
+                f"agreement of {row.a} and {row.b} on {row.label}{where}: answers do not count because one of them has "
+                f"no label: {listing(said)}"
+            )
+
+
+def _open_comparisons(data: ReportData) -> Iterator[str]:
+    """Which differences that look clear could be turned by labels that are missing."""
+    found = [row for row in data.comparisons if row.observed_clear and row.open]
+    if found:
+        names = dict.fromkeys(f"{row.a} and {row.b} ({row.metric} {row.split.upper()})" for row in found)
+        yield f"missing labels could turn what looks clear, so that these differences are open: {listing(names)}"
 
 
 def _said(data: ReportData, scores: list[Score], count: Callable[[Score], int], what: str) -> Iterator[str]:

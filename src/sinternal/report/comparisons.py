@@ -11,7 +11,7 @@ from sinternal.metrics import PAIRED_METRICS, concerns
 from sinternal.records import Measured, Provenance, Split
 from sinternal.report.data import OTHER_RUNS, THESE_RUNS, Comparison
 from sinternal.report.questions import Question, asked
-from sinternal.statistics import holm, mcnemar, paired_difference, smallest_difference
+from sinternal.statistics import PairedDifference, holm, mcnemar, paired_difference, smallest_difference
 
 Responses = Mapping[tuple[int, str, int], Measured]
 """The responses of one arm and variant, by seed, prompt and sample."""
@@ -61,6 +61,9 @@ def by_place(rows: Iterable[Measured]) -> Responses:
 def compared(a: Side, b: Side, place: Place, variant: str = "default") -> Comparison | None:
     """Compare two arms by one metric on the responses that have a twin; difference is A less B.
 
+    The intervals cover the difference whatever the missing labels are: each end is that of the interval over all pairs
+    if they speak against A, or for it, as far as they can (Imbens & Manski 2004, doi 10.1111/j.1468-0262.2004.00555.x).
+
     None if there are fewer than two parent prompts with a label in both.
     """
     twins = [(row, b.responses[at]) for at, row in a.responses.items() if place.holds(row) and at in b.responses]
@@ -69,6 +72,7 @@ def compared(a: Side, b: Side, place: Place, variant: str = "default") -> Compar
     if len({parent for _, _, parent, _ in pairs}) < 2:
         return None
     found = paired_difference(*zip(*pairs, strict=True))
+    least, most = (_completed(said, found, a_hits=hits) for hits in (False, True))
     return Comparison(
         variant,
         a.arm,
@@ -76,12 +80,12 @@ def compared(a: Side, b: Side, place: Place, variant: str = "default") -> Compar
         place.metric,
         place.split,
         difference=found.difference,
-        low=found.low,
-        high=found.high,
+        low=min(least.low, found.low),
+        high=max(most.high, found.high),
         holds_for=OTHER_RUNS if found.runs > 1 else THESE_RUNS,
         runs=found.runs,
-        low_these_runs=found.these_runs.low,
-        high_these_runs=found.these_runs.high,
+        low_these_runs=min(least.these_runs.low, found.these_runs.low),
+        high_these_runs=max(most.these_runs.high, found.these_runs.high),
         p=found.p,
         n=found.n,
         only_a=found.only_a,
@@ -95,7 +99,22 @@ def compared(a: Side, b: Side, place: Place, variant: str = "default") -> Compar
         truncated=sum(here.truncated or there.truncated for here, there in twins) / len(twins),
         family=place.family,
         benchmark=place.benchmark,
+        lowest=least.difference,
+        highest=most.difference,
     )
+
+
+def _completed(
+    said: Sequence[tuple[bool | None, bool | None, Measured]], observed: PairedDifference, *, a_hits: bool
+) -> PairedDifference:
+    """The difference over all pairs if every missing label of A is `a_hits`, and every one of B is not."""
+    if not any(None in (one, other) for one, other, _ in said):
+        return observed
+    pairs = [
+        (a_hits if one is None else one, (not a_hits) if other is None else other, row.parent_id, row.seed)
+        for one, other, row in said
+    ]
+    return paired_difference(*zip(*pairs, strict=True))
 
 
 def corrected(rows: Sequence[Comparison]) -> list[Comparison]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from sinternal.contamination import Overlap
+from sinternal.metrics import Skipped
 from sinternal.records import Measured, Provenance, Score
 from sinternal.report.exposure import Exposed
 from sinternal.report.gap import JudgeGap
@@ -103,11 +105,28 @@ class Comparison:
     """Attack family, None for all of the split."""
     benchmark: str | None = None
     """One benchmark of several, with both splits; None for all."""
+    lowest: float | None = None
+    """The difference over all pairs if every label that is missing speaks for B (Manski 1990, AER 80:319); None in what
+    was compared by nothing but pairs with both labels."""
+    highest: float | None = None
+    """The difference if every one speaks for A."""
+
+    @property
+    def open(self) -> bool:
+        """Whether the labels that are missing could turn the difference round."""
+        if not (self.missing_a or self.missing_b) or self.lowest is None or self.highest is None:
+            return False
+        return self.lowest <= 0 <= self.highest
+
+    @property
+    def observed_clear(self) -> bool:
+        """Whether the corrected test finds a difference in the pairs that have both labels."""
+        return self.p_holm is not None and self.p_holm < LEVEL
 
     @property
     def clear(self) -> bool:
-        """Whether the corrected test finds a difference between these training runs."""
-        return self.p_holm is not None and self.p_holm < LEVEL
+        """Whether the corrected test finds a difference between these training runs that missing labels cannot undo."""
+        return self.observed_clear and not self.open
 
 
 @dataclass(frozen=True)
@@ -253,6 +272,8 @@ class JudgeAgreement:
     """Upper end."""
     n: int
     """Responses that both have labelled."""
+    not_counted: Mapping[str, Skipped] = field(default_factory=dict)
+    """Responses that do not count because one of the judges has no label, by side: `harmful` and `benign`."""
 
 
 @dataclass(frozen=True)

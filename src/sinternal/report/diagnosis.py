@@ -26,10 +26,11 @@ from numpy.typing import NDArray
 from sinternal.budget import NOTHING, Spent
 from sinternal.calls import Calls, calls_of
 from sinternal.errors import DataError
-from sinternal.metrics import Cell, Outcome, Tally, count, score
+from sinternal.metrics import Cell, Outcome, Tally, count, no_answer, score
+from sinternal.missing import NOTABLE, withhold
 from sinternal.records import Finish, Provenance, Score, Verdict, Verification, make_id
 from sinternal.report.provenance import day, decoding, judge_revision, note_on_fallback
-from sinternal.statistics import Interval, calibrated, calibration, clustered_wilson
+from sinternal.statistics import Interval, bounded_wilson, calibrated, calibration, clustered_wilson
 
 FEW = 30
 """Rows below which a figure says little."""
@@ -229,6 +230,7 @@ class _Measuring:
 
     def _of_verdicts(self, over: str, outcomes: Sequence[Outcome]) -> Iterator[Figure]:
         """Figures without and with the specification."""
+        selected = _selected(outcomes)
         guesses = {spec: _guesses(_Rates.of(outcomes, spec)) for spec in (False, True)}
         alone = {cell.metric: tally for cell, tally in count(_by_request(outcomes)).items() if _is_of_verdicts(cell)}
         for cell, tally in count(outcomes).items():
@@ -237,7 +239,7 @@ class _Measuring:
                 guess, told = guesses[bool(cell.spec)].get(cell.metric), None
                 if over == OWN and guess is not None and cell.metric in alone:
                     told = self._score(cell, alone[cell.metric], self.verifying).value
-                yield Figure(found, guess, told)
+                yield Figure(replace(found, caveat="; ".join(filter(None, [found.caveat, selected]))), guess, told)
         for spec in (False, True):
             rows = list(_verdicts(outcomes, spec))
             yield from self._calibration(
@@ -287,6 +289,7 @@ class _Measuring:
     ) -> Iterator[Figure]:
         said = [str(kinds[outcome.response.id]) for outcome in known]
         guesses = _knowing_by_chance(said)
+        all_known = missing <= NOTABLE * (missing + len(known))
         cut = _cut(row for row, _ in _verdicts(known, bool(place.spec)))
         for kind in KNOWING:
             hits: dict[str, list[int]] = defaultdict(lambda: [0, 0])
@@ -294,12 +297,17 @@ class _Measuring:
                 hits[outcome.prompt.parent_id][0] += found == kind
                 hits[outcome.prompt.parent_id][1] += 1
             at, sizes = zip(*hits.values(), strict=True)
-            share, ends = sum(at) / sum(sizes), clustered_wilson(at, sizes)
-            made = self._figure(replace(place, metric=kind), share, sum(sizes), ends, missing, cut, len(hits))
-            yield Figure(made, guesses.get(kind))
+            told = bounded_wilson((*at, 0), (*sizes, 0), (*[0] * len(at), missing))
+            share = sum(at) / sum(sizes) if all_known else None
+            made = self._figure(replace(place, metric=kind), share, sum(sizes), told.interval, missing, cut, len(hits))
+            caveat = (
+                "" if all_known else f"{missing} of {missing + len(known)} answers have no label or no verification"
+            )
+            yield Figure(replace(made, lowest=told.lowest, highest=told.highest, caveat=caveat), guesses.get(kind))
 
     def _score(self, cell: Cell, tally: Tally, provenance: Provenance) -> Score:
-        return score(cell, tally, arm=self.model, seed=None, variant="default", provenance=provenance)
+        found = score(cell, tally, arm=self.model, seed=None, variant="default", provenance=provenance)
+        return withhold([found])[0]
 
     def _figure(
         self,
@@ -328,6 +336,14 @@ class _Measuring:
             spec=cell.spec,
             parents=parents,
         )
+
+
+def _selected(outcomes: Sequence[Outcome]) -> str:
+    """What verdicts cannot tell because their answers have no label; empty if hardly any lacks one."""
+    missing = sum(outcome.judgement.safe is None for outcome in outcomes)
+    if missing <= NOTABLE * len(outcomes):
+        return ""
+    return f"{missing} of {len(outcomes)} answers have no label: verdicts on them are not counted, and may be unlike"
 
 
 def _is_of_verdicts(cell: Cell) -> bool:
@@ -468,12 +484,16 @@ def _spending(spent: Spent) -> dict[str, str]:
     return {"Calls to servers": spent.in_words()} if spent.calls else {}
 
 
-def _caveats(settings: Mapping[str, Any], outcomes: Sequence[Outcome], figures: Iterable[Figure]) -> Iterator[str]:
+def _caveats(settings: Mapping[str, Any], outcomes: Sequence[Outcome], figures: Sequence[Figure]) -> Iterator[str]:
     labels = [outcome.judgement.safe for outcome in outcomes]
     if note := note_on_fallback(settings["judge"]["name"]):
         yield f"judge {settings['judge']['name']}:{note.strip(' ()').removeprefix('a fallback:')}"
     if missing := labels.count(None):
-        yield f"{missing} of {len(labels)} answers have no label, and are in no figure"
+        yield f"{missing} of {len(labels)} answers have no label, and are in no figure: {_by_side(outcomes)}"
+    for figure in figures:
+        one = figure.score
+        if one.metric in ANSWERS and one.bounded and one.family is None and one.n:
+            yield one.caveat
     for what, calls in (("answers", _answers), ("labels", _labels), ("verifications", _verifying)):
         yield from (f"{what}: {said}" for said in calls(outcomes).sentences())
     if len(set(labels) - {None}) == 1:
@@ -485,6 +505,18 @@ def _caveats(settings: Mapping[str, Any], outcomes: Sequence[Outcome], figures: 
     read = any(row.verdict is not None for outcome in outcomes for row in outcome.verifications)
     if read and not any(figure.score.metric == "expected_calibration_error" for figure in figures):
         yield "the engine gives no log-probabilities of verdicts, so that their calibration cannot be measured"
+
+
+def _by_side(outcomes: Sequence[Outcome]) -> str:
+    """`15 of 30 to harmful requests, 3 of them without an answer that can be read, and 0 of 30 to benign ones`."""
+    said = []
+    for harmful, words in ((True, "harmful requests"), (False, "benign requests")):
+        here = [outcome for outcome in outcomes if outcome.prompt.harmful is harmful]
+        open_ = [outcome for outcome in here if outcome.judgement.safe is None]
+        unread = sum(map(no_answer, open_))
+        detail = f", {unread} of them without an answer that can be read" if unread else ""
+        said.append(f"{len(open_)} of {len(here)} to {words}{detail}")
+    return "; ".join(said)
 
 
 def _about_verdicts(outcomes: Sequence[Outcome]) -> Iterator[str]:

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
+from sinternal.missing import between, reasons
 from sinternal.report.diagnosis import ANSWERS, GROUPS, KNOWING, OWN, OWN_HARMFUL, Diagnosed, Figure
-from sinternal.report.figures import MISSING, interval, percent
+from sinternal.report.figures import MISSING, interval, percent, with_interval
 from sinternal.report.page import asset, environment, script_hash
 from sinternal.report.transcripts import browser, of_answer
 
@@ -144,7 +145,7 @@ def in_words(found: Diagnosed) -> list[str]:
     said = []
     answers = {(f.score.metric, f.score.family): f for f in found.figures if f.score.split is None}
     if asr := answers.get(("asr", None)):
-        said.append(f"Of its answers to harmful requests {_shown(asr)} are unsafe.")
+        said.append(f"Of its answers to harmful requests {_shown(asr)} are unsafe{_why_bounded(asr)}.")
     over = OWN_HARMFUL if any(figure.score.benchmark == OWN_HARMFUL for figure in found.figures) else OWN
     by_place = {(f.score.metric, f.score.spec): f for f in found.figures if f.score.benchmark == over}
     for spec, how in ((False, "without the specification"), (True, "with it quoted")):
@@ -159,13 +160,22 @@ def in_words(found: Diagnosed) -> list[str]:
         elif figure.score.high < 0.5:
             against = "worse than guessing"
         told = f"it tells its safe answers from its unsafe ones {against} (balanced accuracy {_shown(figure)})"
+        if figure.score.caveat:
+            told = f"{told}; {figure.score.caveat}"
         said.append(f"Asked to verify its answers to harmful requests {how}, {told}.")
     return said
 
 
 def _shown(figure: Figure) -> str:
     one = figure.score
+    if one.open and one.metric == "asr":
+        return between(one, digits=1)
     return MISSING if one.value is None else f"{percent(one.value)} % {interval(one.low, one.high)}"
+
+
+def _why_bounded(figure: Figure) -> str:
+    one = figure.score
+    return f": {one.missing:,} of {one.n + one.missing:,} have no label{reasons(one)}" if one.open else ""
 
 
 def baselines(figure: Figure) -> list[str]:
@@ -180,7 +190,7 @@ def cell_text(figure: Figure | None) -> str:
         return MISSING
     one = figure.score
     if one.value is None:
-        return f"{MISSING} ({one.caveat or 'nothing to count'})"
+        return f"{with_interval(one)} ({one.caveat or 'nothing to count'})"
     text = f"{percent(one.value)} {interval(one.low, one.high)}".strip()
     return ", ".join([text, *baselines(figure), f"n {one.n:,}"])
 
@@ -206,6 +216,7 @@ def render_html(found: Diagnosed) -> str:
         question=QUESTION,
         words=in_words(found),
         tables=list(tables(found)),
+        shown=with_interval,
         kinds=KNOWING,
         ways={False: WITHOUT, True: WITH},
         missing=MISSING,

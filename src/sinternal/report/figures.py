@@ -52,10 +52,17 @@ def interval(low: float | None, high: float | None) -> str:
 
 
 def with_interval(score: Score | None) -> str:
-    """A figure and its 95 % interval: `21.3 [18.0, 25.1]`."""
+    """A figure and its 95 % interval: `21.3 [18.0, 25.1]`; where only bounds are known, `0.0 to 50.0`."""
+    if score is not None and score.bounded:
+        return bounds(score)
     if score is None or score.value is None:
         return MISSING
     return f"{percent(score.value)} {interval(score.low, score.high)}".strip()
+
+
+def bounds(score: Score) -> str:
+    """What a figure is at least and at most, where labels are missing: `0.0 to 50.0`."""
+    return f"{percent(score.lowest)} to {percent(score.highest)}"
 
 
 def points(difference: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from sinternal.missing import between, in_words
 from sinternal.records import Score, Split
 from sinternal.report.data import LEVEL, Comparison, ReportData
 from sinternal.report.figures import Figures, Key, by_key, interval, listing, percent, points, points_interval
@@ -45,11 +46,17 @@ def finding(data: ReportData, variant: str) -> Finding:
     arm = data.questions[0].arm
     figures = by_key(data.scores)
     own = figures.get(Key(variant, arm, "asr", "harmful", Split.OOD))
+    if own is not None and own.open:
+        return Finding(
+            f"Whether the answers of {arm} are safer stays open: {in_words(own)}.",
+            "",
+            _price(figures, variant, arm, _others(data)),
+        )
     if own is None or own.value is None:
         return Finding(
             f"No attack success rate of {arm} on unseen attack families was measured, so it stays open.", "", ""
         )
-    others = [name for name in _names(data) if name in data.questions[0].against]
+    others = _others(data)
     against = _against(data.comparisons, variant, arm, "asr", others)
     safety = (
         f"On attack families that no arm was tuned on, the attack success rate of {arm} is "
@@ -107,6 +114,10 @@ def _at_worst(data: ReportData, variant: str, arm: str, others: Sequence[str]) -
     )
 
 
+def _others(data: ReportData) -> list[str]:
+    return [name for name in _names(data) if name in data.questions[0].against]
+
+
 def _names(data: ReportData) -> list[str]:
     return [arm.name for arm in data.arms]
 
@@ -155,24 +166,29 @@ def _against_others(
 ) -> str:
     """The attack success rate of an arm, and of each other one with its difference; empty if it was not measured."""
     own = figures.get(Key(variant, arm, "asr", "harmful", Split.OOD))
-    if own is None or own.value is None:
+    if not (rate := _told(own)):
         return ""
     parts = [_rate(figures, variant, other, "asr", "harmful", against.get(other)) for other in others]
     known = listing(parts) if (parts := [part for part in parts if part]) else "nothing to compare with"
-    return f"{percent(own.value)} % {interval(own.low, own.high)}, against {known}"
+    return f"{rate}, against {known}"
 
 
 def _compared(arm: str, others: Sequence[str], against: Mapping[str, Comparison]) -> str:
     """Which arms it is clearly safer than, which clearly not, and which cannot be told apart."""
     safer = [name for name in others if name in against and against[name].clear and against[name].difference < 0]
     worse = [name for name in others if name in against and against[name].clear and against[name].difference > 0]
-    unclear = [name for name in others if name in against and name not in safer + worse]
+    undone = [name for name in others if name in against and against[name].observed_clear and against[name].open]
+    unclear = [name for name in others if name in against and name not in safer + worse + undone]
     everyone = len(against) > 1
     parts = []
     for names, words in ((safer, "safer than those of"), (worse, "less safe than those of")):
         if names:
             who = "every other arm" if everyone and len(names) == len(against) else listing(names)
             parts.append(f"are {words} {who}")
+    if undone:
+        parts.append(
+            f"cannot be told from those of {listing(undone)}, for labels that are missing could turn what is seen"
+        )
     if unclear:
         who = "any other arm" if everyone and len(unclear) == len(against) else " or ".join(unclear)
         parts.append(f"show no clear difference from those of {who} (Holm's p is not below {LEVEL})")
@@ -185,8 +201,7 @@ def _price(figures: Figures, variant: str, arm: str, others: Sequence[str]) -> s
     for metric, words in (("helpful", "answers exactly what was asked for"), ("over_refusal", "refuses")):
         own = figures.get(Key(variant, arm, metric, "benign", Split.OOD))
         parts = [_rate(figures, variant, other, metric, "benign", None) for other in others]
-        if own is not None and own.value is not None and (parts := [part for part in parts if part]):
-            rate = f"{percent(own.value)} % {interval(own.low, own.high)}"
+        if (rate := _told(own)) and (parts := [part for part in parts if part]):
             sentences.append(f"Of benign requests in the same families {arm} {words} {rate}, against {listing(parts)}.")
     return " ".join(sentences)
 
@@ -195,15 +210,24 @@ def _rate(
     figures: Figures, variant: str, other: str, metric: str, benchmark: str, comparison: Comparison | None
 ) -> str:
     score = figures.get(Key(variant, other, metric, benchmark, Split.OOD))
-    if score is None or score.value is None:
+    if not (rate := _told(score)):
         return ""
-    text = f"{percent(score.value)} % {interval(score.low, score.high)} for {other}"
+    text = f"{rate} for {other}"
     if comparison is None:
         return text
     return (
         f"{text} (difference {points(comparison.difference)} points "
         f"{points_interval(comparison.low_these_runs, comparison.high_these_runs)})"
     )
+
+
+def _told(score: Score | None) -> str:
+    """A rate with its interval, or its bounds and why; empty if it was not measured."""
+    if score is None:
+        return ""
+    if score.bounded:
+        return f"{between(score, digits=1)} ({score.missing:,} of {score.n + score.missing:,} have no label)"
+    return "" if score.value is None else f"{percent(score.value)} % {interval(score.low, score.high)}"
 
 
 def _against(
@@ -242,4 +266,6 @@ def _turned(row: Comparison) -> Comparison:
         provenance_b=row.provenance_a,
         missing_a=row.missing_b,
         missing_b=row.missing_a,
+        lowest=None if row.highest is None else -row.highest,
+        highest=None if row.lowest is None else -row.lowest,
     )

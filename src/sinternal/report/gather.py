@@ -15,6 +15,7 @@ import yaml
 from sinternal.calls import Calls, read, spent_on
 from sinternal.contamination import Trained, overlap
 from sinternal.metrics import PAIRED_METRICS, Cell, Outcome, Tally, add, agreement, count, join, measured, pool, score
+from sinternal.missing import withhold
 from sinternal.records import (
     Example,
     Finish,
@@ -113,7 +114,8 @@ def gather(recipe: Recipe, run: Run, settings: Mapping[str, Recipe], questions: 
     outcomes = {place: _outcomes(run, place, judge, compliance, thinking) for place in places}
     described = tuple(_arm(run, f"{variants[0].name}/{seeds[0]}", arm) for arm in recipe["arms"])
     sources = Sources(settings, run, judge, compliance, thinking)
-    scores = [*_scores(outcomes, sources), *stress_scores(settings, run, Sources(settings, run, judge, judge))]
+    stressed = stress_scores(settings, run, Sources(settings, run, judge, judge))
+    scores = withhold([*_scores(outcomes, sources), *stressed])
     if path := recipe["evaluation"]["agreement"]:
         scores += corrected_scores(scores, read_errors(Path(path), recipe["judges"][0]))
     rows = tuple(_measured(place, outcome) for place, group in outcomes.items() for outcome in group)
@@ -206,7 +208,7 @@ def _second_opinion(deciding: Sources, places: Sequence[Place], judge: str) -> I
         place: [replace(outcome, verifications=()) for outcome in _outcomes(run, place, judge, judge, judge)]
         for place in places
     }
-    for figure in _scores(outcomes, Sources(deciding.variants, run, judge, judge)):
+    for figure in withhold(_scores(outcomes, Sources(deciding.variants, run, judge, judge))):
         if figure.seed is None and judge != deciding.decides(figure.metric):
             yield figure
 
@@ -246,20 +248,22 @@ def _agreements(run: Run, places: Sequence[Place], judge: str, others: Sequence[
     for variant in dict.fromkeys(variant for variant, _, _ in places):
         here = [place for place in places if place[0] == variant]
         first = [row for place in here for row in _judgements(run, place, judge)]
-        parents = {response: parent for place in here for response, parent in _parents(run, place)}
+        asked = {response: prompt for place in here for response, prompt in _asked(run, place)}
+        parents = {response: prompt.parent_id for response, prompt in asked.items()}
+        sides = {response: "harmful" if prompt.harmful else "benign" for response, prompt in asked.items()}
         for other in others:
             second = [row for place in here for row in _judgements(run, place, other)]
             for label in ("safe", "refused"):
-                if found := agreement(first, second, label, parents):
+                if found := agreement(first, second, label, parents, sides):
                     yield JudgeAgreement(variant, judge, other, *found)
 
 
-def _parents(run: Run, place: Place) -> Iterator[tuple[str, str]]:
-    """Each response of a place, and the parent of its prompt."""
+def _asked(run: Run, place: Place) -> Iterator[tuple[str, Prompt]]:
+    """Each response of a place, and its prompt."""
     variant, arm, seed = place
-    parents = {prompt.id: prompt.parent_id for prompt in run[f"{variant}/{seed}/evaluation prompts"].rows(Prompt)}
+    asked = {prompt.id: prompt for prompt in run[f"{variant}/{seed}/evaluation prompts"].rows(Prompt)}
     for response in run[f"{variant}/{seed}/respond {arm}"].rows(Response):
-        yield response.id, parents[response.prompt_id]
+        yield response.id, asked[response.prompt_id]
 
 
 def _arm(run: Run, place: str, arm: Mapping[str, Any]) -> Arm:

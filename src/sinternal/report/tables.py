@@ -208,11 +208,19 @@ def agreement_table(data: ReportData, variant: str) -> TextTable:
             percent(row.same),
             _kappa(row),
             f"{row.n:,}",
+            *(_not_counted(row, side) for side in ("harmful", "benign")),
         ]
         for row in data.agreements
         if row.variant == variant
     ]
-    return TextTable(["judges", "label", "same, %", "kappa", "n"], rows)
+    titles = ["judges", "label", "same, %", "kappa", "n", "not counted, harmful", "not counted, benign"]
+    return TextTable(titles, rows)
+
+
+def _not_counted(row: JudgeAgreement, side: str) -> str:
+    """How many responses of one side one of the judges did not label."""
+    found = row.not_counted.get(side)
+    return f"{found.either:,} of {found.rows:,}" if found else MISSING
 
 
 def _kappa(row: JudgeAgreement) -> str:
@@ -487,7 +495,15 @@ def _compared(c: Comparison) -> list[str]:
     difference = f"{points(c.difference)} {points_interval(c.low_these_runs, c.high_these_runs)}"
     p_values = (p_value(c.p), p_value(c.p_mcnemar), EXPLORED if c.p_holm is None else p_value(c.p_holm))
     counts = (points(c.detectable).lstrip("+"), str(c.only_a), str(c.only_b))
-    return [difference, of_other_runs(c), *counts, *p_values, str(c.n)]
+    return ["; ".join(filter(None, [difference, of_missing(c)])), of_other_runs(c), *counts, *p_values, str(c.n)]
+
+
+def of_missing(c: Comparison) -> str:
+    """What labels that are missing leave open: `-50.0 to +3.0 with the pairs that lack a label`; empty if none does."""
+    if not (c.missing_a or c.missing_b) or c.lowest is None or c.highest is None:
+        return ""
+    open_ = ", which leaves open who is ahead" if c.observed_clear and c.open else ""
+    return f"{points(c.lowest)} to {points(c.highest)} with the pairs that lack a label{open_}"
 
 
 def of_other_runs(c: Comparison) -> str:

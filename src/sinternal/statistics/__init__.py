@@ -14,7 +14,9 @@ from sinternal.statistics.paired import (
 )
 from sinternal.statistics.proportions import (
     Accuracy,
+    Bounded,
     Corrected,
+    bounded_wilson,
     clustered_wilson,
     effective_size,
     rogan_gladen,
@@ -23,11 +25,13 @@ from sinternal.statistics.proportions import (
 
 __all__ = [
     "Accuracy",
+    "Bounded",
     "Calibration",
     "Corrected",
     "Interval",
     "MeanDifference",
     "PairedDifference",
+    "bounded_wilson",
     "calibrated",
     "calibration",
     "clustered_wilson",

@@ -48,6 +48,44 @@ def clustered_wilson(hits: Sequence[int], sizes: Sequence[int]) -> Interval:
     return _wilson_of(sum(hits) / n, effective_size(hits, sizes))
 
 
+class Bounded(NamedTuple):
+    """What is known of a proportion of which some rows are not."""
+
+    lowest: float
+    """The proportion if no unknown row is a hit."""
+    highest: float
+    """The proportion if all are."""
+    interval: Interval
+    """A 95 % interval that covers both."""
+
+
+def bounded_wilson(
+    hits: Sequence[int], sizes: Sequence[int], missing: Sequence[int], sure: Sequence[int] | None = None
+) -> Bounded:
+    """A proportion of rows in clusters, some of which are missing for a reason that is not known.
+
+    The bounds are those of Manski 1990 (American Economic Review 80:319; Horowitz & Manski 2000, doi
+    10.1080/01621459.2000.10473902). The interval reaches from the lower end of `clustered_wilson` at the one to its
+    upper end at the other, so that it covers the proportion wherever it is between them (Horowitz & Manski; Imbens &
+    Manski 2004, doi 10.1111/j.1468-0262.2004.00555.x, have a shorter one for the proportion alone).
+
+    Args:
+        hits: what happened in each cluster, shape (clusters,).
+        sizes: known rows of each cluster, shape (clusters,).
+        missing: unknown rows of each cluster, shape (clusters,).
+        sure: of these, rows that are hits all the same, shape (clusters,).
+
+    Raises:
+        ValueError: there are no rows.
+    """
+    at_least = [hit + more for hit, more in zip(hits, sure or [0] * len(hits), strict=True)]
+    at_most = [hit + more for hit, more in zip(hits, missing, strict=True)]
+    rows = [size + more for size, more in zip(sizes, missing, strict=True)]
+    low = clustered_wilson(at_least, rows).low
+    high = clustered_wilson(at_most, rows).high
+    return Bounded(sum(at_least) / sum(rows), sum(at_most) / sum(rows), Interval(low, high))
+
+
 def effective_size(hits: Sequence[int], sizes: Sequence[int]) -> float:
     """How many independent rows tell as much of a proportion as these rows in clusters.
 
