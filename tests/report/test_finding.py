@@ -63,7 +63,7 @@ def test_it_names_the_arms_when_they_come_out_differently() -> None:
     assert found(replace(data, comparisons=rows)).lead == (
         "In these training runs, under attacks of unseen families, the answers of sinternal are safer than those of "
         "base, and are less safe than those of refusal, and show no clear difference from those of deliberative "
-        "(Holm's p is not below 0.05)."
+        "(Holm's p is not below 0.05); in the worst case (nesting) sinternal is not clearly safer than base."
     )
 
 
