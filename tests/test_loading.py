@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM
 from sinternal.engines.base import Request, Sampling
 from sinternal.engines.transformers import TransformersEngine
 from sinternal.errors import ModelError
-from sinternal.loading import apply_adapter, load_base, load_model, load_tokenizer
+from sinternal.loading import apply_adapter, load_base, load_model, open_tokenizer
 from tests.chat_models import chatml, save_model
 
 TOKENS = torch.arange(12).reshape(1, 12)
@@ -167,10 +167,32 @@ def test_an_adapter_is_applied_to_its_base(whole: Path, tmp_path: Path, kind: di
     assert torch.allclose(found, logits(apply_adapter(load_base(folder), folder)), atol=1e-4)
 
 
-def test_an_adapter_with_new_tokens_gets_room_for_them(whole: Path, tmp_path: Path) -> None:
-    folder = adapter(whole, tmp_path / "adapter", tokens=4)
+@pytest.mark.parametrize("kind", [{}, {"modules_to_save": ["embed_tokens", "lm_head"]}], ids=["as they are", "trained"])
+def test_an_adapter_with_new_tokens_gets_room_for_them(whole: Path, tmp_path: Path, kind: dict[str, Any]) -> None:
+    targets = {"target_modules": ["q_proj", "v_proj"]}
+    folder = adapter(whole, tmp_path / "adapter", tokens=4, **targets, **kind)
     model = load_model(folder)
     assert model.get_input_embeddings().num_embeddings == load_model(whole).config.vocab_size + 4
+    held = load_file(folder / "adapter_model.safetensors")
+    assert torch.equal(model.get_input_embeddings().weight, held["base_model.model.model.embed_tokens.weight"])
+    assert torch.equal(model.get_output_embeddings().weight, held["base_model.model.lm_head.weight"])
+
+
+def test_new_tokens_that_an_adapter_cannot_write_are_refused_and_not_left_to_chance(
+    whole: Path, tmp_path: Path
+) -> None:
+    folder = adapter(whole, tmp_path / "adapter", tokens=4, target_modules=["q_proj"])
+    rewritten(folder, without("lm_head"), "adapter_model.safetensors")
+    with pytest.raises(ModelError, match=r"no lm_head\.weight for as many: save it again"):
+        load_model(folder)
+
+
+def test_a_second_copy_of_embeddings_that_says_something_else_is_refused(whole: Path, tmp_path: Path) -> None:
+    saved = {"target_modules": ["q_proj"], "modules_to_save": ["embed_tokens", "lm_head"]}
+    folder = adapter(whole, tmp_path / "adapter", tokens=4, **saved)
+    rewritten(folder, filled("embed_tokens.modules_to_save", 1.0), "adapter_model.safetensors")
+    with pytest.raises(ModelError, match=r"no place for: .*embed_tokens\.modules_to_save"):
+        load_model(folder)
 
 
 @pytest.mark.parametrize(
@@ -223,14 +245,31 @@ def test_an_adapter_finds_its_base_from_its_own_folder_wherever_both_are_moved(w
         shutil.move(tmp_path / name, tmp_path / "elsewhere" / name)
     assert torch.equal(logits(load_model(tmp_path / "elsewhere/adapter")), found)
     # Without a tokenizer of its own, it speaks its base's.
-    assert load_tokenizer(tmp_path / "elsewhere/adapter").chat_template
+    assert open_tokenizer(tmp_path / "elsewhere/adapter").chat_template
 
 
 def test_code_that_a_model_brings_is_neither_run_nor_asked_about(whole: Path) -> None:
     configured(whole, model_type="mine", auto_map={"AutoModelForCausalLM": "evil.Model", "AutoConfig": "evil.Config"})
     (whole / "evil.py").write_text("raise SystemExit('it was run')")
-    with pytest.raises(ModelError, match="cannot be loaded"):
+    with pytest.raises(ModelError, match=r"brings code of its own .* serve the model.* engine openai") as raised:
         TransformersEngine(str(whole), {})
+    assert "\n" not in str(raised.value)
+
+
+def test_a_tokenizer_that_is_code_of_its_own_is_told_like_a_model_that_is(whole: Path) -> None:
+    file = whole / "tokenizer_config.json"
+    changed = {"tokenizer_class": "Mine", "auto_map": {"AutoTokenizer": ["evil.Mine", None]}}
+    file.write_text(json.dumps(json.loads(file.read_text()) | changed))
+    (whole / "evil.py").write_text("raise SystemExit('it was run')")
+    (whole / "tokenizer.json").unlink()
+    with pytest.raises(ModelError, match="the tokenizer brings code of its own"):
+        open_tokenizer(whole)
+
+
+def test_a_model_that_names_code_of_its_own_but_needs_none_is_loaded(whole: Path) -> None:
+    configured(whole, auto_map={"AutoModelForCausalLM": "evil.Model", "AutoConfig": "evil.Config"})
+    (whole / "evil.py").write_text("raise SystemExit('it was run')")
+    assert load_model(whole)
 
 
 def test_a_model_and_its_adapter_answer_through_the_engine(whole: Path, tmp_path: Path) -> None:

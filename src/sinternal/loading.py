@@ -6,6 +6,7 @@ would be a figure of nothing, so that here it is an error that names the tensors
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ def load_base(folder: Path) -> Any:
         )
         model, found = opened
     except Exception as error:  # from OSError to safetensors' own kind, for all of which the user looks at the files
-        raise ModelError(f"{place}: the model cannot be loaded: {_one_line(error)}") from error
+        raise _unloadable(place, "model", error) from error
     shapes = sorted(f"{name} {tuple(stored)} for {tuple(wanted)}" for name, stored, wanted in found["mismatched_keys"])
     _check(place, "lacks weights of", found["missing_keys"])
     _check(place, "holds weights that its config.json knows nothing of:", found["unexpected_keys"])
@@ -83,7 +84,8 @@ def apply_adapter(base: Any, folder: Path, *, trainable: bool = False) -> PeftMo
     except Exception as error:  # as above: PEFT's ValueError, safetensors' own kind, KeyError for a missing tensor
         raise ModelError(f"{folder}: the adapter cannot be loaded: {_one_line(error)}") from error
     _check(folder, "is an adapter that lacks weights of", found.missing_keys)
-    _check(folder, "is an adapter that holds weights its base has no place for:", found.unexpected_keys)
+    homeless = [name for name in found.unexpected_keys if not _is_copy(name, weights)]
+    _check(folder, "is an adapter that holds weights its base has no place for:", homeless)
     _check(folder, "holds NaN or infinite numbers in", not_finite(weights.items()))
     return model
 
@@ -93,15 +95,13 @@ def brings_embeddings(base: Any, folder: Path) -> bool:
     return f"base_model.model.{_embeddings(base)}" in load_peft_weights(str(folder), device="cpu")
 
 
-def load_tokenizer(folder: Path, **options: Any) -> PreTrainedTokenizerBase:
+def open_tokenizer(folder: Path, **options: Any) -> PreTrainedTokenizerBase:
     """The tokenizer of a model or adapter. Raises ModelError if there is none, or it has no chat template."""
     place = tokenizer_folder(folder)
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(place, trust_remote_code=False, **options)
     except Exception as error:  # OSError, ValueError, or what the tokenizers package raises for a damaged file
-        raise ModelError(
-            f"{place}: not a Hugging Face model directory with a tokenizer ({_one_line(error)})"
-        ) from error
+        raise _unloadable(place, "tokenizer", error) from error
     if not tokenizer.chat_template:
         raise ModelError(f"{folder}: the tokenizer has no chat template; add a chat_template.jinja to the directory")
     return tokenizer
@@ -120,7 +120,7 @@ def stop_tokens(folder: Path) -> int | list[int] | None:
         try:
             settings = GenerationConfig.from_model_config(AutoConfig.from_pretrained(place, trust_remote_code=False))
         except (OSError, ValueError) as error:
-            raise ModelError(f"{place}: the model cannot be loaded: {_one_line(error)}") from error
+            raise _unloadable(place, "model", error) from error
     stops: int | list[int] | None = settings.eos_token_id
     return stops
 
@@ -147,9 +147,29 @@ def _embeddings(base: Any) -> str:
 
 
 def _resize(base: Any, weights: dict[str, torch.Tensor]) -> None:
+    """Make room for the tokens that an adapter brings: its weights fill it, and none is left to chance."""
     own = weights.get(f"base_model.model.{_embeddings(base)}")
     if own is not None and len(own) != base.get_input_embeddings().num_embeddings:
-        base.resize_token_embeddings(len(own))
+        base.resize_token_embeddings(len(own), mean_resizing=False)
+        _check_heads(base, weights, len(own))
+
+
+def _check_heads(base: Any, weights: dict[str, torch.Tensor], tokens: int) -> None:
+    head, embeddings = base.get_output_embeddings(), base.get_input_embeddings()
+    if head is None or head.weight is embeddings.weight:
+        return
+    name = next(name for name, parameter in base.named_parameters() if parameter is head.weight)
+    if len(weights.get(f"base_model.model.{name}", ())) != tokens:
+        raise ModelError(
+            f"it brings embeddings of {tokens} tokens, and no {name} for as many: save it again with "
+            "save_embedding_layers=True"
+        )
+
+
+def _is_copy(name: str, weights: dict[str, torch.Tensor]) -> bool:
+    """Whether a tensor is the second copy that PEFT writes of embeddings that were trained whole."""
+    first = weights.get(name.replace(".modules_to_save.", "."))
+    return ".modules_to_save." in name and first is not None and torch.equal(first, weights[name])
 
 
 def _check(where: Path, what: str, tensors: Iterable[str]) -> None:
@@ -158,6 +178,22 @@ def _check(where: Path, what: str, tensors: Iterable[str]) -> None:
             f"{where} {what} {names}: it would not be the model that it is taken for; get its files anew, or mend its "
             "configuration"
         )
+
+
+def _unloadable(place: Path | str, what: str, error: Exception) -> ModelError:
+    if any(_brings_code(Path(place, name)) for name in ("config.json", "tokenizer_config.json")):
+        return ModelError(
+            f"{place}: the {what} brings code of its own (auto_map in its configuration), which is not run here: serve "
+            "the model, for example by vLLM, and use engine openai with that server's base_url"
+        )
+    return ModelError(f"{place}: the {what} cannot be loaded: {_one_line(error)}")
+
+
+def _brings_code(configuration: Path) -> bool:
+    try:
+        return bool(json.loads(configuration.read_text()).get("auto_map"))
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def _one_line(error: Exception) -> str:

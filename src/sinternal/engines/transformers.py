@@ -40,7 +40,7 @@ from sinternal.chat import (
 from sinternal.encoding import Encoded
 from sinternal.engines.base import Completion, Request, Sampling, TemplateOptions, TokenLogprobs, request_seed
 from sinternal.errors import DataError
-from sinternal.loading import load_model, load_tokenizer
+from sinternal.loading import load_model, open_tokenizer
 from sinternal.models import resolve_model
 from sinternal.records import Finish
 from sinternal.registry import read_options
@@ -153,7 +153,7 @@ class TransformersEngine:
         self.texts: dict[int, str] = {}
         folder = resolve_model(model)
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.tokenizer = load_tokenizer(folder, padding_side="left")
+        self.tokenizer = open_tokenizer(folder, padding_side="left")
         self.model = load_model(folder)
         self.model.to(self.device).eval()
         set_template_arguments(self.tokenizer, self.options.chat_template_kwargs)

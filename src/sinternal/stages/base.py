@@ -86,10 +86,10 @@ def _place(draft: Draft, config: BaseModelConfig) -> None:
 def _template(folder: Path, config: BaseModelConfig) -> dict[str, object]:
     """What the model's chat template does with the thinking; the report tells it."""
     from sinternal import chat
-    from sinternal.loading import load_tokenizer
+    from sinternal.loading import open_tokenizer
 
     try:
-        tokenizer = load_tokenizer(folder)
+        tokenizer = open_tokenizer(folder)
     except ModelError as error:
         raise ModelError(f"target.model: {config.model!r}: {error}") from error
     if config.trained:
@@ -122,10 +122,10 @@ def check_same_template(start: Artifact, target: Artifact) -> None:
         ModelError: their chat templates put the same message otherwise.
     """
     from sinternal import chat
-    from sinternal.loading import load_tokenizer
+    from sinternal.loading import open_tokenizer
 
     said = [("user", "hello")]
-    ours, theirs = (chat.generation_prompt(load_tokenizer(model_path(one)), said) for one in (target, start))
+    ours, theirs = (chat.generation_prompt(open_tokenizer(model_path(one)), said) for one in (target, start))
     if ours != theirs:
         raise ModelError(
             f"the chat template of the start model renders a message as {theirs.text[-80:]!r}, that of the target as "

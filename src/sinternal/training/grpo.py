@@ -22,7 +22,7 @@ from trl import GRPOConfig, GRPOTrainer
 from sinternal.chat import generation_prompt, set_template_arguments, turn_ends
 from sinternal.engines.base import TemplateOptions
 from sinternal.errors import DataError, ModelError
-from sinternal.loading import load_tokenizer, stop_tokens
+from sinternal.loading import open_tokenizer, stop_tokens
 from sinternal.models import ADAPTER
 from sinternal.records import Prompt, Verdict
 from sinternal.store import Progress
@@ -120,7 +120,7 @@ def train(
         ModelError: the model directory cannot be used.
     """
     speech = speech or TemplateOptions()
-    tokenizer = load_tokenizer(model_folder)
+    tokenizer = open_tokenizer(model_folder)
     set_template_arguments(tokenizer, speech.chat_template_kwargs)
     ends = turn_ends(tokenizer, stop_tokens(model_folder))
     _name_ends(tokenizer, ends, model_folder)

@@ -21,10 +21,10 @@ def loss_tokens(model_folder: Path, examples: Sequence[Example]) -> list[int]:
     """
     if not examples:
         return []
-    from sinternal.loading import load_tokenizer, stop_tokens
+    from sinternal.loading import open_tokenizer, stop_tokens
     from sinternal.training.sft import IGNORED, form_of, to_dataset
 
-    rows = to_dataset(examples, form_of(load_tokenizer(model_folder), stop_tokens(model_folder)))
+    rows = to_dataset(examples, form_of(open_tokenizer(model_folder), stop_tokens(model_folder)))
     return [sum(token != IGNORED for token in labels) for labels in rows["labels"]]
 
 

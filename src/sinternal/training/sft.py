@@ -29,7 +29,7 @@ from sinternal.chat import (
 from sinternal.encoding import encode
 from sinternal.engines.base import TemplateOptions
 from sinternal.errors import DataError
-from sinternal.loading import load_tokenizer, stop_tokens
+from sinternal.loading import open_tokenizer, stop_tokens
 from sinternal.records import Example
 from sinternal.store import Progress
 from sinternal.think import Tags
@@ -75,7 +75,7 @@ def train(
             the intended text, or the training diverges or changes nothing.
         ModelError: the model directory cannot be used.
     """
-    form = form_of(load_tokenizer(model_folder), stop_tokens(model_folder), speech)
+    form = form_of(open_tokenizer(model_folder), stop_tokens(model_folder), speech)
     set_seed(seed)
     disable_progress_bar()
     rows = to_dataset(examples, form)
@@ -135,8 +135,12 @@ def form_of(
     return Form(tokenizer, template, turn_ends(tokenizer, stops), speech.tags)
 
 
-def to_dataset(examples: Sequence[Example], form: Form) -> Dataset:
+def to_dataset(examples: Sequence[Example], form: Form | PreTrainedTokenizerBase) -> Dataset:
     """Tokenise examples.
+
+    Args:
+        examples: what to write.
+        form: what with; of a tokenizer alone it is found out.
 
     Returns:
         A row for each example, in their order: `input_ids`, which begin with the tokens of the generation prompt, and
@@ -145,7 +149,8 @@ def to_dataset(examples: Sequence[Example], form: Form) -> Dataset:
     Raises:
         DataError: the chat template refuses a prompt, or renders it otherwise once it is answered.
     """
-    return Dataset.from_list([_row(example, form) for example in examples])
+    found = form if isinstance(form, Form) else form_of(form)
+    return Dataset.from_list([_row(example, found) for example in examples])
 
 
 def _row(example: Example, form: Form) -> dict[str, list[int]]:

@@ -16,7 +16,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers.trainer_utils import get_last_checkpoint
 
 from sinternal.errors import DataError, ModelError
-from sinternal.loading import apply_adapter, brings_embeddings, listed, load_base, load_tokenizer, not_finite
+from sinternal.loading import apply_adapter, brings_embeddings, listed, load_base, not_finite, open_tokenizer
 from sinternal.models import ADAPTER, base_as_written
 from sinternal.training.settings import Method, WeightSettings
 
@@ -39,16 +39,18 @@ class Start(NamedTuple):
     """Whether its adapter brings embeddings of its own."""
 
 
-def open_model(folder: Path, settings: WeightSettings) -> Start:
+def open_model(folder: Path, settings: WeightSettings | Method) -> Start:
     """Load a model for training.
 
     Args:
         folder: of a model or of a LoRA adapter. `lora` trains that adapter further; `full` merges it in float32 first.
-        settings: which weights are trained.
+        settings: which weights are trained; a method alone stands for its usual settings.
 
     Raises:
         ModelError: the model is not whole, or its adapter is not one of these settings.
     """
+    if isinstance(settings, Method):
+        settings = WeightSettings(method=settings)
     adapted = (folder / ADAPTER).exists()
     base = load_base(folder)
     stored_as = base.dtype
@@ -102,7 +104,7 @@ def save_model(start: Start, trained: Any, out: Path, *, section: str, moved: bo
         _save_adapter(start, trained, out)
     else:
         trained.save_pretrained(out)
-    load_tokenizer(start.folder).save_pretrained(out)
+    open_tokenizer(start.folder).save_pretrained(out)
     if not moved or share >= FEW:
         return []
     return [
