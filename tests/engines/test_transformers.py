@@ -109,7 +109,7 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="neither a model directory"):
         TransformersEngine(str(tmp_path), {})
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(ModelError, match="not a Hugging Face model directory with a tokenizer"):
+    with pytest.raises(ModelError, match="the tokenizer cannot be loaded"):
         TransformersEngine(str(tmp_path), {})
 
 
