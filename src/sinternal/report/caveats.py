@@ -79,8 +79,8 @@ def _between_judges(data: ReportData) -> Iterator[str]:
     for row in data.agreements:
         if row.kappa is not None and row.kappa < POOR:
             yield (
-                f"judges {row.a} and {row.b} hardly agree on {row.label} (kappa {row.kappa:.2f}, {row.n:,} answers): by "
-                "which of them a figure is decides what it says"
+                f"judges {row.a} and {row.b} hardly agree on {row.label} (kappa {row.kappa:.2f}, {row.n:,} answers): "
+                "by which of them a figure is decides what it says"
             )
         rows = {side: one for side, one in row.not_counted.items() if one.either > MANY * one.rows}
         if rows:

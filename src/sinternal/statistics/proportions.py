@@ -188,7 +188,8 @@ def rogan_gladen(
 
     Labels that are missing, of rates or of accuracies, widen the interval to what it is at the worst and the best of
     all that they might be: the figure rises with the rate, and moves one way with each accuracy, so that the ends are
-    found at bounds (Manski 1990). Where the judge is silent on one kind of row much more than on the other, there is no figure.
+    found at bounds (Manski 1990). Where the judge is silent on one kind of row much more than on the other, there is no
+    figure.
 
     A rate that a judge with these errors could not show, for example one below its share of false alarms, was made by
     other errors than those that were measured: there is then no figure.
