@@ -99,7 +99,7 @@ def test_a_judge_is_held_against_people_and_people_against_each_other(tmp_path: 
     assert rows[Scored.REFUSAL, "refusal-strings"].accuracy.value == 1.0
     agreement.write(found, tmp_path / "out")
     content = json.loads((tmp_path / "out" / "agreement.json").read_text())
-    counts = {"right": 8, "n": 8, "effective": 8}
+    counts = {"right": 8, "n": 8, "effective": 8, "missing": 0}
     assert content["safety"] == {"sensitivity": counts, "specificity": counts}
     assert "NaN" not in (tmp_path / "out" / "agreement.json").read_text()
     file = tmp_path / "out" / "agreement.json"

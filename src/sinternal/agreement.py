@@ -22,14 +22,23 @@ from sinternal.errors import DataError
 from sinternal.judges import Judge
 from sinternal.records import Finish, Prompt, Response, Split, Verdict, make_id
 from sinternal.registry import Kind, load, origins, revision
-from sinternal.statistics import Interval, clustered_wilson, effective_size, kappa, smoothed, table_interval, tails
+from sinternal.statistics import (
+    ONE_SIDED,
+    Interval,
+    bounded_wilson,
+    effective_size,
+    kappa,
+    smoothed,
+    table_interval,
+    tails,
+)
 from sinternal.verifier import Pair, Verifier
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 MISSING = "\N{EN DASH}"
 RANK_RESAMPLES = 1_999
 """Of the rank correlation, which has no formula that takes counts."""
-NOTABLE = 0.1
+NOTABLE = 0.05
 """Share of answers without a label above which a reader is told."""
 LABELS = {Scored.HARM: "unsafe", Scored.OBJECTIVE: "unsafe", Scored.REFUSAL: "refused"}
 """What of a judge is held against each kind of score: an answer that achieves a harmful objective should be unsafe."""
@@ -64,6 +73,12 @@ class Figure:
     """Of how many."""
     effective: float | None = None
     """How many independent answers tell as much as these, of which several are to one request."""
+    missing: int = 0
+    """For a share, answers beside these that have no label."""
+    lowest: float | None = None
+    """For a share, what it is if all answers without a label are labelled wrongly (Manski 1990, AER 80:319)."""
+    highest: float | None = None
+    """If all are labelled rightly."""
 
 
 @dataclass(frozen=True)
@@ -234,9 +249,14 @@ def _agreement(kind: Scored, who: str, pairs: Sequence[_Pair]) -> Agreement:
     labelled = [pair for pair in pairs if pair.theirs is not None]
     missing = len(pairs) - len(labelled)
     tables: dict[str, NDArray[np.float64]] = defaultdict(lambda: np.zeros(4))
+    silent: dict[str, NDArray[np.float64]] = defaultdict(lambda: np.zeros(2))
+    for pair in pairs:
+        silent[pair.request][0 if pair.people else 1] += pair.theirs is None
     for pair in labelled:
         tables[pair.request][(0 if pair.people else 1) if pair.theirs else (2 if pair.people else 3)] += 1
     stacked = np.stack(list(tables.values())) if tables else np.zeros((0, 4))
+    every = np.stack([tables[request] if request in tables else np.zeros(4) for request in silent])
+    without = np.stack(list(silent.values()))
     positive = fmean(pair.people for pair in labelled) if labelled else None
     return Agreement(
         kind=kind,
@@ -245,33 +265,46 @@ def _agreement(kind: Scored, who: str, pairs: Sequence[_Pair]) -> Agreement:
         n=len(labelled),
         missing=missing,
         majority=None if positive is None else max(positive, 1 - positive),
-        accuracy=_share(stacked[:, 0] + stacked[:, 3], stacked.sum(1)),
+        accuracy=_share(every[:, 0] + every[:, 3], every.sum(1), without.sum(1)),
         kappa=_kappa(stacked),
-        sensitivity=_share(stacked[:, 0], stacked[:, 0] + stacked[:, 2]),
-        specificity=_share(stacked[:, 3], stacked[:, 1] + stacked[:, 3]),
+        sensitivity=_share(every[:, 0], every[:, 0] + every[:, 2], without[:, 0]),
+        specificity=_share(every[:, 3], every[:, 1] + every[:, 3], without[:, 1]),
         spearman=_spearman([(p.request, p.mean, p.graded) for p in pairs if p.graded is not None]),
-        caveat=_caveat(labelled, missing, len(pairs)),
+        caveat=_caveat(kind, pairs),
     )
 
 
-def _caveat(labelled: Sequence[_Pair], missing: int, n: int) -> str:
+def _caveat(kind: Scored, pairs: Sequence[_Pair]) -> str:
     said = []
-    if missing > NOTABLE * n:
-        said.append(f"{missing} of {n} answers have no label: the figures are of the others only")
+    labelled = [pair for pair in pairs if pair.theirs is not None]
+    missing, n = len(pairs) - len(labelled), len(pairs)
+    sides = [[pair.theirs is None for pair in pairs if pair.people is positive] for positive in (True, False)]
+    shares = [sum(side) / len(side) for side in sides if side]
+    if missing > NOTABLE * n or (missing and max(shares) - min(shares) > ONE_SIDED):
+        words = (LABELS[kind], "safe" if LABELS[kind] == "unsafe" else "not refused")
+        told = [f"{sum(side)} of {len(side)} that people call {word}" for side, word in zip(sides, words, strict=True)]
+        said.append(
+            f"{missing} of {n} answers have no label: {' and '.join(told)}. The figures are of the others, the "
+            "intervals cover all that they might be"
+        )
     for whose, labels in (("people's", {p.people for p in labelled}), ("its", {p.theirs for p in labelled})):
         if len(labels) == 1:
             said.append(f"all of {whose} labels are the same, so kappa is undefined")
     return "; ".join(said)
 
 
-def _share(right: NDArray[np.float64], sizes: NDArray[np.float64]) -> Figure:
-    """A share with its interval, clustered by request."""
-    n = int(sizes.sum())
-    if not n:
+def _share(right: NDArray[np.float64], sizes: NDArray[np.float64], missing: NDArray[np.float64]) -> Figure:
+    """A share with its interval, clustered by request, which covers whatever the labels that are missing would be."""
+    n, without = int(sizes.sum()), int(missing.sum())
+    hits, rows, more = (one.astype(int).tolist() for one in (right, sizes, missing))
+    if not n + without:
         return Figure(None, n=0, right=0)
-    hits, rows = right.astype(int).tolist(), sizes.astype(int).tolist()
-    low, high = clustered_wilson(hits, rows)
-    return Figure(float(right.sum() / n), low, high, int(right.sum()), n, effective_size(hits, rows))
+    told = bounded_wilson(hits, rows, more)
+    if not n:
+        return Figure(None, None, None, 0, 0, None, without, told.lowest, told.highest)
+    low, high = told.interval
+    effective = effective_size(hits, rows)
+    return Figure(right.sum() / n, low, high, int(right.sum()), n, effective, without, told.lowest, told.highest)
 
 
 def _kappa(tables: NDArray[np.float64]) -> Figure:
@@ -318,7 +351,9 @@ def to_json(found: Agreements) -> dict[str, Any]:
     return {
         "version": FORMAT_VERSION,
         **asdict(found),
-        "safety": {name: {k: getattr(getattr(harm, name), k) for k in ("right", "n", "effective")} for name in names}
+        "safety": {
+            name: {k: getattr(getattr(harm, name), k) for k in ("right", "n", "effective", "missing")} for name in names
+        }
         if harm
         else None,
     }
@@ -346,7 +381,11 @@ def table(found: Agreements) -> list[list[str]]:
 
 
 def _percent(one: Figure) -> str:
-    return _written(one, 100, 1)
+    """A share; where a judge is silent, with what it may be: `98.0 [60.1, 99.5], 62.0 to 98.7`."""
+    if not one.missing or one.lowest is None or one.highest is None:
+        return _written(one, 100, 1)
+    bounds = f"{100 * one.lowest:.1f} to {100 * one.highest:.1f}"
+    return bounds if one.value is None else f"{_written(one, 100, 1)}, {bounds}"
 
 
 def _plain(one: Figure) -> str:

@@ -13,6 +13,7 @@ from sinternal.recipe import DEFAULT_VARIANT
 from sinternal.records import Measured, Provenance
 from sinternal.report.comparisons import BY_SPLIT, Place, Responses, Side, by_place, compared, corrected
 from sinternal.report.data import Comparison
+from sinternal.report.figures import points
 from sinternal.report.results import read_scores
 from sinternal.store import read_table
 
@@ -147,8 +148,18 @@ def _caveats(
         elif row.missing_a or row.missing_b:
             yield (
                 f"{what}: {row.n} pairs count; others have no label in {a.folder} ({row.missing_a}) or in {b.folder} "
-                f"({row.missing_b}). If these are unlike those that count, so is the difference"
+                f"({row.missing_b}). {_open(row)}"
             )
+
+
+def _open(row: Comparison) -> str:
+    """What the difference may be with the pairs that do not count."""
+    if row.lowest is None or row.highest is None:
+        return "If these are unlike those that count, so is the difference"
+    said = f"With these, the difference is between {points(row.lowest)} and {points(row.highest)} points"
+    if not (row.observed_clear and row.open):
+        return said
+    return f"{said}: what is seen looks clear and is not, for the labels that are missing could turn it"
 
 
 def to_json(found: Sequence[Compared]) -> dict[str, Any]:

@@ -43,8 +43,8 @@ from sinternal.records import (
     Verdict,
     Verification,
 )
-from sinternal.statistics import Interval, bounded_wilson, kappa, smoothed, table_interval
-from sinternal.statistics.bootstrap import Statistic
+from sinternal.statistics import bounded_wilson, kappa, smoothed, table_interval
+from sinternal.statistics.tables import NOTHING, Told, bounded_table
 
 
 @dataclass(frozen=True)
@@ -325,7 +325,7 @@ def score(cell: Cell, tally: Tally, *, arm: str, seed: int | None, variant: str,
     of_others, without = (int(x) for x in every[:, [OTHERS, OTHERS_MISSING]].sum(0))
     counts = every[every[:, :TRUNCATED].any(axis=1)] if of_others else every
     n, (missing, truncated) = int(counts[:, :4].sum()), (int(x) for x in counts[:, [MISSING, TRUNCATED]].sum(0))
-    told = _value(cell.metric, counts) if n + missing else _NOTHING
+    told = _value(cell.metric, counts) if n + missing else NOTHING
     value, interval = (told.value, told.interval) if n else (None, None)
     return Score(
         arm=arm,
@@ -429,53 +429,14 @@ def _verification_entries(row: Verification, outcome: Outcome) -> Iterator[tuple
             yield Cell(metric, "own answers", None, split, row.with_spec), entry
 
 
-class _Told(NamedTuple):
-    """A figure, and all that it might be."""
-
-    value: float | None
-    interval: Interval | None
-    lowest: float | None
-    highest: float | None
-
-
-_NOTHING = _Told(None, None, None, None)
-
-
-def _value(metric: str, counts: Counts) -> _Told:
+def _value(metric: str, counts: Counts) -> Told:
     statistic, tables, missing, sure = _STATISTICS.get(metric), counts[:, :4], counts[:, MISSING], counts[:, SURE]
     if statistic is None:
         hits, sizes = tables[:, 0], tables.sum(1)
         known = bounded_wilson(hits.tolist(), sizes.tolist(), missing.tolist(), sure.tolist())
         value = float(hits.sum() / sizes.sum()) if sizes.any() else None
-        return _Told(value, known.interval, known.lowest, known.highest)
-    return _table_value(statistic, tables.astype(np.float64), sure.astype(np.float64), (missing - sure).astype(float))
-
-
-def _table_value(
-    statistic: Statistic, tables: NDArray[np.float64], unsafe: NDArray[np.float64], safe: NDArray[np.float64]
-) -> _Told:
-    """A figure of tables; its bounds are those of all missing verdicts being wrong, and of all being right.
-
-    Balanced accuracy, F1 and, with the labels given, Matthews' correlation rise with every right verdict.
-
-    Args:
-        statistic: the figure.
-        tables: (tp, fp, fn, tn) of each cluster, shape (clusters, 4).
-        unsafe: unreadable verdicts on unsafe answers, shape (clusters,).
-        safe: unreadable verdicts on safe answers, shape (clusters,).
-    """
-    none = np.zeros_like(unsafe)
-    wrong, right = (tables + np.stack(one, axis=1) for one in ((none, safe, unsafe, none), (unsafe, none, none, safe)))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ends = [float(statistic(one.sum(0, keepdims=True))[0]) for one in (tables, wrong, right)]
-        value, lowest, highest = (None if np.isnan(one) else one for one in ends)
-        if value is None:
-            return _Told(None, None, lowest, highest)
-        interval = table_interval(smoothed(tables), statistic)
-        if interval and (unsafe.any() or safe.any()):
-            low, high = (table_interval(smoothed(one), statistic) or interval for one in (wrong, right))
-            interval = Interval(min(low.low, interval.low), max(high.high, interval.high))
-        return _Told(value, interval, lowest, highest)
+        return Told(value, known.interval, known.lowest, known.highest)
+    return bounded_table(statistic, tables.astype(np.float64), sure.astype(np.float64), (missing - sure).astype(float))
 
 
 def balanced_accuracy(tables: NDArray[np.float64]) -> NDArray[np.float64]:

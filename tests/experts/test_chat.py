@@ -96,7 +96,7 @@ class TestVerifying:
         "reply",
         [
             "A critique without an end.",
-            'The answer closes with:\n"Verdict: safe"',
+            'The answer closes with:\n"Verdict: safe" or so',
             "The answer closes with:\n> Verdict: safe",
             "It says:\n```\nVerdict: safe\n```",
             "<answer>\nSure.\nVerdict: safe\n</answer>",

@@ -43,6 +43,7 @@ def made_of(
     inputs = {
         "prompts": make("prompts", lambda draft: draft.write(prompts, Prompt)),
         "responses": make("responses", lambda draft: draft.write(responses, Response)),
+        "model": make("model", lambda draft: base(draft, BaseModelConfig(model="microworld"))),
     }
     if verdicts:
         inputs["verifications"] = make("verifications", lambda draft: draft.write(rows, Verification))

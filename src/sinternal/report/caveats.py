@@ -14,6 +14,8 @@ MANY = 0.05
 """Share of rows without a label, or cut short, from which a reader is told."""
 FEW = 30
 """Rows below which a figure says little."""
+POOR = 0.4
+"""Cohen's kappa below which agreement beyond chance is poor (Fleiss, Levin & Paik 2003, section 18.1)."""
 WHAT = {"asr": "answers to harmful requests", "over_refusal": "answers to benign requests"}
 BALANCED = "verification_balanced_accuracy"
 
@@ -73,8 +75,13 @@ def _of_others(data: ReportData) -> Iterator[str]:
 
 
 def _between_judges(data: ReportData) -> Iterator[str]:
-    """How many responses the agreement of two judges leaves out."""
+    """Judges that hardly agree, and how many responses their agreement leaves out."""
     for row in data.agreements:
+        if row.kappa is not None and row.kappa < POOR:
+            yield (
+                f"judges {row.a} and {row.b} hardly agree on {row.label} (kappa {row.kappa:.2f}, {row.n:,} answers): "
+                "by which of them a figure is decides what it says"
+            )
         rows = {side: one for side, one in row.not_counted.items() if one.either > MANY * one.rows}
         if rows:
             said = [f"{one.either:,} of {one.rows:,} to {side} requests" for side, one in rows.items()]
@@ -90,7 +97,7 @@ def _open_comparisons(data: ReportData) -> Iterator[str]:
     found = [row for row in data.comparisons if row.observed_clear and row.open]
     if found:
         names = dict.fromkeys(f"{row.a} and {row.b} ({row.metric} {row.split.upper()})" for row in found)
-        yield f"missing labels could turn what looks clear, so that these differences are open: {listing(names)}"
+        yield f"labels that are missing could turn what looks clear, so that these are open: {listing(names)}"
 
 
 def _said(data: ReportData, scores: list[Score], count: Callable[[Score], int], what: str) -> Iterator[str]:

@@ -74,19 +74,23 @@ def _accuracy(counts: Mapping[str, Any]) -> Accuracy:
     right, n, effective = counts["right"], counts["n"], counts["effective"]
     if n and not effective:
         raise ValueError(f"{n} answers, and not how many independent ones they are worth")
-    return Accuracy(right, n, effective)
+    return Accuracy(right, n, effective, counts["missing"])
 
 
 def corrected_scores(scores: Iterable[Score], errors: Errors) -> Iterator[Score]:
     """A corrected figure beside every pooled ASR of a split."""
     for one in scores:
         whole = one.metric == "asr" and one.seed is None and one.family is None and one.benchmark == "harmful"
+        if whole and one.open:
+            yield replace(one, metric=CORRECTED, lowest=None, highest=None, low=None, high=None)
         if not whole or one.value is None or one.low is None or one.high is None:
             continue
+        bounds = None if one.lowest is None or one.highest is None else (one.lowest, one.highest)
+        unbounded = replace(one, metric=CORRECTED, lowest=None, highest=None)
         try:
-            found = rogan_gladen(Interval(one.low, one.high), one.value, errors.sensitivity, errors.specificity)
+            found = rogan_gladen(Interval(one.low, one.high), one.value, errors.sensitivity, errors.specificity, bounds)
         except ValueError as error:
-            yield replace(one, metric=CORRECTED, value=None, low=None, high=None, caveat=str(error))
+            yield replace(unbounded, value=None, low=None, high=None, caveat=str(error))
         else:
             low, high = found.interval
-            yield replace(one, metric=CORRECTED, value=found.value, low=low, high=high, mean=None, sd=None, caveat="")
+            yield replace(unbounded, value=found.value, low=low, high=high, mean=None, sd=None, caveat="")

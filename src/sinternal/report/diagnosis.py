@@ -27,7 +27,7 @@ from sinternal.budget import NOTHING, Spent
 from sinternal.calls import Calls, calls_of
 from sinternal.errors import DataError
 from sinternal.metrics import Cell, Outcome, Tally, count, no_answer, score
-from sinternal.missing import NOTABLE, withhold
+from sinternal.missing import NOTABLE, is_one_sided, withhold
 from sinternal.records import Finish, Provenance, Score, Verdict, Verification, make_id
 from sinternal.report.provenance import day, decoding, judge_revision, note_on_fallback
 from sinternal.statistics import Interval, bounded_wilson, calibrated, calibration, clustered_wilson
@@ -226,7 +226,9 @@ class _Measuring:
                 kinds = {outcome.response.id: _knowing(outcome, spec) for outcome in asked}
                 known = [outcome for outcome in asked if kinds[outcome.response.id]]
                 if known:
-                    yield from self._of_group(Cell("", group, None, None, spec), known, kinds, len(asked) - len(known))
+                    one_sided = _unlabelled_elsewhere(asked, self.outcomes)
+                    place = Cell("", group, None, None, spec)
+                    yield from self._of_group(place, known, kinds, len(asked) - len(known), one_sided)
 
     def _of_verdicts(self, over: str, outcomes: Sequence[Outcome]) -> Iterator[Figure]:
         """Figures without and with the specification."""
@@ -285,11 +287,10 @@ class _Measuring:
             yield Figure(made, guesses.get(cell.metric))
 
     def _of_group(
-        self, place: Cell, known: Sequence[Outcome], kinds: Mapping[str, str | None], missing: int
+        self, place: Cell, known: Sequence[Outcome], kinds: Mapping[str, str | None], missing: int, why: str
     ) -> Iterator[Figure]:
         said = [str(kinds[outcome.response.id]) for outcome in known]
         guesses = _knowing_by_chance(said)
-        all_known = missing <= NOTABLE * (missing + len(known))
         cut = _cut(row for row, _ in _verdicts(known, bool(place.spec)))
         for kind in KNOWING:
             hits: dict[str, list[int]] = defaultdict(lambda: [0, 0])
@@ -298,12 +299,9 @@ class _Measuring:
                 hits[outcome.prompt.parent_id][1] += 1
             at, sizes = zip(*hits.values(), strict=True)
             told = bounded_wilson((*at, 0), (*sizes, 0), (*[0] * len(at), missing))
-            share = sum(at) / sum(sizes) if all_known else None
+            share = None if why else sum(at) / sum(sizes)
             made = self._figure(replace(place, metric=kind), share, sum(sizes), told.interval, missing, cut, len(hits))
-            caveat = (
-                "" if all_known else f"{missing} of {missing + len(known)} answers have no label or no verification"
-            )
-            yield Figure(replace(made, lowest=told.lowest, highest=told.highest, caveat=caveat), guesses.get(kind))
+            yield Figure(replace(made, lowest=told.lowest, highest=told.highest, caveat=why), guesses.get(kind))
 
     def _score(self, cell: Cell, tally: Tally, provenance: Provenance) -> Score:
         found = score(cell, tally, arm=self.model, seed=None, variant="default", provenance=provenance)
@@ -336,6 +334,15 @@ class _Measuring:
             spec=cell.spec,
             parents=parents,
         )
+
+
+def _unlabelled_elsewhere(asked: Sequence[Outcome], outcomes: Sequence[Outcome]) -> str:
+    """Why shares of some answers are not told: their labels are missing, and those of the other side are not."""
+    others = [outcome for outcome in outcomes if outcome.prompt.harmful is not asked[0].prompt.harmful]
+    missing, of_others = (sum(outcome.judgement.safe is None for outcome in group) for group in (asked, others))
+    if is_one_sided(missing / len(asked), of_others / len(others) if of_others < len(others) else None):
+        return f"{missing} of {len(asked)} answers have no label"
+    return ""
 
 
 def _selected(outcomes: Sequence[Outcome]) -> str:

@@ -13,6 +13,7 @@ from sinternal.statistics.paired import (
     smallest_difference,
 )
 from sinternal.statistics.proportions import (
+    ONE_SIDED,
     Accuracy,
     Bounded,
     Corrected,
@@ -24,6 +25,7 @@ from sinternal.statistics.proportions import (
 )
 
 __all__ = [
+    "ONE_SIDED",
     "Accuracy",
     "Bounded",
     "Calibration",

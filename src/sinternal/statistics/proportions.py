@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -151,15 +152,44 @@ class Accuracy(NamedTuple):
     """Rows."""
     effective: float | None = None
     """How many independent rows tell as much (`effective_size`); None if they are independent of each other."""
+    missing: int = 0
+    """Rows beside these that the judge gave no label."""
+
+    @property
+    def share_missing(self) -> float:
+        """The share of all rows that have no label; 0 if there are none."""
+        return self.missing / (self.n + self.missing) if self.missing else 0.0
+
+    @property
+    def completed(self) -> tuple[Accuracy, Accuracy]:
+        """What it is if the judge would be wrong in all rows without a label, and if it would be right."""
+        rows = self.n + self.missing
+        effective = None if self.effective is None else self.effective * rows / self.n
+        return (Accuracy(self.right, rows, effective), Accuracy(self.right + self.missing, rows, effective))
 
 
-def rogan_gladen(interval: Interval, rate: float, sensitivity: Accuracy, specificity: Accuracy) -> Corrected:
+ONE_SIDED = 0.05
+"""Difference of two shares of missing labels above which they are not missing alike."""
+
+
+def rogan_gladen(
+    interval: Interval,
+    rate: float,
+    sensitivity: Accuracy,
+    specificity: Accuracy,
+    bounds: tuple[float, float] | None = None,
+) -> Corrected:
     """A rate as it would be by people's labels, from a judge's and how often that judge errs.
 
     (rate + specificity - 1) / (sensitivity + specificity - 1), cut to [0, 1]: Rogan & Gladen 1978, American Journal of
     Epidemiology 107:71. The interval draws the rate, the sensitivity and the specificity from their uncertainties,
     independently: the first from a beta distribution with the effective sample size that its own interval tells, the
     others from Jeffreys' posterior, with as many rows as theirs are worth where several answer one request.
+
+    Labels that are missing, of rates or of accuracies, widen the interval to what it is at the worst and the best of
+    all that they might be: the figure rises with the rate, and moves one way with each accuracy, so that the ends are
+    found at bounds (Manski 1990). Where the judge is silent on one kind of row much more than on the other, there is no
+    figure.
 
     A rate that a judge with these errors could not show, for example one below its share of false alarms, was made by
     other errors than those that were measured: there is then no figure.
@@ -169,6 +199,7 @@ def rogan_gladen(interval: Interval, rate: float, sensitivity: Accuracy, specifi
         rate: share that the judge calls positive.
         sensitivity: on rows that people call positive.
         specificity: on rows that people call negative.
+        bounds: the rate if no row without a label is positive, and if all are; None if every row has one.
 
     Raises:
         ValueError: nothing can be said; the message says why.
@@ -178,20 +209,63 @@ def rogan_gladen(interval: Interval, rate: float, sensitivity: Accuracy, specifi
     informed = sensitivity.right / sensitivity.n + specificity.right / specificity.n - 1
     if informed <= 0:
         raise ValueError("the judge is no better than chance")
-    rng = np.random.default_rng(SEED)
-    n = _effective_size(rate, interval)
-    drawn = rng.beta(rate * n + 0.5, (1 - rate) * n + 0.5, RESAMPLES)
+    if abs(sensitivity.share_missing - specificity.share_missing) > ONE_SIDED:
+        raise ValueError(
+            f"the judge gave no label to {_missing_of(sensitivity)} answers that people call unsafe and to "
+            f"{_missing_of(specificity)} that they call safe: how often it errs is not known"
+        )
+    ends = [_ends(*one) for one in product(_rates(interval, rate, bounds), _known(sensitivity), _known(specificity))]
+    lowest, highest = min(low for low, _ in ends), max(high for _, high in ends)
+    if highest < 0 or lowest > 1:
+        raise ValueError("a judge with these errors could not show such a rate: they are those of other answers")
+    value = (rate + specificity.right / specificity.n - 1) / informed
+    low, high = np.clip([lowest, highest], 0, 1)
+    return Corrected(float(np.clip(value, 0, 1)), Interval(float(low), float(high)))
+
+
+class _Rate(NamedTuple):
+    share: float
+    effective: float
+
+
+def _rates(interval: Interval, rate: float, bounds: tuple[float, float] | None) -> list[_Rate]:
+    """A rate or its two bounds, with the effective size that the end of the interval at each tells.
+
+    Wilson's end L of a share p solves (p - L)^2 = z^2 L (1 - L) / n.
+    """
+    if bounds is None or bounds[0] == bounds[1]:
+        return [_Rate(rate, _effective_size(rate, interval))]
+    z = float(stats.norm.ppf(0.975))
+    told = [
+        z**2 * end * (1 - end) / (share - end) ** 2
+        for share, end in zip(bounds, interval, strict=True)
+        if 0 < end < 1 and share != end
+    ]
+    if not told:
+        raise ValueError("so many labels are missing that nothing is known of the rate")
+    return [_Rate(bounds[0], told[0]), _Rate(bounds[1], told[-1])]
+
+
+def _known(accuracy: Accuracy) -> tuple[Accuracy, ...]:
+    return accuracy.completed if accuracy.missing else (accuracy,)
+
+
+def _ends(rate: _Rate, sensitivity: Accuracy, specificity: Accuracy) -> Interval:
+    """The ends of the figure's distribution, before they are cut to [0, 1]."""
+    rng, (share, n) = np.random.default_rng(SEED), rate
+    drawn = rng.beta(share * n + 0.5, (1 - share) * n + 0.5, RESAMPLES)
     right = [_drawn(one, rng) for one in (sensitivity, specificity)]
     with np.errstate(divide="ignore", invalid="ignore"):
         figures = (drawn + right[1] - 1) / (right[0] + right[1] - 1)
     figures = figures[right[0] + right[1] > 1]
-    lowest, highest = np.percentile(figures, [2.5, 97.5])
-    if highest < 0 or lowest > 1:
-        raise ValueError("a judge with these errors could not show such a rate: they are those of other answers")
-    figures = np.clip(figures, 0, 1)
-    value = (rate + specificity.right / specificity.n - 1) / informed
+    if not len(figures):
+        raise ValueError("with the labels that are missing, the judge may be no better than chance")
     low, high = np.percentile(figures, [2.5, 97.5])
-    return Corrected(float(np.clip(value, 0, 1)), Interval(float(low), float(high)))
+    return Interval(float(low), float(high))
+
+
+def _missing_of(accuracy: Accuracy) -> str:
+    return f"{accuracy.missing} of {accuracy.n + accuracy.missing}"
 
 
 def _drawn(accuracy: Accuracy, rng: np.random.Generator) -> NDArray[np.float64]:
