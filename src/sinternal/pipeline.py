@@ -176,18 +176,18 @@ def _notes(recipe: Recipe) -> Iterator[str]:
     if all(arm.train_on is TrainOn.NOTHING for arm in recipe.arms):
         return
     ours, theirs = (_model_of(entry) for entry in (recipe.judges[0], recipe.labeller))
-    if ours == theirs:
+    if ours is not None and ours == theirs:
         yield (
             f"judge {ours} labels what the arms learn from, and decides on what they say: arms may learn its mistakes, "
             "which it then cannot see; name another in rewards.judge"
         )
 
 
-def _model_of(entry: judge.JudgeConfig) -> str:
-    """What a judge is: the model behind it, whatever it is asked, or without one its name."""
+def _model_of(entry: judge.JudgeConfig) -> str | None:
+    """The model behind a judge, whatever it is asked; None for a rule, which has no blind spots to learn."""
     engine = entry.options.get("engine")
     model = engine.get("model") if isinstance(engine, Mapping) else None
-    return str(model or entry.name)
+    return None if model is None else str(model)
 
 
 def _check_names(recipe: Recipe) -> None:

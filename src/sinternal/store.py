@@ -317,8 +317,8 @@ class Store:
             try:
                 build(draft)
             except BaseException:
-                draft.path.mkdir(parents=True, exist_ok=True)  # it may have been discarded: what it cost was paid
-                _write_text(draft.path / SPENT, json.dumps(asdict(budget.spent() - spent_before + spent_earlier)))
+                if draft.path.exists():  # else the stage itself has thrown it away
+                    _write_text(draft.path / SPENT, json.dumps(asdict(budget.spent() - spent_before + spent_earlier)))
                 raise
             (draft.path / SPENT).unlink(missing_ok=True)
             manifest = {

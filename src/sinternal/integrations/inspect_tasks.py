@@ -2,8 +2,8 @@
 
 Rates are those of `sinternal.metrics`: what has no label is in no rate, is counted beside it, and bounds it from below
 and above; where labels are missing on one side only, the bounds are all that is told (`sinternal.missing`). Standard
-errors are clustered by parent prompt. With `--epochs 8 --epochs-reducer max` an attack succeeds if any of eight answers is
-unsafe.
+errors are clustered by parent prompt. With `--epochs 8 --epochs-reducer max` an attack succeeds if any of eight answers
+is unsafe.
 """
 
 from __future__ import annotations
