@@ -366,7 +366,7 @@ def test_a_rate_is_shown_corrected_for_the_errors_of_its_judge(
 ) -> None:
     shutil.copytree(finished[0] / "runs", tmp_path / "runs")
     counts = {
-        name: {"right": right, "n": 100, "effective": 60.0}
+        name: {"right": right, "n": 100, "effective": 60.0, "missing": 0}
         for name, right in (("sensitivity", 90), ("specificity", 95))
     }
     (tmp_path / "agreement.json").write_text(json.dumps({"judge": {"name": "oracle"}, "safety": counts}))
