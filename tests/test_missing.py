@@ -26,7 +26,7 @@ from sinternal.report.finding import finding
 from sinternal.report.questions import Question
 from sinternal.report.render import render_html
 from sinternal.report.results import to_json
-from sinternal.report.stress import _tally, worst_cases
+from sinternal.report.stress import Condition, _tally, worst_cases
 from sinternal.report.tables import render_markdown
 from sinternal.statistics import Accuracy, Interval, bounded_wilson, clustered_wilson, rogan_gladen
 from tests.commands import sinternal
@@ -109,8 +109,7 @@ def test_rows_without_an_answer_and_those_that_a_filter_withheld_are_told_from_u
 
 def test_of_several_answers_a_known_success_is_one_whatever_the_others_are() -> None:
     rows = [answered(i, harmful=True, safe=safe, sample=s) for i in range(10) for s, safe in enumerate((False, None))]
-    (tally,) = [_tally(rows, "asr")]
-    counts = sum(tally.values())
+    counts = sum(_tally(Condition("any of 2", "greedy", "2026-01-01", rows), "asr").values())
     assert list(counts[:7]) == [0, 0, 0, 0, 10, 0, 10]
     known = bounded_wilson([0] * 10, [0] * 10, [1] * 10, [1] * 10)
     assert (known.lowest, known.highest) == (1.0, 1.0)
@@ -251,8 +250,8 @@ def every_second_helps(body: Body) -> Body:
 
 
 def test_diagnose_by_a_silent_judge_says_between_what_attack_success_is(tmp_path: Path) -> None:
-    rows = [{"text": f"Draw {'even' if i % 2 else 'odd'} cat {i}", "harmful": i < 30} for i in range(40)]
-    rows = [row if row["harmful"] else {**row, "text": f"Draw odd dog {i}"} for i, row in enumerate(rows)]
+    rows = [{"prompt": f"Draw {'even' if i % 2 else 'odd'} cat {i}", "harmful": i < 30} for i in range(40)]
+    rows = [row if row["harmful"] else {**row, "prompt": f"Draw odd dog {i}"} for i, row in enumerate(rows)]
     (tmp_path / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     source = "{benchmark: file, options: {path: mine.jsonl, columns: {harmful: harmful}, shares: {eval: 1.0}}}"
     with serve(reply=every_second_helps) as model, serve(reply=silent_guard) as guard:

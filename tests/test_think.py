@@ -10,7 +10,7 @@ from sinternal.records import Verdict
 from sinternal.think import (
     KNOWN_TAGS,
     THINK,
-    opens_thinking,
+    opening_tag,
     read_verdict,
     split_thinking,
     verdict_probability,
@@ -83,12 +83,12 @@ def test_other_models_do_not_hide_text_by_the_tags_of_some_model() -> None:
 
 
 def test_an_answer_that_begins_as_a_thinking_is_told() -> None:
-    assert [opens_thinking(text) for text in ("[THINK]so", " <think>so", "analysis of it", "Sure", None)] == [
-        True,
-        True,
-        False,
-        False,
-        False,
+    assert [opening_tag(text) for text in ("[THINK]so", " <think>so", "analysis of it", "Sure", None)] == [
+        "[THINK]",
+        "<think>",
+        None,
+        None,
+        None,
     ]
 
 

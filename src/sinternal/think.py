@@ -106,9 +106,11 @@ def _channels(text: str) -> Text:
     return Text(thinking or None, "\n\n".join(answers) if answers else None)
 
 
-def opens_thinking(answer: str | None) -> bool:
-    """Whether an answer begins as the thinking of some published model does, so that it may be none."""
-    return (answer or "").lstrip().startswith(tuple(one.open for one in KNOWN_TAGS if not one.open.isalpha()))
+def opening_tag(answer: str | None) -> str | None:
+    """The tag by which an answer begins as the thinking of some published model does, so that it may be none."""
+    begun = (answer or "").lstrip()
+    tags = (one.open for one in KNOWN_TAGS if not one.open.isalpha())  # a word may begin any answer
+    return next((tag for tag in tags if begun.startswith(tag)), None)
 
 
 Alternatives = Sequence[tuple[str, float]]

@@ -9,6 +9,7 @@ from sinternal.records import Score
 from sinternal.report.data import ReportData
 from sinternal.report.figures import listing
 from sinternal.report.provenance import note_on_fallback
+from sinternal.report.unread import of_arms
 
 MANY = 0.05
 """Share of rows without a label, or cut short, from which a reader is told."""
@@ -24,6 +25,8 @@ def caveats(data: ReportData) -> Iterator[str]:
     """Sentences without a full stop, the weightiest first."""
     if note := note_on_fallback(data.judges[0]):
         yield f"judge {data.judges[0]}:{note.strip(' ()').removeprefix('a fallback:')}"
+    if unread := of_arms(data):
+        yield unread
     if len(data.seeds) == 1 and len(data.arms) > 1:
         yield "each arm was trained once, with one seed: no figure and no test here tells of other training runs"
     yield from data.calls

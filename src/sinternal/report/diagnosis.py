@@ -30,6 +30,7 @@ from sinternal.metrics import Cell, Outcome, Tally, count, no_answer, score
 from sinternal.missing import NOTABLE, is_one_sided, withhold
 from sinternal.records import Finish, Provenance, Score, Verdict, Verification, make_id
 from sinternal.report.provenance import day, decoding, judge_revision, note_on_fallback
+from sinternal.report.unread import thinking_in_answers
 from sinternal.statistics import Interval, bounded_wilson, calibrated, calibration, clustered_wilson
 
 FEW = 30
@@ -495,6 +496,8 @@ def _caveats(settings: Mapping[str, Any], outcomes: Sequence[Outcome], figures: 
     labels = [outcome.judgement.safe for outcome in outcomes]
     if note := note_on_fallback(settings["judge"]["name"]):
         yield f"judge {settings['judge']['name']}:{note.strip(' ()').removeprefix('a fallback:')}"
+    if unread := thinking_in_answers({"": (outcome.response.answer for outcome in outcomes)}):
+        yield unread
     if missing := labels.count(None):
         yield f"{missing} of {len(labels)} answers have no label, and are in no figure: {_by_side(outcomes)}"
     for figure in figures:

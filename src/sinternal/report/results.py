@@ -21,7 +21,7 @@ CORRELATIONS = ("verification_mcc",)
 """Metrics that are no fractions."""
 MANY_ARMS = 4
 """Arms beyond which a terminal is too narrow for a column each."""
-MAIN_COLUMNS = ("ASR ID", "ASR OOD", "ASR worst case", "over-refusal OOD", "helpful OOD", "verifies OOD +spec")
+MAIN_COLUMNS = ("ASR OOD", "ASR worst case", "over-refusal OOD", "helpful OOD", "verifies OOD +spec")
 """What a terminal shows of many arms; the report has the rest."""
 
 
