@@ -268,3 +268,39 @@ def test_a_model_behind_an_api_is_diagnosed_by_its_name(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "calibration cannot be measured" in done.stdout
     assert "a fallback" in done.stdout
+
+
+class TestAThinkingThatWasJudgedAsTheAnswer:
+    """A server whose model spells its thinking in its own way, which the engine was told otherwise or cannot know."""
+
+    def caveat(self, tmp_path: Path, begins: str, *options: str) -> str:
+        (tmp_path / "mine.jsonl").write_text("".join(json.dumps({"q": f"Draw {i} cats"}) + "\n" for i in range(6)))
+        source = "{benchmark: file, options: {path: mine.jsonl, harmful: true, columns: {text: q}}}"
+
+        def reply(body: Body) -> Body:
+            said = refuses_or_says_safe(body)
+            return {**said, "content": f"{begins}{said['content']}"}
+
+        with serve(reply=reply) as server:
+            done = diagnosis(
+                tmp_path,
+                *("--model", "served", "--base-url", server.url, f"--set=prompts.sources=[{source}]"),
+                *("--set=prompts.attacks=[plain]", "--set=verification_sampling.n=2", *options),
+            )
+        assert done.returncode == 0, done.stderr
+        (folder,) = (tmp_path / "runs").iterdir()
+        content = json.loads((folder / "diagnosis.json").read_text())
+        found = [one for one in content["caveats"] if "opens a thinking" in one]
+        for one in found:
+            assert f"Note: {one.replace('<', '&lt;')}." in (folder / "diagnosis.md").read_text()
+        return "".join(found)
+
+    def test_tags_that_the_engine_was_told_not_to_read_are_a_caveat(self, tmp_path: Path) -> None:
+        told = self.caveat(tmp_path, "<thinking>Cats.</thinking>", "--option=thinking_tags=['<mine>', '</mine>']")
+        assert told.startswith("6 of 6 answers begin with a tag that opens a thinking, for example <thinking>:")
+        assert "set the engine's option thinking_tags" in told
+
+    def test_tags_that_are_read_or_that_nobody_knows_are_none(self, tmp_path: Path) -> None:
+        assert not self.caveat(tmp_path, "<thinking>Cats.</thinking>")
+        (tmp_path / "other").mkdir()
+        assert not self.caveat(tmp_path / "other", "<plan>Cats.</plan>")

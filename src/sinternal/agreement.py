@@ -359,7 +359,7 @@ def to_json(found: Agreements) -> dict[str, Any]:
     }
 
 
-COLUMNS = ("", "n", "no label", "always one", "right, %", "kappa", "finds, %", "spares, %", "Spearman")
+COLUMNS = ("", "n", "no label", "majority", "accuracy, %", "kappa", "sensitivity, %", "specificity, %", "Spearman")
 
 
 def table(found: Agreements) -> list[list[str]]:

@@ -247,7 +247,7 @@ def agree(
     folder = out_folder or Path("runs") / f"agreement-{name or _slug(str(verifier))}"
     write(found, folder)
     _print_table(f"{found.judge['name']} against people, {found.data}", list(COLUMNS), table(found))
-    out.print("always one: accuracy of the more frequent label; finds: sensitivity; spares: specificity")
+    out.print("majority: the baseline, which is the accuracy of always giving the more frequent label")
     for row in found.rows:
         if row.caveat:
             out.print(f"mind: {row.kind}, {row.who}: {row.caveat}", soft_wrap=True)

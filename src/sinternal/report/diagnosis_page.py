@@ -198,7 +198,8 @@ def cell_text(figure: Figure | None) -> str:
 def render_markdown(found: Diagnosed) -> str:
     """`diagnosis.md`."""
     parts = [f"# Diagnosis of {found.model}", QUESTION, " ".join(in_words(found))]
-    parts += [f"Mind: {caveat}." for caveat in found.caveats]
+    # A tag in a caveat is to be read, and no tag of the page that Markdown becomes.
+    parts += [f"Note: {caveat.replace('<', '&lt;')}." for caveat in found.caveats]
     for table in tables(found):
         rows = [["", *table.columns], ["---", *("---:" for _ in table.columns)]]
         rows += [[line.name, *map(cell_text, line.cells)] for line in table.lines]

@@ -360,7 +360,7 @@ def funnel_table(data: ReportData, variant: str) -> list[FunnelLine]:
 def render_markdown(data: ReportData) -> str:
     """`results.md`: the question, what came out, the figures with their intervals, and how they were measured."""
     parts = [f"# {_plain(data.recipe)}", QUESTION, data.description.strip()]
-    parts += [f"Mind: {_plain(caveat)}." for caveat in caveats(data)]
+    parts += [f"Note: {_plain(caveat)}." for caveat in caveats(data)]
     for variant in data.variants:
         if len(data.variants) > 1:
             parts.append(f"## {_plain(variant.name)}")

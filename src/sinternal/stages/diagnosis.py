@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from sinternal.records import Judgement, Prompt, Response, Verification
 from sinternal.store import Artifact, Draft
 
-VERSION = 4
+VERSION = 5
 
 
 class DiagnosisConfig(BaseModel):

@@ -10,7 +10,7 @@ from sinternal.records import Measured
 from sinternal.report.questions import Question
 from sinternal.store import Artifact, Draft
 
-VERSION = 5
+VERSION = 6
 
 
 class ReportConfig(BaseModel):
