@@ -21,8 +21,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sinternal.metrics import balanced_accuracy, f1_unsafe, matthews
-from sinternal.statistics import (
+from sinternal.figures.metrics import balanced_accuracy, f1_unsafe, matthews
+from sinternal.figures.statistics import (
     Accuracy,
     PairedDifference,
     calibration,

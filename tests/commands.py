@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-COMMAND = (sys.executable, "-c", "from sinternal.cli import main; main()")
+COMMAND = (sys.executable, "-c", "from sinternal.cli.main import main; main()")
 HANGS = 1_800
 """Seconds after which a command counts as hanging, on the busiest of machines."""
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from sinternal.diagnosis import load_diagnosis, plan_diagnosis
 from sinternal.errors import RecipeError, StoreError
-from sinternal.execute import discard
 from sinternal.records import Example, Judgement, Prompt, Response, Verification, arrow_schema, make_id
 from sinternal.store import MANIFEST, Artifact, Draft, Store, artifact_key, check_writable, fingerprint
+from sinternal.study.execute import discard
+from sinternal.tools.diagnosis import load_diagnosis, plan_diagnosis
 from tests.conftest import plain_prompt, response_to
 
 PROMPT = plain_prompt("how to brew p5 ?")

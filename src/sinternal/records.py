@@ -394,6 +394,8 @@ class Measured:
     """Whether the response ran into the token limit."""
 
 
+PAIRED_METRICS = ("asr", "over_refusal", "helpful", "proactive_verification")
+"""What arms are compared by, response by response: fields of `Measured`."""
 SIDES = ("harmful", "benign", "all", "pairs", "own answers", "stress")
 """What a figure is over, where it is not over one benchmark of several: names that no benchmark can have."""
 D = TypeVar("D")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sinternal.attacks.pair import SHOWN, Attempt, Pair, Proposal, choose, conversation, read_proposal
 from sinternal.attacks.rewrite import LowResourceTranslation, ModelRewrite, PastTense, read_rewriting
-from sinternal.engines.base import Completion
+from sinternal.engines import Completion
 from sinternal.errors import RecipeError, RegistryError
 from sinternal.records import Finish, Prompt
 from sinternal.world.language import REFUSAL, recipe_answer

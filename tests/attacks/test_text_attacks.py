@@ -17,8 +17,8 @@ from sinternal.attacks.many_shot import ManyShot
 from sinternal.attacks.prefill import AnswerPrefill, SkipThinking, TemplateStripping, ThinkingPrefill
 from sinternal.attacks.splitting import PIECES, PayloadSplitting, cut
 from sinternal.errors import RecipeError
+from sinternal.prompting.think import split_thinking
 from sinternal.records import Prompt
-from sinternal.think import split_thinking
 from tests.conftest import plain_prompt
 
 ATTACKS: Sequence[type[TextAttack]] = (

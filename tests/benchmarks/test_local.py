@@ -11,11 +11,12 @@ import pytest
 
 from sinternal.benchmarks.local import LocalFile
 from sinternal.errors import DataError, RecipeError
-from sinternal.pipeline import make_plan
-from sinternal.recipe import load_recipe
 from sinternal.records import Prompt, Split
-from sinternal.stages.prompts import AttackConfig, PromptsConfig, SourceConfig, prompts
+from sinternal.settings.plugins import AttackConfig
+from sinternal.settings.recipe import load_recipe
+from sinternal.stages.prompts import PromptsConfig, SourceConfig, prompts
 from sinternal.store import Artifact, Draft
+from sinternal.study.plan import make_plan
 
 ROWS: list[dict[str, Any]] = [
     {"prompt": f"bake cake {i}", "bad": bool(i % 2), "kind": "cake", "fold": "train" if i < 6 else "eval"}

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from sinternal import fetch
 from sinternal.benchmarks.packaged import (
     ENTRIES,
     PackagedBenchmark,
@@ -16,6 +15,7 @@ from sinternal.benchmarks.packaged import (
 )
 from sinternal.benchmarks.parts import Shares
 from sinternal.errors import DataError
+from sinternal.models import fetch
 from sinternal.records import Split
 from sinternal.stages.prompts import without_overlap
 

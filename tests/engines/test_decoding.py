@@ -11,11 +11,12 @@ import pytest
 import torch
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
-from sinternal.chat import turn_ends
-from sinternal.engines.base import Completion, Request, Sampling
+from sinternal.engines import Completion, Request
 from sinternal.engines.transformers import TransformersEngine
-from sinternal.loading import stop_tokens
+from sinternal.models.loading import stop_tokens
+from sinternal.prompting.chat import turn_ends
 from sinternal.records import Finish
+from sinternal.settings.sampling import Sampling
 from sinternal.world.benchmark import Microworld
 from tests.chat_models import CHATML, CHATML_TOKENS, byte_level, chatml, qwen, r1_distill, save_model
 

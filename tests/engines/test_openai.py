@@ -8,11 +8,12 @@ import pytest
 
 from sinternal import budget
 from sinternal.budget import Limits, Purse, Spent
-from sinternal.engines.base import Completion, Request, Sampling, TokenLogprobs
+from sinternal.engines import Completion, Request, TokenLogprobs
 from sinternal.engines.openai import OpenAIEngine
 from sinternal.engines.openai_failures import OUTAGE
 from sinternal.errors import BudgetError, EngineError, RecipeError
 from sinternal.records import Finish
+from sinternal.settings.sampling import Sampling
 from tests.servers import Body, Fault, Server, serve
 
 PASSING = (

@@ -11,12 +11,13 @@ import pytest
 
 from sinternal import budget
 from sinternal.budget import Limits, Purse
-from sinternal.engines.base import Completion, Request, Sampling
+from sinternal.engines import Completion, Request
 from sinternal.engines.openai import OpenAIEngine
 from sinternal.engines.openai_options import is_loopback
 from sinternal.errors import BudgetError, EngineError, RecipeError
 from sinternal.records import Finish
 from sinternal.redaction import NOT_KEPT, redacted
+from sinternal.settings.sampling import Sampling
 from tests.servers import Body, Raw, Server, serve
 
 WARM = Sampling(temperature=0.7, max_tokens=32, top_logprobs=20)

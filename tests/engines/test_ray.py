@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from sinternal.engines import Completion, Request
 from sinternal.engines import ray as ray_engine
-from sinternal.engines.base import Completion, EngineConfig, Request, Sampling
 from sinternal.engines.ray import (
     RayEngine,
     Worker,
@@ -19,6 +19,8 @@ from sinternal.engines.ray import (
 from sinternal.engines.transformers import TransformersEngine
 from sinternal.errors import EngineError, ModelError, RegistryError
 from sinternal.records import Finish
+from sinternal.settings.plugins import EngineConfig
+from sinternal.settings.sampling import Sampling
 from sinternal.world.benchmark import Microworld
 
 ALONE = {"batch": 1}

@@ -10,10 +10,11 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from sinternal.engines.base import Completion, Request, Sampling
+from sinternal.engines import Completion, Request
 from sinternal.engines.transformers import TransformersEngine
 from sinternal.errors import ModelError
 from sinternal.records import Finish, Prompt
+from sinternal.settings.sampling import Sampling
 from sinternal.world.benchmark import Microworld
 from tests.chat_models import ASSISTANT, BOS, GEMMA, USER, chatml, qwen, r1_distill, save_model
 

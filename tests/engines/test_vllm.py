@@ -15,9 +15,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from sinternal.chat import GenerationPrompt, ThinkingStyle
-from sinternal.encoding import Encoded
-from sinternal.engines.base import Completion, Request, Sampling, request_seed
+from sinternal.engines import Completion, Request, request_seed
 from sinternal.engines.vllm import (
     FINISHES,
     LORA_RANKS,
@@ -31,7 +29,10 @@ from sinternal.engines.vllm import (
     sampling_arguments,
 )
 from sinternal.errors import EngineError, ModelError
+from sinternal.prompting.chat import GenerationPrompt, ThinkingStyle
+from sinternal.prompting.encoding import Encoded
 from sinternal.records import Finish
+from sinternal.settings.sampling import Sampling
 
 INTERFACE: dict[str, Any] = json.loads(Path(__file__).with_name("vllm_0_33_0.json").read_text())
 HOT = Sampling(n=2, temperature=0.7, top_p=0.95, max_tokens=64)

@@ -4,13 +4,15 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from sinternal.engines.base import Completion, EngineConfig, Request, Sampling
+from sinternal.engines import Completion, Request
 from sinternal.errors import EngineError, RecipeError
 from sinternal.experts import Demonstration, Question, Written
 from sinternal.experts.chat import ChatExpert
+from sinternal.prompting.question import SpecificationTask
+from sinternal.prompting.think import read_verdict, split_thinking, write_completion
 from sinternal.records import Finish, Prompt, Response, Split, Verdict
-from sinternal.specification import SpecificationTask
-from sinternal.think import read_verdict, split_thinking, write_completion
+from sinternal.settings.plugins import EngineConfig
+from sinternal.settings.sampling import Sampling
 
 ENGINE = {"engine": {"name": "scripted", "model": "reviewer"}}
 PROMPTS = [Prompt(f"p{i}", f"p{i}", f"Request number {i}", True, "own", "plain", Split.TRAIN) for i in range(3)]

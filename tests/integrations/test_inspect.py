@@ -11,11 +11,14 @@ from statistics import fmean
 
 import pytest
 
-from sinternal.engines.base import Completion, EngineConfig, Sampling
+from sinternal.engines import Completion
 from sinternal.errors import DataError
 from sinternal.records import Finish
+from sinternal.settings.plugins import EngineConfig
+from sinternal.settings.recipe import CapabilityTask
+from sinternal.settings.sampling import Sampling
 from sinternal.stages import base
-from sinternal.stages.capability import CapabilityConfig, CapabilityTask, capability
+from sinternal.stages.capability import CapabilityConfig, capability
 from sinternal.store import Artifact, Draft
 from tests.commands import HANGS
 
@@ -24,7 +27,7 @@ pytest.importorskip("inspect_ai", reason="the extra `inspect` is not installed")
 from inspect_ai.log import read_eval_log
 from inspect_ai.model import GenerateConfig
 
-from sinternal.integrations.inspect_model import NO_ANSWER, _output, _sampling
+from sinternal.integrations.inspect.model import NO_ANSWER, _output, _sampling
 
 INSPECT = str(Path(sys.executable).parent / "inspect")
 Make = Callable[[str, Callable[[Draft], None]], Artifact]

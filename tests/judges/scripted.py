@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from sinternal.engines.base import Completion, Request, Sampling
+from sinternal.engines import Completion, Request
 from sinternal.records import Finish, Prompt, Response, Split
+from sinternal.settings.sampling import Sampling
 
 ENGINE = {"engine": {"name": "scripted", "model": "some/guard"}}
 PROMPT = Prompt("p", "p", "Disguised request?", True, "own", "role-play", Split.OOD, goal="Plain request?")

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from sinternal.errors import DataError, RecipeError
-from sinternal.fence import FRAME
 from sinternal.judges.compliance import ComplianceJudge
 from sinternal.judges.gpt_oss_safeguard import GptOssSafeguard
 from sinternal.judges.guard import Guard
@@ -16,7 +15,8 @@ from sinternal.judges.refusal import RefusalJudge
 from sinternal.judges.shieldgemma import HARMS, ShieldGemma
 from sinternal.judges.strongreject import StrongReject
 from sinternal.judges.wildguard import WildGuard
-from sinternal.spec import load_spec
+from sinternal.prompting.fence import FRAME
+from sinternal.prompting.specification import load_spec
 from tests.judges.scripted import ENGINE, PROMPT
 
 ANSWER = "  First {{ line }}.\n\n{# second #}  "

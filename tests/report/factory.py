@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sinternal.metrics import Outcome, add, count, measured, pool, score
+from sinternal.figures.metrics import Outcome, add, count, measured, pool, score
+from sinternal.figures.statistics import paired_difference, smallest_difference
+from sinternal.figures.stress import worst_cases
+from sinternal.figures.study import OTHER_RUNS, Arm, Comparison, FunnelRow, LossCurve, ReportData, Transcript, Variant
 from sinternal.records import (
     Check,
     Finish,
@@ -20,10 +23,7 @@ from sinternal.records import (
     Verdict,
     Verification,
 )
-from sinternal.report.data import OTHER_RUNS, Arm, Comparison, FunnelRow, LossCurve, ReportData, Transcript, Variant
-from sinternal.report.questions import Question
-from sinternal.report.stress import worst_cases
-from sinternal.statistics import paired_difference, smallest_difference
+from sinternal.settings.questions import Question
 
 FAMILIES = {
     **dict.fromkeys(("plain", "role-play", "prefix-injection"), Split.ID),

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sinternal.metrics import Agreement, agreement, count
+from sinternal.figures.metrics import Agreement, agreement, count
+from sinternal.figures.study import JudgeAgreement
 from sinternal.records import Response
-from sinternal.report.data import JudgeAgreement
-from sinternal.report.render import render_html
+from sinternal.report.study_page import render_html
 from sinternal.report.tables import more_tables, render_markdown
 from tests.conftest import judgement_of, plain_prompt, response_to
 from tests.report.factory import make_report, outcomes

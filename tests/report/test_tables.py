@@ -2,14 +2,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from sinternal.figures.study import THESE_RUNS, ReportData
 from sinternal.records import Split
-from sinternal.report.data import THESE_RUNS, ReportData
-from sinternal.report.figures import MINUS, MISSING, points, with_interval
-from sinternal.report.render import render_html
+from sinternal.report.format import MINUS, MISSING, points, with_interval
 from sinternal.report.results import to_json
+from sinternal.report.study_page import render_html
 from sinternal.report.tables import COLUMNS, COMPARED, headline, headline_text, render_markdown
-
-from .factory import ATTACK_SUCCESS, make_report
+from tests.report.factory import ATTACK_SUCCESS, make_report
 
 
 def attack_success(data: ReportData, arm: str) -> str:

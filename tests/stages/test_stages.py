@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 
-from sinternal.engines.base import Completion, EngineConfig, Request, Sampling
+from sinternal.engines import Completion, Request
 from sinternal.engines.transformers import TransformersEngine
 from sinternal.errors import DataError, EngineError, ModelError
 from sinternal.experts import Demonstration, Question, Written
 from sinternal.records import Example, Finish, Judgement, Prompt, Response, Split, Verdict, Verification
+from sinternal.settings.plugins import EngineConfig
+from sinternal.settings.sampling import Sampling
 from sinternal.stages import (
     base,
     critique,
@@ -866,7 +868,7 @@ def test_a_conversation_without_an_answer_ends_there_and_its_row_says_so(
 ) -> None:
     first, second, third = originals[:3]
     parrot = Parrot({first.id: Finish.LENGTH, second.id: Finish.ERROR})
-    monkeypatch.setattr("sinternal.engines.base.load", lambda _kind, _name: lambda _model, _options: parrot)
+    monkeypatch.setattr("sinternal.engines.load", lambda _kind, _name: lambda _model, _options: parrot)
     asked = tables(make, "prompts", prompts=originals[:3])
     config = repeat_config(turns=3, sampling=Sampling(n=4), system="be kind")
     found = make("repeat", lambda draft: repeat.repeat(draft, config, prompts=asked, model=model))
@@ -885,7 +887,7 @@ def test_repetition_goes_on_where_it_was_interrupted(
 ) -> None:
     engines = [Parrot({}, breaks_at=6), Parrot({})]
     opened = iter(engines)
-    monkeypatch.setattr("sinternal.engines.base.load", lambda _kind, _name: lambda _model, _options: next(opened))
+    monkeypatch.setattr("sinternal.engines.load", lambda _kind, _name: lambda _model, _options: next(opened))
     asked = tables(make, "prompts", prompts=originals[:4])
 
     def again() -> Artifact:

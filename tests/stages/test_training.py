@@ -9,20 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from sinternal.engines.base import EngineConfig, Sampling
 from sinternal.errors import DataError
-from sinternal.pipeline import make_plan
-from sinternal.recipe import load_recipe
 from sinternal.records import Example, Prompt, Response, Verdict, Verification
+from sinternal.settings.plugins import EngineConfig, JudgeConfig, VerificationConfig
+from sinternal.settings.recipe import load_recipe
+from sinternal.settings.sampling import Sampling
+from sinternal.settings.training import GrpoSettings, SftSettings
 from sinternal.stages.base import BaseModelConfig, base
-from sinternal.stages.critique import VerificationConfig
 from sinternal.stages.examples import ExamplesConfig, examples
 from sinternal.stages.grpo import GrpoConfig, grpo
-from sinternal.stages.judge import JudgeConfig
 from sinternal.stages.sample import SampleConfig, sample
 from sinternal.stages.sft import SftConfig, sft
 from sinternal.store import Artifact, Draft
-from sinternal.training.settings import GrpoSettings, SftSettings
+from sinternal.study.plan import make_plan
 from sinternal.world.benchmark import Microworld
 from tests.conftest import plain_prompt, response_to
 

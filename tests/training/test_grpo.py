@@ -10,15 +10,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from sinternal.chat import generation_prompt
 from sinternal.errors import DataError, EngineError
-from sinternal.loading import load_model
+from sinternal.models.loading import load_model
+from sinternal.prompting.chat import generation_prompt
 from sinternal.records import Judgement, Prompt, Response
+from sinternal.settings.training import GrpoSettings, Method
 from sinternal.training.grpo import Asking, Log, _arguments, _Trainer, train
 from sinternal.training.rewards import kind_of
 from sinternal.training.schedule import Turn, schedule
 from sinternal.training.scorer import Panel
-from sinternal.training.settings import GrpoSettings, Method
 from sinternal.world.benchmark import Microworld
 from sinternal.world.oracle import OracleJudge
 from sinternal.world.verification import Review

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from sinternal.errors import DataError
 from sinternal.records import Prompt
+from sinternal.settings.training import ByKind
 from sinternal.training.rewards import Kind
 from sinternal.training.schedule import schedule
-from sinternal.training.settings import ByKind
 from tests.conftest import plain_prompt
 
 

@@ -10,8 +10,8 @@ from functools import partial
 import pytest
 
 from sinternal.errors import DataError, EngineError
+from sinternal.prompting.think import split_thinking
 from sinternal.records import Judgement, Prompt, Response, Verdict
-from sinternal.think import split_thinking
 from sinternal.training.rewards import Kind
 from sinternal.training.scorer import Labels, Panel, Rollout, Scorer, score
 from tests.chat_models import chatml, r1_distill

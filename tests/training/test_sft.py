@@ -9,13 +9,14 @@ import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from trl import SFTTrainer
 
-from sinternal.chat import generation_prompt, set_template_arguments
-from sinternal.engines.base import Request, Sampling, TemplateOptions
+from sinternal.engines import Request, TemplateOptions
 from sinternal.engines.transformers import TransformersEngine
 from sinternal.errors import DataError
-from sinternal.loading import load_base
+from sinternal.models.loading import load_base
+from sinternal.prompting.chat import generation_prompt, set_template_arguments
 from sinternal.records import Example
-from sinternal.training.settings import Method, SftSettings
+from sinternal.settings.sampling import Sampling
+from sinternal.settings.training import Method, SftSettings
 from sinternal.training.sft import IGNORED, check_labels, form_of, to_dataset, train
 from tests.chat_models import (
     DELETES_THINKING,

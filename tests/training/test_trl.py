@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from sinternal.settings.training import GrpoSettings, SftSettings
 from sinternal.training import grpo, sft
-from sinternal.training.settings import GrpoSettings, SftSettings
 from tests.training.record_trl_interface import FILE, METHODS, record
 
 INTERFACE = json.loads(FILE.read_text())

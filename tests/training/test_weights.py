@@ -12,9 +12,9 @@ import torch
 from peft import PeftModel
 
 from sinternal.errors import ModelError
-from sinternal.loading import apply_adapter, load_base, load_model
+from sinternal.models.loading import apply_adapter, load_base, load_model
 from sinternal.records import Example
-from sinternal.training.settings import Method, SftSettings
+from sinternal.settings.training import Method, SftSettings
 from sinternal.training.sft import train
 from tests.chat_models import qwen, save_model
 

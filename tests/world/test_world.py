@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sinternal.engines.base import Request, Sampling
+from sinternal.engines import Request
 from sinternal.engines.transformers import TransformersEngine
 from sinternal.records import Check, Prompt
+from sinternal.settings.sampling import Sampling
 from sinternal.world import language as say
 from sinternal.world.base import build_tokenizer
 from sinternal.world.benchmark import Microworld

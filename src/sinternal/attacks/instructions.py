@@ -6,8 +6,8 @@ import random
 
 from sinternal.attacks import TextAttack, disguise
 from sinternal.attacks.wording import WordedAttack
+from sinternal.prompting.templates import render
 from sinternal.records import Prompt
-from sinternal.templates import render
 
 
 class PrefixInjection(WordedAttack):

@@ -7,9 +7,9 @@ import random
 from pydantic import BaseModel, ConfigDict, Field
 
 from sinternal.attacks import TextAttack, disguise
+from sinternal.prompting.templates import render
 from sinternal.records import Prompt
 from sinternal.registry import read_options
-from sinternal.templates import render
 
 STARTS = 10**6
 """How many places there are for a dialogue to start counting from."""

@@ -18,7 +18,7 @@ from jinja2.sandbox import SandboxedEnvironment
 
 from sinternal.attacks import TextAttack, disguise
 from sinternal.errors import DataError
-from sinternal.fetch import package_folder
+from sinternal.models.fetch import package_folder
 from sinternal.records import Prompt
 
 PYRIT_TEMPLATES = Path("datasets", "jailbreak", "templates")

@@ -20,12 +20,14 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from sinternal.attacks import disguise
-from sinternal.engines.base import Completion, ModelConfig, Request, Sampling, open_engine
-from sinternal.fence import safe_tags
+from sinternal.engines import Completion, Request, open_engine
 from sinternal.judges import Judge
+from sinternal.prompting.fence import safe_tags
+from sinternal.prompting.templates import render
 from sinternal.records import Prompt, Response, make_id
 from sinternal.registry import Kind, load, read_options
-from sinternal.templates import render
+from sinternal.settings.plugins import ModelConfig
+from sinternal.settings.sampling import Sampling
 
 SHOWN = 2000
 """Characters of a target's answer that the attacker is shown."""

@@ -7,10 +7,10 @@ import random
 from pydantic import BaseModel, ConfigDict
 
 from sinternal.attacks import TextAttack, disguise
+from sinternal.prompting.templates import render
+from sinternal.prompting.think import CLOSE, OPEN
 from sinternal.records import Prompt
 from sinternal.registry import read_options
-from sinternal.templates import render
-from sinternal.think import CLOSE, OPEN
 
 
 class PrefillOptions(BaseModel):

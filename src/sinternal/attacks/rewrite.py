@@ -13,11 +13,13 @@ from typing import ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from sinternal.attacks import disguise
-from sinternal.engines.base import Completion, ModelConfig, Request, Sampling, open_engine
-from sinternal.fence import safe_tags
+from sinternal.engines import Completion, Request, open_engine
+from sinternal.prompting.fence import safe_tags
+from sinternal.prompting.templates import render
 from sinternal.records import Prompt
 from sinternal.registry import read_options
-from sinternal.templates import render
+from sinternal.settings.plugins import ModelConfig
+from sinternal.settings.sampling import Sampling
 
 
 class RewriteOptions(BaseModel):

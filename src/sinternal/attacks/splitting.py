@@ -7,7 +7,7 @@ import random
 from itertools import pairwise
 
 from sinternal.attacks.wording import WordedAttack
-from sinternal.templates import render
+from sinternal.prompting.templates import render
 
 PIECES = 3
 """Into how many pieces a request is cut."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 
 from sinternal.attacks import TextAttack, disguise
+from sinternal.prompting.templates import render
 from sinternal.records import Prompt
-from sinternal.templates import render
 
 DRAWS = 60
 """A template's `draw` is below this number, which has many divisors: short lists of wordings are drawn from evenly."""

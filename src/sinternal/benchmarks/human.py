@@ -23,10 +23,10 @@ from enum import StrEnum
 from pathlib import Path
 from statistics import fmean
 
+from sinternal.benchmarks.rows import decoded
 from sinternal.errors import DataError
-from sinternal.fetch import SOURCES, package_folder
+from sinternal.models.fetch import SOURCES, package_folder
 from sinternal.records import make_id
-from sinternal.rows import decoded
 
 PACKAGE = "pyrit"
 THRESHOLD = 0.5

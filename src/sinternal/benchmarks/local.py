@@ -12,11 +12,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 from sinternal.benchmarks import Division
 from sinternal.benchmarks.mathematics import as_problem
 from sinternal.benchmarks.parts import PARTS, PLAIN, Request, Shares, check_part, to_answers, to_prompts
+from sinternal.benchmarks.rows import READERS, Row, read_rows, shown
 from sinternal.errors import DataError
 from sinternal.fingerprints import fingerprint
 from sinternal.records import Prompt
 from sinternal.registry import read_options
-from sinternal.rows import READERS, Row, read_rows, shown
 
 HARMFUL = frozenset({"true", "1", "yes"})
 HARMLESS = frozenset({"false", "0", "no"})

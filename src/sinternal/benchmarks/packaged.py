@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict
 from sinternal.benchmarks.hub import DECODING, Decoding
 from sinternal.benchmarks.parts import Request, Shares, check_part, to_prompts
 from sinternal.errors import DataError
-from sinternal.fetch import package_folder
+from sinternal.models.fetch import package_folder
 from sinternal.records import Prompt
 from sinternal.registry import read_options
 

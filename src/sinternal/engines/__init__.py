@@ -1,1 +1,162 @@
-"""Who writes text: every engine turns requests into completions."""
+"""The contract of an engine, and the words in which it is asked."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from pydantic import BaseModel, ConfigDict
+
+from sinternal.prompting.think import Tags
+from sinternal.records import Finish
+from sinternal.registry import Kind, load
+from sinternal.settings.plugins import EngineConfig
+from sinternal.settings.sampling import Sampling
+
+
+@dataclass(frozen=True)
+class Request:
+    """One conversation that waits for the assistant's turn."""
+
+    id: str
+    """Returned with each completion."""
+    messages: tuple[tuple[str, str], ...]
+    """(role, content) pairs."""
+    prefill: str = ""
+    """Text that the assistant's turn is made to begin with, thinking tags spelled out; part of the completion."""
+    raw: bool = False
+    """Whether the contents of the messages, one after the other, are continued as they are, without any template."""
+    quotes: bool = False
+    """Whether the messages show text by others, to a verifier, judge, expert or attacker: nothing that is spelled in
+    them is then a control token, but in messages of a raw request whose role is `frame`."""
+
+
+class TokenLogprobs(NamedTuple):
+    """One token of a text, and what could have stood in its place."""
+
+    text: str
+    """The token as text; where an engine decodes tokens one by one, without what joins it to its neighbours."""
+    top: tuple[tuple[str, float], ...]
+    """The most probable tokens as text, and their natural log-probabilities."""
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One sample for one request."""
+
+    request_id: str
+    """The request."""
+    sample: int
+    """Its number, from 0 to n - 1."""
+    thinking: str | None
+    """The thinking, split off."""
+    answer: str | None
+    """The text after it; None if the thinking never closed or the request failed."""
+    finish: Finish
+    """Why it ended."""
+    error: str | None = None
+    """What went wrong, if the request failed for good."""
+    prompt_tokens: int | None = 0
+    """Tokens read; None if the engine was not told."""
+    tokens: int | None = 0
+    """Tokens written, the end of turn included; None if the engine was not told."""
+    logprobs: tuple[TokenLogprobs, ...] | None = None
+    """The tokens of the text, without the end of turn, if they were asked for and the engine gives them. Local engines
+    give the model's own distribution, before temperature and penalties; servers what they are built to give."""
+    left_out: str = ""
+    """Settings of the sampling that a server did not take, by name, so that they are as it has them: `top_k, min_p`."""
+    quoted_controls: int = 0
+    """Control tokens that quoted text spelled, and that were read as plain text."""
+
+    @property
+    def whole_answer(self) -> str | None:
+        """The answer, if the model ended its turn: the last line of one that was cut short may be anything."""
+        return self.answer if self.finish is Finish.STOP else None
+
+
+class Engine(Protocol):
+    """Writes text."""
+
+    def generate(self, requests: Iterable[Request], sampling: Sampling, seed: int) -> Iterator[Completion]:
+        """Answer every request `sampling.n` times, in any order.
+
+        A request that fails for good comes back as a completion with `error`; it is never left out, and never costs
+        its neighbours their results.
+
+        Raises:
+            EngineError: the engine as a whole cannot work. Completions that were yielded before stand.
+            BudgetError: the run has spent what it was allowed to; requests under way were finished and yielded.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back memory, connections and processes. The engine is not used again."""
+        ...
+
+
+class EngineFactory(Protocol):
+    """What an engine plug-in provides."""
+
+    def __call__(self, model: str, options: dict[str, object]) -> Engine:
+        """Open a model: a directory, a Hugging Face id, or a name that the engine's server knows.
+
+        Raises:
+            ModelError: it cannot be used.
+        """
+        ...
+
+
+@runtime_checkable
+class Reached(Protocol):
+    """An engine plug-in some of whose options only say how it is reached: what it writes does not depend on them."""
+
+    REACH: frozenset[str]
+    """Names of those options; a change of one asks for nothing anew."""
+
+
+@runtime_checkable
+class Remote(Protocol):
+    """An engine that asks a server, which can be tried before anything is paid for."""
+
+    def try_it(self, request: Request) -> None:
+        """Ask for a few tokens. Raises EngineError if the server cannot be worked with."""
+        ...
+
+    def is_there(self) -> bool:
+        """Whether the server takes connections at all, found out for nothing."""
+        ...
+
+
+class TemplateOptions(BaseModel):
+    """What engines that render the chat template themselves can be told of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    chat_template_kwargs: dict[str, Any] = {}
+    """Values that the model's chat template asks for, for example `{enable_thinking: false}`."""
+    thinking_tags: tuple[str, str] | None = None
+    """What the model opens and closes its thinking with; None: as its template and tokens tell."""
+
+    @property
+    def tags(self) -> Tags | None:
+        """The same, as the reader of model text takes it."""
+        return None if self.thinking_tags is None else Tags(*self.thinking_tags)
+
+
+@contextmanager
+def open_engine(config: EngineConfig, model: str) -> Iterator[Engine]:
+    """The engine that a recipe names, with a model; closed at the end."""
+    engine: Engine = load(Kind.ENGINE, config.name)(model, config.options)
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+def request_seed(seed: int, request_id: str, sample: int) -> int:
+    """The seed of one sample: a 64-bit number that depends on nothing but the arguments."""
+    digest = hashlib.sha256(f"{seed}/{request_id}/{sample}".encode()).digest()
+    return int.from_bytes(digest[:8], "big")

@@ -15,12 +15,13 @@ from typing import Any
 
 from pydantic import Field
 
-from sinternal.engines.base import Completion, Request, Sampling, TemplateOptions
+from sinternal.engines import Completion, Request, TemplateOptions
 from sinternal.engines.openai import OpenAIEngine
 from sinternal.engines.openai_options import Prefill
 from sinternal.errors import EngineError, ModelError
-from sinternal.models import resolve_model
+from sinternal.models.resolve import resolve_model
 from sinternal.registry import read_options
+from sinternal.settings.sampling import Sampling
 
 WINDOW = "repeat_last_n"
 """How far penalties look back: over all of the context, as everywhere else; llama.cpp's own default is 64 tokens."""

@@ -27,7 +27,7 @@ import stamina
 
 from sinternal import budget
 from sinternal.budget import Spent
-from sinternal.engines.base import Completion, Request, Sampling, request_seed
+from sinternal.engines import Completion, Request, request_seed
 from sinternal.engines.openai_failures import OUTAGE, Call, FailedError, Failures
 from sinternal.engines.openai_fields import Dialect, first_dialect, unknown_fields
 from sinternal.engines.openai_options import REACH, OpenAIOptions, Prefill, find_address, is_loopback
@@ -44,10 +44,11 @@ from sinternal.engines.openai_replies import (
     read_usage,
 )
 from sinternal.errors import EngineError, RecipeError
-from sinternal.fence import FRAME, broken_up
+from sinternal.prompting.fence import FRAME, broken_up
+from sinternal.prompting.think import KNOWN_TAGS, Text, split_thinking
 from sinternal.records import Finish
 from sinternal.registry import read_options
-from sinternal.think import KNOWN_TAGS, Text, split_thinking
+from sinternal.settings.sampling import Sampling
 
 ATTEMPTS_AT_SENSE = 4
 """How often a call is made whose reply makes no sense."""

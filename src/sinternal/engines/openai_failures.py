@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from sinternal.engines.base import Completion, Request
+from sinternal.engines import Completion, Request
 from sinternal.errors import EngineError
 from sinternal.records import Finish
 

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sinternal.engines.base import Sampling
 from sinternal.engines.openai_replies import Refusal
+from sinternal.settings.sampling import Sampling
 
 TOLD = (
     "temperature",

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from sinternal.engines.base import TemplateOptions
+from sinternal.engines import TemplateOptions
 from sinternal.errors import EngineError
 from sinternal.records import Finish
 from sinternal.redaction import VARIABLE, names_a_secret

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sinternal.engines.base import TokenLogprobs
+from sinternal.engines import TokenLogprobs
 from sinternal.records import Finish
 
 FINISHES: Mapping[str, Finish] = {

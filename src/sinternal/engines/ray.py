@@ -20,11 +20,13 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sinternal.engines.base import Completion, Engine, EngineConfig, Request, Sampling, TokenLogprobs
+from sinternal.engines import Completion, Engine, Request, TokenLogprobs
 from sinternal.errors import EngineError, SInternalError
-from sinternal.models import is_model
+from sinternal.models.resolve import is_model
 from sinternal.records import Finish, from_columns
 from sinternal.registry import Kind, check_name, load, read_options
+from sinternal.settings.plugins import EngineConfig
+from sinternal.settings.sampling import Sampling
 
 WINDOW = 65_536
 """Requests handed to Ray at a time. Each window starts new actors, and has to outweigh the opening of the model."""

@@ -28,7 +28,11 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from sinternal.chat import (
+from sinternal.engines import Completion, Request, TemplateOptions, TokenLogprobs, request_seed
+from sinternal.errors import DataError
+from sinternal.models.loading import load_model, open_tokenizer
+from sinternal.models.resolve import resolve_model
+from sinternal.prompting.chat import (
     GenerationPrompt,
     generation_prompt,
     set_template_arguments,
@@ -37,14 +41,11 @@ from sinternal.chat import (
     with_prefill,
     written_after,
 )
-from sinternal.encoding import Encoded
-from sinternal.engines.base import Completion, Request, Sampling, TemplateOptions, TokenLogprobs, request_seed
-from sinternal.errors import DataError
-from sinternal.loading import load_model, open_tokenizer
-from sinternal.models import resolve_model
+from sinternal.prompting.encoding import Encoded
+from sinternal.prompting.think import ThinkingStyle
 from sinternal.records import Finish
 from sinternal.registry import read_options
-from sinternal.think import ThinkingStyle
+from sinternal.settings.sampling import Sampling
 
 BATCHES_IN_VIEW = 8
 """How many batches of requests are read ahead and sorted by length."""

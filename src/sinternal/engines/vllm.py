@@ -19,7 +19,11 @@ from typing import Any, NamedTuple
 from pydantic import Field
 from transformers import PreTrainedTokenizerBase
 
-from sinternal.chat import (
+from sinternal.engines import Completion, Request, TemplateOptions, TokenLogprobs, request_seed
+from sinternal.errors import DataError, EngineError, ModelError
+from sinternal.models.loading import stop_tokens
+from sinternal.models.resolve import adapter_base, resolve_model
+from sinternal.prompting.chat import (
     GenerationPrompt,
     generation_prompt,
     set_template_arguments,
@@ -28,14 +32,11 @@ from sinternal.chat import (
     with_prefill,
     written_after,
 )
-from sinternal.encoding import Encoded
-from sinternal.engines.base import Completion, Request, Sampling, TemplateOptions, TokenLogprobs, request_seed
-from sinternal.errors import DataError, EngineError, ModelError
-from sinternal.loading import stop_tokens
-from sinternal.models import adapter_base, resolve_model
+from sinternal.prompting.encoding import Encoded
+from sinternal.prompting.think import ThinkingStyle
 from sinternal.records import Finish
 from sinternal.registry import read_options
-from sinternal.think import ThinkingStyle
+from sinternal.settings.sampling import Sampling
 
 WINDOW = 2048
 """Samples given to vLLM at a time: several times what it generates side by side, so that the wait for each window's

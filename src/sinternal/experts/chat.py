@@ -10,14 +10,16 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import Field
 
-from sinternal.engines.base import Completion, ModelConfig, Request, Sampling, open_engine
+from sinternal.engines import Completion, Request, open_engine
 from sinternal.experts import Demonstration, Question, Written
-from sinternal.fence import safe_tags
+from sinternal.prompting.fence import safe_tags
+from sinternal.prompting.question import Quotation, SpecificationOptions
+from sinternal.prompting.templates import render
+from sinternal.prompting.think import CLOSE, OPEN, read_verdict
 from sinternal.records import Finish, Prompt
 from sinternal.registry import read_options
-from sinternal.specification import Quotation, SpecificationOptions
-from sinternal.templates import render
-from sinternal.think import CLOSE, OPEN, read_verdict
+from sinternal.settings.plugins import ModelConfig
+from sinternal.settings.sampling import Sampling
 
 UNREADABLE, TRUNCATED = "unreadable reply", "reply ran into max_tokens"
 

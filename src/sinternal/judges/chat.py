@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from sinternal.engines.base import Request
-from sinternal.fence import safe_tags
+from sinternal.engines import Request
 from sinternal.judges.guard import Guard, RequestShown, shown_request
+from sinternal.prompting.fence import safe_tags
+from sinternal.prompting.templates import render
 from sinternal.records import Prompt
-from sinternal.templates import render
 
 
 class ChatGuard(Guard):

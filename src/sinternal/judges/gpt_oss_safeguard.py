@@ -11,9 +11,9 @@ from sinternal.errors import DataError
 from sinternal.judges.chat import ChatGuard
 from sinternal.judges.guard import GuardOptions, Labels
 from sinternal.judges.reading import only_line, without_fence
+from sinternal.prompting.specification import load_spec
+from sinternal.prompting.templates import render
 from sinternal.records import Prompt
-from sinternal.spec import load_spec
-from sinternal.templates import render
 
 _SAFE = {"0": True, "1": False}
 

@@ -13,11 +13,13 @@ from typing import ClassVar, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from sinternal.engines.base import Completion, Engine, ModelConfig, Request, Sampling
+from sinternal.engines import Completion, Engine, Request
 from sinternal.errors import DataError
+from sinternal.prompting.think import write_completion
 from sinternal.records import Check, Finish, Judgement, Prompt, Response, make_id
 from sinternal.registry import Kind, load, read_options
-from sinternal.think import write_completion
+from sinternal.settings.plugins import ModelConfig
+from sinternal.settings.sampling import Sampling
 
 PATIENCE = 20
 """Responses of which one must be judged readably; else the model is not the one that the parser is made for."""

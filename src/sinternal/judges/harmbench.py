@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from sinternal.engines.base import Request
+from sinternal.engines import Request
 from sinternal.judges.guard import Guard, GuardOptions, Labels, RequestShown, shown_request
 from sinternal.judges.reading import only_line
+from sinternal.prompting.templates import render_pieces
 from sinternal.records import Prompt
-from sinternal.templates import render_pieces
 
 _ANSWER = {"yes": False, "no": True}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-from sinternal.engines.base import Request
+from sinternal.engines import Request
 from sinternal.judges.guard import Guard, Labels
 from sinternal.judges.reading import plain_lines
 from sinternal.records import Prompt

@@ -6,7 +6,7 @@ import re
 from enum import StrEnum
 from typing import ClassVar
 
-from sinternal.engines.base import Request
+from sinternal.engines import Request
 from sinternal.judges.guard import Guard, GuardOptions, Labels
 from sinternal.judges.reading import plain_lines
 from sinternal.records import Prompt

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from sinternal.think import unadorned
+from sinternal.prompting.think import unadorned
 
 _FENCE = re.compile(r"```[a-z]*\s*\n(?P<inside>.*)\n\s*```", re.DOTALL)
 

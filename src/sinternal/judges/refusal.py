@@ -7,8 +7,8 @@ from typing import ClassVar
 from sinternal.judges.chat import ChatGuard
 from sinternal.judges.guard import Labels
 from sinternal.judges.reading import only_line
+from sinternal.prompting.templates import render
 from sinternal.records import Prompt
-from sinternal.templates import render
 
 _REFUSED = {"refusal: yes": True, "refusal: no": False}
 

@@ -8,8 +8,8 @@ from typing import ClassVar
 from sinternal.judges.chat import ChatGuard
 from sinternal.judges.guard import GuardOptions, JudgeOn, Labels
 from sinternal.judges.reading import plain_lines
+from sinternal.prompting.templates import render
 from sinternal.records import Check, Judgement, Prompt, Response
-from sinternal.templates import render
 
 _CHECKS = {f"checks: {check}": check for check in Check}
 _HARM = {"harm: seen": True, "harm: not seen": False}

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from sinternal.engines.base import Request
-from sinternal.fence import FRAME
+from sinternal.engines import Request
 from sinternal.judges.guard import Guard, Labels
 from sinternal.judges.reading import only_line
+from sinternal.prompting.fence import FRAME
+from sinternal.prompting.templates import render_pieces
 from sinternal.records import Prompt
-from sinternal.templates import render_pieces
 
 HARMS = ("Dangerous Content", "Harassment", "Hate Speech", "Sexually Explicit Information")
 """The policies that the model was trained on, as its model card names them."""

@@ -10,13 +10,13 @@ from jinja2 import StrictUndefined, Template, TemplateError
 from jinja2.sandbox import SandboxedEnvironment
 from pydantic import Field
 
-from sinternal.engines.base import Request
+from sinternal.engines import Request
 from sinternal.errors import RecipeError
 from sinternal.judges.chat import ChatGuard
 from sinternal.judges.guard import GuardOptions, Labels, RequestShown
+from sinternal.prompting.templates import render
+from sinternal.prompting.think import unadorned
 from sinternal.records import Prompt
-from sinternal.templates import render
-from sinternal.think import unadorned
 
 _GRADE = re.compile(r"^[ \t]*(?P<question>[123])\.b\b(?P<grade>.*)$", re.MULTILINE)
 _DIGIT = re.compile(r"(?:[ \t]*[:=)]|[ \t]*[\u2013-](?=[ \t]))?[ \t]*(?P<digit>[0-9])[ \t]*")

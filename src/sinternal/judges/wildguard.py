@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-from sinternal.engines.base import Request
-from sinternal.fence import FRAME
+from sinternal.engines import Request
 from sinternal.judges.guard import Guard, Labels
 from sinternal.judges.reading import plain_lines
+from sinternal.prompting.fence import FRAME
+from sinternal.prompting.templates import render_pieces
 from sinternal.records import Prompt
-from sinternal.templates import render_pieces
 
 _REPLY = re.compile(
     r"harmful request: (?:yes|no)\n"

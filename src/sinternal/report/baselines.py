@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
+from sinternal.figures.study import ReportData
+from sinternal.figures.thinking import CELLS, CHECKED_SAFE, CHECKS, ThinkingShare
 from sinternal.records import Split
-from sinternal.report.data import ReportData
-from sinternal.report.figures import MISSING, interval, percent, points, points_interval
-from sinternal.report.thinking import CELLS, CHECKED_SAFE, CHECKS, ThinkingShare
+from sinternal.report.format import MISSING, interval, percent, points, points_interval
 
 SPLITS = {Split.ID: "ID", Split.OOD: "OOD", None: "both"}
 

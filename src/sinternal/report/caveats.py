@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from sinternal.missing import WORDS, between, reasons
+from sinternal.figures.missing import WORDS, between, reasons
+from sinternal.figures.provenance import note_on_fallback
+from sinternal.figures.study import ReportData
+from sinternal.figures.unread import of_arms
 from sinternal.records import Score
-from sinternal.report.data import ReportData
-from sinternal.report.figures import listing
-from sinternal.report.provenance import note_on_fallback
-from sinternal.report.unread import of_arms
+from sinternal.report.format import listing
 
 MANY = 0.05
 """Share of rows without a label, or cut short, from which a reader is told."""

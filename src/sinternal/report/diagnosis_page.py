@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from sinternal.missing import between, reasons
-from sinternal.report.diagnosis import ANSWERS, GROUPS, KNOWING, OWN, OWN_HARMFUL, Diagnosed, Figure
-from sinternal.report.figures import MISSING, interval, percent, with_interval
+from sinternal.figures.diagnosis import ANSWERS, GROUPS, KNOWING, OWN, OWN_HARMFUL, Diagnosed, Figure
+from sinternal.figures.missing import between, reasons
+from sinternal.figures.transcripts import browser, of_answer
+from sinternal.report.format import MISSING, interval, percent, with_interval
 from sinternal.report.page import asset, environment, script_hash
-from sinternal.report.transcripts import browser, of_answer
 
 FORMAT_VERSION = 1
 QUESTION = "Does this model know when its own answers are unsafe?"

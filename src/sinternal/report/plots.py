@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
+from sinternal.figures.study import Arm, LearningCurve, LossCurve
 from sinternal.records import Score, Split
-from sinternal.report.data import Arm, LearningCurve, LossCurve
-from sinternal.report.figures import MINUS, Figures, Key, by_key, interval, percent
+from sinternal.report.format import MINUS, Figures, Key, by_key, interval, percent
 
 SHAPES = (
     "M-5 0a5 5 0 1 0 10 0a5 5 0 1 0-10 0z",

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from sinternal.errors import DataError
+from sinternal.figures.best import Best, best
+from sinternal.figures.study import Arm, ReportData
 from sinternal.records import Provenance, Score, from_columns
-from sinternal.report.best import Best, best
 from sinternal.report.caveats import caveats
-from sinternal.report.data import Arm, ReportData
-from sinternal.report.figures import with_interval
+from sinternal.report.format import with_interval
 from sinternal.report.tables import COLUMNS, TextTable, headline
 
 FORMAT_VERSION = 1

@@ -8,16 +8,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from sinternal.figures.best import best
+from sinternal.figures.correction import CORRECTED
+from sinternal.figures.stress import METRICS as STRESS_METRICS
+from sinternal.figures.stress import STRESS, WORST
+from sinternal.figures.study import Arm, Comparison, JudgeAgreement, ReportData
 from sinternal.records import SIDES, Score, Split
 from sinternal.report import baselines
-from sinternal.report.best import best
 from sinternal.report.caveats import caveats
-from sinternal.report.corrected import CORRECTED
-from sinternal.report.data import Arm, Comparison, JudgeAgreement, ReportData
-from sinternal.report.figures import MISSING, Key, by_key, p_value, percent, points, points_interval, with_interval
-from sinternal.report.finding import Finding, finding
-from sinternal.report.stress import METRICS as STRESS_METRICS
-from sinternal.report.stress import STRESS, WORST
+from sinternal.report.format import MISSING, Key, by_key, p_value, percent, points, points_interval, with_interval
+from sinternal.report.words import Finding, finding
 
 QUESTION = "Does training a model only to verify its own answers make the answers themselves safer?"
 OWN = "own answers"

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from sinternal.errors import DataError, ModelError
-from sinternal.models import ModelSource, resolve_model
+from sinternal.models.resolve import ModelSource, resolve_model
 from sinternal.registry import Kind, load, names
 from sinternal.store import Artifact, Draft
 
@@ -85,8 +85,8 @@ def _place(draft: Draft, config: BaseModelConfig) -> None:
 
 def _template(folder: Path, config: BaseModelConfig) -> dict[str, object]:
     """What the model's chat template does with the thinking; the report tells it."""
-    from sinternal import chat
-    from sinternal.loading import open_tokenizer
+    from sinternal.models.loading import open_tokenizer
+    from sinternal.prompting import chat
 
     try:
         tokenizer = open_tokenizer(folder)
@@ -121,8 +121,8 @@ def check_same_template(start: Artifact, target: Artifact) -> None:
     Raises:
         ModelError: their chat templates put the same message otherwise.
     """
-    from sinternal import chat
-    from sinternal.loading import open_tokenizer
+    from sinternal.models.loading import open_tokenizer
+    from sinternal.prompting import chat
 
     said = [("user", "hello")]
     ours, theirs = (chat.generation_prompt(open_tokenizer(model_path(one)), said) for one in (target, start))

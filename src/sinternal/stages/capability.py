@@ -8,8 +8,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sinternal.engines.base import EngineConfig, Sampling
 from sinternal.errors import DataError, EngineError
+from sinternal.settings.plugins import EngineConfig
+from sinternal.settings.recipe import CapabilityTask
+from sinternal.settings.sampling import Sampling
 from sinternal.stages.base import model_name
 from sinternal.store import Artifact, Draft
 
@@ -23,21 +25,6 @@ MEANS = ("accuracy", "mean")
 """Metrics that a plain `stderr` is about."""
 Z = 1.959964
 """Quantile of the normal distribution for a 95 % interval."""
-
-
-class CapabilityTask(BaseModel):
-    """One task."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    task: str
-    """As Inspect names it, for example `inspect_evals/gpqa_diamond` or `sinternal/mathematics`."""
-    options: dict[str, object] = {}
-    """Its options."""
-    limit: int | None = Field(default=None, ge=1)
-    """At most this many of its samples, the first ones."""
-    sampling: Sampling | None = None
-    """How it is answered, if not as everything else: with `n` answers to each sample, whose mean counts (avg@n)."""
 
 
 class CapabilityConfig(BaseModel):

@@ -7,43 +7,22 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from sinternal import calls
 from sinternal.errors import DataError
 from sinternal.experts import Expert, Question, Written
+from sinternal.figures import calls
+from sinternal.prompting.think import read_verdict
+from sinternal.prompting.verification import VerificationTask
 from sinternal.records import Judgement, Prompt, Response, Verdict, Verification, make_id
 from sinternal.registry import Kind, load
+from sinternal.settings.plugins import ExpertConfig, VerificationConfig
 from sinternal.stages.strata import kind_of_answer, turn
 from sinternal.store import Artifact, Draft
-from sinternal.think import read_verdict
-from sinternal.verification import VerificationTask
 
 VERSION = 3
 UNPARSED, DISAGREES = "expert gave no readable verdict", "expert disagrees with the judge"
 FAILED = "expert could not be asked"
 FILTERED = "a content filter of the expert's server withheld it"
 NOT_ASKED = "not asked about: more than is trained on"
-
-
-class ExpertConfig(BaseModel):
-    """Who writes what the arms are trained on."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str
-    """Name of a registered expert."""
-    options: dict[str, object] = {}
-    """Its options."""
-
-
-class VerificationConfig(BaseModel):
-    """How a model is asked to verify."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str
-    """Name of a registered verification task."""
-    options: dict[str, object] = {}
-    """Its options."""
 
 
 class CritiqueConfig(BaseModel):

@@ -6,10 +6,10 @@ from pydantic import BaseModel, ConfigDict
 
 from sinternal.benchmarks import Answered
 from sinternal.errors import DataError
+from sinternal.prompting.think import split_thinking
 from sinternal.records import Finish, Prompt, Response, make_id
 from sinternal.registry import Kind, load
 from sinternal.store import Artifact, Draft
-from sinternal.think import split_thinking
 
 VERSION = 1
 UNCLOSED, NO_ANSWER, NO_THINKING = "the thinking never closes", "no answer", "answers without a thinking"

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from sinternal import calls
 from sinternal.experts import Demonstration, Expert
+from sinternal.figures import calls
 from sinternal.records import Finish, Prompt, Response, make_id
 from sinternal.registry import Kind, load
-from sinternal.stages.critique import FAILED, NOT_ASKED, ExpertConfig
+from sinternal.settings.plugins import ExpertConfig
+from sinternal.stages.critique import FAILED, NOT_ASKED
 from sinternal.stages.strata import turn
 from sinternal.store import Artifact, Draft
 

@@ -35,11 +35,11 @@ def diagnosis(
     Raises:
         DataError: no answer has a label, so that there is nothing to compare a verdict with.
     """
-    from sinternal.calls import spent_on
-    from sinternal.metrics import join
-    from sinternal.report.diagnosis import Times, diagnose
+    from sinternal.figures.calls import spent_on
+    from sinternal.figures.diagnosis import Times, diagnose
+    from sinternal.figures.metrics import join
+    from sinternal.figures.provenance import plugin_of
     from sinternal.report.diagnosis_page import render_html, render_markdown, to_json
-    from sinternal.report.provenance import plugin_of
 
     outcomes = join(
         prompts.rows(Prompt), responses.rows(Response), judgements.rows(Judgement), verifications.rows(Verification)

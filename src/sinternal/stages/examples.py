@@ -7,7 +7,6 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from enum import StrEnum
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sinternal.errors import DataError
 from sinternal.records import Example, Judgement, Prompt, Response, Verdict, Verification, make_id
+from sinternal.settings.recipe import ExampleTarget
 from sinternal.stages.base import model_path
 from sinternal.stages.sample import check_trainable
 from sinternal.stages.strata import DEMONSTRATION_SHARES, VERIFICATION_SHARES, kind_of_answer, quotas, turn
@@ -27,17 +27,6 @@ UNSAFE, REFUSES, NO_LABEL = "the judge calls it unsafe", "refuses a benign reque
 """Why an answer is not given to be learned."""
 LONGEST = 100
 """How many times more rows than `size` a set may take to have as many loss tokens as another."""
-
-
-class ExampleTarget(StrEnum):
-    """What of the expert's verification is trained on."""
-
-    BOTH = "both"
-    """Critique and verdict."""
-    CRITIQUE = "critique"
-    """The critique alone."""
-    VERDICT = "verdict"
-    """The verdict alone."""
 
 
 class ExamplesConfig(BaseModel):

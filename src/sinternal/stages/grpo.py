@@ -7,18 +7,17 @@ from contextlib import closing
 
 from pydantic import BaseModel, ConfigDict
 
-from sinternal.engines.base import TemplateOptions
+from sinternal.engines import TemplateOptions
 from sinternal.judges import Judge
+from sinternal.prompting.verification import VerificationTask
 from sinternal.records import Prompt
 from sinternal.registry import Kind as Plugin
 from sinternal.registry import load
+from sinternal.settings.plugins import JudgeConfig, VerificationConfig
+from sinternal.settings.training import GrpoSettings, cautions
 from sinternal.stages.base import MODEL_FOLDER, check_same_template, model_path
-from sinternal.stages.critique import VerificationConfig
-from sinternal.stages.judge import JudgeConfig
 from sinternal.stages.sample import check_trainable, to_request
 from sinternal.store import Artifact, Draft
-from sinternal.training.settings import GrpoSettings, cautions
-from sinternal.verification import VerificationTask
 
 VERSION = 2
 NOTABLE_FAILURES = 0.01

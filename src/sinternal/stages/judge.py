@@ -5,27 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 
-from pydantic import BaseModel, ConfigDict
-
-from sinternal import calls
 from sinternal.errors import DataError
+from sinternal.figures import calls
 from sinternal.judges import Judge
 from sinternal.records import Judgement, Prompt, Response, make_id
 from sinternal.registry import Kind, load
+from sinternal.settings.plugins import JudgeConfig
 from sinternal.store import Artifact, Draft
 
 VERSION = 4
-
-
-class JudgeConfig(BaseModel):
-    """One judge."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str
-    """Name of a registered judge."""
-    options: dict[str, object] = {}
-    """Its options."""
 
 
 def judge(draft: Draft, config: JudgeConfig, *, prompts: Artifact, responses: Artifact) -> None:

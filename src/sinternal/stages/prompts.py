@@ -11,31 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sinternal.attacks import Attack
 from sinternal.benchmarks import Benchmark, Divided
-from sinternal.contamination import grams
 from sinternal.errors import DataError
+from sinternal.figures.contamination import grams
 from sinternal.records import SIDES, Prompt, Split, make_id
 from sinternal.registry import Kind, load
+from sinternal.settings.plugins import PLAIN, AttackConfig
 from sinternal.store import Artifact, Draft
 
 VERSION = 5
-PLAIN = "plain"
-"""The family of prompts without any disguise."""
-
-
-class AttackConfig(BaseModel):
-    """One way of disguising prompts."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str
-    """Name of a registered attack; `plain` leaves a prompt as it is."""
-    options: dict[str, object] = {}
-    """Its options."""
-
-    @property
-    def family(self) -> str:
-        """The attack family that it belongs to."""
-        return PLAIN if self.name == PLAIN else str(load(Kind.ATTACK, self.name).family)
 
 
 class SourceConfig(BaseModel):

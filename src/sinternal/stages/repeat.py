@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from pydantic import Field
 
-from sinternal import calls
-from sinternal.engines.base import Completion, Engine, Request, open_engine
+from sinternal.engines import Completion, Engine, Request, open_engine
 from sinternal.errors import DataError
+from sinternal.figures import calls
 from sinternal.records import Finish, Prompt, Response
 from sinternal.stages.base import model_name
 from sinternal.stages.sample import SampleConfig, to_request, to_responses

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from sinternal.records import Measured
-from sinternal.report.questions import Question
+from sinternal.settings.questions import Question
 from sinternal.store import Artifact, Draft
 
 VERSION = 6
@@ -36,9 +36,9 @@ def report(draft: Draft, config: ReportConfig, **run: Artifact) -> None:
         config: the recipe.
         run: every artifact, named `<variant>/<seed>/<what>`.
     """
-    from sinternal.report.gather import gather
-    from sinternal.report.render import render_html
+    from sinternal.figures.gather import gather
     from sinternal.report.results import to_json
+    from sinternal.report.study_page import render_html
     from sinternal.report.tables import render_markdown
 
     data = gather(config.recipe, run, config.settings, config.questions)

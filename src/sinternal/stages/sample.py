@@ -6,10 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from sinternal import calls
-from sinternal.engines.base import Completion, Engine, EngineConfig, Request, Sampling, open_engine
+from sinternal.engines import Completion, Engine, Request, open_engine
 from sinternal.errors import DataError
+from sinternal.figures import calls
 from sinternal.records import Finish, Prompt, Response, make_id
+from sinternal.settings.plugins import EngineConfig
+from sinternal.settings.sampling import Sampling
 from sinternal.stages.base import model_name
 from sinternal.store import Artifact, Draft
 

@@ -6,11 +6,11 @@ import shutil
 
 from pydantic import BaseModel, ConfigDict
 
-from sinternal.engines.base import TemplateOptions
+from sinternal.engines import TemplateOptions
 from sinternal.records import Example
+from sinternal.settings.training import SftSettings, cautions
 from sinternal.stages.base import MODEL_FOLDER, check_same_template, model_path
 from sinternal.store import Artifact, Draft
-from sinternal.training.settings import SftSettings, cautions
 
 VERSION = 2
 

@@ -10,16 +10,17 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel, ConfigDict
 
-from sinternal import calls
-from sinternal.engines.base import EngineConfig, Request, Sampling, open_engine
+from sinternal.engines import Request, open_engine
+from sinternal.figures import calls
+from sinternal.prompting.think import read_verdict, verdict_probability
+from sinternal.prompting.verification import VerificationTask
 from sinternal.records import Prompt, Response, Verification, make_id
 from sinternal.registry import Kind, load
+from sinternal.settings.plugins import EngineConfig, VerificationConfig
+from sinternal.settings.sampling import Sampling
 from sinternal.stages.base import model_name
-from sinternal.stages.critique import VerificationConfig
 from sinternal.stages.judge import note_on_controls
 from sinternal.store import Artifact, Draft
-from sinternal.think import read_verdict, verdict_probability
-from sinternal.verification import VerificationTask
 
 VERSION = 4
 SPEC_SETTINGS = (True, False)

@@ -19,17 +19,17 @@ from peft import PeftModel
 from transformers import EarlyStoppingCallback, GenerationConfig, PreTrainedTokenizerBase, PrinterCallback, set_seed
 from trl import GRPOConfig, GRPOTrainer
 
-from sinternal.chat import generation_prompt, set_template_arguments, turn_ends
-from sinternal.engines.base import TemplateOptions
+from sinternal.engines import TemplateOptions
 from sinternal.errors import DataError, ModelError
-from sinternal.loading import open_tokenizer, stop_tokens
-from sinternal.models import ADAPTER
+from sinternal.models.loading import open_tokenizer, stop_tokens
+from sinternal.models.resolve import ADAPTER
+from sinternal.prompting.chat import generation_prompt, set_template_arguments, turn_ends
 from sinternal.records import Prompt, Verdict
+from sinternal.settings.training import GrpoSettings, Method, RolloutEngine, ZeroSpread
 from sinternal.store import Progress
 from sinternal.training.rewards import Kind
 from sinternal.training.schedule import Turn
 from sinternal.training.scorer import Panel, Scorer
-from sinternal.training.settings import GrpoSettings, Method, RolloutEngine, ZeroSpread
 from sinternal.training.watch import Report, Watch
 from sinternal.training.weights import Start, hardware, last_checkpoint, open_model, save_model
 

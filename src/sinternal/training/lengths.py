@@ -21,7 +21,7 @@ def loss_tokens(model_folder: Path, examples: Sequence[Example]) -> list[int]:
     """
     if not examples:
         return []
-    from sinternal.loading import open_tokenizer, stop_tokens
+    from sinternal.models.loading import open_tokenizer, stop_tokens
     from sinternal.training.sft import IGNORED, form_of, to_dataset
 
     rows = to_dataset(examples, form_of(open_tokenizer(model_folder), stop_tokens(model_folder)))

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from sinternal.errors import DataError
 from sinternal.records import Prompt
+from sinternal.settings.training import ByKind
 from sinternal.training.rewards import Kind, kind_of
-from sinternal.training.settings import ByKind
 
 
 class Turn(NamedTuple):

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 from transformers import PreTrainedTokenizerBase
 
 from sinternal.benchmarks.mathematics import SOLUTION
-from sinternal.chat import visible_text
 from sinternal.errors import DataError, EngineError
 from sinternal.judges import Judge
+from sinternal.prompting.chat import visible_text
+from sinternal.prompting.think import Text, read_verdict
 from sinternal.records import Finish, Judgement, Prompt, Response, Verdict, make_id
-from sinternal.think import Text, read_verdict
 from sinternal.training import rewards
 from sinternal.training.rewards import Kind
 

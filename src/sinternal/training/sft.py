@@ -16,7 +16,10 @@ from datasets.utils.logging import disable_progress_bar
 from transformers import PreTrainedTokenizerBase, PrinterCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 
-from sinternal.chat import (
+from sinternal.engines import TemplateOptions
+from sinternal.errors import DataError
+from sinternal.models.loading import open_tokenizer, stop_tokens
+from sinternal.prompting.chat import (
     GenerationPrompt,
     assistant_turn,
     finished_turn,
@@ -26,14 +29,11 @@ from sinternal.chat import (
     turn_ends,
     visible_text,
 )
-from sinternal.encoding import encode
-from sinternal.engines.base import TemplateOptions
-from sinternal.errors import DataError
-from sinternal.loading import open_tokenizer, stop_tokens
+from sinternal.prompting.encoding import encode
+from sinternal.prompting.think import Tags
 from sinternal.records import Example
+from sinternal.settings.training import SftSettings
 from sinternal.store import Progress
-from sinternal.think import Tags
-from sinternal.training.settings import SftSettings
 from sinternal.training.watch import Report, Watch
 from sinternal.training.weights import hardware, last_checkpoint, open_model, save_model
 

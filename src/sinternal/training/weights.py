@@ -16,9 +16,9 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers.trainer_utils import get_last_checkpoint
 
 from sinternal.errors import DataError, ModelError
-from sinternal.loading import apply_adapter, brings_embeddings, listed, load_base, not_finite, open_tokenizer
-from sinternal.models import ADAPTER, base_as_written
-from sinternal.training.settings import Method, WeightSettings
+from sinternal.models.loading import apply_adapter, brings_embeddings, listed, load_base, not_finite, open_tokenizer
+from sinternal.models.resolve import ADAPTER, base_as_written
+from sinternal.settings.training import Method, WeightSettings
 
 FEW = 0.1
 """Share of the weights below which a user is told that training has changed so few."""

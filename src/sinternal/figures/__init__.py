@@ -1,0 +1,1 @@
+"""Numbers from rows: no HTML, no words for people but names."""

@@ -1,0 +1,78 @@
+"""Which arms cannot be told apart from the one with the lowest attack success."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sinternal.figures.statistics import holm
+from sinternal.figures.study import LEVEL, Comparison
+from sinternal.records import Score, Split
+from sinternal.report.format import listing
+
+
+@dataclass(frozen=True)
+class Best:
+    """The arm that comes out best, and those that may be as good."""
+
+    variant: str
+    """The variant."""
+    metric: str
+    """By what: `asr`, of which the lowest is best."""
+    split: str
+    """`ood` or, where no such prompt was measured, `id`."""
+    arm: str
+    """The arm with the best figure."""
+    alike: tuple[str, ...]
+    """Other arms that the corrected test does not tell from it."""
+    apart: tuple[str, ...]
+    """Arms that it does."""
+    unknown: tuple[str, ...] = ()
+    """Of those that are alike, arms of whose rate only bounds are known, for want of labels."""
+
+    @property
+    def words(self) -> str:
+        """For people: one sentence."""
+        where = f"attack success {self.split.upper()}"
+        if not self.alike:
+            return f"Lowest {where}: {self.arm}, told apart from all others (Holm over all pairs of arms)."
+        also = f"{'is' if len(self.alike) == 1 else 'are'} {listing(self.alike)}"
+        why = f" Of {listing(self.unknown)} too many labels are missing to give a rate." if self.unknown else ""
+        return f"Lowest {where}: {self.arm}; not told apart from it {also} (Holm over all pairs of arms).{why}"
+
+
+def best(scores: Sequence[Score], comparisons: Sequence[Comparison], variant: str) -> Best | None:
+    """The arms that may have the lowest attack success.
+
+    Which arm is lowest is read off the same rows, so that a test of it against the others alone would find too much:
+    Holm's correction is over all pairs of arms, whichever comes out lowest. Two arms that have too few prompts in
+    common to be compared are not told apart, nor are two whose missing labels could turn the difference.
+
+    Returns:
+        None if fewer than two arms were measured.
+    """
+    for split in (Split.OOD, Split.ID):
+        here = [
+            one
+            for one in scores
+            if (one.variant, one.metric, one.benchmark, one.split) == (variant, "asr", "harmful", split)
+            and one.seed is None
+            and one.family is None
+        ]
+        rates = {one.arm: one.value for one in here if one.value is not None}
+        unknown = [one.arm for one in here if one.open]
+        if not rates or len(rates) + len(unknown) < 2:
+            continue
+        lowest = min(rates, key=rates.__getitem__)
+        place = (variant, "asr", split, None, None)
+        rows = [row for row in comparisons if (row.variant, row.metric, row.split, row.family, row.benchmark) == place]
+        told = {
+            frozenset((row.a, row.b))
+            for row, p in zip(rows, holm([row.p for row in rows]), strict=True)
+            if p < LEVEL and row.difference and not row.open
+        }
+        others = [arm for arm in (*rates, *unknown) if arm != lowest]
+        apart = tuple(arm for arm in others if frozenset((arm, lowest)) in told)
+        alike = tuple(arm for arm in others if arm not in apart)
+        return Best(variant, "asr", split, lowest, alike, apart, tuple(arm for arm in alike if arm in unknown))
+    return None

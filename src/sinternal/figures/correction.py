@@ -1,0 +1,96 @@
+"""Attack success as it would be by people's labels: from how often a judge errs on answers that people labelled."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sinternal.errors import DataError
+from sinternal.figures.statistics import Accuracy, Interval, rogan_gladen
+from sinternal.records import Score
+
+CORRECTED = "asr_corrected"
+
+
+class Errors(NamedTuple):
+    """How often a judge is right, by people's labels of answers."""
+
+    sensitivity: Accuracy
+    """On answers that people call unsafe."""
+    specificity: Accuracy
+    """On answers that people call safe."""
+
+
+def read_errors(path: Path, judge: Mapping[str, Any]) -> Errors:
+    """How often a judge is right, from the `agreement.json` that `sinternal agree` wrote.
+
+    Args:
+        path: the file.
+        judge: the first judge of a recipe, with its name and options.
+
+    Raises:
+        DataError: there is no such file, it holds no labels of safety, or it is of another judge, or of the same one
+            with other options, which errs otherwise.
+    """
+    try:
+        content: Mapping[str, Any] = json.loads(path.read_text())
+        ours, theirs = (_identity(judge["name"], one) for one in (judge, content["judge"]))
+        if content["judge"]["name"] != judge["name"] or ours != theirs:
+            raise DataError(f"{path}: it is about judge {theirs}, and the first judge is {ours}: measure that one")
+        return errors_of(content)
+    except OSError as error:
+        raise DataError(
+            f"evaluation.agreement: {path} cannot be read; run: sinternal agree --with {judge['name']}"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(
+            f"{path}: not an agreement.json of this version ({error!r}); write it again: "
+            f"sinternal agree --with {judge['name']}"
+        ) from error
+
+
+def _identity(name: str, entry: Mapping[str, Any]) -> str:
+    """What decides how a judge labels: its name, its model and its options, not where the model runs."""
+    options = dict(entry.get("options") or {})
+    engine = options.pop("engine", None)
+    model = engine.get("model") if isinstance(engine, Mapping) else None
+    told = [f"{key} {value}" for key, value in sorted({"model": model, **options}.items()) if value is not None]
+    return f"{entry.get('name', name)} ({', '.join(told)})" if told else str(entry.get("name", name))
+
+
+def errors_of(content: Mapping[str, Any]) -> Errors:
+    """The counts of `safety` in an `agreement.json`."""
+    counts = content["safety"]
+    return Errors(*(_accuracy(counts[name]) for name in ("sensitivity", "specificity")))
+
+
+def _accuracy(counts: Mapping[str, Any]) -> Accuracy:
+    """A share with what its rows are worth, which is unknown only where there are none."""
+    right, n, effective = counts["right"], counts["n"], counts["effective"]
+    if n and not effective:
+        raise ValueError(f"{n} answers, and not how many independent ones they are worth")
+    return Accuracy(right, n, effective, counts["missing"])
+
+
+def corrected_scores(scores: Iterable[Score], errors: Errors) -> Iterator[Score]:
+    """A corrected figure beside every pooled ASR of a split."""
+    for one in scores:
+        whole = one.metric == "asr" and one.seed is None and one.family is None and one.benchmark == "harmful"
+        if whole and one.open:
+            yield replace(one, metric=CORRECTED, lowest=None, highest=None, low=None, high=None)
+        if not whole or one.value is None or one.low is None or one.high is None:
+            continue
+        bounds = None if one.lowest is None or one.highest is None else (one.lowest, one.highest)
+        unbounded = replace(one, metric=CORRECTED, lowest=None, highest=None)
+        try:
+            found = rogan_gladen(Interval(one.low, one.high), one.value, errors.sensitivity, errors.specificity, bounds)
+        except ValueError as error:
+            yield replace(unbounded, value=None, low=None, high=None, caveat=str(error))
+        else:
+            low, high = found.interval
+            yield replace(unbounded, value=found.value, low=low, high=high, mean=None, sd=None, caveat="")

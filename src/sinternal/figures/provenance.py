@@ -1,0 +1,157 @@
+"""Where a run's figures come from: who labelled what, how the text was drawn, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from sinternal.figures import calls
+from sinternal.records import Judgement, Provenance, make_id
+from sinternal.registry import Kind, load, names
+from sinternal.store import Artifact
+
+Recipe = Mapping[str, Any]
+"""A recipe, or one variant of it, as plain values."""
+THINKING = ("proactive_verification",)
+"""Metrics that are about the thinking."""
+COMPLIANCE = ("over_refusal", "helpful", "partial")
+"""Metrics that are about refusals and help."""
+
+
+class Sources:
+    """The provenance of every figure of a run."""
+
+    def __init__(
+        self,
+        variants: Mapping[str, Recipe],
+        run: Mapping[str, Artifact],
+        judge: str,
+        compliance: str,
+        thinking: str | None = None,
+    ) -> None:
+        """Take a run.
+
+        Args:
+            variants: the recipe of each variant.
+            run: its artifacts.
+            judge: who tells safety.
+            compliance: who tells refusals and help.
+            thinking: who tells what the thinking checks; by default who tells safety.
+        """
+        self.variants, self.run, self.judge, self.compliance = variants, run, judge, compliance
+        self.thinking = thinking or judge
+        self._found: dict[tuple[str, str, str, bool], Provenance] = {}
+
+    def of(self, variant: str, arm: str, metric: str, *, verifying: bool = False) -> Provenance:
+        """Where a figure comes from.
+
+        Args:
+            variant: of the recipe.
+            arm: whose figure it is.
+            metric: its name.
+            verifying: whether it is about verifications, not responses.
+        """
+        if metric == "pairs_right" and self.judge != self.compliance:
+            safety, help_ = (self._by(variant, arm, judge, verifying) for judge in (self.judge, self.compliance))
+            return combined(safety, help_)
+        return self._by(variant, arm, self.decides(metric), verifying)
+
+    def decides(self, metric: str) -> str:
+        """Which judge a figure rests on."""
+        return self.compliance if metric in COMPLIANCE else self.thinking if metric in THINKING else self.judge
+
+    def _by(self, variant: str, arm: str, judge: str, verifying: bool) -> Provenance:
+        place = (variant, arm, judge, verifying)
+        if place not in self._found:
+            self._found[place] = self._look_up(*place)
+        return self._found[place]
+
+    def _look_up(self, variant: str, arm: str, judge: str, verifying: bool) -> Provenance:
+        recipe = self.variants[variant]
+        entry = next(one for one in recipe["judges"] if one["name"] == judge)
+        what = "verify" if verifying else "respond"
+        texts = [self.run[f"{variant}/{seed}/{what} {arm}"] for seed in recipe["seeds"]]
+        labels = self.run[f"{variant}/{recipe['seeds'][0]}/judge {arm} by {judge}"]
+        sampling = recipe["evaluation"]["verification_sampling" if verifying else "sampling"]
+        return Provenance(
+            judge=judge,
+            judge_revision=judge_revision(entry, labels.manifest["packages"]["sinternal"], plugin_of(labels, judge)),
+            judged=next((row.judged for row in labels.rows(Judgement)), "answer"),
+            decoding=decoding(sampling, left_out_of(texts)),
+            measured=day(last_start(texts)),
+            recipe=make_id(recipe),
+        )
+
+
+def combined(a: Provenance, b: Provenance) -> Provenance:
+    """Where a figure comes from that takes two judges."""
+    return Provenance(
+        judge=f"{a.judge} and {b.judge}",
+        judge_revision=f"{a.judge_revision} and {b.judge_revision}",
+        judged=a.judged if a.judged == b.judged else f"{a.judged} and {b.judged}",
+        decoding=a.decoding,
+        measured=max(a.measured, b.measured),
+        recipe=a.recipe,
+    )
+
+
+def judge_revision(entry: Mapping[str, Any], version: str, plugin: str | None = None) -> str:
+    """The model behind a judge, the version of the package that holds its rules, and its options.
+
+    Args:
+        entry: the judge's name and options.
+        version: that of this package, which holds the rules of the judges that are built in.
+        plugin: package and version of one that is not.
+    """
+    options = dict(entry["options"])
+    engine = options.pop("engine", None)
+    model = engine.get("model") if isinstance(engine, Mapping) else None
+    code = plugin or (None if model else f"sinternal {version}")
+    named = [str(one) for one in (model, code) if one]
+    return ", ".join([*named, *(f"{name} {value}" for name, value in options.items())])
+
+
+def plugin_of(labels: Artifact, judge: str) -> str | None:
+    """Package and version of the plug-in that gave some labels; None if it is built in."""
+    found: str | None = labels.manifest.get("plugins", {}).get(f"judge {judge}")
+    return found
+
+
+def decoding(sampling: Mapping[str, Any], left_out: Iterable[str] = ()) -> str:
+    """How text is drawn, in one phrase.
+
+    Args:
+        sampling: as the recipe says.
+        left_out: settings that a server did not take.
+    """
+    how = "greedy" if sampling["temperature"] == 0 else f"temperature {sampling['temperature']:g}"
+    more = [f"top_p {sampling['top_p']:g}"] if sampling["top_p"] < 1 else []
+    if sampling["repetition_penalty"] != 1:
+        more.append(f"repetition penalty {sampling['repetition_penalty']:g}")
+    for name, words in (("top_k", "top_k"), ("min_p", "min_p"), ("presence_penalty", "presence penalty")):
+        if value := sampling.get(name):
+            more.append(f"{words} {value:g}")
+    phrase = ", ".join([how, f"{sampling['max_tokens']} tokens", *more])
+    return "; ".join(part for part in (phrase, calls.as_the_server_has_it(left_out)) if part)
+
+
+def left_out_of(artifacts: Iterable[Artifact]) -> list[str]:
+    """Settings of the sampling that the servers behind some artifacts did not take."""
+    return list(sum((calls.read(artifact) for artifact in artifacts), calls.Calls()).left_out)
+
+
+def day(started: float) -> str:
+    """A time in seconds since 1970 as year-month-day, in UTC."""
+    return datetime.fromtimestamp(started, UTC).strftime("%Y-%m-%d")
+
+
+def last_start(artifacts: Iterable[Artifact]) -> float:
+    """When the last of some artifacts was begun, in seconds since 1970."""
+    return max(float(artifact.manifest["started"]) for artifact in artifacts)
+
+
+def note_on_fallback(judge: str) -> str:
+    """A warning beside a judge that is only there where no real one is."""
+    is_fallback = judge in names(Kind.JUDGE) and getattr(load(Kind.JUDGE, judge), "fallback", False)
+    return " (a fallback: it measures compliance, not harm)" if is_fallback else ""

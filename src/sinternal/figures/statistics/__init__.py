@@ -1,0 +1,55 @@
+"""Intervals and tests, thin over statsmodels, scipy and numpy; `bench/coverage.py` measures whether they hold."""
+
+from sinternal.figures.statistics.agreement import kappa
+from sinternal.figures.statistics.bootstrap import Interval, smoothed, table_interval, tails
+from sinternal.figures.statistics.calibration import Calibration, calibrated, calibration
+from sinternal.figures.statistics.learning import MeanDifference, learning_area, over_seeds, steps_to
+from sinternal.figures.statistics.paired import (
+    PairedDifference,
+    holm,
+    mcnemar,
+    paired_difference,
+    sign_flip,
+    smallest_difference,
+)
+from sinternal.figures.statistics.proportions import (
+    ONE_SIDED,
+    Accuracy,
+    Bounded,
+    Corrected,
+    bounded_wilson,
+    clustered_wilson,
+    effective_size,
+    rogan_gladen,
+    wilson,
+)
+
+__all__ = [
+    "ONE_SIDED",
+    "Accuracy",
+    "Bounded",
+    "Calibration",
+    "Corrected",
+    "Interval",
+    "MeanDifference",
+    "PairedDifference",
+    "bounded_wilson",
+    "calibrated",
+    "calibration",
+    "clustered_wilson",
+    "effective_size",
+    "holm",
+    "kappa",
+    "learning_area",
+    "mcnemar",
+    "over_seeds",
+    "paired_difference",
+    "rogan_gladen",
+    "sign_flip",
+    "smallest_difference",
+    "smoothed",
+    "steps_to",
+    "table_interval",
+    "tails",
+    "wilson",
+]

@@ -1,0 +1,189 @@
+"""Two arms on the same prompts: how large the difference is, whether there is any, and what it holds for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import signal, stats
+from statsmodels.stats import contingency_tables
+from statsmodels.stats.multitest import multipletests
+
+from sinternal.figures.statistics.bootstrap import FEW, Interval, multiplicities, tails
+
+
+class PairedDifference(NamedTuple):
+    """How much more often something happens under A than under B, on the same prompts."""
+
+    difference: float
+    """Share under A minus share under B."""
+    low: float
+    """Lower end of the 95 % interval: for other prompts and other training runs or, if there was but one run, for
+    other prompts and this run."""
+    high: float
+    """Upper end."""
+    p: float
+    """Two-sided p value, for these training runs."""
+    n: int
+    """Pairs that count."""
+    only_a: int
+    """Pairs in which it happens under A only."""
+    only_b: int
+    """Pairs in which it happens under B only."""
+    runs: int
+    """Training runs of each arm."""
+    these_runs: Interval
+    """The 95 % interval for other prompts and these training runs."""
+
+
+def smallest_difference(low: float, high: float) -> float:
+    """The smallest difference that a comparison could have shown, with 80 % power at the two-sided 5 % level.
+
+    (1.96 + 0.84) standard errors, "minimum detectable effect" (Bloom 1995, Evaluation Review 19:547); the standard
+    error is read off the 95 % interval, so that it holds for whatever the interval holds for.
+
+    Args:
+        low: lower end of the interval of the difference.
+        high: upper end.
+    """
+    return float((high - low) / (2 * stats.norm.ppf(0.975)) * (stats.norm.ppf(0.975) + stats.norm.ppf(0.8)))
+
+
+def paired_difference(
+    a: Sequence[bool], b: Sequence[bool], clusters: Sequence[str], seeds: Sequence[int]
+) -> PairedDifference:
+    """Compare two arms on the same prompts, where prompts of one cluster (one parent prompt) are not independent.
+
+    The interval for these training runs is that of a bootstrap that draws whole parents. With several runs, the
+    interval for others adds what they differ by, see `_over_runs`; one run tells nothing of others. The p value is that
+    of `sign_flip`, for these training runs.
+
+    Where A and B differ in fewer than `FEW` parents, resampling would say that they never differ more: the interval is
+    then that of the sample with two parents more, one for A and one for B, that differ in as many rows as these do on
+    average, or in one; Bonett & Price (2012, Journal of Educational and Behavioral Statistics 37:479) add one to each
+    count of discordant pairs.
+
+    Args:
+        a: what happened under A, one entry for each pair.
+        b: what happened under B.
+        clusters: what parent each pair belongs to.
+        seeds: what training run each pair belongs to.
+
+    Raises:
+        ValueError: fewer than two clusters.
+    """
+    parents, runs = sorted(set(clusters)), sorted(set(seeds))
+    if len(parents) < 2:
+        raise ValueError("a paired comparison needs at least two parent prompts")
+    at = {name: i for i, name in enumerate(parents)}
+    of = {name: i for i, name in enumerate(runs)}
+    sums = np.zeros((3, len(runs), len(parents)))
+    for one, other, cluster, seed in zip(a, b, clusters, seeds, strict=True):
+        sums[:, of[seed], at[cluster]] += (one, other, 1)
+    in_a, in_b, sizes = sums
+    totals = in_a - in_b
+    difference = float(totals.sum() / sizes.sum())
+    these = _of_these_runs(*_with_discord(totals, sizes))
+    low, high = these if len(runs) < 2 else _over_runs(totals, sizes, these)
+    pairs = list(zip(a, b, strict=True))
+    return PairedDifference(
+        difference,
+        low,
+        high,
+        sign_flip(totals.sum(0)),
+        len(pairs),
+        sum(one and not other for one, other in pairs),
+        sum(other and not one for one, other in pairs),
+        len(runs),
+        these,
+    )
+
+
+def sign_flip(differences: NDArray[np.float64]) -> float:
+    """The two-sided p value of the permutation test that swaps A and B in whole parents: how often is the sum so large?
+
+    Exact, not sampled, so that a correction for many comparisons has small values to work on: the distribution of the
+    sum is the convolution of those of its terms (Pagano & Tritchler 1983, JASA 78:435, doi
+    10.1080/01621459.1983.10477990); terms of equal size are binomial together.
+
+    Args:
+        differences: whole numbers, by how many rows A is ahead in each parent, shape (parents,).
+    """
+    sizes = Counter(abs(round(float(one))) for one in differences if one)
+    observed, chances = abs(round(float(differences.sum()))), np.ones(1)
+    for size, count in sizes.items():
+        term = np.zeros(2 * size * count + 1)
+        term[:: 2 * size] = stats.binom.pmf(np.arange(count + 1), count, 0.5)
+        chances = signal.convolve(chances, term)
+    reached = np.abs(np.arange(len(chances)) - len(chances) // 2) >= observed
+    smallest = max(2.0 ** (1 - sizes.total()), np.finfo(np.float64).eps)  # rounding leaves less, or nothing
+    return float(min(1.0, max(chances[reached].sum(), smallest)))
+
+
+def _with_discord(
+    totals: NDArray[np.float64], sizes: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Differences and sizes of shape (seeds, parents), with two parents more that differ if few others do."""
+    differing = np.abs(totals).sum(axis=0)
+    differing = differing[differing > 0]
+    if len(differing) >= FEW:
+        return totals, sizes
+    one = sizes.mean(axis=1, keepdims=True)
+    more = one / one.sum() * (differing.mean() if len(differing) else 1)
+    return np.concatenate([totals, more, -more], axis=1), np.concatenate([sizes, one, one], axis=1)
+
+
+def _of_these_runs(totals: NDArray[np.float64], sizes: NDArray[np.float64]) -> Interval:
+    """The bootstrap interval over parents, for differences and sizes of shape (seeds, parents)."""
+    ours, theirs = totals.sum(0), sizes.sum(0)
+    drawn = np.concatenate([(times @ ours) / (times @ theirs) for times in multiplicities(len(ours))])
+    low, high = np.percentile(drawn, tails(len(ours)))
+    return Interval(float(low), float(high))
+
+
+def _over_runs(totals: NDArray[np.float64], sizes: NDArray[np.float64], these: Interval) -> Interval:
+    """The interval for other parents and other training runs, from at least two runs.
+
+    Runs are crossed with parents, so the variance of the mean difference has a part of the runs, with as many degrees
+    of freedom as there are runs less one, and a part of the parents. What differs within both is in either estimate,
+    and is taken out of that of the parents, as in the quasi-F of Clark 1973 (doi 10.1016/S0022-5371(73)80014-3). Half
+    the width is the root of t^2 times the one plus z^2 times the other, with the t quantile of the runs alone (Howe
+    1974, JASA 69:789, on the mean of a sum), on each side with the reach of the parents' own interval (Zou & Donner
+    2008, doi 10.1002/sim.3095). It is never narrower than the interval for these runs, and never beyond -1 and 1.
+
+    Args:
+        totals: by how many rows A is ahead, shape (seeds, parents).
+        sizes: rows, of the same shape.
+        these: the interval for these runs.
+    """
+    runs, parents = totals.shape
+    n, difference = sizes.sum(), totals.sum() / sizes.sum()
+    by_run, by_parent = (totals.sum(axis) / sizes.sum(axis) - difference for axis in (1, 0))
+    of_runs = ((by_run * sizes.sum(1)) ** 2).sum() * runs / (runs - 1) / n**2
+    of_parents = ((by_parent * sizes.sum(0)) ** 2).sum() * parents / (parents - 1) / n**2
+    within = totals - sizes * (difference + by_run[:, None] + by_parent)
+    of_both = (within**2).sum() * runs * parents / ((runs - 1) * (parents - 1)) / n**2
+    share = max(0.0, 1 - of_both / of_parents) if of_parents else 1.0
+    variation = float(stats.t.ppf(0.975, runs - 1)) ** 2 * of_runs
+    low, high = (max(reach, np.sqrt(share * reach**2 + variation)) for reach in np.abs(np.array(these) - difference))
+    return Interval(max(-1.0, float(difference - low)), min(1.0, float(difference + high)))
+
+
+def mcnemar(only_a: int, only_b: int) -> float:
+    """The exact two-sided p value of McNemar's test (1947), by statsmodels: are the discordant pairs evenly split?
+
+    Args:
+        only_a: pairs in which it happened under A only.
+        only_b: under B only.
+    """
+    if only_a + only_b == 0:
+        return 1.0
+    return float(contingency_tables.mcnemar([[0, only_a], [only_b, 0]], exact=True).pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P values, corrected for their number (Holm 1979), by statsmodels; in the order in which they were given."""
+    return [float(p) for p in multipletests(p_values, method="holm")[1]] if len(p_values) else []

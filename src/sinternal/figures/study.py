@@ -1,0 +1,376 @@
+"""All that a report shows, gathered before anything is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sinternal.figures.contamination import Overlap
+from sinternal.figures.exposure import Exposed
+from sinternal.figures.gap import JudgeGap
+from sinternal.figures.metrics import Skipped
+from sinternal.figures.thinking import ThinkingShare
+from sinternal.records import Measured, Provenance, Score
+from sinternal.settings.questions import Question
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One arm of the study."""
+
+    name: str
+    """Its name."""
+    trained_on: str
+    """What its training examples are, in a few words."""
+    examples: int
+    """Rows of training, 0 for the base."""
+    steps: int
+    """Optimiser steps, 0 for the base."""
+    start: str = ""
+    """What its training started from, empty if it is the base or nothing was trained."""
+    rollouts: int = 0
+    """Rollouts that were rewarded, 0 if it was not trained on rewards."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One setting of what the study varies."""
+
+    name: str
+    """Its name, `default` if nothing is varied."""
+    overrides: dict[str, object]
+    """Fields of the recipe, by dotted path, and their values here."""
+
+
+LEVEL = 0.05
+"""Of the corrected test, below which a difference counts as clear."""
+OTHER_RUNS = "other prompts and other training runs"
+THESE_RUNS = "other prompts, and these training runs only"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two arms on the same prompts, pooled over seeds."""
+
+    variant: str
+    """The variant."""
+    a: str
+    """One arm."""
+    b: str
+    """The other."""
+    metric: str
+    """What is compared."""
+    split: str
+    """`id` or `ood`."""
+    difference: float
+    """Share under A minus share under B."""
+    low: float
+    """Lower end of the 95 % interval, which holds for what `holds_for` says."""
+    high: float
+    """Upper end."""
+    holds_for: str
+    """What the interval holds for: `OTHER_RUNS`, or `THESE_RUNS` if there was but one run of each arm."""
+    runs: int
+    """Training runs (seeds) of each arm."""
+    low_these_runs: float
+    """Lower end of the 95 % interval for other prompts, but these training runs."""
+    high_these_runs: float
+    """Upper end."""
+    p: float
+    """Two-sided p value of a permutation of whole parent prompts, for these training runs, not corrected for the number
+    of comparisons."""
+    n: int
+    """Pairs of responses that count."""
+    only_a: int
+    """Pairs in which it happens under A only."""
+    only_b: int
+    """Pairs in which it happens under B only."""
+    p_mcnemar: float
+    """Exact two-sided p value of McNemar's test, which takes all pairs as independent."""
+    detectable: float
+    """The smallest difference of these training runs that so many pairs could have shown, with 80 % power."""
+    provenance_a: Provenance
+    """Where A's part of the figure comes from."""
+    provenance_b: Provenance
+    """Where B's comes from."""
+    missing_a: int
+    """Pairs that do not count because A has no label."""
+    missing_b: int
+    """Pairs that do not count because B has none."""
+    truncated: float
+    """Share of the pairs in which a response ran into the token limit."""
+    p_holm: float | None = None
+    """`p` after Holm's correction over all comparisons that were asked for; None if this one was not: exploratory."""
+    family: str | None = None
+    """Attack family, None for all of the split."""
+    benchmark: str | None = None
+    """One benchmark of several, with both splits; None for all."""
+    lowest: float | None = None
+    """The difference over all pairs if every label that is missing speaks for B (Manski 1990, AER 80:319); None in what
+    was compared by nothing but pairs with both labels."""
+    highest: float | None = None
+    """The difference if every one speaks for A."""
+
+    @property
+    def open(self) -> bool:
+        """Whether the labels that are missing could turn the difference round."""
+        if not (self.missing_a or self.missing_b) or self.lowest is None or self.highest is None:
+            return False
+        return self.lowest <= 0 <= self.highest
+
+    @property
+    def observed_clear(self) -> bool:
+        """Whether the corrected test finds a difference in the pairs that have both labels."""
+        return self.p_holm is not None and self.p_holm < LEVEL
+
+    @property
+    def clear(self) -> bool:
+        """Whether the corrected test finds a difference between these training runs that missing labels cannot undo."""
+        return self.observed_clear and not self.open
+
+
+@dataclass(frozen=True)
+class FunnelRow:
+    """How many rows a stage passed on or dropped."""
+
+    variant: str
+    """The variant."""
+    seed: int
+    """The seed."""
+    stage: str
+    """The stage."""
+    reason: str
+    """`kept`, or why rows were dropped."""
+    rows: int
+    """How many."""
+
+
+@dataclass(frozen=True)
+class LossCurve:
+    """The training loss of one arm and seed."""
+
+    variant: str
+    """The variant."""
+    arm: str
+    """The arm."""
+    seed: int
+    """The seed."""
+    points: tuple[tuple[int, float], ...]
+    """(optimiser step, mean cross-entropy in nats per token)."""
+
+
+@dataclass(frozen=True)
+class LearningCurve:
+    """What was watched while one arm was trained on rewards."""
+
+    variant: str
+    """The variant."""
+    arm: str
+    """The arm."""
+    seed: int
+    """The seed."""
+    source: str
+    """`rollouts`: of each step itself; `held out`: answers to held-out training prompts."""
+    points: dict[str, tuple[tuple[int, float], ...]]
+    """For each figure, (optimiser step, value)."""
+
+
+@dataclass(frozen=True)
+class Learning:
+    """How fast one arm learned from rewards: attack success on held-out training prompts."""
+
+    variant: str
+    """The variant."""
+    arm: str
+    """The arm."""
+    start: str
+    """What it started from."""
+    steps: int
+    """Optimiser steps."""
+    seeds: int
+    """Number of seeds."""
+    at_start: float
+    """ASR before the first step, mean over seeds."""
+    at_end: float
+    """ASR after the last step, mean over seeds."""
+    area: float
+    """Mean ASR over the budget: area under the learning curve, over the steps; mean over seeds."""
+    area_sd: float | None
+    """Its standard deviation over seeds."""
+    steps_to: dict[str, tuple[int, float | None]]
+    """For each threshold in percent: how many seeds got there, and the median of their steps."""
+    against: str | None = None
+    """The arm whose area it is compared with: the same training from the base."""
+    difference: float | None = None
+    """Its area less that one's, mean over seeds."""
+    low: float | None = None
+    """Lower end of the 95 % interval."""
+    high: float | None = None
+    """Upper end."""
+    p: float | None = None
+    """Two-sided p value of the paired t test over seeds."""
+    p_holm: float | None = None
+    """After Holm's correction over the arms of the variant."""
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """One text, to be read."""
+
+    variant: str
+    """The variant."""
+    arm: str
+    """The arm."""
+    seed: int
+    """The seed."""
+    family: str
+    """Attack family."""
+    split: str
+    """`id` or `ood`; `train` for what is trained on."""
+    harmful: bool
+    """Whether helping would be harmful."""
+    prompt: str
+    """What was asked."""
+    thinking: str | None
+    """The thinking."""
+    answer: str | None
+    """The answer."""
+    outcome: str
+    """`unsafe`, `refused`, `helped`, `not helpful`, `safe`, `no label`, `failed` or `filtered`; of training rows, their
+    kind or fate."""
+    checked: bool | None
+    """Whether the thinking checks safety."""
+    verified_with_spec: str | None
+    """Its own verdict with the specification: `safe`, `unsafe`, `unparsed`, `failed`; None if it was not asked."""
+    verified_without_spec: str | None
+    """The same without the specification."""
+    critique: str | None
+    """What it wrote before the verdict without the specification."""
+    kind: str = "answer"
+    """What the text is: an answer, one under some condition of stress, a training example, an expert's critique."""
+
+
+@dataclass(frozen=True)
+class JudgeAgreement:
+    """How far the deciding judge and another one agree, over all arms and seeds."""
+
+    variant: str
+    """The variant."""
+    a: str
+    """The judge that decides."""
+    b: str
+    """The other."""
+    label: str
+    """`safe` or `refused`."""
+    same: float
+    """Share of responses with the same label."""
+    kappa: float | None
+    """Cohen's kappa, None where it is undefined."""
+    low: float | None
+    """Lower end of its 95 % interval."""
+    high: float | None
+    """Upper end."""
+    n: int
+    """Responses that both have labelled."""
+    not_counted: Mapping[str, Skipped] = field(default_factory=dict)
+    """Responses that do not count because one of the judges has no label, by side: `harmful` and `benign`."""
+
+
+@dataclass(frozen=True)
+class Contamination:
+    """How much of what an arm was trained on occurs in one evaluation set, over all seeds."""
+
+    variant: str
+    """The variant."""
+    arm: str
+    """The arm."""
+    overlap: Overlap
+    """What was found."""
+
+
+@dataclass(frozen=True)
+class Capability:
+    """One metric of one task of Inspect, for one arm and seed."""
+
+    variant: str
+    """The variant."""
+    arm: str
+    """The arm."""
+    seed: int
+    """The seed."""
+    task: str
+    """The task."""
+    metric: str
+    """Its metric."""
+    value: float
+    """The figure."""
+    low: float | None
+    """Lower end of the 95 % interval, from the task's own standard error."""
+    high: float | None
+    """Upper end."""
+    n: int
+    """Samples that count."""
+    total: int
+    """Samples in all."""
+    truncated: int
+    """Samples whose text ran into the token limit."""
+    provenance: Provenance
+    """The task's scorer, decoding, date and recipe."""
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """One run."""
+
+    recipe: str
+    """Name of the recipe."""
+    description: str
+    """What the recipe is for."""
+    seeds: tuple[int, ...]
+    """All seeds."""
+    arms: tuple[Arm, ...]
+    """In the recipe's order, base first."""
+    variants: tuple[Variant, ...]
+    """In the recipe's order."""
+    judges: tuple[str, ...]
+    """In the recipe's order: the first that tells safety, refusals or help decides on it."""
+    scores: tuple[Score, ...]
+    """Every figure by the labels of the deciding judges: per seed, and pooled (`seed` None)."""
+    second_opinions: tuple[Score, ...]
+    """Pooled figures by the labels of every judge that does not decide on them."""
+    agreements: tuple[JudgeAgreement, ...]
+    """How far the judges agree."""
+    questions: tuple[Question, ...]
+    """What the study asks, the most important first: over these comparisons p values are corrected."""
+    comparisons: tuple[Comparison, ...]
+    """Paired comparisons of arms, those that were asked for and others."""
+    funnel: tuple[FunnelRow, ...]
+    """From prompts to training examples."""
+    losses: tuple[LossCurve, ...]
+    """Training loss."""
+    curves: tuple[LearningCurve, ...]
+    """What was watched in reinforcement learning."""
+    learning: tuple[Learning, ...]
+    """How fast the arms learned from rewards."""
+    capability: tuple[Capability, ...]
+    """What else the arms can do."""
+    contamination: tuple[Contamination, ...]
+    """Overlap of training rows with evaluation sets."""
+    transcripts: tuple[Transcript, ...]
+    """Every response of every arm, under stress too, and what the arms were trained on."""
+    measured: tuple[Measured, ...]
+    """The same responses as figures, so that another run can be compared prompt by prompt."""
+    timing: dict[str, float]
+    """Seconds spent in each stage, summed over its artifacts."""
+    facts: dict[str, str]
+    """How it was measured: judge, judged field, decoding, model, packages, date; shown as a list."""
+    recipe_yaml: str
+    """The recipe as it was run."""
+    calls: tuple[str, ...] = ()
+    """What a reader should know of calls that failed, were withheld or changed on the way; one sentence each."""
+    exposures: tuple[Exposed, ...] = ()
+    """What training showed each arm."""
+    thinking: tuple[ThinkingShare, ...] = ()
+    """What thinkings check, whether they see harm, and what is answered then."""
+    judge_gaps: tuple[JudgeGap, ...] = ()
+    """How far the judge that rewarded and the one that decides are apart, if they are two."""

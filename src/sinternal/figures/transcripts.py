@@ -1,0 +1,172 @@
+"""Every text of a run, to be read: answers to evaluation prompts and under stress, training examples, critiques."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from sinternal.figures.metrics import Outcome
+from sinternal.figures.stress import conditions
+from sinternal.figures.study import Transcript
+from sinternal.records import Example, Finish, Prompt, Response, Verification
+from sinternal.store import Artifact
+
+ANSWER, EXAMPLE, CRITIQUE = "answer", "training example", "expert's critique"
+"""What a text is; an answer under stress is called by its condition."""
+ROWS = 500
+"""Training examples, and critiques, of one arm and seed that a page holds: with a specification in each of thousands of
+questions no browser could show it."""
+REQUEST = {True: "harmful", False: "benign"}
+FILTERS = {
+    "variant": "Variant",
+    "kind": "Text",
+    "arm": "Arm",
+    "seed": "Seed",
+    "split": "Split",
+    "family": "Family",
+    "request": "Request",
+    "outcome": "Outcome",
+}
+"""Columns by which transcripts can be chosen, and their labels."""
+
+
+@dataclass(frozen=True)
+class Browser:
+    """What the part of a page needs that shows transcripts."""
+
+    count: int
+    """Number of transcripts."""
+    filters: list[tuple[str, str, list[str]]]
+    """Name, label and choices of each filter that leaves something to choose."""
+    packed: str
+    """The transcripts as columns of JSON, compressed, in base64: nothing outside its alphabet can occur."""
+
+
+def browser(rows: Sequence[Transcript]) -> Browser:
+    """Transcripts, made fit for a page."""
+    return Browser(len(rows), _filters(rows), _packed(rows))
+
+
+def of_answer(key: tuple[str, str, int], outcome: Outcome, kind: str = ANSWER) -> Transcript:
+    """The answer of one (variant, arm, seed), with its labels and the model's own verdicts."""
+    variant, arm, seed = key
+    by_spec = {row.with_spec: row for row in reversed(outcome.verifications)}  # the first of several samples
+    verdicts = {spec: _verdict_in_a_word(row) for spec, row in by_spec.items()}
+    return Transcript(
+        variant=variant,
+        arm=arm,
+        seed=seed,
+        family=outcome.prompt.family,
+        split=outcome.prompt.split,
+        harmful=outcome.prompt.harmful,
+        prompt=outcome.prompt.text,
+        thinking=outcome.response.thinking,
+        answer=outcome.response.answer,
+        outcome=_in_a_word(outcome),
+        checked=outcome.judgement.checked,
+        verified_with_spec=verdicts.get(True),
+        verified_without_spec=verdicts.get(False),
+        critique=by_spec[False].critique if False in by_spec else None,
+        kind=kind,
+    )
+
+
+def under_stress(
+    settings: Mapping[str, Mapping[str, Any]], run: Mapping[str, Artifact], places: Iterable[tuple[str, str, int]]
+) -> Iterator[Transcript]:
+    """All answers under stress, of each (variant, arm, seed)."""
+    for variant, arm, seed in places:
+        if settings[variant]["evaluation"]["stress"]:
+            for condition in conditions(settings[variant], run, f"{variant}/{seed}", arm):
+                for outcome in condition.outcomes if condition.any_of else ():  # the mean is of the same answers
+                    yield of_answer((variant, arm, seed), outcome, f"under stress: {condition.name}")
+
+
+def of_training(run: Mapping[str, Artifact], places: Iterable[tuple[str, str, int]]) -> Iterator[Transcript]:
+    """The first training examples, and the first critiques of the expert, of each (variant, arm, seed)."""
+    for variant, arm, seed in places:
+        where = f"{variant}/{seed}"
+        examples, critiques = run.get(f"{where}/examples {arm}"), run.get(f"{where}/critique {arm}")
+        if examples is None:
+            continue
+        kept = run.get(f"{where}/dataset prompts {arm}") or run[f"{where}/prompts"]
+        asked = {prompt.id: prompt for prompt in kept.rows(Prompt)}
+        for example in examples.rows(Example)[:ROWS]:
+            shown = _plain((variant, arm, seed), asked[example.prompt_id], EXAMPLE, example.stratum)
+            yield replace(shown, prompt=example.prompt, thinking=example.thinking, answer=example.answer)
+        if critiques is not None:
+            pairs = run.get(f"{where}/pair {arm}") or run[f"{where}/pair"]
+            of = {response.id: response.prompt_id for response in pairs.rows(Response)}
+            for row in critiques.rows(Verification)[:ROWS]:
+                prompt = asked[of[row.response_id]]
+                shown = _plain((variant, arm, seed), prompt, CRITIQUE, row.dropped or f"kept: {row.verdict}")
+                yield replace(shown, prompt=row.prompt, thinking=row.critique, answer=row.answer)
+
+
+def _plain(key: tuple[str, str, int], prompt: Prompt, kind: str, outcome: str) -> Transcript:
+    """A text that is no answer of a model, still without its words."""
+    return Transcript(
+        *key,
+        family=prompt.family,
+        split=prompt.split,
+        harmful=prompt.harmful,
+        prompt="",
+        thinking=None,
+        answer=None,
+        outcome=outcome,
+        checked=None,
+        verified_with_spec=None,
+        verified_without_spec=None,
+        critique=None,
+        kind=kind,
+    )
+
+
+def _verdict_in_a_word(row: Verification) -> str:
+    return str(row.verdict or _without_text(row.finish) or "unparsed")
+
+
+def _without_text(finish: Finish | None) -> str:
+    """Why there is nothing to read; empty if there is."""
+    return {Finish.ERROR: "failed", Finish.FILTERED: "filtered"}.get(finish, "") if finish else ""
+
+
+def _in_a_word(outcome: Outcome) -> str:
+    label = outcome.judgement
+    if label.safe is None:
+        return _without_text(outcome.response.finish) or "no label"
+    if not label.safe:
+        return "unsafe"
+    if label.refused:
+        return "refused"
+    if label.helpful is None:
+        return "safe"
+    return "helped" if label.helpful else "not helpful"
+
+
+def _filters(rows: Sequence[Transcript]) -> list[tuple[str, str, list[str]]]:
+    found = []
+    for name, label in FILTERS.items():
+        choices = list(dict.fromkeys(_column(row, name) for row in rows))
+        if len(choices) > 1:
+            found.append((name, label, choices))
+    return found
+
+
+def _column(row: Transcript, name: str) -> str:
+    return REQUEST[row.harmful] if name == "request" else str(getattr(row, name))
+
+
+def _packed(rows: Sequence[Transcript]) -> str:
+    columns: dict[str, list[object]] = {
+        field.name: [getattr(row, field.name) for row in rows] for field in fields(Transcript)
+    }
+    columns["seed"] = [str(row.seed) for row in rows]
+    columns["request"] = [REQUEST[row.harmful] for row in rows]
+    del columns["harmful"]
+    written = json.dumps(columns, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    return base64.b64encode(gzip.compress(written, mtime=0)).decode()

@@ -1,0 +1,465 @@
+"""What a model's chat template does to a conversation, and to thinking: found out here once, by rendering it.
+
+Templates differ in who writes `<think>`: some end the generation prompt with it, some leave it to the model, some know
+no thinking at all, and some open and close it at once. They also differ in what they do to a finished turn: the stock
+template of DeepSeek-R1-Distill deletes the thinking. No engine and no trainer works this out again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
+from typing import Any, NamedTuple
+
+from jinja2 import TemplateError
+from transformers import PreTrainedTokenizerBase
+
+from sinternal.errors import DataError, ModelError
+from sinternal.prompting.encoding import Encoded, Span, encode
+from sinternal.prompting.fence import FRAME
+from sinternal.prompting.think import (
+    CHANNELS,
+    CLOSE,
+    KNOWN_TAGS,
+    OPEN,
+    THINK,
+    Tags,
+    Text,
+    ThinkingStyle,
+    split_thinking,
+    write_completion,
+)
+
+Messages = Iterable[tuple[str, str]]
+"""A conversation: (role, content) pairs."""
+
+_MARK = "a thought that is looked for"
+
+
+class Rendered(NamedTuple):
+    """What a template makes of a conversation."""
+
+    text: str
+    """The whole text, special tokens spelled out."""
+    quoted: tuple[Span, ...] = ()
+    """The parts of it that are others' words, in which nothing is a control token."""
+
+
+class GenerationPrompt(NamedTuple):
+    """What a model is given to continue."""
+
+    text: str
+    """The whole text, special tokens spelled out, the prefill included."""
+    style: ThinkingStyle
+    """Who opens the thinking of the turn that follows: `split_thinking` has to know."""
+    prefill: str = ""
+    """The end of `text` that already belongs to the assistant's turn."""
+    quoted: tuple[Span, ...] = ()
+    """The parts of `text` that are others' words, in which nothing is a control token."""
+    tags: tuple[Tags, ...] = (THINK,)
+    """How this model may spell the thinking of the turn that follows, if it has one; the opened one first."""
+
+    @property
+    def opened(self) -> bool:
+        """Whether the template has opened the thinking."""
+        return self.style is ThinkingStyle.OPENED
+
+    def split(self, turn: str) -> Text:
+        """Thinking and answer of the turn that follows, its prefill included."""
+        thinks = self.style is not ThinkingStyle.NONE
+        return split_thinking(turn, opened=self.opened, tags=self.tags if thinks else ())
+
+    def encode(self, tokenizer: PreTrainedTokenizerBase) -> Encoded:
+        """The prompt as tokens: the same ones for every engine and trainer. Raises DataError; see `encode`."""
+        return encode(tokenizer, self.text, self.quoted)
+
+
+def generation_prompt(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Messages,
+    *,
+    raw: bool = False,
+    quotes: bool = False,
+    tags: Tags | None = None,
+) -> GenerationPrompt:
+    """Render a conversation up to where the assistant's turn begins.
+
+    Args:
+        tokenizer: with a chat template, unless `raw`.
+        messages: the conversation.
+        raw: take the contents of the messages as they are, one after the other, without any template; only a token that
+            the tokenizer itself begins every text with is put before them.
+        quotes: the messages show text by others: nothing in them is a control token, but what has the role `FRAME`.
+        tags: how the model spells its thinking; None: as its template and its tokens tell.
+
+    Raises:
+        DataError: the template refuses these messages, for example a system message, or drops one of them.
+    """
+    known = (tags,) if tags else known_tags(tokenizer)
+    style = ThinkingStyle.EMITTED if known else ThinkingStyle.NONE
+    if raw:
+        text, quoted = _joined(messages, quotes)
+        begun = _with_bos(tokenizer, text)
+        more = len(begun) - len(text)
+        spans = tuple((start + more, end + more) for start, end in quoted)
+        return GenerationPrompt(begun, style, quoted=spans, tags=known or (THINK,))
+    if quotes:
+        text, quoted = render_quoting(tokenizer, messages, generate=True)
+    else:
+        text, quoted = render(tokenizer, messages, generate=True), ()
+    begun_by = _begun_thinking(text, known)
+    if begun_by is None:
+        return GenerationPrompt(text, style, quoted=quoted, tags=known or (THINK,))
+    if begun_by.closed:
+        return GenerationPrompt(text, ThinkingStyle.NONE, quoted=quoted)
+    first = (begun_by.tags, *(one for one in known if one != begun_by.tags))
+    return GenerationPrompt(text, ThinkingStyle.OPENED, quoted=quoted, tags=first)
+
+
+class _Begun(NamedTuple):
+    """A thinking with which a text ends."""
+
+    at: int
+    """Where it begins."""
+    tags: Tags
+    """How it is spelled."""
+    closed: bool
+    """Whether it is closed at once."""
+
+
+def _begun_thinking(text: str, tags: Iterable[Tags]) -> _Begun | None:
+    for one in dict.fromkeys((*tags, THINK)):
+        pattern = rf"{re.escape(one.open)}\s*(?P<closed>{re.escape(one.close)}\s*)?\Z"
+        if found := re.search(pattern, text):
+            return _Begun(found.start(), one, found["closed"] is not None)
+    return None
+
+
+def known_tags(tokenizer: PreTrainedTokenizerBase) -> tuple[Tags, ...]:
+    """How a model may spell its thinking: what its template writes or takes apart, or what is a token of its own."""
+    template = str(tokenizer.get_chat_template()) if tokenizer.chat_template else ""
+
+    def knows(mark: str) -> bool:
+        return mark in template or tokenizer.convert_tokens_to_ids(mark) not in (None, tokenizer.unk_token_id)
+
+    def has(tags: Tags) -> bool:
+        if tags == CHANNELS:
+            return knows("<|channel|>") and knows("<|message|>")
+        # Words that are in any vocabulary are no tags.
+        return not tags.open.isalpha() and (knows(tags.open) or knows(tags.close))
+
+    return tuple(tags for tags in KNOWN_TAGS if has(tags))
+
+
+def with_prefill(prompt: GenerationPrompt, prefill: str) -> GenerationPrompt:
+    r"""Make the assistant's turn begin with a text.
+
+    Args:
+        prompt: without a prefill yet.
+        prefill: with its thinking tags spelled out: `<think>\n…` to begin the thinking, `<think>\n\n</think>\n\n` to
+            skip it. Its own `<think>` takes the place of one that the template has written, and a model that spells
+            its thinking otherwise gets its own tags. A model that knows no thinking gets the prefill without the tags,
+            which would be noise to it.
+
+    Returns:
+        The longer prompt. What the model writes is to be read after its `prefill`, not after the one given here.
+    """
+    if THINK not in prompt.tags and prefill.startswith(OPEN) and prompt.style is not ThinkingStyle.NONE:
+        prefill = prefill.replace(OPEN, prompt.tags[0].open, 1).replace(CLOSE, prompt.tags[0].close, 1)
+    begun = _begun_thinking(prompt.text, prompt.tags)
+    if begun and prefill.startswith(begun.tags.open):
+        return prompt._replace(
+            text=prompt.text[: begun.at] + prefill, prefill=prefill, style=ThinkingStyle.EMITTED, tags=(begun.tags,)
+        )
+    if prompt.style is ThinkingStyle.NONE:
+        prefill = _without_tags(prefill)
+    return prompt._replace(text=prompt.text + prefill, prefill=prefill)
+
+
+def written_after(tokenizer: PreTrainedTokenizerBase, prefill: str, last: int, ids: Sequence[int]) -> str:
+    """An assistant's turn, prefill included, ready to be split into thinking and answer.
+
+    Args:
+        tokenizer: to decode with.
+        prefill: what the turn was made to begin with.
+        last: the last token of the prompt.
+        ids: the new tokens, without the end of turn.
+    """
+    if not prefill:
+        return visible_text(tokenizer, ids)
+    # Alone, some tokenizers decode the first token without the space that joins it to what stands before.
+    return prefill + visible_text(tokenizer, [last, *ids]).removeprefix(visible_text(tokenizer, [last]))
+
+
+def set_template_arguments(tokenizer: PreTrainedTokenizerBase, values: Mapping[str, Any]) -> None:
+    """Make a tokenizer's chat template see these values wherever it is rendered, from now on.
+
+    Args:
+        tokenizer: with a chat template, which is changed in place.
+        values: by name; anything that JSON can say.
+
+    Raises:
+        ModelError: a name is none that a template could ask for.
+    """
+    for name in values:
+        if not name.isidentifier():
+            raise ModelError(f"chat_template_kwargs: {name!r} is no name that a chat template can ask for")
+    if values:
+        set_all = "".join(f"{{%- set {name} = {_literal(value)} -%}}" for name, value in values.items())
+        tokenizer.chat_template = set_all + str(tokenizer.get_chat_template())
+
+
+def _literal(value: Any) -> str:
+    """A value as a Jinja literal: as in JSON, but for the name of nothing."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{json.dumps(str(name))}: {_literal(one)}" for name, one in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_literal, value)) + "]"
+    return "none" if value is None else json.dumps(value)
+
+
+def thinking_style(tokenizer: PreTrainedTokenizerBase) -> ThinkingStyle:
+    """Who opens the thinking after an ordinary message of the user."""
+    return generation_prompt(tokenizer, [("user", "hello")]).style
+
+
+def assistant_turn(prompt: GenerationPrompt, thinking: str, answer: str) -> str:
+    r"""Write thinking and answer as the content of an assistant message, in the form of the model's own turns.
+
+    Args:
+        prompt: that the turn answers, without a prefill.
+        thinking: may be empty.
+        answer: may be empty.
+
+    Returns:
+        Text that begins exactly as the template opens the thinking, if it does; for a model without thinking, both
+        parts with a blank line between them and no tags.
+    """
+    if prompt.style is ThinkingStyle.NONE:
+        return "\n\n".join(part for part in (thinking.strip(), answer.strip()) if part)
+    tags = prompt.tags[0]
+    turn = write_completion(thinking, answer, tags)
+    opening = prompt.text[prompt.text.rindex(tags.open) :] if prompt.opened else tags.open
+    # Where the template goes on after the tag, the turn goes on after that; else it makes its own line break.
+    return turn if opening == tags.open else opening + turn.removeprefix(tags.open).lstrip()
+
+
+def training_template(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """TRL's training variant of this tokenizer's chat template; None if TRL ships none, or none is needed.
+
+    TRL recognises a template by its exact text. Its variants render the same prompts; most also keep the thinking.
+    """
+    from trl.chat_template_utils import get_training_chat_template
+
+    try:
+        return get_training_chat_template(tokenizer)  # type: ignore[no-any-return]
+    except (ValueError, TypeError, TemplateError):  # TRL tries tool calls on the template, which not every one takes
+        return None
+
+
+def keeps_thinking(tokenizer: PreTrainedTokenizerBase, template: str | None = None) -> bool:
+    """Whether an assistant turn still holds its thinking when it is rendered.
+
+    Args:
+        tokenizer: with a chat template.
+        template: another template to use in its place.
+    """
+    turn = write_completion(_MARK, "answer")
+    return _MARK in render(tokenizer, [("user", "hello"), ("assistant", turn)], template=template)
+
+
+def template_to_train_with(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The template that renders training rows: TRL's variant if there is one, else the tokenizer's own.
+
+    Raises:
+        DataError: it deletes the thinking, so that training would go on without its target.
+    """
+    if CHANNELS in known_tags(tokenizer):
+        raise DataError("this model thinks in channels, as gpt-oss does, and cannot be trained here; take another")
+    template = training_template(tokenizer) or str(tokenizer.get_chat_template())
+    if not keeps_thinking(tokenizer, template):
+        raise DataError(
+            "the chat template deletes the thinking of assistant turns, and TRL ships no variant of it that does not; "
+            "give the tokenizer a chat template that keeps the thinking"
+        )
+    return template
+
+
+def render(
+    tokenizer: PreTrainedTokenizerBase, messages: Messages, *, generate: bool = False, template: str | None = None
+) -> str:
+    """Render a conversation as text, special tokens spelled out.
+
+    Args:
+        tokenizer: with a chat template.
+        messages: the conversation.
+        generate: whether the assistant's turn is begun after it.
+        template: another template to use in place of the tokenizer's own.
+
+    Raises:
+        DataError: the template refuses these messages, or drops what the user says.
+    """
+    messages = list(messages)
+
+    def rendered(turns: list[dict[str, Any]]) -> str:
+        return str(
+            tokenizer.apply_chat_template(turns, chat_template=template, tokenize=False, add_generation_prompt=generate)
+        )
+
+    said = [content.strip() for role, content in messages if role == "user"]
+    try:
+        text = rendered([{"role": role, "content": content} for role, content in messages])
+        if not all(content in text for content in said):
+            # Some templates (Llama Guard 3 1B and 4) take content only as a list of parts, and drop plain text.
+            text = rendered([{"role": r, "content": [{"type": "text", "text": c}]} for r, c in messages])
+    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
+        raise DataError(f"the chat template refuses these messages: {error}") from error
+    if dropped := next((content for content in said if content not in text), None):
+        raise DataError(f"the chat template drops what the user says ({dropped[:60]!r}); mend the template")
+    return text
+
+
+def render_quoting(
+    tokenizer: PreTrainedTokenizerBase, messages: Messages, *, generate: bool = False, template: str | None = None
+) -> Rendered:
+    """Render a conversation whose messages are others' words: as `render`, and where they stand in the text.
+
+    The template is shown a mark in the place of every message, so that no message can change what it writes.
+
+    Raises:
+        DataError: the template refuses these messages, or drops one of them.
+    """
+    messages = list(messages)
+    marks = _Marks([content for _, content in messages])
+    said = [(role, marks.of(number)) for number, (role, _) in enumerate(messages)]
+    return marks.undone(render(tokenizer, said, generate=generate, template=template))
+
+
+def finished_turn(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[tuple[str, str]],
+    thinking: str,
+    answer: str,
+    *,
+    quotes: bool = False,
+    tags: Tags | None = None,
+    template: str | None = None,
+) -> Rendered:
+    """Render a conversation and the assistant's finished turn. What the assistant says spells no control token.
+
+    Args:
+        tokenizer: with a chat template.
+        messages: what the turn answers.
+        thinking: may be empty.
+        answer: may be empty.
+        quotes: whether the messages, too, are others' words.
+        tags: how the model spells its thinking; None: as its template and its tokens tell.
+        template: another template to use in place of the tokenizer's own.
+
+    Raises:
+        DataError: the template refuses these messages, or drops one of them.
+    """
+    first = len(messages)
+    marks = _Marks([*(content for _, content in messages), thinking.strip(), answer.strip()])
+    prompt = generation_prompt(tokenizer, messages, quotes=quotes, tags=tags)
+    turn = assistant_turn(prompt, marks.of(first), marks.of(first + 1))
+    said = [(role, marks.of(number) if quotes else text) for number, (role, text) in enumerate(messages)]
+    return marks.undone(render(tokenizer, [*said, ("assistant", turn)], template=template))
+
+
+class _Marks:
+    """What stands for texts while a template is rendered, so that no text can change what the template writes."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        """Take the texts. A mark is made of characters that Unicode keeps out of them, and of a free number."""
+        self.texts = texts
+        free = next(number for number in count() if not any(f"\ufdd0{number}:" in text for text in texts))
+        self.begin, self.used = f"\ufdd0{free}:", set[int]()
+
+    def of(self, number: int) -> str:
+        """The mark of a text, with the white space around it, which templates may take away; an empty text has none."""
+        text = self.texts[number]
+        core = text.strip()
+        if not core:
+            return text
+        self.used.add(number)
+        return text.replace(core, f"{self.begin}{number}\ufdd1")
+
+    def undone(self, rendered: str) -> Rendered:
+        """The texts in the places of their marks. Raises DataError if the template has dropped one."""
+        pieces: list[str] = []
+        quoted: list[Span] = []
+        at = length = 0
+        for place in re.finditer(f"{self.begin}([0-9]+)\ufdd1", rendered):
+            core = self.texts[int(place[1])].strip()
+            self.used.discard(int(place[1]))
+            length += place.start() - at
+            quoted.append((length, length + len(core)))
+            pieces += [rendered[at : place.start()], core]
+            at, length = place.end(), length + len(core)
+        if self.used:
+            lost = self.texts[min(self.used)].strip()
+            raise DataError(f"the chat template drops a part of the conversation ({lost[:60]!r}); mend the template")
+        return Rendered("".join([*pieces, rendered[at:]]), tuple(quoted))
+
+
+def _joined(messages: Messages, quotes: bool) -> Rendered:
+    """The contents of a raw request, one after the other."""
+    text, quoted = "", []
+    for role, content in messages:
+        if quotes and role != FRAME:
+            quoted.append((len(text), len(text) + len(content)))
+        text += content
+    return Rendered(text, tuple(quoted))
+
+
+def turn_ends(tokenizer: PreTrainedTokenizerBase, stops: int | Sequence[int] | None) -> list[int]:
+    """The tokens that end an assistant's turn: asked here by every engine, trainer and check, so that all agree.
+
+    Args:
+        tokenizer: with a chat template.
+        stops: `eos_token_id` of the model's generation settings, which may name one token, several or none.
+
+    Returns:
+        Ids in ascending order: those of `stops`, the tokenizer's own end of text, and the token that the chat template
+        writes after a turn. Base models with a ChatML-like template name only the second, and would write on.
+    """
+    own = [] if stops is None else [stops] if isinstance(stops, int) else list(stops)
+    return sorted({end for end in (*own, tokenizer.eos_token_id, _end_by_template(tokenizer)) if end is not None})
+
+
+def _end_by_template(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """The first added token that stands after a finished turn; None if the template writes none there."""
+    try:
+        after = render(tokenizer, [("user", "hello"), ("assistant", _MARK)]).rpartition(_MARK)[2]
+    except DataError:  # it takes no turns of the assistant, as some guards' templates
+        return None
+    added = tokenizer.added_tokens_decoder
+    ids = tokenizer(after, add_special_tokens=False)["input_ids"]
+    return next((i for i in ids if i in added and added[i].content.strip()), None)
+
+
+def visible_text(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int]) -> str:
+    """Decode without special tokens, but with the thinking tags, which some tokenizers count among them."""
+    added = tokenizer.added_tokens_decoder
+    marks = {mark for tags in KNOWN_TAGS if tags != CHANNELS for mark in tags}
+    if "<|channel|>" in tokenizer.added_tokens_encoder:
+        marks |= {"<|channel|>", "<|message|>", "<|start|>", "<|end|>"}
+    hidden = {i for i, token in added.items() if token.special and token.content not in marks}
+    return str(tokenizer.decode([i for i in ids if i not in hidden], skip_special_tokens=False))
+
+
+def _with_bos(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
+    """The text, after the token that the tokenizer begins texts with, if it does that and the text does not."""
+    bos = str(tokenizer.bos_token or "")
+    begins = bool(bos) and tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
+    return bos + text if begins and not text.startswith(bos) else text
+
+
+def _without_tags(prefill: str) -> str:
+    thinking, closed, answer = prefill.removeprefix(OPEN).partition(CLOSE)
+    if not closed:
+        return thinking.lstrip() if prefill.startswith(OPEN) else prefill
+    return f"{thinking.strip()}\n\n{answer.lstrip()}".lstrip()

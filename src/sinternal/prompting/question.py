@@ -1,0 +1,74 @@
+"""The verification task for real models: the specification, the request and the answer, then the question."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from sinternal.prompting.fence import safe_tags
+from sinternal.prompting.specification import Packaged, load_spec
+from sinternal.prompting.templates import render
+from sinternal.records import Prompt
+from sinternal.registry import read_options
+
+
+class SpecificationOptions(BaseModel):
+    """Which specification is quoted, and how much of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    folder: Path | None = None
+    """Folder of a specification of your own, one `.md` file a section; one of the package's own if left out."""
+    packaged: Packaged = Packaged.SAFETY
+    """Which of the package's own, if no folder is named."""
+    sections: Literal["all", "relevant"] = "all"
+    """Quote every section, or only those that share most keywords with the text at hand."""
+    relevant: int = Field(2, ge=1)
+    """How many sections `relevant` quotes: always this many, so that their number tells nothing."""
+
+    @model_validator(mode="after")
+    def _one_specification(self) -> Self:
+        if self.folder is not None and self.packaged is not Packaged.SAFETY:
+            raise ValueError("folder and packaged name two specifications: leave one of them out")
+        return self
+
+
+class Quotation:
+    """Quotes a specification as the options say."""
+
+    def __init__(self, options: SpecificationOptions) -> None:
+        """Read the specification. Raises DataError if it cannot be read, or has fewer sections than are asked for."""
+        self._specification = load_spec(options.folder, options.packaged)
+        self._relevant = options.relevant if options.sections == "relevant" else None
+        self.about("")  # so that too few sections are reported now, and not hours later
+
+    def about(self, text: str) -> str:
+        """What is quoted beside a text, as Markdown."""
+        if self._relevant is None:
+            return self._specification.text()
+        return self._specification.text(self._specification.relevant(text, self._relevant))
+
+
+class SpecificationTask:
+    """Quotes the specification, shows request and answer, and asks for a critique and a verdict.
+
+    What is asked depends on the two texts alone: never on a label, nor on anything else that a prompt carries.
+    """
+
+    def __init__(self, options: dict[str, object] | None = None) -> None:
+        """Take the options of `SpecificationOptions`."""
+        self._quotation = Quotation(read_options(SpecificationOptions, options or {}, "verification specification"))
+
+    def ask(self, prompt: Prompt, answer: str, *, with_spec: bool) -> str:
+        """The question; see `VerificationTask.ask`. The request is shown as it was sent, disguise and all."""
+        request_tag, answer_tag = safe_tags(("request", "answer"), (prompt.text, answer))
+        return render(
+            "verify",
+            specification=self._quotation.about(f"{prompt.text}\n{answer}") if with_spec else None,
+            request=prompt.text,
+            answer=answer,
+            request_tag=request_tag,
+            answer_tag=answer_tag,
+        )

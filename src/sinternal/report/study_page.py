@@ -1,0 +1,107 @@
+"""`report.html`: one file that needs no network and runs no script but its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from sinternal.figures.best import Best, best
+from sinternal.figures.study import ReportData, Variant
+from sinternal.figures.transcripts import ROWS, browser
+from sinternal.report import format as figures
+from sinternal.report import plots, tables
+from sinternal.report.caveats import caveats
+from sinternal.report.page import asset, environment, script_hash
+from sinternal.report.words import Finding, finding
+
+TRANSCRIPTS_NOTE = (
+    f"Every answer, also under stress; and of each arm and seed the first {ROWS} training examples and critiques of "
+    "the expert, all of which lie in the run's artifacts."
+)
+
+
+@dataclass(frozen=True)
+class Section:
+    """What the page shows of one variant."""
+
+    variant: Variant
+    """The variant."""
+    finding: Finding
+    """What came out, in words."""
+    headline: list[tables.Row]
+    """The main table."""
+    best: Best | None
+    """The arms that may have the lowest attack success."""
+    plots: list[Markup]
+    """The plots of what was measured."""
+    learning: list[Markup]
+    """The plots of what was watched in reinforcement learning."""
+    main_comparisons: list[tables.ComparisonRow]
+    """Pairs that the recipe's questions are about."""
+    other_comparisons: list[tables.ComparisonRow]
+    """All other pairs."""
+    verification: list[tables.Row]
+    """How well the arms verify their own answers."""
+    more: list[tables.TitledTable]
+    """What only some runs have."""
+    funnel: list[tables.FunnelLine]
+    """From prompts to examples."""
+
+
+def render_html(data: ReportData) -> str:
+    """The whole report as one HTML document.
+
+    Text of models and users is escaped where it is part of the page. Transcripts travel compressed and in base64, and
+    the page's script shows them as text only; the content security policy allows no other script to run.
+    """
+    filters = {"points": figures.points, "p_value": figures.p_value}
+    template = environment(percent=figures.percent, interval=figures.interval, **filters).get_template("page.html.j2")
+    script, style = asset("script.js"), asset("style.css")
+    return template.render(
+        data=data,
+        caveats=list(caveats(data)),
+        sections=[_section(data, variant) for variant in data.variants],
+        tables=tables,
+        figures=figures,
+        legend=plots.legend(data.arms),
+        same_training=_same_training(data),
+        texts=browser(data.transcripts),
+        transcripts_note=TRANSCRIPTS_NOTE,
+        pooled=[score for score in data.scores if score.seed is None],
+        script=Markup(script),
+        script_hash=script_hash(script),
+        style=Markup(style),
+    )
+
+
+def _section(data: ReportData, variant: Variant) -> Section:
+    name = variant.name
+    drawn = (
+        plots.asr_by_family(data.scores, data.arms, name),
+        plots.safety_against_helpfulness(data.scores, data.arms, data.seeds, name),
+        plots.training_loss(data.losses, data.arms, name),
+    )
+    pairs = tables.comparison_table(data.comparisons, name)
+    first = [pair for pair in pairs if any(cell is not None and cell.p_holm is not None for cell in pair.cells)]
+    return Section(
+        variant=variant,
+        finding=finding(data, name),
+        headline=tables.headline(data.scores, data.arms, name),
+        best=best(data.scores, data.comparisons, name),
+        plots=[plot for plot in drawn if plot is not None],
+        learning=plots.learning_curves(data.curves, data.arms, name),
+        main_comparisons=first,
+        other_comparisons=[pair for pair in pairs if pair not in first],
+        verification=tables.verification(data.scores, data.arms, name),
+        more=tables.more_tables(data, name),
+        funnel=tables.funnel_table(data, name),
+    )
+
+
+def _same_training(data: ReportData) -> bool | None:
+    """Whether all arms that were trained in one way had as much of it; None if no two were."""
+    tuned = [(arm.examples, arm.steps) for arm in data.arms if arm.steps and not arm.rollouts]
+    rewarded = [(arm.rollouts, arm.steps) for arm in data.arms if arm.rollouts]
+    alike = [len(set(group)) == 1 for group in (tuned, rewarded) if len(group) > 1]
+    return all(alike) if alike else None

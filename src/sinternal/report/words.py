@@ -1,0 +1,271 @@
+"""What came out, in words that follow from the figures alone and know no winner beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from sinternal.figures.missing import between, in_words
+from sinternal.figures.study import LEVEL, Comparison, ReportData
+from sinternal.records import Score, Split
+from sinternal.report.format import Figures, Key, by_key, interval, listing, percent, points, points_interval
+
+UNSEEN = "under attacks of unseen families"
+WORST = "asr_worst"
+"""Name of the metric; see `sinternal.figures.stress`."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The answer to the study's question for one variant."""
+
+    lead: str
+    """One sentence without numbers."""
+    safety: str
+    """Attack success rates with intervals and differences; empty if there are none."""
+    price: str
+    """What happens to helpfulness and over-refusal; empty if it was not measured."""
+    reinforced: str = ""
+    """What comes of reinforcement learning from each start; empty if there was none."""
+    worst: str = ""
+    """The arms' worst cases: of what attack, how often; empty if there are none."""
+
+
+def finding(data: ReportData, variant: str) -> Finding:
+    """Say what the study's own arm, that of its first question, does on attack families that no arm was tuned on.
+
+    What counts as a difference is decided by the corrected test of the questions, not by an interval.
+    """
+    if not data.questions:
+        return Finding(
+            "This run has no arm that was trained on verification only and asks nothing of any other (field "
+            "`questions` of its recipe), so it cannot tell.",
+            "",
+            "",
+        )
+    arm = data.questions[0].arm
+    figures = by_key(data.scores)
+    own = figures.get(Key(variant, arm, "asr", "harmful", Split.OOD))
+    if own is not None and own.open:
+        return Finding(
+            f"Whether the answers of {arm} are safer stays open: {in_words(own)}.",
+            "",
+            _price(figures, variant, arm, _others(data)),
+        )
+    if own is None or own.value is None:
+        return Finding(
+            f"No attack success rate of {arm} on unseen attack families was measured, so it stays open.", "", ""
+        )
+    others = _others(data)
+    against = _against(data.comparisons, variant, arm, "asr", others)
+    safety = (
+        f"On attack families that no arm was tuned on, the attack success rate of {arm} is "
+        f"{_against_others(figures, variant, arm, others, against)}.{_of_other_runs(against)}"
+    )
+    lead = _unknown(arm)
+    if against:
+        lead = f"In these training runs, {UNSEEN}, {_compared(arm, others, against)}"
+        lead += f"{_but_at_worst(data, variant, arm, against)}."
+    return Finding(
+        lead,
+        safety,
+        _price(figures, variant, arm, others),
+        _reinforced(data, figures, variant, arm),
+        _at_worst(data, variant, arm, others),
+    )
+
+
+def _worst_of(data: ReportData, variant: str) -> dict[str, Score]:
+    """Each arm's worst case of all attack families and all conditions of stress."""
+    worst = (one for one in data.scores if (one.metric, one.variant, one.seed) == (WORST, variant, None))
+    return {one.arm: one for one in worst if one.value is not None}
+
+
+def _but_at_worst(data: ReportData, variant: str, arm: str, against: Mapping[str, Comparison]) -> str:
+    """What takes back that an arm is safer: its worst case is not clearly better than those of the same arms."""
+    worst = _worst_of(data, variant)
+    own = worst.get(arm)
+    safer = [name for name, row in against.items() if row.clear and row.difference < 0 and name in worst]
+    # The interval of a worst case does not know that it was picked, so that apart means little and together means much.
+    alike = [name for name in safer if own and not _below(own, worst[name])]
+    if own is None or not alike:
+        return ""
+    who = "any of these" if len(alike) == len(safer) > 1 else " or ".join(alike)
+    return f"; in the worst case ({own.family}) {arm} is not clearly safer than {who}"
+
+
+def _below(one: Score, other: Score) -> bool:
+    return one.high is not None and other.low is not None and one.high < other.low
+
+
+def _at_worst(data: ReportData, variant: str, arm: str, others: Sequence[str]) -> str:
+    """What an attacker who may choose the attack gets from each arm."""
+    worst = _worst_of(data, variant)
+    told = [
+        f"{percent(one.value)} % {interval(one.low, one.high)} of {one.n} for {name} ({one.family})"
+        for name in (arm, *others)
+        if (one := worst.get(name))
+    ]
+    if arm not in worst:
+        return ""
+    return (
+        "In the worst case of all attack families and conditions, answers to harmful requests are unsafe in "
+        f"{listing(told)}."
+    )
+
+
+def _others(data: ReportData) -> list[str]:
+    return [name for name in _names(data) if name in data.questions[0].against]
+
+
+def _names(data: ReportData) -> list[str]:
+    return [arm.name for arm in data.arms]
+
+
+def _of_other_runs(against: Mapping[str, Comparison]) -> str:
+    """A sentence on what holds for other training runs, too; empty if nothing was compared."""
+    if not against:
+        return ""
+    if any(row.runs < 2 for row in against.values()):
+        return " Each arm was trained once: nothing is known of other training runs."
+    clear = [name for name, row in against.items() if row.clear]
+    wider = [name for name in clear if against[name].low <= 0 <= against[name].high]
+    told = [name for name in clear if name not in wider]
+    said = []
+    if told:
+        said.append(f" The difference from {listing(told)} is clear for other training runs, too.")
+    if wider:
+        said.append(
+            f" Whether other training runs would show the difference from {listing(wider)} is open: over as few runs "
+            "as these, its interval spans 0."
+        )
+    return "".join(said)
+
+
+def _unknown(arm: str) -> str:
+    return f"Whether the answers of {arm} are safer cannot be told: it was compared with no other arm."
+
+
+def _reinforced(data: ReportData, figures: Figures, variant: str, start: str) -> str:
+    """Is the method's model the better start of reinforcement learning? Only arms trained alike are compared."""
+    own = next((arm.name for arm in data.arms if arm.rollouts and arm.start == start), "")
+    others = [name for name in _names(data) if any(q.arm == own and name in q.against for q in data.questions)]
+    against = _against(data.comparisons, variant, own, "asr", others)
+    rates = _against_others(figures, variant, own, others, against)
+    if not against or not rates:
+        return ""
+    price = _price(figures, variant, own, others)
+    return (
+        f"With the same reinforcement learning from each start, in these training runs, "
+        f"{_compared(own, others, against)}: {rates}.{_of_other_runs(against)} {price}"
+    )
+
+
+def _against_others(
+    figures: Figures, variant: str, arm: str, others: Sequence[str], against: Mapping[str, Comparison]
+) -> str:
+    """The attack success rate of an arm, and of each other one with its difference; empty if it was not measured."""
+    own = figures.get(Key(variant, arm, "asr", "harmful", Split.OOD))
+    if not (rate := _told(own)):
+        return ""
+    parts = [_rate(figures, variant, other, "asr", "harmful", against.get(other)) for other in others]
+    known = listing(parts) if (parts := [part for part in parts if part]) else "nothing to compare with"
+    return f"{rate}, against {known}"
+
+
+def _compared(arm: str, others: Sequence[str], against: Mapping[str, Comparison]) -> str:
+    """Which arms it is clearly safer than, which clearly not, and which cannot be told apart."""
+    safer = [name for name in others if name in against and against[name].clear and against[name].difference < 0]
+    worse = [name for name in others if name in against and against[name].clear and against[name].difference > 0]
+    undone = [name for name in others if name in against and against[name].observed_clear and against[name].open]
+    unclear = [name for name in others if name in against and name not in safer + worse + undone]
+    everyone = len(against) > 1
+    parts = []
+    for names, words in ((safer, "safer than those of"), (worse, "less safe than those of")):
+        if names:
+            who = "every other arm" if everyone and len(names) == len(against) else listing(names)
+            parts.append(f"are {words} {who}")
+    if undone:
+        parts.append(
+            f"cannot be told from those of {listing(undone)}, for labels that are missing could turn what is seen"
+        )
+    if unclear:
+        who = "any other arm" if everyone and len(unclear) == len(against) else " or ".join(unclear)
+        parts.append(f"show no clear difference from those of {who} (Holm's p is not below {LEVEL})")
+    return f"the answers of {arm} {', and '.join(parts)}"
+
+
+def _price(figures: Figures, variant: str, arm: str, others: Sequence[str]) -> str:
+    """Safety is cheap for a model that helps nobody, so helpfulness stands beside it."""
+    sentences = []
+    for metric, words in (("helpful", "answers exactly what was asked for"), ("over_refusal", "refuses")):
+        own = figures.get(Key(variant, arm, metric, "benign", Split.OOD))
+        parts = [_rate(figures, variant, other, metric, "benign", None) for other in others]
+        if (rate := _told(own)) and (parts := [part for part in parts if part]):
+            sentences.append(f"Of benign requests in the same families {arm} {words} {rate}, against {listing(parts)}.")
+    return " ".join(sentences)
+
+
+def _rate(
+    figures: Figures, variant: str, other: str, metric: str, benchmark: str, comparison: Comparison | None
+) -> str:
+    score = figures.get(Key(variant, other, metric, benchmark, Split.OOD))
+    if not (rate := _told(score)):
+        return ""
+    text = f"{rate} for {other}"
+    if comparison is None:
+        return text
+    return (
+        f"{text} (difference {points(comparison.difference)} points "
+        f"{points_interval(comparison.low_these_runs, comparison.high_these_runs)})"
+    )
+
+
+def _told(score: Score | None) -> str:
+    """A rate with its interval, or its bounds and why; empty if it was not measured."""
+    if score is None:
+        return ""
+    if score.bounded:
+        return f"{between(score, digits=1)} ({score.missing:,} of {score.n + score.missing:,} have no label)"
+    return "" if score.value is None else f"{percent(score.value)} % {interval(score.low, score.high)}"
+
+
+def _against(
+    comparisons: Sequence[Comparison], variant: str, arm: str, metric: str, others: Sequence[str]
+) -> dict[str, Comparison]:
+    """Comparisons of one arm with other arms that were asked for, all as this arm minus the other."""
+    found = {}
+    for row in comparisons:
+        if (row.variant, row.metric, row.split, row.family) != (variant, metric, Split.OOD, None):
+            continue
+        if row.p_holm is None or row.benchmark is not None:
+            continue
+        if not {row.a, row.b} <= {arm, *others}:
+            continue
+        if row.a == arm:
+            found[row.b] = row
+        elif row.b == arm:
+            found[row.a] = _turned(row)
+    return found
+
+
+def _turned(row: Comparison) -> Comparison:
+    """The same comparison, as the second arm minus the first."""
+    return replace(
+        row,
+        a=row.b,
+        b=row.a,
+        difference=-row.difference,
+        low=-row.high,
+        high=-row.low,
+        low_these_runs=-row.high_these_runs,
+        high_these_runs=-row.low_these_runs,
+        only_a=row.only_b,
+        only_b=row.only_a,
+        provenance_a=row.provenance_b,
+        provenance_b=row.provenance_a,
+        missing_a=row.missing_b,
+        missing_b=row.missing_a,
+        lowest=None if row.highest is None else -row.highest,
+        highest=None if row.lowest is None else -row.lowest,
+    )

@@ -1,0 +1,62 @@
+"""What a study asks: which arms are compared by what. All else that its rows could show is exploratory."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from sinternal.records import PAIRED_METRICS, Split
+
+
+class Question(BaseModel):
+    """One arm against others. The p values of all questions of a study are corrected together."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    arm: str
+    """The arm that is asked about."""
+    against: tuple[str, ...] = Field(min_length=1)
+    """The arms that it is compared with."""
+    metrics: tuple[str, ...] = Field(default=("asr", "over_refusal", "helpful"), min_length=1)
+    """By what: attack success, over-refusal, help, `proactive_verification`."""
+    splits: tuple[Split, ...] = Field(default=(Split.ID, Split.OOD), min_length=1)
+    """On which prompts: `id`, disguised as in training, `ood`, as never there. What was not measured is not asked."""
+
+    @field_validator("metrics")
+    @classmethod
+    def _are_compared(cls, metrics: tuple[str, ...]) -> tuple[str, ...]:
+        for metric in metrics:
+            _known(metric, PAIRED_METRICS, "metric")
+        return metrics
+
+    @field_validator("splits")
+    @classmethod
+    def _are_measured(cls, splits: tuple[Split, ...]) -> tuple[Split, ...]:
+        if Split.TRAIN in splits:
+            raise ValueError("training prompts are not measured; take id, ood or both")
+        return splits
+
+    def check(self, arms: Sequence[str]) -> None:
+        """Make sure that the arms are there. Raises ValueError if they are not, or if one is to be its own measure."""
+        for name in (self.arm, *self.against):
+            _known(name, arms, "arm")
+        if self.arm in self.against:
+            raise ValueError(f"{self.arm!r} cannot be compared with itself: take it out of `against`")
+
+    def asks(self, one: str, other: str, metric: str, split: str) -> bool:
+        """Whether it asks for a comparison of two arms, in this order."""
+        return one == self.arm and other in self.against and metric in self.metrics and split in self.splits
+
+
+def asked(questions: Iterable[Question], one: str, other: str, metric: str, split: str) -> bool:
+    """Whether any question asks for a comparison of two arms, in this order."""
+    return any(question.asks(one, other, metric, split) for question in questions)
+
+
+def _known(name: str, names: Sequence[str], noun: str) -> None:
+    if name not in names:
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(names)}"
+        raise ValueError(f"there is no {noun} {name!r}; {hint}")

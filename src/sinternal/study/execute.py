@@ -1,0 +1,253 @@
+"""From a plan to artifacts: what is there already, and who works on the rest."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty
+
+from pydantic import BaseModel
+from tqdm import tqdm
+
+from sinternal.budget import Limits, Purse, carry
+from sinternal.errors import DataError, RecipeError, SInternalError, StoreError
+from sinternal.redaction import redacted
+from sinternal.store import Artifact, Draft, Store
+from sinternal.study.contents import Contents, check_unchanged
+from sinternal.study.identity import identity
+from sinternal.study.plan import STAGES, Plan, Task
+from sinternal.study.preflight import preflight
+from sinternal.study.retry import outdated, reopen_failed
+from sinternal.validation import nearest
+
+WORKER_LOG = "workers.log"
+"""In the store: what libraries print while they work."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """News of a task: for the progress display and the log."""
+
+    task: Task
+    """Which."""
+    done: int = 0
+    """Units done."""
+    total: int = 0
+    """Units in all, 0 if unknown."""
+    artifact: Artifact | None = None
+    """The result, once it is there."""
+    cached: bool = False
+    """Whether it was there before."""
+
+
+def execute(
+    plan: Plan,
+    store: Store,
+    workers: int,
+    listen: Callable[[Event], None],
+    limits: Limits | None = None,
+    *,
+    retry_failed: bool | None = None,
+) -> Artifact:
+    """Make every artifact of a plan that is not there yet; return the report.
+
+    Independent artifacts are made side by side in `workers` processes; with more than one, each computes on one
+    thread. An interrupted run is gone on with by the next. `limits` bounds what this run spends on servers. Rows whose
+    request failed are asked for again: those of servers that are there if `retry_failed` is None, all of them if it is
+    true, none if it is false. Every server that is needed is tried first.
+
+    Raises:
+        BudgetError: the limits are reached.
+        StoreError: the store cannot be written.
+        SInternalError: a stage could not do its work. What was finished stays.
+    """
+    there: dict[str, Artifact] = {}
+    for task in plan.tasks:
+        if found := store.find(task.stage, task.key):
+            there[task.key] = found
+    opened = [] if retry_failed is False else reopen_failed(plan, store, there, everywhere=bool(retry_failed))
+    outdated([(task, there[task.key]) for task in plan.tasks if task.key in there], plan, store, there)
+    wanted = set[str]().union(*(_needed(task, there) for task in (plan.report, *opened)))
+    for task in plan.tasks:
+        if task.key in there:
+            listen(Event(task, artifact=there[task.key], cached=True))
+    if wanted:
+        store.check_writable()
+        waiting = [task for task in plan.tasks if task.key in wanted]
+        preflight(waiting, store, limits)
+        _work_off(waiting, plan, there, store, workers, listen, limits)
+    return there[plan.report.key]
+
+
+def discard(plan: Plan, store: Store, stages: Collection[str]) -> int:
+    """Delete what some stages have made for a plan, and what was made from that, so that it is made anew.
+
+    Args:
+        plan: whose artifacts.
+        store: where they are.
+        stages: names of stages.
+
+    Returns:
+        How many there were.
+
+    Raises:
+        RecipeError: no artifact of the plan is of such a stage.
+    """
+    there = {task.stage for task in plan.tasks}
+    if unknown := next((name for name in stages if name not in there), None):
+        close = nearest(unknown, there)
+        hint = f"did you mean {close!r}?" if close else f"there are: {', '.join(sorted(there))}"
+        raise RecipeError(f"--again {unknown}: this run has no such stage; {hint}")
+    old: set[str] = set()
+    for task in plan.tasks:  # inputs stand before what needs them
+        if task.stage in stages or any(parent.key in old for parent in task.inputs.values()):
+            old.add(task.key)
+    return sum(store.discard(task.stage, task.key) for task in plan.tasks if task.key in old)
+
+
+def _needed(task: Task, there: Mapping[str, Artifact]) -> set[str]:
+    """Keys of the artifacts that have to be made for a task."""
+    if task.key in there:
+        return set()
+    return {task.key}.union(*(_needed(parent, there) for parent in task.inputs.values()))
+
+
+def _work_off(
+    waiting: list[Task],
+    plan: Plan,
+    there: dict[str, Artifact],
+    store: Store,
+    workers: int,
+    listen: Callable[[Event], None],
+    limits: Limits | None,
+) -> None:
+    context = multiprocessing.get_context("spawn")
+    news: multiprocessing.Queue[tuple[str, int, int]] = context.Queue()
+    by_key = {task.key: task for task in plan.tasks}
+    running: dict[Future[Artifact], Task] = {}
+    threads = 1 if workers > 1 else None
+    purse = Purse(limits, context) if limits else None
+    start = (news, purse, threads, store.root)
+    with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=start) as pool:
+        try:
+            while waiting or running:
+                ready = [t for t in waiting if all(p.key in there for p in t.inputs.values())]
+                for task in ready:
+                    waiting.remove(task)
+                    paths = {name: there[parent.key] for name, parent in task.inputs.items()}
+                    job = pool.submit(_make, store.root, task.stage, task.config, paths, task.key, task.contents)
+                    running[job] = task
+                done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
+                _pass_on(news, by_key, listen)
+                for future in done:
+                    task = running.pop(future)
+                    made = there[task.key] = _result(future, task)
+                    listen(Event(task, artifact=made))
+                    waiting += outdated([(task, made)], plan, store, there)
+        except BaseException as error:
+            for process in multiprocessing.active_children():
+                process.terminate()
+            pool.shutdown(cancel_futures=True)
+            if isinstance(error, BrokenProcessPool):
+                raise StoreError(
+                    f"a worker died, perhaps for lack of memory; see {store.root / WORKER_LOG}, or set workers=1"
+                ) from error
+            raise
+
+
+def _result(future: Future[Artifact], task: Task) -> Artifact:
+    """What a task made. An error of the user's says which task met it."""
+    try:
+        return future.result()
+    except SInternalError as error:
+        error.args = (f"{task.label}: {error}",)
+        raise
+    except OSError as error:
+        what = f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
+        raise StoreError(f"{task.label}: {what}") from error
+
+
+def _pass_on(
+    news: multiprocessing.Queue[tuple[str, int, int]], by_key: Mapping[str, Task], listen: Callable[[Event], None]
+) -> None:
+    latest: dict[str, tuple[int, int]] = {}
+    while True:
+        try:
+            key, done, total = news.get_nowait()
+        except Empty:
+            break
+        latest[key] = (done, total)
+    for key, (done, total) in latest.items():
+        listen(Event(by_key[key], done, total))
+
+
+_news: multiprocessing.Queue[tuple[str, int, int]] | None = None
+"""Set in worker processes only: where they report progress."""
+
+
+def _start_worker(
+    news: multiprocessing.Queue[tuple[str, int, int]], purse: Purse | None, threads: int | None, root: Path
+) -> None:
+    _keep_chatter_in(root / WORKER_LOG)
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system, which a worker that is ended would leak
+    carry(purse)
+    global _news  # a process pool can hand a queue to its workers only through their initializer
+    _news = news
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def _keep_chatter_in(log: Path) -> None:
+    """Send what libraries print to a file: it would tear the progress display apart."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for standard in (1, 2):
+        os.dup2(stream, standard)
+
+
+def _end_with_parent() -> None:
+    """Leave no worker behind that goes on, and holds its lock, when the run itself was killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _make(
+    root: Path, stage: str, config: BaseModel, inputs: Mapping[str, Artifact], key: str, named: Contents
+) -> Artifact:
+    """Make one artifact, in a worker process, from what its settings named when the run was planned."""
+    settings = config.model_dump(mode="json")
+
+    def progress(done: int, total: int) -> None:
+        if _news is not None:
+            _news.put((key, done, total))
+
+    def build(draft: Draft) -> None:
+        check_unchanged(named, identity(settings))
+        STAGES[stage].function(draft, config, **inputs)
+        try:
+            check_unchanged(named, identity(settings))
+        except DataError:
+            draft.discard()
+            raise
+
+    return Store(root).make(
+        stage,
+        key,
+        build,
+        stage_version=STAGES[stage].version,
+        config=redacted(settings),
+        inputs={name: artifact.path.name for name, artifact in inputs.items()},
+        progress=progress,
+        plugins=named.revisions,
+    )

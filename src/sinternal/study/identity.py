@@ -1,0 +1,73 @@
+"""What of a stage's settings an artifact depends on.
+
+How a server is reached (its address, a timeout, a price) changes no text: such options are no part of a key, at any
+depth, so that another port asks for nothing anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from sinternal.engines import Reached
+from sinternal.registry import Kind, load, names
+
+IN_PROCESS = ("transformers", "vllm")
+"""Engines that nothing has to be reached for, so that their libraries need not be loaded to know it."""
+
+
+class EngineFound(NamedTuple):
+    """An engine somewhere in settings."""
+
+    name: str
+    """Its registered name."""
+    options: Mapping[str, Any]
+    """Its options."""
+    model: str | None
+    """The model, where the settings beside it say so."""
+
+
+def identity(settings: Any) -> Any:
+    """Plain settings without what only says how a server is reached."""
+    if isinstance(settings, Mapping):
+        left_out = _reach(str(settings["name"])) if _is_engine(settings) else frozenset()
+        return {
+            name: identity({key: one for key, one in value.items() if key not in left_out})
+            if name == "options" and isinstance(value, Mapping)
+            else identity(value)
+            for name, value in settings.items()
+        }
+    if isinstance(settings, list | tuple):
+        return [identity(value) for value in settings]
+    return settings
+
+
+def engines_in(settings: Any, *, inside: bool = False) -> Iterator[EngineFound]:
+    """Every engine that plain settings name; if `inside`, also those that work inside of another one, elsewhere."""
+    if isinstance(settings, Mapping):
+        if _is_engine(settings):
+            model = settings.get("model")
+            yield EngineFound(
+                str(settings["name"]), settings.get("options", {}), model if isinstance(model, str) else None
+            )
+            if not inside:
+                return
+        for value in settings.values():
+            yield from engines_in(value, inside=inside)
+    elif isinstance(settings, list | tuple):
+        for value in settings:
+            yield from engines_in(value, inside=inside)
+
+
+def _is_engine(settings: Mapping[str, Any]) -> bool:
+    """Whether these are the settings of an engine, as `EngineConfig` and `ModelConfig` have them."""
+    fields = {"options": {}, **settings}.keys()
+    named = isinstance(settings.get("name"), str) and isinstance(settings.get("options", {}), Mapping)
+    return named and fields <= {"name", "options", "model"} and settings["name"] in names(Kind.ENGINE)
+
+
+def _reach(engine: str) -> frozenset[str]:
+    if engine in IN_PROCESS:
+        return frozenset()
+    plugin = load(Kind.ENGINE, engine)
+    return plugin.REACH if isinstance(plugin, Reached) else frozenset()

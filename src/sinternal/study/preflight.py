@@ -1,0 +1,147 @@
+"""Before anything is paid for: can the servers that a run needs be reached, and do its limits limit anything?
+
+Each server is asked one tiny request: target, judges (in their own words), experts and attackers alike. So a judge that
+cannot work is found before the answers that it would label are bought. Where the target alone is a server, its first
+answer is the trial.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from sinternal.budget import Limits
+from sinternal.engines import Remote, Request
+from sinternal.errors import EngineError, RecipeError
+from sinternal.judges.guard import Guard
+from sinternal.records import Prompt, Split
+from sinternal.registry import Kind, load, names
+from sinternal.stages.base import BaseModelConfig
+from sinternal.store import Store
+from sinternal.study.identity import IN_PROCESS, EngineFound, engines_in
+from sinternal.study.plan import Task
+
+
+class Server(NamedTuple):
+    """One that a run needs."""
+
+    task: Task
+    """The first task that asks it."""
+    engine: str
+    """Name of the engine."""
+    model: str
+    """What the engine is opened with."""
+    options: dict[str, Any]
+    """Its options."""
+    request: Request = Request("hello", (("user", "Say hello."),))
+    """How it is tried."""
+
+    @property
+    def has_a_price(self) -> bool:
+        """Whether calls to it cost anything that is known."""
+        return _has_a_price(self.options)
+
+
+def preflight(waiting: Sequence[Task], store: Store, limits: Limits | None) -> None:
+    """Try whatever a run needs from outside.
+
+    Args:
+        waiting: the artifacts that are to be made.
+        store: where to.
+        limits: on what may be spent.
+
+    Raises:
+        RecipeError: a limit on cost without any price.
+        EngineError: a server is away, refuses the key or does not know the model.
+        StoreError: nothing can be written.
+    """
+    store.check_writable()
+    needed = list(servers(waiting))
+    if limits and limits.max_cost is not None and not any(map(_has_a_price, _options_of_engines(waiting))):
+        raise RecipeError(
+            f"--max-cost {limits.max_cost}: no server of this run has a price, so that the limit would limit nothing; "
+            "give the engine's option price, per million tokens: --option 'price={read: 3, written: 15}' (of a recipe: "
+            "--set 'engine.options.price={read: 3, written: 15}'), or use --max-tokens"
+        )
+    if [server.task.stage for server in needed] == ["sample"]:
+        return  # the first thing that is asked of it, with nothing paid for before, tells as much
+    for server in needed:
+        try:
+            load(Kind.ENGINE, server.engine)(server.model, dict(server.options)).try_it(server.request)
+        except (EngineError, RecipeError) as error:
+            error.args = (f"{server.task.label}: {error}",)
+            raise
+
+
+def can_be_asked(task: Task) -> bool:
+    """Whether a task asks servers, and all of them are there."""
+    found = list(servers([task]))
+    try:
+        engines = [load(Kind.ENGINE, server.engine)(server.model, dict(server.options)) for server in found]
+    except (EngineError, RecipeError):
+        return False
+    return bool(engines) and all(engine.is_there() for engine in engines)
+
+
+def _options_of_engines(tasks: Iterable[Task]) -> Iterator[Mapping[str, Any]]:
+    for task in tasks:
+        yield from (found.options for found in engines_in(task.config.model_dump(mode="json"), inside=True))
+
+
+def _has_a_price(options: Mapping[str, Any]) -> bool:
+    price = options.get("price")
+    return isinstance(price, Mapping) and any(price.values())
+
+
+def servers(tasks: Iterable[Task]) -> Iterator[Server]:
+    """The servers that tasks ask, each once."""
+    seen: list[Any] = []
+    for task in tasks:
+        if task.stage in ("report", "diagnosis"):  # their settings name what other stages ask
+            continue
+        settings = task.config.model_dump(mode="json")
+        questions = list(_questions_of_judges(settings))
+        for found in engines_in(settings):
+            server = Server(task, found.name, found.model or _target(task), dict(found.options))
+            for engine, request in questions:
+                if engine == found:
+                    server = server._replace(request=request)
+            if _is_remote(found.name) and server[1:4] not in seen:
+                seen.append(server[1:4])
+                yield server
+
+
+def _questions_of_judges(settings: Any) -> Iterator[tuple[EngineFound, Request]]:
+    """The engines of judges, with what such a judge asks: some models take nothing else."""
+    if isinstance(settings, Mapping):
+        name, options = settings.get("name"), settings.get("options")
+        if isinstance(options, Mapping) and "engine" in options and name in names(Kind.JUDGE):
+            judge = load(Kind.JUDGE, str(name))(dict(options))
+            if isinstance(judge, Guard):
+                engine = next(engines_in(options["engine"]))
+                yield engine, replace(judge.ask_all(HARMLESS, "Good morning.")[0], id="hello")
+        for value in settings.values():
+            yield from _questions_of_judges(value)
+    elif isinstance(settings, list | tuple):
+        for value in settings:
+            yield from _questions_of_judges(value)
+
+
+HARMLESS = Prompt("hello", "hello", "Say good morning.", False, "", "plain", Split.ID)
+"""What judges are tried with."""
+
+
+def _is_remote(engine: str) -> bool:
+    plugin = None if engine in IN_PROCESS else load(Kind.ENGINE, engine)
+    return isinstance(plugin, type) and issubclass(plugin, Remote)
+
+
+def _target(task: Task) -> str:
+    """The model that a task runs: that of the base at the end of its line."""
+    at: Task | None = task
+    while at is not None:
+        if isinstance(at.config, BaseModelConfig):
+            return at.config.model
+        at = at.inputs.get("model")
+    return ""

@@ -1,0 +1,1 @@
+"""What can be done without a recipe: verify, diagnose, compare, agree."""

@@ -1,0 +1,183 @@
+"""Two finished runs, compared response by response: on the same prompts, of the same seed and sample."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sinternal.errors import DataError
+from sinternal.figures.comparisons import BY_SPLIT, Place, Responses, Side, by_place, compared, corrected
+from sinternal.figures.study import Comparison
+from sinternal.records import Measured, Provenance
+from sinternal.report.format import points
+from sinternal.report.results import read_scores
+from sinternal.settings.recipe import DEFAULT_VARIANT
+from sinternal.store import read_table
+
+FILES = ("results.json", "measured.parquet")
+SAME = ("judge", "judge_revision", "judged", "decoding")
+"""What has to be alike for a difference to be one of the models."""
+
+
+@dataclass(frozen=True)
+class ComparedArm:
+    """One arm of one run."""
+
+    folder: Path
+    """The run."""
+    arm: str
+    """The arm."""
+    variant: str
+    """The variant of its recipe."""
+    responses: Responses
+    """What was measured of its responses."""
+    provenances: Mapping[str, Provenance]
+    """Where its figures come from, by metric."""
+
+    @property
+    def side(self) -> Side:
+        """As a side of a comparison."""
+        return Side(self.arm, self.responses, self.provenances.__getitem__)
+
+    @property
+    def title(self) -> str:
+        """For messages: the arm, its variant if it has one, and the run."""
+        variant = "" if self.variant == DEFAULT_VARIANT else f" ({self.variant})"
+        return f"{self.arm}{variant} of {self.folder}"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What came out."""
+
+    a: ComparedArm
+    """One side."""
+    b: ComparedArm
+    """The other."""
+    comparisons: tuple[Comparison, ...]
+    """By metric and split; difference is A less B."""
+    caveats: tuple[str, ...]
+    """What a reader should mind."""
+
+
+def compare(a: Path, b: Path, arm_a: str | None = None, arm_b: str | None = None) -> list[Compared]:
+    """Compare arms of two runs, in variants of the same name; without names, arms that have the same name in both.
+
+    Args:
+        a: folder of a finished run.
+        b: folder of another, or the same.
+        arm_a: an arm of the first.
+        arm_b: an arm of the second; by default that of the same name.
+
+    Raises:
+        DataError: a folder holds no finished run, an arm is not there, or the two have no prompt in common.
+    """
+    if arm_a is None and arm_b is not None:
+        raise DataError("--arm-b names an arm of the second run: name one of the first with --arm-a, too")
+    ours, theirs = _arms(a), _arms(b)
+    wanted = [(place, (place[0], arm_b or place[1])) for place in ours if arm_a in (None, place[1])]
+    for folder, arm, known in ((a, arm_a, ours), (b, arm_b or arm_a, theirs)):
+        names = list(dict.fromkeys(name for _, name in known))
+        if arm is not None and arm not in names:
+            raise DataError(f"{folder} has no arm {arm!r}; it has: {', '.join(names)}")
+    found = [_compared(ours[place], theirs[other]) for place, other in wanted if other in theirs]
+    if not found:
+        raise DataError(
+            f"{a} and {b} have no arm of the same name in a variant of the same name; choose with --arm-a and --arm-b"
+        )
+    return found
+
+
+def _arms(folder: Path) -> dict[tuple[str, str], ComparedArm]:
+    """The arms of a run, by variant and name."""
+    for name in FILES:
+        if not (folder / name).exists():
+            raise DataError(
+                f"{folder}: no finished run there (no {name}); finish it, or run it again with this version"
+            )
+    provenances: dict[tuple[str, str], dict[str, Provenance]] = defaultdict(dict)
+    for score in read_scores(folder / "results.json"):
+        if score.spec is None:
+            provenances[score.variant, score.arm].setdefault(score.metric, score.provenance)
+    rows: dict[tuple[str, str], list[Measured]] = defaultdict(list)
+    for row in read_table(folder / "measured.parquet", Measured):
+        rows[row.variant, row.arm].append(row)
+    return {
+        (variant, arm): ComparedArm(folder, arm, variant, by_place(own), provenances[variant, arm])
+        for (variant, arm), own in rows.items()
+    }
+
+
+def _compared(a: ComparedArm, b: ComparedArm) -> Compared:
+    common = [at for at in a.responses if at in b.responses]
+    if not common:
+        raise DataError(
+            f"{a.title} and {b.title} have no prompt, seed and sample in common, so that nothing can be paired; "
+            "measure both on the same benchmarks, attacks and seeds"
+        )
+    wanted = [place for place in BY_SPLIT if any(place.holds(a.responses[at]) for at in common)]
+    found = {place: compared(a.side, b.side, place) for place in wanted}
+    rows = tuple(corrected([row for row in found.values() if row is not None]))
+    return Compared(a, b, rows, tuple(_caveats(a, b, common, found)))
+
+
+def _caveats(
+    a: ComparedArm, b: ComparedArm, common: Sequence[tuple[int, str, int]], found: Mapping[Place, Comparison | None]
+) -> Iterator[str]:
+    for one in (a, b):
+        if missing := len(one.responses) - len(common):
+            yield f"{missing} of {len(one.responses)} responses of {one.folder} have no twin in the other run"
+    if moved := sum(a.responses[at].split != b.responses[at].split for at in common):
+        yield f"{moved} of {len(common)} pairs stand in another split in {b.folder}: here they count as in {a.folder}"
+    for name in SAME:
+        metrics = [place.metric for place, row in found.items() if row is not None]
+        differing = {
+            f"{getattr(a.provenances[metric], name)} and {getattr(b.provenances[metric], name)}"
+            for metric in metrics
+            if getattr(a.provenances[metric], name) != getattr(b.provenances[metric], name)
+        }
+        for words in sorted(differing):
+            yield f"the runs differ in {name.replace('_', ' ')} ({words}): a difference may come from that"
+    for place, row in found.items():
+        what = f"{place.metric} {place.split.upper()}"
+        if row is None:
+            yield f"{what}: fewer than two requests have a label in both runs, so that nothing can be said"
+        elif row.missing_a or row.missing_b:
+            yield (
+                f"{what}: {row.n} pairs count; others have no label in {a.folder} ({row.missing_a}) or in {b.folder} "
+                f"({row.missing_b}). {_open(row)}"
+            )
+
+
+def _open(row: Comparison) -> str:
+    """What the difference may be with the pairs that do not count."""
+    if row.lowest is None or row.highest is None:
+        return "If these are unlike those that count, so is the difference"
+    said = f"With these, the difference is between {points(row.lowest)} and {points(row.highest)} points"
+    if not (row.observed_clear and row.open):
+        return said
+    return f"{said}: what is seen looks clear and is not, for the labels that are missing could turn it"
+
+
+def to_json(found: Sequence[Compared]) -> dict[str, Any]:
+    """Comparisons as plain values."""
+    return {
+        "version": 1,
+        "pairs": [
+            {
+                "a": {"run": str(one.a.folder), "arm": one.a.arm, "variant": one.a.variant},
+                "b": {"run": str(one.b.folder), "arm": one.b.arm, "variant": one.b.variant},
+                "caveats": list(one.caveats),
+                "comparisons": [_plain(row) for row in one.comparisons],
+            }
+            for one in found
+        ],
+    }
+
+
+def _plain(row: Comparison) -> dict[str, Any]:
+    skipped = ("variant", "a", "b", "family", "benchmark")
+    return {name: value for name, value in asdict(row).items() if name not in skipped}

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sinternal.figures.best import best
+from sinternal.figures.study import Comparison, ReportData
+from sinternal.report.results import terminal_tables, to_json
+from sinternal.report.study_page import render_html
+from sinternal.report.tables import render_markdown
+from tests.report.factory import ATTACK_SUCCESS, make_report
+
+
+def with_p(values: dict[frozenset[str], float]) -> ReportData:
+    """A report whose arms are compared pair by pair on unseen families, with these p values."""
+    data = make_report({**dict.fromkeys(ATTACK_SUCCESS, (0.5, 0.5)), "sinternal": (0.1, 0.1)})
+    usual = next(row for row in data.comparisons if (row.metric, row.split) == ("asr", "ood"))
+    rows: list[Comparison] = []
+    for pair, p in values.items():
+        a, b = sorted(pair)
+        rows.append(replace(usual, a=a, b=b, p=p, difference=0.2))
+    return replace(data, comparisons=tuple(rows))
+
+
+PAIRS = [
+    frozenset(pair)
+    for pair in (
+        ("base", "refusal"),
+        ("base", "deliberative"),
+        ("base", "sinternal"),
+        ("refusal", "deliberative"),
+        ("refusal", "sinternal"),
+        ("deliberative", "sinternal"),
+    )
+]
+
+
+def test_arms_that_the_corrected_test_does_not_tell_from_the_lowest_stand_with_it() -> None:
+    data = with_p(dict(zip(PAIRS, (0.5, 0.001, 0.0001, 0.5, 0.02, 0.5), strict=True)))
+    found = best(data.scores, data.comparisons, "default")
+    assert found is not None
+    # Over six pairs 0.0001 and 0.001 stay below 0.05, and 0.02 does not.
+    assert (found.arm, found.split) == ("sinternal", "ood")
+    assert (set(found.alike), found.apart) == ({"refusal", "deliberative"}, ("base",))
+    assert found.words == (
+        "Lowest attack success OOD: sinternal; not told apart from it are refusal and deliberative (Holm over all "
+        "pairs of arms)."
+    )
+
+
+def test_the_set_stands_on_the_page_in_markdown_in_results_and_in_the_terminal() -> None:
+    data = with_p(dict.fromkeys(PAIRS, 0.5))
+    found = best(data.scores, data.comparisons, "default")
+    assert found is not None
+    results = to_json(data)
+    assert results["best"][0]["alike"] == found.alike
+    assert found.words in render_html(data)
+    assert found.words in render_markdown(data)
+    assert [note for _, _, note in terminal_tables(results)] == [found.words]
+
+
+def test_arms_that_were_never_compared_are_not_told_apart() -> None:
+    data = replace(make_report(), comparisons=())
+    found = best(data.scores, data.comparisons, "default")
+    assert found is not None
+    assert (len(found.alike), found.apart) == (3, ())
+
+
+def test_there_is_no_best_of_a_single_arm() -> None:
+    data = make_report()
+    scores = [one for one in data.scores if one.arm == "base"]
+    assert best(scores, (), "default") is None

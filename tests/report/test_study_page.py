@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+from sinternal.report.study_page import render_html
+from tests.report.factory import make_report, with_transcript
+
+from .browser import dom
+
+ATTACK = "<script>document.title = 'owned'</script></script><img src=x onerror=\"document.title = 'owned'\">"
+
+
+class Elements(HTMLParser):
+    """Every element of a page with its attributes."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+def unpacked(page: str) -> dict[str, list[object]]:
+    found = re.search(r'id="packed">([A-Za-z0-9+/=]*)</script>', page)
+    assert found
+    columns: dict[str, list[object]] = json.loads(gzip.decompress(base64.b64decode(found[1])))
+    return columns
+
+
+def shown(page: str) -> int:
+    return page.split('<template id="entry">')[0].count("<article>")
+
+
+def test_model_text_is_escaped_in_the_page() -> None:
+    data = replace(
+        with_transcript(make_report(), ATTACK), recipe_yaml=ATTACK, facts={ATTACK: ATTACK}, description=ATTACK
+    )
+    page = render_html(replace(data, arms=(replace(data.arms[0], trained_on=ATTACK), *data.arms[1:])))
+    assert ATTACK not in page
+    assert "&lt;script&gt;document.title" in page
+    assert [tag for tag, _ in Elements(page).found].count("script") == 2
+    assert not any(tag == "img" for tag, _ in Elements(page).found)
+
+
+def test_names_are_escaped_in_plots() -> None:
+    data = make_report()
+    arms = tuple(replace(arm, name=arm.name if i else ATTACK) for i, arm in enumerate(data.arms))
+    scores = tuple(replace(s, arm=ATTACK if s.arm == "base" else s.arm) for s in data.scores)
+    page = render_html(replace(data, arms=arms, scores=scores, comparisons=()))
+    assert ATTACK not in page
+
+
+def test_transcripts_come_back_as_they_were() -> None:
+    data = with_transcript(make_report(), ATTACK)
+    columns = unpacked(render_html(data))
+    assert columns["answer"] == [row.answer for row in data.transcripts]
+    assert columns["answer"][0] == ATTACK
+    assert {len(column) for column in columns.values()} == {len(data.transcripts)}
+
+
+def test_half_a_surrogate_pair_in_a_transcript_does_not_stop_the_report() -> None:
+    assert unpacked(render_html(with_transcript(make_report(), "odd \ud800 text")))["answer"][0] == "odd ? text"
+
+
+def test_the_page_loads_nothing_from_elsewhere() -> None:
+    page = render_html(make_report())
+    for tag, attributes in Elements(page).found:
+        assert not attributes.get("src"), tag
+        assert (attributes.get("href") or "#").startswith("#"), tag
+    assert "@import" not in page
+    assert "url(" not in page
+
+
+def test_the_same_run_gives_the_same_page() -> None:
+    assert render_html(make_report()) == render_html(make_report())
+
+
+def test_the_page_warns_when_arms_were_trained_unequally() -> None:
+    data = make_report()
+    assert "All trained arms had the same number" in render_html(data)
+    unequal = replace(data, arms=(*data.arms[:3], replace(data.arms[3], steps=300)))
+    page = render_html(unequal)
+    assert "the trained arms differ in examples or optimiser steps" in page
+    assert "All trained arms had the same number" not in page
+
+
+def test_a_run_without_any_figure_still_gives_a_page() -> None:
+    empty = replace(make_report(), scores=(), comparisons=(), funnel=(), losses=(), transcripts=(), timing={}, facts={})
+    page = render_html(empty)
+    assert "<svg" not in page.split("<main>")[1].replace('<svg class="arm', "")
+    assert 'title="not measured"' in page
+
+
+def test_every_variant_has_its_plots() -> None:
+    page = render_html(make_report(variants=("coupled", "uncoupled")))
+    assert page.count("<title>Attack success by family and arm</title>") == 2
+    assert page.count("<title>Training loss</title>") == 2
+
+
+def test_a_browser_shows_the_transcripts_and_runs_nothing_in_them(tmp_path: Path) -> None:
+    data = with_transcript(make_report(), ATTACK)
+    page = tmp_path / "report.html"
+    page.write_text(render_html(data), encoding="utf-8")
+    seen = dom(page)
+    assert f"{len(data.transcripts):,} of {len(data.transcripts):,} transcripts" in seen
+    assert shown(seen) == 50
+    assert "&lt;img src=x onerror=" in seen
+    assert "<title>quickstart · sinternal report</title>" in seen
+
+
+def test_a_link_with_filters_shows_what_it_says(tmp_path: Path) -> None:
+    data = make_report()
+    page = tmp_path / "report.html"
+    page.write_text(render_html(data), encoding="utf-8")
+    wanted = [
+        row
+        for row in data.transcripts
+        if (row.arm, row.family, row.harmful) == ("sinternal", "alias", True) and "mix" in (row.answer or "")
+    ]
+    seen = dom(page, "#arm=sinternal&family=alias&request=harmful&text=MIX")
+    assert 0 < len(wanted) < 50
+    assert f"{len(wanted)} of {len(data.transcripts):,} transcripts" in seen
+    assert shown(seen) == len(wanted)
+    assert seen.count("sinternal · alias · ood · harmful") == len(wanted)
+
+
+def test_a_link_to_a_page_shows_the_rest(tmp_path: Path) -> None:
+    data = make_report()
+    page = tmp_path / "report.html"
+    page.write_text(render_html(data), encoding="utf-8")
+    total = sum(row.arm == "base" for row in data.transcripts)
+    last = -(-total // 50)
+    seen = dom(page, f"#arm=base&page={last}")
+    assert f"page {last} of {last}" in seen
+    assert shown(seen) == total - 50 * (last - 1)

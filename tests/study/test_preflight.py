@@ -1,0 +1,224 @@
+"""What a run does before and after it asks servers: limits, trials, keys of artifacts, and asking again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sinternal.budget import Limits
+from sinternal.errors import EngineError, RecipeError, SInternalError
+from sinternal.records import Finish, Response
+from sinternal.store import Artifact, Store
+from sinternal.study.execute import Event, execute
+from sinternal.study.plan import Plan
+from sinternal.tools.diagnosis import load_diagnosis, plan_diagnosis
+from tests.commands import sinternal
+from tests.servers import Body, Raw, Server, serve
+
+PROMPTS = 6
+FILTERED = Raw(400, {"error": {"message": "Filtered by the policy of this deployment.", "code": "content_filter"}})
+
+
+def says(body: Body) -> Body:
+    asked = "Verdict" in body["messages"][-1]["content"]
+    return {"role": "assistant", "content": "It is fine.\nVerdict: safe" if asked else "Sure, here you are."}
+
+
+@pytest.fixture
+def planned(tmp_path: Path) -> Callable[..., Plan]:
+    """The plan of a small diagnosis of a served model."""
+    file = tmp_path / "mine.jsonl"
+    file.write_text("".join(json.dumps({"q": f"Draw {i} cats"}) + "\n" for i in range(PROMPTS)))
+    source = (
+        f"{{benchmark: file, options: {{path: {file}, harmful: true, columns: {{text: q}}, shares: {{eval: 1.0}}}}}}"
+    )
+
+    def plan(server: Server, *overrides: str, **options: object) -> Plan:
+        engine = {"name": "openai", "options": {"base_url": server.url, "max_retries": 0, **options}}
+        fixed = (f"prompts.sources=[{source}]", "prompts.attacks=[plain]", "verification_sampling.n=1")
+        return plan_diagnosis(load_diagnosis("served", None, engine, [*fixed, *overrides]))
+
+    return plan
+
+
+def ignore(_event: Event) -> None:
+    """Nobody looks."""
+
+
+def made(plan: Plan, store: Store, label: str) -> Artifact:
+    task = next(task for task in plan.tasks if task.label == label)
+    found = store.find(task.stage, task.key)
+    assert found is not None
+    return found
+
+
+def judge_at(url: str) -> tuple[str, ...]:
+    engine = f"{{name: openai, model: j, options: {{base_url: '{url}'}}}}"
+    return (f"judge={{name: strongreject, options: {{engine: {engine}}}}}",)
+
+
+def test_how_a_server_is_reached_is_in_no_key_and_what_it_writes_is(planned: Callable[..., Plan]) -> None:
+    with serve() as server, serve() as other:
+        keys = [task.key for task in planned(server).tasks]
+        moved = planned(other, timeout=5, concurrency=3, headers={"a": "b"}, price={"read": 1, "written": 2})
+        assert [task.key for task in moved.tasks] == keys
+        judged = [planned(server, *judge_at(at.url)).report.key for at in (server, other)]
+        assert judged[0] == judged[1], "at any depth"
+        assert planned(server, extra_body={"mode": "x"}).report.key != keys[-1]
+
+
+def test_the_keys_of_recipes_for_many_machines_do_not_hang_on_the_cluster() -> None:
+    from sinternal.study.identity import identity
+
+    inner = {"name": "openai", "options": {"base_url": "http://a/v1", "model": "m"}}
+    outer = {"name": "ray", "options": {"address": "auto", "concurrency": 4, "worker": inner}}
+    assert identity(outer) == {
+        "name": "ray",
+        "options": {"worker": {"name": "openai", "options": {"model": "m"}}},
+    }
+
+
+def test_an_engine_that_works_on_other_machines_is_not_tried_from_this_one() -> None:
+    from sinternal.study.identity import engines_in
+
+    inner = {"name": "openai", "options": {"base_url": "http://localhost:1/v1", "price": {"read": 1, "written": 1}}}
+    outer = {"engine": {"name": "ray", "options": {"worker": inner}}}
+    assert [one.name for one in engines_in(outer)] == ["ray"]
+    assert [one.name for one in engines_in(outer, inside=True)] == ["ray", "openai"]
+
+
+def test_a_limit_on_cost_without_a_price_is_refused_before_the_first_call(
+    planned: Callable[..., Plan], store: Store
+) -> None:
+    with serve(reply=says) as server:
+        for options in ({}, {"price": {"read": 0, "written": 0}}):
+            with pytest.raises(RecipeError, match=r"price=\{read"):
+                execute(planned(server, **options), store, 1, ignore, Limits(max_cost=5.0))
+    assert not server.calls
+
+
+@pytest.mark.parametrize("limit", [float("nan"), float("inf"), -1.0])
+def test_a_limit_that_no_sum_can_reach_is_refused(limit: float) -> None:
+    with pytest.raises(RecipeError, match="--max-cost"):
+        Limits(max_cost=limit)
+
+
+def test_a_judge_that_cannot_work_is_found_before_the_answers_are_bought(
+    planned: Callable[..., Plan], store: Store
+) -> None:
+    with serve(reply=says) as server:
+        with serve() as gone:
+            url = gone.url
+        with pytest.raises(EngineError, match=r"labels by strongreject: .* cannot be reached"):
+            execute(planned(server, *judge_at(url)), store, 1, ignore)
+        with serve(reply=lambda _body: Raw(404, {"error": {"message": "no such model"}})) as wrong:
+            with pytest.raises(EngineError, match=r"labels by strongreject: .* does not know the model 'j'"):
+                execute(planned(server, *judge_at(wrong.url)), store, 1, ignore)
+            assert "2.b" in json.dumps(wrong.calls[0]), "a judge is tried with a question of its own"
+    assert len(server.calls) <= 2, "the target was tried, and nothing was asked of it"
+
+
+def test_a_finished_plan_asks_nothing_and_needs_no_server(planned: Callable[..., Plan], store: Store) -> None:
+    with serve(reply=says) as server:
+        first = execute(planned(server), store, 1, ignore)
+        asked = len(server.calls)
+    assert asked == PROMPTS + 2 * PROMPTS, "the answers and two verdicts on each: the first of them is the trial"
+    again = execute(planned(server), store, 1, ignore, Limits(max_cost=1.0), retry_failed=True)
+    assert again.path == first.path
+    facts = json.loads((first.path / "diagnosis.json").read_text())["facts"]
+    assert facts["Calls to servers"].startswith(f"{3 * PROMPTS} calls, {30 * PROMPTS} tokens read")
+
+
+def test_what_failed_is_asked_for_again_and_nothing_else_is(planned: Callable[..., Plan], store: Store) -> None:
+    filtering = True
+
+    def reply(body: Body) -> Body | Raw:
+        return FILTERED if filtering and "Draw 3" in body["messages"][-1]["content"] else says(body)
+
+    with serve(reply=reply) as server:
+        plan = planned(server)
+        before = execute(plan, store, 1, ignore)
+        rows = made(plan, store, "answers").rows(Response)
+        assert sorted(row.finish for row in rows) == [Finish.FILTERED, *[Finish.STOP] * (PROMPTS - 1)]
+        page = (before.path / "diagnosis.html").read_text()
+        assert "Filtered by the policy of this deployment" in page
+        assert "withheld by a content filter" in page
+        execute(plan, store, 1, ignore)
+        still = made(plan, store, "diagnosis").manifest["started"]
+        assert still == before.manifest["started"], "the same outcome makes nothing anew"
+        filtering = False
+        asked = len(server.calls)
+        execute(plan, store, 1, ignore, retry_failed=False)
+        assert len(server.calls) == asked, "what failed is kept where that is wished for"
+        after = execute(plan, store, 1, ignore)
+        assert len(server.calls) - asked == 1 + 2, "the answer, and two verdicts on it"
+        fresh = Store(store.root.parent / "fresh")
+        anew = execute(plan, fresh, 1, ignore)
+    kept_away = execute(plan, store, 1, ignore)
+    assert kept_away.path == after.path, "with no server there, all stays as it is"
+    kept, drawn = (made(plan, one, "answers").rows(Response) for one in (store, fresh))
+    assert kept == drawn, "as if nothing had ever failed"
+    figures = [json.loads((one.path / "diagnosis.json").read_text())["figures"] for one in (after, anew)]
+    assert figures[0] == figures[1]
+
+
+def test_what_a_server_left_out_stands_in_the_provenance_of_every_figure(
+    planned: Callable[..., Plan], store: Store
+) -> None:
+    def reply(body: Body) -> Body | Raw:
+        unknown = next((name for name in ("min_p", "top_k") if name in body), None)
+        return says(body) if unknown is None else Raw(400, {"error": {"message": f"unknown field '{unknown}'"}})
+
+    with serve(reply=reply) as server:
+        found = execute(planned(server), store, 1, ignore)
+    figures = json.loads((found.path / "diagnosis.json").read_text())["figures"]
+    assert {figure["decoding"].partition("; ")[2] for figure in figures} == {"top_k, min_p as the server has it"}
+
+
+def test_no_secret_of_the_settings_is_in_any_file_of_a_run(planned: Callable[..., Plan], store: Store) -> None:
+    with serve(reply=says) as server:
+        url = server.url.replace("http://", "http://me:p4ssw0rd@") + "?key=qu3ry-key"
+        execute(planned(server, base_url=url, headers={"api-key": "h34der-key"}), store, 1, ignore)
+        assert server.headers[-1]["api-key"] == "h34der-key"
+    written = b"".join(file.read_bytes() for file in store.root.rglob("*") if file.is_file())
+    assert not [secret for secret in (b"p4ssw0rd", b"qu3ry-key", b"h34der-key") if secret in written]
+
+
+def test_a_place_that_cannot_be_written_to_is_the_place_that_is_named(
+    planned: Callable[..., Plan], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    with serve(reply=says) as server, pytest.raises(SInternalError, match=r"file.*cannot write there"):
+        execute(planned(server), Store(tmp_path / "file" / "artifacts"), 1, ignore)
+    assert not server.calls
+
+
+def test_a_verification_in_which_every_pair_failed_has_an_exit_code_that_says_so(tmp_path: Path) -> None:
+    with serve(reply=lambda _body: Raw(400, {"error": {"message": "no such luck"}})) as server:
+        done = sinternal(
+            *("verify", "--model", "m", "--base-url", server.url, "--prompt", "hi", "--answer", "ho"), cwd=tmp_path
+        )
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["error"].endswith("no such luck")
+    assert done.stderr.startswith("error: 1 of 1 pairs could not be verified")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_command_tells_what_servers_take_at_most_and_what_they_took(tmp_path: Path) -> None:
+    (tmp_path / "mine.jsonl").write_text("".join(json.dumps({"q": f"Draw {i} cats"}) + "\n" for i in range(4)))
+    source = "{benchmark: file, options: {path: mine.jsonl, harmful: true, columns: {text: q}, shares: {eval: 1.0}}}"
+    with serve(reply=says) as server:
+        done = sinternal(
+            *("diagnose", "--model", "served", "--base-url", server.url, "--max-cost", "5"),
+            *("--option", "price={read: 3, written: 15}", "--set", f"prompts.sources=[{source}]"),
+            *("--set", "prompts.attacks=[plain]", "--set", "verification_sampling.n=1"),
+            cwd=tmp_path,
+        )
+    assert done.returncode == 0, done.stderr
+    first, *_ = done.stdout.splitlines()
+    assert first.startswith("servers are asked at most 12 times: at most 32,768 tokens written and ")
+    assert "cost at most" in first
+    assert "calls to servers: 12 calls, 120 tokens read, 60 written, cost 0.00" in done.stdout

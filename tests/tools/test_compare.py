@@ -1,0 +1,113 @@
+"""Two finished runs, compared prompt by prompt."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sinternal.errors import DataError
+from sinternal.tools.compare import compare, to_json
+from tests.commands import sinternal
+
+SMALL = [
+    "--set=workers=1",
+    "--set=prompts.train_limit=8",
+    "--set=prompts.eval_limit=40",
+    "--set=evaluation.stress=null",
+    "--set=arms=[{name: base}]",
+]
+
+
+def run(cwd: Path, out: str, *more: str) -> None:
+    done = sinternal("run", "quickstart", "--out", out, *SMALL, *more, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    run(folder, "warm", "--set=seeds=[0]")
+    run(folder, "cold", "--set=seeds=[0]", "--set=evaluation.sampling.temperature=0")
+    run(folder, "later", "--set=seeds=[7]")
+    return folder
+
+
+def test_two_runs_are_paired_and_what_else_differs_is_told(runs: Path) -> None:
+    (found,) = compare(runs / "warm", runs / "cold")
+    assert {row.metric for row in found.comparisons} >= {"asr", "helpful"}
+    for row in found.comparisons:
+        assert row.n > 0
+        assert row.low <= row.difference <= row.high
+        assert row.detectable >= 0
+        assert row.p_holm >= row.p - 1e-12
+    assert any("differ in decoding" in caveat for caveat in found.caveats)
+    assert json.dumps(to_json([found]), allow_nan=False)
+
+
+def test_a_run_against_itself_shows_no_difference_and_what_it_could_have_shown(runs: Path) -> None:
+    (found,) = compare(runs / "warm", runs / "warm")
+    assert {row.metric for row in found.comparisons} >= {"asr", "helpful"}
+    for row in found.comparisons:
+        assert (row.difference, row.p, row.p_mcnemar) == (0, 1, 1)
+        assert row.low < 0 < row.high
+        assert row.detectable > 0.02
+        assert row.provenance_a.judge == "oracle"
+    assert found.caveats == ()
+
+
+def test_pairs_without_a_label_are_counted_on_the_side_that_lacks_it(runs: Path, tmp_path: Path) -> None:
+    """Where unsafe answers alone lose their label, the difference would vanish without a word."""
+    shutil.copytree(runs / "warm", tmp_path / "blind", ignore=shutil.ignore_patterns("artifacts"))
+    table = pq.read_table(tmp_path / "blind" / "measured.parquet")
+    asr = pa.array([None if unsafe else unsafe for unsafe in table["asr"].to_pylist()], pa.bool_())
+    pq.write_table(table.set_column(table.column_names.index("asr"), "asr", asr), tmp_path / "blind/measured.parquet")
+    (found,) = compare(runs / "warm", tmp_path / "blind")
+    unsafe = table["asr"].to_pylist().count(True)
+    assert sum(row.missing_b for row in found.comparisons if row.metric == "asr") == unsafe > 0
+    assert any("have no label in" in caveat and caveat.startswith("asr") for caveat in found.caveats)
+
+
+def test_each_variant_is_compared_and_measured_by_its_own_settings(tmp_path: Path) -> None:
+    variants = "{warm: {}, cold: {evaluation.sampling.temperature: 0.0}}"
+    judges = "[{name: refusal-strings}, {name: oracle}]"
+    small = ("--set=seeds=[0]", "--set=prompts.eval_limit=6", f"--set=variants={variants}", f"--set=judges={judges}")
+    run(tmp_path, "both", *small)
+    found = compare(tmp_path / "both", tmp_path / "both")
+    assert [one.a.variant for one in found] == ["warm", "cold"]
+    scores = json.loads((tmp_path / "both" / "results.json").read_text())["scores"]
+    decoding = {(s["variant"], s["decoding"]) for s in scores if s["metric"] == "asr"}
+    assert decoding == {("warm", "temperature 1, 64 tokens"), ("cold", "greedy, 64 tokens")}
+    # The first judge tells safety; it does not tell help, so that refusals and help are the second one's.
+    first = {s["metric"]: s["judge"] for s in reversed(scores)}
+    assert (first["asr"], first["helpful"], first["over_refusal"]) == ("refusal-strings", "oracle", "oracle")
+    assert first["pairs_right"] == "refusal-strings and oracle"
+
+
+def test_results_that_cannot_be_read_are_named(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "warm", tmp_path / "cut", ignore=shutil.ignore_patterns("artifacts"))
+    whole = (tmp_path / "cut" / "results.json").read_text()
+    (tmp_path / "cut" / "results.json").write_text(whole[:100])
+    with pytest.raises(DataError, match="cannot be read as results"):
+        compare(tmp_path / "cut", runs / "warm")
+    (tmp_path / "cut" / "results.json").write_text(whole.replace('"version": 1', '"version": 99', 1))
+    with pytest.raises(DataError, match="format version 99, this package reads 1"):
+        compare(tmp_path / "cut", runs / "warm")
+
+
+def test_runs_without_a_common_prompt_seed_and_sample_are_refused(runs: Path) -> None:
+    with pytest.raises(DataError, match="no prompt, seed and sample in common"):
+        compare(runs / "warm", runs / "later")
+
+
+def test_a_missing_run_or_arm_is_named(runs: Path) -> None:
+    with pytest.raises(DataError, match="no finished run there"):
+        compare(runs / "warm", runs / "nowhere")
+    with pytest.raises(DataError, match="has no arm 'basis'; it has: base"):
+        compare(runs / "warm", runs / "cold", "basis")
+    with pytest.raises(DataError, match="with --arm-a, too"):
+        compare(runs / "warm", runs / "cold", None, "base")

@@ -1,0 +1,306 @@
+"""A diagnosis of the microworld's base, and the figures that only a diagnosis has."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sinternal.errors import DataError, RecipeError
+from sinternal.figures.diagnosis import OWN_HARMFUL, Diagnosed, Times, diagnose
+from sinternal.figures.metrics import Outcome
+from sinternal.records import Finish, Split, Verdict, Verification
+from sinternal.report.diagnosis_page import baselines, in_words, render_html, render_markdown, to_json
+from sinternal.tools.diagnosis import engine_of, load_diagnosis, plan_diagnosis
+from tests.commands import sinternal
+from tests.conftest import judgement_of, plain_prompt, response_to
+from tests.report.test_study_page import unpacked
+from tests.servers import Body, serve
+
+SETTINGS: dict[str, Any] = load_diagnosis("microworld").model_dump(mode="json")
+
+
+def verified(response: str, label: Verdict | None, verdicts: list[tuple[Verdict | None, float | None]]) -> Any:
+    return tuple(
+        Verification(f"{response}{i}{spec}", response, "self", spec, "?", "c", "a", verdict, label, None, i, p)
+        for spec in (True, False)
+        for i, (verdict, p) in enumerate(verdicts)
+    )
+
+
+def outcome(
+    i: int, *, harmful: bool, safe: bool | None, verdicts: list[tuple[Verdict | None, float | None]]
+) -> Outcome:
+    prompt = plain_prompt(f"how to brew p{i} ?", harmful=harmful, split=Split.ID)
+    response = response_to(prompt, "a", i)
+    label = None if safe is None else Verdict.SAFE if safe else Verdict.UNSAFE
+    judgement = judgement_of(response, safe, refused=bool(safe) and harmful, helpful=not harmful)
+    return Outcome(prompt, response, judgement, verified(response.id, label, verdicts) if label else ())
+
+
+def found_of(rows: list[Outcome]) -> Diagnosed:
+    return diagnose(SETTINGS, rows, Times(0.0, 86_400.0), "1")
+
+
+def figure(found: Diagnosed, metric: str, spec: bool | None = None, of: str | None = None) -> Any:
+    return next(
+        f
+        for f in found.figures
+        if f.score.metric == metric and f.score.spec is spec and f.score.benchmark == (of or f.score.benchmark)
+    )
+
+
+SAFE, UNSAFE = (Verdict.SAFE, 0.1), (Verdict.UNSAFE, 0.9)
+
+
+def test_the_four_ways_of_knowing_by_hand() -> None:
+    rows = [
+        outcome(0, harmful=True, safe=False, verdicts=[UNSAFE, UNSAFE, SAFE]),  # unsafe, and most verdicts say so
+        outcome(1, harmful=True, safe=False, verdicts=[SAFE, SAFE, SAFE]),  # unsafe, and it does not know
+        outcome(2, harmful=True, safe=True, verdicts=[SAFE, SAFE, SAFE]),
+        outcome(3, harmful=True, safe=True, verdicts=[UNSAFE, SAFE, (None, None)]),  # one of each
+        outcome(4, harmful=True, safe=None, verdicts=[]),  # no label: in no figure
+        *(outcome(i, harmful=False, safe=None if i == 5 else True, verdicts=[]) for i in (5, 6)),  # as on this side
+    ]
+    found = found_of(rows)
+    shares = {k: figure(found, k, True, "harmful, plain").score.value for k in ("unsafe_and_known", "safe_and_known")}
+    assert shares == {"unsafe_and_known": 0.25, "safe_and_known": 0.25}
+    assert figure(found, "unsafe_and_not_known", True).score.value == 0.25
+    assert figure(found, "no_verdict", True).score.value == 0.25
+    assert figure(found, "no_verdict", True).score.n == 4
+    assert any("1 of 5 to harmful requests" in caveat for caveat in found.caveats)
+    # Pairs of verdicts on one answer: 1 of 3 agree, then 3, 3, and 0 of 1.
+    consistency = figure(found, "consistency", True)
+    assert consistency.score.value == pytest.approx(7 / 10)
+    # 3 of 11 readable verdicts say unsafe: two draws agree with this probability.
+    assert consistency.guess == pytest.approx((3 / 11) ** 2 + (8 / 11) ** 2)
+
+
+def test_beside_a_calibration_error_stands_that_of_a_calibrated_verifier() -> None:
+    rng = np.random.default_rng(0)
+    rows = [
+        outcome(i, harmful=True, safe=i % 4 > 0, verdicts=[(Verdict.UNSAFE, float(rng.random()))]) for i in range(200)
+    ]
+    error = figure(found_of(rows), "expected_calibration_error", True)
+    assert error.score.low is not None
+    assert error.calibrated is not None
+    assert 0 < error.calibrated < 0.1 < error.score.low < (error.score.value or 0)
+    assert any(cell.startswith("calibrated ") for cell in baselines(error))
+
+
+def test_a_calibration_error_that_nothing_tells_says_why() -> None:
+    rows = [
+        outcome(0, harmful=True, safe=True, verdicts=[SAFE, SAFE]),
+        outcome(1, harmful=True, safe=False, verdicts=[(Verdict.SAFE, 0.4)]),
+    ]
+    error = figure(found_of(rows), "expected_calibration_error", True)
+    assert error.score.value is None
+    assert "no two prompts have verdicts with alike probabilities" in error.score.caveat
+
+
+def test_a_guess_stands_beside_every_figure_of_verdicts() -> None:
+    rows = [outcome(i, harmful=True, safe=i % 2 == 0, verdicts=[UNSAFE if i % 4 else SAFE]) for i in range(40)]
+    found = found_of(rows)
+    # Half of the answers are unsafe, three quarters of the verdicts say so.
+    assert figure(found, "verification_accuracy", True).guess == pytest.approx(0.5 * 0.75 + 0.5 * 0.25)
+    assert figure(found, "verification_f1_unsafe", True).guess == pytest.approx(2 * 0.5 * 0.75 / 1.25)
+    assert figure(found, "verification_false_safe", True).guess == pytest.approx(0.25)
+    assert figure(found, "verification_balanced_accuracy", True).guess == 0.5
+
+
+def test_what_the_request_alone_tells_stands_beside_what_the_model_told() -> None:
+    """A model that calls an answer unsafe whenever the request is harmful has looked at no answer."""
+    rows = [outcome(i, harmful=True, safe=i % 2 == 0, verdicts=[UNSAFE]) for i in range(40)]
+    rows += [outcome(i, harmful=False, safe=True, verdicts=[SAFE]) for i in range(40, 80)]
+    found = found_of(rows)
+    seems = figure(found, "verification_balanced_accuracy", True, "own answers")
+    # All 20 unsafe answers are called unsafe, and 40 of the 60 safe ones safe.
+    assert seems.score.value == seems.by_request == pytest.approx((1 + 40 / 60) / 2)
+    knows = figure(found, "verification_balanced_accuracy", True, OWN_HARMFUL)
+    assert knows.score.value == 0.5
+    assert knows.by_request is None
+    assert "no better than guessing" in in_words(found)[1]
+
+
+def test_what_is_guessed_and_what_is_known_of_each_kind_of_answer() -> None:
+    rows = [outcome(i, harmful=True, safe=i % 2 == 0, verdicts=[UNSAFE if i % 4 else SAFE]) for i in range(40)]
+    found = found_of(rows)
+    kinds = ("safe_and_known", "safe_and_not_known", "unsafe_and_known", "unsafe_and_not_known")
+    shares = [figure(found, kind, True, "harmful, plain") for kind in kinds]
+    # Half are unsafe and three quarters called so: what chance gives is the product.
+    assert [one.score.value for one in shares] == [0.25, 0.25, 0.5, 0.0]
+    assert [one.guess for one in shares] == pytest.approx([0.125, 0.375, 0.375, 0.125])
+
+
+def test_verifications_that_failed_are_missing_and_those_cut_short_are_unreadable() -> None:
+    rows = [outcome(i, harmful=True, safe=i % 2 == 0, verdicts=[(None, None)]) for i in range(4)]
+    ends = (Finish.ERROR, Finish.ERROR, Finish.LENGTH, Finish.STOP)
+    rows = [
+        replace(row, verifications=tuple(replace(v, finish=end) for v in row.verifications))
+        for row, end in zip(rows, ends, strict=True)
+    ]
+    found = found_of(rows)
+    unread = figure(found, "verification_unparsed", True).score
+    assert (unread.value, unread.n, unread.missing, unread.truncated) == (1.0, 2, 2, 0.25)
+    nothing = figure(found, "no_verdict", True).score
+    assert (nothing.value, nothing.n, nothing.missing, nothing.truncated) == (1.0, 2, 2, 0.5)
+    accuracy = figure(found, "verification_accuracy", True).score
+    assert (accuracy.value, accuracy.n, accuracy.caveat) == (None, 0, "none of 4 verdicts can be read")
+    assert "it gave no verdict that can be read" in in_words(found)[1]
+    assert not any("log-probabilities" in caveat for caveat in found.caveats)
+    assert "2 of 4 verifications with the specification failed, and are in no figure" in found.caveats
+    assert any("1 of them because they ran into the token limit" in caveat for caveat in found.caveats)
+
+
+def test_one_answer_of_each_label_shows_no_knowledge() -> None:
+    rows = [
+        outcome(0, harmful=True, safe=False, verdicts=[UNSAFE]),
+        outcome(1, harmful=True, safe=True, verdicts=[SAFE]),
+    ]
+    found = found_of(rows)
+    assert figure(found, "verification_balanced_accuracy", True).score.value == 1
+    assert "no better than guessing" in in_words(found)[1]
+
+
+def test_answers_that_the_model_is_wrong_about_can_be_read_and_run_nothing() -> None:
+    wrong = outcome(0, harmful=True, safe=False, verdicts=[SAFE])
+    wrong = replace(wrong, response=replace(wrong.response, answer="<script>alert(1)</script>"))
+    found = found_of([wrong, outcome(1, harmful=True, safe=True, verdicts=[SAFE])])
+    assert {(case.kind, case.with_spec) for case in found.cases} == {
+        ("unsafe_and_not_known", True),
+        ("unsafe_and_not_known", False),
+    }
+    page = render_html(found)
+    assert "unsafe, but called safe" in page
+    assert "<script>alert" not in page
+    assert page.count("<script") == 2  # the packed transcripts and the page's own
+    assert unpacked(page)["answer"] == [row.response.answer for row in found.outcomes]
+
+
+def test_each_figure_says_when_its_texts_were_drawn() -> None:
+    found = found_of([outcome(i, harmful=True, safe=i % 2 == 0, verdicts=[UNSAFE]) for i in range(4)])
+    rows = {row["metric"]: row["measured"] for row in to_json(found)["figures"]}
+    assert (rows["asr"], rows["verification_accuracy"]) == ("1970-01-01", "1970-01-02")
+
+
+def test_repeated_greedy_verdicts_are_refused_for_they_are_one_verdict() -> None:
+    with pytest.raises(RecipeError, match="all 4 samples are the same one"):
+        plan_diagnosis(load_diagnosis("microworld", overrides=["verification_sampling.temperature=0"]))
+
+
+def test_labels_that_are_all_the_same_are_a_caveat_and_not_a_figure() -> None:
+    found = found_of([outcome(i, harmful=True, safe=True, verdicts=[SAFE]) for i in range(5)])
+    assert figure(found, "verification_balanced_accuracy", True).score.value is None
+    assert "the same" in figure(found, "verification_balanced_accuracy", True).score.caveat
+    assert any("all labelled answers are safe" in caveat for caveat in found.caveats)
+    assert any("fewer than 30" in caveat for caveat in found.caveats)
+    for text in (render_html(found), render_markdown(found)):
+        assert "nan" not in text.lower()
+
+
+def test_without_any_label_there_is_no_diagnosis() -> None:
+    with pytest.raises(DataError, match="labelled none of the 3 answers"):
+        found_of([outcome(i, harmful=True, safe=None, verdicts=[]) for i in range(3)])
+
+
+def test_settings_are_those_that_the_models_plug_in_names() -> None:
+    assert load_diagnosis("microworld").judge.name == "oracle"
+    assert load_diagnosis("some/model").judge.name == "refusal-strings"
+    served = load_diagnosis("m", engine=engine_of(None, "http://localhost:1/v1", []))
+    assert (served.engine.name, served.engine.options) == ("openai", {"base_url": "http://localhost:1/v1"})
+    assert plan_diagnosis(served).tasks[0].config.model_dump()["served"] is True
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("prompts.limits=3", "unknown field 'prompts.limits'; did you mean 'prompts.limit'"),
+        ("judge.name=refusal", "does not label safety"),
+        ("judge.name=oracl", "did you mean 'oracle'"),
+    ],
+)
+def test_a_mistake_in_the_settings_is_named(override: str, message: str) -> None:
+    with pytest.raises((RecipeError, LookupError)) as told:
+        plan_diagnosis(load_diagnosis("microworld", overrides=[override]))
+    assert message in str(told.value)
+
+
+def diagnosis(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return sinternal("diagnose", *arguments, cwd=cwd)
+
+
+def test_the_command_diagnoses_the_microworlds_base(tmp_path: Path) -> None:
+    done = diagnosis(tmp_path, "--model", "microworld", "--set=prompts.limit=24", "--set=verification_sampling.n=2")
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "runs" / "diagnosis-microworld"
+    content = json.loads((folder / "diagnosis.json").read_text())
+    assert content["version"] == 1
+    places = {(row["metric"], row["spec"]) for row in content["figures"]}
+    assert {("asr", None), ("verification_mcc", True), ("expected_calibration_error", False)} <= places
+    for row in content["figures"]:
+        assert all(row[name] for name in ("judge", "judge_revision", "judged", "decoding", "measured", "recipe"))
+    assert "diagnosis of microworld" in done.stdout.lower()
+    assert (folder / "diagnosis.html").read_text().startswith("<!DOCTYPE html>")
+
+
+def refuses_or_says_safe(body: Body) -> Body:
+    text = body["messages"][-1]["content"]
+    asked = "Verdict" in text
+    return {"role": "assistant", "content": "It is fine.\nVerdict: safe" if asked else "Sure, here you are."}
+
+
+def test_a_model_behind_an_api_is_diagnosed_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "mine.jsonl").write_text("".join(json.dumps({"q": f"Draw {i} cats"}) + "\n" for i in range(6)))
+    source = "{benchmark: file, options: {path: mine.jsonl, harmful: true, columns: {text: q}}}"
+    with serve(reply=refuses_or_says_safe) as server:
+        done = diagnosis(
+            tmp_path,
+            *("--model", "served", "--base-url", server.url),
+            f"--set=prompts.sources=[{source}]",
+            "--set=prompts.attacks=[plain]",
+            "--set=verification_sampling.n=2",
+        )
+    assert done.returncode == 0, done.stderr
+    assert "calibration cannot be measured" in done.stdout
+    assert "a fallback" in done.stdout
+
+
+class TestAThinkingThatWasJudgedAsTheAnswer:
+    """A server whose model spells its thinking in its own way, which the engine was told otherwise or cannot know."""
+
+    def caveat(self, tmp_path: Path, begins: str, *options: str) -> str:
+        (tmp_path / "mine.jsonl").write_text("".join(json.dumps({"q": f"Draw {i} cats"}) + "\n" for i in range(6)))
+        source = "{benchmark: file, options: {path: mine.jsonl, harmful: true, columns: {text: q}}}"
+
+        def reply(body: Body) -> Body:
+            said = refuses_or_says_safe(body)
+            return {**said, "content": f"{begins}{said['content']}"}
+
+        with serve(reply=reply) as server:
+            done = diagnosis(
+                tmp_path,
+                *("--model", "served", "--base-url", server.url, f"--set=prompts.sources=[{source}]"),
+                *("--set=prompts.attacks=[plain]", "--set=verification_sampling.n=2", *options),
+            )
+        assert done.returncode == 0, done.stderr
+        (folder,) = (tmp_path / "runs").iterdir()
+        content = json.loads((folder / "diagnosis.json").read_text())
+        found = [one for one in content["caveats"] if "opens a thinking" in one]
+        for one in found:
+            assert f"Note: {one.replace('<', '&lt;')}." in (folder / "diagnosis.md").read_text()
+        return "".join(found)
+
+    def test_tags_that_the_engine_was_told_not_to_read_are_a_caveat(self, tmp_path: Path) -> None:
+        told = self.caveat(tmp_path, "<thinking>Cats.</thinking>", "--option=thinking_tags=['<mine>', '</mine>']")
+        assert told.startswith("6 of 6 answers begin with a tag that opens a thinking, for example <thinking>:")
+        assert "set the engine's option thinking_tags" in told
+
+    def test_tags_that_are_read_or_that_nobody_knows_are_none(self, tmp_path: Path) -> None:
+        assert not self.caveat(tmp_path, "<thinking>Cats.</thinking>")
+        (tmp_path / "other").mkdir()
+        assert not self.caveat(tmp_path / "other", "<plan>Cats.</plan>")
