@@ -28,7 +28,7 @@ from sinternal.records import Finish, Prompt, Response, Verdict
 from sinternal.registry import Kind, load, names
 from sinternal.settings.plugins import VerificationConfig
 from sinternal.settings.sampling import Sampling
-from sinternal.stages.verify import VerifyConfig, verify
+from sinternal.stages.self_verify import SelfVerifyConfig, verify
 from sinternal.store import Artifact, Draft
 from sinternal.tools.verifier import Verifier
 from tests.chat_models import ASSISTANT, BOS, EOS, R1_DISTILL, THINK_TOKENS, USER, byte_level, chatml, qwen, save_model
@@ -138,7 +138,7 @@ def everything_asked(recorder: Recorder, make: Callable[[str, Build], Artifact],
     tag = str(len(text))
     written = make(f"rows{tag}", rows)
     for task in ("specification", "microworld"):
-        config = VerifyConfig(
+        config = SelfVerifyConfig(
             engine={"name": "recorder"}, sampling=Sampling(), verification=VerificationConfig(name=task), seed=0
         )
         make(

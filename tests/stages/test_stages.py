@@ -21,19 +21,19 @@ from sinternal.records import Example, Finish, Judgement, Prompt, Response, Spli
 from sinternal.settings.plugins import EngineConfig
 from sinternal.settings.sampling import Sampling
 from sinternal.stages import (
-    base,
+    contrast,
     critique,
     dataset,
     demonstrate,
     examples,
     grpo,
     judge,
-    pair,
     prompts,
     repeat,
     sample,
+    self_verify,
     strata,
-    verify,
+    target,
 )
 from sinternal.store import Artifact, Draft
 from sinternal.training.lengths import loss_tokens
@@ -72,24 +72,24 @@ def tables(make: Make, name: str, **rows: Sequence[object]) -> Artifact:
 
 @pytest.fixture
 def model(make: Make) -> Artifact:
-    return make("base", lambda draft: base.base(draft, base.BaseModelConfig(model="microworld")))
+    return make("base", lambda draft: target.target(draft, target.TargetConfig(model="microworld")))
 
 
 def own_base(make: Make) -> Artifact:
-    return make("base", lambda draft: base.base(draft, base.BaseModelConfig(model="microworld")))
+    return make("base", lambda draft: target.target(draft, target.TargetConfig(model="microworld")))
 
 
 # base
 
 
 def test_base_takes_a_directory_as_it_is(make: Make, base_model: Path) -> None:
-    artifact = make("base", lambda draft: base.base(draft, base.BaseModelConfig(model=str(base_model))))
-    assert (base.model_path(artifact) / "model.safetensors").exists()
+    artifact = make("base", lambda draft: target.target(draft, target.TargetConfig(model=str(base_model))))
+    assert (target.model_path(artifact) / "model.safetensors").exists()
 
 
 def test_base_refuses_what_is_neither_a_model_nor_a_name(make: Make, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"target\.model: .* is neither a model directory .* nor one of: .*microworld"):
-        make("base", lambda draft: base.base(draft, base.BaseModelConfig(model=str(tmp_path))))
+        make("base", lambda draft: target.target(draft, target.TargetConfig(model=str(tmp_path))))
 
 
 # prompts
@@ -280,7 +280,9 @@ def paired(make: Make, asked: list[Prompt], said: list[tuple[Response, bool | No
         "responses": tables(make, "sample", responses=[r for r, _ in said]),
         "judgements": tables(make, "judge", judgements=[judgement_of(r, safe) for r, safe in said]),
     }
-    return make("pair", lambda draft: pair.pair(draft, pair.PairConfig(judge="oracle", seed=0), **inputs))
+    return make(
+        "pair", lambda draft: contrast.contrast(draft, contrast.ContrastConfig(judge="oracle", seed=0), **inputs)
+    )
 
 
 def test_a_harmful_prompt_is_kept_only_if_it_was_answered_both_ways(make: Make) -> None:
@@ -293,7 +295,7 @@ def test_a_harmful_prompt_is_kept_only_if_it_was_answered_both_ways(make: Make) 
     artifact = paired(make, [mixed, always, never, benign], said)
     kept = [row.prompt_id for row in artifact.rows(Response)]
     assert sorted(kept) == sorted([mixed.id, mixed.id, benign.id])
-    assert artifact.counts[pair.NO_SAFE] == artifact.counts[pair.NO_UNSAFE] == 1
+    assert artifact.counts[contrast.NO_SAFE] == artifact.counts[contrast.NO_UNSAFE] == 1
 
 
 def test_unclosed_and_unlabelled_answers_are_never_paired(make: Make) -> None:
@@ -731,7 +733,7 @@ def test_grpo_writes_a_model_and_its_logs(make: Make, model: Artifact, originals
     artifact = make(
         "grpo", lambda draft: grpo.grpo(draft, config, prompts=asked, model=model, held_out=asked_less(make, originals))
     )
-    assert (base.model_path(artifact) / "model.safetensors").exists()
+    assert (target.model_path(artifact) / "model.safetensors").exists()
     assert {path.name for path in artifact.path.iterdir()} >= {"training.json", "held_out.json"}
     assert (artifact.counts["steps"], artifact.counts["rollouts"]) == (1, 16)
     assert not list(artifact.path.glob("*.checkpoints"))
@@ -761,7 +763,7 @@ def test_a_start_with_another_chat_template_is_refused_before_the_first_step(
     shutil.copytree(base_model, other)
     template = other / "chat_template.jinja"
     template.write_text("list " + template.read_text())
-    start = make("start", lambda draft: base.base(draft, base.BaseModelConfig(model=str(other))))
+    start = make("start", lambda draft: target.target(draft, target.TargetConfig(model=str(other))))
     asked = tables(make, "prompts", prompts=originals)
     with pytest.raises(ModelError, match="chat template of the start model renders a message as"):
         make("grpo", lambda draft: grpo.grpo(draft, grpo_config(), prompts=asked, model=start, target=model))
@@ -793,8 +795,10 @@ def test_every_answer_is_verified_with_the_specification_and_without(
     said = tables(
         make, "sample", responses=[response_to(p, None if i == 0 else "mix g1 .") for i, p in enumerate(originals[:8])]
     )
-    config = verify.VerifyConfig(engine=ENGINE, sampling=Sampling(max_tokens=64), verification=TASK, seed=0)
-    artifact = make("verify", lambda draft: verify.verify(draft, config, prompts=asked, responses=said, model=model))
+    config = self_verify.SelfVerifyConfig(engine=ENGINE, sampling=Sampling(max_tokens=64), verification=TASK, seed=0)
+    artifact = make(
+        "verify", lambda draft: self_verify.self_verify(draft, config, prompts=asked, responses=said, model=model)
+    )
     rows = artifact.rows(Verification)
     answered = {row.id for row in said.rows(Response) if row.answer is not None}
     assert {(row.response_id, row.with_spec) for row in rows} == {(i, spec) for i in answered for spec in (True, False)}
@@ -906,13 +910,15 @@ def test_each_answer_is_verified_as_often_as_asked_with_the_probability_of_its_v
 ) -> None:
     asked = tables(make, "prompts", prompts=originals[:6])
     said = tables(make, "responses", responses=[response_to(prompt, "mix g1 g2 g3 .") for prompt in originals[:6]])
-    config = verify.VerifyConfig(
+    config = self_verify.SelfVerifyConfig(
         engine=ENGINE,
         sampling=Sampling(n=3, temperature=1.0, max_tokens=64, top_logprobs=20),
         verification=TASK,
         seed=0,
     )
-    found = make("verify", lambda draft: verify.verify(draft, config, prompts=asked, responses=said, model=model))
+    found = make(
+        "verify", lambda draft: self_verify.self_verify(draft, config, prompts=asked, responses=said, model=model)
+    )
     rows = found.rows(Verification)
     assert len(rows) == len({row.id for row in rows}) == 6 * 2 * 3
     assert {row.sample for row in rows} == {0, 1, 2}

@@ -8,6 +8,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from sinternal.settings.recipe import load_recipe
 from sinternal.store import Artifact, Draft, Store
 from sinternal.study import execute
 from sinternal.study.contents import check_unchanged, contents
-from sinternal.study.plan import STAGES, Stage, Task, make_plan
+from sinternal.study.plan import make_plan
+from sinternal.study.task import Task
 from sinternal.tools.diagnosis import load_diagnosis, plan_diagnosis
 from tests.chat_models import chatml, save_model
 from tests.conftest import Build, plain_prompt, response_to
@@ -227,16 +229,15 @@ def test_an_artifact_whose_input_changes_as_it_is_made_is_not_kept(
             ],
         )
     )
-    (task,) = (task for task in plan.tasks if task.stage == "prompts")
-    stage = STAGES["prompts"].function
+    (task,) = (task for task in plan.tasks if task.stage.name == "prompts")
+    stage = task.stage
 
     def edits(draft: Draft, config: Any) -> None:
-        stage(draft, config)
+        stage.function(draft, config)
         write_prompts(tmp_path / "eval.jsonl", "car")
 
-    monkeypatch.setattr("sinternal.study.execute.STAGES", {"prompts": Stage(edits, 1)})
     with pytest.raises(DataError, match=r"eval\.jsonl has changed since this run was planned"):
-        execute._make(store.root, "prompts", task.config, {}, task.key, task.contents)
+        execute._make(store.root, replace(stage, function=edits), task.config, {}, task.key, task.contents)
     assert store.find("prompts", task.key) is None
     assert not list((store.root / "prompts").glob("*.partial"))
 

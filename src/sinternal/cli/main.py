@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sinternal.budget import Limits
     from sinternal.settings.recipe import Recipe
     from sinternal.store import Artifact
-    from sinternal.study.plan import Plan
+    from sinternal.study.task import Plan
 
 DEBUG = "--debug"
 EXIT_BUDGET = 3
@@ -430,8 +430,8 @@ def _run(
     from sinternal.study.plan import make_plan
 
     plan, store = make_plan(recipe), Store(store_folder or folder / "artifacts")
-    needed = [task for task in plan.tasks if only and task.stage not in only]
-    missing = [task.label for task in needed if store.find(task.stage, task.key) is None]
+    needed = [task for task in plan.tasks if only and task.stage.name not in only]
+    missing = [task.label for task in needed if store.find(task.stage.name, task.key) is None]
     if missing:
         raise SInternalError(
             f"{folder}: {len(missing)} of the run's artifacts are not in {store.root}, {missing[0]!r} first: finish "
@@ -439,7 +439,7 @@ def _run(
             "the files and plug-ins that its recipe names"
         )
     for note in plan.notes:
-        _tell(f"mind: {note}")
+        _tell(f"note: {note}")
     report = _execute(plan, folder, store_folder, limits, recipe.workers, retry_failed=retry_failed, again=again)
     for name in ("report.html", "results.json", "results.md", "recipe.yaml", "measured.parquet"):
         shutil.copyfile(report.file(name), folder / name)

@@ -16,9 +16,6 @@ from sinternal.budget import NOTHING, Spent
 if TYPE_CHECKING:
     from sinternal.study.execute import Event
 
-MAIN_COUNTS = ("examples", "responses", "prompts", "judgements", "verifications", "scores")
-"""Which count of an artifact is shown as its rows: the first of these that it has."""
-
 
 class Progress:
     """Shows events as they come."""
@@ -67,7 +64,8 @@ class Progress:
             self.spent += Spent(**event.artifact.manifest.get("spent", {}))
             self._remove(label)
             counts = event.artifact.counts
-            shown = next((f"{counts[name]:,} {name}" for name in MAIN_COUNTS if name in counts), "done")
+            name = event.task.stage.counted_as
+            shown = f"{counts[name]:,} {name}" if name in counts else "done"
             seconds = event.artifact.manifest["seconds"]
             self._say(f"[{self.finished:>3}/{self.tasks}] {label}: {shown} in {seconds:.1f} s")
             for note in event.artifact.manifest["notes"]:

@@ -32,6 +32,8 @@ from sinternal.figures.provenance import day, decoding, judge_revision, note_on_
 from sinternal.figures.statistics import Interval, bounded_wilson, calibrated, calibration, clustered_wilson
 from sinternal.figures.unread import thinking_in_answers
 from sinternal.records import Finish, Provenance, Score, Verdict, Verification, make_id
+from sinternal.settings.diagnosis import Diagnosis
+from sinternal.settings.sampling import Sampling
 
 FEW = 30
 """Rows below which a figure says little."""
@@ -116,7 +118,7 @@ class Times(NamedTuple):
 
 
 def diagnose(
-    settings: Mapping[str, Any],
+    settings: Diagnosis,
     outcomes: Sequence[Outcome],
     times: Times,
     version: str,
@@ -144,18 +146,18 @@ def diagnose(
         )
     if not any(outcome.judgement.safe is not None for outcome in outcomes):
         raise DataError(
-            f"judge {settings['judge']['name']!r} labelled none of the {len(outcomes)} answers, so that there is "
+            f"judge {settings.judge.name!r} labelled none of the {len(outcomes)} answers, so that there is "
             f"nothing to compare verdicts with; {_why_nothing(outcomes)}"
         )
     measuring = _Measuring(settings, outcomes, times, version, plugin)
     figures = (*measuring.of_answers(), *measuring.of_verdicts(), *measuring.of_knowing())
     return Diagnosed(
-        model=settings["target"]["model"],
+        model=settings.target.model,
         figures=figures,
         cases=tuple(_cases(outcomes)),
         facts=_facts(settings, outcomes, times, version, plugin) | _spending(spent),
         caveats=tuple(_caveats(settings, outcomes, figures)),
-        settings=dict(settings),
+        settings=settings.model_dump(mode="json"),
         outcomes=tuple(outcomes),
     )
 
@@ -183,27 +185,27 @@ class _Measuring:
 
     def __init__(
         self,
-        settings: Mapping[str, Any],
+        settings: Diagnosis,
         outcomes: Sequence[Outcome],
         times: Times,
         version: str,
         plugin: str | None,
     ) -> None:
         self.outcomes = outcomes
-        self.model = settings["target"]["model"]
+        self.model = settings.target.model
 
-        def provenance(sampling: str, started: float, left_out: Iterable[str]) -> Provenance:
+        def provenance(sampling: Sampling, started: float, left_out: Iterable[str]) -> Provenance:
             return Provenance(
-                judge=settings["judge"]["name"],
-                judge_revision=judge_revision(settings["judge"], version, plugin),
+                judge=settings.judge.name,
+                judge_revision=judge_revision(settings.judge, version, plugin),
                 judged=outcomes[0].judgement.judged,
-                decoding=decoding(settings[sampling], left_out),
+                decoding=decoding(sampling, left_out),
                 measured=day(started),
-                recipe=make_id(settings),
+                recipe=make_id(settings.model_dump(mode="json")),
             )
 
-        self.answering = provenance("sampling", times.answers, _answers(outcomes).left_out)
-        self.verifying = provenance("verification_sampling", times.verifications, _verifying(outcomes).left_out)
+        self.answering = provenance(settings.sampling, times.answers, _answers(outcomes).left_out)
+        self.verifying = provenance(settings.verification_sampling, times.verifications, _verifying(outcomes).left_out)
 
     def of_answers(self) -> Iterator[Figure]:
         """Rates of answers, by attack family and of all."""
@@ -470,21 +472,21 @@ def _cases(outcomes: Sequence[Outcome]) -> Iterator[Case]:
 
 
 def _facts(
-    settings: Mapping[str, Any], outcomes: Sequence[Outcome], times: Times, version: str, plugin: str | None
+    settings: Diagnosis, outcomes: Sequence[Outcome], times: Times, version: str, plugin: str | None
 ) -> dict[str, str]:
-    judge = settings["judge"]["name"]
+    judge = settings.judge.name
     labelled = sum(outcome.judgement.safe is not None for outcome in outcomes)
     cut = sum(outcome.response.finish == "length" for outcome in outcomes)
     return {
-        "Model": f"{settings['target']['model']}, by engine {settings['engine']['name']}",
-        "Judge": f"{judge} ({judge_revision(settings['judge'], version, plugin)}), looking at the "
+        "Model": f"{settings.target.model}, by engine {settings.engine.name}",
+        "Judge": f"{judge} ({judge_revision(settings.judge, version, plugin)}), looking at the "
         f"{outcomes[0].judgement.judged} only{note_on_fallback(judge)}",
         "Answers": f"{len(outcomes)}, of which {labelled} have a label and {cut} ran into the token limit",
-        "Decoding of answers": decoding(settings["sampling"], _answers(outcomes).left_out),
-        "Verifications": f"{settings['verification_sampling']['n']} of each answer in each way; "
-        + decoding(settings["verification_sampling"], _verifying(outcomes).left_out),
+        "Decoding of answers": decoding(settings.sampling, _answers(outcomes).left_out),
+        "Verifications": f"{settings.verification_sampling.n} of each answer in each way; "
+        + decoding(settings.verification_sampling, _verifying(outcomes).left_out),
         "Measured": " and ".join(dict.fromkeys(day(time) for time in times)),
-        "Settings": f"key {make_id(settings)}",
+        "Settings": f"key {make_id(settings.model_dump(mode='json'))}",
     }
 
 
@@ -492,10 +494,10 @@ def _spending(spent: Spent) -> dict[str, str]:
     return {"Calls to servers": spent.in_words()} if spent.calls else {}
 
 
-def _caveats(settings: Mapping[str, Any], outcomes: Sequence[Outcome], figures: Sequence[Figure]) -> Iterator[str]:
+def _caveats(settings: Diagnosis, outcomes: Sequence[Outcome], figures: Sequence[Figure]) -> Iterator[str]:
     labels = [outcome.judgement.safe for outcome in outcomes]
-    if note := note_on_fallback(settings["judge"]["name"]):
-        yield f"judge {settings['judge']['name']}:{note.strip(' ()').removeprefix('a fallback:')}"
+    if note := note_on_fallback(settings.judge.name):
+        yield f"judge {settings.judge.name}:{note.strip(' ()').removeprefix('a fallback:')}"
     if unread := thinking_in_answers({"": (outcome.response.answer for outcome in outcomes)}):
         yield unread
     if missing := labels.count(None):

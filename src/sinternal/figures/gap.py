@@ -10,9 +10,6 @@ from sinternal.figures.metrics import Outcome
 from sinternal.figures.statistics import paired_difference
 from sinternal.records import Judgement, Provenance
 
-AS_IN_TRAINING = "as in training"
-"""How the labels of the judge that rewarded are named among a run's artifacts, after `judge ARM`."""
-
 
 @dataclass(frozen=True)
 class JudgeGap:

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from sinternal.figures.diagnosis import ANSWERS, GROUPS, KNOWING, OWN, OWN_HARMFUL, Diagnosed, Figure
 from sinternal.figures.missing import between, reasons
 from sinternal.figures.transcripts import browser, of_answer
+from sinternal.layout import ArmPlace
 from sinternal.report.format import MISSING, interval, percent, with_interval
 from sinternal.report.page import asset, environment, script_hash
 
@@ -221,7 +222,7 @@ def render_html(found: Diagnosed) -> str:
         kinds=KNOWING,
         ways={False: WITHOUT, True: WITH},
         missing=MISSING,
-        texts=browser([of_answer(("default", found.model, 0), outcome) for outcome in found.outcomes]),
+        texts=browser([of_answer(ArmPlace("default", found.model, 0), outcome) for outcome in found.outcomes]),
         transcripts_note="Every answer, with its label and the first of the model's own verdicts on it.",
         script=Markup(script),
         script_hash=script_hash(script),

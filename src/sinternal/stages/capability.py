@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,10 +12,10 @@ from sinternal.errors import DataError, EngineError
 from sinternal.settings.plugins import EngineConfig
 from sinternal.settings.recipe import CapabilityTask
 from sinternal.settings.sampling import Sampling
-from sinternal.stages.base import model_name
+from sinternal.stages.stage import Costs, Stage
+from sinternal.stages.target import model_name
 from sinternal.store import Artifact, Draft
 
-VERSION = 3
 INSTALL = "pip install 'sinternal[inspect]'"
 ERRORS = ("stderr", "std", "var", "_stderr")
 """Metrics that tell the spread of others."""
@@ -162,3 +162,16 @@ def _abilities(task: str, log: Any, sampling: Sampling) -> Iterator[Ability]:
 
 def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
+
+
+def _cost(_config: CapabilityConfig, _inputs: Mapping[str, int]) -> Costs:
+    return Costs(calls=None)
+
+
+STAGE = Stage(
+    name="capability",
+    function=capability,
+    version=3,
+    cost=_cost,
+    counted_as="tasks",
+)

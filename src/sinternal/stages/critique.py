@@ -15,10 +15,10 @@ from sinternal.prompting.verification import VerificationTask
 from sinternal.records import Judgement, Prompt, Response, Verdict, Verification, make_id
 from sinternal.registry import Kind, load
 from sinternal.settings.plugins import ExpertConfig, VerificationConfig
+from sinternal.stages.stage import Costs, Stage
 from sinternal.stages.strata import kind_of_answer, turn
 from sinternal.store import Artifact, Draft
 
-VERSION = 3
 UNPARSED, DISAGREES = "expert gave no readable verdict", "expert disagrees with the judge"
 FAILED = "expert could not be asked"
 FILTERED = "a content filter of the expert's server withheld it"
@@ -73,7 +73,7 @@ def critique(draft: Draft, config: CritiqueConfig, *, prompts: Artifact, pairs: 
         group=lambda row: row.response_id,
         groups={question.response.id for question in questions},
     )
-    calls.keep(draft, rows)
+    calls.keep(draft, rows, "critiques")
     del draft.counts["failed"]  # counted by its reason
     draft.counts.update(Counter(row.dropped for row in rows if row.dropped))
     if all(row.dropped for row in rows):
@@ -137,3 +137,23 @@ def _verification(config: CritiqueConfig, question: Question, written: Written) 
         dropped=dropped,
         finish=written.finish,
     )
+
+
+def _cost(config: CritiqueConfig, inputs: Mapping[str, int]) -> Costs:
+    return asked_of_an_expert(inputs["pairs"], config.wanted)
+
+
+def asked_of_an_expert(available: int, wanted: Mapping[str, int] | None) -> Costs:
+    """What an expert is asked: no more than there is, and than is wanted of all kinds together."""
+    rows = available if wanted is None else min(available, sum(wanted.values()))
+    return Costs(rows, rows)
+
+
+STAGE = Stage(
+    name="critique",
+    function=critique,
+    version=3,
+    cost=_cost,
+    counted_as="verifications",
+    asks=Verification,
+)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pydantic import BaseModel, ConfigDict
 
 from sinternal.benchmarks import Answered
@@ -9,9 +11,9 @@ from sinternal.errors import DataError
 from sinternal.prompting.think import split_thinking
 from sinternal.records import Finish, Prompt, Response, make_id
 from sinternal.registry import Kind, load
+from sinternal.stages.stage import Costs, Stage
 from sinternal.store import Artifact, Draft
 
-VERSION = 1
 UNCLOSED, NO_ANSWER, NO_THINKING = "the thinking never closes", "no answer", "answers without a thinking"
 
 
@@ -63,3 +65,16 @@ def open_answered(name: str, options: dict[str, object]) -> Answered:
             f"benchmark {name!r} holds no answers to train on; take star-1, or `file` with options.columns.answer"
         )
     return opened
+
+
+def _cost(_config: DatasetConfig, inputs: Mapping[str, int]) -> Costs:
+    return Costs(inputs["prompts"])
+
+
+STAGE = Stage(
+    name="dataset",
+    function=dataset,
+    version=1,
+    cost=_cost,
+    counted_as="responses",
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from contextlib import closing
 
 from pydantic import BaseModel, ConfigDict
@@ -15,11 +16,11 @@ from sinternal.registry import Kind as Plugin
 from sinternal.registry import load
 from sinternal.settings.plugins import JudgeConfig, VerificationConfig
 from sinternal.settings.training import GrpoSettings, cautions
-from sinternal.stages.base import MODEL_FOLDER, check_same_template, model_path
 from sinternal.stages.sample import check_trainable, to_request
+from sinternal.stages.stage import Costs, Stage
+from sinternal.stages.target import MODEL_FOLDER, check_same_template, model_path
 from sinternal.store import Artifact, Draft
 
-VERSION = 2
 NOTABLE_FAILURES = 0.01
 """Share of a step's judged rollouts without a label above which a user is told."""
 
@@ -115,3 +116,20 @@ def grpo(
     done = len(log.training)
     draft.counts.update({"steps": done, "rollouts": done * settings.prompts * settings.rollouts.n})
     shutil.rmtree(out.with_suffix(".checkpoints"), ignore_errors=True)
+
+
+def _cost(config: GrpoConfig, inputs: Mapping[str, int]) -> Costs:
+    settings = config.settings
+    rollouts = settings.steps * settings.prompts * settings.rollouts.n
+    if settings.held_out_every:
+        rollouts += inputs.get("held_out", 0) * (1 + settings.steps // settings.held_out_every)
+    return Costs(rollouts, rollouts, rollouts * settings.rollouts.max_tokens)
+
+
+STAGE = Stage(
+    name="grpo",
+    function=grpo,
+    version=2,
+    cost=_cost,
+    counted_as="rollouts",
+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 
 from sinternal.errors import DataError
@@ -11,9 +11,8 @@ from sinternal.judges import Judge
 from sinternal.records import Judgement, Prompt, Response, make_id
 from sinternal.registry import Kind, load
 from sinternal.settings.plugins import JudgeConfig
+from sinternal.stages.stage import Costs, Stage
 from sinternal.store import Artifact, Draft
-
-VERSION = 4
 
 
 def judge(draft: Draft, config: JudgeConfig, *, prompts: Artifact, responses: Artifact) -> None:
@@ -44,7 +43,7 @@ def judge(draft: Draft, config: JudgeConfig, *, prompts: Artifact, responses: Ar
             Judgement, make, total=len(waiting), group=lambda row: row.response_id, groups={row.id for row in waiting}
         )
     draft.counts["unlabelled"] = sum(row.safe is None for row in rows)
-    calls.keep(draft, rows)
+    calls.keep(draft, rows, "labels")
     draft.counts["judge failed"] = sum(row.error is not None for row in rows)
     draft.notes.extend(note_on_controls(row.quoted_controls for row in rows))
 
@@ -57,3 +56,17 @@ def note_on_controls(counts: Iterable[int]) -> Iterator[str]:
             f"{sum(map(bool, found))} of {len(found)} quoted texts spell control tokens ({sum(found)} in all): "
             "they were shown as plain text, by servers with a space inside"
         )
+
+
+def _cost(_config: JudgeConfig, inputs: Mapping[str, int]) -> Costs:
+    return Costs(inputs["responses"], inputs["responses"])
+
+
+STAGE = Stage(
+    name="judge",
+    function=judge,
+    version=4,
+    cost=_cost,
+    counted_as="judgements",
+    asks=Judgement,
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 
@@ -16,9 +16,8 @@ from sinternal.figures.contamination import grams
 from sinternal.records import SIDES, Prompt, Split, make_id
 from sinternal.registry import Kind, load
 from sinternal.settings.plugins import PLAIN, AttackConfig
+from sinternal.stages.stage import Costs, Stage
 from sinternal.store import Artifact, Draft
-
-VERSION = 5
 
 
 class SourceConfig(BaseModel):
@@ -181,3 +180,35 @@ def _in_turn(rows: Iterable[Prompt], harmful: bool, seed: int) -> list[Prompt]:
         group.sort(key=lambda row: (make_id(seed, request, row.family), row.id))
     ordered = [by_request[request] for request in sorted(by_request, key=lambda request: make_id(seed, request))]
     return [row for turn in zip_longest(*ordered) for row in turn if row is not None]
+
+
+def _cost(config: PromptsConfig, inputs: Mapping[str, int]) -> Costs:
+    sides = [0, 0]
+    for source in config.sources:
+        for at, there in enumerate(_originals(source)):
+            known = min(there, inputs.get("among", there))
+            sides[at] += min(known, source.limit or known) * len(source.attacks)
+    return Costs(sum(min(side, config.limit or side) for side in sides))
+
+
+def _originals(source: SourceConfig) -> tuple[int, int]:
+    """Harmful and benign prompts of a benchmark; if it cannot be read here, all that it is known to hold for each."""
+    plugin = load(Kind.BENCHMARK, source.benchmark)
+    try:
+        rows = plugin(source.options).prompts(source.part)
+    except DataError:
+        size = getattr(plugin, "size", None)
+        if size is None:
+            raise
+        return size, size
+    harmful = sum(row.harmful for row in rows)
+    return harmful, len(rows) - harmful
+
+
+STAGE = Stage(
+    name="prompts",
+    function=prompts,
+    version=5,
+    cost=_cost,
+    counted_as="prompts",
+)

@@ -17,10 +17,10 @@ from sinternal.errors import EngineError, RecipeError
 from sinternal.judges.guard import Guard
 from sinternal.records import Prompt, Split
 from sinternal.registry import Kind, load, names
-from sinternal.stages.base import BaseModelConfig
+from sinternal.stages.target import TargetConfig
 from sinternal.store import Store
 from sinternal.study.identity import IN_PROCESS, EngineFound, engines_in
-from sinternal.study.plan import Task
+from sinternal.study.task import Task
 
 
 class Server(NamedTuple):
@@ -64,7 +64,7 @@ def preflight(waiting: Sequence[Task], store: Store, limits: Limits | None) -> N
             "give the engine's option price, per million tokens: --option 'price={read: 3, written: 15}' (of a recipe: "
             "--set 'engine.options.price={read: 3, written: 15}'), or use --max-tokens"
         )
-    if [server.task.stage for server in needed] == ["sample"]:
+    if [server.task.stage.name for server in needed] == ["sample"]:
         return  # the first thing that is asked of it, with nothing paid for before, tells as much
     for server in needed:
         try:
@@ -98,7 +98,7 @@ def servers(tasks: Iterable[Task]) -> Iterator[Server]:
     """The servers that tasks ask, each once."""
     seen: list[Any] = []
     for task in tasks:
-        if task.stage in ("report", "diagnosis"):  # their settings name what other stages ask
+        if task.stage.shows_paths:  # the settings of a report name what other stages ask
             continue
         settings = task.config.model_dump(mode="json")
         questions = list(_questions_of_judges(settings))
@@ -141,7 +141,7 @@ def _target(task: Task) -> str:
     """The model that a task runs: that of the base at the end of its line."""
     at: Task | None = task
     while at is not None:
-        if isinstance(at.config, BaseModelConfig):
+        if isinstance(at.config, TargetConfig):
             return at.config.model
         at = at.inputs.get("model")
     return ""

@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sinternal.errors import ModelError
+from sinternal.layout import Place, RunMap
 from sinternal.models.resolve import is_model
 from sinternal.settings.plugins import VerificationConfig
 from sinternal.settings.recipe import DEFAULT_VARIANT, load_recipe
-from sinternal.stages.base import model_name
+from sinternal.stages.target import model_name
 from sinternal.store import Artifact, Store
 
 RECIPE, RESULTS = "recipe.yaml", "results.json"
 """What a finished run's folder holds, copied from its report."""
-MODEL_STAGES = ("grpo", "sft", "base")
+MODEL_STAGES = ("grpo", "sft", "target")
 """Whose artifacts are models."""
 
 
@@ -63,7 +64,7 @@ def _arm(run: Path, name: str, seed: int | None) -> ArmModel:
     if seed is not None and seed not in recipe.seeds:
         raise ModelError(f"{run} has no seed {seed}; it has: {', '.join(map(str, recipe.seeds))}")
     variant = next(iter(recipe.variants), DEFAULT_VARIANT)
-    made = _model(run, f"{variant}/{recipe.seeds[0] if seed is None else seed}/respond {name}")
+    made = _model(run, Place(variant, recipe.seeds[0] if seed is None else seed), name)
     if made is None:
         raise ModelError(
             f"the model of {name!r} is not in {run / 'artifacts'}: finish the run, or, if it has another --store, name "
@@ -72,14 +73,14 @@ def _arm(run: Path, name: str, seed: int | None) -> ArmModel:
     return ArmModel(model_name(made), recipe.target.model, recipe.verification)
 
 
-def _model(run: Path, responses: str) -> Artifact | None:
-    """What some responses were drawn from, as the run's own artifacts say: its inputs may be others by now, or gone."""
+def _model(run: Path, place: Place, arm: str) -> Artifact | None:
+    """The model of an arm, as the run's own report says: a plan of its recipe may lead elsewhere by now."""
     store = Store(run / "artifacts")
     report = _report(run, store)
-    drawn = store.find("sample", report.manifest["inputs"].get(responses, "")) if report else None
-    key = drawn.manifest["inputs"].get("model") if drawn else None
-    found = (store.find(stage, key) for stage in MODEL_STAGES) if key else ()
-    return next(filter(None, found), None)
+    if report is None:
+        return None
+    key = RunMap[str].unflattened(report.manifest["inputs"])[place].arms[arm].model
+    return next(filter(None, (store.find(stage, key) for stage in MODEL_STAGES)), None)
 
 
 def _report(run: Path, store: Store) -> Artifact | None:

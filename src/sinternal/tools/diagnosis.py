@@ -8,66 +8,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import Field
-
 from sinternal.errors import RecipeError
 from sinternal.redaction import redacted
 from sinternal.registry import Kind, check_name, load, names
-from sinternal.settings.plugins import PLAIN, AttackConfig, EngineConfig, JudgeConfig, VerificationConfig
+from sinternal.settings.diagnosis import Diagnosis
+from sinternal.settings.plugins import PLAIN, AttackConfig, EngineConfig
 from sinternal.settings.recipe import (
     ENGINES_OF_ONE_MODEL,
-    Attack,
-    Section,
-    Seed,
-    Source,
-    Target,
     override,
     packaged_yaml,
     read_yaml,
     validated,
 )
-from sinternal.settings.sampling import Sampling
-from sinternal.stages import base, diagnosis, prompts, sample, verify
-from sinternal.study.plan import Plan, Task, check_sources, sources_of, target_config
+from sinternal.stages import diagnosis, judge, prompts, sample, self_verify, target
+from sinternal.study.checks import check_sources
+from sinternal.study.prompts import sources_of
 from sinternal.study.run import find_arm
+from sinternal.study.targets import target_config
+from sinternal.study.task import Plan, Task
 from sinternal.validation import shown
 
 DEFAULT = "default"
 """Settings for a model of which no plug-in says otherwise."""
-
-
-class Asked(Section):
-    """What the model is asked."""
-
-    sources: tuple[Source, ...] = Field(min_length=1)
-    """Benchmarks with harmful and with benign prompts."""
-    attacks: tuple[Attack, ...] = Field((AttackConfig(name=PLAIN),), min_length=1)
-    """Attacks on them; `plain` for none."""
-    limit: int | None = Field(default=None, ge=1)
-    """At most this many harmful and this many benign prompts, disguised ones counted."""
-
-
-class Diagnosis(Section):
-    """One diagnosis."""
-
-    name: str
-    """Its name."""
-    target: Target
-    """The model."""
-    prompts: Asked
-    """What it is asked."""
-    engine: EngineConfig = EngineConfig()
-    """Who runs it."""
-    sampling: Sampling
-    """How its answers are drawn."""
-    judge: JudgeConfig
-    """Who labels them."""
-    verification: VerificationConfig
-    """How it is asked to verify them."""
-    verification_sampling: Sampling
-    """How it verifies; `n` times each."""
-    seed: Seed = 0
-    """Of the draws."""
 
 
 def load_diagnosis(
@@ -144,27 +106,30 @@ def plan_diagnosis(settings: Diagnosis) -> Plan:
     )
     known: dict[str, Any] = {"engine": settings.engine, "seed": settings.seed}
     answering = sample.SampleConfig(sampling=settings.sampling, system=settings.target.system, **known)
-    verifying = verify.VerifyConfig(
+    verifying = self_verify.SelfVerifyConfig(
         sampling=settings.verification_sampling, verification=settings.verification, **known
     )
-    model = Task("base", "model", _target(settings))
-    asked = Task("prompts", "prompts", asking)
-    responses = Task("sample", "answers", answering, {"prompts": asked, "model": model})
+    model = Task(target.STAGE, "model", _target(settings))
+    asked = Task(prompts.STAGE, "prompts", asking)
+    responses = Task(sample.STAGE, "answers", answering, {"prompts": asked, "model": model})
     shown = {"prompts": asked, "responses": responses}
-    labels = Task("judge", f"labels by {settings.judge.name}", settings.judge, shown)
-    verdicts = Task("verify", "verifications", verifying, {**shown, "model": model})
+    labels = Task(judge.STAGE, f"labels by {settings.judge.name}", settings.judge, shown)
+    verdicts = Task(self_verify.STAGE, "verifications", verifying, {**shown, "model": model})
     found = {**shown, "judgements": labels, "verifications": verdicts}
     last = Task(
-        "diagnosis", "diagnosis", diagnosis.DiagnosisConfig(settings=redacted(settings.model_dump(mode="json"))), found
+        diagnosis.STAGE,
+        "diagnosis",
+        diagnosis.DiagnosisConfig(settings=Diagnosis.model_validate(redacted(settings.model_dump(mode="json")))),
+        found,
     )
     return Plan((model, asked, responses, labels, verdicts, last))
 
 
-def _target(settings: Diagnosis) -> base.BaseModelConfig:
+def _target(settings: Diagnosis) -> target.TargetConfig:
     if arm := find_arm(settings.target.model):
         return target_config(settings.target.model_copy(update={"model": arm.path}), settings.seed, trained=False)
     if settings.engine.name in ENGINES_OF_ONE_MODEL and settings.target.model not in names(Kind.MODEL):
-        return base.BaseModelConfig(model=settings.target.model, served=True)
+        return target.TargetConfig(model=settings.target.model, served=True)
     return target_config(settings.target, settings.seed, trained=False)
 
 
