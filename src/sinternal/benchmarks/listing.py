@@ -76,8 +76,8 @@ def _row(name: str, plugin: Any) -> Listed:
         case PackagedBenchmark():
             return _entry_row(plugin, f"package {plugin.package or 'sinternal'}", plugin.readiness())
         case _:
-            purpose = _purpose(plugin.evaluation_only) if hasattr(plugin, "evaluation_only") else ""
-            return Listed(name, "", "", "", "", purpose, "", "", "yes", "", "")
+            size = "" if plugin.size is None else f"{plugin.size:,}"
+            return Listed(name, "", size, plugin.licence, "", _purpose(plugin.evaluation_only), "", "", "yes", "", "")
 
 
 def _columns(entry: HubBenchmark) -> str:

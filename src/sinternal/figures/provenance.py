@@ -153,5 +153,5 @@ def last_start(artifacts: Iterable[Artifact]) -> float:
 
 def note_on_fallback(judge: str) -> str:
     """A warning beside a judge that is only there where no real one is."""
-    is_fallback = judge in names(Kind.JUDGE) and getattr(load(Kind.JUDGE, judge), "fallback", False)
+    is_fallback = judge in names(Kind.JUDGE) and load(Kind.JUDGE, judge).fallback
     return " (a fallback: it measures compliance, not harm)" if is_fallback else ""

@@ -9,14 +9,13 @@ from sinternal.errors import DataError
 from sinternal.figures import calls
 from sinternal.judges import Judge
 from sinternal.records import Judgement, Prompt, Response, make_id
-from sinternal.registry import Kind, load
-from sinternal.settings.plugins import JudgeConfig
+from sinternal.settings.plugins import JudgePlugin
 from sinternal.store import Artifact, Draft
 
 VERSION = 4
 
 
-def judge(draft: Draft, config: JudgeConfig, *, prompts: Artifact, responses: Artifact) -> None:
+def judge(draft: Draft, config: JudgePlugin, *, prompts: Artifact, responses: Artifact) -> None:
     """Write the table `judgements`: one row for each response, an empty one where the judge left a response out.
 
     Raises:
@@ -24,7 +23,7 @@ def judge(draft: Draft, config: JudgeConfig, *, prompts: Artifact, responses: Ar
     """
     asked = {prompt.id: prompt for prompt in prompts.rows(Prompt)}
     waiting = responses.rows(Response)
-    one: Judge = load(Kind.JUDGE, config.name)(config.options)
+    one: Judge = config.open()
 
     def make(done: frozenset[str]) -> Iterator[Judgement]:
         left = {row.id: row for row in waiting if row.id not in done}

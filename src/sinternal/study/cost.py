@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sinternal.errors import DataError, SInternalError
+from sinternal.judges import Judge
 from sinternal.judges.guard import Guard
 from sinternal.records import Prompt, Split
 from sinternal.registry import Kind, load
-from sinternal.settings.plugins import JudgeConfig
+from sinternal.settings.plugins import JudgePlugin
 from sinternal.settings.sampling import Sampling
 from sinternal.settings.training import cautions as settings_cautions
 from sinternal.stages.grpo import GrpoConfig
+from sinternal.stages.prompts import SourceConfig
 from sinternal.stages.sft import SftConfig
 from sinternal.stages.verify import SPEC_SETTINGS
 from sinternal.store import Store
@@ -78,13 +80,12 @@ def _prompts(config: Any, inputs: Mapping[str, int]) -> Costs:
     return Costs(sum(min(side, config.limit or side) for side in sides), 0, None)
 
 
-def _originals(source: Any) -> tuple[int, int]:
+def _originals(source: SourceConfig) -> tuple[int, int]:
     """Harmful and benign prompts of a benchmark; if it cannot be read here, all that it is known to hold for each."""
-    plugin = load(Kind.BENCHMARK, source.benchmark)
     try:
-        rows = plugin(source.options).prompts(source.part)
+        rows = source.open().prompts(source.part)
     except DataError:
-        size = getattr(plugin, "size", None)
+        size: int | None = load(Kind.BENCHMARK, source.benchmark).size
         if size is None:
             raise
         return size, size
@@ -210,8 +211,8 @@ def _bound(row: Row, server: Server) -> Bound:
         limit = sampling.max_tokens
     if stage in ("judge", "verify") and answer is not None:
         quoted = answer.max_tokens
-    if isinstance(config, JudgeConfig):
-        judge = load(Kind.JUDGE, config.name)(config.options)
+    if isinstance(config, JudgePlugin):
+        judge: Judge = config.open()
         if isinstance(judge, Guard):
             calls, limit = calls * len(judge.ask_all(_ANY, "")), judge.max_tokens
     if stage == "critique":

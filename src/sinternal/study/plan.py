@@ -10,18 +10,18 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from sinternal.benchmarks import Divided, Division
 from sinternal.engines import TemplateOptions
-from sinternal.errors import DataError, ModelError, RecipeError
+from sinternal.errors import ModelError, RecipeError
 from sinternal.experts import Demonstration
 from sinternal.figures.gap import AS_IN_TRAINING
 from sinternal.figures.stress import DELIVERY, REPETITION, SAMPLING
 from sinternal.fingerprints import fingerprint
 from sinternal.models.resolve import model_folder
 from sinternal.redaction import redacted
-from sinternal.registry import Kind, check_name, load, names
-from sinternal.settings.plugins import PLAIN, AttackConfig, JudgeConfig
-from sinternal.settings.recipe import BASE, DEFAULT_VARIANT, Arm, Recipe, Source, Target, TrainOn
+from sinternal.settings.arms import BASE, Arm, TrainOn
+from sinternal.settings.plugins import PLAIN, AttackPlugin
+from sinternal.settings.recipe import DEFAULT_VARIANT, Recipe
+from sinternal.settings.sources import Source, Target, without_parts
 from sinternal.stages import (
     base,
     capability,
@@ -42,6 +42,7 @@ from sinternal.stages import (
     verify,
 )
 from sinternal.store import artifact_key
+from sinternal.study.checks import check_data
 from sinternal.study.contents import Contents, contents, folder_contents
 from sinternal.study.identity import identity
 
@@ -145,11 +146,10 @@ def make_plan(recipe: Recipe) -> Plan:
     """Lay out every artifact of a recipe. Reads no artifact and runs nothing.
 
     Raises:
-        RegistryError: the recipe names a plug-in that is not there.
-        RecipeError: a plug-in does not take the options that the recipe gives it.
+        RecipeError, DataError: data that the recipe names is not there, or not fit for what it is named for.
     """
     inputs: dict[str, Task] = {}
-    _check_names(recipe)
+    check_data(recipe)
     variants = {variant: recipe.variant(variant) for variant in recipe.variants or {DEFAULT_VARIANT: {}}}
     for variant, settings in variants.items():
         for seed in recipe.seeds:
@@ -175,71 +175,12 @@ def _notes(recipe: Recipe) -> Iterator[str]:
     """What is allowed, and yet should be known."""
     if all(arm.train_on is TrainOn.NOTHING for arm in recipe.arms):
         return
-    ours, theirs = (_model_of(entry) for entry in (recipe.judges[0], recipe.labeller))
+    ours, theirs = (judge.model for judge in (recipe.judges[0], recipe.labeller))
     if ours is not None and ours == theirs:
         yield (
             f"judge {ours} labels what the arms learn from, and decides on what they say: arms may learn its mistakes, "
             "which it then cannot see; name another in rewards.judge"
         )
-
-
-def _model_of(entry: JudgeConfig) -> str | None:
-    """The model behind a judge, whatever it is asked; None for a rule, which has no blind spots to learn."""
-    engine = entry.options.get("engine")
-    model = engine.get("model") if isinstance(engine, Mapping) else None
-    return None if model is None else str(model)
-
-
-def _check_names(recipe: Recipe) -> None:
-    """Fail on a mistyped name, or on an option that a judge, expert, task or benchmark does not take, at once."""
-    wanted, stress = recipe.prompts, recipe.evaluation.stress
-    attacks = (*wanted.train_attacks, *wanted.eval_attacks, *(stress.attacks if stress else ()))
-    check_sources((*wanted.train, *wanted.eval), attacks)
-    _check_divisions(recipe)
-    for name in (recipe.engine.name, recipe.measuring_engine.name):
-        check_name(Kind.ENGINE, name)
-    opened = [
-        *((Kind.JUDGE, entry.name, entry.options) for entry in recipe.judges),
-        (Kind.EXPERT, recipe.expert.name, recipe.expert.options),
-        (Kind.VERIFICATION, recipe.verification.name, recipe.verification.options),
-    ]
-    for kind, name, options in opened:
-        load(kind, name)(options)
-    first = recipe.judges[0].name
-    if not getattr(load(Kind.JUDGE, first), "tells_safety", True):
-        raise RecipeError(f"judges: {first!r} does not label safety, so it cannot be the first, which decides")
-    _check_labels(recipe)
-    if any(arm.train_on is TrainOn.REWARDS for arm in recipe.arms):
-        _check_rewards(recipe)
-
-
-def _check_divisions(recipe: Recipe) -> None:
-    """Fail at once where the same file would be trained on and measured."""
-    wanted, rewarded = recipe.prompts, any(arm.train_on is TrainOn.REWARDS for arm in recipe.arms)
-    sides = {"prompts.train": ("train", wanted.train), "prompts.eval": ("eval", wanted.eval)}
-    if recipe.grpo and rewarded and recipe.grpo.mixture.mathematics:
-        sides["rewards.mathematics"] = ("train", recipe.rewards.mathematics)
-    if recipe.grpo and rewarded and recipe.grpo.held_out_every:
-        sides["rewards.held_out"] = ("dev", recipe.rewards.held_out or _without_parts(wanted.train))
-    seen: dict[str, tuple[str, str, Division]] = {}
-    for side, (usual, sources) in sides.items():
-        for source in sources:
-            benchmark = load(Kind.BENCHMARK, source.benchmark)(source.options)
-            if not isinstance(benchmark, Divided):
-                continue
-            part, one = source.part or usual, benchmark.division()
-            other_side, other_part, other = seen.setdefault(one.content, (side, part, one))
-            if part != other_part and (one.how is None or one.how != other.how):
-                raise RecipeError(
-                    f"{other_side} and {side} both name {one.what}, and nothing says which of its rows are for which: "
-                    "give it the same options.shares in both, for example {train: 0.8, eval: 0.2} (dev for "
-                    "rewards.held_out), or options.columns.part, the column that says train, dev or eval"
-                )
-
-
-def _without_parts(sources: Iterable[Source]) -> tuple[Source, ...]:
-    """The same benchmarks, to be asked for the usual part of another side."""
-    return tuple(source.model_copy(update={"part": None}) for source in sources)
 
 
 def _agreement(path: Path | None) -> str | None:
@@ -248,63 +189,6 @@ def _agreement(path: Path | None) -> str | None:
     if not path.is_file():
         raise RecipeError(f"evaluation.agreement: there is no file {path}; `sinternal agree` writes one")
     return fingerprint(path)
-
-
-def check_sources(sources: Iterable[Source], attacks: Iterable[AttackConfig]) -> None:
-    """Make sure that benchmarks and attacks are there, and that the former take their options.
-
-    Raises:
-        RegistryError: there is none of this name.
-        RecipeError: an option is unknown or of the wrong type.
-    """
-    sources = list(sources)
-    for attack in (*attacks, *(attack for source in sources for attack in source.attacks or ())):
-        if attack.name != PLAIN:
-            check_name(Kind.ATTACK, attack.name)
-    for source in sources:
-        load(Kind.BENCHMARK, source.benchmark)(source.options)
-
-
-def _check_labels(recipe: Recipe) -> None:
-    """Fail at once where what the arms learn from could not be labelled, or a data set holds nothing to learn."""
-    judge, refusals = recipe.labeller, recipe.rewards.refusals or recipe.labeller
-    for one in (judge, refusals):
-        check_name(Kind.JUDGE, one.name)
-        load(Kind.JUDGE, one.name)(one.options)
-    if not getattr(load(Kind.JUDGE, judge.name), "tells_safety", True):
-        raise RecipeError(f"rewards.judge: {judge.name!r} does not label safety; take another")
-    needing = [arm.name for arm in recipe.arms if arm.train_on in _JUDGED_BY_REFUSALS]
-    if needing and not getattr(load(Kind.JUDGE, refusals.name), "tells_refusals", True):
-        raise RecipeError(
-            f"rewards.judge: {refusals.name!r} does not label refusals, by which benign answers are taken or rewarded "
-            f"for arm {needing[0]!r}; name another judge for them in rewards.refusals, for example qwen3guard, "
-            "wildguard or refusal"
-        )
-    for arm in recipe.arms:
-        if source := arm.examples.dataset:
-            check_sources((source,), ())
-            try:
-                dataset.open_answered(source.benchmark, source.options)
-            except DataError as error:
-                raise RecipeError(f"arm {arm.name!r}: {error}") from error
-
-
-_JUDGED_BY_REFUSALS = (
-    TrainOn.REFUSAL,
-    TrainOn.DELIBERATIVE,
-    TrainOn.OWN_REFUSALS,
-    TrainOn.ANSWER_THEN_CHECK,
-    TrainOn.REWARDS,
-)
-"""Arms for which benign answers that refuse are left out, or get no reward."""
-
-
-def _check_rewards(recipe: Recipe) -> None:
-    """Fail at once where rewards could not be given."""
-    sources = (*recipe.rewards.mathematics, *(recipe.rewards.held_out or ()))
-    check_sources(sources, ())
-    if recipe.grpo and recipe.grpo.mixture.mathematics and not recipe.rewards.mathematics:
-        raise RecipeError("grpo.mixture.mathematics has a share, but rewards.mathematics names no benchmark; add one")
 
 
 def _ancestors(task: Task) -> Iterator[Task]:
@@ -339,10 +223,10 @@ def _own_answers(recipe: Recipe, model: Task, asked: Task, seed: int, where: str
 def _prompt_tasks(recipe: Recipe, seed: int, where: str) -> dict[str, Task]:
     """Evaluation prompts first: training prompts that overlap with them are dropped."""
     wanted, rewards = recipe.prompts, recipe.rewards
-    plain = (AttackConfig(name=PLAIN),)
+    plain = (AttackPlugin(name=PLAIN),)
 
     def config(
-        sources: tuple[Source, ...], part: str, attacks: tuple[AttackConfig, ...], limit: int | None
+        sources: tuple[Source, ...], part: str, attacks: tuple[AttackPlugin, ...], limit: int | None
     ) -> prompts.PromptsConfig:
         return prompts.PromptsConfig(
             sources=sources_of(sources, part, attacks),
@@ -381,14 +265,14 @@ def _prompt_tasks(recipe: Recipe, seed: int, where: str) -> dict[str, Task]:
         asked["mathematics prompts"] = Task("prompts", f"mathematics prompts, {where}", problems, clean)
     if recipe.grpo.held_out_every:
         watched = config(
-            rewards.held_out or _without_parts(wanted.train), "dev", wanted.train_attacks, rewards.held_out_limit
+            rewards.held_out or without_parts(wanted.train), "dev", wanted.train_attacks, rewards.held_out_limit
         )
         asked["held-out prompts"] = Task("prompts", f"held-out prompts, {where}", watched, clean)
     return asked
 
 
 def sources_of(
-    sources: Iterable[Source], part: str, attacks: tuple[AttackConfig, ...]
+    sources: Iterable[Source], part: str, attacks: tuple[AttackPlugin, ...]
 ) -> tuple[prompts.SourceConfig, ...]:
     """Where prompts come from, as the stage takes it: with the usual part and attacks where a source names none."""
     return tuple(
@@ -569,7 +453,7 @@ def _reference(recipe: Recipe, arm: Arm, seed: int, label: str, run: Mapping[str
 def _published(recipe: Recipe, arm: Arm, seed: int, label: str, run: Mapping[str, Task]) -> dict[str, Task]:
     """The examples of an arm that is trained on a published data set: its prompts and answers, without overlap."""
     assert arm.examples.dataset is not None  # the recipe was validated
-    (source,) = sources_of((arm.examples.dataset,), "train", (AttackConfig(name=PLAIN),))
+    (source,) = sources_of((arm.examples.dataset,), "train", (AttackPlugin(name=PLAIN),))
     asking = prompts.PromptsConfig(
         sources=(source,), tuned_on=recipe.prompts.train_attacks, limit=None, for_training=True, seed=seed
     )
@@ -622,8 +506,8 @@ def target_config(target: Target, seed: int, *, trained: bool, named_by: str = "
         ModelError: the name can only be that of a folder, and no model lies there.
     """
     own = identity = None
-    if target.model in names(Kind.MODEL):
-        identity = load(Kind.MODEL, target.model)().identity(target.options)
+    if source := target.source:
+        identity = source.open().identity()
         own = seed if target.build_for_each_seed else None
     elif (folder := _folder(target.model, named_by)) is not None:
         # However the path is spelled, it is one place.
