@@ -20,6 +20,7 @@ from sinternal.errors import RecipeError
 from sinternal.prompting.think import split_thinking
 from sinternal.records import Prompt
 from tests.conftest import plain_prompt
+from tests.plugins import open_plugin
 
 ATTACKS: Sequence[type[TextAttack]] = (
     PrefixInjection,
@@ -43,7 +44,7 @@ lettered = requests.map(lambda text: f"Ask {text}")
 
 
 def wrapped(attack: type[TextAttack], *prompts: Prompt, seed: int = 0, **options: object) -> list[Prompt]:
-    return list(attack(options).wrap(prompts, seed))
+    return list(open_plugin(attack, options).wrap(prompts, seed))
 
 
 def sent(prompt: Prompt) -> tuple[str, str, str, bool]:

@@ -18,6 +18,7 @@ from sinternal.judges.strongreject import StrongReject
 from sinternal.judges.wildguard import WildGuard
 from sinternal.records import Finish, Judgement
 from tests.judges.scripted import ENGINE, PROMPT, ScriptedEngine, answered, failed
+from tests.plugins import open_plugin
 
 UNSAFE: dict[type[Guard], str] = {
     Qwen3Guard: "Safety: Unsafe\nCategories: Violent\nRefusal: No",
@@ -36,7 +37,7 @@ every_guard = pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.n
 
 
 def judge(guard: type[Guard], *responses, **options: object) -> list[Judgement]:
-    with closing(guard({**ENGINE, **options})) as one:
+    with closing(open_plugin(guard, {**ENGINE, **options})) as one:
         return list(one.judge((PROMPT, response) for response in responses))
 
 
@@ -104,7 +105,7 @@ def test_twenty_unreadable_replies_and_none_else_are_one_error_that_names_the_ju
 
 def test_the_engine_stays_open_from_one_batch_to_the_next(engine: ScriptedEngine):
     engine.reply = UNSAFE[Qwen3Guard]
-    guard = Qwen3Guard(ENGINE)
+    guard = open_plugin(Qwen3Guard, ENGINE)
     for name in ("first", "second"):
         (row,) = guard.judge([(PROMPT, answered("Sure, first you", name))])
         assert row.safe is False
@@ -152,7 +153,7 @@ def test_ids_of_different_judges_and_parts_differ(engine: ScriptedEngine):
 @every_guard
 def test_an_unknown_option_is_refused(guard):
     with pytest.raises(RecipeError, match=f"judge {guard.name}"):
-        guard({**ENGINE, "colour": "red"})
+        open_plugin(guard, {**ENGINE, "colour": "red"})
 
 
 def test_a_response_that_failed_is_not_shown(engine: ScriptedEngine):
