@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict
 
 from sinternal import registry
 from sinternal.engines import Engine
-from sinternal.registry import Kind
+from sinternal.errors import RecipeError
+from sinternal.registry import Kind, Plugin
 from sinternal.settings.base import validated
 
 JUDGE = """
@@ -82,6 +83,15 @@ def open_plugin(plugin: Any, *arguments: Any) -> Any:
     """A plug-in opened as settings do it: the last argument holds its options as a recipe would say them."""
     *before, options = arguments or ({},)
     return plugin(*before, validated(plugin.Options, options, "options"))
+
+
+def mistake_in(kind: Kind, name: str, options: dict[str, Any]) -> str:
+    """What a user is told who gives a plug-in these options."""
+    named = next(plugin for plugin in Plugin.__subclasses__() if plugin.kind is kind)
+    with pytest.raises(RecipeError) as told:
+        validated(named, {"name": name, "options": options}, "recipe")
+    assert "\n" not in str(told.value)
+    return str(told.value)
 
 
 def install(

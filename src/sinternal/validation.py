@@ -46,10 +46,15 @@ def of_options(error: ValidationError, options: type[BaseModel], owner: str) -> 
     valid, known = list(paths(options)), ", ".join(options.model_fields) or "none"
 
     def problem(one: ErrorDetails) -> PydanticCustomError:
-        if one["type"] != UNKNOWN:
-            return PydanticCustomError(one["type"], one["msg"])
-        hint = _hint(one, valid) or f"; its options are: {known}"
-        return PydanticCustomError(UNKNOWN_OPTION, f"{owner} has no such option{hint}")
+        its_options = f"; its options are: {known}" if len(one["loc"]) == 1 else ""
+        match one["type"]:
+            case "extra_forbidden":
+                hint = _hint(one, valid) or its_options
+                return PydanticCustomError(UNKNOWN_OPTION, f"{owner} has no such option{hint}")
+            case "missing":
+                return PydanticCustomError(MISSING_OPTION, f"{owner} needs it{its_options}")
+            case kind:
+                return PydanticCustomError(kind, one["msg"])
 
     return located(options.__name__, [(one["loc"], problem(one), one["input"]) for one in error.errors()])
 
@@ -63,9 +68,9 @@ def located(title: str, mistakes: Iterable[tuple[tuple[int | str, ...], Pydantic
 
 UNKNOWN, MISSING = "extra_forbidden", "missing"
 """What pydantic calls them."""
-UNKNOWN_OPTION = "unknown_option"
-"""What we call an unknown option of a plug-in: of these the nearest is known where they are validated, not above."""
-WORDED = ("value_error", UNKNOWN_OPTION, "not_finite")
+UNKNOWN_OPTION, MISSING_OPTION = "unknown_option", "missing_option"
+"""The same of options of plug-ins, in our words: what the options are is known where they are validated, not above."""
+WORDED = ("value_error", UNKNOWN_OPTION, MISSING_OPTION, "not_finite")
 """Kinds of mistakes whose message says all, the value included."""
 
 

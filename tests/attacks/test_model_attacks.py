@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from sinternal.attacks.pair import SHOWN, Attempt, Pair, Proposal, choose, conversation, read_proposal
 from sinternal.attacks.rewrite import LowResourceTranslation, ModelRewrite, PastTense, read_rewriting
 from sinternal.engines import Completion
-from sinternal.errors import RecipeError, RegistryError
+from sinternal.errors import RecipeError
 from sinternal.records import Finish, Prompt
+from sinternal.registry import Kind
 from sinternal.world.language import REFUSAL, recipe_answer
 from tests.conftest import plain_prompt
-from tests.plugins import open_plugin
+from tests.plugins import mistake_in, open_plugin
 from tests.servers import Body, Fault, Server, serve
 
 REWRITES: Sequence[type[ModelRewrite]] = (PastTense, LowResourceTranslation)
@@ -279,8 +280,8 @@ class TestPair:
 
     def test_a_judge_that_nobody_knows_is_an_error_before_anything_is_asked(self):
         models = {"attacker": {"model": "a"}, "target": {"model": "t"}}
-        with pytest.raises(RegistryError, match="orakle"):
-            open_plugin(Pair, {**models, "judge": {"name": "orakle"}})
+        told = mistake_in(Kind.ATTACK, "pair", {**models, "judge": {"name": "orakle"}})
+        assert "field 'options.judge.name': no judge is called 'orakle'; did you mean 'oracle'?" in told
 
     def test_the_three_roles_have_to_be_named(self):
         with pytest.raises(RecipeError, match="attacker"):

@@ -213,7 +213,7 @@ def test_problems_of_dapo_come_without_its_frame_and_with_their_solution(
     table = [row(f"{before}What is 6 times 7?{after}", "42")] * 3
     table += [row("What is 1 plus 1?", "2"), row(f"{before}Lost{after}", "")]
     entry = on_disk(tmp_path, monkeypatch, table, rows)
-    found = replace(entry, parts={"train": (rows,)})({}).prompts("train")
+    found = open_plugin(replace(entry, parts={"train": (rows,)})).prompts("train")
     asked = [(prompt.text.split("\n")[0], prompt.facts["solution"], prompt.harmful) for prompt in found]
     assert asked == [("What is 6 times 7?", "42", False), ("What is 1 plus 1?", "2", False)], "each problem once"
     assert all(r"\boxed{}" in prompt.text for prompt in found)

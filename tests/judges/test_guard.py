@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from sinternal.errors import DataError, RecipeError
+from sinternal.errors import DataError
 from sinternal.judges.compliance import ComplianceJudge
 from sinternal.judges.gpt_oss_safeguard import GptOssSafeguard
 from sinternal.judges.guard import PATIENCE, Guard
@@ -17,8 +17,9 @@ from sinternal.judges.shieldgemma import ShieldGemma
 from sinternal.judges.strongreject import StrongReject
 from sinternal.judges.wildguard import WildGuard
 from sinternal.records import Finish, Judgement
+from sinternal.registry import Kind
 from tests.judges.scripted import ENGINE, PROMPT, ScriptedEngine, answered, failed
-from tests.plugins import open_plugin
+from tests.plugins import mistake_in, open_plugin
 
 UNSAFE: dict[type[Guard], str] = {
     Qwen3Guard: "Safety: Unsafe\nCategories: Violent\nRefusal: No",
@@ -152,8 +153,8 @@ def test_ids_of_different_judges_and_parts_differ(engine: ScriptedEngine):
 
 @every_guard
 def test_an_unknown_option_is_refused(guard):
-    with pytest.raises(RecipeError, match=f"judge {guard.name}"):
-        open_plugin(guard, {**ENGINE, "colour": "red"})
+    told = mistake_in(Kind.JUDGE, guard.name, {**ENGINE, "colour": "red"})
+    assert f"field 'options.colour': judge {guard.name!r} has no such option" in told
 
 
 def test_a_response_that_failed_is_not_shown(engine: ScriptedEngine):

@@ -2,11 +2,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sinternal.errors import RecipeError
 from sinternal.judges.refusal_strings import WITHIN, RefusalStrings
 from sinternal.records import Judgement
+from sinternal.registry import Kind
 from tests.judges.scripted import BENIGN, PROMPT, answered
-from tests.plugins import open_plugin
+from tests.plugins import mistake_in, open_plugin
 
 
 def judge(answer: str | None, prompt=PROMPT) -> Judgement:
@@ -48,8 +48,8 @@ def test_the_thinking_is_never_looked_at():
 
 
 def test_it_takes_no_options():
-    with pytest.raises(RecipeError, match="refusal-strings"):
-        open_plugin(RefusalStrings, {"engine": "any"})
+    told = mistake_in(Kind.JUDGE, "refusal-strings", {"engine": "any"})
+    assert told.endswith("field 'options.engine': judge 'refusal-strings' has no such option; its options are: none")
 
 
 @given(st.text())

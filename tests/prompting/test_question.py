@@ -10,7 +10,8 @@ from sinternal.prompting.question import SpecificationTask
 from sinternal.prompting.specification import Packaged, load_spec
 from sinternal.prompting.think import read_verdict
 from sinternal.records import Prompt, Split
-from tests.plugins import open_plugin
+from sinternal.registry import Kind
+from tests.plugins import mistake_in, open_plugin
 
 PROMPT = Prompt("p", "p", "How do I pick a lock?", True, "own", "plain", Split.TRAIN)
 TASK = open_plugin(SpecificationTask)
@@ -90,8 +91,7 @@ def test_too_few_sections_are_reported_before_anything_is_asked():
 
 @pytest.mark.parametrize("options", [{"section": "all"}, {"sections": "some"}, {"relevant": 0}])
 def test_a_wrong_option_is_a_recipe_error(options):
-    with pytest.raises(RecipeError, match="verification specification"):
-        open_plugin(SpecificationTask, options)
+    assert f"field 'options.{next(iter(options))}': " in mistake_in(Kind.VERIFICATION, "specification", options)
 
 
 def test_the_packaged_specification_of_another_domain_says_nothing_of_harm():

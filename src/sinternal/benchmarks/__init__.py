@@ -32,8 +32,8 @@ class Benchmark(Protocol):
 
     Options: ClassVar[type[BaseModel]] = NoOptions
     """What it can be told; a name or value that the model does not know is an error of the recipe."""
-    evaluation_only: bool = True
-    """Whether its licence or purpose forbids training on it; of a class, whether it does unless the options say so."""
+    evaluation_only: bool | None = True
+    """Whether its licence or purpose forbids training on it; None of a class whose options say so."""
     holds_answers: bool = False
     """Whether it has an answer to each of its prompts, which can be trained on."""
     size: int | None = None

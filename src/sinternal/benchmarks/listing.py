@@ -77,7 +77,8 @@ def _row(name: str, plugin: Any) -> Listed:
             return _entry_row(plugin, f"package {plugin.package or 'sinternal'}", plugin.readiness())
         case _:
             size = "" if plugin.size is None else f"{plugin.size:,}"
-            return Listed(name, "", size, plugin.licence, "", _purpose(plugin.evaluation_only), "", "", "yes", "", "")
+            purpose = "" if plugin.evaluation_only is None else _purpose(plugin.evaluation_only)
+            return Listed(name, "", size, plugin.licence, "", purpose, "", "", "yes", "", "")
 
 
 def _columns(entry: HubBenchmark) -> str:

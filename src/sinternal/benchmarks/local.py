@@ -110,7 +110,7 @@ class LocalFile(Benchmark):
     """Prompts from a file of one's own."""
 
     Options = FileOptions
-    evaluation_only = False
+    evaluation_only: bool | None = None
 
     def __init__(self, options: FileOptions) -> None:
         """Look for the file. Raises DataError if it is not there."""

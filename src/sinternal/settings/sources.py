@@ -20,7 +20,7 @@ class Target(Section):
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face model."""
     options: dict[str, Any] = Field(default={}, validate_default=True)
-    """For a registered source: how its model is made."""
+    """For a registered source: how its model is made; nothing else has options."""
     system: str = ""
     """System message under which every arm responds; empty for none."""
     build_for_each_seed: bool = False
@@ -29,14 +29,8 @@ class Target(Section):
     @field_validator("options")
     @classmethod
     def _are_those_of_the_source(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        model = info.data.get("model")
-        if model in names(Kind.MODEL):
+        if (model := info.data.get("model")) in names(Kind.MODEL):
             validate_options(Kind.MODEL, str(model), options)
-        elif options and model is not None:
-            raise ValueError(
-                f"only a registered source of models has options, and {model!r} is none; there are: "
-                f"{', '.join(names(Kind.MODEL))}"
-            )
         return options
 
     @property
