@@ -14,8 +14,8 @@ import pytest
 from sinternal.engines import Completion
 from sinternal.errors import DataError
 from sinternal.records import Finish
-from sinternal.settings.plugins import EngineConfig
-from sinternal.settings.recipe import CapabilityTask
+from sinternal.settings.measurement import CapabilityTask
+from sinternal.settings.plugins import EnginePlugin
 from sinternal.settings.sampling import Sampling
 from sinternal.stages import target
 from sinternal.stages.capability import CapabilityConfig, capability
@@ -112,7 +112,7 @@ def test_a_prompt_that_inspect_cannot_deliver_is_refused(tmp_path: Path) -> None
 def measure(make: Make, base_model: Path, *tasks: CapabilityTask) -> Artifact:
     model = make("base", lambda draft: target.target(draft, target.TargetConfig(model=str(base_model))))
     config = CapabilityConfig(
-        tasks=tasks, engine=EngineConfig(options={"batch": 64}), sampling=Sampling(max_tokens=64), seed=0
+        tasks=tasks, engine=EnginePlugin(options={"batch": 64}), sampling=Sampling(max_tokens=64), seed=0
     )
     return make("capability", lambda draft: capability(draft, config, model=model))
 

@@ -11,8 +11,8 @@ from pydantic import BaseModel, ValidationError
 
 from sinternal.errors import ModelError, RecipeError
 from sinternal.prompting.specification import Packaged, load_spec
-from sinternal.registry import Kind, load
-from sinternal.settings.recipe import Recipe, add_judge, load_recipe, packaged_recipes
+from sinternal.settings.files import packaged_recipes
+from sinternal.settings.recipe import Recipe, add_judge, load_recipe
 from sinternal.settings.sampling import Sampling
 from sinternal.settings.training import GrpoSettings
 from sinternal.study.cost import cautions
@@ -53,8 +53,7 @@ REAL = "r1-distill-qwen-7b-arms"
 
 def question(critique: Task, *, with_spec: bool = True) -> str:
     """What an arm is asked in training."""
-    config = critique.config.verification
-    asked = load(Kind.VERIFICATION, config.name)(config.options)
+    asked = critique.config.verification.open()
     return str(asked.ask(plain_prompt("draw a cat"), "Here.", with_spec=with_spec and critique.config.with_spec))
 
 
@@ -579,9 +578,10 @@ def test_every_mistake_in_options_is_told_with_the_nearest_name() -> None:
     options = "{pth: x, harmful: maybe}"
     with pytest.raises(
         RecipeError,
-        match=r"'pth': no such option; did you mean 'path'\? \(also: 'harmful': .*'path': Field required\); its",
+        match=r"'prompts\.eval\.0\.options\.pth': benchmark 'file' has no such option; did you mean 'path'\? \(also: "
+        r".*options\.path': benchmark 'file' needs it; its options are: .*options\.harmful': .*not 'maybe'\)$",
     ):
-        make_plan(load_recipe("quickstart", [f"prompts.eval=[{{benchmark: file, options: {options}}}]"]))
+        load_recipe("quickstart", [f"prompts.eval=[{{benchmark: file, options: {options}}}]"])
 
 
 @pytest.mark.parametrize(

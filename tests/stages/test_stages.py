@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from sinternal.engines import Completion, Request
 from sinternal.engines.transformers import TransformersEngine
 from sinternal.errors import DataError, EngineError, ModelError
 from sinternal.experts import Demonstration, Question, Written
+from sinternal.judges import Judge
 from sinternal.records import Example, Finish, Judgement, Prompt, Response, Split, Verdict, Verification
-from sinternal.settings.plugins import EngineConfig
+from sinternal.registry import Kind
+from sinternal.settings.plugins import BenchmarkPlugin, EnginePlugin, ExpertPlugin, JudgePlugin, VerificationPlugin
 from sinternal.settings.sampling import Sampling
 from sinternal.stages import (
     contrast,
@@ -38,12 +41,13 @@ from sinternal.stages import (
 from sinternal.store import Artifact, Draft
 from sinternal.training.lengths import loss_tokens
 from tests.conftest import judgement_of, plain_prompt, response_to
+from tests.plugins import Register, opening
 
 Make = Callable[[str, Callable[[Draft], None]], Artifact]
-ENGINE = EngineConfig(options={"batch": 64})
-ORACLE = judge.JudgeConfig(name="oracle")
-EXPERT = critique.ExpertConfig(name="oracle")
-TASK = critique.VerificationConfig(name="microworld")
+ENGINE = EnginePlugin(options={"batch": 64})
+ORACLE = JudgePlugin(name="oracle")
+EXPERT = ExpertPlugin(name="oracle")
+TASK = VerificationPlugin(name="microworld")
 
 
 def prompts_config(**changes: object) -> prompts.PromptsConfig:
@@ -239,31 +243,32 @@ def test_the_oracle_labels_answers_by_the_grammar(make: Make, originals: Sequenc
 # pair
 
 
-class LazyJudge:
-    """Labels the first of all responses, and the second twice if it is told to."""
+class LazyOptions(BaseModel):
+    twice: bool = False
 
-    judged = "answer"
 
-    def __init__(self, options: dict[str, object]) -> None:
-        self.times = 2 if options.get("twice") else 1
+class LazyJudge(Judge):
+    """Labels the first of all responses, twice if it is told to."""
+
+    Options = LazyOptions
+
+    def __init__(self, options: LazyOptions) -> None:
+        self.times = 2 if options.twice else 1
 
     def judge(self, items: Iterable[tuple[Prompt, Response]]) -> Iterator[Judgement]:
         _, response = next(iter(items))
         yield from [judgement_of(response, True)] * self.times
 
-    def close(self) -> None:
-        """Nothing is open."""
-
 
 def test_a_judge_that_leaves_responses_out_gives_them_no_label_and_is_told(
-    make: Make, originals: Sequence[Prompt], monkeypatch: pytest.MonkeyPatch
+    make: Make, originals: Sequence[Prompt], register: Register
 ) -> None:
-    monkeypatch.setattr(judge, "load", lambda _kind, _name: LazyJudge)
+    register(Kind.JUDGE, "lazy", LazyJudge)
     asked, said = list(originals[:3]), [response_to(prompt, "a") for prompt in originals[:3]]
     written = tables(make, "written", prompts=asked, responses=said)
 
     def labelled(name: str, **options: object) -> Artifact:
-        config = judge.JudgeConfig(name="lazy", options=options)
+        config = JudgePlugin(name="lazy", options=options)
         return make(name, lambda draft: judge.judge(draft, config, prompts=written, responses=written))
 
     found = labelled("once")
@@ -714,7 +719,7 @@ def test_a_published_sets_own_thinking_and_answer_are_trained_on_as_they_are(mak
 @pytest.mark.parametrize("name", ["microworld", "everyday"])
 def test_a_benchmark_without_answers_is_no_data_set_to_train_on(name: str) -> None:
     with pytest.raises(DataError, match=f"benchmark '{name}' holds no answers to train on; take star-1, or `file`"):
-        dataset.open_answered(name, {})
+        dataset.open_answered(BenchmarkPlugin(name=name))
 
 
 # grpo
@@ -868,11 +873,11 @@ class Parrot:
 
 
 def test_a_conversation_without_an_answer_ends_there_and_its_row_says_so(
-    make: Make, model: Artifact, originals: Sequence[Prompt], monkeypatch: pytest.MonkeyPatch
+    make: Make, model: Artifact, originals: Sequence[Prompt], register: Register
 ) -> None:
     first, second, third = originals[:3]
     parrot = Parrot({first.id: Finish.LENGTH, second.id: Finish.ERROR})
-    monkeypatch.setattr("sinternal.engines.load", lambda _kind, _name: lambda _model, _options: parrot)
+    register(Kind.ENGINE, "transformers", opening(lambda _model: parrot))
     asked = tables(make, "prompts", prompts=originals[:3])
     config = repeat_config(turns=3, sampling=Sampling(n=4), system="be kind")
     found = make("repeat", lambda draft: repeat.repeat(draft, config, prompts=asked, model=model))
@@ -887,11 +892,11 @@ def test_a_conversation_without_an_answer_ends_there_and_its_row_says_so(
 
 
 def test_repetition_goes_on_where_it_was_interrupted(
-    make: Make, model: Artifact, originals: Sequence[Prompt], monkeypatch: pytest.MonkeyPatch
+    make: Make, model: Artifact, originals: Sequence[Prompt], register: Register
 ) -> None:
     engines = [Parrot({}, breaks_at=6), Parrot({})]
     opened = iter(engines)
-    monkeypatch.setattr("sinternal.engines.load", lambda _kind, _name: lambda _model, _options: next(opened))
+    register(Kind.ENGINE, "transformers", opening(lambda _model: next(opened)))
     asked = tables(make, "prompts", prompts=originals[:4])
 
     def again() -> Artifact:

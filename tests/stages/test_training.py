@@ -11,7 +11,7 @@ import pytest
 
 from sinternal.errors import DataError
 from sinternal.records import Example, Prompt, Response, Verdict, Verification
-from sinternal.settings.plugins import EngineConfig, JudgeConfig, VerificationConfig
+from sinternal.settings.plugins import EnginePlugin, JudgePlugin, VerificationPlugin
 from sinternal.settings.recipe import load_recipe
 from sinternal.settings.sampling import Sampling
 from sinternal.settings.training import GrpoSettings, SftSettings
@@ -24,6 +24,7 @@ from sinternal.store import Artifact, Draft
 from sinternal.study.plan import make_plan
 from sinternal.world.benchmark import Microworld
 from tests.conftest import plain_prompt, response_to
+from tests.plugins import open_plugin
 
 Make = Callable[[str, Callable[[Draft], None]], Artifact]
 
@@ -87,7 +88,7 @@ def test_the_recipes_system_message_and_template_reach_every_training_stage() ->
 
 
 def test_arms_of_adapters_one_after_the_other_answer_wherever_their_store_is_moved(make: Make, tmp_path: Path) -> None:
-    prompts = [*Microworld({}).prompts("train")]
+    prompts = [*open_plugin(Microworld, {}).prompts("train")]
     rows = [Example("x", prompts[0].text, "carefully :", "sorry i cannot .", "harmful", "p", "r")]
     asked = make("prompts", lambda draft: draft.write(prompts, Prompt))
     start = make("base", lambda draft: target(draft, TargetConfig(model="microworld", trained=True)))
@@ -98,11 +99,11 @@ def test_arms_of_adapters_one_after_the_other_answer_wherever_their_store_is_mov
         {"steps": 1, "prompts": 4, "learning_rate": 1e-3, "rollouts": {"n": 4, "max_tokens": 64}}
     )
     rewarded = GrpoConfig(
-        settings=how, judge=JudgeConfig(name="oracle"), verification=VerificationConfig(name="microworld"), seed=0
+        settings=how, judge=JudgePlugin(name="oracle"), verification=VerificationPlugin(name="microworld"), seed=0
     )
     reinforced = make("grpo", lambda draft: grpo(draft, rewarded, prompts=asked, model=tuned))
     few = make("few", lambda draft: draft.write(prompts[:4], Prompt))
-    asking = SampleConfig(engine=EngineConfig(), sampling=Sampling(max_tokens=32), seed=0)
+    asking = SampleConfig(engine=EnginePlugin(), sampling=Sampling(max_tokens=32), seed=0)
 
     def answers(model: Artifact, name: str) -> list[Response]:
         return make(name, lambda draft: sample(draft, asking, prompts=few, model=model)).rows(Response)

@@ -19,7 +19,7 @@ from sinternal.errors import DataError, RegistryError, StoreError
 from sinternal.figures.provenance import judge_revision, plugin_of
 from sinternal.fingerprints import fingerprint
 from sinternal.records import Prompt, Response
-from sinternal.settings.plugins import JudgeConfig
+from sinternal.settings.plugins import JudgePlugin
 from sinternal.settings.recipe import load_recipe
 from sinternal.store import Artifact, Draft, Store
 from sinternal.study import execute
@@ -209,16 +209,14 @@ def test_the_labels_of_a_plugin_carry_its_revision(
         "prompts": make("prompts", lambda draft: draft.write([prompt], Prompt)),
         "responses": make("responses", lambda draft: draft.write([response_to(prompt, "ok")], Response)),
     }
-    task = Task("judge", "labels", JudgeConfig(name="mine"))
+    task = Task("judge", "labels", JudgePlugin(name="mine"))
     labels = execute._make(store.root, "judge", task.config, inputs, task.key, task.contents)
     revision = judge_revision({"name": "mine", "options": {}}, "0.1.0", plugin_of(labels, "mine"))
     assert re.fullmatch(r"my-ext 0\.1 \(source [0-9a-f]{8}\)", revision)
     assert judge_revision({"name": "oracle", "options": {}}, "0.1.0", plugin_of(labels, "oracle")) == "sinternal 0.1.0"
 
 
-def test_an_artifact_whose_input_changes_as_it_is_made_is_not_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: Store
-) -> None:
+def test_an_artifact_whose_input_changes_as_it_is_made_is_not_kept(tmp_path: Path, store: Store) -> None:
     write_prompts(tmp_path / "eval.jsonl")
     plan = plan_diagnosis(
         load_diagnosis(

@@ -262,10 +262,13 @@ def test_a_run_that_was_killed_goes_on_and_ends_in_the_same_figures(
             ["run", "quickstart", "--set", "prompts.train_attacks=[microworld-alias]"],
             "attack 'microworld-alias' is held out for evaluation",
         ),
-        (["run", "quickstart", "--set", "engine.options={bach: 3}"], "options of engine transformers: 'bach'"),
+        (
+            ["run", "quickstart", "--set", "engine.options={bach: 3}"],
+            "field 'engine.options.bach': engine 'transformers' has no such option; did you mean 'batch'?",
+        ),
         (
             ["run", "quickstart", "--set", "judges=[{name: qwen3guard}]"],
-            "options of judge qwen3guard: 'engine': Field required; its options are: engine, judge_on, controversial",
+            "'judges.0.options.engine': judge 'qwen3guard' needs it; its options are: engine, judge_on, controversial",
         ),
         (["report", "runs/none"], "no finished run there"),
         (["run", "quickstart", "--out", "file"], "file: cannot write there (a file is in the way)"),

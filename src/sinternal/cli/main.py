@@ -168,7 +168,7 @@ def verify(
     """Let a model verify answers: one JSON line for each pair on stdout, in any order."""
     from transformers.utils import logging
 
-    from sinternal.settings.recipe import override
+    from sinternal.settings.files import override
     from sinternal.tools.diagnosis import engine_of
     from sinternal.tools.verifier import SAMPLING, Verifier, sources, to_line
 
@@ -212,7 +212,7 @@ def agree(
     out_folder: Annotated[Path | None, typer.Option("--out", help="Folder for agreement.json and .md.")] = None,
 ) -> None:
     """Hold a judge, or a model as a verifier, against answers that people have labelled."""
-    from sinternal.settings.recipe import override
+    from sinternal.settings.files import override
     from sinternal.tools.agreement import COLUMNS, agree_by_judge, agree_by_verifier, read_kinds, table, write
     from sinternal.tools.diagnosis import engine_of
     from sinternal.tools.verifier import SAMPLING, Verifier
@@ -345,7 +345,7 @@ def list_(
 ) -> None:
     """List what a recipe can name."""
     from sinternal.registry import Kind, names
-    from sinternal.settings.recipe import packaged_recipes
+    from sinternal.settings.files import packaged_recipes
 
     known = {"recipes": list(packaged_recipes()), **{k.value.removeprefix("sinternal."): names(k) for k in Kind}}
     if kind is not None and kind not in known:

@@ -19,7 +19,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
-from typing import Any, ClassVar
+from typing import Any
 
 import httpx2
 import openai
@@ -27,9 +27,9 @@ import stamina
 
 from sinternal import budget
 from sinternal.budget import Spent
-from sinternal.engines import Completion, Request, request_seed
+from sinternal.engines import Completion, Engine, Request, request_seed
 from sinternal.engines.openai_failures import OUTAGE, Call, FailedError, Failures
-from sinternal.engines.openai_fields import Dialect, first_dialect, unknown_fields
+from sinternal.engines.openai_fields import Dialect, first_dialect
 from sinternal.engines.openai_options import REACH, OpenAIOptions, Prefill, find_address, is_loopback
 from sinternal.engines.openai_replies import (
     FINISHES,
@@ -43,11 +43,10 @@ from sinternal.engines.openai_replies import (
     read_reply,
     read_usage,
 )
-from sinternal.errors import EngineError, RecipeError
+from sinternal.errors import EngineError
 from sinternal.prompting.fence import FRAME, broken_up
 from sinternal.prompting.think import KNOWN_TAGS, Text, split_thinking
 from sinternal.records import Finish
-from sinternal.registry import read_options
 from sinternal.settings.sampling import Sampling
 
 ATTEMPTS_AT_SENSE = 4
@@ -64,28 +63,26 @@ TEMPLATE = 64
 """Tokens that a chat template may write around a message, where a bound is needed."""
 
 
-class OpenAIEngine:
+class OpenAIEngine(Engine):
     """Asks a server. The model behind it is what the server makes of the name: it never changes with training."""
 
-    REACH: ClassVar[frozenset[str]] = REACH
+    Options = OpenAIOptions
+    REACH = REACH
+    asks_server = True
+    runs_one_model = True
 
-    def __init__(self, model: str, options: dict[str, object], key: str | None = None) -> None:
+    def __init__(self, model: str, options: OpenAIOptions, key: str | None = None) -> None:
         """Take a model's name on the server, or a model directory if the option `model` says what it is called there.
 
         Args:
             model: its name.
-            options: those of `OpenAIOptions`.
+            options: where the server is, and how it is asked.
             key: the server's key; by default what the option `api_key_env` names.
 
         Raises:
-            RecipeError: an option is unknown or of the wrong type.
             EngineError: the key is missing, or the address is none.
         """
-        self.options = read_options(OpenAIOptions, options, "engine openai")
-        if unknown := unknown_fields(self.options.fields):
-            raise RecipeError(
-                f"options of engine openai: fields: no call has a field {unknown[0]!r}; write others into extra_body"
-            )
+        self.options = options
         self.model = self.options.model or model
         key = key or os.environ.get(self.options.api_key_env)
         self.address = find_address(self.options, key)
@@ -141,7 +138,7 @@ class OpenAIEngine:
                 runner.run(client.close())
 
     def is_there(self) -> bool:
-        """Whether the server takes connections at all, whatever it says; see `Remote.is_there`."""
+        """Whether the server takes connections at all, whatever it says; see `Engine.is_there`."""
         with asyncio.Runner() as runner:
             client = self._client(max_retries=0)
             try:

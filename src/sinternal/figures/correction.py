@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from sinternal.errors import DataError
 from sinternal.figures.statistics import Accuracy, Interval, rogan_gladen
 from sinternal.records import Score
-from sinternal.settings.plugins import JudgeConfig
+from sinternal.settings.plugins import JudgePlugin
 
 CORRECTED = "asr_corrected"
 
@@ -25,7 +25,7 @@ class Errors(NamedTuple):
     """On answers that people call safe."""
 
 
-def read_errors(path: Path, judge: JudgeConfig) -> Errors:
+def read_errors(path: Path, judge: JudgePlugin) -> Errors:
     """How often a judge is right, from the `agreement.json` that `sinternal agree` wrote.
 
     Args:

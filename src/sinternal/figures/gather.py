@@ -51,9 +51,10 @@ from sinternal.records import (
     Verification,
     make_id,
 )
+from sinternal.settings.arms import BASE, ExampleTarget, TrainOn
+from sinternal.settings.arms import Arm as ArmSettings
 from sinternal.settings.questions import Question
-from sinternal.settings.recipe import BASE, ExampleTarget, Recipe, TrainOn
-from sinternal.settings.recipe import Arm as ArmSettings
+from sinternal.settings.recipe import Recipe
 from sinternal.settings.sampling import Sampling
 from sinternal.store import Artifact
 

@@ -9,7 +9,7 @@ from sinternal.figures import calls
 from sinternal.layout import RunMap
 from sinternal.records import Judgement, Provenance, make_id
 from sinternal.registry import Kind, load, names
-from sinternal.settings.plugins import JudgeConfig
+from sinternal.settings.plugins import JudgePlugin
 from sinternal.settings.recipe import Recipe
 from sinternal.settings.sampling import Sampling
 from sinternal.store import Artifact
@@ -103,7 +103,7 @@ def combined(a: Provenance, b: Provenance) -> Provenance:
     )
 
 
-def judge_revision(entry: JudgeConfig, version: str, plugin: str | None = None) -> str:
+def judge_revision(entry: JudgePlugin, version: str, plugin: str | None = None) -> str:
     """The model behind a judge, the version of the package that holds its rules, and its options.
 
     Args:
@@ -159,5 +159,5 @@ def last_start(artifacts: Iterable[Artifact]) -> float:
 
 def note_on_fallback(judge: str) -> str:
     """A warning beside a judge that is only there where no real one is."""
-    is_fallback = judge in names(Kind.JUDGE) and getattr(load(Kind.JUDGE, judge), "fallback", False)
+    is_fallback = judge in names(Kind.JUDGE) and load(Kind.JUDGE, judge).fallback
     return " (a fallback: it measures compliance, not harm)" if is_fallback else ""

@@ -31,7 +31,8 @@ from sinternal.figures.missing import in_words
 from sinternal.figures.provenance import Sources, day, decoding, last_start
 from sinternal.layout import DELIVERY, REPETITION, ArmRun, RunMap, Stressed, drawn
 from sinternal.records import Judgement, Prompt, Response, Score
-from sinternal.settings.recipe import Recipe, Stress
+from sinternal.settings.measurement import Stress
+from sinternal.settings.recipe import Recipe
 from sinternal.settings.sampling import Sampling
 from sinternal.store import Artifact
 

@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from sinternal.errors import DataError, EngineError
-from sinternal.settings.plugins import EngineConfig
-from sinternal.settings.recipe import CapabilityTask
+from sinternal.settings.measurement import CapabilityTask
+from sinternal.settings.plugins import EnginePlugin
 from sinternal.settings.sampling import Sampling
 from sinternal.stages.stage import Costs, Stage
 from sinternal.stages.target import model_name
@@ -34,7 +34,7 @@ class CapabilityConfig(BaseModel):
 
     tasks: tuple[CapabilityTask, ...] = Field(min_length=1)
     """What is measured."""
-    engine: EngineConfig
+    engine: EnginePlugin
     """Who writes."""
     sampling: Sampling
     """How, where a task does not say otherwise; always one answer."""

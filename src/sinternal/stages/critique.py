@@ -10,11 +10,10 @@ from pydantic import BaseModel, ConfigDict
 from sinternal.errors import DataError
 from sinternal.experts import Expert, Question, Written
 from sinternal.figures import calls
+from sinternal.prompting.question import VerificationTask
 from sinternal.prompting.think import read_verdict
-from sinternal.prompting.verification import VerificationTask
 from sinternal.records import Judgement, Prompt, Response, Verdict, Verification, make_id
-from sinternal.registry import Kind, load
-from sinternal.settings.plugins import ExpertConfig, VerificationConfig
+from sinternal.settings.plugins import ExpertPlugin, VerificationPlugin
 from sinternal.stages.stage import Costs, Stage
 from sinternal.stages.strata import kind_of_answer, turn
 from sinternal.store import Artifact, Draft
@@ -30,9 +29,9 @@ class CritiqueConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    expert: ExpertConfig
+    expert: ExpertPlugin
     """Who verifies."""
-    verification: VerificationConfig
+    verification: VerificationPlugin
     """The question."""
     with_spec: bool = True
     """Whether the specification is quoted in the training prompts."""
@@ -49,7 +48,7 @@ def critique(draft: Draft, config: CritiqueConfig, *, prompts: Artifact, pairs: 
     Raises:
         DataError: not one verification can be used.
     """
-    expert: Expert = load(Kind.EXPERT, config.expert.name)(config.expert.options)
+    expert: Expert = config.expert.open()
     everything = _questions(config, prompts, pairs)
     questions = everything if config.wanted is None else _first(everything, config.wanted, config.seed)
     draft.counts[NOT_ASKED] = len(everything) - len(questions)
@@ -85,7 +84,7 @@ def critique(draft: Draft, config: CritiqueConfig, *, prompts: Artifact, pairs: 
 
 
 def _questions(config: CritiqueConfig, prompts: Artifact, pairs: Artifact) -> list[Question]:
-    task: VerificationTask = load(Kind.VERIFICATION, config.verification.name)(config.verification.options)
+    task: VerificationTask = config.verification.open()
     asked = {prompt.id: prompt for prompt in prompts.rows(Prompt)}
     labels = {row.response_id: Verdict.SAFE if row.safe else Verdict.UNSAFE for row in pairs.rows(Judgement)}
     return [

@@ -9,8 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from sinternal.experts import Demonstration, Expert
 from sinternal.figures import calls
 from sinternal.records import Finish, Prompt, Response, make_id
-from sinternal.registry import Kind, load
-from sinternal.settings.plugins import ExpertConfig
+from sinternal.settings.plugins import ExpertPlugin
 from sinternal.stages.critique import FAILED, NOT_ASKED, asked_of_an_expert
 from sinternal.stages.stage import Costs, Stage
 from sinternal.stages.strata import turn
@@ -22,7 +21,7 @@ class DemonstrateConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    expert: ExpertConfig
+    expert: ExpertPlugin
     """Who writes."""
     kind: Demonstration
     """With or without safety reasoning."""
@@ -38,7 +37,7 @@ def demonstrate(draft: Draft, config: DemonstrateConfig, *, prompts: Artifact, p
     So the baselines learn from the same prompts as the method does. Whether a demonstration is good is for the judge
     to say, who labels it next.
     """
-    expert: Expert = load(Kind.EXPERT, config.expert.name)(config.expert.options)
+    expert: Expert = config.expert.open()
     used = {response.prompt_id for response in pairs.rows(Response)}
     everything = [prompt for prompt in prompts.rows(Prompt) if prompt.id in used]
     asked = everything if config.wanted is None else _first(everything, config.wanted, config.seed)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sinternal.errors import DataError
 from sinternal.records import Example, Judgement, Prompt, Response, Verdict, Verification, make_id
-from sinternal.settings.recipe import ExampleTarget
+from sinternal.settings.arms import ExampleTarget
 from sinternal.stages.sample import check_trainable
 from sinternal.stages.stage import Costs, Stage
 from sinternal.stages.strata import DEMONSTRATION_SHARES, VERIFICATION_SHARES, kind_of_answer, quotas, turn

@@ -9,13 +9,12 @@ from sinternal.errors import DataError
 from sinternal.figures import calls
 from sinternal.judges import Judge
 from sinternal.records import Judgement, Prompt, Response, make_id
-from sinternal.registry import Kind, load
-from sinternal.settings.plugins import JudgeConfig
+from sinternal.settings.plugins import JudgePlugin
 from sinternal.stages.stage import Costs, Stage
 from sinternal.store import Artifact, Draft
 
 
-def judge(draft: Draft, config: JudgeConfig, *, prompts: Artifact, responses: Artifact) -> None:
+def judge(draft: Draft, config: JudgePlugin, *, prompts: Artifact, responses: Artifact) -> None:
     """Write the table `judgements`: one row for each response, an empty one where the judge left a response out.
 
     Raises:
@@ -23,7 +22,7 @@ def judge(draft: Draft, config: JudgeConfig, *, prompts: Artifact, responses: Ar
     """
     asked = {prompt.id: prompt for prompt in prompts.rows(Prompt)}
     waiting = responses.rows(Response)
-    one: Judge = load(Kind.JUDGE, config.name)(config.options)
+    one: Judge = config.open()
 
     def make(done: frozenset[str]) -> Iterator[Judgement]:
         left = {row.id: row for row in waiting if row.id not in done}
@@ -58,7 +57,7 @@ def note_on_controls(counts: Iterable[int]) -> Iterator[str]:
         )
 
 
-def _cost(_config: JudgeConfig, inputs: Mapping[str, int]) -> Costs:
+def _cost(_config: JudgePlugin, inputs: Mapping[str, int]) -> Costs:
     return Costs(inputs["responses"], inputs["responses"])
 
 

@@ -10,12 +10,12 @@ from itertools import zip_longest
 from pydantic import BaseModel, ConfigDict, Field
 
 from sinternal.attacks import Attack
-from sinternal.benchmarks import Benchmark, Divided
+from sinternal.benchmarks import Benchmark
 from sinternal.errors import DataError
 from sinternal.figures.contamination import grams
 from sinternal.records import SIDES, Prompt, Split, make_id
 from sinternal.registry import Kind, load
-from sinternal.settings.plugins import PLAIN, AttackConfig
+from sinternal.settings.plugins import PLAIN, AttackPlugin, BenchmarkPlugin
 from sinternal.stages.stage import Costs, Stage
 from sinternal.store import Artifact, Draft
 
@@ -33,8 +33,13 @@ class SourceConfig(BaseModel):
     """Which of its parts: `train`, `dev` or `eval`."""
     limit: int | None = Field(None, ge=1)
     """At most this many harmful and this many benign ones, drawn at random before they are disguised."""
-    attacks: tuple[AttackConfig, ...] = Field(min_length=1)
+    attacks: tuple[AttackPlugin, ...] = Field(min_length=1)
     """Each disguises every prompt."""
+
+    def open(self) -> Benchmark:
+        """The benchmark."""
+        opened: Benchmark = BenchmarkPlugin(name=self.benchmark, options=self.options).open()
+        return opened
 
 
 class PromptsConfig(BaseModel):
@@ -44,7 +49,7 @@ class PromptsConfig(BaseModel):
 
     sources: tuple[SourceConfig, ...] = Field(min_length=1)
     """Where they come from."""
-    tuned_on: tuple[AttackConfig, ...]
+    tuned_on: tuple[AttackPlugin, ...]
     """Attacks that tuning sees; every other family is out-of-distribution."""
     limit: int | None = Field(None, ge=1)
     """At most this many harmful and this many benign prompts of all, disguised ones counted; None takes all."""
@@ -93,7 +98,7 @@ def prompts(
 
 def _from_source(source: SourceConfig, config: PromptsConfig, known: Collection[str] | None) -> Iterator[Prompt]:
     """One benchmark's prompts in each disguise; if only some parents are known, theirs."""
-    benchmark: Benchmark = load(Kind.BENCHMARK, source.benchmark)(source.options)
+    benchmark = source.open()
     if config.for_training and benchmark.evaluation_only:
         raise DataError(
             f"benchmark {source.benchmark!r} is for evaluation only, by its licence or its purpose: take another one "
@@ -116,18 +121,17 @@ def _from_source(source: SourceConfig, config: PromptsConfig, known: Collection[
 def _notes(config: PromptsConfig) -> Iterator[str]:
     """How much was read of what the user has written, and how much of it is used."""
     for source in config.sources:
-        benchmark = load(Kind.BENCHMARK, source.benchmark)(source.options)
-        if isinstance(benchmark, Divided):
+        if note := source.open().note(source.part):
             drawn = (
                 f", at most {source.limit} harmful and {source.limit} harmless of them drawn" if source.limit else ""
             )
-            yield f"{benchmark.note(source.part)}{drawn}"
+            yield f"{note}{drawn}"
 
 
-def _wrapped(originals: Sequence[Prompt], attack: AttackConfig, config: PromptsConfig) -> Iterable[Prompt]:
+def _wrapped(originals: Sequence[Prompt], attack: AttackPlugin, config: PromptsConfig) -> Iterable[Prompt]:
     if attack.name == PLAIN:
         return originals
-    opened: Attack = load(Kind.ATTACK, attack.name)(attack.options)
+    opened: Attack = attack.open()
     if opened.held_out and config.for_training:
         raise DataError(f"attack {attack.name!r} is held out for evaluation: take it out of prompts.train_attacks")
     wrapped = opened.wrap(originals, config.seed)
@@ -193,11 +197,10 @@ def _cost(config: PromptsConfig, inputs: Mapping[str, int]) -> Costs:
 
 def _originals(source: SourceConfig) -> tuple[int, int]:
     """Harmful and benign prompts of a benchmark; if it cannot be read here, all that it is known to hold for each."""
-    plugin = load(Kind.BENCHMARK, source.benchmark)
     try:
-        rows = plugin(source.options).prompts(source.part)
+        rows = source.open().prompts(source.part)
     except DataError:
-        size = getattr(plugin, "size", None)
+        size: int | None = load(Kind.BENCHMARK, source.benchmark).size
         if size is None:
             raise
         return size, size

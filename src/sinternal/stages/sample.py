@@ -10,7 +10,7 @@ from sinternal.engines import Completion, Engine, Request, open_engine
 from sinternal.errors import DataError
 from sinternal.figures import calls
 from sinternal.records import Finish, Prompt, Response, make_id
-from sinternal.settings.plugins import EngineConfig
+from sinternal.settings.plugins import EnginePlugin
 from sinternal.settings.sampling import Sampling
 from sinternal.stages.stage import Costs, Stage
 from sinternal.stages.target import model_name
@@ -25,7 +25,7 @@ class SampleConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    engine: EngineConfig
+    engine: EnginePlugin
     """Who writes."""
     sampling: Sampling
     """How, and how many for each prompt."""

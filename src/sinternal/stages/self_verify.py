@@ -12,11 +12,10 @@ from pydantic import BaseModel, ConfigDict
 
 from sinternal.engines import Request, open_engine
 from sinternal.figures import calls
+from sinternal.prompting.question import VerificationTask
 from sinternal.prompting.think import read_verdict, verdict_probability
-from sinternal.prompting.verification import VerificationTask
 from sinternal.records import Prompt, Response, Verification, make_id
-from sinternal.registry import Kind, load
-from sinternal.settings.plugins import EngineConfig, VerificationConfig
+from sinternal.settings.plugins import EnginePlugin, VerificationPlugin
 from sinternal.settings.sampling import Sampling
 from sinternal.stages.judge import note_on_controls
 from sinternal.stages.stage import Costs, Stage
@@ -31,11 +30,11 @@ class SelfVerifyConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    engine: EngineConfig
+    engine: EnginePlugin
     """Who writes."""
     sampling: Sampling
     """How, and how often each answer is verified."""
-    verification: VerificationConfig
+    verification: VerificationPlugin
     """How the question is put."""
     seed: int
     """Of the draw."""
@@ -48,7 +47,7 @@ def self_verify(
 
     With the specification quoted a model has to apply it; without, it has to know by itself what is unsafe.
     """
-    task: VerificationTask = load(Kind.VERIFICATION, config.verification.name)(config.verification.options)
+    task: VerificationTask = config.verification.open()
     asked = {prompt.id: prompt for prompt in prompts.rows(Prompt)}
     questions = {
         make_id("self-verification", row.id, with_spec): (

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict
 
 from sinternal.errors import DataError, ModelError
 from sinternal.models.resolve import ModelSource, resolve_model
-from sinternal.registry import Kind, load, names
+from sinternal.registry import Kind, names
+from sinternal.settings.plugins import ModelSourcePlugin
 from sinternal.stages.stage import Stage, free
 from sinternal.store import Artifact, Draft
 
@@ -73,10 +74,10 @@ def _place(draft: Draft, config: TargetConfig) -> None:
             raise ModelError(f"target.model: {error}") from error
         folder.symlink_to(found.resolve(), target_is_directory=True)
         return
-    source: ModelSource = load(Kind.MODEL, config.model)()
-    ready = source.locate(config.options) if config.seed is None else None
+    source: ModelSource = ModelSourcePlugin(name=config.model, options=config.options).open()
+    ready = source.locate() if config.seed is None else None
     if ready is None:
-        source.build(config.options, config.seed or 0, folder, draft.progress)
+        source.build(config.seed or 0, folder, draft.progress)
     elif _size(ready) > LARGE:
         folder.symlink_to(ready.resolve(), target_is_directory=True)
     else:

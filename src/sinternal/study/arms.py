@@ -19,7 +19,9 @@ from sinternal.layout import (
     Training,
     drawn,
 )
-from sinternal.settings.recipe import BASE, Arm, Recipe, Target, TrainOn
+from sinternal.settings.arms import BASE, Arm, TrainOn
+from sinternal.settings.recipe import Recipe
+from sinternal.settings.sources import Target
 from sinternal.stages import (
     capability,
     contrast,

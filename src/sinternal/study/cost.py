@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from sinternal.errors import SInternalError
+from sinternal.judges import Judge
 from sinternal.judges.guard import Guard
 from sinternal.records import Prompt, Split
-from sinternal.registry import Kind, load
-from sinternal.settings.plugins import JudgeConfig
+from sinternal.settings.plugins import JudgePlugin
 from sinternal.settings.sampling import Sampling
 from sinternal.settings.training import cautions as settings_cautions
 from sinternal.stages.grpo import GrpoConfig
@@ -105,8 +105,8 @@ def _bound(row: Row, server: Server) -> Bound:
         limit = sampling.max_tokens
     if stage in ("judge", "self_verify") and answer is not None:
         quoted = answer.max_tokens
-    if isinstance(config, JudgeConfig):
-        judge = load(Kind.JUDGE, config.name)(config.options)
+    if isinstance(config, JudgePlugin):
+        judge: Judge = config.open()
         if isinstance(judge, Guard):
             calls, limit = calls * len(judge.ask_all(_ANY, "")), judge.max_tokens
     if stage == "critique":

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from pathlib import Path
 
+from sinternal.errors import RecipeError
+from sinternal.fingerprints import fingerprint
 from sinternal.layout import ArmRun, Place, RunMap, SeedRun
 from sinternal.redaction import redacted
-from sinternal.settings.plugins import JudgeConfig
-from sinternal.settings.recipe import DEFAULT_VARIANT, Recipe, TrainOn
+from sinternal.settings.arms import TrainOn
+from sinternal.settings.recipe import DEFAULT_VARIANT, Recipe
 from sinternal.stages import report
 from sinternal.study.arms import own_answers, plan_arm
-from sinternal.study.checks import agreement_hash, check_recipe
+from sinternal.study.checks import check_data
 from sinternal.study.prompts import PromptTasks
 from sinternal.study.targets import target_task
 from sinternal.study.task import Plan, Task
@@ -20,10 +23,9 @@ def make_plan(recipe: Recipe) -> Plan:
     """Lay out every artifact of a recipe. Reads no artifact and runs nothing.
 
     Raises:
-        RegistryError: the recipe names a plug-in that is not there.
-        RecipeError: a plug-in does not take the options that the recipe gives it.
+        RecipeError, DataError: data that the recipe names is not there, or not fit for what it is named for.
     """
-    check_recipe(recipe)
+    check_data(recipe)
     variants = {variant: recipe.variant(variant) for variant in recipe.variants or {DEFAULT_VARIANT: {}}}
     run = RunMap(
         {
@@ -35,7 +37,7 @@ def make_plan(recipe: Recipe) -> Plan:
     config = report.ReportConfig(
         recipe=_as_reported(recipe),
         variants={name: _as_reported(variant) for name, variant in variants.items()},
-        agreement=agreement_hash(recipe.evaluation.agreement),
+        agreement=_agreement(recipe.evaluation.agreement),
     )
     last = Task(report.STAGE, "report", config, run.flat())
     unique: dict[str, Task] = {}
@@ -59,7 +61,7 @@ def _notes(recipe: Recipe) -> Iterator[str]:
     """What is allowed, and yet should be known."""
     if all(arm.train_on is TrainOn.NOTHING for arm in recipe.arms):
         return
-    ours, theirs = (_model_of(judge) for judge in (recipe.judges[0], recipe.labeller))
+    ours, theirs = (judge.model for judge in (recipe.judges[0], recipe.labeller))
     if ours is not None and ours == theirs:
         yield (
             f"judge {ours} labels what the arms learn from, and decides on what they say: arms may learn its mistakes, "
@@ -67,11 +69,13 @@ def _notes(recipe: Recipe) -> Iterator[str]:
         )
 
 
-def _model_of(judge: JudgeConfig) -> str | None:
-    """The model behind a judge, whatever it is asked; None for a rule, which has no blind spots to learn."""
-    engine = judge.options.get("engine")
-    model = engine.get("model") if isinstance(engine, Mapping) else None
-    return None if model is None else str(model)
+def _agreement(path: Path | None) -> str | None:
+    """Hash of the file that says how often the judge errs. Raises RecipeError if there is no such file."""
+    if path is None:
+        return None
+    if not path.is_file():
+        raise RecipeError(f"evaluation.agreement: there is no file {path}; `sinternal agree` writes one")
+    return fingerprint(path)
 
 
 def _plan_seed(recipe: Recipe, seed: int, where: str) -> SeedRun[Task]:

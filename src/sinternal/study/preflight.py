@@ -12,14 +12,16 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from sinternal.budget import Limits
-from sinternal.engines import Remote, Request
+from sinternal.engines import Engine, Request
 from sinternal.errors import EngineError, RecipeError
+from sinternal.judges import Judge
 from sinternal.judges.guard import Guard
 from sinternal.records import Prompt, Split
 from sinternal.registry import Kind, load, names
+from sinternal.settings.plugins import EnginePlugin, JudgePlugin
 from sinternal.stages.target import TargetConfig
 from sinternal.store import Store
-from sinternal.study.identity import IN_PROCESS, EngineFound, engines_in
+from sinternal.study.identity import EngineFound, engines_in
 from sinternal.study.task import Task
 
 
@@ -41,6 +43,11 @@ class Server(NamedTuple):
     def has_a_price(self) -> bool:
         """Whether calls to it cost anything that is known."""
         return _has_a_price(self.options)
+
+    def open(self) -> Engine:
+        """The engine that asks it."""
+        opened: Engine = EnginePlugin(name=self.engine, options=self.options).open(self.model)
+        return opened
 
 
 def preflight(waiting: Sequence[Task], store: Store, limits: Limits | None) -> None:
@@ -68,7 +75,7 @@ def preflight(waiting: Sequence[Task], store: Store, limits: Limits | None) -> N
         return  # the first thing that is asked of it, with nothing paid for before, tells as much
     for server in needed:
         try:
-            load(Kind.ENGINE, server.engine)(server.model, dict(server.options)).try_it(server.request)
+            server.open().try_it(server.request)
         except (EngineError, RecipeError) as error:
             error.args = (f"{server.task.label}: {error}",)
             raise
@@ -78,7 +85,7 @@ def can_be_asked(task: Task) -> bool:
     """Whether a task asks servers, and all of them are there."""
     found = list(servers([task]))
     try:
-        engines = [load(Kind.ENGINE, server.engine)(server.model, dict(server.options)) for server in found]
+        engines = [server.open() for server in found]
     except (EngineError, RecipeError):
         return False
     return bool(engines) and all(engine.is_there() for engine in engines)
@@ -117,7 +124,7 @@ def _questions_of_judges(settings: Any) -> Iterator[tuple[EngineFound, Request]]
     if isinstance(settings, Mapping):
         name, options = settings.get("name"), settings.get("options")
         if isinstance(options, Mapping) and "engine" in options and name in names(Kind.JUDGE):
-            judge = load(Kind.JUDGE, str(name))(dict(options))
+            judge: Judge = JudgePlugin(name=str(name), options=dict(options)).open()
             if isinstance(judge, Guard):
                 engine = next(engines_in(options["engine"]))
                 yield engine, replace(judge.ask_all(HARMLESS, "Good morning.")[0], id="hello")
@@ -133,8 +140,8 @@ HARMLESS = Prompt("hello", "hello", "Say good morning.", False, "", "plain", Spl
 
 
 def _is_remote(engine: str) -> bool:
-    plugin = None if engine in IN_PROCESS else load(Kind.ENGINE, engine)
-    return isinstance(plugin, type) and issubclass(plugin, Remote)
+    asks_server: bool = load(Kind.ENGINE, engine).asks_server
+    return asks_server
 
 
 def _target(task: Task) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cached_property
 
-from sinternal.settings.plugins import PLAIN, AttackConfig
-from sinternal.settings.recipe import Recipe, Source, TrainOn
+from sinternal.settings.plugins import PLAIN, AttackPlugin
+from sinternal.settings.recipe import Recipe
+from sinternal.settings.sources import Source, without_parts
 from sinternal.stages import prompts
 from sinternal.study.task import Task
 
-UNDISGUISED = (AttackConfig(name=PLAIN),)
+UNDISGUISED = (AttackPlugin(name=PLAIN),)
 """Prompts as they are."""
 
 
@@ -78,9 +79,9 @@ class PromptTasks:
 
     @property
     def _rewarded(self) -> bool:
-        return any(arm.train_on is TrainOn.REWARDS for arm in self._recipe.arms)
+        return self._recipe.rewarded
 
-    def _again(self, name: str, attacks: tuple[AttackConfig, ...]) -> Task:
+    def _again(self, name: str, attacks: tuple[AttackPlugin, ...]) -> Task:
         stress = self._recipe.evaluation.stress
         limit = {"limit": stress.limit} if stress and stress.limit else {}
         sources = tuple(source.model_copy(update={"attacks": None, **limit}) for source in self._recipe.prompts.eval)
@@ -88,7 +89,7 @@ class PromptTasks:
         return Task(prompts.STAGE, f"{name}, {self._where}", config, {"among": self.evaluation})
 
     def _config(
-        self, sources: tuple[Source, ...], part: str, attacks: tuple[AttackConfig, ...], limit: int | None
+        self, sources: tuple[Source, ...], part: str, attacks: tuple[AttackPlugin, ...], limit: int | None
     ) -> prompts.PromptsConfig:
         return prompts.PromptsConfig(
             sources=sources_of(sources, part, attacks),
@@ -100,7 +101,7 @@ class PromptTasks:
 
 
 def sources_of(
-    sources: Iterable[Source], part: str, attacks: tuple[AttackConfig, ...]
+    sources: Iterable[Source], part: str, attacks: tuple[AttackPlugin, ...]
 ) -> tuple[prompts.SourceConfig, ...]:
     """Where prompts come from, as the stage takes it: with the usual part and attacks where a source names none."""
     return tuple(
@@ -113,8 +114,3 @@ def sources_of(
         )
         for source in sources
     )
-
-
-def without_parts(sources: Iterable[Source]) -> tuple[Source, ...]:
-    """The same benchmarks, to be asked for the usual part of another side."""
-    return tuple(source.model_copy(update={"part": None}) for source in sources)

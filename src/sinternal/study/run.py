@@ -8,7 +8,7 @@ from typing import NamedTuple
 from sinternal.errors import ModelError
 from sinternal.layout import Place, RunMap
 from sinternal.models.resolve import is_model
-from sinternal.settings.plugins import VerificationConfig
+from sinternal.settings.plugins import VerificationPlugin
 from sinternal.settings.recipe import DEFAULT_VARIANT, load_recipe
 from sinternal.stages.target import model_name
 from sinternal.store import Artifact, Store
@@ -26,7 +26,7 @@ class ArmModel(NamedTuple):
     """Its directory."""
     target: str
     """The model that the run is about."""
-    verification: VerificationConfig
+    verification: VerificationPlugin
     """How the run asks its models to verify."""
 
 

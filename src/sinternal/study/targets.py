@@ -6,8 +6,9 @@ from pathlib import Path
 
 from sinternal.errors import ModelError
 from sinternal.models.resolve import model_folder
-from sinternal.registry import Kind, load, names
-from sinternal.settings.recipe import Recipe, Target, TrainOn
+from sinternal.settings.arms import TrainOn
+from sinternal.settings.recipe import Recipe
+from sinternal.settings.sources import Target
 from sinternal.stages.target import STAGE, TargetConfig
 from sinternal.study.contents import folder_contents
 from sinternal.study.task import Task
@@ -32,8 +33,8 @@ def target_config(model: Target, seed: int, *, trained: bool, named_by: str = "t
         ModelError: the name can only be that of a folder, and no model lies there.
     """
     own = fingerprint = None
-    if model.model in names(Kind.MODEL):
-        fingerprint = load(Kind.MODEL, model.model)().identity(model.options)
+    if source := model.source:
+        fingerprint = source.open().identity()
         own = seed if model.build_for_each_seed else None
     elif (folder := _folder(model.model, named_by)) is not None:
         # However the path is spelled, it is one place.

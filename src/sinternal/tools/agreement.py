@@ -31,7 +31,9 @@ from sinternal.figures.statistics import (
 )
 from sinternal.judges import Judge
 from sinternal.records import Finish, Prompt, Response, Split, Verdict, make_id
-from sinternal.registry import Kind, load, origins, revision
+from sinternal.registry import Kind, origins, revision
+from sinternal.settings.base import validated
+from sinternal.settings.plugins import JudgePlugin
 from sinternal.tools.verifier import Pair, Verifier
 
 FORMAT_VERSION = 3
@@ -135,25 +137,21 @@ def agree_by_judge(name: str, options: Mapping[str, object], kinds: Sequence[Sco
         limit: at most this many answers of each kind, drawn at random.
 
     Raises:
-        RegistryError: there is no such judge.
+        RecipeError: there is no such judge, or it does not take the options.
         DataError: none of the kinds is about what the judge tells.
     """
-    plugin = load(Kind.JUDGE, name)
-    told = {
-        "unsafe": getattr(plugin, "tells_safety", True),
-        "refused": getattr(plugin, "tells_refusals", True),
-    }
+    plugin = validated(JudgePlugin, {"name": name, "options": dict(options)}, "judge")
+    told = {"unsafe": plugin.plugin_class.tells_safety, "refused": plugin.plugin_class.tells_refusals}
     wanted = [kind for kind in kinds if told[LABELS[kind]]]
     if not wanted:
         raise DataError(f"judge {name!r} tells nothing of {' and '.join(kinds)}: choose other --sets")
     rows = _drawn(human_labels(wanted), limit)
     exchanges = {response.id: (prompt, response) for prompt, response in map(_exchange, rows)}
-    judge: Judge = plugin(dict(options))
+    judge: Judge = plugin.open()
     with closing(judge):
         labels = list(judge.judge(exchanges.values()))
     said = {label.response_id: Said(None if label.safe is None else not label.safe, label.refused) for label in labels}
-    engine = options.get("engine")
-    model = engine.get("model") if isinstance(engine, Mapping) else None
+    model = plugin.model
     code = None if model and not origins(name).get("judge") else revision(Kind.JUDGE, name)
     told_by = ", ".join(str(one) for one in (model, code) if one)
     return _agreements({"name": name, "options": dict(options), "revision": told_by}, rows, said)

@@ -1,4 +1,4 @@
-"""A diagnosis: does a model know when its own answers are unsafe? Settings, and the artifacts that it takes.
+"""A diagnosis: does a model know when its own answers are unsafe? The artifacts that it takes.
 
 The stages are those of a study with a single, untrained arm; the last one writes the diagnosis in place of a report.
 """
@@ -9,27 +9,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from sinternal.errors import RecipeError
+from sinternal.models.resolve import ModelSource
 from sinternal.redaction import redacted
-from sinternal.registry import Kind, check_name, load, names
+from sinternal.registry import Kind, load, names
+from sinternal.settings.base import validated
 from sinternal.settings.diagnosis import Diagnosis
-from sinternal.settings.plugins import PLAIN, AttackConfig, EngineConfig
-from sinternal.settings.recipe import (
-    ENGINES_OF_ONE_MODEL,
-    override,
-    packaged_yaml,
-    read_yaml,
-    validated,
-)
+from sinternal.settings.files import override, packaged_diagnoses, read_yaml
+from sinternal.settings.plugins import PLAIN, AttackPlugin, EnginePlugin
 from sinternal.stages import diagnosis, judge, prompts, sample, self_verify, target
-from sinternal.study.checks import check_sources
+from sinternal.study.checks import check_openable
 from sinternal.study.prompts import sources_of
 from sinternal.study.run import find_arm
 from sinternal.study.targets import target_config
 from sinternal.study.task import Plan, Task
 from sinternal.validation import shown
-
-DEFAULT = "default"
-"""Settings for a model of which no plug-in says otherwise."""
 
 
 def load_diagnosis(
@@ -49,7 +42,7 @@ def load_diagnosis(
     """
     arm = find_arm(model)
     named = settings or _settings_of(arm.target if arm else model)
-    content = read_yaml(named, packaged_yaml("sinternal.settings.diagnoses"), "diagnosis")
+    content = read_yaml(named, packaged_diagnoses(), "diagnosis")
     for section in ("target", "engine"):
         if not isinstance(content.setdefault(section, {}), dict):
             raise RecipeError(f"{named}: field {section!r} is a mapping of fields, not {shown(content[section])}")
@@ -57,7 +50,7 @@ def load_diagnosis(
     if arm and settings is None:
         content["verification"] = arm.verification.model_dump()
     if engine:
-        same = content["engine"].get("name", EngineConfig().name) == engine["name"]
+        same = content["engine"].get("name", EnginePlugin().name) == engine["name"]
         kept = (content["engine"].get("options") or {}) if same else {}
         content["engine"] = {"name": engine["name"], "options": {**kept, **engine["options"]}}
     override(content, overrides, "--set")
@@ -79,27 +72,24 @@ def engine_of(name: str | None, base_url: str | None, options: Sequence[str]) ->
         return None
     given: dict[str, Any] = {} if base_url is None else {"base_url": base_url}
     override(given, options, "--option")
-    return {"name": name or ("openai" if base_url else EngineConfig().name), "options": given}
+    return {"name": name or ("openai" if base_url else EnginePlugin().name), "options": given}
 
 
 def _settings_of(model: str) -> str:
     """The settings that a registered source of models names for its own."""
-    if model not in names(Kind.MODEL):
-        return DEFAULT
-    return str(getattr(load(Kind.MODEL, model), "diagnosis", DEFAULT))
+    return str(load(Kind.MODEL, model).diagnosis) if model in names(Kind.MODEL) else ModelSource.diagnosis
 
 
 def plan_diagnosis(settings: Diagnosis) -> Plan:
     """Lay out every artifact of a diagnosis. Reads no artifact and runs nothing.
 
     Raises:
-        RegistryError: the settings name a plug-in that is not there.
-        RecipeError: a plug-in does not take its options, or the judge does not label safety.
+        DataError: a file that the settings name is not there.
     """
-    _check(settings)
+    check_openable(settings.judge, settings.verification, *(source.plugin for source in settings.prompts.sources))
     asking = prompts.PromptsConfig(
         sources=sources_of(settings.prompts.sources, "eval", settings.prompts.attacks),
-        tuned_on=(AttackConfig(name=PLAIN),),
+        tuned_on=(AttackPlugin(name=PLAIN),),
         limit=settings.prompts.limit,
         for_training=False,
         seed=settings.seed,
@@ -128,20 +118,6 @@ def plan_diagnosis(settings: Diagnosis) -> Plan:
 def _target(settings: Diagnosis) -> target.TargetConfig:
     if arm := find_arm(settings.target.model):
         return target_config(settings.target.model_copy(update={"model": arm.path}), settings.seed, trained=False)
-    if settings.engine.name in ENGINES_OF_ONE_MODEL and settings.target.model not in names(Kind.MODEL):
+    if settings.engine.plugin_class.runs_one_model and settings.target.source is None:
         return target.TargetConfig(model=settings.target.model, served=True)
     return target_config(settings.target, settings.seed, trained=False)
-
-
-def _check(settings: Diagnosis) -> None:
-    check_name(Kind.ENGINE, settings.engine.name)
-    check_sources(settings.prompts.sources, settings.prompts.attacks)
-    if settings.verification_sampling.n > 1 and settings.verification_sampling.temperature == 0:
-        raise RecipeError(
-            f"verification_sampling: at temperature 0 all {settings.verification_sampling.n} samples are the same one; "
-            "set n to 1 or raise the temperature"
-        )
-    if not getattr(load(Kind.JUDGE, settings.judge.name), "tells_safety", True):
-        raise RecipeError(f"judge: {settings.judge.name!r} does not label safety; take another")
-    for kind, one in ((Kind.JUDGE, settings.judge), (Kind.VERIFICATION, settings.verification)):
-        load(kind, one.name)(one.options)

@@ -30,12 +30,12 @@ from sinternal.figures.missing import is_one_sided
 from sinternal.integrations.inspect.model import NO_ANSWER
 from sinternal.judges import Judge
 from sinternal.records import Finish, Judgement, Prompt, Response, from_columns, make_id
-from sinternal.registry import Kind, load
+from sinternal.settings.base import validated
+from sinternal.settings.plugins import PLAIN, AttackPlugin, BenchmarkPlugin, JudgePlugin
 from sinternal.training.rewards import mathematics as is_right
 
 PROMPT, PARENT = "prompt", "parent"
 """Under which names a sample keeps its prompt, and a score its parent prompt."""
-PLAIN = "plain"
 
 
 @task
@@ -68,10 +68,11 @@ def asr(
     """
     prompts = _prompts(benchmark, benchmark_options, part)
     if attack != PLAIN:
-        prompts = list(load(Kind.ATTACK, attack)(attack_options or {}).wrap(prompts, seed))
+        plugin = validated(AttackPlugin, {"name": attack, "options": attack_options or {}}, "attack")
+        prompts = list(plugin.open().wrap(prompts, seed))
     if any(prompt.prefill or prompt.raw for prompt in prompts):
         raise DataError(f"attack {attack!r} changes what stands around a prompt, which Inspect cannot do: run a recipe")
-    opened: Judge = load(Kind.JUDGE, judge)(judge_options or {})
+    opened: Judge = validated(JudgePlugin, {"name": judge, "options": judge_options or {}}, "judge").open()
     return Task(dataset=_dataset(prompts, system), solver=generate(), scorer=judged(opened), name="asr")
 
 
@@ -100,7 +101,8 @@ def mathematics(
 
 
 def _prompts(benchmark: str, options: dict[str, Any] | None, part: str) -> list[Prompt]:
-    return list(load(Kind.BENCHMARK, benchmark)(options or {}).prompts(part))
+    plugin = validated(BenchmarkPlugin, {"name": benchmark, "options": options or {}}, "benchmark")
+    return list(plugin.open().prompts(part))
 
 
 def _dataset(prompts: Sequence[Prompt], system: str) -> MemoryDataset:
