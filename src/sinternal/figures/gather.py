@@ -12,27 +12,29 @@ from typing import Any
 
 import yaml
 
+from sinternal.figures.agreement import JudgeAgreement, judge_agreement
 from sinternal.figures.calls import Calls, read, spent_on
 from sinternal.figures.comparisons import Side, all_pairs, by_place
 from sinternal.figures.contamination import Trained, overlap
 from sinternal.figures.correction import corrected_scores, read_errors
+from sinternal.figures.counts import Tally, pool
 from sinternal.figures.exposure import exposures
 from sinternal.figures.gap import AS_IN_TRAINING, JudgeGap, judge_gap
 from sinternal.figures.learning import learning, read_curves
-from sinternal.figures.metrics import (
-    Cell,
-    Outcome,
-    Tally,
-    add,
-    agreement,
-    count,
-    join,
-    measured,
-    pool,
-    score,
-)
+from sinternal.figures.metric import ASR, PAIRED, PROACTIVE_VERIFICATION
 from sinternal.figures.missing import withhold
-from sinternal.figures.provenance import Recipe, Sources, day, decoding, last_start, left_out_of, note_on_fallback
+from sinternal.figures.outcomes import Outcome, join
+from sinternal.figures.provenance import (
+    Provenance,
+    Recipe,
+    Sources,
+    day,
+    decoding,
+    last_start,
+    left_out_of,
+    note_on_fallback,
+)
+from sinternal.figures.score import Score, pool_seeds, score
 from sinternal.figures.stress import stress_scores, worst_cases
 from sinternal.figures.study import (
     Arm,
@@ -40,24 +42,21 @@ from sinternal.figures.study import (
     Comparison,
     Contamination,
     FunnelRow,
-    JudgeAgreement,
     LearningCurve,
     LossCurve,
     ReportData,
     Variant,
 )
+from sinternal.figures.tally import Cell, count
 from sinternal.figures.thinking import ThinkingShare, thinking_shares
 from sinternal.figures.transcripts import of_answer, of_training, under_stress
 from sinternal.records import (
-    PAIRED_METRICS,
     Example,
     Finish,
     Judgement,
     Measured,
     Prompt,
-    Provenance,
     Response,
-    Score,
     Verification,
     make_id,
 )
@@ -221,7 +220,7 @@ def _thinking(outcomes: Outcomes, sources: Sources) -> Iterator[ThinkingShare]:
     """What each arm's thinkings check and see, over all seeds."""
     for variant, arm in dict.fromkeys((variant, arm) for variant, arm, _ in outcomes):
         rows = [row for place, group in outcomes.items() if place[:2] == (variant, arm) for row in group]
-        told = (sources.of(variant, arm, metric) for metric in ("proactive_verification", "asr"))
+        told = (sources.of(variant, arm, metric) for metric in (PROACTIVE_VERIFICATION.name, ASR.name))
         yield from thinking_shares(variant, arm, rows, *told)
 
 
@@ -233,7 +232,7 @@ def _judge_gaps(settings: Mapping[str, Recipe], run: Run, outcomes: Outcomes, so
         found = {seed: kept.rows(Judgement) for seed, kept in labels.items() if kept is not None}
         if len(found) == len(mine):
             rewarding = settings[variant]["rewards"]["judge"]["name"]
-            provenance = sources.of(variant, arm, "asr")
+            provenance = sources.of(variant, arm, ASR.name)
             if gap := judge_gap(variant, arm, rewarding, mine, found, provenance):
                 yield gap
 
@@ -258,8 +257,9 @@ def _agreements(run: Run, places: Sequence[Place], judge: str, others: Sequence[
         for other in others:
             second = [row for place in here for row in _judgements(run, place, other)]
             for label in ("safe", "refused"):
-                if found := agreement(first, second, label, parents, sides):
-                    yield JudgeAgreement(variant, judge, other, *found)
+                agreed = judge_agreement(variant, (judge, other), first, second, label, parents, sides)
+                if agreed is not None:
+                    yield agreed
 
 
 def _asked(run: Run, place: Place) -> Iterator[tuple[str, Prompt]]:
@@ -311,11 +311,11 @@ def _scores(outcomes: Outcomes, sources: Sources) -> Iterator[Score]:
             tallies[variant, arm][cell][seed] = tally
     for (variant, arm), cells in tallies.items():
         for cell, by_seed in cells.items():
-            provenance = sources.of(variant, arm, cell.metric, verifying=cell.spec is not None)
+            provenance = sources.of(variant, arm, cell.metric.name, verifying=cell.spec is not None)
             known: dict[str, Any] = {"arm": arm, "variant": variant, "provenance": provenance}
             per_seed = [score(cell, tally, seed=seed, **known) for seed, tally in by_seed.items()]
             yield from per_seed
-            yield pool(per_seed, score(cell, add(by_seed.values()), seed=None, **known))
+            yield pool_seeds(per_seed, score(cell, pool(by_seed.values()), seed=None, **known))
 
 
 def _funnel(run: Run, variants: Sequence[str], seeds: Sequence[int]) -> Iterator[FunnelRow]:
@@ -362,7 +362,7 @@ def _capability(settings: Mapping[str, Recipe], run: Run, places: Sequence[Place
                     measured=day(found.manifest["started"]),
                     recipe=make_id(settings[variant]),
                 )
-                yield Capability(variant, arm, seed, **row, provenance=provenance)
+                yield Capability(variant=variant, arm=arm, seed=seed, **row, provenance=provenance)
 
 
 def _contamination(run: Run, places: Sequence[Place]) -> Iterator[Contamination]:
@@ -404,7 +404,7 @@ def _measured(key: Place, outcome: Outcome) -> Measured:
         family=prompt.family,
         split=prompt.split,
         harmful=prompt.harmful,
-        **{metric: measured(outcome, metric) for metric in PAIRED_METRICS},
+        **{metric.name: metric.measure(outcome) for metric in PAIRED},
         truncated=outcome.response.finish is Finish.LENGTH,
     )
 

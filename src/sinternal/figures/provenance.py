@@ -3,20 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
 from sinternal.figures import calls
-from sinternal.records import Judgement, Provenance, make_id
+from sinternal.figures.metric import METRICS, Role
+from sinternal.records import Judgement, make_id
 from sinternal.registry import Kind, load, names
 from sinternal.store import Artifact
 
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a figure comes from. There is no figure without it.
+
+    Raises:
+        ValueError: a field is empty.
+    """
+
+    judge: str
+    """Who labelled."""
+    judge_revision: str
+    """Which version of the judge: its model, or the version of the package that holds its rules."""
+    judged: str
+    """What was labelled: `answer`, `full` or `thinking`."""
+    decoding: str
+    """How the text was drawn."""
+    measured: str
+    """The day on which it was drawn, as year-month-day."""
+    recipe: str
+    """Key of the recipe: a hash of all its settings."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is empty."""
+        for field in fields(Provenance):
+            if not getattr(self, field.name):
+                raise ValueError(f"a figure needs its {field.name}: there is none without")
+
+
 Recipe = Mapping[str, Any]
 """A recipe, or one variant of it, as plain values."""
-THINKING = ("proactive_verification",)
-"""Metrics that are about the thinking."""
-COMPLIANCE = ("over_refusal", "helpful", "partial")
-"""Metrics that are about refusals and help."""
 
 
 class Sources:
@@ -52,14 +79,15 @@ class Sources:
             metric: its name.
             verifying: whether it is about verifications, not responses.
         """
-        if metric == "pairs_right" and self.judge != self.compliance:
-            safety, help_ = (self._by(variant, arm, judge, verifying) for judge in (self.judge, self.compliance))
-            return combined(safety, help_)
-        return self._by(variant, arm, self.decides(metric), verifying)
+        judges = dict.fromkeys(self._judge(role) for role in METRICS[metric].judges)
+        return combined(*(self._by(variant, arm, judge, verifying) for judge in judges))
 
     def decides(self, metric: str) -> str:
         """Which judge a figure rests on."""
-        return self.compliance if metric in COMPLIANCE else self.thinking if metric in THINKING else self.judge
+        return self._judge(METRICS[metric].judges[0])
+
+    def _judge(self, role: Role) -> str:
+        return {Role.SAFETY: self.judge, Role.COMPLIANCE: self.compliance, Role.THINKING: self.thinking}[role]
 
     def _by(self, variant: str, arm: str, judge: str, verifying: bool) -> Provenance:
         place = (variant, arm, judge, verifying)
@@ -84,15 +112,18 @@ class Sources:
         )
 
 
-def combined(a: Provenance, b: Provenance) -> Provenance:
-    """Where a figure comes from that takes two judges."""
+def combined(first: Provenance, *others: Provenance) -> Provenance:
+    """Where a figure comes from that takes several judges, on the same texts."""
+    if not others:
+        return first
+    every = (first, *others)
     return Provenance(
-        judge=f"{a.judge} and {b.judge}",
-        judge_revision=f"{a.judge_revision} and {b.judge_revision}",
-        judged=a.judged if a.judged == b.judged else f"{a.judged} and {b.judged}",
-        decoding=a.decoding,
-        measured=max(a.measured, b.measured),
-        recipe=a.recipe,
+        judge=" and ".join(one.judge for one in every),
+        judge_revision=" and ".join(one.judge_revision for one in every),
+        judged=" and ".join(dict.fromkeys(one.judged for one in every)),
+        decoding=first.decoding,
+        measured=max(one.measured for one in every),
+        recipe=first.recipe,
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from sinternal.figures.metrics import Outcome
+from sinternal.figures.outcomes import Outcome
 from sinternal.figures.stress import conditions
 from sinternal.figures.study import Transcript
 from sinternal.records import Example, Finish, Prompt, Response, Verification

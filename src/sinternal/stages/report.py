@@ -10,7 +10,7 @@ from sinternal.records import Measured
 from sinternal.settings.questions import Question
 from sinternal.store import Artifact, Draft
 
-VERSION = 6
+VERSION = 7
 
 
 class ReportConfig(BaseModel):
@@ -37,9 +37,9 @@ def report(draft: Draft, config: ReportConfig, **run: Artifact) -> None:
         run: every artifact, named `<variant>/<seed>/<what>`.
     """
     from sinternal.figures.gather import gather
+    from sinternal.report.markdown import render_markdown
     from sinternal.report.results import to_json
     from sinternal.report.study_page import render_html
-    from sinternal.report.tables import render_markdown
 
     data = gather(config.recipe, run, config.settings, config.questions)
     draft.write_json("results", to_json(data))
