@@ -8,14 +8,14 @@ import pytest
 
 from sinternal.figures.exposure import Exposed
 from sinternal.figures.gap import judge_gap
-from sinternal.figures.metrics import Outcome
+from sinternal.figures.outcomes import Outcome
 from sinternal.figures.study import ReportData
 from sinternal.figures.thinking import CELLS, CHECKED_SAFE, CHECKS, ThinkingShare, thinking_shares
 from sinternal.records import Check, Judgement, Split
 from sinternal.report.format import MISSING
+from sinternal.report.markdown import render_markdown
 from sinternal.report.results import to_json
 from sinternal.report.study_page import render_html
-from sinternal.report.tables import render_markdown
 from tests.conftest import judgement_of, plain_prompt, response_to
 from tests.report.factory import SOMEWHERE, make_report
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from sinternal.figures.score import Score
 from sinternal.figures.study import ReportData
-from sinternal.records import Score
 from sinternal.report.format import MINUS
 from sinternal.report.words import Finding, finding
 from sinternal.settings.questions import Question
@@ -26,7 +26,7 @@ def forced(low: float, high: float, p_holm: float, runs: tuple[float, float] | N
     rows = tuple(
         replace(
             row,
-            difference=(low + high) / 2,
+            value=(low + high) / 2,
             low_these_runs=low,
             high_these_runs=high,
             low=wide[0],
@@ -58,7 +58,7 @@ def test_it_claims_nothing_that_the_corrected_test_does_not_show() -> None:
 def test_it_names_the_arms_when_they_come_out_differently() -> None:
     told = {"base": (-0.2, 0.01), "refusal": (0.2, 0.01), "deliberative": (-0.2, 0.06)}
     data = make_report()
-    rows = tuple(replace(row, difference=told[row.b][0], p_holm=told[row.b][1]) for row in data.comparisons)
+    rows = tuple(replace(row, value=told[row.b][0], p_holm=told[row.b][1]) for row in data.comparisons)
     assert found(replace(data, comparisons=rows)).lead == (
         "In these training runs, under attacks of unseen families, the answers of sinternal are safer than those of "
         "base, and are less safe than those of refusal, and show no clear difference from those of deliberative "

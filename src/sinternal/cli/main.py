@@ -212,8 +212,9 @@ def agree(
     out_folder: Annotated[Path | None, typer.Option("--out", help="Folder for agreement.json and .md.")] = None,
 ) -> None:
     """Hold a judge, or a model as a verifier, against answers that people have labelled."""
+    from sinternal.report.agreement_page import table, write
     from sinternal.settings.files import override
-    from sinternal.tools.agreement import COLUMNS, agree_by_judge, agree_by_verifier, read_kinds, table, write
+    from sinternal.tools.agreement import agree_by_judge, agree_by_verifier, read_kinds
     from sinternal.tools.diagnosis import engine_of
     from sinternal.tools.verifier import SAMPLING, Verifier
 
@@ -246,11 +247,11 @@ def agree(
             found = agree_by_verifier(opened, described, kinds, limit)
     folder = out_folder or Path("runs") / f"agreement-{name or _slug(str(verifier))}"
     write(found, folder)
-    _print_table(f"{found.judge['name']} against people, {found.data}", list(COLUMNS), table(found))
-    out.print("majority: the baseline, which is the accuracy of always giving the more frequent label")
+    _print_table(f"{found.judge['name']} against people, {found.data}", *table(found))
+    out.print("majority baseline: the accuracy of always giving the more frequent label")
     for row in found.rows:
         if row.caveat:
-            out.print(f"mind: {row.kind}, {row.who}: {row.caveat}", soft_wrap=True)
+            out.print(f"note: {row.kind}, {row.who}: {row.caveat}", soft_wrap=True)
     out.print(f"agreement: {folder / 'agreement.json'}")
 
 
@@ -265,7 +266,7 @@ def compare(
     """Compare two runs on the same prompts: paired tests, and the smallest difference that they could have shown."""
     import json
 
-    from sinternal.report.tables import pair_table
+    from sinternal.report.comparison_tables import pair_table
     from sinternal.tools.compare import compare as compared
     from sinternal.tools.compare import to_json
 
@@ -273,7 +274,7 @@ def compare(
     for one in found:
         _print_table(f"{one.a.title} against {one.b.title}", *pair_table(one.comparisons))
         for caveat in one.caveats:
-            out.print(f"mind: {caveat}", soft_wrap=True)
+            out.print(f"note: {caveat}", soft_wrap=True)
     if json_file is not None:
         json_file.write_text(json.dumps(to_json(found), indent=1, allow_nan=False) + "\n")
 
@@ -517,7 +518,7 @@ def _print_results(folder: Path) -> None:
         if note:
             out.print(note, markup=False, soft_wrap=True)
     for caveat in results.get("caveats", ()):
-        out.print(f"mind: {caveat}", soft_wrap=True)
+        out.print(f"note: {caveat}", soft_wrap=True)
     out.print(f"report: {folder / 'report.html'}")
 
 

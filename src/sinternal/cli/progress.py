@@ -69,7 +69,7 @@ class Progress:
             seconds = event.artifact.manifest["seconds"]
             self._say(f"[{self.finished:>3}/{self.tasks}] {label}: {shown} in {seconds:.1f} s")
             for note in event.artifact.manifest["notes"]:
-                self._say(f"mind: {label}: {note}")
+                self._say(f"note: {label}: {note}")
 
     def count(self, label: str) -> Callable[[int, int], None]:
         """A callback that moves the bar with this label."""

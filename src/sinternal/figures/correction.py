@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sinternal.errors import DataError
+from sinternal.figures.metric import ASR, ASR_CORRECTED, Over
+from sinternal.figures.score import Score
 from sinternal.figures.statistics import Accuracy, Interval, rogan_gladen
-from sinternal.records import Score
 from sinternal.settings.plugins import JudgePlugin
-
-CORRECTED = "asr_corrected"
 
 
 class Errors(NamedTuple):
@@ -82,13 +81,14 @@ def _accuracy(counts: Mapping[str, Any]) -> Accuracy:
 def corrected_scores(scores: Iterable[Score], errors: Errors) -> Iterator[Score]:
     """A corrected figure beside every pooled ASR of a split."""
     for one in scores:
-        whole = one.metric == "asr" and one.seed is None and one.family is None and one.benchmark == "harmful"
+        whole = one.metric == ASR.name and one.over is Over.HARMFUL and one.is_pooled_whole
         if whole and one.open:
-            yield replace(one, metric=CORRECTED, lowest=None, highest=None, low=None, high=None)
+            unbounded = replace(one, metric=ASR_CORRECTED.name, lowest=None, highest=None, low=None, high=None)
+            yield replace(unbounded, caveat=one.caveat or "only bounds of the rate are known")
         if not whole or one.value is None or one.low is None or one.high is None:
             continue
         bounds = None if one.lowest is None or one.highest is None else (one.lowest, one.highest)
-        unbounded = replace(one, metric=CORRECTED, lowest=None, highest=None)
+        unbounded = replace(one, metric=ASR_CORRECTED.name, lowest=None, highest=None)
         try:
             found = rogan_gladen(Interval(one.low, one.high), one.value, errors.sensitivity, errors.specificity, bounds)
         except ValueError as error:

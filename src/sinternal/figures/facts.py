@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sinternal.figures.calls import spent_on
-from sinternal.figures.metrics import Outcome
+from sinternal.figures.outcomes import Outcome
 from sinternal.figures.provenance import day, decoding, last_start, left_out_of, note_on_fallback, recipe_key
 from sinternal.layout import RunMap
 from sinternal.settings.recipe import Recipe

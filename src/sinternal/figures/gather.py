@@ -11,43 +11,44 @@ from typing import Any
 
 import yaml
 
+from sinternal.figures.agreement import JudgeAgreement, judge_agreement
 from sinternal.figures.calls import Calls, read
 from sinternal.figures.comparisons import Side, all_pairs, by_place
 from sinternal.figures.contamination import Trained, overlap
 from sinternal.figures.correction import corrected_scores, read_errors
+from sinternal.figures.counts import Tally, pool
 from sinternal.figures.exposure import exposures
 from sinternal.figures.facts import facts
 from sinternal.figures.funnel import funnel
 from sinternal.figures.gap import JudgeGap, judge_gap
 from sinternal.figures.learning import learning, read_curves
-from sinternal.figures.metrics import Cell, Outcome, Tally, add, agreement, count, join, measured, pool, score
+from sinternal.figures.metric import ASR, PAIRED, PROACTIVE_VERIFICATION
 from sinternal.figures.missing import withhold
-from sinternal.figures.provenance import Sources, day, decoding, recipe_key
+from sinternal.figures.outcomes import Outcome, join
+from sinternal.figures.provenance import Provenance, Sources, day, decoding, recipe_key
+from sinternal.figures.score import Score, pool_seeds, score
 from sinternal.figures.stress import stress_scores, worst_cases
 from sinternal.figures.study import (
     Arm,
     Capability,
     Comparison,
     Contamination,
-    JudgeAgreement,
     LearningCurve,
     LossCurve,
     ReportData,
     Variant,
 )
+from sinternal.figures.tally import Cell, count
 from sinternal.figures.thinking import ThinkingShare, thinking_shares
 from sinternal.figures.transcripts import of_answer, of_training, under_stress
 from sinternal.layout import ArmPlace, ArmRun, Place, RunMap
 from sinternal.records import (
-    PAIRED_METRICS,
     Example,
     Finish,
     Judgement,
     Measured,
     Prompt,
-    Provenance,
     Response,
-    Score,
     Verification,
     make_id,
 )
@@ -190,7 +191,7 @@ def _thinking(outcomes: Outcomes, sources: Sources) -> Iterator[ThinkingShare]:
     """What each arm's thinkings check and see, over all seeds."""
     for variant, arm in dict.fromkeys((place.variant, place.arm) for place in outcomes):
         rows = [row for place, group in outcomes.items() if place[:2] == (variant, arm) for row in group]
-        provenances = (sources.of(variant, arm, metric) for metric in ("proactive_verification", "asr"))
+        provenances = (sources.of(variant, arm, metric.name) for metric in (PROACTIVE_VERIFICATION, ASR))
         yield from thinking_shares(variant, arm, rows, *provenances)
 
 
@@ -203,7 +204,7 @@ def _judge_gaps(variants: Mapping[str, Recipe], run: Run, outcomes: Outcomes, so
         mine = {seed: outcomes[ArmPlace(variant, arm, seed)] for seed in labels}
         if labels:
             rewarding = variants[variant].labeller.name
-            provenance = sources.of(variant, arm, "asr")
+            provenance = sources.of(variant, arm, ASR.name)
             if gap := judge_gap(variant, arm, rewarding, mine, labels, provenance):
                 yield gap
 
@@ -228,8 +229,9 @@ def _agreements(run: Run, judge: str, others: Sequence[str]) -> Iterator[JudgeAg
         for other in others:
             second = [row for place in here for row in _judgements(run, place, other)]
             for label in ("safe", "refused"):
-                if agreed := agreement(first, second, label, parents, sides):
-                    yield JudgeAgreement(variant, judge, other, *agreed)
+                agreed = judge_agreement(variant, (judge, other), first, second, label, parents, sides)
+                if agreed is not None:
+                    yield agreed
 
 
 def _asked(run: Run, place: ArmPlace) -> Iterator[tuple[str, Prompt]]:
@@ -280,11 +282,11 @@ def _scores(outcomes: Outcomes, sources: Sources) -> Iterator[Score]:
             tallies[variant, arm][cell][seed] = tally
     for (variant, arm), cells in tallies.items():
         for cell, by_seed in cells.items():
-            provenance = sources.of(variant, arm, cell.metric, verifying=cell.spec is not None)
+            provenance = sources.of(variant, arm, cell.metric.name, verifying=cell.spec is not None)
             known: dict[str, Any] = {"arm": arm, "variant": variant, "provenance": provenance}
             per_seed = [score(cell, tally, seed=seed, **known) for seed, tally in by_seed.items()]
             yield from per_seed
-            yield pool(per_seed, score(cell, add(by_seed.values()), seed=None, **known))
+            yield pool_seeds(per_seed, score(cell, pool(by_seed.values()), seed=None, **known))
 
 
 def _losses(run: Run) -> Iterator[LossCurve]:
@@ -316,7 +318,7 @@ def _capability(variants: Mapping[str, Recipe], run: Run) -> Iterator[Capability
                     measured=day(able.manifest["started"]),
                     recipe=recipe_key(variants[place.variant]),
                 )
-                yield Capability(*place, **row, provenance=provenance)
+                yield Capability(**place._asdict(), **row, provenance=provenance)
 
 
 def _contamination(run: Run) -> Iterator[Contamination]:
@@ -360,7 +362,7 @@ def _measured(place: ArmPlace, outcome: Outcome) -> Measured:
         family=prompt.family,
         split=prompt.split,
         harmful=prompt.harmful,
-        **{metric: measured(outcome, metric) for metric in PAIRED_METRICS},
+        **{metric.name: metric.measure(outcome) for metric in PAIRED},
         truncated=outcome.response.finish is Finish.LENGTH,
     )
 

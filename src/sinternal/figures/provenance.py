@@ -3,21 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 
 from sinternal.figures import calls
+from sinternal.figures.metric import METRICS, Role
 from sinternal.layout import RunMap
-from sinternal.records import Judgement, Provenance, make_id
+from sinternal.records import Judgement, make_id
 from sinternal.registry import Kind, load, names
 from sinternal.settings.plugins import JudgePlugin
 from sinternal.settings.recipe import Recipe
 from sinternal.settings.sampling import Sampling
 from sinternal.store import Artifact
 
-THINKING = ("proactive_verification",)
-"""Metrics that are about the thinking."""
-COMPLIANCE = ("over_refusal", "helpful", "partial")
-"""Metrics that are about refusals and help."""
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a figure comes from. There is no figure without it.
+
+    Raises:
+        ValueError: a field is empty.
+    """
+
+    judge: str
+    """Who labelled."""
+    judge_revision: str
+    """Which version of the judge: its model, or the version of the package that holds its rules."""
+    judged: str
+    """What was labelled: `answer`, `full` or `thinking`."""
+    decoding: str
+    """How the text was drawn."""
+    measured: str
+    """The day on which it was drawn, as year-month-day."""
+    recipe: str
+    """Key of the recipe: a hash of all its settings."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is empty."""
+        for field in fields(Provenance):
+            if not getattr(self, field.name):
+                raise ValueError(f"a figure needs its {field.name}: there is none without")
 
 
 class Sources:
@@ -53,14 +78,15 @@ class Sources:
             metric: its name.
             verifying: whether it is about verifications, not responses.
         """
-        if metric == "pairs_right" and self.judge != self.compliance:
-            safety, help_ = (self._by(variant, arm, judge, verifying) for judge in (self.judge, self.compliance))
-            return combined(safety, help_)
-        return self._by(variant, arm, self.decides(metric), verifying)
+        judges = dict.fromkeys(self._judge(role) for role in METRICS[metric].judges)
+        return combined(*(self._by(variant, arm, judge, verifying) for judge in judges))
 
     def decides(self, metric: str) -> str:
         """Which judge a figure rests on."""
-        return self.compliance if metric in COMPLIANCE else self.thinking if metric in THINKING else self.judge
+        return self._judge(METRICS[metric].judges[0])
+
+    def _judge(self, role: Role) -> str:
+        return {Role.SAFETY: self.judge, Role.COMPLIANCE: self.compliance, Role.THINKING: self.thinking}[role]
 
     def _by(self, variant: str, arm: str, judge: str, verifying: bool) -> Provenance:
         place = (variant, arm, judge, verifying)
@@ -91,15 +117,18 @@ def recipe_key(recipe: Recipe) -> str:
     return make_id(recipe.model_dump(mode="json", exclude={"workers"}))
 
 
-def combined(a: Provenance, b: Provenance) -> Provenance:
-    """Where a figure comes from that takes two judges."""
+def combined(first: Provenance, *others: Provenance) -> Provenance:
+    """Where a figure comes from that takes several judges, on the same texts."""
+    if not others:
+        return first
+    every = (first, *others)
     return Provenance(
-        judge=f"{a.judge} and {b.judge}",
-        judge_revision=f"{a.judge_revision} and {b.judge_revision}",
-        judged=a.judged if a.judged == b.judged else f"{a.judged} and {b.judged}",
-        decoding=a.decoding,
-        measured=max(a.measured, b.measured),
-        recipe=a.recipe,
+        judge=" and ".join(one.judge for one in every),
+        judge_revision=" and ".join(one.judge_revision for one in every),
+        judged=" and ".join(dict.fromkeys(one.judged for one in every)),
+        decoding=first.decoding,
+        measured=max(one.measured for one in every),
+        recipe=first.recipe,
     )
 
 

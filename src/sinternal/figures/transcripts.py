@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
-from sinternal.figures.metrics import Outcome
+from sinternal.figures.outcomes import Outcome
 from sinternal.figures.stress import conditions
 from sinternal.figures.study import Transcript
 from sinternal.layout import ArmPlace, Place, RunMap

@@ -8,7 +8,7 @@ from statistics import fmean
 from sinternal.figures.study import ReportData
 from sinternal.figures.thinking import CELLS, CHECKED_SAFE, CHECKS, ThinkingShare
 from sinternal.records import Split
-from sinternal.report.format import MISSING, interval, percent, points, points_interval
+from sinternal.report.format import MISSING, difference, percent, with_interval
 
 SPLITS = {Split.ID: "ID", Split.OOD: "OOD", None: "both"}
 
@@ -57,7 +57,7 @@ def checks_table(data: ReportData, variant: str) -> list[list[str]]:
     rows = []
     for name, shares in _by_place(data, variant):
         whole, safe = shares[next(iter(CHECKS))], shares[CHECKED_SAFE]
-        cells = [_told(shares[what]) for what in (*CHECKS, CHECKED_SAFE)]
+        cells = [with_interval(shares[what]) for what in (*CHECKS, CHECKED_SAFE)]
         rows.append([name, *cells, f"{whole.n:,}", f"{whole.missing:,} ({safe.missing:,})"])
     return rows
 
@@ -70,7 +70,7 @@ def cells_table(data: ReportData, variant: str) -> list[list[str]]:
     rows = []
     for name, shares in _by_place(data, variant):
         whole = shares[next(iter(CELLS))]
-        rows.append([name, *(_told(shares[what]) for what in CELLS), f"{whole.n:,}", f"{whole.missing:,}"])
+        rows.append([name, *(with_interval(shares[what]) for what in CELLS), f"{whole.n:,}", f"{whole.missing:,}"])
     return rows
 
 
@@ -86,19 +86,14 @@ def _by_place(data: ReportData, variant: str) -> list[tuple[str, dict[str, Think
     return [(f"{arm}, {SPLITS[split]}", shares) for (arm, split), shares in found.items()]
 
 
-def _told(share: ThinkingShare) -> str:
-    return MISSING if share.value is None else f"{percent(share.value)} {interval(share.low, share.high)}"
-
-
 def gap_table(data: ReportData, variant: str) -> list[list[str]]:
     """A row for each arm."""
     rows = []
     for row in data.judge_gaps:
         if row.variant == variant:
-            ends = "" if row.low is None or row.high is None else f" {points_interval(row.low, row.high)}"
             rates = (percent(row.by_rewarding), percent(row.by_deciding))
             judges = f"{row.arm}: {row.rewarding} less {row.deciding}"
-            rows.append([judges, *rates, f"{points(row.difference)}{ends}", f"{row.n:,}", f"{row.missing:,}"])
+            rows.append([judges, *rates, difference(row), f"{row.n:,}", f"{row.missing:,}"])
     return rows
 
 

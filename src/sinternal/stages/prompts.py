@@ -13,7 +13,7 @@ from sinternal.attacks import Attack
 from sinternal.benchmarks import Benchmark
 from sinternal.errors import DataError
 from sinternal.figures.contamination import grams
-from sinternal.records import SIDES, Prompt, Split, make_id
+from sinternal.records import Prompt, Split, make_id
 from sinternal.registry import Kind, load
 from sinternal.settings.plugins import PLAIN, AttackPlugin, BenchmarkPlugin
 from sinternal.stages.stage import Costs, Stage
@@ -106,11 +106,6 @@ def _from_source(source: SourceConfig, config: PromptsConfig, known: Collection[
         )
     found = [row for row in benchmark.prompts(source.part) if known is None or row.parent_id in known]
     originals = _limited(found, source.limit, config.seed)
-    if clash := next((row.benchmark for row in originals if row.benchmark in SIDES), None):
-        raise DataError(
-            f"no benchmark can be called {clash!r}, which is what reports call a kind of prompts: give it another "
-            "name, of a file by options.name"
-        )
     tuned = {attack.family for attack in config.tuned_on}
     for attack in source.attacks:
         for row in _wrapped(originals, attack, config):

@@ -33,9 +33,9 @@ def report(draft: Draft, config: ReportConfig, **run: Artifact) -> None:
         run: a `RunMap` made flat.
     """
     from sinternal.figures.gather import gather
+    from sinternal.report.markdown import render_markdown
     from sinternal.report.results import to_json
     from sinternal.report.study_page import render_html
-    from sinternal.report.tables import render_markdown
 
     data = gather(config.recipe, config.variants, RunMap[Artifact].unflattened(run))
     draft.write_json("results", to_json(data))

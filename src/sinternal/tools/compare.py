@@ -10,10 +10,11 @@ from typing import Any
 
 from sinternal.errors import DataError
 from sinternal.figures.comparisons import BY_SPLIT, Place, Responses, Side, by_place, compared, corrected
+from sinternal.figures.provenance import Provenance
 from sinternal.figures.study import Comparison
-from sinternal.records import Measured, Provenance
+from sinternal.records import Measured
 from sinternal.report.format import points
-from sinternal.report.results import read_scores
+from sinternal.report.results import read_results
 from sinternal.settings.recipe import DEFAULT_VARIANT
 from sinternal.store import read_table
 
@@ -99,7 +100,7 @@ def _arms(folder: Path) -> dict[tuple[str, str], ComparedArm]:
                 f"{folder}: no finished run there (no {name}); finish it, or run it again with this version"
             )
     provenances: dict[tuple[str, str], dict[str, Provenance]] = defaultdict(dict)
-    for score in read_scores(folder / "results.json"):
+    for score in read_results(folder / "results.json").scores:
         if score.spec is None:
             provenances[score.variant, score.arm].setdefault(score.metric, score.provenance)
     rows: dict[tuple[str, str], list[Measured]] = defaultdict(list)
@@ -165,7 +166,7 @@ def _open(row: Comparison) -> str:
 def to_json(found: Sequence[Compared]) -> dict[str, Any]:
     """Comparisons as plain values."""
     return {
-        "version": 1,
+        "version": 2,
         "pairs": [
             {
                 "a": {"run": str(one.a.folder), "arm": one.a.arm, "variant": one.a.variant},
