@@ -232,7 +232,7 @@ def test_report_prints_a_finished_run_again(finished: tuple[Path, subprocess.Com
     done = sinternal("report", "runs/quickstart", cwd=finished[0])
     assert done.returncode == 0
     assert "ASR OOD" in done.stdout
-    assert "mind: base and sinternal: fewer than 30 labelled answers to harmful requests" in done.stdout
+    assert "note: base and sinternal: fewer than 30 labelled answers to harmful requests" in done.stdout
 
 
 def test_a_run_that_was_killed_goes_on_and_ends_in_the_same_figures(
