@@ -387,8 +387,8 @@ def more_tables(data: ReportData, variant: str) -> list[TitledTable]:
     able = "By tasks of Inspect, as they define their metrics; the interval is 1.96 of the task's own standard errors."
     near = (
         "Training rows that share a run of 13 words with a prompt of an evaluation set (Brown et al. 2020), and rows "
-        "whose request is nearly a prompt's: a Jaccard similarity of five-word shingles of at least 0.8, among the "
-        "candidates that MinHash finds (Broder 1997); the highest similarity found, if it is above 0.5."
+        "whose request is nearly a prompt's: a Jaccard similarity of five-word shingles of at least 0.8; the "
+        "highest similarity of all pairs."
     )
     three = (
         "Percent, pooled over seeds. Benign requests: full compliance is exactly what was asked for, partial neither "

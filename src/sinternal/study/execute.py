@@ -9,11 +9,11 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from queue import Empty
 
 from pydantic import BaseModel
-from tqdm import tqdm
 
 from sinternal.budget import Limits, Purse, carry
 from sinternal.errors import DataError, RecipeError, SInternalError, StoreError
@@ -195,12 +195,15 @@ def _start_worker(
     news: multiprocessing.Queue[tuple[str, int, int]], purse: Purse | None, threads: int | None, root: Path
 ) -> None:
     _keep_chatter_in(root / WORKER_LOG)
-    tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system, which a worker that is ended would leak
+    if find_spec("tqdm"):
+        from tqdm import tqdm
+
+        tqdm.set_lock(threading.RLock())  # its own is a semaphore, which a worker that is ended would leak
     carry(purse)
     global _news  # a process pool can hand a queue to its workers only through their initializer
     _news = news
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    if threads is not None:
+    if threads is not None and find_spec("torch"):
         import torch
 
         torch.set_num_threads(threads)
