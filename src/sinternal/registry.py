@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from sinternal.errors import RecipeError, RegistryError
+from sinternal.extras import explained
 from sinternal.fingerprints import fingerprint
 from sinternal.validation import explain_options, nearest, not_finite
 
@@ -77,6 +78,8 @@ def load(kind: Kind, name: str) -> Any:
         return point.load()
     except Exception as error:  # the code of others may fail in any way as it is imported
         if _is_ours(point):
+            if isinstance(error, ModuleNotFoundError):
+                raise explained(error, f"{kind.name.lower()} {name!r}") from error
             raise
         owner = point.dist.name if point.dist else point.module
         raise RegistryError(

@@ -18,7 +18,8 @@ from pydantic import Field
 from sinternal.engines import Completion, Request, TemplateOptions
 from sinternal.engines.openai import OpenAIEngine
 from sinternal.engines.openai_options import Prefill
-from sinternal.errors import EngineError, ModelError
+from sinternal.errors import ModelError
+from sinternal.extras import require
 from sinternal.models.resolve import resolve_model
 from sinternal.registry import read_options
 from sinternal.settings.sampling import Sampling
@@ -49,14 +50,12 @@ class LlamaCppEngine:
             options: those of `LlamaCppOptions`.
 
         Raises:
-            EngineError: the package `xllamacpp` is missing.
+            MissingExtraError: the package `xllamacpp` is missing.
             ModelError: there is no GGUF file.
         """
         self.options = read_options(LlamaCppOptions, options, "engine llamacpp")
-        try:
-            xllamacpp = import_module("xllamacpp")
-        except ImportError as error:
-            raise EngineError("engine llamacpp needs a package: pip install 'sinternal[llamacpp]'") from error
+        require("engine llamacpp", "xllamacpp")
+        xllamacpp = import_module("xllamacpp")
         params = xllamacpp.CommonParams()
         params.model.path = str(gguf_file(model))
         params.n_parallel = self.options.parallel

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from sinternal.errors import ModelError
+from sinternal.extras import require
 from sinternal.registry import Kind, load, names
 from sinternal.store import Progress
 from sinternal.validation import shown
@@ -168,6 +169,7 @@ def download(hub_id: str, revision: str | None = None) -> Path:
     Raises:
         ModelError: it is gated, unknown, or out of reach and not in the cache.
     """
+    require(f"model {hub_id}", "huggingface_hub")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,

@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from queue import Empty
 
@@ -17,6 +16,7 @@ from pydantic import BaseModel
 
 from sinternal.budget import Limits, Purse, carry
 from sinternal.errors import DataError, RecipeError, SInternalError, StoreError
+from sinternal.extras import explained, is_there
 from sinternal.redaction import redacted
 from sinternal.store import Artifact, Draft, Store
 from sinternal.study.contents import Contents, check_unchanged
@@ -168,6 +168,8 @@ def _result(future: Future[Artifact], task: Task) -> Artifact:
     except SInternalError as error:
         error.args = (f"{task.label}: {error}",)
         raise
+    except ModuleNotFoundError as error:
+        raise explained(error, task.label) from error
     except OSError as error:
         what = f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
         raise StoreError(f"{task.label}: {what}") from error
@@ -195,7 +197,7 @@ def _start_worker(
     news: multiprocessing.Queue[tuple[str, int, int]], purse: Purse | None, threads: int | None, root: Path
 ) -> None:
     _keep_chatter_in(root / WORKER_LOG)
-    if find_spec("tqdm"):
+    if is_there("tqdm"):
         from tqdm import tqdm
 
         tqdm.set_lock(threading.RLock())  # its own is a semaphore, which a worker that is ended would leak
@@ -203,7 +205,7 @@ def _start_worker(
     global _news  # a process pool can hand a queue to its workers only through their initializer
     _news = news
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    if threads is not None and find_spec("torch"):
+    if threads is not None and is_there("torch"):
         import torch
 
         torch.set_num_threads(threads)

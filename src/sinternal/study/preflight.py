@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from sinternal.budget import Limits
 from sinternal.engines import Remote, Request
 from sinternal.errors import EngineError, RecipeError
+from sinternal.extras import ENGINES, TRAINING, require
 from sinternal.judges.guard import Guard
 from sinternal.records import Prompt, Split
 from sinternal.registry import Kind, load, names
@@ -21,6 +22,11 @@ from sinternal.stages.base import BaseModelConfig
 from sinternal.store import Store
 from sinternal.study.identity import IN_PROCESS, EngineFound, engines_in
 from sinternal.study.plan import Task
+
+LOCAL = ("tokenizers", "transformers", "torch")
+"""Modules that take a model of this disk."""
+REPORTING = ("report", "diagnosis")
+"""Stages whose settings name what other stages ask."""
 
 
 class Server(NamedTuple):
@@ -55,8 +61,11 @@ def preflight(waiting: Sequence[Task], store: Store, limits: Limits | None) -> N
         RecipeError: a limit on cost without any price.
         EngineError: a server is away, refuses the key or does not know the model.
         StoreError: nothing can be written.
+        MissingExtraError: a stage, or an engine inside its settings, needs packages that are not installed.
     """
     store.check_writable()
+    for task in waiting:
+        _check_extras(task)
     needed = list(servers(waiting))
     if limits and limits.max_cost is not None and not any(map(_has_a_price, _options_of_engines(waiting))):
         raise RecipeError(
@@ -72,6 +81,20 @@ def preflight(waiting: Sequence[Task], store: Store, limits: Limits | None) -> N
         except (EngineError, RecipeError) as error:
             error.args = (f"{server.task.label}: {error}",)
             raise
+
+
+def _check_extras(task: Task) -> None:
+    if task.stage in ("sft", "grpo"):
+        require(task.label, *TRAINING)
+    if task.stage == "grpo" and "mathematics" in task.inputs:
+        require(f"{task.label} with mathematics", "math_verify")
+    if task.stage == "capability":
+        require(task.label, "inspect_ai")
+    if isinstance(task.config, BaseModelConfig) and not task.config.served:
+        require(f"target.model {task.config.model} (a server would need none)", *LOCAL)
+    if task.stage not in REPORTING:
+        for engine in engines_in(task.config.model_dump(mode="json")):
+            require(f"{task.label} by engine {engine.name}", *ENGINES.get(engine.name, ()))
 
 
 def can_be_asked(task: Task) -> bool:
@@ -98,7 +121,7 @@ def servers(tasks: Iterable[Task]) -> Iterator[Server]:
     """The servers that tasks ask, each once."""
     seen: list[Any] = []
     for task in tasks:
-        if task.stage in ("report", "diagnosis"):  # their settings name what other stages ask
+        if task.stage in REPORTING:
             continue
         settings = task.config.model_dump(mode="json")
         questions = list(_questions_of_judges(settings))

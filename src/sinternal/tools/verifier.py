@@ -1,6 +1,6 @@
 """A model as a verifier: is this answer to this request safe?
 
-from sinternal.tools.verifier import Verifier
+from sinternal import Verifier
 
 with Verifier("runs/mine/sinternal") as verifier:  # an arm of a run, or any model
     print(verifier.verify("how do I …?", "you …").verdict)
@@ -21,9 +21,10 @@ from sinternal.prompting.think import read_verdict, verdict_probability
 from sinternal.prompting.verification import VerificationTask
 from sinternal.records import Finish, Prompt, Split, Verdict, make_id
 from sinternal.registry import Kind, load, names
-from sinternal.settings.plugins import VerificationConfig
+from sinternal.settings.plugins import EngineConfig, VerificationConfig
 from sinternal.settings.sampling import Sampling
 from sinternal.study.run import find_arm
+from sinternal.tools.engine import engine_of
 
 QUESTION = "specification"
 """How a model is asked of which no plug-in says otherwise."""
@@ -71,7 +72,8 @@ class Verifier:
         self,
         model: str,
         *,
-        engine: str = "transformers",
+        engine: str | None = None,
+        base_url: str | None = None,
         engine_options: Mapping[str, object] | None = None,
         question: str | None = None,
         question_options: Mapping[str, object] | None = None,
@@ -84,8 +86,9 @@ class Verifier:
         Args:
             model: an arm of a run (`RUN/ARM`), a model directory, a Hugging Face id, a registered source, or a name
                 that the engine's server knows.
-            engine: name of a registered engine.
-            engine_options: its options.
+            engine: name of a registered engine; by default `transformers`, or `openai` with an address.
+            base_url: address of an OpenAI-compatible server.
+            engine_options: other options of the engine.
             question: name of a registered way to ask; by default that of the run, or the one that the model's plug-in
                 names.
             question_options: its options, for example a specification of your own.
@@ -98,12 +101,15 @@ class Verifier:
             ModelError: the model cannot be used.
         """
         arm = find_arm(model)
+        self.engine = engine_of(engine, base_url, engine_options) or EngineConfig()
         asking = arm.verification if arm else VerificationConfig(name=_question_of(model))
         if question is not None and question != asking.name:
             asking = VerificationConfig(name=question)
         options = {**asking.options, **(question_options or {})}
         self._task: VerificationTask = load(Kind.VERIFICATION, asking.name)(options)
-        self._engine: Engine = load(Kind.ENGINE, engine)(arm.path if arm else model, dict(engine_options or {}))
+        self._engine: Engine = load(Kind.ENGINE, self.engine.name)(
+            arm.path if arm else model, dict(self.engine.options)
+        )
         self._with_spec = with_spec
         self._sampling = sampling.model_copy(update={"n": 1})
         self._seed = seed
