@@ -25,7 +25,7 @@ class RegistryError(SInternalError, LookupError):
     """No plug-in has this name."""
 
 
-class MissingExtraError(SInternalError, ImportError):
+class MissingExtraError(SInternalError, RuntimeError):
     """A feature needs packages that the core does not bring."""
 
 

@@ -23,7 +23,7 @@ from sinternal.store import Store
 from sinternal.study.identity import IN_PROCESS, EngineFound, engines_in
 from sinternal.study.plan import Task
 
-LOCAL = ("tokenizers", "transformers", "torch")
+LOCAL = ("torch", "transformers", "tokenizers")
 """Modules that take a model of this disk."""
 REPORTING = ("report", "diagnosis")
 """Stages whose settings name what other stages ask."""
@@ -91,7 +91,7 @@ def _check_extras(task: Task) -> None:
     if task.stage == "capability":
         require(task.label, "inspect_ai")
     if isinstance(task.config, BaseModelConfig) and not task.config.served:
-        require(f"target.model {task.config.model} (a server would need none)", *LOCAL)
+        require(f"target.model {task.config.model!r}", *LOCAL)
     if task.stage not in REPORTING:
         for engine in engines_in(task.config.model_dump(mode="json")):
             require(f"{task.label} by engine {engine.name}", *ENGINES.get(engine.name, ()))
