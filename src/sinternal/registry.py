@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 from pydantic_core import PydanticCustomError
 
 from sinternal.errors import RegistryError
+from sinternal.extras import explained
 from sinternal.fingerprints import fingerprint
 from sinternal.validation import located, nearest, not_finite, of_options
 
@@ -110,6 +111,8 @@ def load(kind: Kind, name: str) -> Any:
         plugin = point.load()
     except Exception as error:  # the code of others may fail in any way as it is imported
         if _is_ours(point):
+            if isinstance(error, ModuleNotFoundError):
+                raise explained(error, f"{kind.name.lower()} {name!r}") from error
             raise
         raise RegistryError(
             f"{kind.noun} {name!r} of package {_owner(point)!r} cannot be imported from {point.value} "

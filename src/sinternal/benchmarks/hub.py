@@ -22,6 +22,7 @@ from sinternal.benchmarks.mathematics import as_problem
 from sinternal.benchmarks.parts import PLAIN, Request, check_part, to_answers, to_prompts
 from sinternal.benchmarks.rows import Row, kind_of
 from sinternal.errors import DataError
+from sinternal.extras import is_there, require
 from sinternal.records import Prompt
 
 OFFLINE_ALTERNATIVES = (
@@ -278,7 +279,9 @@ def load_rows(entry: HubBenchmark, rows: Rows, revision: str) -> Any:
 
     Raises:
         DataError: it is gated, gone or out of reach.
+        MissingExtraError: the package `datasets` is not installed.
     """
+    require(f"benchmark {entry.name}", "datasets")
     if not is_cached(entry.dataset) and not hub_in_reach():
         raise _out_of_reach(entry)  # at once: left alone, the client tries for half a minute
     import datasets
@@ -338,6 +341,8 @@ def hub_in_reach() -> bool:
 
 def readiness(entry: HubBenchmark) -> str:
     """Whether an entry can be loaded here and now, as far as that shows without a download: yes, or no and why."""
+    if not is_there("datasets"):
+        return "no: pip install 'sinternal[hub]'"
     if is_cached(entry.dataset):
         return "yes (cached)"
     if entry.gated and not _token():

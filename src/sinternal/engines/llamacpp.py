@@ -18,7 +18,8 @@ from pydantic import Field
 from sinternal.engines import Completion, Engine, Request, TemplateOptions
 from sinternal.engines.openai import OpenAIEngine
 from sinternal.engines.openai_options import OpenAIOptions, Prefill
-from sinternal.errors import EngineError, ModelError
+from sinternal.errors import ModelError
+from sinternal.extras import require
 from sinternal.models.resolve import resolve_model
 from sinternal.settings.sampling import Sampling
 
@@ -51,14 +52,12 @@ class LlamaCppEngine(Engine):
             options: how it is served.
 
         Raises:
-            EngineError: the package `xllamacpp` is missing.
+            MissingExtraError: the package `xllamacpp` is missing.
             ModelError: there is no GGUF file.
         """
         self.options = options
-        try:
-            xllamacpp = import_module("xllamacpp")
-        except ImportError as error:
-            raise EngineError("engine llamacpp needs a package: pip install 'sinternal[llamacpp]'") from error
+        require("engine llamacpp", "xllamacpp")
+        xllamacpp = import_module("xllamacpp")
         params = xllamacpp.CommonParams()
         params.model.path = str(gguf_file(model))
         params.n_parallel = self.options.parallel

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
@@ -23,7 +24,6 @@ from typing import Any
 
 import httpx2
 import openai
-import stamina
 
 from sinternal import budget
 from sinternal.budget import Spent
@@ -49,8 +49,8 @@ from sinternal.prompting.think import KNOWN_TAGS, Text, split_thinking
 from sinternal.records import Finish
 from sinternal.settings.sampling import Sampling
 
-ATTEMPTS_AT_SENSE = 4
-"""How often a call is made whose reply makes no sense."""
+WAITS_FOR_SENSE = (0.1, 0.2, 0.4)
+"""Seconds before a call is made again whose reply makes no sense; up to twice as long, so that calls spread out."""
 NO_KEY = "none"
 """Sent to servers that ask for no key; the client insists on one."""
 SEEDS = 2**31
@@ -254,11 +254,17 @@ class OpenAIEngine(Engine):
     ) -> Completion:
         """Make a call, and make it again if its reply makes no sense."""
         path, body = self._body(call.request, dialect.rename(said))
+        waits = iter(WAITS_FOR_SENSE)
         try:
-            async for attempt in stamina.retry_context(on=_may_pass, attempts=ATTEMPTS_AT_SENSE, timeout=None):
-                with attempt:
-                    response = await client.post(path, cast_to=httpx2.Response, body=body, options=self._options())
+            while True:
+                response = await client.post(path, cast_to=httpx2.Response, body=body, options=self._options())
+                try:
                     return self._completion(response.content, call, sampling, dialect)
+                except (NonsenseError, ErrorInReplyError) as error:
+                    wait = next(waits, None)
+                    if wait is None or (isinstance(error, ErrorInReplyError) and error.refusal.filtered):
+                        raise
+                await asyncio.sleep(wait * (1 + random.random()))
         except UnicodeEncodeError as error:
             raise FailedError(f"the prompt holds half of a character ({error.reason})", outage=False) from error
         except openai.APIConnectionError as error:
@@ -268,7 +274,6 @@ class OpenAIEngine(Engine):
         except (NonsenseError, openai.APIResponseValidationError) as error:
             words = self._clean(str(error))
             raise FailedError(f"{self.url} sent no completion: {words}", outage=True, status=200) from error
-        raise AssertionError("a retry context returns or raises")
 
     def _body(self, request: Request, fields: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         """Path and body of a call."""
@@ -420,11 +425,6 @@ class OpenAIEngine(Engine):
         for secret in self.address.secrets:
             text = text.replace(secret, "***")
         return line(text)
-
-
-def _may_pass(error: Exception) -> bool:
-    """Whether the same call may bring a text."""
-    return isinstance(error, NonsenseError) or (isinstance(error, ErrorInReplyError) and not error.refusal.filtered)
 
 
 def _as_text(request: Request) -> tuple[list[tuple[str, str]], int]:

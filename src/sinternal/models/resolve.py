@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Protocol
 from pydantic import BaseModel
 
 from sinternal.errors import ModelError
+from sinternal.extras import require
 from sinternal.registry import Kind, NoOptions, names
 from sinternal.settings.plugins import ModelSourcePlugin
 from sinternal.store import Progress
@@ -185,6 +186,7 @@ def download(hub_id: str, revision: str | None = None) -> Path:
     Raises:
         ModelError: it is gated, unknown, or out of reach and not in the cache.
     """
+    require(f"model {hub_id}", "huggingface_hub")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,

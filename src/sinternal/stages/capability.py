@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from sinternal.errors import DataError, EngineError
+from sinternal.extras import require
 from sinternal.settings.measurement import CapabilityTask
 from sinternal.settings.plugins import EnginePlugin
 from sinternal.settings.sampling import Sampling
@@ -16,7 +17,6 @@ from sinternal.stages.stage import Costs, Stage
 from sinternal.stages.target import model_name
 from sinternal.store import Artifact, Draft
 
-INSTALL = "pip install 'sinternal[inspect]'"
 ERRORS = ("stderr", "std", "var", "_stderr")
 """Metrics that tell the spread of others."""
 COUNT = "_n"
@@ -78,7 +78,8 @@ def capability(draft: Draft, config: CapabilityConfig, *, model: Artifact) -> No
     """Write `capability.json` and keep Inspect's logs in the folder `logs`.
 
     Raises:
-        DataError: Inspect is not installed, or there is no such task.
+        DataError: there is no such task.
+        MissingExtraError: Inspect is not installed.
         EngineError: a task did not come to its end: that is no score.
     """
     abilities: list[Ability] = []
@@ -90,11 +91,10 @@ def capability(draft: Draft, config: CapabilityConfig, *, model: Artifact) -> No
 
 
 def _measure(draft: Draft, config: CapabilityConfig, one: CapabilityTask, name: str) -> Iterator[Ability]:
-    try:
-        from inspect_ai import eval as inspect_eval
-        from inspect_ai.model import get_model
-    except ImportError as error:
-        raise DataError(f"capability needs Inspect: {INSTALL}") from error
+    require("capability", "inspect_ai")
+    from inspect_ai import eval as inspect_eval
+    from inspect_ai.model import get_model
+
     options: dict[str, Any] = dict(config.engine.options)
     sampling = one.sampling or config.sampling.model_copy(update={"n": 1})
     options |= {"system": config.system, "repetition_penalty": sampling.repetition_penalty}
@@ -174,4 +174,5 @@ STAGE = Stage(
     version=3,
     cost=_cost,
     counted_as="tasks",
+    needs=("inspect_ai",),
 )

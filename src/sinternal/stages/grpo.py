@@ -9,6 +9,7 @@ from contextlib import closing
 from pydantic import BaseModel, ConfigDict
 
 from sinternal.engines import TemplateOptions
+from sinternal.extras import TRAINING
 from sinternal.judges import Judge
 from sinternal.prompting.question import VerificationTask
 from sinternal.records import Prompt
@@ -130,4 +131,5 @@ STAGE = Stage(
     version=2,
     cost=_cost,
     counted_as="rollouts",
+    needs=TRAINING,
 )

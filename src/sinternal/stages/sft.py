@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pydantic import BaseModel, ConfigDict
 
 from sinternal.engines import TemplateOptions
+from sinternal.extras import TRAINING
 from sinternal.records import Example
 from sinternal.settings.training import SftSettings, cautions
 from sinternal.stages.stage import Costs, Stage
@@ -69,4 +70,5 @@ STAGE = Stage(
     version=2,
     cost=_cost,
     counted_as="examples",
+    needs=TRAINING,
 )

@@ -39,6 +39,8 @@ class Stage:
     """Which of the counts of its artifacts tells their size."""
     asks: type[Answered] | None = None
     """The rows for each of which it asks a model, if it does: those that failed can be asked for again."""
+    needs: tuple[str, ...] = ()
+    """Modules that extras of this package bring and it cannot do without."""
     shows_paths: bool = False
     """Whether its output says where files lie, so that one that was moved is another input."""
 

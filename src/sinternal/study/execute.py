@@ -13,10 +13,10 @@ from pathlib import Path
 from queue import Empty
 
 from pydantic import BaseModel
-from tqdm import tqdm
 
 from sinternal.budget import Limits, Purse, carry
 from sinternal.errors import DataError, RecipeError, SInternalError, StoreError
+from sinternal.extras import explained, is_there
 from sinternal.redaction import redacted
 from sinternal.stages.stage import Stage
 from sinternal.store import Artifact, Draft, Store
@@ -169,6 +169,8 @@ def _result(future: Future[Artifact], task: Task) -> Artifact:
     except SInternalError as error:
         error.args = (f"{task.label}: {error}",)
         raise
+    except ModuleNotFoundError as error:
+        raise explained(error, task.label) from error
     except OSError as error:
         what = f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
         raise StoreError(f"{task.label}: {what}") from error
@@ -196,12 +198,15 @@ def _start_worker(
     news: multiprocessing.Queue[tuple[str, int, int]], purse: Purse | None, threads: int | None, root: Path
 ) -> None:
     _redirect_output(root / WORKER_LOG)
-    tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system, which a worker that is ended would leak
+    if is_there("tqdm"):
+        from tqdm import tqdm
+
+        tqdm.set_lock(threading.RLock())  # its own is a semaphore, which a worker that is ended would leak
     carry(purse)
     global _news  # a process pool can hand a queue to its workers only through their initializer
     _news = news
     threading.Thread(target=_exit_with_parent, daemon=True).start()
-    if threads is not None:
+    if threads is not None and is_there("torch"):
         import torch
 
         torch.set_num_threads(threads)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from sinternal.budget import Limits
 from sinternal.engines import Engine, Request
 from sinternal.errors import EngineError, RecipeError
+from sinternal.extras import ENGINES, require
 from sinternal.judges import Judge
 from sinternal.judges.guard import Guard
 from sinternal.records import Prompt, Split
@@ -23,6 +24,9 @@ from sinternal.stages.target import TargetConfig
 from sinternal.store import Store
 from sinternal.study.identity import EngineFound, engines_in
 from sinternal.study.task import Task
+
+LOCAL = ("torch", "transformers", "tokenizers")
+"""Modules that take a model of this disk."""
 
 
 class Server(NamedTuple):
@@ -62,8 +66,11 @@ def preflight(waiting: Sequence[Task], store: Store, limits: Limits | None) -> N
         RecipeError: a limit on cost without any price.
         EngineError: a server is away, refuses the key or does not know the model.
         StoreError: nothing can be written.
+        MissingExtraError: a stage, or an engine inside its settings, needs packages that are not installed.
     """
     store.check_writable()
+    for task in waiting:
+        _check_extras(task)
     needed = list(servers(waiting))
     if limits and limits.max_cost is not None and not any(map(_has_a_price, _options_of_engines(waiting))):
         raise RecipeError(
@@ -79,6 +86,17 @@ def preflight(waiting: Sequence[Task], store: Store, limits: Limits | None) -> N
         except (EngineError, RecipeError) as error:
             error.args = (f"{server.task.label}: {error}",)
             raise
+
+
+def _check_extras(task: Task) -> None:
+    require(task.label, *task.stage.needs)
+    if task.stage.name == "grpo" and "mathematics" in task.inputs:
+        require(f"{task.label} with mathematics", "math_verify")
+    if isinstance(task.config, TargetConfig) and not task.config.served:
+        require(f"target.model {task.config.model!r}", *LOCAL)
+    if not task.stage.shows_paths:
+        for engine in engines_in(task.config.model_dump(mode="json")):
+            require(f"{task.label} by engine {engine.name}", *ENGINES.get(engine.name, ()))
 
 
 def can_be_asked(task: Task) -> bool:

@@ -5,9 +5,14 @@ The stages are those of a study with a single, untrained arm; the last one write
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+from sinternal.budget import Limits
 from sinternal.errors import RecipeError
 from sinternal.models.resolve import ModelSource
 from sinternal.redaction import redacted
@@ -19,14 +24,101 @@ from sinternal.settings.plugins import PLAIN, AttackPlugin, EnginePlugin
 from sinternal.stages import diagnosis, judge, prompts, sample, self_verify, target
 from sinternal.study.checks import check_openable
 from sinternal.study.prompts import sources_of
-from sinternal.study.run import find_arm
+from sinternal.study.run import RUNS, Listener, find_arm, make
 from sinternal.study.targets import target_config
 from sinternal.study.task import Plan, Task
+from sinternal.tools.engine import engine_of
 from sinternal.validation import shown
+
+PAGE, RESULTS, TEXT = "diagnosis.html", "diagnosis.json", "diagnosis.md"
+"""What a finished diagnosis leaves in its folder."""
+
+
+@dataclass(frozen=True)
+class DiagnosisRun:
+    """A finished diagnosis."""
+
+    folder: Path
+    """Where its files lie."""
+    settings: Diagnosis
+    """What was measured, and how."""
+
+    @property
+    def page(self) -> Path:
+        """The page with every figure and transcript."""
+        return self.folder / PAGE
+
+    @property
+    def text(self) -> str:
+        """The figures in words and tables, as Markdown."""
+        return (self.folder / TEXT).read_text()
+
+    @cached_property
+    def results(self) -> dict[str, Any]:
+        """`diagnosis.json`, the contract for machines."""
+        results: dict[str, Any] = json.loads((self.folder / RESULTS).read_text())
+        return results
+
+
+def diagnose(
+    model: str,
+    *,
+    settings: str | None = None,
+    engine: str | None = None,
+    base_url: str | None = None,
+    engine_options: Mapping[str, object] | None = None,
+    overrides: Sequence[str] = (),
+    out: Path | str | None = None,
+    store: Path | str | None = None,
+    limits: Limits | None = None,
+    retry_failed: bool | None = None,
+    again: Collection[str] = (),
+    listen: Listener | None = None,
+) -> DiagnosisRun:
+    """Measure whether a model knows when its own answers are unsafe.
+
+    Args:
+        model: an arm of a run (`RUN/ARM`), a model directory, a Hugging Face id, a registered source, or a name that
+            the engine's server knows.
+        settings: name of packaged settings, or path of a YAML file; by default what the model's plug-in names.
+        engine: name of a registered engine; by default that of the settings, or `openai` with an address.
+        base_url: address of an OpenAI-compatible server.
+        engine_options: other options of the engine, over those of the settings.
+        overrides: of the settings, `a.b=c` each, with `c` in YAML.
+        out: folder of the diagnosis; by default `runs/diagnosis-<model>`.
+        store: see `sinternal.run`, as for all that follows.
+        limits: on what is spent.
+        retry_failed: whether failed rows are asked for again.
+        again: stages whose artifacts are made anew.
+        listen: told of every artifact, and of progress within.
+
+    Raises:
+        BudgetError: the limits are reached.
+        RecipeError: the settings are not valid.
+        SInternalError: a stage could not do its work. What was finished stays.
+    """
+    loaded = load_diagnosis(model, settings, engine_of(engine, base_url, engine_options), overrides)
+    folder = RUNS / f"diagnosis-{slug(model)}" if out is None else Path(out)
+    make(
+        plan_diagnosis(loaded),
+        folder,
+        (PAGE, RESULTS, TEXT),
+        store=store,
+        limits=limits,
+        retry_failed=retry_failed,
+        again=again,
+        listen=listen,
+    )
+    return DiagnosisRun(folder, loaded)
+
+
+def slug(model: str) -> str:
+    """A model's name as part of a folder's."""
+    return model.strip("./").replace("/", "-")
 
 
 def load_diagnosis(
-    model: str, settings: str | None = None, engine: dict[str, Any] | None = None, overrides: Sequence[str] = ()
+    model: str, settings: str | None = None, engine: EnginePlugin | None = None, overrides: Sequence[str] = ()
 ) -> Diagnosis:
     """Read the settings of a diagnosis.
 
@@ -34,7 +126,7 @@ def load_diagnosis(
         model: an arm of a run (`RUN/ARM`), a model directory, a Hugging Face id, a registered source, or a name that
             the engine's server knows.
         settings: name of packaged settings, or path of a YAML file; by default what the model's plug-in names.
-        engine: name and options of the engine, over those of the settings.
+        engine: the engine, its options over those of the settings.
         overrides: `a.b=c` each, with `c` in YAML.
 
     Raises:
@@ -50,29 +142,11 @@ def load_diagnosis(
     if arm and settings is None:
         content["verification"] = arm.verification.model_dump()
     if engine:
-        same = content["engine"].get("name", EnginePlugin().name) == engine["name"]
+        same = content["engine"].get("name", EnginePlugin().name) == engine.name
         kept = (content["engine"].get("options") or {}) if same else {}
-        content["engine"] = {"name": engine["name"], "options": {**kept, **engine["options"]}}
+        content["engine"] = {"name": engine.name, "options": {**kept, **engine.options}}
     override(content, overrides, "--set")
     return validated(Diagnosis, content, settings or "diagnosis")
-
-
-def engine_of(name: str | None, base_url: str | None, options: Sequence[str]) -> dict[str, Any] | None:
-    """An engine's name and options as a command line gives them; None if it gives nothing.
-
-    Args:
-        name: of the engine; with an address alone, `openai`.
-        base_url: address of a server.
-        options: `a.b=c` each, with `c` in YAML.
-
-    Raises:
-        RecipeError: an option is not written so.
-    """
-    if name is None and base_url is None and not options:
-        return None
-    given: dict[str, Any] = {} if base_url is None else {"base_url": base_url}
-    override(given, options, "--option")
-    return {"name": name or ("openai" if base_url else EnginePlugin().name), "options": given}
 
 
 def _settings_of(model: str) -> str:
