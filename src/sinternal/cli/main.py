@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sinternal.cli.schema import schema
 from sinternal.errors import BudgetError, SInternalError
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ app = typer.Typer(
 )
 world = typer.Typer(help="The embedded microworld.", no_args_is_help=True)
 app.add_typer(world, name="world")
+app.command()(schema)
 # No markup: names of files, models and variants may hold brackets.
 out = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else WIDTH_OFF_TERMINAL)
 

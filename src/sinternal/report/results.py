@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict
 from pydantic.json_schema import GenerateJsonSchema
 
 from sinternal.errors import DataError
@@ -171,6 +171,14 @@ def to_json(data: ReportData) -> dict[str, Any]:
     return to_results(data).model_dump(mode="json")
 
 
+class _Bases(_Part):
+    """What parts inherit fields from: pydantic reads the docstrings of a class's own fields alone."""
+
+    estimate: Estimate
+    arm: Arm
+    best: Best
+
+
 class _Complete(GenerateJsonSchema):
     """A schema in which a field with a default is required, too: the file holds all of them."""
 
@@ -182,12 +190,11 @@ class _Complete(GenerateJsonSchema):
 def results_schema() -> dict[str, Any]:
     """The JSON schema of `results.json`: every field is required, and there is no other."""
     schema = Results.model_json_schema(mode="serialization", schema_generator=_Complete)
-    for base in (Estimate, Arm, Best):  # pydantic reads no docstrings of inherited fields
-        known = TypeAdapter(base, config=_Part.model_config).json_schema()["properties"]
+    for base in _Bases.model_json_schema()["$defs"].values():
         for part in schema["$defs"].values():
-            for name, field in part.get("properties", {}).items():
-                if name in known and "description" in known[name]:
-                    field.setdefault("description", known[name]["description"])
+            if base["properties"].keys() <= part.get("properties", {}).keys():
+                for name, field in base["properties"].items():
+                    part["properties"][name].setdefault("description", field["description"])
     return {"$schema": GenerateJsonSchema.schema_dialect, **schema}
 
 
