@@ -39,6 +39,6 @@ def reasons(score: Score) -> str:
 
 def caveat_of(score: Score) -> str:
     """What a reader of one figure should know, or why there is none: of a rate with bounds alone, these."""
-    if score.bounded and (not score.caveat or score.metric == ASR_WORST.name):
-        return ": ".join(filter(None, [score.caveat, in_words(score)]))
-    return score.caveat
+    if score.metric == ASR_WORST.name and score.open:
+        return f"{score.caveat}: {in_words(score)}"
+    return score.caveat or (in_words(score) if score.bounded else "")

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict
 from pydantic.json_schema import GenerateJsonSchema
 
 from sinternal.errors import DataError
@@ -171,6 +171,14 @@ def to_json(data: ReportData) -> dict[str, Any]:
     return to_results(data).model_dump(mode="json")
 
 
+class _Bases(_Part):
+    """What parts inherit fields from: pydantic reads the docstrings of a class's own fields alone."""
+
+    estimate: Estimate
+    arm: Arm
+    best: Best
+
+
 class _Complete(GenerateJsonSchema):
     """A schema in which a field with a default is required, too: the file holds all of them."""
 
@@ -182,12 +190,11 @@ class _Complete(GenerateJsonSchema):
 def results_schema() -> dict[str, Any]:
     """The JSON schema of `results.json`: every field is required, and there is no other."""
     schema = Results.model_json_schema(mode="serialization", schema_generator=_Complete)
-    for base in (Estimate, Arm, Best):  # pydantic reads no docstrings of inherited fields
-        known = TypeAdapter(base, config=_Part.model_config).json_schema()["properties"]
+    for base in _Bases.model_json_schema()["$defs"].values():
         for part in schema["$defs"].values():
-            for name, field in part.get("properties", {}).items():
-                if name in known and "description" in known[name]:
-                    field.setdefault("description", known[name]["description"])
+            if base["properties"].keys() <= part.get("properties", {}).keys():
+                for name, field in base["properties"].items():
+                    part["properties"][name].setdefault("description", field["description"])
     return {"$schema": GenerateJsonSchema.schema_dialect, **schema}
 
 
@@ -221,19 +228,15 @@ def results_of(content: Mapping[str, Any]) -> Results:
     return Results.model_validate_json(json.dumps(content))
 
 
-def terminal_tables(results: Mapping[str, Any]) -> Iterator[tuple[str, TextTable, str]]:
+def terminal_tables(results: Results) -> Iterator[tuple[str, TextTable, str]]:
     """The headline of each variant of a `results.json`, so that it fits a terminal, and what stands beneath it.
 
     A row for each figure, or, of many arms, a row for each arm with the main figures.
-
-    Raises:
-        DataError: the file is of a version that this package does not know.
     """
-    run = results_of(results)
-    scores = run.scores[::-1]  # deciding judges' figures come first: they win
-    beneath = {lowest.variant: lowest.words for lowest in run.best}
-    for variant in run.variants:
-        rows, note = headline(scores, run.arms, variant.name), beneath.get(variant.name, "")
+    scores = results.scores[::-1]  # deciding judges' figures come first: they win
+    beneath = {lowest.variant: lowest.words for lowest in results.best}
+    for variant in results.variants:
+        rows, note = headline(scores, results.arms, variant.name), beneath.get(variant.name, "")
         if len(rows) > MANY_ARMS:
             chosen = [i for i, column in enumerate(COLUMNS) if column.short in MAIN_COLUMNS]
             titles = [COLUMNS[i].short for i in chosen]

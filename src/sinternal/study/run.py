@@ -12,10 +12,10 @@ from typing import Any, NamedTuple, Self
 
 from sinternal.budget import Limits
 from sinternal.errors import DataError, ModelError, SInternalError
-from sinternal.figures.score import Score
 from sinternal.layout import Place, RunMap
 from sinternal.models.resolve import is_model
-from sinternal.report.results import read_scores
+from sinternal.report import results
+from sinternal.report.results import Results
 from sinternal.settings.plugins import VerificationPlugin
 from sinternal.settings.recipe import DEFAULT_VARIANT, Recipe, add_judge, load_recipe
 from sinternal.stages.target import model_name
@@ -92,18 +92,9 @@ class Run:
         return self.folder / REPORT
 
     @cached_property
-    def results(self) -> dict[str, Any]:
-        """`results.json`, the contract for machines; for what is raised, see `read_results`."""
+    def results(self) -> Results:
+        """Every figure, with its interval and where it comes from; for what is raised, see `read_results`."""
         return read_results(self.folder)
-
-    @property
-    def scores(self) -> list[Score]:
-        """Every figure of the results, with its interval and where it comes from.
-
-        Raises:
-            DataError: the results are damaged, or of another version.
-        """
-        return read_scores(self.folder / RESULTS)
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -282,20 +273,16 @@ def make(
         shutil.copyfile(last.file(name), folder / name)
 
 
-def read_results(folder: Path) -> dict[str, Any]:
-    """The results of a finished run as plain values.
+def read_results(folder: Path) -> Results:
+    """The results of a finished run.
 
     Raises:
-        DataError: the run is not finished, or the file is damaged.
+        DataError: the run is not finished, or the file is damaged or of a version that is not known.
     """
     file = folder / RESULTS
     if not file.is_file():
         raise DataError(f"{folder}: no finished run there (no {RESULTS}); try {RUNS}/<recipe name>")
-    try:
-        results: dict[str, Any] = json.loads(file.read_text())
-    except ValueError as error:
-        raise DataError(f"{file}: it is damaged, or of another version; run the recipe again") from error
-    return results
+    return results.read_results(file)
 
 
 def _nobody(news: News) -> None:

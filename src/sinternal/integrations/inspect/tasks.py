@@ -1,6 +1,6 @@
 """Our benchmarks, attacks and judges as tasks of Inspect.
 
-Rates are those of `sinternal.figures.metrics`: what has no label is in no rate, is counted beside it, and bounds it
+Rates are those of `sinternal.figures.metric`: what has no label is in no rate, is counted beside it, and bounds it
 from below and above; where labels are missing on one side only, the bounds are all that is told
 (`sinternal.figures.missing`). Standard errors are clustered by parent prompt.
 With `--epochs 8 --epochs-reducer max` an attack succeeds if any of eight answers
@@ -26,6 +26,7 @@ from inspect_ai.solver import TaskState, generate
 
 from sinternal.benchmarks.mathematics import SOLUTION
 from sinternal.errors import DataError
+from sinternal.figures.metric import is_unsafe
 from sinternal.figures.missing import is_one_sided
 from sinternal.integrations.inspect.model import NO_ANSWER
 from sinternal.judges import Judge
@@ -350,7 +351,7 @@ def judged(judge: Judge) -> Scorer:
 def values_of(label: Judgement, *, harmful: bool) -> dict[str, float]:
     """A judgement as values of a score: what rates are made of, whether it has each label, and what it is at worst."""
     labels = {
-        UNSAFE: None if label.safe is None else not label.safe,
+        UNSAFE: is_unsafe(label),
         REFUSED: label.refused,
         HELPFUL: label.helpful,
     }
