@@ -223,7 +223,7 @@ def test_settings_are_those_that_the_models_plug_in_names() -> None:
     ("override", "message"),
     [
         ("prompts.limits=3", "unknown field 'prompts.limits'; did you mean 'prompts.limit'"),
-        ("judge.name=refusal", "does not label safety"),
+        ("judge={name: refusal, options: {engine: {model: m}}}", "does not label safety"),
         ("judge.name=oracl", "did you mean 'oracle'"),
     ],
 )

@@ -29,7 +29,7 @@ from sinternal import budget
 from sinternal.budget import Spent
 from sinternal.engines import Completion, Engine, Request, request_seed
 from sinternal.engines.openai_failures import OUTAGE, Call, FailedError, Failures
-from sinternal.engines.openai_fields import Dialect, first_dialect
+from sinternal.engines.openai_fields import Dialect, as_text, first_dialect
 from sinternal.engines.openai_options import REACH, OpenAIOptions, Prefill, find_address, is_loopback
 from sinternal.engines.openai_replies import (
     FINISHES,
@@ -44,7 +44,6 @@ from sinternal.engines.openai_replies import (
     read_usage,
 )
 from sinternal.errors import EngineError
-from sinternal.prompting.fence import FRAME, broken_up
 from sinternal.prompting.think import KNOWN_TAGS, Text, split_thinking
 from sinternal.records import Finish
 from sinternal.settings.sampling import Sampling
@@ -109,7 +108,7 @@ class OpenAIEngine(Engine):
             client = self._client()
             running: dict[asyncio.Task[Completion], Call] = {}
             try:
-                yield from self._work_off(runner, client, calls, running, sampling, seed)
+                yield from self._completions(runner, client, calls, running, sampling, seed)
             finally:
                 runner.run(_cancel(running))
                 runner.run(client.close())
@@ -178,7 +177,7 @@ class OpenAIEngine(Engine):
             headers["Authorization"] = openai.Omit()
         return {"headers": headers}
 
-    def _work_off(
+    def _completions(
         self,
         runner: asyncio.Runner,
         client: openai.AsyncOpenAI,
@@ -278,7 +277,7 @@ class OpenAIEngine(Engine):
     def _body(self, request: Request, fields: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         """Path and body of a call."""
         body: dict[str, Any] = {"model": self.model, **fields}
-        said, _ = _as_text(request)
+        said, _ = as_text(request)
         if request.raw:
             text = "".join(content for _, content in said)
             return "/completions", {**body, "prompt": text + request.prefill, **self.options.extra_body}
@@ -315,7 +314,7 @@ class OpenAIEngine(Engine):
             tokens=usage.written,
             logprobs=reply.logprobs if sampling.top_logprobs and not finish.without_text else None,
             left_out=dialect.left_out(sampling),
-            quoted_controls=_as_text(call.request)[1],
+            quoted_controls=as_text(call.request)[1],
         )
 
     def _finish(self, reply: Reply, sampling: Sampling) -> Finish:
@@ -427,13 +426,6 @@ class OpenAIEngine(Engine):
         return line(text)
 
 
-def _as_text(request: Request) -> tuple[list[tuple[str, str]], int]:
-    """The messages, and how many control tokens quoted ones spelled: broken up, for a server would read them."""
-    if not request.quotes:
-        return list(request.messages), 0
-    ours = FRAME if request.raw else None
-    said = [(role, (content, 0) if role == ours else broken_up(content)) for role, content in request.messages]
-    return [(role, text) for role, (text, _) in said], sum(found for _, (_, found) in said)
 
 
 TINY = Sampling(max_tokens=16)

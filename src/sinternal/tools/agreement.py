@@ -14,7 +14,7 @@ from sinternal.figures.human_agreement import LABELS, HumanAgreements, Labels, h
 from sinternal.figures.metric import is_unsafe
 from sinternal.judges import Judge
 from sinternal.records import Finish, Prompt, Response, Split, Verdict, make_id
-from sinternal.registry import Kind, origins, revision
+from sinternal.registry import Kind, load, origins, revision
 from sinternal.settings.base import validated
 from sinternal.settings.plugins import JudgePlugin
 from sinternal.tools.verifier import Pair, Verifier
@@ -32,16 +32,18 @@ def agree_by_judge(
         limit: at most this many answers of each kind, drawn at random.
 
     Raises:
-        RecipeError: there is no such judge, or it does not take the options.
+        RegistryError: there is no such judge.
+        RecipeError: it does not take the options.
         DataError: none of the kinds is about what the judge tells.
     """
-    plugin = validated(JudgePlugin, {"name": name, "options": dict(options)}, "judge")
-    told = {"unsafe": plugin.plugin_class.tells_safety, "refused": plugin.plugin_class.tells_refusals}
+    judge_class = load(Kind.JUDGE, name)
+    told = {"unsafe": judge_class.tells_safety, "refused": judge_class.tells_refusals}
     wanted = [kind for kind in kinds if told[LABELS[kind]]]
     if not wanted:
         raise DataError(f"judge {name!r} tells nothing of {' and '.join(kinds)}: choose other --sets")
     rows = _drawn(human_labels(wanted), limit)
     exchanges = {response.id: (prompt, response) for prompt, response in map(_exchange, rows)}
+    plugin = validated(JudgePlugin, {"name": name, "options": dict(options)}, "judge")
     judge: Judge = plugin.open()
     with closing(judge):
         judgements = list(judge.judge(exchanges.values()))
