@@ -91,7 +91,11 @@ class Run:
 
     @cached_property
     def results(self) -> dict[str, Any]:
-        """`results.json`, the contract for machines; for what is raised, see `read_results`."""
+        """`results.json`, the contract for machines.
+
+        Raises:
+            DataError: the file is missing or damaged.
+        """
         return read_results(self.folder)
 
     @property
