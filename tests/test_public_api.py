@@ -41,7 +41,7 @@ def test_every_public_name_is_there_has_one_home_and_is_documented() -> None:
 
 
 def test_a_run_gives_its_figures_its_report_and_its_models(finished: sinternal.Run) -> None:
-    assert finished.report.read_text().startswith("<!DOCTYPE html>")
+    assert "<!DOCTYPE html>" in finished.report.read_text()
     assert finished.arms == ("base", "sinternal")
     scores = [score for score in finished.scores if score.metric == "asr"]
     assert {score.arm for score in scores} == {"base", "sinternal"}
