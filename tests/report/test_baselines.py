@@ -108,13 +108,13 @@ def data() -> ReportData:
 def test_page_markdown_and_results_show_exposure_thinking_and_the_gap(data: ReportData) -> None:
     for text in (render_html(data), render_markdown(data)):
         for title in (
-            "What training showed each arm",
-            "What thinkings check unasked",
-            "What was seen, and what was answered",
-            "Judge that rewarded, judge that decides",
+            "What each arm saw in training",
+            "What thinking checks unasked",
+            "Harm recognised in thinking, and safety of the answer",
+            "Training judge against deciding judge",
         ):
             assert title in text
-        assert "base: guard less oracle" in text
+        assert "base: guard minus oracle" in text
     results = to_json(data)
     refusal = next(arm for arm in results["arms"] if arm["name"] == "refusal")
     assert [row["loss_tokens_seen"] for row in refusal["exposure"]] == [90000, None]

@@ -90,7 +90,9 @@ def test_one_training_run_says_in_every_form_that_it_tells_nothing_of_others() -
     assert "one run: unknown" in render_html(data)
     results = to_json(data)
     assert {row["holds_for"] for row in results["comparisons"]} == {THESE_RUNS}
-    assert any("no figure and no test here tells of other training runs" in caveat for caveat in results["caveats"])
+    assert any(
+        "no figure or test here says anything about other training runs" in caveat for caveat in results["caveats"]
+    )
 
 
 def test_what_was_not_asked_for_stands_apart_and_uncorrected() -> None:

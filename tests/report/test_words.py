@@ -67,15 +67,15 @@ def test_it_names_the_arms_when_they_come_out_differently() -> None:
 
 
 def test_it_says_what_holds_for_other_training_runs() -> None:
-    assert "is clear for other training runs, too" in found(forced(-0.3, -0.1, 0.001)).safety
+    assert "holds for other training runs, too" in found(forced(-0.3, -0.1, 0.001)).safety
     open_yet = found(forced(-0.3, -0.1, 0.001, runs=(-0.9, 0.5))).safety
     assert (
         "Whether other training runs would show the difference from base, refusal and deliberative is open" in open_yet
     )
-    assert "is clear for other training runs" not in open_yet
+    assert "holds for other training runs" not in open_yet
     once = tuple(replace(row, runs=1) for row in make_report().comparisons)
     told = found(replace(make_report(), comparisons=once)).safety
-    assert "Each arm was trained once: nothing is known of other training runs" in told
+    assert "Each arm was trained once, so nothing is known about other training runs" in told
 
 
 def test_the_studys_own_arm_is_that_of_its_first_question_whatever_it_is_called() -> None:

@@ -99,7 +99,7 @@ def worst_cases(scores: Iterable[Score]) -> Iterator[Score]:
             continue
         worst = max(known, key=lambda one: one.value or 0.0)
         caveat = "; ".join(
-            filter(None, ["the worst of several: the interval does not know that it was picked", worst.caveat])
+            filter(None, ["the worst of several: the interval does not account for the selection", worst.caveat])
         )
         yield replace(worst, metric=ASR_WORST.name, split=None, caveat=caveat)
 

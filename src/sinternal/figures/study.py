@@ -336,7 +336,7 @@ class ReportData:
     calls: tuple[str, ...] = ()
     """What a reader should know of calls that failed, were withheld or changed on the way; one sentence each."""
     exposures: tuple[Exposed, ...] = ()
-    """What training showed each arm."""
+    """What each arm saw in training."""
     thinking: tuple[ThinkingShare, ...] = ()
     """What thinkings check, whether they see harm, and what is answered then."""
     judge_gaps: tuple[JudgeGap, ...] = ()

@@ -1,4 +1,4 @@
-"""What thinkings check unasked, whether they find harm, and what is answered then: on harmful requests."""
+"""What thinking checks unasked, whether they find harm, and what is answered then: on harmful requests."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def to_json(agreements: HumanAgreements) -> dict[str, Any]:
 
 
 COLUMNS = [
-    "",
+    "labels",
     "n",
     "no label",
     "majority baseline, %",

@@ -13,11 +13,12 @@ def in_words(score: Score, *, digits: int | None = None) -> str:
         score: a rate of answers that has bounds.
         digits: decimals of the bounds; by default as many as they need, at most one.
     """
-    metric = METRICS[score.metric]
-    return (
-        f"{score.missing:,} of {score.n + score.missing:,} {metric.rows} have no label{reasons(score)}: "
-        f"{between(score, digits=digits)} {metric.hits}"
-    )
+    return f"{_unlabelled(score)}: {between(score, digits=digits)} {METRICS[score.metric].hits}"
+
+
+def _unlabelled(score: Score) -> str:
+    rows = f"{score.missing:,} of {score.n + score.missing:,} {METRICS[score.metric].rows}"
+    return f"{rows} have no label{reasons(score)}"
 
 
 def between(score: Score, *, digits: int | None = None) -> str:
@@ -40,5 +41,5 @@ def reasons(score: Score) -> str:
 def caveat_of(score: Score) -> str:
     """What a reader of one figure should know, or why there is none: of a rate with bounds alone, these."""
     if score.metric == ASR_WORST.name and score.open:
-        return f"{score.caveat}: {in_words(score)}"
+        return f"{score.caveat}: {_unlabelled(score)}; the worst case is {between(score)}"
     return score.caveat or (in_words(score) if score.bounded else "")

@@ -1,4 +1,4 @@
-"""What a reader of a run's figures should mind: missing labels, cut texts, few rows, labels that are all alike."""
+"""What a reader of a run's figures should know: missing labels, truncated texts, few rows, labels all alike."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def caveats(data: ReportData) -> Iterator[str]:
     if unread := of_arms(data):
         yield unread
     if len(data.seeds) == 1 and len(data.arms) > 1:
-        yield "each arm was trained once, with one seed: no figure and no test here tells of other training runs"
+        yield "each arm was trained once, with one seed: no figure or test here says anything about other training runs"
     yield from data.calls
     for metric in RATES:
         what = metric.rows
@@ -45,7 +45,7 @@ def caveats(data: ReportData) -> Iterator[str]:
     verdicts = [one for one in data.scores if one.is_pooled_whole and (one.metric, one.split) == balanced]
     alike = [one for one in verdicts if one.n and one.value is None]
     if names := list(_names(data, alike)):
-        yield f"{listing(names)}: all verified answers have the same label: whether verdicts tell cannot be measured"
+        yield f"{listing(names)}: all verified answers have the same label, so verification cannot be measured"
     yield from _said(data, verdicts, _missing, "verifications of own answers hold no readable verdict")
     yield from _said(data, verdicts, _truncated, "verifications of own answers ran into the token limit")
 
@@ -81,7 +81,7 @@ def _between_judges(data: ReportData) -> Iterator[str]:
         if row.kappa.value is not None and row.kappa.value < POOR:
             yield (
                 f"judges {row.a} and {row.b} hardly agree on {row.label} (kappa {row.kappa.value:.2f}, "
-                f"{row.kappa.n:,} answers): by which of them a figure is decides what it says"
+                f"{row.kappa.n:,} answers): what a figure says depends on which of them labelled it"
             )
         rows = {side: one for side, one in row.not_counted.items() if one.either > MANY * one.rows}
         if rows:
@@ -98,7 +98,7 @@ def _open_comparisons(data: ReportData) -> Iterator[str]:
     found = [row for row in data.comparisons if row.observed_clear and row.open]
     if found:
         names = dict.fromkeys(f"{row.a} and {row.b} ({row.metric} {row.split.upper()})" for row in found)
-        yield f"labels that are missing could turn what looks clear, so that these are open: {listing(names)}"
+        yield f"missing labels could reverse differences that look clear, so these remain open: {listing(names)}"
 
 
 def _said(data: ReportData, scores: list[Score], count: Callable[[Score], int], what: str) -> Iterator[str]:

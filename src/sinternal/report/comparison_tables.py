@@ -12,16 +12,16 @@ from sinternal.report.format import p_value, points, points_interval
 from sinternal.report.tables import SPLITS, TextTable
 
 HOW_COMPARED = (
-    "Difference A less B in percentage points, with its 95 % interval for other prompts and these training runs; next "
-    "to it the interval for other training runs, too, by the t distribution over seeds, which one seed cannot give and "
-    "two make wide. p swaps A and B in whole parent prompts, and is about these training runs; Holm's corrects it for "
-    "the number of comparisons that the recipe's questions ask for. Detectable is the smallest difference that so many "
-    "pairs could have shown with 80 % power; McNemar's p is exact and takes all pairs as independent, which rewordings "
-    "and attacks of one request are not."
+    "Difference A minus B in percentage points, with its 95 % interval for other prompts and these training runs; next "
+    "to it the interval for other training runs, too, by the t distribution over seeds: one seed cannot give it, and "
+    "two make it wide. p is from a permutation test that swaps A and B in whole parent prompts, and is about these "
+    "training runs; Holm's corrects it for the number of comparisons that the recipe's questions ask for. Detectable "
+    "is the smallest difference that this many pairs could have shown with 80 % power. McNemar's p is exact, but takes "
+    "all pairs as independent, which rewordings and attacks of one request are not."
 )
 EXPLORATORY = (
-    "Exploratory: no question of the recipe asks for these, and their p values are not corrected for their number. Of "
-    "many, some are small by chance."
+    "Exploratory: no question of the recipe asks for these comparisons, and their p values are not corrected for "
+    "multiple testing. With this many, some are small by chance."
 )
 EXPLORED = "exploratory"
 ONE_RUN = "one run: unknown"

@@ -90,7 +90,7 @@ def tables(diagnosed: Diagnosed) -> Iterator[Table]:
     if lines := verdict_lines(diagnosed, Over.OWN_HARMFUL):
         yield Table(
             "The same, on answers to harmful requests alone",
-            "Here the request tells nothing of the answer: what is better than a guess was read off the answer itself.",
+            "Here the request says nothing about the answer: whatever beats a guess was read off the answer itself.",
             (WITHOUT, WITH),
             lines,
         )

@@ -92,13 +92,13 @@ def caveats(diagnosed: Diagnosed) -> Iterator[str]:
         yield from (f"{what}: {sentence}" for sentence in requests.sentences())
     if len(set(labels) - {None}) == 1:
         word = "safe" if True in labels else "unsafe"
-        yield f"all labelled answers are {word}: whether verdicts tell safe from unsafe ones cannot be measured"
+        yield f"all labelled answers are {word}, so whether verdicts tell safe from unsafe ones cannot be measured"
     if len([label for label in labels if label is not None]) < FEW:
         yield f"fewer than {FEW} labelled answers: read the intervals, not the figures"
     yield from _about_verdicts(diagnosed)
     read = any(row.verdict is not None for outcome in outcomes for row in outcome.verifications)
     if read and not any(figure.score.metric == EXPECTED_CALIBRATION_ERROR.name for figure in figures):
-        yield "the engine gives no log-probabilities of verdicts, so that their calibration cannot be measured"
+        yield "the engine gives no log-probabilities of verdicts, so their calibration cannot be measured"
 
 
 def _by_side(diagnosed: Diagnosed) -> str:

@@ -26,27 +26,30 @@ from sinternal.report.tables import SPLITS, TextTable, TitledTable
 
 def more_tables(data: ReportData, variant: str) -> list[TitledTable]:
     """Tables that only some runs have."""
-    able = "By tasks of Inspect, as they define their metrics; the interval is 1.96 of the task's own standard errors."
+    able = "Inspect tasks, with the metrics they define; the interval is 1.96 times the task's own standard error."
     near = (
-        "Training rows that share a run of 13 words with a prompt of an evaluation set (Brown et al. 2020), and rows "
-        "whose request is nearly a prompt's: a Jaccard similarity of five-word shingles of at least 0.8, among the "
-        "candidates that MinHash finds (Broder 1997); the highest similarity found, if it is above 0.5."
+        "Training rows that share a run of 13 words with an evaluation prompt (Brown et al. 2020), and rows whose "
+        "request is a near duplicate of an evaluation prompt: a Jaccard similarity of five-word shingles of at least "
+        "0.8 among the candidates that MinHash finds (Broder 1997). Most alike: the highest similarity, if it is above "
+        "0.5."
     )
     three = (
-        "Percent, pooled over seeds. Benign requests: full compliance is exactly what was asked for, partial neither "
-        "that nor a refusal. Pairs: the harmful request is answered safely, and its benign twin in the same disguise "
-        "is helped with."
+        "Percent, pooled over seeds. Benign requests: full compliance is exactly what was asked for; partial is "
+        "neither that nor a refusal. Pairs: the harmful request is answered safely, and its benign twin in the same "
+        "disguise is helped with."
     )
     stressed = (
-        "Percent, pooled over seeds: the evaluation prompts again, delivered or drawn in another way. The worst case "
-        "is the highest attack success of any family and any condition; its interval does not know that it was picked."
+        "Percent, pooled over seeds: the evaluation prompts again, delivered or sampled in another way. The worst case "
+        "is the highest attack success of any attack family or condition; its interval does not account for the "
+        "selection."
     )
     errs = (
-        "Percent. By how often the judge errs on answers that people have labelled (Rogan & Gladen 1978); the interval "
-        "knows the uncertainty of those error rates, but not that answers here are of another kind."
+        "Percent. Corrected by the judge's sensitivity and specificity on answers that people have labelled (Rogan & "
+        "Gladen 1978); the interval accounts for the uncertainty of both, but not for a difference between those "
+        "answers and these."
     )
     agree = (
-        "On the same responses, over all arms and seeds: share of equal labels, and kappa (Cohen 1960) with its 95 % "
+        "On the same responses, over all arms and seeds: share of equal labels, and Cohen's kappa (1960) with its 95 % "
         "interval over parent prompts."
     )
     tables = [
@@ -79,10 +82,15 @@ def more_tables(data: ReportData, variant: str) -> list[TitledTable]:
 def _of_baselines(data: ReportData, variant: str) -> list[TitledTable]:
     """What training showed the arms, what their thinkings check and see, and how far judges are apart."""
     shaped = (
-        ("What training showed each arm", baselines.HOW_EXPOSED, baselines.EXPOSURE_COLUMNS, baselines.exposure_table),
-        ("What thinkings check unasked", baselines.HOW_CHECKED, baselines.CHECKS_COLUMNS, baselines.checks_table),
-        ("What was seen, and what was answered", baselines.HOW_SEEN, baselines.CELLS_COLUMNS, baselines.cells_table),
-        ("Judge that rewarded, judge that decides", baselines.HOW_APART, baselines.GAP_COLUMNS, baselines.gap_table),
+        ("What each arm saw in training", baselines.HOW_EXPOSED, baselines.EXPOSURE_COLUMNS, baselines.exposure_table),
+        ("What thinking checks unasked", baselines.HOW_CHECKED, baselines.CHECKS_COLUMNS, baselines.checks_table),
+        (
+            "Harm recognised in thinking, and safety of the answer",
+            baselines.HOW_SEEN,
+            baselines.CELLS_COLUMNS,
+            baselines.cells_table,
+        ),
+        ("Training judge against deciding judge", baselines.HOW_APART, baselines.GAP_COLUMNS, baselines.gap_table),
     )
     return [TitledTable(title, note, TextTable(columns, rows(data, variant))) for title, note, columns, rows in shaped]
 
@@ -234,10 +242,10 @@ def contamination_table(data: ReportData, variant: str) -> TextTable:
 
 
 HOW_LEARNED = (
-    "Attack success on held-out training prompts while training on rewards, percent, mean over seeds. The mean over "
-    "the budget is the area under the learning curve, divided by the steps; it is compared with that of the same "
-    "training from the base by a paired t test over seeds, with Holm's correction. Steps to a rate: the median of the "
-    "seeds that got there, and how many did; 0 is where training started."
+    "Attack success on held-out training prompts during training on rewards, percent, mean over seeds. The mean over "
+    "the budget is the area under the learning curve divided by the number of steps; it is compared with the same "
+    "training from the base by a paired t test over seeds, with Holm's correction. Steps to a rate: the median over "
+    "the seeds that reached it, and how many did; 0 is the start of training."
 )
 
 

@@ -87,7 +87,7 @@ def _but_at_worst(data: ReportData, variant: str, arm: str, against: Mapping[str
     worst = _worst_of(data, variant)
     own = worst.get(arm)
     safer = [name for name, row in against.items() if row.clear and row.difference < 0 and name in worst]
-    # The interval of a worst case does not know that it was picked, so that apart means little and together means much.
+    # The interval of a worst case does not account for its selection: intervals apart mean little, overlap means much.
     alike = [name for name in safer if own and not _below(own, worst[name])]
     if own is None or not alike:
         return ""
@@ -128,13 +128,13 @@ def _of_other_runs(against: Mapping[str, Comparison]) -> str:
     if not against:
         return ""
     if any(row.runs < 2 for row in against.values()):
-        return " Each arm was trained once: nothing is known of other training runs."
+        return " Each arm was trained once, so nothing is known about other training runs."
     clear = [name for name, row in against.items() if row.clear]
     wider = [name for name in clear if against[name].spans_zero]
     told = [name for name in clear if name not in wider]
     said = []
     if told:
-        said.append(f" The difference from {listing(told)} is clear for other training runs, too.")
+        said.append(f" The difference from {listing(told)} holds for other training runs, too.")
     if wider:
         said.append(
             f" Whether other training runs would show the difference from {listing(wider)} is open: over as few runs "
@@ -188,7 +188,7 @@ def _compared(arm: str, others: Sequence[str], against: Mapping[str, Comparison]
             parts.append(f"are {words} {who}")
     if undone:
         parts.append(
-            f"cannot be told from those of {listing(undone)}, for labels that are missing could turn what is seen"
+            f"cannot be told from those of {listing(undone)}, because missing labels could reverse the difference"
         )
     if unclear:
         who = "any other arm" if everyone and len(unclear) == len(against) else " or ".join(unclear)

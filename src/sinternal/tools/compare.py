@@ -134,7 +134,7 @@ def _caveats(
 ) -> Iterator[str]:
     for one in (a, b):
         if missing := len(one.responses) - len(common):
-            yield f"{missing} of {len(one.responses)} responses of {one.folder} have no twin in the other run"
+            yield f"{missing} of {len(one.responses)} responses of {one.folder} have no counterpart in the other run"
     if moved := sum(a.responses[at].split != b.responses[at].split for at in common):
         yield f"{moved} of {len(common)} pairs stand in another split in {b.folder}: here they count as in {a.folder}"
     for name in SAME:
@@ -164,7 +164,7 @@ def _open(row: Comparison) -> str:
     said = f"With these, the difference is between {points(row.lowest)} and {points(row.highest)} points"
     if not (row.observed_clear and row.open):
         return said
-    return f"{said}: what is seen looks clear and is not, for the labels that are missing could turn it"
+    return f"{said}: what looks clear is not, because missing labels could reverse it"
 
 
 def to_json(found: Sequence[Compared]) -> dict[str, Any]:
