@@ -11,8 +11,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sinternal.errors import SInternalError
-
 MISSING = "-"
 WIDTH_OFF_TERMINAL = 120
 # No markup: names of files, models and variants may hold brackets.

@@ -426,8 +426,6 @@ class OpenAIEngine(Engine):
         return line(text)
 
 
-
-
 TINY = Sampling(max_tokens=16)
 """How a server is tried: hosted APIs take no smaller limit."""
 
