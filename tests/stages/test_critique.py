@@ -38,7 +38,7 @@ def test_what_the_expert_gets_wrong_is_dropped_and_stays_on_record(
     make: Make, pairs: tuple[Artifact, Artifact], monkeypatch: pytest.MonkeyPatch, answer: str, reason: str
 ) -> None:
     asked, kept = pairs
-    right = critique.load(critique.Kind.EXPERT, "oracle").verify
+    right = EXPERT.plugin_class.verify
     calls: list[str] = []
 
     def mistaken(self: object, questions: Sequence[Question], seed: int) -> Iterator[tuple[Question, Written]]:
@@ -60,7 +60,7 @@ def test_an_expert_that_could_not_be_asked_is_counted_apart_from_one_that_was_un
     make: Make, pairs: tuple[Artifact, Artifact], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked, kept = pairs
-    right = critique.load(critique.Kind.EXPERT, "oracle").verify
+    right = EXPERT.plugin_class.verify
 
     def away(self: object, questions: Sequence[Question], seed: int) -> Iterator[tuple[Question, Written]]:
         for question, written in right(self, questions, seed):
