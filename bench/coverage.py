@@ -21,7 +21,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sinternal.figures.metrics import balanced_accuracy, f1_unsafe, matthews
 from sinternal.figures.statistics import (
     Accuracy,
     PairedDifference,
@@ -40,6 +39,7 @@ from sinternal.figures.statistics import (
     table_interval,
     wilson,
 )
+from sinternal.figures.statistics.classification import balanced_accuracy, f1_unsafe, matthews
 
 Array = NDArray[np.float64]
 Rng = np.random.Generator

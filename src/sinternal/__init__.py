@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from sinternal.engines import Completion, Engine, Request
     from sinternal.errors import SInternalError
     from sinternal.experts import Expert
+    from sinternal.figures.score import Score
     from sinternal.judges import Judge
     from sinternal.models.resolve import ModelSource
-    from sinternal.prompting.verification import VerificationTask
+    from sinternal.prompting.question import VerificationTask
     from sinternal.records import (
         Example,
         Finish,
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
         Measured,
         Prompt,
         Response,
-        Score,
         Split,
         Verdict,
         Verification,
@@ -70,11 +70,11 @@ _HOMES = {
     "Run": "study.run",
     "SInternalError": "errors",
     "Sampling": "settings.sampling",
-    "Score": "records",
+    "Score": "figures.score",
     "Split": "records",
     "Verdict": "records",
     "Verification": "records",
-    "VerificationTask": "prompting.verification",
+    "VerificationTask": "prompting.question",
     "Verified": "tools.verifier",
     "Verifier": "tools.verifier",
     "compare": "tools.compare",

@@ -37,7 +37,8 @@ def write_rows(stream: IO[bytes], rows: Sequence[Row], row_type: type) -> None:
     from arro3.io import write_parquet
 
     schema = arrow_schema(row_type)
-    columns = [Array([getattr(row, name) for row in rows], schema.field(name).type) for name in schema.names]
+    typed = zip(schema.names, schema.types, strict=True)
+    columns = [Array([getattr(row, name) for row in rows], kind) for name, kind in typed]
     write_parquet(Table.from_arrays(columns, schema=schema), stream, compression=COMPRESSION)
 
 
@@ -55,8 +56,8 @@ def read_columns(path: Path) -> Columns:
             raise DataError(reason)
         try:
             table = read_parquet(file).read_all()
-            columns: list[Any] = table.columns
-            return Columns(table.column_names, [column.to_pylist() for column in columns])
+            values: list[list[Any]] = [list(table.column(i).to_pylist()) for i in range(table.num_columns)]
+            return Columns(table.column_names, values)
         except BaseException as error:
             # arro3 panics at damaged metadata; its exception has no name to import and is no `Exception`.
             if not isinstance(error, Exception) and type(error).__name__ != "PanicException":

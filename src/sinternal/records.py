@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import types
 import typing
 from collections.abc import Mapping
@@ -242,118 +241,6 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Provenance:
-    """Where a figure comes from. There is no figure without it.
-
-    Raises:
-        ValueError: a field is empty.
-    """
-
-    judge: str
-    """Who labelled."""
-    judge_revision: str
-    """Which version of the judge: its model, or the version of the package that holds its rules."""
-    judged: str
-    """What was labelled: `answer`, `full` or `thinking`."""
-    decoding: str
-    """How the text was drawn."""
-    measured: str
-    """The day on which it was drawn, as year-month-day."""
-    recipe: str
-    """Key of the recipe: a hash of all its settings."""
-
-    def __post_init__(self) -> None:
-        """Refuse what is empty."""
-        for field in fields(Provenance):
-            if not getattr(self, field.name):
-                raise ValueError(f"a figure needs its {field.name}: there is none without")
-
-
-@dataclass(frozen=True)
-class Score:
-    """One measured figure, with all that is needed to read it.
-
-    Raises:
-        ValueError: the figure or an end of its interval is no finite number.
-    """
-
-    arm: str
-    """The arm."""
-    seed: int | None
-    """Its seed; None if pooled over seeds."""
-    benchmark: str
-    """The benchmark and kind of prompts, for example `harmful`."""
-    family: str | None
-    """The attack family; None for all of the split."""
-    split: Split | None
-    """In-distribution or out-of-distribution; None for both."""
-    metric: str
-    """Name of the metric."""
-    value: float | None
-    """A fraction, 0 to 1 (a correlation, -1 to 1); None if nothing could be counted, or if labels are missing on one
-    side only: the bounds are then all that is known."""
-    n: int
-    """Number of rows that count."""
-    low: float | None
-    """Lower end of the 95 % interval, if no missing row counts towards the figure (Imbens & Manski 2004, doi
-    10.1111/j.1468-0262.2004.00555.x, on intervals that cover both bounds)."""
-    high: float | None
-    """Upper end, if all missing rows do."""
-    truncated: float
-    """Share of the rows whose text ran into the token limit."""
-    missing: int
-    """Rows without a label: those that hold no answer, and those whose answer the judge left unlabelled."""
-    provenance: Provenance
-    """Judge, decoding, date and recipe."""
-    spec: bool | None = None
-    """For verification metrics: whether the specification was quoted."""
-    variant: str = "default"
-    """The variant of the recipe."""
-    mean: float | None = None
-    """Pooled figures only: mean over seeds."""
-    sd: float | None = None
-    """Pooled figures only: standard deviation over seeds."""
-    parents: int | None = None
-    """Number of parent prompts behind the rows: how many of them are independent of each other."""
-    lowest: float | None = None
-    """The figure if no missing row counts towards it (Manski 1990, AER 80:319; Horowitz & Manski 2000, doi
-    10.1080/01621459.2000.10473902); None where no simple bound is known."""
-    highest: float | None = None
-    """The figure if all missing rows do."""
-    no_answer: int = 0
-    """Of the missing rows, those without an answer that can be read: failed, cut short, filtered, of no known form."""
-    filtered: int = 0
-    """Of these, the rows whose text a server's filter withheld."""
-    missing_other_side: float | None = None
-    """Share of rows without such a label on the other side, benign prompts for harmful ones, of the same arm, split and
-    family; None if nothing there has one."""
-    caveat: str = ""
-    """What a reader of this one figure should mind, or why there is none."""
-
-    def __post_init__(self) -> None:
-        """Refuse what is no number."""
-        for name in ("value", "low", "high", "truncated", "lowest", "highest", "missing_other_side"):
-            number = getattr(self, name)
-            if number is not None and not math.isfinite(number):
-                raise ValueError(f"{self.metric} of {self.arm}: {name} is {number}, which is no figure")
-
-    @property
-    def judge(self) -> str:
-        """Who labelled."""
-        return self.provenance.judge
-
-    @property
-    def bounded(self) -> bool:
-        """Whether bounds are all that is told: some rows have a label, and those that have none are too many."""
-        return bool(self.n) and self.open
-
-    @property
-    def open(self) -> bool:
-        """Whether there is no figure for want of labels, of some rows or of all."""
-        return self.value is None and bool(self.missing) and self.lowest is not None and self.highest is not None
-
-
-@dataclass(frozen=True)
 class Measured:
     """What was measured of one response, so that runs can be compared prompt by prompt."""
 
@@ -391,10 +278,8 @@ class Measured:
     """Whether the response ran into the token limit."""
 
 
-PAIRED_METRICS = ("asr", "over_refusal", "helpful", "proactive_verification")
-"""What arms are compared by, response by response: fields of `Measured`."""
-SIDES = ("harmful", "benign", "all", "pairs", "own answers", "stress")
-"""What a figure is over, where it is not over one benchmark of several: names that no benchmark can have."""
+PAIRED_METRICS = tuple(field.name for field in fields(Measured) if field.type == "bool | None")
+"""Names of the metrics that arms are compared by, response by response: the labels that `Measured` keeps."""
 D = TypeVar("D")
 R = TypeVar("R", bound="Row")
 Row = Prompt | Response | Judgement | Verification | Example | Measured

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 from sinternal.figures.best import best
 from sinternal.figures.study import Comparison, ReportData
-from sinternal.report.results import terminal_tables, to_json
+from sinternal.report.markdown import render_markdown
+from sinternal.report.results import terminal_tables, to_json, to_results
 from sinternal.report.study_page import render_html
-from sinternal.report.tables import render_markdown
+from sinternal.report.words import best_in_words
 from tests.report.factory import ATTACK_SUCCESS, make_report
 
 
@@ -17,7 +18,7 @@ def with_p(values: dict[frozenset[str], float]) -> ReportData:
     rows: list[Comparison] = []
     for pair, p in values.items():
         a, b = sorted(pair)
-        rows.append(replace(usual, a=a, b=b, p=p, difference=0.2))
+        rows.append(replace(usual, a=a, b=b, p=p, value=0.2))
     return replace(data, comparisons=tuple(rows))
 
 
@@ -41,7 +42,7 @@ def test_arms_that_the_corrected_test_does_not_tell_from_the_lowest_stand_with_i
     # Over six pairs 0.0001 and 0.001 stay below 0.05, and 0.02 does not.
     assert (found.arm, found.split) == ("sinternal", "ood")
     assert (set(found.alike), found.apart) == ({"refusal", "deliberative"}, ("base",))
-    assert found.words == (
+    assert best_in_words(found) == (
         "Lowest attack success OOD: sinternal; not told apart from it are refusal and deliberative (Holm over all "
         "pairs of arms)."
     )
@@ -52,10 +53,10 @@ def test_the_set_stands_on_the_page_in_markdown_in_results_and_in_the_terminal()
     found = best(data.scores, data.comparisons, "default")
     assert found is not None
     results = to_json(data)
-    assert results["best"][0]["alike"] == found.alike
-    assert found.words in render_html(data)
-    assert found.words in render_markdown(data)
-    assert [note for _, _, note in terminal_tables(results)] == [found.words]
+    assert results["best"][0]["alike"] == list(found.alike)
+    assert best_in_words(found) in render_html(data)
+    assert best_in_words(found) in render_markdown(data)
+    assert [note for _, _, note in terminal_tables(to_results(data))] == [best_in_words(found)]
 
 
 def test_arms_that_were_never_compared_are_not_told_apart() -> None:

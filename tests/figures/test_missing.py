@@ -12,23 +12,30 @@ from typing import Any
 import pytest
 
 from sinternal.benchmarks.human import Scored
+from sinternal.figures.agreement import JudgeAgreement, Skipped
 from sinternal.figures.best import best
 from sinternal.figures.comparisons import Side, all_pairs, by_place
 from sinternal.figures.correction import Errors, corrected_scores
-from sinternal.figures.metrics import Outcome, Skipped, count, score
+from sinternal.figures.counts import total
+from sinternal.figures.estimate import Estimate
+from sinternal.figures.human_agreement import LabelPair, human_agreement
+from sinternal.figures.metric import ASR, Over
 from sinternal.figures.missing import withhold
+from sinternal.figures.outcomes import Outcome
+from sinternal.figures.score import Score, score
 from sinternal.figures.statistics import Accuracy, Interval, bounded_wilson, clustered_wilson, rogan_gladen
 from sinternal.figures.stress import Condition, _tally, worst_cases
-from sinternal.figures.study import JudgeAgreement, ReportData
-from sinternal.records import Finish, Judgement, Measured, Prompt, Response, Score, Split
+from sinternal.figures.study import ReportData
+from sinternal.figures.tally import count
+from sinternal.records import Finish, Judgement, Measured, Prompt, Response, Split
+from sinternal.report.bounds import caveat_of
 from sinternal.report.caveats import caveats
 from sinternal.report.format import with_interval
+from sinternal.report.markdown import render_markdown
 from sinternal.report.results import to_json
 from sinternal.report.study_page import render_html
-from sinternal.report.tables import render_markdown
 from sinternal.report.words import finding
 from sinternal.settings.questions import Question
-from sinternal.tools.agreement import _agreement, _Pair
 from tests.commands import sinternal
 from tests.report.factory import SOMEWHERE, make_report
 from tests.servers import Body, Raw, serve
@@ -66,7 +73,7 @@ def test_a_judge_that_is_silent_on_unsafe_answers_leaves_bounds_and_no_rate() ->
     found = asr(withhold(rates(HALF_SILENT)))
     assert (found.value, found.n, found.missing) == (None, 15, 15)
     assert (found.lowest, found.highest) == (0.0, 0.5)
-    assert found.caveat == "15 of 30 answers to harmful requests have no label: between 0 and 50 % are unsafe"
+    assert caveat_of(found) == "15 of 30 answers to harmful requests have no label: between 0 and 50 % are unsafe"
     assert with_interval(found) == "0.0 to 50.0"
     assert found.high == pytest.approx(clustered_wilson([0, 1] * 15, [1] * 30).high)
 
@@ -104,13 +111,15 @@ def test_rows_without_an_answer_and_those_that_a_filter_withheld_are_told_from_u
     rows = [answered(100 + i, harmful=True, safe=None, finish=end) for i, end in enumerate(ends)]
     found = asr(withhold(rates([*answers([True] * 10 + [None], [True] * 10), *rows])))
     assert (found.missing, found.no_answer, found.filtered) == (6, 5, 3)
-    assert "2 of them because there is no answer that can be read, 3 because a filter withheld the text" in found.caveat
+    assert "2 of them because there is no answer that can be read, 3 because a filter withheld the text" in caveat_of(
+        found
+    )
 
 
 def test_of_several_answers_a_known_success_is_one_whatever_the_others_are() -> None:
     rows = [answered(i, harmful=True, safe=safe, sample=s) for i in range(10) for s, safe in enumerate((False, None))]
-    counts = sum(_tally(Condition("any of 2", "greedy", "2026-01-01", rows), "asr").values())
-    assert list(counts[:7]) == [0, 0, 0, 0, 10, 0, 10]
+    counts = total(_tally(Condition("any of 2", "greedy", "2026-01-01", rows), ASR).values())
+    assert (counts.n, counts.missing, counts.truncated, counts.missing_positive) == (0, 10, 0, 10)
     known = bounded_wilson([0] * 10, [0] * 10, [1] * 10, [1] * 10)
     assert (known.lowest, known.highest) == (1.0, 1.0)
 
@@ -120,7 +129,8 @@ def test_the_worst_case_is_open_where_a_condition_with_missing_labels_might_be_i
     heard, silent = replace(one, family="heard"), replace(asr(withhold(rates(HALF_SILENT))), family="silent")
     (worst,) = worst_cases([heard, silent])
     assert (worst.value, worst.lowest, worst.highest) == (None, 0.3, 0.5)
-    assert "whether silent is the worst cannot be told" in worst.caveat
+    assert "whether silent is the worst cannot be told: 15 of 30 answers" in caveat_of(worst)
+    assert caveat_of(worst).endswith("have no label; the worst case is between 30 and 50 %")
 
 
 def silenced(data: ReportData, arm: str) -> ReportData:
@@ -159,10 +169,7 @@ def test_a_second_judges_missing_labels_are_told_and_so_are_rows_that_agreement_
         "guard",
         "safe",
         1.0,
-        0.2,
-        None,
-        None,
-        45,
+        Estimate(value=0.2, low=None, high=None, n=45),
         {side: Skipped(**one) for side, one in skipped.items()},
     )
     data = replace(data, judges=("oracle", "guard"), second_opinions=tuple(whole), agreements=(agreed,))
@@ -207,9 +214,9 @@ def test_a_difference_that_missing_labels_could_turn_is_not_clear(silent: bool) 
 
 
 def test_an_accuracy_of_a_judge_that_is_silent_on_unsafe_answers_has_bounds_and_a_caveat() -> None:
-    pairs = [_Pair(f"q{i}", True, None if i % 2 else True, 0.9, None) for i in range(40)]
-    pairs += [_Pair(f"s{i}", False, False, 0.1, None) for i in range(40)]
-    found = _agreement(Scored.HARM, "judge", pairs)
+    pairs = [LabelPair(f"q{i}", True, None if i % 2 else True, 0.9, None) for i in range(40)]
+    pairs += [LabelPair(f"s{i}", False, False, 0.1, None) for i in range(40)]
+    found = human_agreement(Scored.HARM, "judge", pairs)
     assert (found.sensitivity.value, found.sensitivity.missing) == (1.0, 20)
     assert (found.sensitivity.lowest, found.sensitivity.highest) == (0.5, 1.0)
     assert (found.sensitivity.low or 1) < 0.5
@@ -228,12 +235,12 @@ def test_a_rate_is_not_corrected_by_accuracies_of_a_judge_that_is_silent_on_one_
 
 def test_a_rate_with_missing_labels_is_corrected_at_both_of_its_bounds() -> None:
     exact = Errors(Accuracy(10**6, 10**6), Accuracy(10**6, 10**6))
-    one = replace(asr(rates(answers([False, True, None] * 10, [True, True, None] * 10))), benchmark="harmful")
+    one = replace(asr(rates(answers([False, True, None] * 10, [True, True, None] * 10))), over=Over.HARMFUL)
     (found,) = corrected_scores([one], exact)
     assert found.value == pytest.approx(0.5, abs=1e-6)
     assert (found.low, found.high) == (pytest.approx(one.low, abs=0.02), pytest.approx(one.high, abs=0.02))
     (withheld,) = corrected_scores(withhold([asr(rates(HALF_SILENT))]), exact)
-    assert (withheld.value, "15 of 30" in withheld.caveat) == (None, True)
+    assert (withheld.value, withheld.caveat) == (None, "only bounds of the rate are known")
 
 
 def silent_guard(body: Body) -> Body | Raw:
@@ -268,7 +275,7 @@ def test_diagnose_by_a_silent_judge_says_between_what_attack_success_is(tmp_path
     figures = json.loads((tmp_path / "found" / "diagnosis.json").read_text())["figures"]
     harmful = [one for one in figures if one["metric"] == "asr"]
     assert {(one["value"], one["lowest"], one["highest"], one["missing"]) for one in harmful} == {(None, 0.0, 0.5, 15)}
-    knowing = [one for one in figures if one["benchmark"] == "harmful, plain"]
+    knowing = [one for one in figures if one["over"] == "harmful, plain"]
     assert {one["value"] for one in knowing} == {None}, "what is said of safe answers alone is not said of all"
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.power import NormalIndPower
 
-from sinternal.figures.metrics import agreement, balanced_accuracy, f1_unsafe
+from sinternal.figures.agreement import judge_agreement
 from sinternal.figures.statistics import (
     Accuracy,
     Interval,
@@ -31,6 +31,7 @@ from sinternal.figures.statistics import (
     table_interval,
     wilson,
 )
+from sinternal.figures.statistics.classification import balanced_accuracy, f1_unsafe
 from tests.conftest import judgement_of, plain_prompt, response_to
 
 
@@ -376,9 +377,9 @@ def test_kappa_of_answers_to_few_prompts_covers_as_often_as_it_says() -> None:
         first, second = (
             [judgement_of(r, bool(x)) for r, x in zip(responses, side.ravel(), strict=True)] for side in (a, b)
         )
-        found = agreement(first, second, "safe", parents)
+        found = judge_agreement("default", ("a", "b"), first, second, "safe", parents)
         assert found is not None
-        covered += (found.low or 0) <= truth <= (found.high or 0)
+        covered += (found.kappa.low or 0) <= truth <= (found.kappa.high or 0)
     assert covered / 60 >= 0.87
 
 

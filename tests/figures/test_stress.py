@@ -2,9 +2,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sinternal.figures.metrics import Outcome
-from sinternal.figures.stress import STRESS, WORST, Condition, _any, _tally, worst_cases
-from sinternal.report.tables import more_tables
+from sinternal.figures.counts import total
+from sinternal.figures.metric import ASR, ASR_WORST
+from sinternal.figures.outcomes import Outcome
+from sinternal.figures.stress import Condition, _any, _tally, worst_cases
+from sinternal.report.more_tables import more_tables
 from tests.conftest import judgement_of, plain_prompt, response_to
 from tests.report.factory import make_report
 
@@ -19,18 +21,18 @@ def test_of_several_answers_one_unsafe_one_is_a_success_and_a_missing_label_is_n
 def test_the_worst_case_is_the_highest_of_families_and_conditions() -> None:
     data = make_report()
     plain = next(s for s in data.scores if s.metric == "asr" and s.seed is None and s.family == "plain")
-    stressed = replace(plain, benchmark=STRESS, family="answer-prefill", split=None, value=0.99)
+    stressed = replace(plain, condition="answer-prefill", family=None, split=None, value=0.99)
     worst = {s.arm: s for s in worst_cases([*data.scores, stressed])}
-    assert (worst[plain.arm].family, worst[plain.arm].value) == ("answer-prefill", 0.99)
+    assert (worst[plain.arm].condition, worst[plain.arm].value) == ("answer-prefill", 0.99)
     families = [s for s in data.scores if s.metric == "asr" and s.seed is None and s.family and s.arm == "sinternal"]
     assert worst["sinternal"].value == max(s.value or 0 for s in families)
-    assert {s.metric for s in worst.values()} == {WORST}
+    assert {s.metric for s in worst.values()} == {ASR_WORST.name}
 
 
 def test_conditions_of_stress_stand_in_a_table_with_the_worst_case() -> None:
     data = make_report()
     plain = [s for s in data.scores if s.metric in ("asr", "over_refusal") and s.seed is None and s.family == "plain"]
-    stressed = tuple(replace(s, benchmark=STRESS, family="asked 2 times", split=None) for s in plain)
+    stressed = tuple(replace(s, condition="asked 2 times", family=None, split=None) for s in plain)
     data = replace(data, scores=(*data.scores, *stressed))
     table = next(one.table for one in more_tables(data, "default") if one.title == "Under stress")
     assert table.columns == ["arm", "asked 2 times", "worst case"]
@@ -45,8 +47,7 @@ def test_of_four_answers_the_mean_counts_each_and_any_counts_the_prompt() -> Non
             response = replace(response_to(prompt, "answer", i), sample=i)
             rows.append(Outcome(prompt, response, judgement_of(response, safe), ()))
     condition = Condition("any of 4", "", "", rows)
-    any_of, mean = (
-        sum(counts for counts in _tally(condition._replace(any_of=which), "asr").values()) for which in (True, False)
-    )
-    assert list(any_of)[:6] == [1, 1, 0, 0, 1, 0], "one of two prompts; of the third, one answer has no label"
-    assert list(mean)[:6] == [2, 9, 0, 0, 1, 0], "two of eleven answers"
+    any_of, mean = (total(_tally(condition._replace(any_of=which), ASR).values()) for which in (True, False))
+    one_of_two = (any_of.hits, any_of.misses, any_of.missing, any_of.truncated)
+    assert one_of_two == (1, 1, 1, 0), "one of two prompts; of the third, one answer has no label"
+    assert (mean.hits, mean.misses, mean.missing, mean.truncated) == (2, 9, 1, 0), "two of eleven answers"

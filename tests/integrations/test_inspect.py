@@ -15,10 +15,10 @@ import pytest
 from sinternal.engines import Completion
 from sinternal.errors import DataError
 from sinternal.records import Finish, Judgement
-from sinternal.settings.plugins import EngineConfig
-from sinternal.settings.recipe import CapabilityTask
+from sinternal.settings.measurement import CapabilityTask
+from sinternal.settings.plugins import EnginePlugin
 from sinternal.settings.sampling import Sampling
-from sinternal.stages import base
+from sinternal.stages import target
 from sinternal.stages.capability import CapabilityConfig, capability
 from sinternal.store import Artifact, Draft
 from tests.commands import HANGS
@@ -113,9 +113,9 @@ def test_a_prompt_that_inspect_cannot_deliver_is_refused(tmp_path: Path) -> None
 
 
 def measure(make: Make, base_model: Path, *tasks: CapabilityTask) -> Artifact:
-    model = make("base", lambda draft: base.base(draft, base.BaseModelConfig(model=str(base_model))))
+    model = make("base", lambda draft: target.target(draft, target.TargetConfig(model=str(base_model))))
     config = CapabilityConfig(
-        tasks=tasks, engine=EngineConfig(options={"batch": 64}), sampling=Sampling(max_tokens=64), seed=0
+        tasks=tasks, engine=EnginePlugin(options={"batch": 64}), sampling=Sampling(max_tokens=64), seed=0
     )
     return make("capability", lambda draft: capability(draft, config, model=model))
 

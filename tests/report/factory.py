@@ -7,18 +7,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sinternal.figures.metrics import Outcome, add, count, measured, pool, score
+from sinternal.figures.counts import pool
+from sinternal.figures.metric import PAIRED, PROACTIVE_VERIFICATION
+from sinternal.figures.outcomes import Outcome
+from sinternal.figures.provenance import Provenance
+from sinternal.figures.score import Score, pool_seeds, score
 from sinternal.figures.statistics import paired_difference, smallest_difference
 from sinternal.figures.stress import worst_cases
 from sinternal.figures.study import OTHER_RUNS, Arm, Comparison, FunnelRow, LossCurve, ReportData, Transcript, Variant
+from sinternal.figures.tally import count
 from sinternal.records import (
     Check,
     Finish,
     Judgement,
     Prompt,
-    Provenance,
     Response,
-    Score,
     Split,
     Verdict,
     Verification,
@@ -91,8 +94,8 @@ def figures(runs: Mapping[tuple[str, int], Sequence[Outcome]], variant: str) -> 
         for cell in counts[SEEDS[0]]:
             common: dict[str, Any] = {"arm": arm, "variant": variant, "provenance": SOMEWHERE}
             single = [score(cell, tables[cell], seed=seed, **common) for seed, tables in counts.items()]
-            whole = score(cell, add(tables[cell] for tables in counts.values()), seed=None, **common)
-            made += [*single, pool(single, whole)]
+            whole = score(cell, pool(tables[cell] for tables in counts.values()), seed=None, **common)
+            made += [*single, pool_seeds(single, whole)]
     return [*made, *worst_cases(made)]
 
 
@@ -100,24 +103,24 @@ def comparisons(runs: Mapping[tuple[str, int], Sequence[Outcome]], variant: str)
     """The study's arm against each other one."""
     made = []
     for other in [arm.name for arm in ARMS if arm.name != "sinternal"]:
-        for metric in ("asr", "over_refusal", "helpful", "proactive_verification"):
+        for metric in PAIRED:
             for split in (Split.ID, Split.OOD):
                 pairs = [
-                    (measured(a, metric), measured(b, metric), a.prompt.parent_id, seed)
+                    (metric.measure(a), metric.measure(b), a.prompt.parent_id, seed)
                     for seed in SEEDS
                     for a, b in zip(runs["sinternal", seed], runs[other, seed], strict=True)
-                    if a.prompt.split is split and measured(a, metric) is not None
+                    if a.prompt.split is split and metric.measure(a) is not None
                 ]
                 found = paired_difference(*zip(*pairs, strict=True))
                 detectable = smallest_difference(*found.these_runs)
                 made.append(
                     Comparison(
-                        variant,
-                        "sinternal",
-                        other,
-                        metric,
-                        split,
-                        difference=found.difference,
+                        variant=variant,
+                        a="sinternal",
+                        b=other,
+                        metric=metric.name,
+                        split=split,
+                        value=found.difference,
                         low=found.low,
                         high=found.high,
                         holds_for=OTHER_RUNS,
@@ -135,7 +138,7 @@ def comparisons(runs: Mapping[tuple[str, int], Sequence[Outcome]], variant: str)
                         missing_a=0,
                         missing_b=0,
                         truncated=0.0,
-                        p_holm=None if metric == "proactive_verification" else min(1.0, 18 * found.p),
+                        p_holm=None if metric is PROACTIVE_VERIFICATION else min(1.0, 18 * found.p),
                     )
                 )
     return made
@@ -200,7 +203,7 @@ def make_report(
         questions=(Question(arm="sinternal", against=("base", "refusal", "deliberative")),),
         comparisons=tuple(row for name in variants for row in comparisons(runs, name)),
         funnel=tuple(
-            FunnelRow(name, seed, stage, reason, rows + seed)
+            FunnelRow(name, seed, None, stage, reason, rows + seed)
             for name in variants
             for seed in SEEDS
             for stage, reasons in counts.items()

@@ -8,14 +8,14 @@ import pytest
 
 from sinternal.figures.exposure import Exposed
 from sinternal.figures.gap import judge_gap
-from sinternal.figures.metrics import Outcome
+from sinternal.figures.outcomes import Outcome
 from sinternal.figures.study import ReportData
 from sinternal.figures.thinking import CELLS, CHECKED_SAFE, CHECKS, ThinkingShare, thinking_shares
 from sinternal.records import Check, Judgement, Split
 from sinternal.report.format import MISSING
+from sinternal.report.markdown import render_markdown
 from sinternal.report.results import to_json
 from sinternal.report.study_page import render_html
-from sinternal.report.tables import render_markdown
 from tests.conftest import judgement_of, plain_prompt, response_to
 from tests.report.factory import SOMEWHERE, make_report
 
@@ -108,13 +108,13 @@ def data() -> ReportData:
 def test_page_markdown_and_results_show_exposure_thinking_and_the_gap(data: ReportData) -> None:
     for text in (render_html(data), render_markdown(data)):
         for title in (
-            "What training showed each arm",
-            "What thinkings check unasked",
-            "What was seen, and what was answered",
-            "Judge that rewarded, judge that decides",
+            "What each arm saw in training",
+            "What thinking checks unasked",
+            "Harm recognised in thinking, and safety of the answer",
+            "Training judge against deciding judge",
         ):
             assert title in text
-        assert "base: guard less oracle" in text
+        assert "base: guard minus oracle" in text
     results = to_json(data)
     refusal = next(arm for arm in results["arms"] if arm["name"] == "refusal")
     assert [row["loss_tokens_seen"] for row in refusal["exposure"]] == [90000, None]

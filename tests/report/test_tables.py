@@ -4,10 +4,12 @@ from dataclasses import replace
 
 from sinternal.figures.study import THESE_RUNS, ReportData
 from sinternal.records import Split
+from sinternal.report.comparison_tables import COMPARED
 from sinternal.report.format import MINUS, MISSING, points, with_interval
+from sinternal.report.markdown import render_markdown
 from sinternal.report.results import to_json
 from sinternal.report.study_page import render_html
-from sinternal.report.tables import COLUMNS, COMPARED, headline, headline_text, render_markdown
+from sinternal.report.tables import COLUMNS, headline, headline_text
 from tests.report.factory import ATTACK_SUCCESS, make_report
 
 
@@ -27,8 +29,8 @@ def test_the_headline_has_a_row_for_each_arm_and_a_cell_for_each_column() -> Non
         for column, cell in zip(COLUMNS, row.cells, strict=True):
             assert cell is not None
             assert (cell.arm, cell.seed, cell.family) == (row.name, None, None)
-            wanted = (column.metric, column.benchmark, column.split, column.spec)
-            assert (cell.metric, cell.benchmark, cell.split, cell.spec) == wanted
+            wanted = (column.metric.name, column.metric.over[0], column.split, column.spec)
+            assert (cell.metric, cell.over, cell.split, cell.spec) == wanted
 
 
 def test_figures_are_written_in_percent_with_their_interval() -> None:
@@ -47,7 +49,7 @@ def test_the_markdown_holds_the_same_numbers_as_the_scores() -> None:
         assert line.split(" | ")[2] == attack_success(data, arm)
     first = data.comparisons[0]
     these = f"[{points(first.low_these_runs)}, {points(first.high_these_runs)}]"
-    others = f"[{points(first.low)}, {points(first.high)}]"
+    others = f"[{points(first.low or 0)}, {points(first.high or 0)}]"
     assert f"| {points(first.difference)} {these} | {others} |" in text
 
 
@@ -88,7 +90,9 @@ def test_one_training_run_says_in_every_form_that_it_tells_nothing_of_others() -
     assert "one run: unknown" in render_html(data)
     results = to_json(data)
     assert {row["holds_for"] for row in results["comparisons"]} == {THESE_RUNS}
-    assert any("no figure and no test here tells of other training runs" in caveat for caveat in results["caveats"])
+    assert any(
+        "no figure or test here says anything about other training runs" in caveat for caveat in results["caveats"]
+    )
 
 
 def test_what_was_not_asked_for_stands_apart_and_uncorrected() -> None:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from sinternal.figures.score import Score
 from sinternal.figures.study import ReportData
-from sinternal.records import Score
 from sinternal.report.format import MINUS
 from sinternal.report.words import Finding, finding
 from sinternal.settings.questions import Question
@@ -26,7 +26,7 @@ def forced(low: float, high: float, p_holm: float, runs: tuple[float, float] | N
     rows = tuple(
         replace(
             row,
-            difference=(low + high) / 2,
+            value=(low + high) / 2,
             low_these_runs=low,
             high_these_runs=high,
             low=wide[0],
@@ -58,7 +58,7 @@ def test_it_claims_nothing_that_the_corrected_test_does_not_show() -> None:
 def test_it_names_the_arms_when_they_come_out_differently() -> None:
     told = {"base": (-0.2, 0.01), "refusal": (0.2, 0.01), "deliberative": (-0.2, 0.06)}
     data = make_report()
-    rows = tuple(replace(row, difference=told[row.b][0], p_holm=told[row.b][1]) for row in data.comparisons)
+    rows = tuple(replace(row, value=told[row.b][0], p_holm=told[row.b][1]) for row in data.comparisons)
     assert found(replace(data, comparisons=rows)).lead == (
         "In these training runs, under attacks of unseen families, the answers of sinternal are safer than those of "
         "base, and are less safe than those of refusal, and show no clear difference from those of deliberative "
@@ -67,15 +67,15 @@ def test_it_names_the_arms_when_they_come_out_differently() -> None:
 
 
 def test_it_says_what_holds_for_other_training_runs() -> None:
-    assert "is clear for other training runs, too" in found(forced(-0.3, -0.1, 0.001)).safety
+    assert "holds for other training runs, too" in found(forced(-0.3, -0.1, 0.001)).safety
     open_yet = found(forced(-0.3, -0.1, 0.001, runs=(-0.9, 0.5))).safety
     assert (
         "Whether other training runs would show the difference from base, refusal and deliberative is open" in open_yet
     )
-    assert "is clear for other training runs" not in open_yet
+    assert "holds for other training runs" not in open_yet
     once = tuple(replace(row, runs=1) for row in make_report().comparisons)
     told = found(replace(make_report(), comparisons=once)).safety
-    assert "Each arm was trained once: nothing is known of other training runs" in told
+    assert "Each arm was trained once, so nothing is known about other training runs" in told
 
 
 def test_the_studys_own_arm_is_that_of_its_first_question_whatever_it_is_called() -> None:

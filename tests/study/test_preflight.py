@@ -11,7 +11,7 @@ import pytest
 from sinternal.budget import Limits
 from sinternal.errors import EngineError, RecipeError, SInternalError
 from sinternal.records import Finish, Response
-from sinternal.settings.plugins import EngineConfig
+from sinternal.settings.plugins import EnginePlugin
 from sinternal.store import Artifact, Store
 from sinternal.study.execute import Event, execute
 from sinternal.study.plan import Plan
@@ -38,7 +38,7 @@ def planned(tmp_path: Path) -> Callable[..., Plan]:
     )
 
     def plan(server: Server, *overrides: str, **options: object) -> Plan:
-        engine = EngineConfig(name="openai", options={"base_url": server.url, "max_retries": 0, **options})
+        engine = EnginePlugin(name="openai", options={"base_url": server.url, "max_retries": 0, **options})
         fixed = (f"prompts.sources=[{source}]", "prompts.attacks=[plain]", "verification_sampling.n=1")
         return plan_diagnosis(load_diagnosis("served", None, engine, [*fixed, *overrides]))
 

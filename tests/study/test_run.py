@@ -11,10 +11,13 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
+from sinternal.report.results import results_schema
 from sinternal.store import MANIFEST
 from tests.commands import COMMAND, HANGS, in_process, sinternal
 from tests.servers import Body, Server, serve
@@ -68,16 +71,14 @@ def test_off_a_terminal_there_is_one_line_for_each_artifact(
 
 def test_results_json_keeps_its_contract(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     results = json.loads((finished[0] / "runs/quickstart/results.json").read_text())
-    assert results["version"] == 1
+    assert results["version"] == 2
     assert results["finished"] is True
     assert {"recipe", "seeds", "scores", "comparisons", "funnel", "timing"} <= results.keys()
-    fields = ["arm", "seed", "benchmark", "family", "split", "metric", "value", "n", "low", "high"]
-    fields += ["judge", "judged", "truncated", "missing"]
+    jsonschema.validate(results, results_schema())
     metrics = set()
     for score in results["scores"]:
-        assert set(fields) <= score.keys()
         metrics.add(score["metric"])
-        if score["value"] is not None:
+        if score["value"] is not None and score["metric"] != "verification_mcc":
             assert 0 <= score["low"] <= score["value"] + 1e-9 <= score["high"] + 2e-9 <= 1 + 4e-9
             assert score["n"] > 0
     assert metrics == {
@@ -94,8 +95,9 @@ def test_results_json_keeps_its_contract(finished: tuple[Path, subprocess.Comple
         "pairs_right",
         "partial",
         "verification_false_safe",
+        "verification_mcc",
     }
-    assert {row["metric"] for row in results["correlations"]} == {"verification_mcc"}
+    assert {metric["name"] for metric in results["metrics"]} == metrics
 
 
 def test_a_second_run_only_reads_the_cache(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
@@ -157,10 +159,19 @@ def test_another_judge_is_added_within_a_budget_and_generates_nothing_again(
     assert {line.split("] ")[1].split()[0] for line in made} == {"judge", "report:"}
     after = json.loads((tmp_path / "runs/quickstart/results.json").read_text())
     assert after["judges"] == ["oracle", "refusal"]
-    kept = [{**s, "recipe": ""} for s in after["scores"] if s["judge"] == "oracle"]
-    assert kept == [{**s, "recipe": ""} for s in before["scores"]], "but for the recipe, which has one judge more"
+
+    def without_recipe(score: dict[str, Any]) -> dict[str, Any]:
+        return {**score, "provenance": {**score["provenance"], "recipe": ""}}
+
+    kept = [without_recipe(score) for score in after["scores"] if score["provenance"]["judge"] == "oracle"]
+    assert kept == [without_recipe(score) for score in before["scores"]], "but for the recipe: it has one judge more"
     (agreement,) = after["agreements"]
-    assert (agreement["a"], agreement["b"], agreement["label"], agreement["n"]) == ("oracle", "refusal", "refused", 64)
+    assert (agreement["a"], agreement["b"], agreement["label"], agreement["kappa"]["n"]) == (
+        "oracle",
+        "refusal",
+        "refused",
+        64,
+    )
     assert "tokens read" in after["facts"]["Calls to servers"]
     assert "How far the judges agree" in (tmp_path / "runs/quickstart/results.md").read_text()
     assert yaml.safe_load((tmp_path / "runs/quickstart/recipe.yaml").read_text())["judges"][1]["name"] == "refusal"
@@ -262,10 +273,13 @@ def test_a_run_that_was_killed_goes_on_and_ends_in_the_same_figures(
             ["run", "quickstart", "--set", "prompts.train_attacks=[microworld-alias]"],
             "attack 'microworld-alias' is held out for evaluation",
         ),
-        (["run", "quickstart", "--set", "engine.options={bach: 3}"], "options of engine transformers: 'bach'"),
+        (
+            ["run", "quickstart", "--set", "engine.options={bach: 3}"],
+            "field 'engine.options.bach': engine 'transformers' has no such option; did you mean 'batch'?",
+        ),
         (
             ["run", "quickstart", "--set", "judges=[{name: qwen3guard}]"],
-            "options of judge qwen3guard: 'engine': Field required; its options are: engine, judge_on, controversial",
+            "'judges.0.options.engine': judge 'qwen3guard' needs it; its options are: engine, judge_on, controversial",
         ),
         (["report", "runs/none"], "no finished run there"),
         (["run", "quickstart", "--out", "file"], "file: cannot write there (a file is in the way)"),
@@ -400,4 +414,4 @@ def test_a_run_leaves_stress_tests_pairs_and_contamination_in_its_report(tmp_pat
         assert condition in text
     results = json.loads((tmp_path / "runs/quickstart/results.json").read_text())
     for score in results["scores"]:
-        assert all(score[name] for name in ("judge", "judge_revision", "judged", "decoding", "measured", "recipe"))
+        assert all(score["provenance"].values())

@@ -11,10 +11,11 @@ from statsmodels.stats.inter_rater import cohens_kappa
 from sinternal.benchmarks.human import Labelled, Scored, human_labels, read_file
 from sinternal.errors import DataError
 from sinternal.figures.correction import read_errors
+from sinternal.figures.human_agreement import EVERY_PERSON, Labels, _spearman
 from sinternal.figures.statistics import kappa
 from sinternal.models import fetch
-from sinternal.tools import agreement
-from sinternal.tools.agreement import EVERY_PERSON, Figure, agree_by_judge, read_kinds, to_json, to_markdown
+from sinternal.report.agreement_page import render_markdown, to_json, write
+from sinternal.tools.agreement import _agreements, agree_by_judge, read_kinds
 
 HEAD = "# dataset_version=1.0,,\nobjective,assistant_response,human_score_1,human_score_2,human_score_3,data_type\n"
 
@@ -76,15 +77,15 @@ def test_spearman_is_that_of_scipy_and_its_interval_draws_whole_requests() -> No
     rng = np.random.default_rng(0)
     x = rng.normal(size=80)
     y = x + rng.normal(size=80)
-    apart = agreement._spearman([(str(i), a, b) for i, (a, b) in enumerate(zip(x, y, strict=True))])
+    apart = _spearman([(str(i), a, b) for i, (a, b) in enumerate(zip(x, y, strict=True))])
     assert apart.value == pytest.approx(stats.spearmanr(x, y).statistic)
     # Bonett & Wright 2000: Fisher's z with standard error sqrt((1 + r^2 / 2) / (n - 3)).
     z, error = np.arctanh(apart.value), np.sqrt((1 + apart.value**2 / 2) / 77)
     assert (apart.low, apart.high) == pytest.approx((np.tanh(z - 1.96 * error), np.tanh(z + 1.96 * error)), abs=0.05)
     thrice = [(str(i), a, b) for i, (a, b) in enumerate(zip(x, y, strict=True)) for _ in range(3)]
-    together = agreement._spearman(thrice)
+    together = _spearman(thrice)
     assert (together.low, together.high) == pytest.approx((apart.low, apart.high), abs=0.02)
-    assert agreement._spearman([(str(i), 1.0, 2.0) for i in range(9)]) == Figure(None)
+    assert _spearman([(str(i), 1.0, 2.0) for i in range(9)]).value is None
 
 
 @pytest.mark.usefixtures("labels")
@@ -98,7 +99,7 @@ def test_a_judge_is_held_against_people_and_people_against_each_other(tmp_path: 
     assert (person.n, person.accuracy.value) == (48, pytest.approx(44 / 48))
     assert person.spearman.value is not None
     assert rows[Scored.REFUSAL, "refusal-strings"].accuracy.value == 1.0
-    agreement.write(found, tmp_path / "out")
+    write(found, tmp_path / "out")
     content = json.loads((tmp_path / "out" / "agreement.json").read_text())
     counts = {"right": 8, "n": 8, "effective": 8, "missing": 0}
     assert content["safety"] == {"sensitivity": counts, "specificity": counts}
@@ -113,14 +114,14 @@ def test_a_judge_is_held_against_people_and_people_against_each_other(tmp_path: 
 
 def test_a_judge_that_labels_only_a_part_and_labels_that_are_all_the_same_are_told() -> None:
     rows = [Labelled(str(i), Scored.HARM, "tea", f"tea {i}", "cup", (1.0,)) for i in range(10)]
-    said = {str(i): agreement.Said(True, None) for i in range(4)}
-    (row,) = agreement._agreements({"name": "x"}, rows, said).rows
+    said = {str(i): Labels(True, None) for i in range(4)}
+    (row,) = _agreements({"name": "x"}, rows, said).rows
     assert (row.n, row.missing) == (4, 6)
     assert "6 of 10 answers have no label" in row.caveat
     assert "all of people's labels are the same, so kappa is undefined" in row.caveat
     assert row.kappa.value is None
-    assert to_json(agreement._agreements({"name": "x"}, rows, said))["safety"]["specificity"]["n"] == 0
-    assert "\N{EN DASH}" in to_markdown(agreement._agreements({"name": "x"}, rows, said))
+    assert to_json(_agreements({"name": "x"}, rows, said))["safety"]["specificity"]["n"] == 0
+    assert "\N{EN DASH}" in render_markdown(_agreements({"name": "x"}, rows, said))
 
 
 @pytest.mark.usefixtures("labels")

@@ -80,10 +80,10 @@ def test_each_variant_is_compared_and_measured_by_its_own_settings(tmp_path: Pat
     found = compare(tmp_path / "both", tmp_path / "both")
     assert [one.a.variant for one in found] == ["warm", "cold"]
     scores = json.loads((tmp_path / "both" / "results.json").read_text())["scores"]
-    decoding = {(s["variant"], s["decoding"]) for s in scores if s["metric"] == "asr"}
+    decoding = {(s["variant"], s["provenance"]["decoding"]) for s in scores if s["metric"] == "asr"}
     assert decoding == {("warm", "temperature 1, 64 tokens"), ("cold", "greedy, 64 tokens")}
     # The first judge tells safety; it does not tell help, so that refusals and help are the second one's.
-    first = {s["metric"]: s["judge"] for s in reversed(scores)}
+    first = {s["metric"]: s["provenance"]["judge"] for s in reversed(scores)}
     assert (first["asr"], first["helpful"], first["over_refusal"]) == ("refusal-strings", "oracle", "oracle")
     assert first["pairs_right"] == "refusal-strings and oracle"
 
@@ -94,8 +94,8 @@ def test_results_that_cannot_be_read_are_named(runs: Path, tmp_path: Path) -> No
     (tmp_path / "cut" / "results.json").write_text(whole[:100])
     with pytest.raises(DataError, match="cannot be read as results"):
         compare(tmp_path / "cut", runs / "warm")
-    (tmp_path / "cut" / "results.json").write_text(whole.replace('"version": 1', '"version": 99', 1))
-    with pytest.raises(DataError, match="format version 99, this package reads 1"):
+    (tmp_path / "cut" / "results.json").write_text(whole.replace('"version": 2', '"version": 99', 1))
+    with pytest.raises(DataError, match="format version 99, this package reads 1 and 2"):
         compare(tmp_path / "cut", runs / "warm")
 
 

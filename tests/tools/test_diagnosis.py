@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 
 from sinternal.errors import DataError, RecipeError
-from sinternal.figures.diagnosis import OWN_HARMFUL, Diagnosed, Times, diagnose
-from sinternal.figures.metrics import Outcome
+from sinternal.figures.diagnosis import Diagnosed, Source, Times, diagnose
+from sinternal.figures.metric import UNSAFE_AND_NOT_KNOWN, Over
+from sinternal.figures.outcomes import Outcome
 from sinternal.records import Finish, Split, Verdict, Verification
-from sinternal.report.diagnosis_page import baselines, in_words, render_html, render_markdown, to_json
+from sinternal.report.diagnosis_page import baselines, render_html, render_markdown, to_json
+from sinternal.report.diagnosis_words import caveats, in_words
 from sinternal.tools.diagnosis import load_diagnosis, plan_diagnosis
 from sinternal.tools.engine import engine_of
 from tests.commands import sinternal
@@ -45,14 +47,14 @@ def outcome(
 
 
 def found_of(rows: list[Outcome]) -> Diagnosed:
-    return diagnose(SETTINGS, rows, Times(0.0, 86_400.0), "1")
+    return diagnose(SETTINGS, rows, Times(0.0, 86_400.0), Source("1"))
 
 
 def figure(found: Diagnosed, metric: str, spec: bool | None = None, of: str | None = None) -> Any:
     return next(
         f
         for f in found.figures
-        if f.score.metric == metric and f.score.spec is spec and f.score.benchmark == (of or f.score.benchmark)
+        if f.score.metric == metric and f.score.spec is spec and f.score.over == (of or f.score.over)
     )
 
 
@@ -74,7 +76,7 @@ def test_the_four_ways_of_knowing_by_hand() -> None:
     assert figure(found, "unsafe_and_not_known", True).score.value == 0.25
     assert figure(found, "no_verdict", True).score.value == 0.25
     assert figure(found, "no_verdict", True).score.n == 4
-    assert any("1 of 5 to harmful requests" in caveat for caveat in found.caveats)
+    assert any("1 of 5 to harmful requests" in caveat for caveat in caveats(found))
     # Pairs of verdicts on one answer: 1 of 3 agree, then 3, 3, and 0 of 1.
     consistency = figure(found, "consistency", True)
     assert consistency.score.value == pytest.approx(7 / 10)
@@ -122,7 +124,7 @@ def test_what_the_request_alone_tells_stands_beside_what_the_model_told() -> Non
     seems = figure(found, "verification_balanced_accuracy", True, "own answers")
     # All 20 unsafe answers are called unsafe, and 40 of the 60 safe ones safe.
     assert seems.score.value == seems.by_request == pytest.approx((1 + 40 / 60) / 2)
-    knows = figure(found, "verification_balanced_accuracy", True, OWN_HARMFUL)
+    knows = figure(found, "verification_balanced_accuracy", True, Over.OWN_HARMFUL)
     assert knows.score.value == 0.5
     assert knows.by_request is None
     assert "no better than guessing" in in_words(found)[1]
@@ -153,9 +155,9 @@ def test_verifications_that_failed_are_missing_and_those_cut_short_are_unreadabl
     accuracy = figure(found, "verification_accuracy", True).score
     assert (accuracy.value, accuracy.n, accuracy.caveat) == (None, 0, "none of 4 verdicts can be read")
     assert "it gave no verdict that can be read" in in_words(found)[1]
-    assert not any("log-probabilities" in caveat for caveat in found.caveats)
-    assert "2 of 4 verifications with the specification failed, and are in no figure" in found.caveats
-    assert any("1 of them because they ran into the token limit" in caveat for caveat in found.caveats)
+    assert not any("log-probabilities" in caveat for caveat in caveats(found))
+    assert "2 of 4 verifications with the specification failed, and are in no figure" in caveats(found)
+    assert any("1 of them because they ran into the token limit" in caveat for caveat in caveats(found))
 
 
 def test_one_answer_of_each_label_shows_no_knowledge() -> None:
@@ -173,8 +175,8 @@ def test_answers_that_the_model_is_wrong_about_can_be_read_and_run_nothing() -> 
     wrong = replace(wrong, response=replace(wrong.response, answer="<script>alert(1)</script>"))
     found = found_of([wrong, outcome(1, harmful=True, safe=True, verdicts=[SAFE])])
     assert {(case.kind, case.with_spec) for case in found.cases} == {
-        ("unsafe_and_not_known", True),
-        ("unsafe_and_not_known", False),
+        (UNSAFE_AND_NOT_KNOWN, True),
+        (UNSAFE_AND_NOT_KNOWN, False),
     }
     page = render_html(found)
     assert "unsafe, but called safe" in page
@@ -185,7 +187,7 @@ def test_answers_that_the_model_is_wrong_about_can_be_read_and_run_nothing() -> 
 
 def test_each_figure_says_when_its_texts_were_drawn() -> None:
     found = found_of([outcome(i, harmful=True, safe=i % 2 == 0, verdicts=[UNSAFE]) for i in range(4)])
-    rows = {row["metric"]: row["measured"] for row in to_json(found)["figures"]}
+    rows = {row["metric"]: row["provenance"]["measured"] for row in to_json(found)["figures"]}
     assert (rows["asr"], rows["verification_accuracy"]) == ("1970-01-01", "1970-01-02")
 
 
@@ -198,8 +200,8 @@ def test_labels_that_are_all_the_same_are_a_caveat_and_not_a_figure() -> None:
     found = found_of([outcome(i, harmful=True, safe=True, verdicts=[SAFE]) for i in range(5)])
     assert figure(found, "verification_balanced_accuracy", True).score.value is None
     assert "the same" in figure(found, "verification_balanced_accuracy", True).score.caveat
-    assert any("all labelled answers are safe" in caveat for caveat in found.caveats)
-    assert any("fewer than 30" in caveat for caveat in found.caveats)
+    assert any("all labelled answers are safe" in caveat for caveat in caveats(found))
+    assert any("fewer than 30" in caveat for caveat in caveats(found))
     for text in (render_html(found), render_markdown(found)):
         assert "nan" not in text.lower()
 
@@ -221,7 +223,7 @@ def test_settings_are_those_that_the_models_plug_in_names() -> None:
     ("override", "message"),
     [
         ("prompts.limits=3", "unknown field 'prompts.limits'; did you mean 'prompts.limit'"),
-        ("judge.name=refusal", "does not label safety"),
+        ("judge={name: refusal, options: {engine: {model: m}}}", "does not label safety"),
         ("judge.name=oracl", "did you mean 'oracle'"),
     ],
 )
@@ -240,11 +242,13 @@ def test_the_command_diagnoses_the_microworlds_base(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "runs" / "diagnosis-microworld"
     content = json.loads((folder / "diagnosis.json").read_text())
-    assert content["version"] == 1
+    assert content["version"] == 2
     places = {(row["metric"], row["spec"]) for row in content["figures"]}
     assert {("asr", None), ("verification_mcc", True), ("expected_calibration_error", False)} <= places
     for row in content["figures"]:
-        assert all(row[name] for name in ("judge", "judge_revision", "judged", "decoding", "measured", "recipe"))
+        assert all(
+            row["provenance"][name] for name in ("judge", "judge_revision", "judged", "decoding", "measured", "recipe")
+        )
     assert "diagnosis of microworld" in done.stdout.lower()
     assert (folder / "diagnosis.html").read_text().startswith("<!DOCTYPE html>")
 

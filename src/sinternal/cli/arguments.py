@@ -49,7 +49,7 @@ def assigned(options: list[str] | None, flag: str = "--option") -> dict[str, Any
     Raises:
         RecipeError: one is not written so.
     """
-    from sinternal.settings.recipe import override
+    from sinternal.settings.files import override
 
     values: dict[str, Any] = {}
     override(values, options or [], flag)

@@ -15,7 +15,7 @@ def list_(
 ) -> None:
     """List what a recipe can name."""
     from sinternal.registry import Kind, names
-    from sinternal.settings.recipe import packaged_recipes
+    from sinternal.settings.files import packaged_recipes
 
     known = {"recipes": list(packaged_recipes()), **{k.value.removeprefix("sinternal."): names(k) for k in Kind}}
     if kind is not None and kind not in known:

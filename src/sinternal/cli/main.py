@@ -12,6 +12,7 @@ import typer
 
 from sinternal.cli import listing, models, study, world
 from sinternal.cli.output import out, tell
+from sinternal.cli.schema import schema
 from sinternal.errors import BudgetError, SInternalError
 from sinternal.extras import explained
 
@@ -33,6 +34,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     study.plan,
     study.report,
     listing.list_,
+    schema,
 )
 """In the order of the help; a command's name is its function's."""
 

@@ -124,8 +124,9 @@ def agree(
     out_folder: Annotated[Path | None, typer.Option("--out", help="Folder for agreement.json and .md.")] = None,
 ) -> None:
     """Hold a judge, or a model as a verifier, against answers that people have labelled."""
+    from sinternal.report.agreement_page import table, write
     from sinternal.study.run import RUNS
-    from sinternal.tools.agreement import COLUMNS, agree_by_judge, agree_by_verifier, read_kinds, table, write
+    from sinternal.tools.agreement import agree_by_judge, agree_by_verifier, read_kinds
     from sinternal.tools.diagnosis import slug
     from sinternal.tools.verifier import SAMPLING, Verifier
 
@@ -155,8 +156,8 @@ def agree(
             agreements = agree_by_verifier(opened, described, kinds, limit)
     folder = out_folder or RUNS / f"agreement-{name or slug(str(verifier))}"
     write(agreements, folder)
-    print_table(f"{agreements.judge['name']} against people, {agreements.data}", list(COLUMNS), table(agreements))
-    out.print("majority: the baseline, which is the accuracy of always giving the more frequent label")
+    print_table(f"{agreements.judge['name']} against people, {agreements.data}", *table(agreements))
+    out.print("majority baseline: the accuracy of always giving the more frequent label")
     for row in agreements.rows:
         if row.caveat:
             print_note(f"{row.kind}, {row.who}: {row.caveat}")

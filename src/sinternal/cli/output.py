@@ -11,8 +11,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sinternal.errors import SInternalError
-
 MISSING = "-"
 WIDTH_OFF_TERMINAL = 120
 # No markup: names of files, models and variants may hold brackets.
@@ -49,20 +47,15 @@ def print_table(title: str | None, columns: Sequence[str], rows: Sequence[Sequen
 def print_results(folder: Path) -> None:
     """The headline of a finished run, its caveats, and where its report is."""
     from sinternal.report.results import terminal_tables
-    from sinternal.study.run import REPORT, RESULTS, read_results
+    from sinternal.study.run import REPORT, read_results
 
     results = read_results(folder)
-    try:
-        tables = list(terminal_tables(results))
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise SInternalError(
-            f"{folder / RESULTS}: it is damaged, or of another version; run the recipe again"
-        ) from error
+    tables = list(terminal_tables(results))
     for title, (columns, rows), note in tables:
         print_table(title if len(tables) > 1 else None, columns, rows)
         if note:
             out.print(note, soft_wrap=True)
-    for caveat in results.get("caveats", ()):
+    for caveat in results.caveats:
         print_note(caveat)
     out.print(f"report: {folder / REPORT}")
 

@@ -22,9 +22,6 @@ EXIT_INTERRUPTED = 130
 LOG = "log.txt"
 """In a run's folder: a line for each artifact that was made."""
 
-MAIN_COUNTS = ("examples", "responses", "prompts", "judgements", "verifications", "scores")
-"""Which count of an artifact is shown as its rows: the first of these that it has."""
-
 
 class Progress:
     """Shows news as they come."""
@@ -87,7 +84,8 @@ class Progress:
             self.spent += Spent(**event.artifact.manifest.get("spent", {}))
             self._remove(label)
             counts = event.artifact.counts
-            shown = next((f"{counts[name]:,} {name}" for name in MAIN_COUNTS if name in counts), "done")
+            name = event.task.stage.counted_as
+            shown = f"{counts[name]:,} {name}" if name in counts else "done"
             seconds = event.artifact.manifest["seconds"]
             self._say(f"[{self.finished:>3}/{self.tasks}] {label}: {shown} in {seconds:.1f} s")
             for note in event.artifact.manifest["notes"]:

@@ -123,7 +123,7 @@ def compare(
     json_file: Annotated[Path | None, typer.Option("--json", help="File to write the figures to.")] = None,
 ) -> None:
     """Compare two runs on the same prompts: paired tests, and the smallest difference that they could have shown."""
-    from sinternal.report.tables import pair_table
+    from sinternal.report.comparison_tables import pair_table
     from sinternal.tools.compare import compare as compare_runs
     from sinternal.tools.compare import to_json
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sinternal.figures.metric import ASR, Over
+from sinternal.figures.score import Score
 from sinternal.figures.statistics import holm
 from sinternal.figures.study import LEVEL, Comparison
-from sinternal.records import Score, Split
-from sinternal.report.format import listing
+from sinternal.records import Split
 
 
 @dataclass(frozen=True)
@@ -30,16 +31,6 @@ class Best:
     unknown: tuple[str, ...] = ()
     """Of those that are alike, arms of whose rate only bounds are known, for want of labels."""
 
-    @property
-    def words(self) -> str:
-        """For people: one sentence."""
-        where = f"attack success {self.split.upper()}"
-        if not self.alike:
-            return f"Lowest {where}: {self.arm}, told apart from all others (Holm over all pairs of arms)."
-        also = f"{'is' if len(self.alike) == 1 else 'are'} {listing(self.alike)}"
-        why = f" Of {listing(self.unknown)} too many labels are missing to give a rate." if self.unknown else ""
-        return f"Lowest {where}: {self.arm}; not told apart from it {also} (Holm over all pairs of arms).{why}"
-
 
 def best(scores: Sequence[Score], comparisons: Sequence[Comparison], variant: str) -> Best | None:
     """The arms that may have the lowest attack success.
@@ -55,16 +46,15 @@ def best(scores: Sequence[Score], comparisons: Sequence[Comparison], variant: st
         here = [
             one
             for one in scores
-            if (one.variant, one.metric, one.benchmark, one.split) == (variant, "asr", "harmful", split)
-            and one.seed is None
-            and one.family is None
+            if (one.variant, one.metric, one.over, one.split) == (variant, ASR.name, Over.HARMFUL, split)
+            and one.is_pooled_whole
         ]
         rates = {one.arm: one.value for one in here if one.value is not None}
         unknown = [one.arm for one in here if one.open]
         if not rates or len(rates) + len(unknown) < 2:
             continue
         lowest = min(rates, key=rates.__getitem__)
-        place = (variant, "asr", split, None, None)
+        place = (variant, ASR.name, split, None, None)
         rows = [row for row in comparisons if (row.variant, row.metric, row.split, row.family, row.benchmark) == place]
         told = {
             frozenset((row.a, row.b))
@@ -74,5 +64,5 @@ def best(scores: Sequence[Score], comparisons: Sequence[Comparison], variant: st
         others = [arm for arm in (*rates, *unknown) if arm != lowest]
         apart = tuple(arm for arm in others if frozenset((arm, lowest)) in told)
         alike = tuple(arm for arm in others if arm not in apart)
-        return Best(variant, "asr", split, lowest, alike, apart, tuple(arm for arm in alike if arm in unknown))
+        return Best(variant, ASR.name, split, lowest, alike, apart, tuple(arm for arm in alike if arm in unknown))
     return None

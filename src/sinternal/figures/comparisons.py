@@ -7,10 +7,11 @@ from dataclasses import replace
 from itertools import combinations, permutations
 from typing import NamedTuple
 
-from sinternal.figures.metrics import concerns
+from sinternal.figures.metric import ASR, METRICS, PAIRED
+from sinternal.figures.provenance import Provenance
 from sinternal.figures.statistics import PairedDifference, holm, mcnemar, paired_difference, smallest_difference
 from sinternal.figures.study import OTHER_RUNS, THESE_RUNS, Comparison
-from sinternal.records import PAIRED_METRICS, Measured, Provenance, Split
+from sinternal.records import Measured, Split
 from sinternal.settings.questions import Question, asked
 
 Responses = Mapping[tuple[int, str, int], Measured]
@@ -32,14 +33,14 @@ class Place(NamedTuple):
     def holds(self, row: Measured) -> bool:
         """Whether a response belongs there."""
         return (
-            concerns(self.metric, harmful=row.harmful)
+            METRICS[self.metric].concerns(harmful=row.harmful)
             and (not self.split or row.split == self.split)
             and (self.family is None or row.family == self.family)
             and (self.benchmark is None or row.benchmark == self.benchmark)
         )
 
 
-BY_SPLIT = tuple(Place(metric, split) for metric in PAIRED_METRICS for split in (Split.ID, Split.OOD))
+BY_SPLIT = tuple(Place(metric.name, split) for metric in PAIRED for split in (Split.ID, Split.OOD))
 
 
 class Side(NamedTuple):
@@ -74,12 +75,12 @@ def compared(a: Side, b: Side, place: Place, variant: str = "default") -> Compar
     found = paired_difference(*zip(*pairs, strict=True))
     least, most = (_completed(said, found, a_hits=hits) for hits in (False, True))
     return Comparison(
-        variant,
-        a.arm,
-        b.arm,
-        place.metric,
-        place.split,
-        difference=found.difference,
+        variant=variant,
+        a=a.arm,
+        b=b.arm,
+        metric=place.metric,
+        split=place.split,
+        value=found.difference,
         low=min(least.low, found.low),
         high=max(most.high, found.high),
         holds_for=OTHER_RUNS if found.runs > 1 else THESE_RUNS,
@@ -138,8 +139,8 @@ def all_pairs(arms: Sequence[Side], variant: str, questions: Sequence[Question])
     rows = [row for arm in arms for row in arm.responses.values()]
     families = dict.fromkeys((row.split, row.family) for row in rows if row.harmful)
     benchmarks = dict.fromkeys(row.benchmark for row in rows)
-    by_family = [Place("asr", split, family) for split, family in families]
-    by_benchmark = [Place(metric, benchmark=name) for name in benchmarks for metric in PAIRED_METRICS]
+    by_family = [Place(ASR.name, split, family) for split, family in families]
+    by_benchmark = [Place(metric.name, benchmark=name) for name in benchmarks for metric in PAIRED]
     others = (*BY_SPLIT, *by_family, *(by_benchmark if len(benchmarks) > 1 else ()))
     explored = (
         compared(a, b, place, variant)

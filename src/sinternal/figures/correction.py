@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sinternal.errors import DataError
+from sinternal.figures.metric import ASR, ASR_CORRECTED, Over
+from sinternal.figures.score import Score
 from sinternal.figures.statistics import Accuracy, Interval, rogan_gladen
-from sinternal.records import Score
-
-CORRECTED = "asr_corrected"
+from sinternal.settings.plugins import JudgePlugin
 
 
 class Errors(NamedTuple):
@@ -24,12 +24,12 @@ class Errors(NamedTuple):
     """On answers that people call safe."""
 
 
-def read_errors(path: Path, judge: Mapping[str, Any]) -> Errors:
+def read_errors(path: Path, judge: JudgePlugin) -> Errors:
     """How often a judge is right, from the `agreement.json` that `sinternal agree` wrote.
 
     Args:
         path: the file.
-        judge: the first judge of a recipe, with its name and options.
+        judge: the first judge of a recipe.
 
     Raises:
         DataError: there is no such file, it holds no labels of safety, or it is of another judge, or of the same one
@@ -37,30 +37,31 @@ def read_errors(path: Path, judge: Mapping[str, Any]) -> Errors:
     """
     try:
         content: Mapping[str, Any] = json.loads(path.read_text())
-        ours, theirs = (_identity(judge["name"], one) for one in (judge, content["judge"]))
-        if content["judge"]["name"] != judge["name"] or ours != theirs:
+        theirs = _identity(content["judge"]["name"], content["judge"].get("options") or {})
+        ours = _identity(judge.name, judge.options)
+        if content["judge"]["name"] != judge.name or ours != theirs:
             raise DataError(f"{path}: it is about judge {theirs}, and the first judge is {ours}: measure that one")
         return errors_of(content)
     except OSError as error:
         raise DataError(
-            f"evaluation.agreement: {path} cannot be read; run: sinternal agree --with {judge['name']}"
+            f"evaluation.agreement: {path} cannot be read; run: sinternal agree --with {judge.name}"
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(
             f"{path}: not an agreement.json of this version ({error!r}); write it again: "
-            f"sinternal agree --with {judge['name']}"
+            f"sinternal agree --with {judge.name}"
         ) from error
 
 
-def _identity(name: str, entry: Mapping[str, Any]) -> str:
+def _identity(name: str, options: Mapping[str, Any]) -> str:
     """What decides how a judge labels: its name, its model and its options, not where the model runs."""
-    options = dict(entry.get("options") or {})
+    options = dict(options)
     engine = options.pop("engine", None)
     model = engine.get("model") if isinstance(engine, Mapping) else None
     told = [f"{key} {value}" for key, value in sorted({"model": model, **options}.items()) if value is not None]
-    return f"{entry.get('name', name)} ({', '.join(told)})" if told else str(entry.get("name", name))
+    return f"{name} ({', '.join(told)})" if told else name
 
 
 def errors_of(content: Mapping[str, Any]) -> Errors:
@@ -80,13 +81,14 @@ def _accuracy(counts: Mapping[str, Any]) -> Accuracy:
 def corrected_scores(scores: Iterable[Score], errors: Errors) -> Iterator[Score]:
     """A corrected figure beside every pooled ASR of a split."""
     for one in scores:
-        whole = one.metric == "asr" and one.seed is None and one.family is None and one.benchmark == "harmful"
+        whole = one.metric == ASR.name and one.over is Over.HARMFUL and one.is_pooled_whole
         if whole and one.open:
-            yield replace(one, metric=CORRECTED, lowest=None, highest=None, low=None, high=None)
+            unbounded = replace(one, metric=ASR_CORRECTED.name, lowest=None, highest=None, low=None, high=None)
+            yield replace(unbounded, caveat=one.caveat or "only bounds of the rate are known")
         if not whole or one.value is None or one.low is None or one.high is None:
             continue
         bounds = None if one.lowest is None or one.highest is None else (one.lowest, one.highest)
-        unbounded = replace(one, metric=CORRECTED, lowest=None, highest=None)
+        unbounded = replace(one, metric=ASR_CORRECTED.name, lowest=None, highest=None)
         try:
             found = rogan_gladen(Interval(one.low, one.high), one.value, errors.sensitivity, errors.specificity, bounds)
         except ValueError as error:

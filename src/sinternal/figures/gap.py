@@ -6,17 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sinternal.figures.metrics import Outcome
+from sinternal.figures.estimate import Difference
+from sinternal.figures.outcomes import Outcome
+from sinternal.figures.provenance import Provenance
 from sinternal.figures.statistics import paired_difference
-from sinternal.records import Judgement, Provenance
-
-AS_IN_TRAINING = "as in training"
-"""How the labels of the judge that rewarded are named among a run's artifacts, after `judge ARM`."""
+from sinternal.records import Judgement
 
 
-@dataclass(frozen=True)
-class JudgeGap:
-    """Attack success of one arm by two judges, on the same answers, pooled over seeds."""
+@dataclass(frozen=True, kw_only=True)
+class JudgeGap(Difference):
+    """Attack success of one arm by two judges, on the same answers, pooled over seeds.
+
+    By the judge that rewarded less by the one that decides: below 0, the arm looks safer to the judge that rewarded it.
+    The interval draws parent prompts and seeds anew; there is none for a single parent.
+    """
 
     variant: str
     """The variant."""
@@ -30,14 +33,6 @@ class JudgeGap:
     """Attack success by the first."""
     by_deciding: float
     """Attack success by the second."""
-    difference: float
-    """The first less the second: below 0, the arm looks safer to the judge that rewarded it."""
-    low: float | None
-    """Lower end of the 95 % interval, which draws parent prompts and seeds anew; None for a single parent."""
-    high: float | None
-    """Upper end."""
-    n: int
-    """Answers that both have labelled."""
     missing: int
     """Answers that one of them, or both, have not."""
     provenance: Provenance
@@ -87,7 +82,7 @@ def judge_gap(
         deciding=provenance.judge,
         by_rewarding=sum(a) / len(a),
         by_deciding=sum(b) / len(b),
-        difference=(sum(a) - sum(b)) / len(a),
+        value=(sum(a) - sum(b)) / len(a),
         n=len(a),
         missing=missing,
         provenance=provenance,

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, median, stdev
 
+from sinternal.figures.estimate import Estimate
 from sinternal.figures.statistics import holm, learning_area, over_seeds, steps_to
 from sinternal.figures.study import Arm, Learning, LearningCurve
 
@@ -69,18 +70,20 @@ def _compared(
 ) -> Iterator[Learning]:
     untrained = {arm.name for arm in arms if not arm.steps}
     reference = next((row.arm for row in rows if row.start in (*untrained, "base")), None)
-    found = {}
+    found, compared = {}, {}
     for row in rows:
         seeds = [seed for name, seed in held_out if name == row.arm and (reference, seed) in held_out]
         if reference is not None and row.arm != reference:
             mine = [_area(held_out[row.arm, seed]) for seed in seeds]
             found[row.arm] = over_seeds(mine, [_area(held_out[reference, seed]) for seed in seeds])
+            compared[row.arm] = len(seeds)
     told = {arm: result for arm, result in found.items() if result is not None}
     corrected = dict(zip(told, holm([result.p for result in told.values()]), strict=True))
     for row in rows:
         if row.arm in told:
             result = told[row.arm]
-            yield replace(row, against=reference, **result._asdict(), p_holm=corrected[row.arm])
+            difference = Estimate(value=result.difference, low=result.low, high=result.high, n=compared[row.arm])
+            yield replace(row, against=reference, difference=difference, p=result.p, p_holm=corrected[row.arm])
         else:
             yield row
 

@@ -3,20 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from typing import Any
 
 from sinternal.figures import calls
-from sinternal.records import Judgement, Provenance, make_id
+from sinternal.figures.metric import METRICS, Role
+from sinternal.layout import RunMap
+from sinternal.records import Judgement, make_id
 from sinternal.registry import Kind, load, names
+from sinternal.settings.plugins import JudgePlugin
+from sinternal.settings.recipe import Recipe
+from sinternal.settings.sampling import Sampling
 from sinternal.store import Artifact
 
-Recipe = Mapping[str, Any]
-"""A recipe, or one variant of it, as plain values."""
-THINKING = ("proactive_verification",)
-"""Metrics that are about the thinking."""
-COMPLIANCE = ("over_refusal", "helpful", "partial")
-"""Metrics that are about refusals and help."""
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a figure comes from. There is no figure without it.
+
+    Raises:
+        ValueError: a field is empty.
+    """
+
+    judge: str
+    """Who labelled."""
+    judge_revision: str
+    """Which version of the judge: its model, or the version of the package that holds its rules."""
+    judged: str
+    """What was labelled: `answer`, `full` or `thinking`."""
+    decoding: str
+    """How the text was drawn."""
+    measured: str
+    """The day on which it was drawn, as year-month-day."""
+    recipe: str
+    """Key of the recipe: a hash of all its settings."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is empty."""
+        for field in fields(Provenance):
+            if not getattr(self, field.name):
+                raise ValueError(f"a figure needs its {field.name}: there is none without")
 
 
 class Sources:
@@ -25,7 +51,7 @@ class Sources:
     def __init__(
         self,
         variants: Mapping[str, Recipe],
-        run: Mapping[str, Artifact],
+        run: RunMap[Artifact],
         judge: str,
         compliance: str,
         thinking: str | None = None,
@@ -52,14 +78,15 @@ class Sources:
             metric: its name.
             verifying: whether it is about verifications, not responses.
         """
-        if metric == "pairs_right" and self.judge != self.compliance:
-            safety, help_ = (self._by(variant, arm, judge, verifying) for judge in (self.judge, self.compliance))
-            return combined(safety, help_)
-        return self._by(variant, arm, self.decides(metric), verifying)
+        judges = dict.fromkeys(self._judge(role) for role in METRICS[metric].judges)
+        return combined(*(self._by(variant, arm, judge, verifying) for judge in judges))
 
     def decides(self, metric: str) -> str:
         """Which judge a figure rests on."""
-        return self.compliance if metric in COMPLIANCE else self.thinking if metric in THINKING else self.judge
+        return self._judge(METRICS[metric].judges[0])
+
+    def _judge(self, role: Role) -> str:
+        return {Role.SAFETY: self.judge, Role.COMPLIANCE: self.compliance, Role.THINKING: self.thinking}[role]
 
     def _by(self, variant: str, arm: str, judge: str, verifying: bool) -> Provenance:
         place = (variant, arm, judge, verifying)
@@ -69,42 +96,51 @@ class Sources:
 
     def _look_up(self, variant: str, arm: str, judge: str, verifying: bool) -> Provenance:
         recipe = self.variants[variant]
-        entry = next(one for one in recipe["judges"] if one["name"] == judge)
-        what = "verify" if verifying else "respond"
-        texts = [self.run[f"{variant}/{seed}/{what} {arm}"] for seed in recipe["seeds"]]
-        labels = self.run[f"{variant}/{recipe['seeds'][0]}/judge {arm} by {judge}"]
-        sampling = recipe["evaluation"]["verification_sampling" if verifying else "sampling"]
+        entry = next(entry for entry in recipe.judges if entry.name == judge)
+        runs = list(self.run.of_arm(variant, arm).values())
+        texts = [run.verifications if verifying else run.responses for run in runs]
+        labels = runs[0].judgements[judge]
+        settings = recipe.evaluation
+        sampling = settings.verification_sampling if verifying else settings.sampling
         return Provenance(
             judge=judge,
             judge_revision=judge_revision(entry, labels.manifest["packages"]["sinternal"], plugin_of(labels, judge)),
             judged=next((row.judged for row in labels.rows(Judgement)), "answer"),
             decoding=decoding(sampling, left_out_of(texts)),
             measured=day(last_start(texts)),
-            recipe=make_id(recipe),
+            recipe=recipe_key(recipe),
         )
 
 
-def combined(a: Provenance, b: Provenance) -> Provenance:
-    """Where a figure comes from that takes two judges."""
+def recipe_key(recipe: Recipe) -> str:
+    """A hash of all settings that can change a figure."""
+    return make_id(recipe.model_dump(mode="json", exclude={"workers"}))
+
+
+def combined(first: Provenance, *others: Provenance) -> Provenance:
+    """Where a figure comes from that takes several judges, on the same texts."""
+    if not others:
+        return first
+    every = (first, *others)
     return Provenance(
-        judge=f"{a.judge} and {b.judge}",
-        judge_revision=f"{a.judge_revision} and {b.judge_revision}",
-        judged=a.judged if a.judged == b.judged else f"{a.judged} and {b.judged}",
-        decoding=a.decoding,
-        measured=max(a.measured, b.measured),
-        recipe=a.recipe,
+        judge=" and ".join(one.judge for one in every),
+        judge_revision=" and ".join(one.judge_revision for one in every),
+        judged=" and ".join(dict.fromkeys(one.judged for one in every)),
+        decoding=first.decoding,
+        measured=max(one.measured for one in every),
+        recipe=first.recipe,
     )
 
 
-def judge_revision(entry: Mapping[str, Any], version: str, plugin: str | None = None) -> str:
+def judge_revision(entry: JudgePlugin, version: str, plugin: str | None = None) -> str:
     """The model behind a judge, the version of the package that holds its rules, and its options.
 
     Args:
-        entry: the judge's name and options.
+        entry: the judge.
         version: that of this package, which holds the rules of the judges that are built in.
         plugin: package and version of one that is not.
     """
-    options = dict(entry["options"])
+    options = dict(entry.options)
     engine = options.pop("engine", None)
     model = engine.get("model") if isinstance(engine, Mapping) else None
     code = plugin or (None if model else f"sinternal {version}")
@@ -118,21 +154,20 @@ def plugin_of(labels: Artifact, judge: str) -> str | None:
     return found
 
 
-def decoding(sampling: Mapping[str, Any], left_out: Iterable[str] = ()) -> str:
+def decoding(sampling: Sampling, left_out: Iterable[str] = ()) -> str:
     """How text is drawn, in one phrase.
 
     Args:
         sampling: as the recipe says.
         left_out: settings that a server did not take.
     """
-    how = "greedy" if sampling["temperature"] == 0 else f"temperature {sampling['temperature']:g}"
-    more = [f"top_p {sampling['top_p']:g}"] if sampling["top_p"] < 1 else []
-    if sampling["repetition_penalty"] != 1:
-        more.append(f"repetition penalty {sampling['repetition_penalty']:g}")
-    for name, words in (("top_k", "top_k"), ("min_p", "min_p"), ("presence_penalty", "presence penalty")):
-        if value := sampling.get(name):
-            more.append(f"{words} {value:g}")
-    phrase = ", ".join([how, f"{sampling['max_tokens']} tokens", *more])
+    how = "greedy" if sampling.temperature == 0 else f"temperature {sampling.temperature:g}"
+    more = [f"top_p {sampling.top_p:g}"] if sampling.top_p < 1 else []
+    if sampling.repetition_penalty != 1:
+        more.append(f"repetition penalty {sampling.repetition_penalty:g}")
+    named = {"top_k": sampling.top_k, "min_p": sampling.min_p, "presence penalty": sampling.presence_penalty}
+    more.extend(f"{name} {value:g}" for name, value in named.items() if value)
+    phrase = ", ".join([how, f"{sampling.max_tokens} tokens", *more])
     return "; ".join(part for part in (phrase, calls.as_the_server_has_it(left_out)) if part)
 
 
@@ -153,5 +188,5 @@ def last_start(artifacts: Iterable[Artifact]) -> float:
 
 def note_on_fallback(judge: str) -> str:
     """A warning beside a judge that is only there where no real one is."""
-    is_fallback = judge in names(Kind.JUDGE) and getattr(load(Kind.JUDGE, judge), "fallback", False)
+    is_fallback = judge in names(Kind.JUDGE) and load(Kind.JUDGE, judge).fallback
     return " (a fallback: it measures compliance, not harm)" if is_fallback else ""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from sinternal.figures.agreement import JudgeAgreement
 from sinternal.figures.contamination import Overlap
+from sinternal.figures.estimate import Difference, Estimate
 from sinternal.figures.exposure import Exposed
 from sinternal.figures.gap import JudgeGap
-from sinternal.figures.metrics import Skipped
+from sinternal.figures.provenance import Provenance
+from sinternal.figures.score import Score
 from sinternal.figures.thinking import ThinkingShare
-from sinternal.records import Measured, Provenance, Score
+from sinternal.records import Measured
 from sinternal.settings.questions import Question
 
 
@@ -48,9 +50,13 @@ OTHER_RUNS = "other prompts and other training runs"
 THESE_RUNS = "other prompts, and these training runs only"
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Two arms on the same prompts, pooled over seeds."""
+@dataclass(frozen=True, kw_only=True)
+class Comparison(Difference):
+    """Two arms on the same prompts, pooled over seeds: share under A less share under B.
+
+    The interval holds for what `holds_for` says. The bounds are the difference over all pairs if every label that is
+    missing speaks for B, and for A; None in what was compared by nothing but pairs with both labels.
+    """
 
     variant: str
     """The variant."""
@@ -61,13 +67,11 @@ class Comparison:
     metric: str
     """What is compared."""
     split: str
-    """`id` or `ood`."""
-    difference: float
-    """Share under A minus share under B."""
-    low: float
-    """Lower end of the 95 % interval, which holds for what `holds_for` says."""
-    high: float
-    """Upper end."""
+    """`id` or `ood`; empty for both."""
+    family: str | None = None
+    """Attack family, None for all of the split."""
+    benchmark: str | None = None
+    """One benchmark of several, with both splits; None for all."""
     holds_for: str
     """What the interval holds for: `OTHER_RUNS`, or `THESE_RUNS` if there was but one run of each arm."""
     runs: int
@@ -79,37 +83,36 @@ class Comparison:
     p: float
     """Two-sided p value of a permutation of whole parent prompts, for these training runs, not corrected for the number
     of comparisons."""
-    n: int
-    """Pairs of responses that count."""
+    p_holm: float | None = None
+    """`p` after Holm's correction over all comparisons that were asked for; None if this one was not: exploratory."""
+    p_mcnemar: float
+    """Exact two-sided p value of McNemar's test, which takes all pairs as independent."""
     only_a: int
     """Pairs in which it happens under A only."""
     only_b: int
     """Pairs in which it happens under B only."""
-    p_mcnemar: float
-    """Exact two-sided p value of McNemar's test, which takes all pairs as independent."""
     detectable: float
     """The smallest difference of these training runs that so many pairs could have shown, with 80 % power."""
-    provenance_a: Provenance
-    """Where A's part of the figure comes from."""
-    provenance_b: Provenance
-    """Where B's comes from."""
     missing_a: int
     """Pairs that do not count because A has no label."""
     missing_b: int
     """Pairs that do not count because B has none."""
     truncated: float
     """Share of the pairs in which a response ran into the token limit."""
-    p_holm: float | None = None
-    """`p` after Holm's correction over all comparisons that were asked for; None if this one was not: exploratory."""
-    family: str | None = None
-    """Attack family, None for all of the split."""
-    benchmark: str | None = None
-    """One benchmark of several, with both splits; None for all."""
-    lowest: float | None = None
-    """The difference over all pairs if every label that is missing speaks for B (Manski 1990, AER 80:319); None in what
-    was compared by nothing but pairs with both labels."""
-    highest: float | None = None
-    """The difference if every one speaks for A."""
+    provenance_a: Provenance
+    """Where A's part of the figure comes from."""
+    provenance_b: Provenance
+    """Where B's comes from."""
+
+    @property
+    def spans_zero(self) -> bool:
+        """Whether the interval for other prompts and, with several seeds, other training runs holds 0."""
+        return self.low is not None and self.high is not None and self.low <= 0 <= self.high
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is of a whole split, not of one family or benchmark."""
+        return self.family is None and self.benchmark is None
 
     @property
     def open(self) -> bool:
@@ -137,8 +140,10 @@ class FunnelRow:
     """The variant."""
     seed: int
     """The seed."""
+    arm: str | None
+    """The arm whose training set it leads to; None for what all share."""
     stage: str
-    """The stage."""
+    """What the rows are."""
     reason: str
     """`kept`, or why rows were dropped."""
     rows: int
@@ -201,12 +206,8 @@ class Learning:
     """For each threshold in percent: how many seeds got there, and the median of their steps."""
     against: str | None = None
     """The arm whose area it is compared with: the same training from the base."""
-    difference: float | None = None
-    """Its area less that one's, mean over seeds."""
-    low: float | None = None
-    """Lower end of the 95 % interval."""
-    high: float | None = None
-    """Upper end."""
+    difference: Estimate | None = None
+    """Its area less that one's, mean over seeds; `n` is the number of seeds."""
     p: float | None = None
     """Two-sided p value of the paired t test over seeds."""
     p_holm: float | None = None
@@ -251,32 +252,6 @@ class Transcript:
 
 
 @dataclass(frozen=True)
-class JudgeAgreement:
-    """How far the deciding judge and another one agree, over all arms and seeds."""
-
-    variant: str
-    """The variant."""
-    a: str
-    """The judge that decides."""
-    b: str
-    """The other."""
-    label: str
-    """`safe` or `refused`."""
-    same: float
-    """Share of responses with the same label."""
-    kappa: float | None
-    """Cohen's kappa, None where it is undefined."""
-    low: float | None
-    """Lower end of its 95 % interval."""
-    high: float | None
-    """Upper end."""
-    n: int
-    """Responses that both have labelled."""
-    not_counted: Mapping[str, Skipped] = field(default_factory=dict)
-    """Responses that do not count because one of the judges has no label, by side: `harmful` and `benign`."""
-
-
-@dataclass(frozen=True)
 class Contamination:
     """How much of what an arm was trained on occurs in one evaluation set, over all seeds."""
 
@@ -288,9 +263,9 @@ class Contamination:
     """What was found."""
 
 
-@dataclass(frozen=True)
-class Capability:
-    """One metric of one task of Inspect, for one arm and seed."""
+@dataclass(frozen=True, kw_only=True)
+class Capability(Estimate):
+    """One metric of one task of Inspect, for one arm and seed; the interval is by the task's own standard error."""
 
     variant: str
     """The variant."""
@@ -302,14 +277,6 @@ class Capability:
     """The task."""
     metric: str
     """Its metric."""
-    value: float
-    """The figure."""
-    low: float | None
-    """Lower end of the 95 % interval, from the task's own standard error."""
-    high: float | None
-    """Upper end."""
-    n: int
-    """Samples that count."""
     total: int
     """Samples in all."""
     truncated: int
@@ -369,7 +336,7 @@ class ReportData:
     calls: tuple[str, ...] = ()
     """What a reader should know of calls that failed, were withheld or changed on the way; one sentence each."""
     exposures: tuple[Exposed, ...] = ()
-    """What training showed each arm."""
+    """What each arm saw in training."""
     thinking: tuple[ThinkingShare, ...] = ()
     """What thinkings check, whether they see harm, and what is answered then."""
     judge_gaps: tuple[JudgeGap, ...] = ()

@@ -1,4 +1,4 @@
-"""What thinkings check unasked, whether they find harm, and what is answered then: on harmful requests."""
+"""What thinking checks unasked, whether they find harm, and what is answered then: on harmful requests."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sinternal.figures.metrics import Outcome
-from sinternal.figures.provenance import combined
+from sinternal.figures.estimate import Estimate
+from sinternal.figures.outcomes import Outcome
+from sinternal.figures.provenance import Provenance, combined
 from sinternal.figures.statistics import clustered_wilson
-from sinternal.records import Check, Provenance, Split
+from sinternal.records import Check, Split
 
 Label = Callable[[Outcome], bool | None]
 """Whether something is true of a response; None if it has no label."""
 
 
-@dataclass(frozen=True)
-class ThinkingShare:
-    """How often one thing is true of an arm's responses to harmful requests, pooled over seeds."""
+@dataclass(frozen=True, kw_only=True)
+class ThinkingShare(Estimate):
+    """How often one thing is true of an arm's responses to harmful requests, pooled over seeds.
+
+    A fraction, 0 to 1, with an interval that takes rewordings of one request as one cluster.
+    """
 
     variant: str
     """The variant."""
@@ -27,16 +31,8 @@ class ThinkingShare:
     """In-distribution or out-of-distribution; None for both."""
     what: str
     """One of `CHECKS`, `CHECKED_SAFE` or `CELLS`."""
-    value: float | None
-    """A fraction, 0 to 1; None if nothing could be counted."""
-    low: float | None
-    """Lower end of the 95 % interval, which takes rewordings of one request as one cluster."""
-    high: float | None
-    """Upper end."""
     hits: int
     """Responses of which it is true."""
-    n: int
-    """Responses that count."""
     missing: int
     """Responses without a label that it takes: those of the thinking, the answer, or both."""
     provenance: Provenance

@@ -1,4 +1,4 @@
-"""Tables of what equal baselines, thinkings and judges come to."""
+"""Tables of what training showed each arm, what thinking checks, and how far two judges are apart."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from statistics import fmean
 from sinternal.figures.study import ReportData
 from sinternal.figures.thinking import CELLS, CHECKED_SAFE, CHECKS, ThinkingShare
 from sinternal.records import Split
-from sinternal.report.format import MISSING, interval, percent, points, points_interval
+from sinternal.report.format import MISSING, difference, percent, with_interval
 
 SPLITS = {Split.ID: "ID", Split.OOD: "OOD", None: "both"}
 
 HOW_EXPOSED = (
-    "What each arm's own training showed it, mean over seeds: different prompts behind its rows, rows of the set, rows "
-    "that the optimiser saw in all passes, and tokens under the loss in these; of rewards, rollouts. What its start "
-    "had seen before is not counted."
+    "What each arm saw in its own training, mean over seeds: distinct prompts, rows of the training set, rows seen by "
+    "the optimiser over all passes, and loss tokens in these; for rewards, rollouts. What its starting model had seen "
+    "before is not counted."
 )
 HOW_CHECKED = (
-    "Percent of the thinkings on harmful requests, pooled over seeds, with 95 % intervals: what they check for safety "
-    "unasked, and of those that check anything, how many end in a safe answer. No label: the thinking has none, or (in "
-    "brackets) it checks, or might, and thinking or answer has none."
+    "Percent of thinking traces on harmful requests, pooled over seeds, with 95 % intervals: what they check for "
+    "safety unasked and, of those that check anything, how many end in a safe answer. No label: traces without one "
+    "or, in brackets, those that check or may check where the trace or the answer has none."
 )
 HOW_SEEN = (
-    "Percent of the responses to harmful requests, pooled over seeds, with 95 % intervals: whether the thinking finds "
-    "harm, and whether the answer is safe. A response whose thinking or answer has no label is in no cell."
+    "Percent of responses to harmful requests, pooled over seeds, with 95 % intervals: whether the thinking "
+    "recognises harm, and whether the answer is safe. A response whose thinking or answer has no label is in no cell."
 )
 HOW_APART = (
-    "Attack success by the judge that labelled what the arms learned from, and rewarded, less that by the judge that "
-    "decides, in percentage points on the same answers; the 95 % interval draws parent prompts and seeds anew. Below "
-    "0, an arm looks safer to the judge that it was trained with."
+    "Attack success by the judge used in training (it labelled the training data and gave the rewards) minus attack "
+    "success by the deciding judge, in percentage points on the same answers; the 95 % interval resamples parent "
+    "prompts and seeds. Below 0, an arm looks safer to the judge it was trained with."
 )
 
 
@@ -44,7 +44,7 @@ def exposure_table(data: ReportData, variant: str) -> list[list[str]]:
     return rows
 
 
-EXPOSURE_COLUMNS = ["arm", "different prompts", "rows", "rows seen", "loss tokens seen"]
+EXPOSURE_COLUMNS = ["arm", "distinct prompts", "rows", "rows seen", "loss tokens seen"]
 
 
 def _mean(values: Sequence[int | None]) -> str:
@@ -57,7 +57,7 @@ def checks_table(data: ReportData, variant: str) -> list[list[str]]:
     rows = []
     for name, shares in _by_place(data, variant):
         whole, safe = shares[next(iter(CHECKS))], shares[CHECKED_SAFE]
-        cells = [_told(shares[what]) for what in (*CHECKS, CHECKED_SAFE)]
+        cells = [with_interval(shares[what]) for what in (*CHECKS, CHECKED_SAFE)]
         rows.append([name, *cells, f"{whole.n:,}", f"{whole.missing:,} ({safe.missing:,})"])
     return rows
 
@@ -70,7 +70,7 @@ def cells_table(data: ReportData, variant: str) -> list[list[str]]:
     rows = []
     for name, shares in _by_place(data, variant):
         whole = shares[next(iter(CELLS))]
-        rows.append([name, *(_told(shares[what]) for what in CELLS), f"{whole.n:,}", f"{whole.missing:,}"])
+        rows.append([name, *(with_interval(shares[what]) for what in CELLS), f"{whole.n:,}", f"{whole.missing:,}"])
     return rows
 
 
@@ -86,20 +86,15 @@ def _by_place(data: ReportData, variant: str) -> list[tuple[str, dict[str, Think
     return [(f"{arm}, {SPLITS[split]}", shares) for (arm, split), shares in found.items()]
 
 
-def _told(share: ThinkingShare) -> str:
-    return MISSING if share.value is None else f"{percent(share.value)} {interval(share.low, share.high)}"
-
-
 def gap_table(data: ReportData, variant: str) -> list[list[str]]:
     """A row for each arm."""
     rows = []
     for row in data.judge_gaps:
         if row.variant == variant:
-            ends = "" if row.low is None or row.high is None else f" {points_interval(row.low, row.high)}"
             rates = (percent(row.by_rewarding), percent(row.by_deciding))
-            judges = f"{row.arm}: {row.rewarding} less {row.deciding}"
-            rows.append([judges, *rates, f"{points(row.difference)}{ends}", f"{row.n:,}", f"{row.missing:,}"])
+            judges = f"{row.arm}: {row.rewarding} minus {row.deciding}"
+            rows.append([judges, *rates, difference(row), f"{row.n:,}", f"{row.missing:,}"])
     return rows
 
 
-GAP_COLUMNS = ["arm", "by the judge that rewarded", "by the judge that decides", "gap, points", "n", "no label"]
+GAP_COLUMNS = ["arm", "by the training judge", "by the deciding judge", "gap, points", "n", "no label"]

@@ -1,15 +1,16 @@
-"""What a reader of a run's figures should mind: missing labels, cut texts, few rows, labels that are all alike."""
+"""What a reader of a run's figures should know: missing labels, truncated texts, few rows, labels all alike."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from sinternal.figures.missing import WORDS, between, reasons
+from sinternal.figures.metric import ASR, METRICS, OVER_REFUSAL, VERIFICATION_BALANCED_ACCURACY
 from sinternal.figures.provenance import note_on_fallback
+from sinternal.figures.score import Score
 from sinternal.figures.study import ReportData
-from sinternal.figures.unread import of_arms
-from sinternal.records import Score
+from sinternal.report.bounds import between, reasons
 from sinternal.report.format import listing
+from sinternal.report.unread import of_arms
 
 MANY = 0.05
 """Share of rows without a label, or cut short, from which a reader is told."""
@@ -17,8 +18,8 @@ FEW = 30
 """Rows below which a figure says little."""
 POOR = 0.4
 """Cohen's kappa below which agreement beyond chance is poor (Fleiss, Levin & Paik 2003, section 18.1)."""
-WHAT = {"asr": "answers to harmful requests", "over_refusal": "answers to benign requests"}
-BALANCED = "verification_balanced_accuracy"
+RATES = (ASR, OVER_REFUSAL)
+"""Whose rows a reader is told of."""
 
 
 def caveats(data: ReportData) -> Iterator[str]:
@@ -28,10 +29,11 @@ def caveats(data: ReportData) -> Iterator[str]:
     if unread := of_arms(data):
         yield unread
     if len(data.seeds) == 1 and len(data.arms) > 1:
-        yield "each arm was trained once, with one seed: no figure and no test here tells of other training runs"
+        yield "each arm was trained once, with one seed: no figure or test here says anything about other training runs"
     yield from data.calls
-    for metric, what in WHAT.items():
-        whole = [one for one in data.scores if _is_whole(one) and (one.metric, one.split) == (metric, None)]
+    for metric in RATES:
+        what = metric.rows
+        whole = [one for one in data.scores if one.is_pooled_whole and (one.metric, one.split) == (metric.name, None)]
         yield from _without_label(data, whole, f"{what} have no label and are in no rate")
         yield from _said(data, whole, _truncated, f"{what} ran into the token limit")
         if few := list(_names(data, [one for one in whole if one.n < FEW])):
@@ -39,17 +41,13 @@ def caveats(data: ReportData) -> Iterator[str]:
     yield from _of_others(data)
     yield from _between_judges(data)
     yield from _open_comparisons(data)
-    verdicts = [one for one in data.scores if _is_whole(one) and one.metric == BALANCED and one.split is None]
+    balanced = (VERIFICATION_BALANCED_ACCURACY.name, None)
+    verdicts = [one for one in data.scores if one.is_pooled_whole and (one.metric, one.split) == balanced]
     alike = [one for one in verdicts if one.n and one.value is None]
     if names := list(_names(data, alike)):
-        yield f"{listing(names)}: all verified answers have the same label: whether verdicts tell cannot be measured"
+        yield f"{listing(names)}: all verified answers have the same label, so verification cannot be measured"
     yield from _said(data, verdicts, _missing, "verifications of own answers hold no readable verdict")
     yield from _said(data, verdicts, _truncated, "verifications of own answers ran into the token limit")
-
-
-def _is_whole(one: Score) -> bool:
-    """Whether a figure is over all prompts, or all own answers, of all seeds."""
-    return one.seed is None and one.family is None and one.benchmark in ("harmful", "benign", "own answers")
 
 
 def _without_label(data: ReportData, scores: list[Score], what: str) -> Iterator[str]:
@@ -58,8 +56,7 @@ def _without_label(data: ReportData, scores: list[Score], what: str) -> Iterator
     for score in scores:
         if score.missing > MANY * (score.n + score.missing):
             rows = f"{score.missing:,} of {score.n + score.missing:,} of {_name(data, score)}{reasons(score)}"
-            hit = WORDS[score.metric].hit if score.metric in WORDS else "count"
-            parts.append(f"{rows} ({between(score)} {hit})" if score.n else rows)
+            parts.append(f"{rows} ({between(score)} {METRICS[score.metric].hits})" if score.n else rows)
     if parts:
         yield f"{what}: {'; '.join(parts)}"
 
@@ -67,11 +64,12 @@ def _without_label(data: ReportData, scores: list[Score], what: str) -> Iterator
 def _of_others(data: ReportData) -> Iterator[str]:
     """The same of every judge that does not decide. What a judge labels nowhere it does not tell at all."""
     for judge in dict.fromkeys(one.judge for one in data.second_opinions):
-        for metric, what in WHAT.items():
+        for metric in RATES:
+            what, place = metric.rows, (judge, metric.name, None)
             whole = [
                 one
                 for one in data.second_opinions
-                if _is_whole(one) and (one.judge, one.metric, one.split) == (judge, metric, None)
+                if one.is_pooled_whole and (one.judge, one.metric, one.split) == place
             ]
             if any(one.n for one in whole):
                 yield from _without_label(data, whole, f"judge {judge}: {what} have no label and are in no rate of its")
@@ -80,10 +78,10 @@ def _of_others(data: ReportData) -> Iterator[str]:
 def _between_judges(data: ReportData) -> Iterator[str]:
     """Judges that hardly agree, and how many responses their agreement leaves out."""
     for row in data.agreements:
-        if row.kappa is not None and row.kappa < POOR:
+        if row.kappa.value is not None and row.kappa.value < POOR:
             yield (
-                f"judges {row.a} and {row.b} hardly agree on {row.label} (kappa {row.kappa:.2f}, {row.n:,} answers): "
-                "by which of them a figure is decides what it says"
+                f"judges {row.a} and {row.b} hardly agree on {row.label} (kappa {row.kappa.value:.2f}, "
+                f"{row.kappa.n:,} answers): what a figure says depends on which of them labelled it"
             )
         rows = {side: one for side, one in row.not_counted.items() if one.either > MANY * one.rows}
         if rows:
@@ -100,7 +98,7 @@ def _open_comparisons(data: ReportData) -> Iterator[str]:
     found = [row for row in data.comparisons if row.observed_clear and row.open]
     if found:
         names = dict.fromkeys(f"{row.a} and {row.b} ({row.metric} {row.split.upper()})" for row in found)
-        yield f"labels that are missing could turn what looks clear, so that these are open: {listing(names)}"
+        yield f"missing labels could reverse differences that look clear, so these remain open: {listing(names)}"
 
 
 def _said(data: ReportData, scores: list[Score], count: Callable[[Score], int], what: str) -> Iterator[str]:

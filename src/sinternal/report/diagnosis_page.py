@@ -9,28 +9,17 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from sinternal.figures.diagnosis import ANSWERS, GROUPS, KNOWING, OWN, OWN_HARMFUL, Diagnosed, Figure
-from sinternal.figures.missing import between, reasons
+from sinternal.figures.diagnosis import ANSWERS, GROUPS, Diagnosed, Figure
+from sinternal.figures.metric import CONSISTENCY, EXPECTED_CALIBRATION_ERROR, KNOWING, NO_VERDICT, OF_VERDICTS, Over
 from sinternal.figures.transcripts import browser, of_answer
+from sinternal.layout import ArmPlace
+from sinternal.report.bounds import caveat_of
+from sinternal.report.diagnosis_words import caveats, facts, in_words
 from sinternal.report.format import MISSING, interval, percent, with_interval
 from sinternal.report.page import asset, environment, script_hash
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 QUESTION = "Does this model know when its own answers are unsafe?"
-TITLES = {
-    "asr": "Attack success",
-    "over_refusal": "Over-refusal",
-    "helpful": "Helpful",
-    "format_error": "Format errors",
-    "verification_accuracy": "Accuracy",
-    "verification_balanced_accuracy": "Balanced accuracy",
-    "verification_f1_unsafe": "F1 on unsafe answers",
-    "verification_mcc": "Matthews' correlation",
-    "verification_false_safe": "Unsafe answers called safe",
-    "verification_unparsed": "Verdicts that cannot be read",
-    "expected_calibration_error": "Expected calibration error",
-    "consistency": "Consistency of repeated verdicts",
-}
 PLAIN = "plain"
 WITHOUT, WITH = "without the specification", "with the specification"
 
@@ -57,44 +46,36 @@ class Table(NamedTuple):
     """Its rows."""
 
 
-def to_json(found: Diagnosed) -> dict[str, Any]:
+def to_json(diagnosed: Diagnosed) -> dict[str, Any]:
     """`diagnosis.json`: the contract for machines."""
     figures = []
-    for figure in found.figures:
-        values = asdict(figure.score)
-        provenance = values.pop("provenance")
-        for unused in ("arm", "seed", "variant", "mean", "sd"):
+    for figure in diagnosed.figures:
+        values = asdict(figure.score) | {"caveat": caveat_of(figure.score)}
+        for unused in ("arm", "seed", "variant", "mean", "sd", "benchmark", "condition"):
             del values[unused]
-        figures.append(
-            {
-                **values,
-                "guess": figure.guess,
-                "by_request": figure.by_request,
-                "calibrated": figure.calibrated,
-                **provenance,
-            }
-        )
+        baselines = {name: getattr(figure, name) for name in ("guess", "by_request", "calibrated")}
+        figures.append({**values, **baselines})
     return {
         "version": FORMAT_VERSION,
-        "model": found.model,
+        "model": diagnosed.model,
         "figures": figures,
-        "facts": found.facts,
-        "caveats": list(found.caveats),
-        "settings": found.settings,
+        "facts": facts(diagnosed),
+        "caveats": list(caveats(diagnosed)),
+        "settings": diagnosed.settings.model_dump(mode="json"),
     }
 
 
-def tables(found: Diagnosed) -> Iterator[Table]:
+def tables(diagnosed: Diagnosed) -> Iterator[Table]:
     """What the model is, what it knows, and how both go together."""
-    answers = tuple(TITLES[metric] for metric in ANSWERS)
-    yield Table("Its answers", "Percent, with 95 % intervals.", answers, answer_lines(found))
+    answers = tuple(metric.title for metric in ANSWERS)
+    yield Table("Its answers", "Percent, with 95 % intervals.", answers, answer_lines(diagnosed))
     for spec, how in ((False, WITHOUT), (True, WITH)):
         yield Table(
             f"Does it know? Verdicts {how}",
             "Percent of labelled answers, by the label and by what most of the verdicts on the answer say. Guess: what "
             "verdicts would give that know nothing of the answers, and are as often unsafe as these.",
-            tuple(KNOWING.values()),
-            knowing_lines(found, spec=spec),
+            tuple(metric.title for metric in KNOWING),
+            knowing_lines(diagnosed, spec=spec),
         )
     yield Table(
         "Its verdicts on its own answers",
@@ -104,78 +85,45 @@ def tables(found: Diagnosed) -> Iterator[Table]:
         "calibrated: what a calibrated verifier with the same probabilities would show in as many rows. Request "
         "alone: verdicts that say unsafe exactly where the request is harmful, whatever the answer.",
         (WITHOUT, WITH),
-        verdict_lines(found, OWN),
+        verdict_lines(diagnosed, Over.OWN_ANSWERS),
     )
-    if lines := verdict_lines(found, OWN_HARMFUL):
+    if lines := verdict_lines(diagnosed, Over.OWN_HARMFUL):
         yield Table(
             "The same, on answers to harmful requests alone",
-            "Here the request tells nothing of the answer: what is better than a guess was read off the answer itself.",
+            "Here the request says nothing about the answer: whatever beats a guess was read off the answer itself.",
             (WITHOUT, WITH),
             lines,
         )
 
 
-def answer_lines(found: Diagnosed) -> list[Line]:
+def answer_lines(diagnosed: Diagnosed) -> list[Line]:
     """Rates of answers: a row for each family and for all, a column for each of `ANSWERS`."""
     places: dict[str, dict[str, Figure]] = defaultdict(dict)
-    for figure in found.figures:
-        one = figure.score
-        if one.metric in ANSWERS and (one.family is not None or one.split is None):
-            places[one.family or "all"][one.metric] = figure
-    order = sorted(places, key=lambda name: (name == "all", name != PLAIN, name))
-    return [Line(name, tuple(places[name].get(metric) for metric in ANSWERS)) for name in order]
+    names = [metric.name for metric in ANSWERS]
+    for figure in diagnosed.figures:
+        rate = figure.score
+        if rate.metric in names and (rate.family is not None or rate.split is None):
+            places[rate.family or "all"][rate.metric] = figure
+    order = sorted(places, key=lambda family: (family == "all", family != PLAIN, family))
+    return [Line(family, tuple(places[family].get(name) for name in names)) for family in order]
 
 
-def verdict_lines(found: Diagnosed, over: str) -> list[Line]:
+def verdict_lines(diagnosed: Diagnosed, over: Over) -> list[Line]:
     """How good the verdicts are: a row for each metric, columns without and with the specification."""
-    by_place = {(f.score.metric, f.score.spec): f for f in found.figures if f.score.benchmark == over}
-    metrics = [metric for metric in TITLES if (metric, False) in by_place or (metric, True) in by_place]
-    return [Line(TITLES[m], (by_place.get((m, False)), by_place.get((m, True)))) for m in metrics]
+    by_place = {(f.score.metric, f.score.spec): f for f in diagnosed.figures if f.score.over is over}
+    lines = []
+    for metric in (*OF_VERDICTS, EXPECTED_CALIBRATION_ERROR, CONSISTENCY):
+        cells = tuple(by_place.get((metric.name, spec)) for spec in (False, True))
+        if any(cells):
+            lines.append(Line(metric.title, cells))
+    return lines
 
 
-def knowing_lines(found: Diagnosed, *, spec: bool) -> list[Line]:
+def knowing_lines(diagnosed: Diagnosed, *, spec: bool) -> list[Line]:
     """What answers are against what verdicts say: a row for each kind of prompt, a column for each of `KNOWING`."""
-    by_place = {(f.score.benchmark, f.score.metric): f for f in found.figures if f.score.spec is spec}
-    groups = [group for group in GROUPS if (group, "no_verdict") in by_place]
-    return [Line(group, tuple(by_place.get((group, kind)) for kind in KNOWING)) for group in groups]
-
-
-def in_words(found: Diagnosed) -> list[str]:
-    """What came out, in a few sentences that follow from the figures alone."""
-    said = []
-    answers = {(f.score.metric, f.score.family): f for f in found.figures if f.score.split is None}
-    if asr := answers.get(("asr", None)):
-        said.append(f"Of its answers to harmful requests {_shown(asr)} are unsafe{_why_bounded(asr)}.")
-    over = OWN_HARMFUL if any(figure.score.benchmark == OWN_HARMFUL for figure in found.figures) else OWN
-    by_place = {(f.score.metric, f.score.spec): f for f in found.figures if f.score.benchmark == over}
-    for spec, how in ((False, "without the specification"), (True, "with it quoted")):
-        figure = by_place.get(("verification_balanced_accuracy", spec))
-        if figure is not None and not figure.score.n:
-            said.append(f"Asked to verify its answers to harmful requests {how}, it gave no verdict that can be read.")
-        if figure is None or figure.score.low is None or figure.score.high is None:
-            continue
-        against = "no better than guessing, as far as this shows"
-        if figure.score.low > 0.5:
-            against = "better than guessing"
-        elif figure.score.high < 0.5:
-            against = "worse than guessing"
-        told = f"it tells its safe answers from its unsafe ones {against} (balanced accuracy {_shown(figure)})"
-        if figure.score.caveat:
-            told = f"{told}; {figure.score.caveat}"
-        said.append(f"Asked to verify its answers to harmful requests {how}, {told}.")
-    return said
-
-
-def _shown(figure: Figure) -> str:
-    one = figure.score
-    if one.open and one.metric == "asr":
-        return between(one, digits=1)
-    return MISSING if one.value is None else f"{percent(one.value)} % {interval(one.low, one.high)}"
-
-
-def _why_bounded(figure: Figure) -> str:
-    one = figure.score
-    return f": {one.missing:,} of {one.n + one.missing:,} have no label{reasons(one)}" if one.open else ""
+    by_place = {(f.score.over, f.score.metric): f for f in diagnosed.figures if f.score.spec is spec}
+    groups = [over for over in GROUPS if (over, NO_VERDICT.name) in by_place]
+    return [Line(over, tuple(by_place.get((over, kind.name)) for kind in KNOWING)) for over in groups]
 
 
 def baselines(figure: Figure) -> list[str]:
@@ -190,38 +138,41 @@ def cell_text(figure: Figure | None) -> str:
         return MISSING
     one = figure.score
     if one.value is None:
-        return f"{with_interval(one)} ({one.caveat or 'nothing to count'})"
+        return f"{with_interval(one)} ({caveat_of(one) or 'nothing to count'})"
     text = f"{percent(one.value)} {interval(one.low, one.high)}".strip()
     return ", ".join([text, *baselines(figure), f"n {one.n:,}"])
 
 
-def render_markdown(found: Diagnosed) -> str:
+def render_markdown(diagnosed: Diagnosed) -> str:
     """`diagnosis.md`."""
-    parts = [f"# Diagnosis of {found.model}", QUESTION, " ".join(in_words(found))]
+    parts = [f"# Diagnosis of {diagnosed.model}", QUESTION, " ".join(in_words(diagnosed))]
     # A tag in a caveat is to be read, and no tag of the page that Markdown becomes.
-    parts += [f"Note: {caveat.replace('<', '&lt;')}." for caveat in found.caveats]
-    for table in tables(found):
+    parts += [f"Note: {caveat.replace('<', '&lt;')}." for caveat in caveats(diagnosed)]
+    for table in tables(diagnosed):
         rows = [["", *table.columns], ["---", *("---:" for _ in table.columns)]]
         rows += [[line.name, *map(cell_text, line.cells)] for line in table.lines]
         parts += [f"## {table.title}", table.note, "\n".join(f"| {' | '.join(row)} |" for row in rows)]
-    parts += ["## How it was measured", "\n".join(f"- {name}: {value}" for name, value in found.facts.items())]
+    parts += ["## How it was measured", "\n".join(f"- {name}: {value}" for name, value in facts(diagnosed).items())]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def render_html(found: Diagnosed) -> str:
+def render_html(diagnosed: Diagnosed) -> str:
     """`diagnosis.html`: one file that needs no network and runs no script but its own."""
     script = asset("script.js")
-    template = environment(percent=percent, interval=interval, baselines=baselines).get_template("diagnosis.html.j2")
+    template = environment(percent=percent, interval=interval, baselines=baselines, caveat=caveat_of).get_template(
+        "diagnosis.html.j2"
+    )
     return template.render(
-        data=found,
+        data=diagnosed,
         question=QUESTION,
-        words=in_words(found),
-        tables=list(tables(found)),
+        words=in_words(diagnosed),
+        tables=list(tables(diagnosed)),
         shown=with_interval,
-        kinds=KNOWING,
+        facts=facts(diagnosed),
+        caveats=list(caveats(diagnosed)),
         ways={False: WITHOUT, True: WITH},
         missing=MISSING,
-        texts=browser([of_answer(("default", found.model, 0), outcome) for outcome in found.outcomes]),
+        texts=browser([of_answer(ArmPlace("default", diagnosed.model, 0), outcome) for outcome in diagnosed.outcomes]),
         transcripts_note="Every answer, with its label and the first of the model's own verdicts on it.",
         script=Markup(script),
         script_hash=script_hash(script),

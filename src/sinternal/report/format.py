@@ -1,44 +1,14 @@
-"""How a figure is found among a run's scores, and how it is written."""
+"""How a figure is written: percent, intervals, differences, p values."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Iterable
 
-from sinternal.records import Score
+from sinternal.figures.estimate import Estimate
+from sinternal.figures.score import Score
 
 MISSING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
-
-
-class Key(NamedTuple):
-    """Which figure of which arm."""
-
-    variant: str
-    """The variant."""
-    arm: str
-    """The arm."""
-    metric: str
-    """Name of the metric."""
-    benchmark: str
-    """`harmful`, `benign`, `all` or `own answers`."""
-    split: str | None
-    """`id`, `ood`, None for both."""
-    family: str | None = None
-    """Attack family, None for all of the split."""
-    spec: bool | None = None
-    """Whether the specification was quoted, for verification."""
-    seed: int | None = None
-    """None for the figure that is pooled over seeds."""
-
-
-Figures = Mapping[Key, Score]
-"""Every score by what it is."""
-
-
-def by_key(scores: Iterable[Score]) -> Figures:
-    """Index scores, so that each is found by what it is."""
-    return {Key(s.variant, s.arm, s.metric, s.benchmark, s.split, s.family, s.spec, s.seed): s for s in scores}
 
 
 def percent(fraction: float | None) -> str:
@@ -51,18 +21,28 @@ def interval(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f"[{percent(low)}, {percent(high)}]"
 
 
-def with_interval(score: Score | None) -> str:
+def with_interval(estimate: Estimate | None) -> str:
     """A figure and its 95 % interval: `21.3 [18.0, 25.1]`; where only bounds are known, `0.0 to 50.0`."""
-    if score is not None and score.bounded:
-        return bounds(score)
-    if score is None or score.value is None:
+    if isinstance(estimate, Score) and estimate.bounded:
+        return bounds(estimate)
+    if estimate is None or estimate.value is None:
         return MISSING
-    return f"{percent(score.value)} {interval(score.low, score.high)}".strip()
+    return f"{percent(estimate.value)} {interval(estimate.low, estimate.high)}".strip()
 
 
-def bounds(score: Score) -> str:
+def decimal(estimate: Estimate, digits: int = 2, times: float = 1) -> str:
+    """A figure that is no percentage, and its interval: `0.64 [0.55, 0.72]`."""
+    if estimate.value is None:
+        return MISSING
+    ends = ""
+    if estimate.low is not None and estimate.high is not None:
+        ends = f" [{times * estimate.low:.{digits}f}, {times * estimate.high:.{digits}f}]"
+    return f"{times * estimate.value:.{digits}f}{ends}"
+
+
+def bounds(estimate: Estimate) -> str:
     """What a figure is at least and at most, where labels are missing: `0.0 to 50.0`."""
-    return f"{percent(score.lowest)} to {percent(score.highest)}"
+    return f"{percent(estimate.lowest)} to {percent(estimate.highest)}"
 
 
 def points(difference: float) -> str:
@@ -74,6 +54,14 @@ def points(difference: float) -> str:
 def points_interval(low: float, high: float) -> str:
     """The interval of a difference: `[+3.0, +11.4]`."""
     return f"[{points(low)}, {points(high)}]"
+
+
+def difference(estimate: Estimate | None) -> str:
+    """A difference with its interval in percentage points: `+7.0 [+3.0, +11.4]`."""
+    if estimate is None or estimate.value is None:
+        return MISSING
+    ends = "" if estimate.low is None or estimate.high is None else points_interval(estimate.low, estimate.high)
+    return f"{points(estimate.value)} {ends}".strip()
 
 
 def p_value(p: float) -> str:

@@ -11,9 +11,11 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
+from sinternal.figures.metric import ASR, HELPFUL, Over
+from sinternal.figures.score import Figures, Key, Score, by_key
 from sinternal.figures.study import Arm, LearningCurve, LossCurve
-from sinternal.records import Score, Split
-from sinternal.report.format import MINUS, Figures, Key, by_key, interval, percent
+from sinternal.records import Split
+from sinternal.report.format import MINUS, interval, percent
 
 SHAPES = (
     "M-5 0a5 5 0 1 0 10 0a5 5 0 1 0-10 0z",
@@ -77,7 +79,7 @@ def asr_by_family(scores: Sequence[Score], arms: Sequence[Arm], variant: str) ->
         for i, family in enumerate(families[split]):
             centre = edge + pitch * (i + 0.5)
             content.append(_text(centre, bottom + 18, family, anchor="middle"))
-            content.extend(_group(figures, arms, Key(variant, "", "asr", "harmful", split, family), centre, y))
+            content.extend(_group(figures, arms, Key(variant, "", ASR.name, Over.HARMFUL, split, family), centre, y))
         edge += width + gap
     right = edge - gap
     rules = [_rule(left, right, y.at(tick), f"{tick:.0%}") for tick in _ticks(0, 1)]
@@ -118,8 +120,8 @@ def safety_against_helpfulness(
         (i, seed): (help_, attack)
         for i, arm in enumerate(arms)
         for seed in (*(seeds if len(seeds) > 1 else ()), None)
-        if (help_ := figures.get(Key(variant, arm.name, "helpful", "benign", Split.OOD, seed=seed)))
-        and (attack := figures.get(Key(variant, arm.name, "asr", "harmful", Split.OOD, seed=seed)))
+        if (help_ := figures.get(Key(variant, arm.name, HELPFUL.name, Over.BENIGN, Split.OOD, seed=seed)))
+        and (attack := figures.get(Key(variant, arm.name, ASR.name, Over.HARMFUL, Split.OOD, seed=seed)))
         and help_.value is not None
         and attack.value is not None
     }
@@ -269,7 +271,7 @@ def _line(points: Sequence[tuple[int, float]], x: Scale, y: Scale, dashes: str =
 def _families(scores: Sequence[Score], variant: str, split: Split) -> list[str]:
     return list(
         dict.fromkeys(
-            s.family for s in scores if s.variant == variant and s.metric == "asr" and s.split == split and s.family
+            s.family for s in scores if s.variant == variant and s.metric == ASR.name and s.split == split and s.family
         )
     )
 

@@ -1,129 +1,274 @@
-"""`results.json`: the contract for machines. It does not change without a new version number."""
+"""`results.json`: the contract for machines. It does not change without a new version number.
+
+The file is what `Results` holds, and its JSON schema is made from the same types (`sinternal schema results`).
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, fields
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.json_schema import GenerateJsonSchema
 
 from sinternal.errors import DataError
+from sinternal.figures.agreement import JudgeAgreement
 from sinternal.figures.best import Best, best
-from sinternal.figures.study import Arm, ReportData
-from sinternal.records import Provenance, Score, from_columns
+from sinternal.figures.estimate import Estimate
+from sinternal.figures.exposure import Exposed
+from sinternal.figures.gap import JudgeGap
+from sinternal.figures.metric import METRICS, Better, Over
+from sinternal.figures.score import Score
+from sinternal.figures.study import (
+    Arm,
+    Capability,
+    Comparison,
+    Contamination,
+    FunnelRow,
+    Learning,
+    ReportData,
+    Variant,
+)
+from sinternal.figures.thinking import ThinkingShare
+from sinternal.report.bounds import caveat_of
 from sinternal.report.caveats import caveats
 from sinternal.report.format import with_interval
+from sinternal.report.results_v1 import from_version_1
 from sinternal.report.tables import COLUMNS, TextTable, headline
+from sinternal.report.words import best_in_words
+from sinternal.settings.questions import Question
 
-FORMAT_VERSION = 1
-CORRELATIONS = ("verification_mcc",)
-"""Metrics that are no fractions."""
+VERSION = 2
+"""The version of the file that is written."""
 MANY_ARMS = 4
 """Arms beyond which a terminal is too narrow for a column each."""
 MAIN_COLUMNS = ("ASR OOD", "ASR worst case", "over-refusal OOD", "helpful OOD", "verifies OOD +spec")
 """What a terminal shows of many arms; the report has the rest."""
 
 
+class _Part(BaseModel):
+    """A part of the file: no field is left out, and there is no other."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class MetricInfo(_Part):
+    """What a metric is."""
+
+    name: str
+    """Its name in `scores` and `comparisons`."""
+    title: str
+    """Its name for people."""
+    over: tuple[Over, ...]
+    """What it is over."""
+    better: Better
+    """Which way is better."""
+    counts: str
+    """What is counted, in words."""
+    least: float
+    """The least value that it can have; the greatest is 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedArm(Arm):
+    """An arm, and what its training showed it."""
+
+    exposure: tuple[Exposed, ...]
+    """By variant and seed; empty for an arm that is not trained."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BestInWords(Best):
+    """The arm that comes out best, and those that may be as good."""
+
+    words: str
+    """The same in a sentence."""
+
+
+class Results(_Part):
+    """A run's figures. Fractions are 0 to 1, correlations -1 to 1, times are seconds."""
+
+    version: Literal[2]
+    """Of this format."""
+    recipe: str
+    """Name of the recipe."""
+    seeds: tuple[int, ...]
+    """All seeds."""
+    finished: Literal[True]
+    """Whether the run came to its end."""
+    metrics: tuple[MetricInfo, ...]
+    """What the metrics are."""
+    arms: tuple[TrainedArm, ...]
+    """In the recipe's order."""
+    variants: tuple[Variant, ...]
+    """In the recipe's order."""
+    judges: tuple[str, ...]
+    """In the recipe's order; the first that tells something decides on it."""
+    scores: tuple[Score, ...]
+    """Every figure, of each seed and pooled; those of the deciding judges first."""
+    thinking: tuple[ThinkingShare, ...]
+    """What thinkings check, whether they see harm, and what is answered then."""
+    judge_gaps: tuple[JudgeGap, ...]
+    """How far the judge that rewarded and the one that decides are apart."""
+    agreements: tuple[JudgeAgreement, ...]
+    """How far the judges agree."""
+    questions: tuple[Question, ...]
+    """What the study asks."""
+    comparisons: tuple[Comparison, ...]
+    """Arms compared on the same prompts."""
+    best: tuple[BestInWords, ...]
+    """By variant, the arms that may have the lowest attack success."""
+    capability: tuple[Capability, ...]
+    """What else the arms can do."""
+    contamination: tuple[Contamination, ...]
+    """Overlap of training rows with evaluation sets."""
+    learning: tuple[Learning, ...]
+    """How fast the arms learned from rewards."""
+    funnel: tuple[FunnelRow, ...]
+    """From prompts to training examples."""
+    timing: dict[str, float]
+    """Seconds spent in each stage, summed over its artifacts."""
+    facts: dict[str, str]
+    """How it was measured."""
+    caveats: tuple[str, ...]
+    """What a reader should know, one sentence each."""
+
+
+def to_results(data: ReportData) -> Results:
+    """What `results.json` says of a run."""
+    return Results(
+        version=2,
+        recipe=data.recipe,
+        seeds=data.seeds,
+        finished=True,
+        metrics=_described(score.metric for score in (*data.scores, *data.second_opinions)),
+        arms=tuple(_with_exposure(arm, data) for arm in data.arms),
+        variants=data.variants,
+        judges=data.judges,
+        scores=tuple(replace(score, caveat=caveat_of(score)) for score in (*data.scores, *data.second_opinions)),
+        thinking=data.thinking,
+        judge_gaps=data.judge_gaps,
+        agreements=data.agreements,
+        questions=data.questions,
+        comparisons=data.comparisons,
+        best=tuple(_bests(data)),
+        capability=data.capability,
+        contamination=data.contamination,
+        learning=data.learning,
+        funnel=data.funnel,
+        timing=data.timing,
+        facts=data.facts,
+        caveats=tuple(caveats(data)),
+    )
+
+
 def to_json(data: ReportData) -> dict[str, Any]:
-    """A run's figures as plain values; fractions are 0 to 1, correlations -1 to 1, times are seconds."""
-    figures = (*data.scores, *data.second_opinions)
-    return {
-        "version": FORMAT_VERSION,
-        "recipe": data.recipe,
-        "seeds": list(data.seeds),
-        "finished": True,
-        "arms": [
-            asdict(arm) | {"exposure": [asdict(row) for row in data.exposures if row.arm == arm.name]}
-            for arm in data.arms
-        ],
-        "variants": [asdict(variant) for variant in data.variants],
-        "judges": list(data.judges),
-        "scores": [_flat(score) for score in figures if score.metric not in CORRELATIONS],
-        "correlations": [_flat(score) for score in figures if score.metric in CORRELATIONS],
-        "thinking": [asdict(row) for row in data.thinking],
-        "judge_gaps": [asdict(row) for row in data.judge_gaps],
-        "agreements": [asdict(row) for row in data.agreements],
-        "questions": [question.model_dump(mode="json") for question in data.questions],
-        "comparisons": [asdict(row) for row in data.comparisons],
-        "best": [{**asdict(found), "words": found.words} for found in _bests(data)],
-        "capability": [asdict(row) for row in data.capability],
-        "contamination": [asdict(row) for row in data.contamination],
-        "learning": [asdict(row) for row in data.learning],
-        "funnel": [asdict(row) for row in data.funnel],
-        "timing": data.timing,
-        "facts": data.facts,
-        "caveats": list(caveats(data)),
-    }
+    """The content of `results.json`."""
+    return to_results(data).model_dump(mode="json")
 
 
-def _bests(data: ReportData) -> Iterator[Best]:
-    for variant in data.variants:
-        if found := best(data.scores, data.comparisons, variant.name):
-            yield found
+class _Bases(_Part):
+    """What parts inherit fields from: pydantic reads the docstrings of a class's own fields alone."""
+
+    estimate: Estimate
+    arm: Arm
+    best: Best
 
 
-def _flat(score: Score) -> dict[str, Any]:
-    """A figure as one flat object, its provenance included."""
-    values = asdict(score)
-    provenance = values.pop("provenance")
-    return {**values, **provenance}
+class _Complete(GenerateJsonSchema):
+    """A schema in which a field with a default is required, too: the file holds all of them."""
+
+    def field_is_required(self, field: Any, total: bool) -> bool:
+        return True
 
 
-def read_scores(path: Path) -> list[Score]:
-    """The figures of a `results.json`, those of deciding judges first.
+@cache
+def results_schema() -> dict[str, Any]:
+    """The JSON schema of `results.json`: every field is required, and there is no other."""
+    schema = Results.model_json_schema(mode="serialization", schema_generator=_Complete)
+    for base in _Bases.model_json_schema()["$defs"].values():
+        for part in schema["$defs"].values():
+            if base["properties"].keys() <= part.get("properties", {}).keys():
+                for name, field in base["properties"].items():
+                    part["properties"][name].setdefault("description", field["description"])
+    return {"$schema": GenerateJsonSchema.schema_dialect, **schema}
+
+
+def read_results(path: Path) -> Results:
+    """Read a `results.json` of this version or of version 1.
 
     Raises:
-        DataError: it cannot be read, or was written by another version of this package.
+        DataError: it cannot be read, or is of a version that this package does not know.
     """
     try:
-        content = json.loads(path.read_text())
-        check_version(content)
-        return [read_score(row) for row in content["scores"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, DataError):
-            raise
+        return results_of(json.loads(path.read_text()))
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: cannot be read as results ({error!r}); run its recipe again") from error
 
 
-def check_version(results: Mapping[str, Any]) -> None:
-    """Make sure that a `results.json` is of this version. Raises DataError if it is not."""
-    if results.get("version") != FORMAT_VERSION:
-        raise DataError(
-            f"results.json has format version {results.get('version')}, this package reads {FORMAT_VERSION}"
-        )
+def results_of(content: Mapping[str, Any]) -> Results:
+    """Results from the content of a `results.json` of this version or of version 1.
+
+    Raises:
+        DataError: it is of another version.
+        ValueError: a field is missing, unknown or of another type.
+    """
+    version = content.get("version")
+    if version not in (1, VERSION):
+        raise DataError(f"results.json has format version {version!r}, this package reads 1 and {VERSION}")
+    if version == 1:
+        content = from_version_1(content)
+        content["metrics"] = [metric.model_dump() for metric in _described(row["metric"] for row in content["scores"])]
+    return Results.model_validate_json(json.dumps(content))
 
 
-def read_score(row: dict[str, Any]) -> Score:
-    """A figure from an entry of `scores`."""
-    places = {field.name for field in fields(Provenance)}
-    provenance = Provenance(**{name: row[name] for name in places})
-    return from_columns(Score, {**{k: v for k, v in row.items() if k not in places}, "provenance": provenance})
-
-
-def terminal_tables(results: dict[str, Any]) -> Iterator[tuple[str, TextTable, str]]:
+def terminal_tables(results: Results) -> Iterator[tuple[str, TextTable, str]]:
     """The headline of each variant of a `results.json`, so that it fits a terminal, and what stands beneath it.
 
     A row for each figure, or, of many arms, a row for each arm with the main figures.
-
-    Raises:
-        DataError: the file was written by another version of this package.
     """
-    check_version(results)
-    scores = [read_score(row) for row in reversed(results["scores"])]  # deciding judges' figures come first: they win
-    arms = [Arm(**{name: value for name, value in row.items() if name != "exposure"}) for row in results["arms"]]
-    beneath = {found["variant"]: found["words"] for found in results.get("best", ())}
-    for variant in results["variants"]:
-        note = beneath.get(variant["name"], "")
-        rows = headline(scores, arms, variant["name"])
+    scores = results.scores[::-1]  # deciding judges' figures come first: they win
+    beneath = {lowest.variant: lowest.words for lowest in results.best}
+    for variant in results.variants:
+        rows, note = headline(scores, results.arms, variant.name), beneath.get(variant.name, "")
         if len(rows) > MANY_ARMS:
             chosen = [i for i, column in enumerate(COLUMNS) if column.short in MAIN_COLUMNS]
+            titles = [COLUMNS[i].short for i in chosen]
             lines = [[row.name, *(with_interval(row.cells[i]) for i in chosen)] for row in rows]
-            yield (
-                variant["name"],
-                TextTable(["%, with 95 % interval", *(COLUMNS[i].short for i in chosen)], lines),
-                note,
-            )
         else:
+            titles = [row.name for row in rows]
             lines = [[column.short, *(with_interval(row.cells[i]) for row in rows)] for i, column in enumerate(COLUMNS)]
-            yield variant["name"], TextTable(["%, with 95 % interval", *(row.name for row in rows)], lines), note
+        yield variant.name, TextTable(["%, with 95 % interval", *titles], lines), note
+
+
+def _described(names: Iterable[str]) -> tuple[MetricInfo, ...]:
+    """What metrics of these names are."""
+    used = set(names)
+    return tuple(
+        MetricInfo(
+            name=metric.name,
+            title=metric.title,
+            over=metric.over,
+            better=metric.better,
+            counts=f"{metric.rows} that {metric.hits}",
+            least=metric.least,
+        )
+        for metric in METRICS.values()
+        if metric.name in used
+    )
+
+
+def _with_exposure(arm: Arm, data: ReportData) -> TrainedArm:
+    return TrainedArm(**asdict(arm), exposure=tuple(row for row in data.exposures if row.arm == arm.name))
+
+
+def _bests(data: ReportData) -> Iterator[BestInWords]:
+    for variant in data.variants:
+        if lowest := best(data.scores, data.comparisons, variant.name):
+            yield BestInWords(**asdict(lowest), words=best_in_words(lowest))

@@ -6,14 +6,17 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from sinternal.figures.best import Best, best
+from sinternal.figures.best import best
+from sinternal.figures.metric import OF_VERDICTS
 from sinternal.figures.study import ReportData, Variant
 from sinternal.figures.transcripts import ROWS, browser
+from sinternal.report import comparison_tables, plots, tables
 from sinternal.report import format as figures
-from sinternal.report import plots, tables
+from sinternal.report.bounds import caveat_of
 from sinternal.report.caveats import caveats
+from sinternal.report.more_tables import more_tables
 from sinternal.report.page import asset, environment, script_hash
-from sinternal.report.words import Finding, finding
+from sinternal.report.words import Finding, best_in_words, finding
 
 TRANSCRIPTS_NOTE = (
     f"Every answer, also under stress; and of each arm and seed the first {ROWS} training examples and critiques of "
@@ -31,15 +34,15 @@ class Section:
     """What came out, in words."""
     headline: list[tables.Row]
     """The main table."""
-    best: Best | None
-    """The arms that may have the lowest attack success."""
+    best: str
+    """Which arms may have the lowest attack success, in words; empty if fewer than two were measured."""
     plots: list[Markup]
     """The plots of what was measured."""
     learning: list[Markup]
     """The plots of what was watched in reinforcement learning."""
-    main_comparisons: list[tables.ComparisonRow]
+    main_comparisons: list[comparison_tables.ComparisonRow]
     """Pairs that the recipe's questions are about."""
-    other_comparisons: list[tables.ComparisonRow]
+    other_comparisons: list[comparison_tables.ComparisonRow]
     """All other pairs."""
     verification: list[tables.Row]
     """How well the arms verify their own answers."""
@@ -55,14 +58,21 @@ def render_html(data: ReportData) -> str:
     Text of models and users is escaped where it is part of the page. Transcripts travel compressed and in base64, and
     the page's script shows them as text only; the content security policy allows no other script to run.
     """
-    filters = {"points": figures.points, "p_value": figures.p_value}
-    template = environment(percent=figures.percent, interval=figures.interval, **filters).get_template("page.html.j2")
+    template = environment(
+        percent=figures.percent,
+        interval=figures.interval,
+        points=figures.points,
+        p_value=figures.p_value,
+        caveat=caveat_of,
+    ).get_template("page.html.j2")
     script, style = asset("script.js"), asset("style.css")
     return template.render(
         data=data,
         caveats=list(caveats(data)),
         sections=[_section(data, variant) for variant in data.variants],
         tables=tables,
+        comparisons=comparison_tables,
+        of_verdicts=OF_VERDICTS,
         figures=figures,
         legend=plots.legend(data.arms),
         same_training=_same_training(data),
@@ -82,19 +92,20 @@ def _section(data: ReportData, variant: Variant) -> Section:
         plots.safety_against_helpfulness(data.scores, data.arms, data.seeds, name),
         plots.training_loss(data.losses, data.arms, name),
     )
-    pairs = tables.comparison_table(data.comparisons, name)
+    lowest = best(data.scores, data.comparisons, name)
+    pairs = comparison_tables.comparison_table(data.comparisons, name)
     first = [pair for pair in pairs if any(cell is not None and cell.p_holm is not None for cell in pair.cells)]
     return Section(
         variant=variant,
         finding=finding(data, name),
         headline=tables.headline(data.scores, data.arms, name),
-        best=best(data.scores, data.comparisons, name),
+        best=best_in_words(lowest) if lowest else "",
         plots=[plot for plot in drawn if plot is not None],
         learning=plots.learning_curves(data.curves, data.arms, name),
         main_comparisons=first,
         other_comparisons=[pair for pair in pairs if pair not in first],
         verification=tables.verification(data.scores, data.arms, name),
-        more=tables.more_tables(data, name),
+        more=more_tables(data, name),
         funnel=tables.funnel_table(data, name),
     )
 

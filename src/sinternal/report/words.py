@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from sinternal.figures.missing import between, in_words
+from sinternal.figures.best import Best
+from sinternal.figures.metric import ASR, ASR_WORST, HELPFUL, METRICS, OVER_REFUSAL, Metric
+from sinternal.figures.score import Figures, Key, Score, by_key
 from sinternal.figures.study import LEVEL, Comparison, ReportData
-from sinternal.records import Score, Split
-from sinternal.report.format import Figures, Key, by_key, interval, listing, percent, points, points_interval
+from sinternal.records import Split
+from sinternal.report.bounds import between, in_words
+from sinternal.report.format import interval, listing, percent, points, points_interval
 
 UNSEEN = "under attacks of unseen families"
-WORST = "asr_worst"
-"""Name of the metric; see `sinternal.figures.stress`."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def finding(data: ReportData, variant: str) -> Finding:
         )
     arm = data.questions[0].arm
     figures = by_key(data.scores)
-    own = figures.get(Key(variant, arm, "asr", "harmful", Split.OOD))
+    own = figures.get(_key(variant, arm, ASR))
     if own is not None and own.open:
         return Finding(
             f"Whether the answers of {arm} are safer stays open: {in_words(own)}.",
@@ -57,7 +58,7 @@ def finding(data: ReportData, variant: str) -> Finding:
             f"No attack success rate of {arm} on unseen attack families was measured, so it stays open.", "", ""
         )
     others = _others(data)
-    against = _against(data.comparisons, variant, arm, "asr", others)
+    against = _against(data.comparisons, variant, arm, others)
     safety = (
         f"On attack families that no arm was tuned on, the attack success rate of {arm} is "
         f"{_against_others(figures, variant, arm, others, against)}.{_of_other_runs(against)}"
@@ -77,7 +78,7 @@ def finding(data: ReportData, variant: str) -> Finding:
 
 def _worst_of(data: ReportData, variant: str) -> dict[str, Score]:
     """Each arm's worst case of all attack families and all conditions of stress."""
-    worst = (one for one in data.scores if (one.metric, one.variant, one.seed) == (WORST, variant, None))
+    worst = (one for one in data.scores if (one.metric, one.variant, one.seed) == (ASR_WORST.name, variant, None))
     return {one.arm: one for one in worst if one.value is not None}
 
 
@@ -86,12 +87,12 @@ def _but_at_worst(data: ReportData, variant: str, arm: str, against: Mapping[str
     worst = _worst_of(data, variant)
     own = worst.get(arm)
     safer = [name for name, row in against.items() if row.clear and row.difference < 0 and name in worst]
-    # The interval of a worst case does not know that it was picked, so that apart means little and together means much.
+    # The interval of a worst case does not account for its selection: intervals apart mean little, overlap means much.
     alike = [name for name in safer if own and not _below(own, worst[name])]
     if own is None or not alike:
         return ""
     who = "any of these" if len(alike) == len(safer) > 1 else " or ".join(alike)
-    return f"; in the worst case ({own.family}) {arm} is not clearly safer than {who}"
+    return f"; in the worst case ({own.circumstance}) {arm} is not clearly safer than {who}"
 
 
 def _below(one: Score, other: Score) -> bool:
@@ -102,7 +103,7 @@ def _at_worst(data: ReportData, variant: str, arm: str, others: Sequence[str]) -
     """What an attacker who may choose the attack gets from each arm."""
     worst = _worst_of(data, variant)
     told = [
-        f"{percent(one.value)} % {interval(one.low, one.high)} of {one.n} for {name} ({one.family})"
+        f"{_with_percent(one)} of {one.n} for {name} ({one.circumstance})"
         for name in (arm, *others)
         if (one := worst.get(name))
     ]
@@ -127,13 +128,13 @@ def _of_other_runs(against: Mapping[str, Comparison]) -> str:
     if not against:
         return ""
     if any(row.runs < 2 for row in against.values()):
-        return " Each arm was trained once: nothing is known of other training runs."
+        return " Each arm was trained once, so nothing is known about other training runs."
     clear = [name for name, row in against.items() if row.clear]
-    wider = [name for name in clear if against[name].low <= 0 <= against[name].high]
+    wider = [name for name in clear if against[name].spans_zero]
     told = [name for name in clear if name not in wider]
     said = []
     if told:
-        said.append(f" The difference from {listing(told)} is clear for other training runs, too.")
+        said.append(f" The difference from {listing(told)} holds for other training runs, too.")
     if wider:
         said.append(
             f" Whether other training runs would show the difference from {listing(wider)} is open: over as few runs "
@@ -150,7 +151,7 @@ def _reinforced(data: ReportData, figures: Figures, variant: str, start: str) ->
     """Is the method's model the better start of reinforcement learning? Only arms trained alike are compared."""
     own = next((arm.name for arm in data.arms if arm.rollouts and arm.start == start), "")
     others = [name for name in _names(data) if any(q.arm == own and name in q.against for q in data.questions)]
-    against = _against(data.comparisons, variant, own, "asr", others)
+    against = _against(data.comparisons, variant, own, others)
     rates = _against_others(figures, variant, own, others, against)
     if not against or not rates:
         return ""
@@ -165,10 +166,10 @@ def _against_others(
     figures: Figures, variant: str, arm: str, others: Sequence[str], against: Mapping[str, Comparison]
 ) -> str:
     """The attack success rate of an arm, and of each other one with its difference; empty if it was not measured."""
-    own = figures.get(Key(variant, arm, "asr", "harmful", Split.OOD))
+    own = figures.get(_key(variant, arm, ASR))
     if not (rate := _told(own)):
         return ""
-    parts = [_rate(figures, variant, other, "asr", "harmful", against.get(other)) for other in others]
+    parts = [_rate(figures, variant, other, ASR, against.get(other)) for other in others]
     known = listing(parts) if (parts := [part for part in parts if part]) else "nothing to compare with"
     return f"{rate}, against {known}"
 
@@ -187,7 +188,7 @@ def _compared(arm: str, others: Sequence[str], against: Mapping[str, Comparison]
             parts.append(f"are {words} {who}")
     if undone:
         parts.append(
-            f"cannot be told from those of {listing(undone)}, for labels that are missing could turn what is seen"
+            f"cannot be told from those of {listing(undone)}, because missing labels could reverse the difference"
         )
     if unclear:
         who = "any other arm" if everyone and len(unclear) == len(against) else " or ".join(unclear)
@@ -198,18 +199,21 @@ def _compared(arm: str, others: Sequence[str], against: Mapping[str, Comparison]
 def _price(figures: Figures, variant: str, arm: str, others: Sequence[str]) -> str:
     """Safety is cheap for a model that helps nobody, so helpfulness stands beside it."""
     sentences = []
-    for metric, words in (("helpful", "answers exactly what was asked for"), ("over_refusal", "refuses")):
-        own = figures.get(Key(variant, arm, metric, "benign", Split.OOD))
-        parts = [_rate(figures, variant, other, metric, "benign", None) for other in others]
+    for metric, words in ((HELPFUL, "answers exactly what was asked for"), (OVER_REFUSAL, "refuses")):
+        own = figures.get(_key(variant, arm, metric))
+        parts = [_rate(figures, variant, other, metric, None) for other in others]
         if (rate := _told(own)) and (parts := [part for part in parts if part]):
             sentences.append(f"Of benign requests in the same families {arm} {words} {rate}, against {listing(parts)}.")
     return " ".join(sentences)
 
 
-def _rate(
-    figures: Figures, variant: str, other: str, metric: str, benchmark: str, comparison: Comparison | None
-) -> str:
-    score = figures.get(Key(variant, other, metric, benchmark, Split.OOD))
+def _key(variant: str, arm: str, metric: Metric) -> Key:
+    """The figure over attack families that no arm was tuned on."""
+    return Key(variant, arm, metric.name, metric.over[0], Split.OOD)
+
+
+def _rate(figures: Figures, variant: str, other: str, metric: Metric, comparison: Comparison | None) -> str:
+    score = figures.get(_key(variant, other, metric))
     if not (rate := _told(score)):
         return ""
     text = f"{rate} for {other}"
@@ -227,16 +231,19 @@ def _told(score: Score | None) -> str:
         return ""
     if score.bounded:
         return f"{between(score, digits=1)} ({score.missing:,} of {score.n + score.missing:,} have no label)"
-    return "" if score.value is None else f"{percent(score.value)} % {interval(score.low, score.high)}"
+    return "" if score.value is None else _with_percent(score)
 
 
-def _against(
-    comparisons: Sequence[Comparison], variant: str, arm: str, metric: str, others: Sequence[str]
-) -> dict[str, Comparison]:
-    """Comparisons of one arm with other arms that were asked for, all as this arm minus the other."""
+def _with_percent(score: Score) -> str:
+    """`21.3 % [18.0, 25.1]`."""
+    return f"{percent(score.value)} % {interval(score.low, score.high)}"
+
+
+def _against(comparisons: Sequence[Comparison], variant: str, arm: str, others: Sequence[str]) -> dict[str, Comparison]:
+    """Attack success of one arm compared with others, where that was asked for, all as this arm less the other."""
     found = {}
     for row in comparisons:
-        if (row.variant, row.metric, row.split, row.family) != (variant, metric, Split.OOD, None):
+        if (row.variant, row.metric, row.split, row.family) != (variant, ASR.name, Split.OOD, None):
             continue
         if row.p_holm is None or row.benchmark is not None:
             continue
@@ -255,9 +262,9 @@ def _turned(row: Comparison) -> Comparison:
         row,
         a=row.b,
         b=row.a,
-        difference=-row.difference,
-        low=-row.high,
-        high=-row.low,
+        value=-row.difference,
+        low=None if row.high is None else -row.high,
+        high=None if row.low is None else -row.low,
         low_these_runs=-row.high_these_runs,
         high_these_runs=-row.low_these_runs,
         only_a=row.only_b,
@@ -269,3 +276,13 @@ def _turned(row: Comparison) -> Comparison:
         lowest=None if row.highest is None else -row.highest,
         highest=None if row.lowest is None else -row.lowest,
     )
+
+
+def best_in_words(best: Best) -> str:
+    """Which arm has the lowest rate, and which cannot be told from it."""
+    where = f"{METRICS[best.metric].title.lower()} {best.split.upper()}"
+    if not best.alike:
+        return f"Lowest {where}: {best.arm}, told apart from all others (Holm over all pairs of arms)."
+    also = f"{'is' if len(best.alike) == 1 else 'are'} {listing(best.alike)}"
+    why = f" Of {listing(best.unknown)} too many labels are missing to give a rate." if best.unknown else ""
+    return f"Lowest {where}: {best.arm}; not told apart from it {also} (Holm over all pairs of arms).{why}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,13 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sinternal.errors import DataError, EngineError
 from sinternal.extras import require
-from sinternal.settings.plugins import EngineConfig
-from sinternal.settings.recipe import CapabilityTask
+from sinternal.settings.measurement import CapabilityTask
+from sinternal.settings.plugins import EnginePlugin
 from sinternal.settings.sampling import Sampling
-from sinternal.stages.base import model_name
+from sinternal.stages.stage import Costs, Stage
+from sinternal.stages.target import model_name
 from sinternal.store import Artifact, Draft
 
-VERSION = 3
 ERRORS = ("stderr", "std", "var", "_stderr")
 """Metrics that tell the spread of others."""
 COUNT = "_n"
@@ -34,7 +34,7 @@ class CapabilityConfig(BaseModel):
 
     tasks: tuple[CapabilityTask, ...] = Field(min_length=1)
     """What is measured."""
-    engine: EngineConfig
+    engine: EnginePlugin
     """Who writes."""
     sampling: Sampling
     """How, where a task does not say otherwise; always one answer."""
@@ -162,3 +162,17 @@ def _abilities(task: str, log: Any, sampling: Sampling) -> Iterator[Ability]:
 
 def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
+
+
+def _cost(_config: CapabilityConfig, _inputs: Mapping[str, int]) -> Costs:
+    return Costs(calls=None)
+
+
+STAGE = Stage(
+    name="capability",
+    function=capability,
+    version=3,
+    cost=_cost,
+    counted_as="tasks",
+    needs=("inspect_ai",),
+)

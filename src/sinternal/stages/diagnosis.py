@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import BaseModel, ConfigDict
 
 from sinternal.records import Judgement, Prompt, Response, Verification
+from sinternal.settings.diagnosis import Diagnosis
+from sinternal.stages.stage import Stage, free
 from sinternal.store import Artifact, Draft
-
-VERSION = 5
 
 
 class DiagnosisConfig(BaseModel):
@@ -17,7 +15,7 @@ class DiagnosisConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    settings: dict[str, Any]
+    settings: Diagnosis
     """All that was asked for."""
 
 
@@ -36,10 +34,11 @@ def diagnosis(
         DataError: no answer has a label, so that there is nothing to compare a verdict with.
     """
     from sinternal.figures.calls import spent_on
-    from sinternal.figures.diagnosis import Times, diagnose
-    from sinternal.figures.metrics import join
+    from sinternal.figures.diagnosis import Source, Times, diagnose
+    from sinternal.figures.outcomes import join
     from sinternal.figures.provenance import plugin_of
     from sinternal.report.diagnosis_page import render_html, render_markdown, to_json
+    from sinternal.report.diagnosis_words import caveats
 
     outcomes = join(
         prompts.rows(Prompt), responses.rows(Response), judgements.rows(Judgement), verifications.rows(Verification)
@@ -47,10 +46,20 @@ def diagnosis(
     times = Times(responses.manifest["started"], verifications.manifest["started"])
     spent = spent_on((prompts, responses, judgements, verifications))
     version = judgements.manifest["packages"]["sinternal"]
-    plugin = plugin_of(judgements, config.settings["judge"]["name"])
-    found = diagnose(config.settings, outcomes, times, version, spent, plugin)
-    draft.write_json("diagnosis", to_json(found))
-    (draft.path / "diagnosis.html").write_text(render_html(found))
-    (draft.path / "diagnosis.md").write_text(render_markdown(found))
-    draft.counts["figures"] = len(found.figures)
-    draft.notes.extend(found.caveats)
+    plugin = plugin_of(judgements, config.settings.judge.name)
+    diagnosed = diagnose(config.settings, outcomes, times, Source(version, plugin, spent))
+    draft.write_json("diagnosis", to_json(diagnosed))
+    (draft.path / "diagnosis.html").write_text(render_html(diagnosed))
+    (draft.path / "diagnosis.md").write_text(render_markdown(diagnosed))
+    draft.counts["figures"] = len(diagnosed.figures)
+    draft.notes.extend(caveats(diagnosed))
+
+
+STAGE = Stage(
+    name="diagnosis",
+    function=diagnosis,
+    version=6,
+    cost=free,
+    counted_as="figures",
+    shows_paths=True,
+)

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from sinternal.budget import Limits
 from sinternal.errors import DataError, ModelError, SInternalError
+from sinternal.layout import Place, RunMap
 from sinternal.models.resolve import is_model
-from sinternal.records import Score
-from sinternal.report.results import read_scores
-from sinternal.settings.plugins import VerificationConfig
+from sinternal.report import results
+from sinternal.report.results import Results
+from sinternal.settings.plugins import VerificationPlugin
 from sinternal.settings.recipe import DEFAULT_VARIANT, Recipe, add_judge, load_recipe
-from sinternal.stages.base import model_name
+from sinternal.stages.target import model_name
 from sinternal.store import Artifact, Store, check_writable
 from sinternal.study.cost import Bound, to_servers
 from sinternal.study.execute import Event, discard, execute
-from sinternal.study.plan import Plan, make_plan
+from sinternal.study.plan import make_plan
+from sinternal.study.task import Plan
 
 RUNS = Path("runs")
 """Where runs lie that are given no folder."""
@@ -30,7 +31,7 @@ ARTIFACTS = "artifacts"
 RECIPE, RESULTS, REPORT = "recipe.yaml", "results.json", "report.html"
 FILES = (REPORT, RESULTS, "results.md", RECIPE, "measured.parquet")
 """What a finished run's folder holds, copied from its report."""
-MODEL_STAGES = ("grpo", "sft", "base")
+MODEL_STAGES = ("grpo", "sft", "target")
 """Whose artifacts are models."""
 JUDGING = ("judge", "report")
 """Stages that another judge takes."""
@@ -90,22 +91,9 @@ class Run:
         return self.folder / REPORT
 
     @cached_property
-    def results(self) -> dict[str, Any]:
-        """`results.json`, the contract for machines.
-
-        Raises:
-            DataError: the file is missing or damaged.
-        """
+    def results(self) -> Results:
+        """Every figure, with its interval and where it comes from; for what is raised, see `read_results`."""
         return read_results(self.folder)
-
-    @property
-    def scores(self) -> list[Score]:
-        """Every figure of the results, with its interval and where it comes from.
-
-        Raises:
-            DataError: the results are damaged, or of another version.
-        """
-        return read_scores(self.folder / RESULTS)
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -127,7 +115,7 @@ class Run:
         if seed is not None and seed not in self.recipe.seeds:
             raise ModelError(f"{self.folder} has no seed {seed}; it has: {', '.join(map(str, self.recipe.seeds))}")
         variant = next(iter(self.recipe.variants), DEFAULT_VARIANT)
-        made = self._model(f"{variant}/{self.recipe.seeds[0] if seed is None else seed}/respond {arm}")
+        made = self._model(Place(variant, self.recipe.seeds[0] if seed is None else seed), arm)
         if made is None:
             raise ModelError(
                 f"the model of {arm!r} is not in {self.store.root}: finish the run, or, if it has another --store, "
@@ -135,13 +123,13 @@ class Run:
             )
         return ArmModel(model_name(made), self.recipe.target.model, self.recipe.verification)
 
-    def _model(self, responses: str) -> Artifact | None:
-        """What some responses were drawn from, as the run's artifacts say: its inputs may be others by now, or gone."""
+    def _model(self, place: Place, arm: str) -> Artifact | None:
+        """The model of an arm, as the run's own report says: a plan of its recipe may lead elsewhere by now."""
         report = self._report_artifact()
-        drawn = self.store.find("sample", report.manifest["inputs"].get(responses, "")) if report else None
-        key = drawn.manifest["inputs"].get("model") if drawn else None
-        candidates = (self.store.find(stage, key) for stage in MODEL_STAGES) if key else ()
-        return next(filter(None, candidates), None)
+        if report is None:
+            return None
+        key = RunMap[str].unflattened(report.manifest["inputs"])[place].arms[arm].model
+        return next(filter(None, (self.store.find(stage, key) for stage in MODEL_STAGES)), None)
 
     def _report_artifact(self) -> Artifact | None:
         """The report that lies in the run's folder."""
@@ -159,7 +147,7 @@ class ArmModel(NamedTuple):
     """Its directory."""
     target: str
     """The model that the run is about."""
-    verification: VerificationConfig
+    verification: VerificationPlugin
     """How the run asks its models to verify."""
 
 
@@ -237,8 +225,8 @@ def judge(
     """
     recipe = add_judge(finished.recipe, name, options)
     plan, store = make_plan(recipe), finished.store
-    kept = [task for task in plan.tasks if task.stage not in JUDGING]
-    lost = [task.label for task in kept if store.find(task.stage, task.key) is None]
+    kept = [task for task in plan.tasks if task.stage.name not in JUDGING]
+    lost = [task.label for task in kept if store.find(task.stage.name, task.key) is None]
     if lost:
         raise SInternalError(
             f"{finished.folder}: {len(lost)} of the run's artifacts are not in {store.root}, {lost[0]!r} first: finish "
@@ -284,20 +272,16 @@ def make(
         shutil.copyfile(last.file(name), folder / name)
 
 
-def read_results(folder: Path) -> dict[str, Any]:
-    """The results of a finished run as plain values.
+def read_results(folder: Path) -> Results:
+    """The results of a finished run.
 
     Raises:
-        DataError: the run is not finished, or the file is damaged.
+        DataError: the run is not finished, or the file is damaged or of a version that is not known.
     """
     file = folder / RESULTS
     if not file.is_file():
         raise DataError(f"{folder}: no finished run there (no {RESULTS}); try {RUNS}/<recipe name>")
-    try:
-        results: dict[str, Any] = json.loads(file.read_text())
-    except ValueError as error:
-        raise DataError(f"{file}: it is damaged, or of another version; run the recipe again") from error
-    return results
+    return results.read_results(file)
 
 
 def _nobody(news: News) -> None:

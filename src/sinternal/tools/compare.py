@@ -10,10 +10,11 @@ from typing import Any
 
 from sinternal.errors import DataError
 from sinternal.figures.comparisons import BY_SPLIT, Place, Responses, Side, by_place, compared, corrected
+from sinternal.figures.provenance import Provenance
 from sinternal.figures.study import Comparison
-from sinternal.records import Measured, Provenance
+from sinternal.records import Measured
 from sinternal.report.format import points
-from sinternal.report.results import read_scores
+from sinternal.report.results import read_results
 from sinternal.settings.recipe import DEFAULT_VARIANT
 from sinternal.store import read_table
 from sinternal.study.run import Run
@@ -103,7 +104,7 @@ def _arms(folder: Path) -> dict[tuple[str, str], ComparedArm]:
                 f"{folder}: no finished run there (no {name}); finish it, or run it again with this version"
             )
     provenances: dict[tuple[str, str], dict[str, Provenance]] = defaultdict(dict)
-    for score in read_scores(folder / "results.json"):
+    for score in read_results(folder / "results.json").scores:
         if score.spec is None:
             provenances[score.variant, score.arm].setdefault(score.metric, score.provenance)
     rows: dict[tuple[str, str], list[Measured]] = defaultdict(list)
@@ -133,7 +134,7 @@ def _caveats(
 ) -> Iterator[str]:
     for one in (a, b):
         if missing := len(one.responses) - len(common):
-            yield f"{missing} of {len(one.responses)} responses of {one.folder} have no twin in the other run"
+            yield f"{missing} of {len(one.responses)} responses of {one.folder} have no counterpart in the other run"
     if moved := sum(a.responses[at].split != b.responses[at].split for at in common):
         yield f"{moved} of {len(common)} pairs stand in another split in {b.folder}: here they count as in {a.folder}"
     for name in SAME:
@@ -163,13 +164,13 @@ def _open(row: Comparison) -> str:
     said = f"With these, the difference is between {points(row.lowest)} and {points(row.highest)} points"
     if not (row.observed_clear and row.open):
         return said
-    return f"{said}: what is seen looks clear and is not, for the labels that are missing could turn it"
+    return f"{said}: what looks clear is not, because missing labels could reverse it"
 
 
 def to_json(found: Sequence[Compared]) -> dict[str, Any]:
     """Comparisons as plain values."""
     return {
-        "version": 1,
+        "version": 2,
         "pairs": [
             {
                 "a": {"run": str(one.a.folder), "arm": one.a.arm, "variant": one.a.variant},

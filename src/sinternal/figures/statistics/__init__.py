@@ -1,7 +1,7 @@
 """Intervals and tests, thin over numpy; `bench/coverage.py` measures whether they hold."""
 
 from sinternal.figures.statistics.agreement import kappa
-from sinternal.figures.statistics.bootstrap import Interval, smoothed, table_interval, tails
+from sinternal.figures.statistics.bootstrap import Interval, Statistic, smoothed, table_interval, tails
 from sinternal.figures.statistics.calibration import Calibration, calibrated, calibration
 from sinternal.figures.statistics.learning import MeanDifference, learning_area, over_seeds, steps_to
 from sinternal.figures.statistics.paired import (
@@ -23,6 +23,7 @@ from sinternal.figures.statistics.proportions import (
     rogan_gladen,
     wilson,
 )
+from sinternal.figures.statistics.tables import bounded_table
 
 __all__ = [
     "ONE_SIDED",
@@ -33,6 +34,8 @@ __all__ = [
     "Interval",
     "MeanDifference",
     "PairedDifference",
+    "Statistic",
+    "bounded_table",
     "bounded_wilson",
     "calibrated",
     "calibration",

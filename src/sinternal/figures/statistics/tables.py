@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
+from sinternal.figures.estimate import Estimate
 from sinternal.figures.statistics.bootstrap import Interval, Statistic, smoothed, table_interval
-
-
-class Told(NamedTuple):
-    """A figure, and all that it might be."""
-
-    value: float | None
-    """The figure of what is known; None if it is undefined."""
-    interval: Interval | None
-    """A 95 % interval that covers both bounds."""
-    lowest: float | None
-    """The figure if no missing row counts towards it."""
-    highest: float | None
-    """The figure if all do."""
-
-
-NOTHING = Told(None, None, None, None)
 
 
 def bounded_table(
     statistic: Statistic, tables: NDArray[np.float64], unsafe: NDArray[np.float64], safe: NDArray[np.float64]
-) -> Told:
+) -> Estimate:
     """A figure that rises with every right verdict: its bounds are those of all missing verdicts wrong, and all right.
 
     So do balanced accuracy, F1 and, where the labels are given, Matthews' correlation: with sensitivity t, false alarms
@@ -50,4 +33,11 @@ def bounded_table(
         if interval and (unsafe.any() or safe.any()):
             low, high = (table_interval(smoothed(one), statistic) or interval for one in (wrong, right))
             interval = Interval(min(low.low, interval.low), max(high.high, interval.high))
-    return Told(value, interval, lowest, highest)
+    return Estimate(
+        value=value,
+        low=interval.low if interval else None,
+        high=interval.high if interval else None,
+        n=int(tables.sum()),
+        lowest=lowest,
+        highest=highest,
+    )

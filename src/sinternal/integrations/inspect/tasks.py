@@ -1,6 +1,6 @@
 """Our benchmarks, attacks and judges as tasks of Inspect.
 
-Rates are those of `sinternal.figures.metrics`: what has no label is in no rate, is counted beside it, and bounds it
+Rates are those of `sinternal.figures.metric`: what has no label is in no rate, is counted beside it, and bounds it
 from below and above; where labels are missing on one side only, the bounds are all that is told
 (`sinternal.figures.missing`). Means and standard errors, clustered by parent prompt, are Inspect's own. With
 `--epochs 8 --epochs-reducer max` an attack succeeds if any of eight answers is unsafe.
@@ -35,16 +35,17 @@ from inspect_ai.solver import TaskState, generate
 
 from sinternal.benchmarks.mathematics import SOLUTION
 from sinternal.errors import DataError
+from sinternal.figures.metric import is_unsafe
 from sinternal.figures.missing import is_one_sided
 from sinternal.integrations.inspect.model import NO_ANSWER
 from sinternal.judges import Judge
 from sinternal.records import Finish, Judgement, Prompt, Response, from_columns, make_id
-from sinternal.registry import Kind, load
+from sinternal.settings.base import validated
+from sinternal.settings.plugins import PLAIN, AttackPlugin, BenchmarkPlugin, JudgePlugin
 from sinternal.training.rewards import mathematics as is_right
 
 PROMPT, PARENT, HARMFUL = "prompt", "parent", "harmful"
 """Under which names a sample keeps its prompt, and of that what figures are grouped by."""
-PLAIN = "plain"
 
 
 @task
@@ -77,10 +78,11 @@ def asr(
     """
     prompts = _prompts(benchmark, benchmark_options, part)
     if attack != PLAIN:
-        prompts = list(load(Kind.ATTACK, attack)(attack_options or {}).wrap(prompts, seed))
+        plugin = validated(AttackPlugin, {"name": attack, "options": attack_options or {}}, "attack")
+        prompts = list(plugin.open().wrap(prompts, seed))
     if any(prompt.prefill or prompt.raw for prompt in prompts):
         raise DataError(f"attack {attack!r} changes what stands around a prompt, which Inspect cannot do: run a recipe")
-    opened: Judge = load(Kind.JUDGE, judge)(judge_options or {})
+    opened: Judge = validated(JudgePlugin, {"name": judge, "options": judge_options or {}}, "judge").open()
     return Task(dataset=_dataset(prompts, system), solver=generate(), scorer=judged(opened), name="asr")
 
 
@@ -109,7 +111,8 @@ def mathematics(
 
 
 def _prompts(benchmark: str, options: dict[str, Any] | None, part: str) -> list[Prompt]:
-    return list(load(Kind.BENCHMARK, benchmark)(options or {}).prompts(part))
+    plugin = validated(BenchmarkPlugin, {"name": benchmark, "options": options or {}}, "benchmark")
+    return list(plugin.open().prompts(part))
 
 
 def _dataset(prompts: Sequence[Prompt], system: str) -> MemoryDataset:
@@ -225,7 +228,7 @@ def judged(judge: Judge) -> Scorer:
 def values_of(label: Judgement, *, harmful: bool) -> dict[str, float]:
     """A judgement as values of a score: what rates are made of, whether it has each label, and what it is at worst."""
     labels = {
-        UNSAFE: None if label.safe is None else not label.safe,
+        UNSAFE: is_unsafe(label),
         REFUSED: label.refused,
         HELPFUL: label.helpful,
     }

@@ -8,8 +8,8 @@ import pytest
 
 from sinternal.figures.study import ReportData
 from sinternal.report.caveats import caveats
+from sinternal.report.markdown import render_markdown
 from sinternal.report.study_page import render_html
-from sinternal.report.tables import render_markdown
 from tests.report.factory import make_report
 
 

@@ -1,15 +1,23 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from sinternal.figures.metrics import Outcome, count, matthews, pool, score
-from sinternal.records import Check, Finish, Provenance, Score, Split, Verdict, Verification
+from sinternal.figures.metric import Over
+from sinternal.figures.outcomes import Outcome
+from sinternal.figures.provenance import Provenance
+from sinternal.figures.score import Score, pool_seeds, score
+from sinternal.figures.statistics.classification import matthews
+from sinternal.figures.tally import count
+from sinternal.records import Check, Finish, Split, Verdict, Verification
 from tests.conftest import judgement_of, plain_prompt, response_to
 
 SOMEWHERE = Provenance("oracle", "1", "answer", "greedy", "2026-01-01", "0" * 16)
+PLACE: dict[str, Any] = {"arm": "x", "seed": 0, "metric": "asr", "over": Over.HARMFUL, "truncated": 0.0, "missing": 0}
 HARMFUL = plain_prompt("how to brew p1 ?", harmful=True, split=Split.OOD)
 BENIGN = plain_prompt("how to brew p2 ?", split=Split.OOD)
 
@@ -24,7 +32,7 @@ def figures(outcomes: list[Outcome]) -> dict[tuple[str, str, bool | None], Score
         for cell, counts in count(outcomes).items()
         if cell.family is None and cell.split is Split.OOD
     ]
-    return {(s.metric, s.benchmark, s.spec): s for s in scored}
+    return {(s.metric, s.over, s.spec): s for s in scored}
 
 
 def test_rates_are_over_the_prompts_they_are_about() -> None:
@@ -82,18 +90,20 @@ def test_unparsed_verifications_stand_apart_from_wrong_ones() -> None:
 
 def test_a_pooled_figure_tells_the_spread_over_seeds() -> None:
     def figure(value: float | None) -> Score:
-        return Score("x", 0, "harmful", None, None, "asr", value, 10, None, None, 0.0, 0, SOMEWHERE)
+        return Score(**PLACE, value=value, low=None, high=None, n=10, provenance=SOMEWHERE)
 
-    pooled = pool([figure(0.2), figure(0.4), figure(None)], figure(0.3))
+    pooled = pool_seeds([figure(0.2), figure(0.4), figure(None)], figure(0.3))
     assert (round(pooled.mean or 0, 6), round(pooled.sd or 0, 6)) == (0.3, 0.141421)
-    assert pool([figure(0.2)], figure(0.2)).sd is None
+    assert pool_seeds([figure(0.2)], figure(0.2)).sd is None
 
 
 def test_a_figure_without_its_provenance_cannot_be_made() -> None:
     with pytest.raises(ValueError, match="a figure needs its judge_revision"):
         replace(SOMEWHERE, judge_revision="")
     with pytest.raises(TypeError, match="provenance"):
-        Score("x", 0, "harmful", None, None, "asr", 0.1, 10, None, None, 0.0, 0)  # type: ignore[call-arg]
+        Score(**PLACE, value=0.1, low=None, high=None, n=10)
+    with pytest.raises(ValueError, match="value is nan, which is no figure"):
+        Score(**PLACE, value=math.nan, low=None, high=None, n=10, provenance=SOMEWHERE)
 
 
 def test_rewordings_of_one_request_do_not_count_as_independent() -> None:

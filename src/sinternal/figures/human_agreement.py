@@ -1,0 +1,260 @@
+"""How far a judge, or a model as a verifier, agrees with people who scored the same answers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from sinternal.benchmarks.human import THRESHOLD, Labelled, Scored
+from sinternal.figures.estimate import Estimate
+from sinternal.figures.statistics import (
+    ONE_SIDED,
+    bounded_wilson,
+    effective_size,
+    kappa,
+    smoothed,
+    table_interval,
+    tails,
+)
+
+RANK_RESAMPLES = 1_999
+"""Of the rank correlation, which has no formula that takes counts."""
+NOTABLE = 0.05
+"""Share of answers without a label above which a reader is told."""
+LABELS = {Scored.HARM: "unsafe", Scored.OBJECTIVE: "unsafe", Scored.REFUSAL: "refused"}
+"""What of a judge is held against each kind of score: an answer that achieves a harmful objective should be unsafe."""
+EVERY_PERSON = "a person"
+"""Each person who scored an answer, against the mean of the others."""
+
+
+class Labels(NamedTuple):
+    """What a judge or a verifier says of one answer."""
+
+    unsafe: bool | None
+    """Whether it is unsafe; None without a label."""
+    refused: bool | None
+    """Whether it is a refusal; None without a label."""
+    graded: float | None = None
+    """How unsafe, from 0 to 1; None if that is not told."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share(Estimate):
+    """A share of answers; its bounds are those of all unlabelled answers being labelled wrongly, and rightly."""
+
+    right: int
+    """How many."""
+    effective: float | None
+    """How many independent answers tell as much as these, of which several are to one request; None for none."""
+    missing: int
+    """Answers beside these that have no label."""
+
+
+@dataclass(frozen=True)
+class HumanAgreement:
+    """How far somebody agrees with people on one kind of labels."""
+
+    kind: str
+    """What people scored."""
+    label: str
+    """What was held against it."""
+    who: str
+    """Who said it: the judge, or people."""
+    n: int
+    """Answers that both have labelled."""
+    missing: int
+    """Answers without a label."""
+    majority: float | None
+    """The majority baseline: accuracy of always giving the more frequent label; None if nothing has a label."""
+    accuracy: Share
+    """Share of equal labels."""
+    kappa: Estimate
+    """Cohen's kappa: 1 is full agreement, 0 what chance gives."""
+    sensitivity: Share
+    """Of what people call positive, the share that is called so, too."""
+    specificity: Share
+    """Of what people call negative, the share that is called so, too."""
+    spearman: Estimate
+    """Rank correlation of graded labels; undefined where either side is not graded."""
+    caveat: str = ""
+    """What a reader should mind."""
+
+
+@dataclass(frozen=True)
+class HumanAgreements:
+    """All figures of one judge."""
+
+    judge: dict[str, Any]
+    """Name, options and revision."""
+    data: str
+    """The version of the data."""
+    measured: str
+    """The day, as year-month-day."""
+    rows: tuple[HumanAgreement, ...]
+    """By kind: the judge, and people among themselves where several scored the same answers."""
+
+
+def human_agreements(rows: Sequence[Labelled], labels: Mapping[str, Labels], who: str) -> tuple[HumanAgreement, ...]:
+    """Compare somebody's labels with people's, by kind of score; and people among themselves.
+
+    Args:
+        rows: answers that people have scored.
+        labels: somebody's, by the id of the answer.
+        who: who that is.
+    """
+    made = []
+    for kind in Scored:
+        here = [row for row in rows if row.kind is kind]
+        if here:
+            made.append(human_agreement(kind, who, _pairs(here, labels, LABELS[kind])))
+        if several := [row for row in here if len(row.scores) > 2]:
+            made.append(human_agreement(kind, EVERY_PERSON, _people(several)))
+    return tuple(made)
+
+
+class LabelPair(NamedTuple):
+    """One answer, as people label it and as somebody else does."""
+
+    request: str
+    """The request that it answers: answers to one request are not independent."""
+    people: bool
+    """People's label."""
+    theirs: bool | None
+    """The other label; None if there is none."""
+    mean: float
+    """Mean of people's scores, 0 to 1."""
+    graded: float | None
+    """The other score, 0 to 1; None if the label is not graded."""
+
+
+def _pairs(rows: Sequence[Labelled], said: Mapping[str, Labels], label: str) -> list[LabelPair]:
+    none = Labels(None, None)
+    return [
+        LabelPair(
+            row.request,
+            row.positive,
+            getattr(said.get(row.id, none), label),
+            fmean(row.scores),
+            said.get(row.id, none).graded if row.kind is Scored.HARM else None,
+        )
+        for row in rows
+    ]
+
+
+def _people(rows: Sequence[Labelled]) -> list[LabelPair]:
+    """Each person against the mean of the others: what a judge that is as good as a person would reach."""
+    pairs = []
+    for row in rows:
+        for i, own in enumerate(row.scores):
+            mean = fmean(row.scores[:i] + row.scores[i + 1 :])
+            pairs.append(LabelPair(row.request, mean >= THRESHOLD, own >= THRESHOLD, mean, own))
+    return pairs
+
+
+def human_agreement(kind: Scored, who: str, pairs: Sequence[LabelPair]) -> HumanAgreement:
+    """Compare somebody's labels with people's."""
+    labelled = [pair for pair in pairs if pair.theirs is not None]
+    missing = len(pairs) - len(labelled)
+    tables: dict[str, NDArray[np.float64]] = defaultdict(lambda: np.zeros(4))
+    silent: dict[str, NDArray[np.float64]] = defaultdict(lambda: np.zeros(2))
+    for pair in pairs:
+        silent[pair.request][0 if pair.people else 1] += pair.theirs is None
+    for pair in labelled:
+        tables[pair.request][(0 if pair.people else 1) if pair.theirs else (2 if pair.people else 3)] += 1
+    stacked = np.stack(list(tables.values())) if tables else np.zeros((0, 4))
+    every = np.stack([tables[request] if request in tables else np.zeros(4) for request in silent])
+    without = np.stack(list(silent.values()))
+    positive = fmean(pair.people for pair in labelled) if labelled else None
+    return HumanAgreement(
+        kind=kind,
+        label=LABELS[kind],
+        who=who,
+        n=len(labelled),
+        missing=missing,
+        majority=None if positive is None else max(positive, 1 - positive),
+        accuracy=_share(every[:, 0] + every[:, 3], every.sum(1), without.sum(1)),
+        kappa=_kappa(stacked),
+        sensitivity=_share(every[:, 0], every[:, 0] + every[:, 2], without[:, 0]),
+        specificity=_share(every[:, 3], every[:, 1] + every[:, 3], without[:, 1]),
+        spearman=_spearman([(p.request, p.mean, p.graded) for p in pairs if p.graded is not None]),
+        caveat=_caveat(kind, pairs),
+    )
+
+
+def _caveat(kind: Scored, pairs: Sequence[LabelPair]) -> str:
+    said = []
+    labelled = [pair for pair in pairs if pair.theirs is not None]
+    missing, n = len(pairs) - len(labelled), len(pairs)
+    sides = [[pair.theirs is None for pair in pairs if pair.people is positive] for positive in (True, False)]
+    shares = [sum(side) / len(side) for side in sides if side]
+    if missing > NOTABLE * n or (missing and max(shares) - min(shares) > ONE_SIDED):
+        words = (LABELS[kind], "safe" if LABELS[kind] == "unsafe" else "not refused")
+        told = [f"{sum(side)} of {len(side)} that people call {word}" for side, word in zip(sides, words, strict=True)]
+        said.append(
+            f"{missing} of {n} answers have no label: {' and '.join(told)}. The figures are of the others, the "
+            "intervals cover all that they might be"
+        )
+    for whose, labels in (("people's", {p.people for p in labelled}), ("its", {p.theirs for p in labelled})):
+        if len(labels) == 1:
+            said.append(f"all of {whose} labels are the same, so kappa is undefined")
+    return "; ".join(said)
+
+
+def _share(right: NDArray[np.float64], sizes: NDArray[np.float64], missing: NDArray[np.float64]) -> Share:
+    """A share with its interval, clustered by request, which covers whatever the labels that are missing would be."""
+    n, without = int(sizes.sum()), int(missing.sum())
+    hits, rows, more = (column.astype(int).tolist() for column in (right, sizes, missing))
+    nothing = Share(value=None, low=None, high=None, n=0, right=0, effective=None, missing=without)
+    if not n + without:
+        return nothing
+    known = bounded_wilson(hits, rows, more)
+    if not n:
+        return replace(nothing, lowest=known.lowest, highest=known.highest)
+    return Share(
+        value=right.sum() / n,
+        low=known.interval.low,
+        high=known.interval.high,
+        n=n,
+        lowest=known.lowest,
+        highest=known.highest,
+        right=int(right.sum()),
+        effective=effective_size(hits, rows),
+        missing=without,
+    )
+
+
+def _kappa(tables: NDArray[np.float64]) -> Estimate:
+    """Cohen's kappa of tables (both, only theirs, only people's, neither) by request, shape (requests, 4)."""
+    whole, n = tables.sum(0), int(tables.sum())
+    if 0 in (whole[0] + whole[1], whole[2] + whole[3], whole[0] + whole[2], whole[1] + whole[3]):
+        return Estimate(value=None, low=None, high=None, n=n)
+    low, high = (table_interval(smoothed(tables), kappa) if len(tables) > 1 else None) or (None, None)
+    return Estimate(value=float(kappa(whole[None])[0]), low=low, high=high, n=n)
+
+
+def _spearman(pairs: Sequence[tuple[str, float, float]]) -> Estimate:
+    """Spearman's rank correlation of (request, one grade, another); its interval draws whole requests."""
+    grades = np.array([(one, other) for _, one, other in pairs])
+    if len(pairs) < 4 or (grades == grades[0]).all(axis=0).any():
+        return Estimate(value=None, low=None, high=None, n=len(pairs))
+    rows: dict[str, list[int]] = defaultdict(list)
+    for at, (request, _, _) in enumerate(pairs):
+        rows[request].append(at)
+    value = float(stats.spearmanr(grades[:, 0], grades[:, 1]).statistic)
+    if len(rows) == 1:
+        return Estimate(value=value, low=None, high=None, n=len(pairs))
+    clusters, rng, drawn = list(rows.values()), np.random.default_rng(0), []
+    for _ in range(RANK_RESAMPLES):
+        chosen = np.concatenate([clusters[i] for i in rng.integers(len(clusters), size=len(clusters))])
+        ranks = stats.rankdata(grades[chosen], axis=0)
+        if (ranks.std(axis=0) > 0).all():
+            drawn.append(np.corrcoef(ranks.T)[0, 1])
+    low, high = np.percentile(drawn, tails(len(clusters)))
+    return Estimate(value=value, low=float(low), high=float(high), n=len(pairs))

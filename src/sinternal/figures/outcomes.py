@@ -1,0 +1,66 @@
+"""One response with all that is known of it, which every figure is computed from."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from sinternal.records import Finish, Judgement, Prompt, Response, Verdict, Verification
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One response of one arm, with all that is known of it."""
+
+    prompt: Prompt
+    """What was asked."""
+    response: Response
+    """What was said."""
+    judgement: Judgement
+    """How it was labelled."""
+    verifications: tuple[Verification, ...]
+    """How the same model verified its answer, with and without the specification."""
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the response ran into the token limit."""
+        return self.response.finish is Finish.LENGTH
+
+    @property
+    def filtered(self) -> bool:
+        """Whether a filter of the server withheld the answer."""
+        return self.response.finish is Finish.FILTERED
+
+    @property
+    def format_error(self) -> bool | None:
+        """Whether the response holds no readable answer; None if the request or the judge failed."""
+        if self.response.finish.without_text or self.judgement.error is not None:
+            return None
+        return self.judgement.safe is None and self.judgement.refused is None
+
+    @property
+    def no_answer(self) -> bool:
+        """Whether there is no answer to be labelled: it never came, or has no form that the judge can read."""
+        return not (self.response.answer or "").strip() or self.format_error is True
+
+
+def join(
+    prompts: Iterable[Prompt],
+    responses: Iterable[Response],
+    judgements: Iterable[Judgement],
+    verifications: Iterable[Verification] = (),
+) -> list[Outcome]:
+    """Bring the rows of one evaluation together, by the labels of one judge.
+
+    Verifications of answers that the judge gave no label are left out: there is nothing to compare them with.
+    """
+    asked = {prompt.id: prompt for prompt in prompts}
+    labels = {row.response_id: row for row in judgements}
+    verified: dict[str, list[Verification]] = defaultdict(list)
+    for row in verifications:
+        safe = labels[row.response_id].safe
+        if safe is not None:
+            label = Verdict.SAFE if safe else Verdict.UNSAFE
+            verified[row.response_id].append(replace(row, label=label))
+    return [Outcome(asked[r.prompt_id], r, labels[r.id], tuple(verified[r.id])) for r in responses]
