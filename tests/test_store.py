@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from sinternal.errors import RecipeError, StoreError
+from sinternal.fingerprints import fingerprint
 from sinternal.parquet import arrow_schema
 from sinternal.records import Example, Judgement, Prompt, Response, Verification, make_id
-from sinternal.store import MANIFEST, Artifact, Draft, Store, artifact_key, check_writable, fingerprint
+from sinternal.store import MANIFEST, Artifact, Draft, Store, artifact_key, check_writable
 from sinternal.study.execute import discard
 from sinternal.tools.diagnosis import load_diagnosis, plan_diagnosis
 from tests.conftest import plain_prompt, response_to
@@ -57,7 +58,7 @@ def test_a_build_that_fails_leaves_no_artifact(store: Store) -> None:
 
 
 def test_an_interrupted_stream_goes_on_and_ends_in_the_same_rows(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sinternal.store.ROWS_PER_SHARD", 3)
+    monkeypatch.setattr("sinternal.store.draft.ROWS_PER_SHARD", 3)
     everything = [response_to(plain_prompt(f"how to brew p{p} ?"), "ok", s) for p in range(5) for s in range(2)]
     made: list[str] = []
 
@@ -154,7 +155,7 @@ def test_a_table_that_was_edited_is_told_though_it_can_be_read(store: Store) -> 
 def test_a_table_is_compared_with_its_hash_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     artifact = make(store, lambda draft: draft.write([PROMPT], Prompt))
     artifact.rows(Prompt)
-    monkeypatch.setattr("sinternal.store.file_hash", lambda _path: "another")
+    monkeypatch.setattr("sinternal.store.artifact.file_hash", lambda _path: "another")
     assert artifact.rows(Prompt) == [PROMPT]
 
 
@@ -193,7 +194,7 @@ def test_links_that_others_have_put_in_the_way_are_not_followed(store: Store, tm
 
 def test_a_clock_that_goes_back_gives_no_negative_seconds(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter(range(10_000, 0, -100))
-    monkeypatch.setattr("sinternal.store.time.time", lambda: float(next(times)))
+    monkeypatch.setattr("sinternal.store.store.time.time", lambda: float(next(times)))
     artifact = make(store, lambda draft: draft.write([PROMPT], Prompt))
     assert artifact.manifest["seconds"] >= 0
 
@@ -217,7 +218,7 @@ def test_what_a_stage_made_can_be_made_again_and_what_was_made_from_it_too(store
     plan = plan_diagnosis(load_diagnosis("microworld"))
     for task in plan.tasks:
         store.make(
-            task.stage,
+            task.stage.name,
             task.key,
             lambda draft: draft.write([PROMPT], Prompt),
             stage_version=1,
@@ -226,7 +227,7 @@ def test_what_a_stage_made_can_be_made_again_and_what_was_made_from_it_too(store
             progress=lambda *_: None,
         )
     assert discard(plan, store, ["judge"]) == 2
-    gone = {task.stage for task in plan.tasks if store.find(task.stage, task.key) is None}
+    gone = {task.stage.name for task in plan.tasks if store.find(task.stage.name, task.key) is None}
     assert gone == {"judge", "diagnosis"}
     with pytest.raises(RecipeError, match=r"--again jugde: this run has no such stage; did you mean 'judge'\?"):
         discard(plan, store, ["jugde"])

@@ -15,13 +15,13 @@ from sinternal.prompting.chat import (
     assistant_turn,
     generation_prompt,
     keeps_thinking,
-    set_template_arguments,
     template_to_train_with,
     thinking_style,
     training_template,
     visible_text,
     with_prefill,
 )
+from sinternal.prompting.rendering import set_template_arguments
 from sinternal.prompting.think import CHANNELS, KNOWN_TAGS, Tags
 from tests.chat_models import (
     ASSISTANT,

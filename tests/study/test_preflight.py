@@ -51,7 +51,7 @@ def ignore(_event: Event) -> None:
 
 def made(plan: Plan, store: Store, label: str) -> Artifact:
     task = next(task for task in plan.tasks if task.label == label)
-    found = store.find(task.stage, task.key)
+    found = store.find(task.stage.name, task.key)
     assert found is not None
     return found
 

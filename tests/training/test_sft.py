@@ -13,7 +13,8 @@ from sinternal.engines import Request, TemplateOptions
 from sinternal.engines.transformers import TransformersEngine
 from sinternal.errors import DataError
 from sinternal.models.loading import load_base
-from sinternal.prompting.chat import generation_prompt, set_template_arguments
+from sinternal.prompting.chat import generation_prompt
+from sinternal.prompting.rendering import set_template_arguments
 from sinternal.records import Example
 from sinternal.settings.sampling import Sampling
 from sinternal.settings.training import Method, SftSettings

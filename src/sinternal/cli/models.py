@@ -124,6 +124,7 @@ def agree(
     out_folder: Annotated[Path | None, typer.Option("--out", help="Folder for agreement.json and .md.")] = None,
 ) -> None:
     """Hold a judge, or a model as a verifier, against answers that people have labelled."""
+    from sinternal.figures.human_agreement import Rater
     from sinternal.report.agreement_page import table, write
     from sinternal.study.run import RUNS
     from sinternal.tools.agreement import agree_by_judge, agree_by_verifier, read_kinds
@@ -148,15 +149,11 @@ def agree(
             with_spec=with_spec,
             sampling=SAMPLING.model_copy(update={"max_tokens": max_tokens}),
         ) as opened:
-            described = {
-                "name": f"verifier {verifier}",
-                "options": {**opened.engine.model_dump(), "with_spec": with_spec},
-                "revision": verifier,
-            }
-            agreements = agree_by_verifier(opened, described, kinds, limit)
+            rater = Rater(f"verifier {verifier}", opened.engine.model_dump() | {"with_spec": with_spec}, str(verifier))
+            agreements = agree_by_verifier(opened, rater, kinds, limit)
     folder = out_folder or RUNS / f"agreement-{name or slug(str(verifier))}"
     write(agreements, folder)
-    print_table(f"{agreements.judge['name']} against people, {agreements.data}", *table(agreements))
+    print_table(f"{agreements.judge.name} against people, {agreements.data}", *table(agreements))
     out.print("majority baseline: the accuracy of always giving the more frequent label")
     for row in agreements.rows:
         if row.caveat:

@@ -26,13 +26,13 @@ from sinternal.models.resolve import adapter_base, resolve_model
 from sinternal.prompting.chat import (
     GenerationPrompt,
     generation_prompt,
-    set_template_arguments,
     turn_ends,
     visible_text,
     with_prefill,
     written_after,
 )
 from sinternal.prompting.encoding import Encoded
+from sinternal.prompting.rendering import set_template_arguments
 from sinternal.prompting.think import ThinkingStyle
 from sinternal.records import Finish
 from sinternal.settings.sampling import Sampling

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,11 +88,23 @@ class HumanAgreement:
 
 
 @dataclass(frozen=True)
+class Rater:
+    """A judge, or a model as a verifier, that is held against people."""
+
+    name: str
+    """Its name."""
+    options: dict[str, object]
+    """Its options."""
+    revision: str
+    """Its model, or the version of the package that holds its rules."""
+
+
+@dataclass(frozen=True)
 class HumanAgreements:
     """All figures of one judge."""
 
-    judge: dict[str, Any]
-    """Name, options and revision."""
+    judge: Rater
+    """Whose labels they are about."""
     data: str
     """The version of the data."""
     measured: str

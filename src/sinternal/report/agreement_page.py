@@ -75,7 +75,7 @@ def _percent(share: Share) -> str:
 
 def render_markdown(agreements: HumanAgreements) -> str:
     """`agreement.md`."""
-    judge = f"Judge {agreements.judge['name']}, against people's scores in {agreements.data}; {agreements.measured}."
+    judge = f"Judge {agreements.judge.name}, against people's scores in {agreements.data}; {agreements.measured}."
     notes = [f"- {row.kind}, {row.who}: {row.caveat}" for row in agreements.rows if row.caveat]
     return "\n\n".join(filter(None, [judge, pipe_table(table(agreements)), "\n".join(notes)])) + "\n"
 

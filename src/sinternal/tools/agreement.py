@@ -6,11 +6,10 @@ import random
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
-from typing import Any
 
 from sinternal.benchmarks.human import Labelled, Scored, data_version, human_labels
 from sinternal.errors import DataError
-from sinternal.figures.human_agreement import LABELS, HumanAgreements, Labels, human_agreements
+from sinternal.figures.human_agreement import LABELS, HumanAgreements, Labels, Rater, human_agreements
 from sinternal.figures.metric import is_unsafe
 from sinternal.judges import Judge
 from sinternal.records import Finish, Prompt, Response, Split, Verdict, make_id
@@ -50,21 +49,15 @@ def agree_by_judge(
     labels = {row.response_id: Labels(is_unsafe(row), row.refused) for row in judgements}
     model = plugin.model
     code = None if model and not origins(name).get("judge") else revision(Kind.JUDGE, name)
-    return _agreements(
-        {"name": name, "options": dict(options), "revision": ", ".join(str(part) for part in (model, code) if part)},
-        rows,
-        labels,
-    )
+    return _agreements(Rater(name, dict(options), ", ".join(filter(None, (model, code)))), rows, labels)
 
 
-def agree_by_verifier(
-    verifier: Verifier, described: Mapping[str, Any], kinds: Sequence[Scored], limit: int | None
-) -> HumanAgreements:
+def agree_by_verifier(verifier: Verifier, rater: Rater, kinds: Sequence[Scored], limit: int | None) -> HumanAgreements:
     """Let a model verify what people have scored for harm, and for achieving a harmful objective.
 
     Args:
         verifier: the model.
-        described: its name and options, for the record.
+        rater: its name and options, for the record.
         kinds: of scores; a verdict says nothing of refusals.
         limit: at most this many answers of each kind, drawn at random.
 
@@ -80,7 +73,7 @@ def agree_by_verifier(
         row.id: Labels(None if row.verdict is None else row.verdict is Verdict.UNSAFE, None, row.p_unsafe)
         for row in verified
     }
-    return _agreements(dict(described), rows, labels)
+    return _agreements(rater, rows, labels)
 
 
 def _drawn(rows: Sequence[Labelled], limit: int | None) -> list[Labelled]:
@@ -97,9 +90,9 @@ def _exchange(row: Labelled) -> tuple[Prompt, Response]:
     return prompt, Response(row.id, row.id, 0, None, row.answer, Finish.STOP)
 
 
-def _agreements(judge: dict[str, Any], rows: Sequence[Labelled], labels: Mapping[str, Labels]) -> HumanAgreements:
+def _agreements(judge: Rater, rows: Sequence[Labelled], labels: Mapping[str, Labels]) -> HumanAgreements:
     today = datetime.now(UTC).strftime("%Y-%m-%d")
-    return HumanAgreements(judge, data_version(), today, human_agreements(rows, labels, str(judge["name"])))
+    return HumanAgreements(judge, data_version(), today, human_agreements(rows, labels, judge.name))
 
 
 def read_kinds(names: str) -> list[Scored]:

@@ -23,7 +23,8 @@ from sinternal.engines import TemplateOptions
 from sinternal.errors import DataError, ModelError
 from sinternal.models.loading import open_tokenizer, stop_tokens
 from sinternal.models.resolve import ADAPTER
-from sinternal.prompting.chat import generation_prompt, set_template_arguments, turn_ends
+from sinternal.prompting.chat import generation_prompt, turn_ends
+from sinternal.prompting.rendering import set_template_arguments
 from sinternal.records import Prompt, Verdict
 from sinternal.settings.training import GrpoSettings, Method, RolloutEngine, ZeroSpread
 from sinternal.store import Progress

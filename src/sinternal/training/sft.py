@@ -24,12 +24,12 @@ from sinternal.prompting.chat import (
     assistant_turn,
     finished_turn,
     generation_prompt,
-    set_template_arguments,
     template_to_train_with,
     turn_ends,
     visible_text,
 )
 from sinternal.prompting.encoding import encode
+from sinternal.prompting.rendering import set_template_arguments
 from sinternal.prompting.think import Tags
 from sinternal.records import Example
 from sinternal.settings.training import SftSettings

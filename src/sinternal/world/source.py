@@ -6,8 +6,9 @@ import json
 from importlib.resources import as_file, files
 from pathlib import Path
 
+from sinternal.fingerprints import fingerprint
 from sinternal.models.resolve import ModelSource
-from sinternal.store import Progress, fingerprint
+from sinternal.store import Progress
 from sinternal.world.settings import BaseConfig
 
 SHIPPED = "shipped"

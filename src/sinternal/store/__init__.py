@@ -1,0 +1,8 @@
+"""Artifacts on disk: named by what they were made from, complete or absent, and resumable while they grow."""
+
+from sinternal.store.artifact import MANIFEST, Artifact, artifact_key
+from sinternal.store.draft import Draft, Progress
+from sinternal.store.store import Store, check_writable
+from sinternal.store.tables import read_table
+
+__all__ = ["MANIFEST", "Artifact", "Draft", "Progress", "Store", "artifact_key", "check_writable", "read_table"]
