@@ -187,8 +187,14 @@ class Plugin(BaseModel):
 
         Args:
             arguments: what it takes before its options: of an engine, the model.
+
+        Raises:
+            MissingExtraError: it needs packages that are not installed.
         """
-        return self.plugin_class(*arguments, self.validated_options)
+        try:
+            return self.plugin_class(*arguments, self.validated_options)
+        except ModuleNotFoundError as error:
+            raise explained(error, f"{self.kind.noun} {self.name!r}") from error
 
 
 def registered(kind: Kind, name: str) -> str:

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from sinternal.benchmarks.human import THRESHOLD, Labelled, Scored
 from sinternal.figures.estimate import Estimate
@@ -23,6 +22,7 @@ from sinternal.figures.statistics import (
     table_interval,
     tails,
 )
+from sinternal.figures.statistics.distributions import average_ranks
 
 RANK_RESAMPLES = 1_999
 """Of the rank correlation, which has no formula that takes counts."""
@@ -259,14 +259,18 @@ def _spearman(pairs: Sequence[tuple[str, float, float]]) -> Estimate:
     rows: dict[str, list[int]] = defaultdict(list)
     for at, (request, _, _) in enumerate(pairs):
         rows[request].append(at)
-    value = float(stats.spearmanr(grades[:, 0], grades[:, 1]).statistic)
+    value = _rank_correlation(grades)
     if len(rows) == 1:
         return Estimate(value=value, low=None, high=None, n=len(pairs))
     clusters, rng, drawn = list(rows.values()), np.random.default_rng(0), []
     for _ in range(RANK_RESAMPLES):
         chosen = np.concatenate([clusters[i] for i in rng.integers(len(clusters), size=len(clusters))])
-        ranks = stats.rankdata(grades[chosen], axis=0)
-        if (ranks.std(axis=0) > 0).all():
-            drawn.append(np.corrcoef(ranks.T)[0, 1])
+        if (grades[chosen] != grades[chosen[0]]).any(axis=0).all():
+            drawn.append(_rank_correlation(grades[chosen]))
     low, high = np.percentile(drawn, tails(len(clusters)))
     return Estimate(value=value, low=float(low), high=float(high), n=len(pairs))
+
+
+def _rank_correlation(grades: NDArray[np.float64]) -> float:
+    """Spearman's rank correlation of two columns, shape (pairs, 2)."""
+    return float(np.corrcoef(average_ranks(grades[:, 0]), average_ranks(grades[:, 1]))[0, 1])
