@@ -11,6 +11,8 @@ from sinternal.records import Finish, Judgement, Prompt, Response, Split, make_i
 from sinternal.store import Artifact, Draft, Store
 from sinternal.world.benchmark import Microworld
 from sinternal.world.source import shipped_base
+from tests.plugins import open_plugin
+from tests.plugins import register as register  # a fixture
 
 Build = Callable[[Draft], None]
 
@@ -39,7 +41,7 @@ def make(store: Store) -> Callable[[str, Build], Artifact]:
 
 @pytest.fixture(scope="session")
 def originals() -> Sequence[Prompt]:
-    return Microworld({}).prompts("train")
+    return open_plugin(Microworld, {}).prompts("train")
 
 
 def response_to(prompt: Prompt, answer: str | None, sample: int = 0, thinking: str | None = "quickly :") -> Response:

@@ -15,5 +15,5 @@ def test_every_file_that_is_no_module_is_part_of_what_is_installed() -> None:
     package = ROOT / "src" / "sinternal"
     there = [path.relative_to(package) for path in package.rglob("*") if path.is_file()]
     data = [str(path) for path in there if path.suffix not in (".py", ".pyc")]
-    assert "diagnoses/default.yaml" in data
+    assert "settings/diagnoses/default.yaml" in data
     assert [name for name in data if not any(fnmatch(name, pattern) for pattern in listed)] == []

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from sinternal.errors import RecipeError, StoreError
-from sinternal.records import Example, Judgement, Prompt, Response, Verification, arrow_schema, make_id
+from sinternal.parquet import arrow_schema
+from sinternal.records import Example, Judgement, Prompt, Response, Verification, make_id
 from sinternal.store import MANIFEST, Artifact, Draft, Store, artifact_key, check_writable, fingerprint
 from sinternal.study.execute import discard
 from sinternal.tools.diagnosis import load_diagnosis, plan_diagnosis

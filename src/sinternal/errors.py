@@ -25,6 +25,10 @@ class RegistryError(SInternalError, LookupError):
     """No plug-in has this name."""
 
 
+class MissingExtraError(SInternalError, RuntimeError):
+    """A feature needs packages that the core does not bring."""
+
+
 class EngineError(SInternalError, RuntimeError):
     """An engine cannot work: its server is away, refuses the key, or does not know the model."""
 

@@ -1,4 +1,4 @@
-"""The rows that flow from stage to stage, and their Arrow schemas.
+"""The rows that flow from stage to stage.
 
 Every row has a stable id, made from what it is and where it came from, and carries the id of the row before it:
 Example -> Verification -> Response -> Prompt.
@@ -13,10 +13,7 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, TypeVar
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from typing import Any, TypeVar
 
 
 def make_id(*parts: object) -> str:
@@ -289,36 +286,18 @@ Row = Prompt | Response | Judgement | Verification | Example | Measured
 """Everything that a store keeps in tables; figures are computed from it."""
 
 
-def arrow_schema(row_type: type) -> pa.Schema:
-    """The Arrow schema of a row type: `str`, `int`, `float`, `bool` and their enums; only `X | None` is nullable."""
-    import pyarrow as pa
-
-    plain: dict[type, pa.DataType] = {
-        str: pa.string(),
-        int: pa.int64(),
-        float: pa.float64(),
-        bool: pa.bool_(),
-    }
-    hints = typing.get_type_hints(row_type)
-    columns = []
-    for field in fields(row_type):
-        hint, nullable = _strip_none(hints[field.name])
-        base = str if issubclass(hint, StrEnum) else hint
-        columns.append(pa.field(field.name, plain[base], nullable=nullable))
-    return pa.schema(columns)
-
-
 def from_columns(row_type: type[D], values: Mapping[str, Any]) -> D:
     """Build a row from plain values, as Arrow gives them back."""
     hints = typing.get_type_hints(row_type)
     made: dict[str, Any] = {}
     for name, value in values.items():
-        hint, _ = _strip_none(hints[name])
+        hint, _ = strip_none(hints[name])
         made[name] = hint(value) if value is not None and issubclass(hint, StrEnum) else value
     return row_type(**made)
 
 
-def _strip_none(hint: Any) -> tuple[type, bool]:
+def strip_none(hint: Any) -> tuple[type, bool]:
+    """The type of a field, and whether it may be None."""
     if isinstance(hint, types.UnionType):
         (inner,) = [a for a in typing.get_args(hint) if a is not type(None)]
         return inner, True

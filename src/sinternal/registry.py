@@ -4,27 +4,32 @@ A package adds, say, a judge of its own by an entry in its pyproject.toml, and r
 
     [project.entry-points."sinternal.judges"]
     my-guard = "my_package.guards:MyGuard"
+
+A plug-in is a class (or an object that is called like one) with a pydantic model `Options` of what it can be told, and
+is opened with a validated object of that model. `Plugin` is the field of settings that names one.
 """
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+from abc import ABCMeta
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points, version
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
-from sinternal.errors import RecipeError, RegistryError
+from sinternal.errors import RegistryError
+from sinternal.extras import explained
 from sinternal.fingerprints import fingerprint
-from sinternal.validation import explain_options, nearest, not_finite
+from sinternal.validation import located, nearest, not_finite, of_options
 
 OURS = "sinternal"
 """The distribution whose plug-ins are built in."""
-Options = TypeVar("Options", bound=BaseModel)
 
 
 class Kind(StrEnum):
@@ -33,7 +38,7 @@ class Kind(StrEnum):
     MODEL = "sinternal.models"
     """Where a named model comes from: `ModelSource`."""
     ENGINE = "sinternal.engines"
-    """Who writes text: `EngineFactory`."""
+    """Who writes text: `Engine`."""
     BENCHMARK = "sinternal.benchmarks"
     """Where prompts come from: `Benchmark`."""
     ATTACK = "sinternal.attacks"
@@ -44,6 +49,35 @@ class Kind(StrEnum):
     """Who writes critiques and demonstrations: `Expert`."""
     VERIFICATION = "sinternal.verifications"
     """How a model is asked to verify: `VerificationTask`."""
+
+    @property
+    def noun(self) -> str:
+        """What one of them is called."""
+        return self.name.lower()
+
+    @property
+    def contract(self) -> Any:
+        """The protocol that every plug-in of the kind fulfils, with the defaults of what it need not say."""
+        module, _, name = _CONTRACTS[self].rpartition(".")
+        return getattr(importlib.import_module(module), name)
+
+
+_CONTRACTS: Mapping[Kind, str] = {
+    Kind.MODEL: "sinternal.models.resolve.ModelSource",
+    Kind.ENGINE: "sinternal.engines.Engine",
+    Kind.BENCHMARK: "sinternal.benchmarks.Benchmark",
+    Kind.ATTACK: "sinternal.attacks.Attack",
+    Kind.JUDGE: "sinternal.judges.Judge",
+    Kind.EXPERT: "sinternal.experts.Expert",
+    Kind.VERIFICATION: "sinternal.prompting.question.VerificationTask",
+}
+"""Where the protocols stand. They are imported by name and late, for they are written in terms of what stands here."""
+
+
+class NoOptions(BaseModel):
+    """For plug-ins that can be told nothing."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def names(kind: Kind) -> list[str]:
@@ -59,30 +93,134 @@ def check_name(kind: Kind, name: str) -> None:
     """
     points = _points(kind)
     if name not in points:
-        noun = kind.name.lower()
         close = nearest(name, points)
         hint = f"did you mean {close!r}?" if close else f"there are: {', '.join(sorted(points)) or 'none'}"
-        raise RegistryError(f"no {noun} is called {name!r}; {hint}")
+        raise RegistryError(f"no {kind.noun} is called {name!r}; {hint}")
 
 
 def load(kind: Kind, name: str) -> Any:
-    """The plug-in with this name.
+    """The plug-in with this name: a class, or an object that is called like one.
 
     Raises:
-        RegistryError: there is none, and the message names the nearest one; or its package cannot be imported.
+        RegistryError: there is none, and the message names the nearest one; its package cannot be imported; or it lacks
+            an attribute that the contract of its kind asks for.
     """
     check_name(kind, name)
     point = _points(kind)[name]
     try:
-        return point.load()
+        plugin = point.load()
     except Exception as error:  # the code of others may fail in any way as it is imported
         if _is_ours(point):
+            if isinstance(error, ModuleNotFoundError):
+                raise explained(error, f"{kind.name.lower()} {name!r}") from error
             raise
-        owner = point.dist.name if point.dist else point.module
         raise RegistryError(
-            f"{kind.name.lower()} {name!r} of package {owner!r} cannot be imported from {point.value} "
+            f"{kind.noun} {name!r} of package {_owner(point)!r} cannot be imported from {point.value} "
             f"({type(error).__name__}: {' '.join(str(error).split())}); mend the package, or install it again"
         ) from error
+    for attribute in missing_attributes(kind, plugin):
+        contract = kind.contract
+        has_default = hasattr(contract, attribute) and attribute not in contract.__abstractmethods__
+        raise RegistryError(
+            f"{kind.noun} {name!r} of package {_owner(point)!r} has no {attribute!r}: let {point.value} inherit from "
+            f"{contract.__module__}.{contract.__name__}{', which has a default' if has_default else ', and define it'}"
+        )
+    return plugin
+
+
+def missing_attributes(kind: Kind, plugin: object) -> Iterator[str]:
+    """What the contract of a kind asks for and a plug-in lacks.
+
+    Of an object that makes what the contract describes, only the attributes are asked for, not the methods.
+    """
+    contract = kind.contract
+    wanted = [name for name in contract.__annotations__ if not name.startswith("_")]
+    if isinstance(plugin, type):
+        wanted += [name for name, value in vars(contract).items() if callable(value) and not name.startswith("_")]
+    undefined = plugin.__abstractmethods__ if isinstance(plugin, ABCMeta) else frozenset()
+    yield from (name for name in dict.fromkeys(wanted) if not hasattr(plugin, name) or name in undefined)
+
+
+class Plugin(BaseModel):
+    """A plug-in as settings name it: found, and its options validated, as soon as they are read.
+
+    The options stay as they were given; what they were validated to is kept beside them, and is what the plug-in gets.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: ClassVar[Kind]
+    """What is named."""
+
+    name: str
+    """Its registered name."""
+    options: dict[str, Any] = Field(default={}, validate_default=True)
+    """Its options."""
+    _validated: BaseModel | None = PrivateAttr(None)
+
+    @field_validator("name")
+    @classmethod
+    def _is_registered(cls, name: str) -> str:
+        return registered(cls.kind, name)
+
+    @field_validator("options")
+    @classmethod
+    def _are_its_options(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if "name" in info.data:  # else there is nothing to validate them against, and an error already
+            validate_options(cls.kind, info.data["name"], options)
+        return options
+
+    @property
+    def plugin_class(self) -> Any:
+        """The class, with all that its contract says of it."""
+        return load(self.kind, self.name)
+
+    @property
+    def validated_options(self) -> BaseModel:
+        """The options as the plug-in gets them."""
+        if self._validated is None:
+            self._validated = validate_options(self.kind, self.name, self.options)
+        return self._validated
+
+    def open(self, *arguments: Any) -> Any:
+        """The plug-in itself.
+
+        Args:
+            arguments: what it takes before its options: of an engine, the model.
+        """
+        return self.plugin_class(*arguments, self.validated_options)
+
+
+def registered(kind: Kind, name: str) -> str:
+    """A name, for the validators of settings that name a plug-in.
+
+    Raises:
+        ValueError: there is no such plug-in; the message names the nearest one.
+        RegistryError: there is, but it cannot be loaded.
+    """
+    try:
+        check_name(kind, name)
+    except RegistryError as error:
+        raise ValueError(str(error)) from error
+    load(kind, name)
+    return name
+
+
+def validate_options(kind: Kind, name: str, options: Mapping[str, Any]) -> BaseModel:
+    """A plug-in's options, validated.
+
+    Raises:
+        ValidationError: an option is unknown, missing or wrong, or a number is not finite; raised in a validator, its
+            mistakes are told at their own places below the field.
+    """
+    model: type[BaseModel] = load(kind, name).Options
+    if infinite := next(not_finite(options), None):
+        problem = PydanticCustomError("not_finite", "it is no finite number, which every setting must be")
+        raise located(model.__name__, [(tuple(infinite.split(".")), problem, None)])
+    try:
+        return model.model_validate(options)
+    except ValidationError as error:
+        raise of_options(error, model, f"{kind.noun} {name!r}") from error
 
 
 class Origin(NamedTuple):
@@ -116,6 +254,10 @@ def revision(kind: Kind, name: str) -> str:
     return origin.revision if origin else f"{OURS} {version(OURS)}"
 
 
+def _owner(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else point.module
+
+
 def _is_ours(point: EntryPoint) -> bool:
     return point.dist.name == OURS if point.dist else point.module.partition(".")[0] == OURS
 
@@ -146,26 +288,6 @@ def _sources(module: str) -> list[str]:
 def _is_source(file: Path) -> bool:
     made = any(part.startswith(".") or part == "__pycache__" for part in file.parts)
     return not made and file.suffix not in (".pyc", ".pyo")
-
-
-def read_options(model: type[Options], options: Mapping[str, object], owner: str) -> Options:
-    """A plug-in's options, validated.
-
-    Args:
-        model: what the options may be.
-        options: what the recipe says.
-        owner: the plug-in, to be named in the message.
-
-    Raises:
-        RecipeError: an option is unknown or of the wrong type.
-    """
-    if infinite := next(not_finite(options), None):
-        raise RecipeError(f"options of {owner}: {infinite!r} is no finite number, which every setting must be")
-    try:
-        return model.model_validate(options)
-    except ValidationError as error:
-        known = ", ".join(model.model_fields) or "none"
-        raise RecipeError(f"options of {owner}: {explain_options(error, model)}; its options are: {known}") from error
 
 
 @cache

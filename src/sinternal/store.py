@@ -27,10 +27,11 @@ from typing import IO, Any, Generic
 from filelock import FileLock
 
 from sinternal import budget
-from sinternal.errors import StoreError
+from sinternal.errors import DataError, StoreError
 from sinternal.fingerprints import file_hash
 from sinternal.fingerprints import fingerprint as fingerprint  # part of a store's interface, too
-from sinternal.records import R, arrow_schema, from_columns, make_id
+from sinternal.parquet import read_columns, write_rows
+from sinternal.records import R, from_columns, make_id
 
 MANIFEST = "manifest.json"
 REOPENED = "reopened.json"
@@ -39,7 +40,7 @@ SPENT = "spent.json"
 """In an unfinished artifact: what it has taken of servers so far."""
 ROWS_PER_SHARD = 512
 SECONDS_PER_SHARD = 30.0
-RECORDED_PACKAGES = ("sinternal", "torch", "transformers", "trl", "peft", "tokenizers", "pyarrow")
+RECORDED_PACKAGES = ("sinternal", "torch", "transformers", "trl", "peft", "tokenizers", "arro3-io")
 
 NO_ROOM = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EROFS: "it is read-only"}
 """What ends a run wherever it meets it, in words."""
@@ -431,30 +432,24 @@ def table_name(row_type: type[R]) -> str:
 
 
 def _write(path: Path, rows: Sequence[R], row_type: type[R]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    table = pa.Table.from_pylist([asdict(row) for row in rows], schema=arrow_schema(row_type))
     with _new(path) as stream:
-        pq.write_table(table, stream)
+        write_rows(stream, rows, row_type)
 
 
 def read_table(path: Path, row_type: type[R]) -> list[R]:
     """All rows of a Parquet file. Raises StoreError if it is missing or damaged."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
-        table = pq.ParquetFile(path).read()
-    except (OSError, pa.ArrowInvalid) as error:
+        table = read_columns(path)
+    except (OSError, DataError) as error:
         raise StoreError(f"{path}: cannot be read ({' '.join(str(error).split())}); {_MEND}") from error
-    if missing := {field.name for field in fields(row_type)} - set(table.column_names):
+    if missing := {field.name for field in fields(row_type)} - set(table.names):
         raise StoreError(
             f"{path}: it has no column {', '.join(sorted(missing))}; another version wrote it: run it again"
         )
     try:
-        return [from_columns(row_type, values) for values in table.to_pylist()]
-    except (ValueError, TypeError, KeyError) as error:  # text that is not UTF-8, a value that no enum has
+        rows = zip(*table.values, strict=True)
+        return [from_columns(row_type, dict(zip(table.names, values, strict=True))) for values in rows]
+    except (ValueError, TypeError, KeyError) as error:  # a value that no enum has, a column that no row type has
         raise StoreError(f"{path}: cannot be read ({error}); {_MEND}") from error
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 LONGEST_VALUE = 60
 """Characters of a wrong value that are shown."""
@@ -25,7 +25,8 @@ def explain(error: ValidationError, settings: type[BaseModel]) -> str:
     errors = _told(error)
     valid = list(paths(settings))
     unknown = [f"unknown field {_path(one)!r}{_hint(one, valid)}" for one in errors if one["type"] == UNKNOWN]
-    wrong = [_wrong(one, "field ") for one in errors if one["type"] not in (UNKNOWN, MISSING)]
+    unknown += [_wrong(one) for one in errors if one["type"] == UNKNOWN_OPTION]
+    wrong = [_wrong(one) for one in errors if one["type"] not in (UNKNOWN, UNKNOWN_OPTION, MISSING)]
     missing = [repr(_path(one)) for one in errors if one["type"] == MISSING]
     if len(missing) == 1:
         wrong.append(f"field {missing[0]} is missing")
@@ -34,17 +35,43 @@ def explain(error: ValidationError, settings: type[BaseModel]) -> str:
     return _joined([*unknown, *wrong])
 
 
-def explain_options(error: ValidationError, options: type[BaseModel]) -> str:
-    """The same of a plug-in's options."""
-    errors, valid = _told(error), list(paths(options))
-    unknown = [f"{_path(one)!r}: no such option{_hint(one, valid)}" for one in errors if one["type"] == UNKNOWN]
-    wrong = [_wrong(one, "") for one in errors if one["type"] not in (UNKNOWN, MISSING)]
-    missing = [f"{_path(one)!r}: {one['msg']}" for one in errors if one["type"] == MISSING]
-    return _joined([*unknown, *wrong, *missing])
+def of_options(error: ValidationError, options: type[BaseModel], owner: str) -> ValidationError:
+    """The same mistakes, for a place further down in settings: unknown options with the nearest one that there is.
+
+    Args:
+        error: what pydantic found in a plug-in's options.
+        options: their model.
+        owner: whose they are.
+    """
+    valid, known = list(paths(options)), ", ".join(options.model_fields) or "none"
+
+    def problem(one: ErrorDetails) -> PydanticCustomError:
+        its_options = f"; its options are: {known}" if len(one["loc"]) == 1 else ""
+        match one["type"]:
+            case "extra_forbidden":
+                hint = _hint(one, valid) or its_options
+                return PydanticCustomError(UNKNOWN_OPTION, f"{owner} has no such option{hint}")
+            case "missing":
+                return PydanticCustomError(MISSING_OPTION, f"{owner} needs it{its_options}")
+            case kind:
+                return PydanticCustomError(kind, one["msg"])
+
+    return located(options.__name__, [(one["loc"], problem(one), one["input"]) for one in error.errors()])
+
+
+def located(title: str, mistakes: Iterable[tuple[tuple[int | str, ...], PydanticCustomError, Any]]) -> ValidationError:
+    """An error of pydantic's with mistakes in words of our own: place, mistake and the value that is wrong."""
+    return ValidationError.from_exception_data(
+        title, [{"type": problem, "loc": place, "input": value} for place, problem, value in mistakes]
+    )
 
 
 UNKNOWN, MISSING = "extra_forbidden", "missing"
 """What pydantic calls them."""
+UNKNOWN_OPTION, MISSING_OPTION = "unknown_option", "missing_option"
+"""The same of options of plug-ins, in our words: what the options are is known where they are validated, not above."""
+WORDED = ("value_error", UNKNOWN_OPTION, MISSING_OPTION, "not_finite")
+"""Kinds of mistakes whose message says all, the value included."""
 
 
 def _told(error: ValidationError) -> list[ErrorDetails]:
@@ -79,12 +106,12 @@ def _hint(one: ErrorDetails, valid: Sequence[str]) -> str:
     return f"; did you mean {close.replace('.*', '[]')!r}?" if close else ""
 
 
-def _wrong(one: ErrorDetails, noun: str) -> str:
+def _wrong(one: ErrorDetails) -> str:
     message = one["msg"].removeprefix("Value error, ")
     if not one["loc"]:
         return message
-    value = "" if one["type"] == "value_error" else f", not {shown(one['input'])}"
-    return f"{noun}{_path(one)!r}: {message}{value}"
+    value = "" if one["type"] in WORDED else f", not {shown(one['input'])}"
+    return f"field {_path(one)!r}: {message}{value}"
 
 
 def shown(value: object) -> str:

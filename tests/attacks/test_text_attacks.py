@@ -16,10 +16,11 @@ from sinternal.attacks.instructions import PrefixInjection, RefusalSuppression, 
 from sinternal.attacks.many_shot import ManyShot
 from sinternal.attacks.prefill import AnswerPrefill, SkipThinking, TemplateStripping, ThinkingPrefill
 from sinternal.attacks.splitting import PIECES, PayloadSplitting, cut
-from sinternal.errors import RecipeError
 from sinternal.prompting.think import split_thinking
 from sinternal.records import Prompt
+from sinternal.registry import Kind
 from tests.conftest import plain_prompt
+from tests.plugins import mistake_in, open_plugin
 
 ATTACKS: Sequence[type[TextAttack]] = (
     PrefixInjection,
@@ -43,7 +44,7 @@ lettered = requests.map(lambda text: f"Ask {text}")
 
 
 def wrapped(attack: type[TextAttack], *prompts: Prompt, seed: int = 0, **options: object) -> list[Prompt]:
-    return list(attack(options).wrap(prompts, seed))
+    return list(open_plugin(attack, options).wrap(prompts, seed))
 
 
 def sent(prompt: Prompt) -> tuple[str, str, str, bool]:
@@ -80,8 +81,8 @@ class TestEveryAttack:
         assert (once.pair_id, twice.pair_id) == ("twins", "twins")
 
     def test_refuses_an_option_that_it_does_not_know(self, attack):
-        with pytest.raises(RecipeError, match=attack.family):
-            attack({"strength": 11})
+        told = mistake_in(Kind.ATTACK, attack.family, {"strength": 11})
+        assert f"field 'options.strength': attack {attack.family!r} has no such option" in told
 
 
 def test_the_families_have_names_of_their_own_and_only_three_are_fit_for_tuning():
@@ -160,8 +161,7 @@ class TestManyShot:
 
     @pytest.mark.parametrize("shots", [0, 2001, "many"])
     def test_a_number_of_shots_that_cannot_be_made_is_an_error(self, shots):
-        with pytest.raises(RecipeError, match="shots"):
-            ManyShot({"shots": shots})
+        assert "field 'options.shots': " in mistake_in(Kind.ATTACK, "many-shot", {"shots": shots})
 
 
 class TestDelivery:

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from sinternal.benchmarks.arithmetic import Arithmetic
 from sinternal.benchmarks.listing import rows
-from sinternal.errors import DataError, RecipeError
+from sinternal.errors import DataError
 from sinternal.records import Prompt, Split
 from sinternal.registry import Kind, load
 from sinternal.training import rewards
+from tests.plugins import mistake_in, open_plugin
 
 PARTS = ("train", "dev", "eval")
 HARDNESS = {"seed": st.integers(0, 10**6), "terms": st.integers(2, 9), "largest": st.integers(20, 1_000)}
@@ -19,7 +20,7 @@ HARDNESS = {"seed": st.integers(0, 10**6), "terms": st.integers(2, 9), "largest"
 
 def drawn(**options: object) -> dict[str, list[Prompt]]:
     """All prompts by part; parts without any are left out."""
-    benchmark = Arithmetic({"size": 40, "shares": {"train": 0.4, "dev": 0.3, "eval": 0.3}, **options})
+    benchmark = open_plugin(Arithmetic, {"size": 40, "shares": {"train": 0.4, "dev": 0.3, "eval": 0.3}, **options})
     found = {}
     for part in PARTS:
         try:
@@ -87,7 +88,7 @@ def test_another_seed_gives_other_prompts() -> None:
 
 
 def test_the_parts_hold_as_many_prompts_as_asked_for_about_as_shared() -> None:
-    benchmark = Arithmetic({})
+    benchmark = open_plugin(Arithmetic, {})
     counts = [len(benchmark.prompts(part)) for part in PARTS]
     assert sum(counts) == benchmark.options.size
     assert abs(counts[0] / sum(counts) - 0.8) < 0.03
@@ -110,7 +111,7 @@ def test_too_few_different_expressions_is_one_line_that_says_what_to_change() ->
         DataError,
         match=r"100 different .* 2 numbers from 1 to 3 gave only 27; raise .* terms or largest, or lower size",
     ) as caught:
-        Arithmetic({"terms": 2, "largest": 3, "size": 100})
+        open_plugin(Arithmetic, {"terms": 2, "largest": 3, "size": 100})
     assert "\n" not in str(caught.value)
 
 
@@ -118,13 +119,12 @@ def test_too_few_different_expressions_is_one_line_that_says_what_to_change() ->
     "options", [{"terms": 1}, {"largest": 0}, {"size": 0}, {"shares": {"train": 0.5}}, {"hard": 1}]
 )
 def test_options_that_make_no_sense_are_refused(options: dict[str, object]) -> None:
-    with pytest.raises(RecipeError, match="options of benchmark arithmetic"):
-        Arithmetic(options)
+    assert f"field 'options.{next(iter(options))}': " in mistake_in(Kind.BENCHMARK, "arithmetic", options)
 
 
 def test_an_unknown_part_names_those_there_are() -> None:
     with pytest.raises(DataError, match="no part 'test'; it has train, dev, eval"):
-        Arithmetic({}).prompts("test")
+        open_plugin(Arithmetic, {}).prompts("test")
 
 
 def test_it_is_registered_and_listed_as_ready() -> None:

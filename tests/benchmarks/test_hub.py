@@ -17,6 +17,7 @@ from sinternal.benchmarks.parts import to_prompts
 from sinternal.errors import DataError, RecipeError
 from sinternal.records import Split
 from sinternal.world.benchmark import Microworld
+from tests.plugins import open_plugin
 
 ROWS = catalog.xstest.parts["eval"][0]
 
@@ -63,7 +64,7 @@ def test_rows_become_prompts_with_label_category_goal_and_facts(
         family="fiction",
         facts=("rubric",),
     )
-    first, second = on_disk(tmp_path, monkeypatch, table, read)({}).prompts("eval")
+    first, second = open_plugin(on_disk(tmp_path, monkeypatch, table, read)).prompts("eval")
     assert (first.text, first.harmful, first.category, first.goal) == ("mild request", True, "a, b", "goal")
     assert (first.family, first.split, first.facts) == ("fiction", Split.ID, {"rubric": [1]})
     assert first.parent_id != first.id, "disguises of one goal have one parent"
@@ -92,26 +93,26 @@ def test_changed_columns_are_named_with_those_that_are_there(tmp_path: Path, mon
     with pytest.raises(
         DataError, match=r"no column 'prompt', 'type' any more; it has: question, label\. Set the option"
     ):
-        entry({}).prompts("eval")
+        open_plugin(entry, {}).prompts("eval")
 
 
 def test_an_empty_dataset_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = on_disk(tmp_path, monkeypatch, [{"prompt": "", "label": "safe", "type": "x"}], ROWS)
     with pytest.raises(DataError, match="has no prompts in part 'eval'"):
-        entry({}).prompts("eval")
+        open_plugin(entry, {}).prompts("eval")
 
 
 def test_a_split_that_is_gone_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = Rows("validation", "prompt", harmful=True)
     entry = on_disk(tmp_path, monkeypatch, [{"prompt": "x"}], gone)
     with pytest.raises(DataError, match=r"cannot load .* \(validation\): Unknown split") as caught:
-        entry({}).prompts("eval")
+        open_plugin(entry, {}).prompts("eval")
     assert "\n" not in str(caught.value)
 
 
 def test_without_network_the_offline_benchmarks_are_named() -> None:
     with pytest.raises(DataError, match=r"hub is out of reach; connect, or take .*advbench-pyrit.*`file`"):
-        catalog.xstest({}).prompts("eval")
+        open_plugin(catalog.xstest, {}).prompts("eval")
 
 
 @pytest.mark.parametrize(
@@ -144,15 +145,15 @@ def test_with_a_token_only_the_terms_are_missing(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_revision_can_be_chosen_but_a_token_cannot() -> None:
-    assert catalog.xstest({"revision": "abc"}).revision == "abc"
-    assert catalog.fortress({}).revision == catalog.fortress.revision
+    assert open_plugin(catalog.xstest, {"revision": "abc"}).revision == "abc"
+    assert open_plugin(catalog.fortress, {}).revision == catalog.fortress.revision
     with pytest.raises(RecipeError, match="'token'"):
-        catalog.xstest({"token": "hf_x"})
+        open_plugin(catalog.xstest, {"token": "hf_x"})
 
 
 def test_an_unknown_part_names_those_there_are() -> None:
     with pytest.raises(DataError, match="no part 'train'; it has eval"):
-        catalog.fortress({}).prompts("train")
+        open_plugin(catalog.fortress, {}).prompts("train")
 
 
 def test_only_training_sources_have_a_training_part() -> None:
@@ -212,7 +213,7 @@ def test_problems_of_dapo_come_without_its_frame_and_with_their_solution(
     table = [row(f"{before}What is 6 times 7?{after}", "42")] * 3
     table += [row("What is 1 plus 1?", "2"), row(f"{before}Lost{after}", "")]
     entry = on_disk(tmp_path, monkeypatch, table, rows)
-    found = replace(entry, parts={"train": (rows,)})({}).prompts("train")
+    found = open_plugin(replace(entry, parts={"train": (rows,)})).prompts("train")
     asked = [(prompt.text.split("\n")[0], prompt.facts["solution"], prompt.harmful) for prompt in found]
     assert asked == [("What is 6 times 7?", "42", False), ("What is 1 plus 1?", "2", False)], "each problem once"
     assert all(r"\boxed{}" in prompt.text for prompt in found)
@@ -227,11 +228,11 @@ def test_star_1_holds_the_answers_that_an_arm_is_trained_on(tmp_path: Path, monk
         {**known, "question": "Another", "response": None},
     ]
     entry = replace(on_disk(tmp_path, monkeypatch, table, rows), parts={"train": (rows,)})
-    opened = entry({})
+    opened = open_plugin(entry, {})
     assert opened.holds_answers
     first, second = opened.prompts("train")
     assert opened.answers("train") == {first.id: "<think>\nHm.\n</think>\n\nNo.", second.id: ""}
-    assert not catalog.xstest({}).holds_answers
+    assert not open_plugin(catalog.xstest, {}).holds_answers
 
 
 def test_no_penalty_is_meant_for_any_benchmark() -> None:

@@ -12,11 +12,12 @@ import pytest
 from sinternal.benchmarks.local import LocalFile
 from sinternal.errors import DataError, RecipeError
 from sinternal.records import Prompt, Split
-from sinternal.settings.plugins import AttackConfig
+from sinternal.settings.plugins import AttackPlugin
 from sinternal.settings.recipe import load_recipe
 from sinternal.stages.prompts import PromptsConfig, SourceConfig, prompts
 from sinternal.store import Artifact, Draft
 from sinternal.study.plan import make_plan
+from tests.plugins import open_plugin
 
 ROWS: list[dict[str, Any]] = [
     {"prompt": f"bake cake {i}", "bad": bool(i % 2), "kind": "cake", "fold": "train" if i < 6 else "eval"}
@@ -37,7 +38,7 @@ def written(path: Path) -> Path:
 
 
 def opened(path: Path, **options: object) -> LocalFile:
-    return LocalFile({"path": str(path), **options})
+    return open_plugin(LocalFile, {"path": str(path), **options})
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
@@ -260,7 +261,7 @@ def test_the_terminal_is_told_how_many_rows_are_used(
         benchmark="file",
         options={"path": str(path), "harmful": True},
         part="eval",
-        attacks=(AttackConfig(name="plain"), AttackConfig(name="base64")),
+        attacks=(AttackPlugin(name="plain"), AttackPlugin(name="base64")),
     )
     config = PromptsConfig(sources=(source,), tuned_on=(), for_training=False, seed=0)
     artifact = make("prompts", lambda draft: prompts(draft, config))

@@ -18,6 +18,7 @@ from sinternal.errors import DataError, RecipeError
 from sinternal.records import Split
 from sinternal.registry import Kind, load
 from sinternal.training import rewards
+from tests.plugins import open_plugin
 
 ASKED = "\n\nPut the final answer in \\boxed{}."
 ENTRIES = (catalog.gsm8k, catalog.deepscaler, catalog.math_500, catalog.aime_2024)
@@ -62,7 +63,7 @@ def on_disk(entry: HubBenchmark, table: Table, tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize("part", ["train", "eval"])
 def test_gsm8k_takes_what_follows_the_hashes(part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    prompts = on_disk(catalog.gsm8k, GSM8K, tmp_path, monkeypatch)({}).prompts(part)
+    prompts = open_plugin(on_disk(catalog.gsm8k, GSM8K, tmp_path, monkeypatch)).prompts(part)
     assert [prompt.text for prompt in prompts] == [row["question"] + ASKED for row in GSM8K[:2]]
     assert [prompt.facts for prompt in prompts] == [{"solution": "12"}, {"solution": "1,450"}]
     assert {prompt.split for prompt in prompts} == {Split.TRAIN if part == "train" else Split.ID}
@@ -74,7 +75,7 @@ def test_competition_sets_take_the_column_of_final_answers(
     entry: HubBenchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (part,) = entry.parts
-    prompts = on_disk(entry, COMPETITION, tmp_path, monkeypatch)({}).prompts(part)
+    prompts = open_plugin(on_disk(entry, COMPETITION, tmp_path, monkeypatch)).prompts(part)
     assert [prompt.text for prompt in prompts] == ["Halve one." + ASKED, "Add 11 to 22." + ASKED]
     assert [prompt.facts for prompt in prompts] == [{"solution": r"\frac{1}{2}"}, {"solution": "033"}]
     assert {(prompt.harmful, prompt.family) for prompt in prompts} == {(False, "plain")}
@@ -86,7 +87,7 @@ def test_competition_sets_take_the_column_of_final_answers(
 def test_a_solution_column_that_is_gone_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = on_disk(catalog.aime_2024, [{"problem": "Add.", "Answer": "1"}], tmp_path, monkeypatch)
     with pytest.raises(DataError, match="no column 'answer' any more; it has: problem, Answer"):
-        entry({}).prompts("eval")
+        open_plugin(entry, {}).prompts("eval")
 
 
 def test_all_four_are_registered_and_listed_without_a_safety_judge() -> None:
@@ -108,18 +109,18 @@ def problems(path: Path, *lines: str) -> dict[str, Any]:
 
 def test_a_file_of_problems_needs_no_word_on_harm(tmp_path: Path) -> None:
     options = problems(tmp_path / "a.jsonl", '{"q": "6 * 7?", "a": 42}', r'{"q": "1 / 2?", "a": "\\frac{1}{2}"}')
-    prompts = LocalFile(options).prompts("eval")
+    prompts = open_plugin(LocalFile, options).prompts("eval")
     assert [prompt.text for prompt in prompts] == ["6 * 7?" + ASKED, "1 / 2?" + ASKED]
     assert [prompt.facts for prompt in prompts] == [{"solution": "42"}, {"solution": r"\frac{1}{2}"}]
     assert {(prompt.harmful, prompt.family) for prompt in prompts} == {(False, "plain")}
-    assert LocalFile({**options, "harmful": False}).prompts("eval") == prompts
+    assert open_plugin(LocalFile, {**options, "harmful": False}).prompts("eval") == prompts
 
 
 def test_the_part_of_a_problem_depends_on_its_own_words_alone(tmp_path: Path) -> None:
     lines = [f'{{"q": "{i} + 1?", "a": {i + 1}}}' for i in range(40)]
     halves = Shares(train=0.5, eval=0.5)
     options = {**problems(tmp_path / "a.jsonl", *lines), "shares": halves.model_dump()}
-    for prompt in LocalFile(options).prompts("train"):
+    for prompt in open_plugin(LocalFile, options).prompts("train"):
         assert halves.part_of(prompt.text.removesuffix(ASKED)) == "train"
 
 
@@ -140,7 +141,7 @@ def test_a_row_without_a_solution_is_one_line_that_names_the_place(
     name: str, lines: list[str], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(DataError, match=message) as caught:
-        LocalFile(problems(tmp_path / name, *lines)).prompts("eval")
+        open_plugin(LocalFile, problems(tmp_path / name, *lines)).prompts("eval")
     assert "\n" not in str(caught.value)
 
 
@@ -150,4 +151,4 @@ def test_a_row_without_a_solution_is_one_line_that_names_the_place(
 def test_problems_are_neither_harmful_nor_disguised(wrong: dict[str, object], tmp_path: Path) -> None:
     options = problems(tmp_path / "a.jsonl", '{"q": "x", "a": 1}')
     with pytest.raises(RecipeError, match=r"columns\.solution marks mathematics problems, .* leave out harmful"):
-        LocalFile({**options, **wrong})
+        open_plugin(LocalFile, {**options, **wrong})

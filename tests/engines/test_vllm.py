@@ -16,13 +16,12 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from sinternal.engines import Completion, Request, request_seed
-from sinternal.engines.vllm import (
+from sinternal.engines.vllm import VllmEngine, VllmOptions
+from sinternal.engines.vllm_generation import (
     FINISHES,
     LORA_RANKS,
     SEEDS,
     Row,
-    VllmEngine,
-    VllmOptions,
     adapter_arguments,
     engine_arguments,
     read_output,
@@ -33,6 +32,7 @@ from sinternal.prompting.chat import GenerationPrompt, ThinkingStyle
 from sinternal.prompting.encoding import Encoded
 from sinternal.records import Finish
 from sinternal.settings.sampling import Sampling
+from tests.plugins import open_plugin
 
 INTERFACE: dict[str, Any] = json.loads(Path(__file__).with_name("vllm_0_33_0.json").read_text())
 HOT = Sampling(n=2, temperature=0.7, top_p=0.95, max_tokens=64)
@@ -86,7 +86,7 @@ def test_all_that_is_asked_of_vllm_is_there_in_its_source() -> None:
     assert {"generate", "get_tokenizer", "llm_engine", "model_config"} <= set(INTERFACE["LLM attributes"])
     assert "engine_core" in INTERFACE["LLMEngine attributes"]
     assert "shutdown" in INTERFACE["EngineCoreClient attributes"]
-    assert "max_model_len" in INTERFACE["ModelConfig"]
+    assert "max_model_len" in INTERFACE["EngineWithModel"]
 
 
 def test_an_installed_vllm_has_the_recorded_interface() -> None:
@@ -185,24 +185,24 @@ def engine(base_model: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[VllmEn
     modules["vllm.lora"].__dict__.update(request=modules["vllm.lora.request"])
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)
-    made = VllmEngine(str(base_model), {})
+    made = open_plugin(VllmEngine, str(base_model), {})
     yield made
     made.close()
-    assert not made.llm.running
+    assert not made.generator.llm.running
 
 
 def test_each_sample_is_a_prompt_with_a_seed_of_its_own(engine: VllmEngine) -> None:
     list(engine.generate([BREW], HOT, seed=5))
-    ((prompts, params),) = engine.llm.calls
+    ((prompts, params),) = engine.generator.llm.calls
     assert prompts[0] == prompts[1]
     assert [own["seed"] for own in params] == [request_seed(5, "brew", sample) % SEEDS for sample in (0, 1)]
 
 
 def test_the_prompt_is_the_chat_template_with_no_second_beginning(engine: VllmEngine) -> None:
     list(engine.generate([BREW], Sampling(), seed=0))
-    ((prompts, _),) = engine.llm.calls
+    ((prompts, _),) = engine.generator.llm.calls
     messages = [{"role": "user", "content": "how to brew p5 ?"}]
-    expected = engine.tokenizer.apply_chat_template(messages, add_generation_prompt=True)["input_ids"]
+    expected = engine.generator.tokenizer.apply_chat_template(messages, add_generation_prompt=True)["input_ids"]
     assert prompts[0]["prompt_token_ids"] == expected
 
 
@@ -217,7 +217,7 @@ def test_a_prompt_that_does_not_fit_costs_only_itself(engine: VllmEngine) -> Non
 def test_the_first_texts_come_before_the_last_requests_are_read(
     engine: VllmEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sinternal.engines.vllm.WINDOW", 4)
+    monkeypatch.setattr("sinternal.engines.vllm_generation.WINDOW", 4)
     read: list[str] = []
 
     def requests() -> Iterator[Request]:
@@ -237,7 +237,7 @@ def test_a_sampling_that_vllm_refuses_is_an_error_in_one_line(
     def refuse(**_: object) -> None:
         raise ValueError("temperature must be in [0, 2]\nand more")
 
-    monkeypatch.setattr(engine.vllm, "SamplingParams", refuse)
+    monkeypatch.setattr(engine.generator.vllm, "SamplingParams", refuse)
     with pytest.raises(EngineError, match=r"^engine vllm: temperature must be in \[0, 2\]$"):
         list(engine.generate([BREW], Sampling(temperature=3), seed=0))
 
@@ -245,4 +245,4 @@ def test_a_sampling_that_vllm_refuses_is_an_error_in_one_line(
 def test_without_vllm_the_user_is_told_what_to_install(base_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(EngineError, match=r"^engine 'vllm' needs vLLM: pip install 'sinternal\[vllm\]'$"):
-        VllmEngine(str(base_model), {})
+        open_plugin(VllmEngine, str(base_model), {})

@@ -5,7 +5,7 @@ from dataclasses import replace
 from sinternal.figures.best import best
 from sinternal.figures.study import Comparison, ReportData
 from sinternal.report.markdown import render_markdown
-from sinternal.report.results import terminal_tables, to_json
+from sinternal.report.results import terminal_tables, to_json, to_results
 from sinternal.report.study_page import render_html
 from sinternal.report.words import best_in_words
 from tests.report.factory import ATTACK_SUCCESS, make_report
@@ -56,7 +56,7 @@ def test_the_set_stands_on_the_page_in_markdown_in_results_and_in_the_terminal()
     assert results["best"][0]["alike"] == list(found.alike)
     assert best_in_words(found) in render_html(data)
     assert best_in_words(found) in render_markdown(data)
-    assert [note for _, _, note in terminal_tables(results)] == [best_in_words(found)]
+    assert [note for _, _, note in terminal_tables(to_results(data))] == [best_in_words(found)]
 
 
 def test_arms_that_were_never_compared_are_not_told_apart() -> None:

@@ -288,15 +288,13 @@ def test_inspects_rate_has_bounds_and_vanishes_where_the_judge_is_silent_on_one_
 
     def told(safe: bool | None, i: int, *, harmful: bool) -> SampleScore:
         label = Judgement("j", "r", "guard", "answer", safe)
-        metadata = {tasks.PARENT: f"p{i}", "harmful": harmful}
-        return SampleScore(score=InspectScore(value=tasks.values_of(label, harmful=harmful), metadata=metadata))
+        metadata = {tasks.PARENT: f"p{i}", tasks.HARMFUL: harmful}
+        return SampleScore(score=InspectScore(value=tasks.values_of(label, harmful=harmful)), sample_metadata=metadata)
 
     harmful = [told(True if i % 2 else None, i, harmful=True) for i in range(30)]
     scores = [*harmful, *(told(True, i, harmful=False) for i in range(30, 60))]
-    found = {
-        name: getattr(tasks, f"attack_success{name}")()(scores) for name in ("", "_lowest", "_highest", "_unlabelled")
-    }
-    assert found[""] != found[""], "no rate"
-    assert (found["_lowest"], found["_highest"], found["_unlabelled"]) == (0.0, 0.5, 15.0)
+    found = tasks.attack_success()(scores)
+    assert found["attack_success"] != found["attack_success"], "no rate"
+    assert [found[f"attack_success_{name}"] for name in ("lowest", "highest", "unlabelled")] == [0.0, 0.5, 15.0]
     few = [told(False, i, harmful=True) for i in range(30)]
-    assert tasks.attack_success()([*few, *scores[30:]]) == 1.0
+    assert tasks.attack_success()([*few, *scores[30:]])["attack_success"] == 1.0

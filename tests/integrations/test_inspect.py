@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,11 +14,11 @@ import pytest
 
 from sinternal.engines import Completion
 from sinternal.errors import DataError
-from sinternal.records import Finish
-from sinternal.settings.plugins import EngineConfig
-from sinternal.settings.recipe import CapabilityTask
+from sinternal.records import Finish, Judgement
+from sinternal.settings.measurement import CapabilityTask
+from sinternal.settings.plugins import EnginePlugin
 from sinternal.settings.sampling import Sampling
-from sinternal.stages import base
+from sinternal.stages import target
 from sinternal.stages.capability import CapabilityConfig, capability
 from sinternal.store import Artifact, Draft
 from tests.commands import HANGS
@@ -26,7 +27,9 @@ pytest.importorskip("inspect_ai", reason="the extra `inspect` is not installed")
 
 from inspect_ai.log import read_eval_log
 from inspect_ai.model import GenerateConfig
+from inspect_ai.scorer import SampleScore, Score
 
+from sinternal.integrations.inspect import tasks
 from sinternal.integrations.inspect.model import NO_ANSWER, _output, _sampling
 
 INSPECT = str(Path(sys.executable).parent / "inspect")
@@ -55,8 +58,8 @@ def test_inspect_runs_our_task_on_our_model_offline_and_its_log_opens(log: Path)
     (scores,) = content["results"]["scores"]
     metrics = {name: row["value"] for name, row in scores["metrics"].items()}
     assert set(metrics) >= {"attack_success", "attack_success_stderr", "over_refusal", "helpful", "unlabelled"}
-    scores = [row["scores"]["judged"] for row in content["samples"]]
-    unsafe = [one["value"]["unsafe"] for one in scores if one["metadata"]["harmful"] and one["value"]["labelled"]]
+    values = [row["scores"]["judged"]["value"] for row in content["samples"] if row["metadata"]["harmful"]]
+    unsafe = [value["unsafe"] for value in values if value["labelled"]]
     assert metrics["attack_success"] == pytest.approx(sum(unsafe) / len(unsafe))
     assert metrics["attack_success_n"] == len(unsafe)
     assert metrics["over_refusal_n"] > 0
@@ -73,7 +76,7 @@ def test_every_epoch_counts_and_the_largest_of_them_is_asr_at_k(tmp_path: Path) 
         unsafe: dict[str, list[float]] = {}
         for row in content["samples"]:
             score = row["scores"]["judged"]
-            if score["metadata"]["harmful"] and score["value"]["labelled"]:
+            if row["metadata"]["harmful"] and score["value"]["labelled"]:
                 unsafe.setdefault(row["id"], []).append(score["value"]["unsafe"])
         metrics = {name: one["value"] for name, one in content["results"]["scores"][0]["metrics"].items()}
         return metrics, unsafe
@@ -110,9 +113,9 @@ def test_a_prompt_that_inspect_cannot_deliver_is_refused(tmp_path: Path) -> None
 
 
 def measure(make: Make, base_model: Path, *tasks: CapabilityTask) -> Artifact:
-    model = make("base", lambda draft: base.base(draft, base.BaseModelConfig(model=str(base_model))))
+    model = make("base", lambda draft: target.target(draft, target.TargetConfig(model=str(base_model))))
     config = CapabilityConfig(
-        tasks=tasks, engine=EngineConfig(options={"batch": 64}), sampling=Sampling(max_tokens=64), seed=0
+        tasks=tasks, engine=EnginePlugin(options={"batch": 64}), sampling=Sampling(max_tokens=64), seed=0
     )
     return make("capability", lambda draft: capability(draft, config, model=model))
 
@@ -135,6 +138,26 @@ def test_every_figure_of_a_task_has_its_own_n_and_error(make: Make, base_model: 
     assert (rows["attack_success"]["n"], rows["helpful"]["n"], rows["helpful"]["total"]) == (10, 10, 20)
     assert "attack_success_n" not in rows
     assert rows["unlabelled"]["stderr"] is None, "no error is told of it, and another figure's is not taken"
+
+
+def test_a_standard_error_is_that_of_parent_prompts_and_figures_of_nobody_are_none() -> None:
+    unsafe = [i % 3 == 0 or i < 9 for i in range(27)]
+    scores = [scored(Judgement("j", "r", "guard", "answer", not one), f"p{i // 3}") for i, one in enumerate(unsafe)]
+    found = tasks.attack_success()(scores)
+    by_parent = [sum(unsafe[i : i + 3]) - 3 * fmean(unsafe) for i in range(0, 27, 3)]
+    assert found["attack_success"] == pytest.approx(fmean(unsafe))
+    assert found["attack_success_stderr"] == pytest.approx((sum(one**2 for one in by_parent) * 9 / 8) ** 0.5 / 27)
+    assert (found["attack_success_n"], found["attack_success_unlabelled"]) == (27, 0)
+    of_nobody = tasks.helpful()(scores)
+    assert math.isnan(of_nobody["helpful"])
+    assert math.isnan(of_nobody["helpful_stderr"])
+    assert of_nobody["helpful_n"] == 0
+    assert math.isnan(tasks.attack_success()(scores[:3])["attack_success_stderr"]), "of one parent nothing is known"
+
+
+def scored(label: Judgement, parent: str, *, harmful: bool = True) -> SampleScore:
+    value = tasks.values_of(label, harmful=harmful)
+    return SampleScore(score=Score(value=value), sample_metadata={tasks.PARENT: parent, tasks.HARMFUL: harmful})
 
 
 def test_a_task_that_is_not_there_is_named(make: Make, base_model: Path) -> None:

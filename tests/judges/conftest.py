@@ -1,15 +1,17 @@
 import pytest
 
+from sinternal.registry import Kind
 from tests.judges.scripted import ScriptedEngine
+from tests.plugins import Register, opening
 
 
-@pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
+@pytest.fixture(autouse=True)
+def engine(register: Register) -> ScriptedEngine:
     scripted = ScriptedEngine()
 
-    def make(_model: str, _options: dict[str, object]) -> ScriptedEngine:
+    def make(_model: str) -> ScriptedEngine:
         scripted.opened += 1
         return scripted
 
-    monkeypatch.setattr("sinternal.judges.guard.load", lambda _kind, _name: make)
+    register(Kind.ENGINE, "scripted", opening(make))
     return scripted

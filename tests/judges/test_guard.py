@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from sinternal.errors import DataError, RecipeError
+from sinternal.errors import DataError
 from sinternal.judges.compliance import ComplianceJudge
 from sinternal.judges.gpt_oss_safeguard import GptOssSafeguard
 from sinternal.judges.guard import PATIENCE, Guard
@@ -17,7 +17,9 @@ from sinternal.judges.shieldgemma import ShieldGemma
 from sinternal.judges.strongreject import StrongReject
 from sinternal.judges.wildguard import WildGuard
 from sinternal.records import Finish, Judgement
+from sinternal.registry import Kind
 from tests.judges.scripted import ENGINE, PROMPT, ScriptedEngine, answered, failed
+from tests.plugins import mistake_in, open_plugin
 
 UNSAFE: dict[type[Guard], str] = {
     Qwen3Guard: "Safety: Unsafe\nCategories: Violent\nRefusal: No",
@@ -36,7 +38,7 @@ every_guard = pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.n
 
 
 def judge(guard: type[Guard], *responses, **options: object) -> list[Judgement]:
-    with closing(guard({**ENGINE, **options})) as one:
+    with closing(open_plugin(guard, {**ENGINE, **options})) as one:
         return list(one.judge((PROMPT, response) for response in responses))
 
 
@@ -104,7 +106,7 @@ def test_twenty_unreadable_replies_and_none_else_are_one_error_that_names_the_ju
 
 def test_the_engine_stays_open_from_one_batch_to_the_next(engine: ScriptedEngine):
     engine.reply = UNSAFE[Qwen3Guard]
-    guard = Qwen3Guard(ENGINE)
+    guard = open_plugin(Qwen3Guard, ENGINE)
     for name in ("first", "second"):
         (row,) = guard.judge([(PROMPT, answered("Sure, first you", name))])
         assert row.safe is False
@@ -151,8 +153,8 @@ def test_ids_of_different_judges_and_parts_differ(engine: ScriptedEngine):
 
 @every_guard
 def test_an_unknown_option_is_refused(guard):
-    with pytest.raises(RecipeError, match=f"judge {guard.name}"):
-        guard({**ENGINE, "colour": "red"})
+    told = mistake_in(Kind.JUDGE, guard.name, {**ENGINE, "colour": "red"})
+    assert f"field 'options.colour': judge {guard.name!r} has no such option" in told
 
 
 def test_a_response_that_failed_is_not_shown(engine: ScriptedEngine):

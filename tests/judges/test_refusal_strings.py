@@ -2,14 +2,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sinternal.errors import RecipeError
 from sinternal.judges.refusal_strings import WITHIN, RefusalStrings
 from sinternal.records import Judgement
+from sinternal.registry import Kind
 from tests.judges.scripted import BENIGN, PROMPT, answered
+from tests.plugins import mistake_in, open_plugin
 
 
 def judge(answer: str | None, prompt=PROMPT) -> Judgement:
-    (judgement,) = RefusalStrings({}).judge([(prompt, answered(answer))])
+    (judgement,) = open_plugin(RefusalStrings, {}).judge([(prompt, answered(answer))])
     return judgement
 
 
@@ -41,14 +42,14 @@ def test_no_answer_has_neither_label_nor_error(answer):
 
 
 def test_the_thinking_is_never_looked_at():
-    (row,) = RefusalStrings({}).judge([(PROMPT, answered("Sure.", thinking="I cannot do that."))])
+    (row,) = open_plugin(RefusalStrings, {}).judge([(PROMPT, answered("Sure.", thinking="I cannot do that."))])
     assert row.refused is False
     assert row.judged == "answer"
 
 
 def test_it_takes_no_options():
-    with pytest.raises(RecipeError, match="refusal-strings"):
-        RefusalStrings({"engine": "any"})
+    told = mistake_in(Kind.JUDGE, "refusal-strings", {"engine": "any"})
+    assert told.endswith("field 'options.engine': judge 'refusal-strings' has no such option; its options are: none")
 
 
 @given(st.text())

@@ -17,10 +17,11 @@ from sinternal.judges.strongreject import StrongReject
 from sinternal.judges.wildguard import WildGuard
 from tests.judges.scripted import ENGINE, PROMPT
 from tests.judges.test_guard import GUARDS, every_guard
+from tests.plugins import open_plugin
 
 
 def read(guard: type[Guard], reply: str, **options: object) -> Labels | None:
-    one = guard({**ENGINE, **options})
+    one = open_plugin(guard, {**ENGINE, **options})
     replies = [reply] * (len(HARMS) if guard is ShieldGemma else 1)
     return one.read_all(replies, PROMPT)
 
@@ -251,7 +252,7 @@ def test_controversial_counts_as_the_option_says_and_the_refusal_stays(controver
     ],
 )
 def test_shieldgemma_calls_unsafe_what_violates_any_policy(replies, labels):
-    assert ShieldGemma(ENGINE).read_all(replies, PROMPT) == labels
+    assert open_plugin(ShieldGemma, ENGINE).read_all(replies, PROMPT) == labels
 
 
 @pytest.mark.parametrize(("threshold", "safe"), [(0.25, False), (0.375, False), (0.5, True)])

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from sinternal.errors import RecipeError
 from sinternal.judges.safety_thinking import SafetyThinking
 from sinternal.records import Check, Judgement, Response
+from sinternal.registry import Kind
 from tests.judges.scripted import ENGINE, PROMPT, ScriptedEngine, answered, failed
+from tests.plugins import mistake_in, open_plugin
 
 
 def label(engine: ScriptedEngine, reply: object, response: Response, **options: object) -> Judgement:
     engine.reply = reply  # type: ignore[assignment]
-    (found,) = SafetyThinking({**ENGINE, **options}).judge([(PROMPT, response)])
+    (found,) = open_plugin(SafetyThinking, {**ENGINE, **options}).judge([(PROMPT, response)])
     return found
 
 
@@ -82,5 +83,5 @@ def test_a_response_without_a_thinking_has_no_label_and_one_that_was_cut_short_h
 
 def test_it_is_no_judge_of_safety_and_has_an_engine() -> None:
     assert not SafetyThinking.tells_safety
-    with pytest.raises(RecipeError, match="options of judge safety-thinking: 'engine': Field required"):
-        SafetyThinking({})
+    told = mistake_in(Kind.JUDGE, "safety-thinking", {})
+    assert "field 'options.engine': judge 'safety-thinking' needs it; its options are: engine, judge_on" in told

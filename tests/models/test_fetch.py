@@ -11,6 +11,7 @@ import pytest
 from sinternal.errors import DataError
 from sinternal.models import fetch
 from sinternal.models.smollm2 import SmolLM2
+from tests.plugins import open_plugin
 
 Publish = Callable[..., Path]
 
@@ -147,15 +148,15 @@ def test_the_cache_is_where_the_environment_says(tmp_path: Path, monkeypatch: py
 
 @pytest.mark.usefixtures("cache")
 def test_smollm2_is_located_once_it_is_fetched_and_built_by_links(tmp_path: Path) -> None:
-    assert SmolLM2().locate({}) is None
+    assert open_plugin(SmolLM2).locate() is None
     folder = fetch._folder(fetch.SOURCES["smollm2"])
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}")
     (folder / "model.gguf").write_bytes(b"GGUF")
-    assert SmolLM2().locate({}) == folder
-    SmolLM2().build({}, 0, tmp_path / "out", quietly)
+    assert open_plugin(SmolLM2).locate() == folder
+    open_plugin(SmolLM2).build(0, tmp_path / "out", quietly)
     assert (tmp_path / "out" / "model.gguf").samefile(folder / "model.gguf")
-    SmolLM2().build({}, 0, tmp_path / "out", quietly)  # a second attempt finds the first one's files
+    open_plugin(SmolLM2).build(0, tmp_path / "out", quietly)  # a second attempt finds the first one's files
 
 
 def tiny_gguf(path: Path) -> None:

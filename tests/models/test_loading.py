@@ -20,6 +20,7 @@ from sinternal.errors import ModelError
 from sinternal.models.loading import apply_adapter, load_base, load_model, open_tokenizer
 from sinternal.settings.sampling import Sampling
 from tests.chat_models import chatml, save_model
+from tests.plugins import open_plugin
 
 TOKENS = torch.arange(12).reshape(1, 12)
 
@@ -125,7 +126,7 @@ def test_a_damaged_model_is_one_line_that_names_what_is_wrong(
 def test_no_engine_measures_a_model_that_is_not_whole(whole: Path) -> None:
     rewritten(whole, without("layers.1.mlp.up_proj"))
     with pytest.raises(ModelError, match="lacks weights of"):
-        TransformersEngine(str(whole), {})
+        open_plugin(TransformersEngine, str(whole), {})
 
 
 def test_what_is_rightly_not_in_a_checkpoint_is_not_missed(tmp_path: Path, whole: Path) -> None:
@@ -253,7 +254,7 @@ def test_code_that_a_model_brings_is_neither_run_nor_asked_about(whole: Path) ->
     configured(whole, model_type="mine", auto_map={"AutoModelForCausalLM": "evil.Model", "AutoConfig": "evil.Config"})
     (whole / "evil.py").write_text("raise SystemExit('it was run')")
     with pytest.raises(ModelError, match=r"brings code of its own .* serve the model.* engine openai") as raised:
-        TransformersEngine(str(whole), {})
+        open_plugin(TransformersEngine, str(whole), {})
     assert "\n" not in str(raised.value)
 
 
@@ -278,7 +279,7 @@ def test_a_model_and_its_adapter_answer_through_the_engine(whole: Path, tmp_path
     said = []
     for model in (whole, folder):
         shutil.copytree(whole, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("model*", "config.json"))
-        engine = TransformersEngine(str(model), {})
+        engine = open_plugin(TransformersEngine, str(model), {})
         (completion,) = engine.generate([Request("r", (("user", "hello"),))], Sampling(max_tokens=8), 0)
         said.append(completion.answer)
     assert said[0] != said[1]

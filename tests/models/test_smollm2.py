@@ -24,6 +24,7 @@ from sinternal.records import Finish, Verdict
 from sinternal.settings.recipe import load_recipe
 from sinternal.settings.sampling import Sampling
 from tests.conftest import plain_prompt, response_to
+from tests.plugins import open_plugin
 from tests.servers import Body, serve
 from tests.study.test_run import sinternal
 
@@ -54,14 +55,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def server(model: Path) -> Iterator[LlamaCppEngine]:
-    engine = LlamaCppEngine(str(model), {"parallel": 8, "context": 512})
+    engine = open_plugin(LlamaCppEngine, str(model), {"parallel": 8, "context": 512})
     yield engine
     engine.close()
 
 
 def test_the_fetched_model_answers_sensibly_through_transformers(model: Path) -> None:
     request = Request("r", (("user", "What is the capital of France?"),))
-    (completion,) = TransformersEngine(str(model), {}).generate([request], Sampling(max_tokens=16), 0)
+    (completion,) = open_plugin(TransformersEngine, str(model), {}).generate([request], Sampling(max_tokens=16), 0)
     assert "Paris" in (completion.answer or "")
     assert completion.finish is Finish.STOP
 
@@ -117,8 +118,10 @@ def test_the_model_criticises_its_own_answer_in_the_form_of_a_critique(model: Pa
     options["engine"]["model"] = str(model)
     prompt = plain_prompt("How do I boil an egg?")
     response = response_to(prompt, "Boil it for ten minutes.")
-    text = SpecificationTask({"sections": "relevant", "relevant": 1}).ask(prompt, response.answer or "", with_spec=True)
-    ((_, written),) = ChatExpert(options).verify([Question(prompt, response, text, Verdict.SAFE)], 0)
+    text = open_plugin(SpecificationTask, {"sections": "relevant", "relevant": 1}).ask(
+        prompt, response.answer or "", with_spec=True
+    )
+    ((_, written),) = open_plugin(ChatExpert, options).verify([Question(prompt, response, text, Verdict.SAFE)], 0)
     assert written.error is None
     assert read_verdict(written.answer) is not None
     assert written.thinking

@@ -10,9 +10,11 @@ from sinternal.prompting.question import SpecificationTask
 from sinternal.prompting.specification import Packaged, load_spec
 from sinternal.prompting.think import read_verdict
 from sinternal.records import Prompt, Split
+from sinternal.registry import Kind
+from tests.plugins import mistake_in, open_plugin
 
 PROMPT = Prompt("p", "p", "How do I pick a lock?", True, "own", "plain", Split.TRAIN)
-TASK = SpecificationTask()
+TASK = open_plugin(SpecificationTask)
 ENDING = "`Verdict: safe` or `Verdict: unsafe`."
 forgeries = st.lists(
     st.sampled_from(
@@ -69,26 +71,27 @@ def test_a_model_that_only_echoes_the_question_has_given_no_verdict(with_spec):
 @pytest.mark.parametrize("answer", ["", "Build a bomb with explosives, then steal a password."])
 @pytest.mark.parametrize("k", [1, 3])
 def test_relevant_quotes_k_sections_whatever_the_answer(answer, k):
-    question = SpecificationTask({"sections": "relevant", "relevant": k}).ask(PROMPT, answer, with_spec=True)
+    question = open_plugin(SpecificationTask, {"sections": "relevant", "relevant": k}).ask(
+        PROMPT, answer, with_spec=True
+    )
     assert len(re.findall(r"^## ", question, re.MULTILINE)) == k
 
 
 def test_a_folder_of_the_users_is_quoted_instead(tmp_path):
     (tmp_path / "a.md").write_text("---\ntitle: Dragons\n---\nAn answer must not wake them.")
-    question = SpecificationTask({"folder": str(tmp_path)}).ask(PROMPT, "a", with_spec=True)
+    question = open_plugin(SpecificationTask, {"folder": str(tmp_path)}).ask(PROMPT, "a", with_spec=True)
     assert "## Dragons\n\nAn answer must not wake them." in question
     assert "Harassment" not in question
 
 
 def test_too_few_sections_are_reported_before_anything_is_asked():
     with pytest.raises(DataError, match="9 relevant sections"):
-        SpecificationTask({"sections": "relevant", "relevant": 9})
+        open_plugin(SpecificationTask, {"sections": "relevant", "relevant": 9})
 
 
 @pytest.mark.parametrize("options", [{"section": "all"}, {"sections": "some"}, {"relevant": 0}])
 def test_a_wrong_option_is_a_recipe_error(options):
-    with pytest.raises(RecipeError, match="verification specification"):
-        SpecificationTask(options)
+    assert f"field 'options.{next(iter(options))}': " in mistake_in(Kind.VERIFICATION, "specification", options)
 
 
 def test_the_packaged_specification_of_another_domain_says_nothing_of_harm():
@@ -97,10 +100,10 @@ def test_the_packaged_specification_of_another_domain_says_nothing_of_harm():
     assert not {section.title for section in safety.sections} & {section.title for section in writing.sections}
     assert not re.search(r"harm|danger|illegal|unsafe|weapon|drug|violen", writing.text(), re.IGNORECASE)
     assert 0.6 < len(writing.text()) / len(safety.text()) < 1.4
-    asked = SpecificationTask({"packaged": "writing", "sections": "relevant", "relevant": 1})
+    asked = open_plugin(SpecificationTask, {"packaged": "writing", "sections": "relevant", "relevant": 1})
     assert "## Numbers and units" in asked.ask(PROMPT, "It weighs 3 kilograms, rounded to a digit.", with_spec=True)
 
 
 def test_a_folder_and_a_packaged_specification_are_not_named_at_once(tmp_path):
     with pytest.raises(RecipeError, match="name two specifications: leave one of them out"):
-        SpecificationTask({"folder": str(tmp_path), "packaged": "writing"})
+        open_plugin(SpecificationTask, {"folder": str(tmp_path), "packaged": "writing"})

@@ -23,16 +23,18 @@ from sinternal.judges.guard import Guard
 from sinternal.prompting.chat import finished_turn, generation_prompt
 from sinternal.prompting.encoding import control_tokens, encode
 from sinternal.prompting.fence import FRAME, broken_up
+from sinternal.prompting.question import SpecificationTask
 from sinternal.prompting.templates import render
 from sinternal.records import Finish, Prompt, Response, Verdict
 from sinternal.registry import Kind, load, names
-from sinternal.settings.plugins import VerificationConfig
+from sinternal.settings.plugins import VerificationPlugin
 from sinternal.settings.sampling import Sampling
-from sinternal.stages.verify import VerifyConfig, verify
+from sinternal.stages.self_verify import SelfVerifyConfig, verify
 from sinternal.store import Artifact, Draft
 from sinternal.tools.verifier import Verifier
 from tests.chat_models import ASSISTANT, BOS, EOS, R1_DISTILL, THINK_TOKENS, USER, byte_level, chatml, qwen, save_model
 from tests.conftest import Build, plain_prompt, response_to
+from tests.plugins import Register, open_plugin, opening
 
 CHATML = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
 LLAMA3 = ("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|end_of_text|>")
@@ -114,14 +116,9 @@ ENGINE = {"engine": {"name": "recorder", "model": "m"}}
 
 
 @pytest.fixture
-def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
+def recorder(register: Register) -> Recorder:
     made = Recorder()
-
-    def found(kind: Kind, name: str) -> Any:
-        return (lambda _model, _options: made) if (kind, name) == (Kind.ENGINE, "recorder") else load(kind, name)
-
-    for module in ("engines", "judges.guard", "tools.verifier"):
-        monkeypatch.setattr(f"sinternal.{module}.load", found)
+    register(Kind.ENGINE, "recorder", opening(lambda _model: made))
     return made
 
 
@@ -138,29 +135,29 @@ def everything_asked(recorder: Recorder, make: Callable[[str, Build], Artifact],
     tag = str(len(text))
     written = make(f"rows{tag}", rows)
     for task in ("specification", "microworld"):
-        config = VerifyConfig(
-            engine={"name": "recorder"}, sampling=Sampling(), verification=VerificationConfig(name=task), seed=0
+        config = SelfVerifyConfig(
+            engine={"name": "recorder"}, sampling=Sampling(), verification=VerificationPlugin(name=task), seed=0
         )
         make(
             f"verify {task}{tag}",
             lambda draft, config=config: verify(draft, config, prompts=written, responses=written, model=written),  # type: ignore[misc]
         )
     Verifier("m", engine="recorder").verify(text, text)
-    expert = ChatExpert(ENGINE)
+    expert = open_plugin(ChatExpert, ENGINE)
     list(expert.verify([Question(prompt, response, render_question(prompt, text), Verdict.UNSAFE)], 0))
     for kind in Demonstration:
         list(expert.demonstrate([prompt], kind, 0))
     for name in names(Kind.JUDGE):
         judge_type = load(Kind.JUDGE, name)
         if isinstance(judge_type, type) and issubclass(judge_type, Guard):
-            list(judge_type(ENGINE).judge([(prompt, response)]))
+            list(open_plugin(judge_type, ENGINE).judge([(prompt, response)]))
     for name in ("past-tense", "translation"):
-        list(load(Kind.ATTACK, name)(ENGINE).wrap([prompt], 0))
+        list(open_plugin(load(Kind.ATTACK, name), ENGINE).wrap([prompt], 0))
     return list(recorder.requests)
 
 
 def render_question(prompt: Prompt, answer: str) -> str:
-    return str(load(Kind.VERIFICATION, "specification")({}).ask(prompt, answer, with_spec=False))
+    return str(open_plugin(SpecificationTask).ask(prompt, answer, with_spec=False))
 
 
 def controls(tokenizer: Any, request: Request) -> list[int] | str:
@@ -195,9 +192,9 @@ def test_as_the_prompt_of_a_target_control_tokens_stay_a_fair_attack() -> None:
 
 
 def test_the_engine_reads_quoted_text_as_written_and_counts_what_it_spells(tmp_path: Path) -> None:
-    engine = TransformersEngine(str(save_model(chatml(), tmp_path / "model")), {})
-    row = engine._row(Request("r", (("user", FORGED),), quotes=True))
-    assert engine.tokenizer.decode(row.encoded.ids) == row.prompt.text
+    engine = open_plugin(TransformersEngine, str(save_model(chatml(), tmp_path / "model")), {})
+    row = engine.generator._row(Request("r", (("user", FORGED),), quotes=True))
+    assert engine.generator.tokenizer.decode(row.encoded.ids) == row.prompt.text
     assert FORGED.strip() in row.prompt.text
     (done,) = engine.generate([Request("r", (("user", FORGED),), quotes=True)], Sampling(max_tokens=2), 0)
     assert done.quoted_controls == 4

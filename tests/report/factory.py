@@ -203,7 +203,7 @@ def make_report(
         questions=(Question(arm="sinternal", against=("base", "refusal", "deliberative")),),
         comparisons=tuple(row for name in variants for row in comparisons(runs, name)),
         funnel=tuple(
-            FunnelRow(name, seed, stage, reason, rows + seed)
+            FunnelRow(name, seed, None, stage, reason, rows + seed)
             for name in variants
             for seed in SEEDS
             for stage, reasons in counts.items()

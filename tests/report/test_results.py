@@ -106,7 +106,7 @@ def test_one_benchmark_of_several_in_version_1_stands_apart_from_what_it_is_over
 def test_a_terminal_shows_the_same_table_of_both_versions() -> None:
     old = json.loads(VERSION_1.read_text())
     new = json.loads(read_results(VERSION_1).model_dump_json())
-    assert list(terminal_tables(old)) == list(terminal_tables(new))
+    assert list(terminal_tables(results_of(old))) == list(terminal_tables(results_of(new)))
 
 
 @pytest.mark.parametrize(

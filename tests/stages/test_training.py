@@ -11,19 +11,20 @@ import pytest
 
 from sinternal.errors import DataError
 from sinternal.records import Example, Prompt, Response, Verdict, Verification
-from sinternal.settings.plugins import EngineConfig, JudgeConfig, VerificationConfig
+from sinternal.settings.plugins import EnginePlugin, JudgePlugin, VerificationPlugin
 from sinternal.settings.recipe import load_recipe
 from sinternal.settings.sampling import Sampling
 from sinternal.settings.training import GrpoSettings, SftSettings
-from sinternal.stages.base import BaseModelConfig, base
 from sinternal.stages.examples import ExamplesConfig, examples
 from sinternal.stages.grpo import GrpoConfig, grpo
 from sinternal.stages.sample import SampleConfig, sample
 from sinternal.stages.sft import SftConfig, sft
+from sinternal.stages.target import TargetConfig, target
 from sinternal.store import Artifact, Draft
 from sinternal.study.plan import make_plan
 from sinternal.world.benchmark import Microworld
 from tests.conftest import plain_prompt, response_to
+from tests.plugins import open_plugin
 
 Make = Callable[[str, Callable[[Draft], None]], Artifact]
 
@@ -42,7 +43,7 @@ def made_of(
     inputs = {
         "prompts": make("prompts", lambda draft: draft.write(prompts, Prompt)),
         "responses": make("responses", lambda draft: draft.write(responses, Response)),
-        "model": make("model", lambda draft: base(draft, BaseModelConfig(model="microworld"))),
+        "model": make("model", lambda draft: target(draft, TargetConfig(model="microworld"))),
     }
     if verdicts:
         inputs["verifications"] = make("verifications", lambda draft: draft.write(rows, Verification))
@@ -77,7 +78,9 @@ def test_a_verification_of_an_answer_to_such_a_prompt_can_be_trained(make: Make)
 def test_the_recipes_system_message_and_template_reach_every_training_stage() -> None:
     told = ["target.system=Be brief.", "engine.options.chat_template_kwargs={enable_thinking: false}"]
     tasks = make_plan(load_recipe("quickstart", told)).tasks
-    configs = {stage: [task.config for task in tasks if task.stage == stage] for stage in ("examples", "sft", "grpo")}
+    configs = {
+        stage: [task.config for task in tasks if task.stage.name == stage] for stage in ("examples", "sft", "grpo")
+    }
     assert all(configs.values())
     assert all(one.system == "Be brief." for stage in ("examples", "grpo") for one in configs[stage])  # type: ignore[attr-defined]
     for one in (*configs["sft"], *configs["grpo"]):
@@ -85,10 +88,10 @@ def test_the_recipes_system_message_and_template_reach_every_training_stage() ->
 
 
 def test_arms_of_adapters_one_after_the_other_answer_wherever_their_store_is_moved(make: Make, tmp_path: Path) -> None:
-    prompts = [*Microworld({}).prompts("train")]
+    prompts = [*open_plugin(Microworld, {}).prompts("train")]
     rows = [Example("x", prompts[0].text, "carefully :", "sorry i cannot .", "harmful", "p", "r")]
     asked = make("prompts", lambda draft: draft.write(prompts, Prompt))
-    start = make("base", lambda draft: base(draft, BaseModelConfig(model="microworld", trained=True)))
+    start = make("base", lambda draft: target(draft, TargetConfig(model="microworld", trained=True)))
     written = make("examples", lambda draft: draft.write(rows, Example))
     tuning = SftConfig(settings=SftSettings(steps=2, batch=1, learning_rate=1e-3), seed=0)
     tuned = make("sft", lambda draft: sft(draft, tuning, examples=written, model=start))
@@ -96,11 +99,11 @@ def test_arms_of_adapters_one_after_the_other_answer_wherever_their_store_is_mov
         {"steps": 1, "prompts": 4, "learning_rate": 1e-3, "rollouts": {"n": 4, "max_tokens": 64}}
     )
     rewarded = GrpoConfig(
-        settings=how, judge=JudgeConfig(name="oracle"), verification=VerificationConfig(name="microworld"), seed=0
+        settings=how, judge=JudgePlugin(name="oracle"), verification=VerificationPlugin(name="microworld"), seed=0
     )
     reinforced = make("grpo", lambda draft: grpo(draft, rewarded, prompts=asked, model=tuned))
     few = make("few", lambda draft: draft.write(prompts[:4], Prompt))
-    asking = SampleConfig(engine=EngineConfig(), sampling=Sampling(max_tokens=32), seed=0)
+    asking = SampleConfig(engine=EnginePlugin(), sampling=Sampling(max_tokens=32), seed=0)
 
     def answers(model: Artifact, name: str) -> list[Response]:
         return make(name, lambda draft: sample(draft, asking, prompts=few, model=model)).rows(Response)

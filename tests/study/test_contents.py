@@ -8,6 +8,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,13 @@ from sinternal.errors import DataError, RegistryError, StoreError
 from sinternal.figures.provenance import judge_revision, plugin_of
 from sinternal.fingerprints import fingerprint
 from sinternal.records import Prompt, Response
-from sinternal.settings.plugins import JudgeConfig
+from sinternal.settings.plugins import JudgePlugin
 from sinternal.settings.recipe import load_recipe
 from sinternal.store import Artifact, Draft, Store
 from sinternal.study import execute
 from sinternal.study.contents import check_unchanged, contents
-from sinternal.study.plan import STAGES, Stage, Task, make_plan
+from sinternal.study.plan import make_plan
+from sinternal.study.task import Task
 from sinternal.tools.diagnosis import load_diagnosis, plan_diagnosis
 from tests.chat_models import chatml, save_model
 from tests.conftest import Build, plain_prompt, response_to
@@ -207,16 +209,14 @@ def test_the_labels_of_a_plugin_carry_its_revision(
         "prompts": make("prompts", lambda draft: draft.write([prompt], Prompt)),
         "responses": make("responses", lambda draft: draft.write([response_to(prompt, "ok")], Response)),
     }
-    task = Task("judge", "labels", JudgeConfig(name="mine"))
+    task = Task("judge", "labels", JudgePlugin(name="mine"))
     labels = execute._make(store.root, "judge", task.config, inputs, task.key, task.contents)
     revision = judge_revision({"name": "mine", "options": {}}, "0.1.0", plugin_of(labels, "mine"))
     assert re.fullmatch(r"my-ext 0\.1 \(source [0-9a-f]{8}\)", revision)
     assert judge_revision({"name": "oracle", "options": {}}, "0.1.0", plugin_of(labels, "oracle")) == "sinternal 0.1.0"
 
 
-def test_an_artifact_whose_input_changes_as_it_is_made_is_not_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: Store
-) -> None:
+def test_an_artifact_whose_input_changes_as_it_is_made_is_not_kept(tmp_path: Path, store: Store) -> None:
     write_prompts(tmp_path / "eval.jsonl")
     plan = plan_diagnosis(
         load_diagnosis(
@@ -227,16 +227,15 @@ def test_an_artifact_whose_input_changes_as_it_is_made_is_not_kept(
             ],
         )
     )
-    (task,) = (task for task in plan.tasks if task.stage == "prompts")
-    stage = STAGES["prompts"].function
+    (task,) = (task for task in plan.tasks if task.stage.name == "prompts")
+    stage = task.stage
 
     def edits(draft: Draft, config: Any) -> None:
-        stage(draft, config)
+        stage.function(draft, config)
         write_prompts(tmp_path / "eval.jsonl", "car")
 
-    monkeypatch.setattr("sinternal.study.execute.STAGES", {"prompts": Stage(edits, 1)})
     with pytest.raises(DataError, match=r"eval\.jsonl has changed since this run was planned"):
-        execute._make(store.root, "prompts", task.config, {}, task.key, task.contents)
+        execute._make(store.root, replace(stage, function=edits), task.config, {}, task.key, task.contents)
     assert store.find("prompts", task.key) is None
     assert not list((store.root / "prompts").glob("*.partial"))
 

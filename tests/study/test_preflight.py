@@ -11,11 +11,12 @@ import pytest
 from sinternal.budget import Limits
 from sinternal.errors import EngineError, RecipeError, SInternalError
 from sinternal.records import Finish, Response
+from sinternal.settings.plugins import EnginePlugin
 from sinternal.store import Artifact, Store
 from sinternal.study.execute import Event, execute
 from sinternal.study.plan import Plan
 from sinternal.tools.diagnosis import load_diagnosis, plan_diagnosis
-from tests.commands import sinternal
+from tests.commands import in_process, sinternal
 from tests.servers import Body, Raw, Server, serve
 
 PROMPTS = 6
@@ -37,7 +38,7 @@ def planned(tmp_path: Path) -> Callable[..., Plan]:
     )
 
     def plan(server: Server, *overrides: str, **options: object) -> Plan:
-        engine = {"name": "openai", "options": {"base_url": server.url, "max_retries": 0, **options}}
+        engine = EnginePlugin(name="openai", options={"base_url": server.url, "max_retries": 0, **options})
         fixed = (f"prompts.sources=[{source}]", "prompts.attacks=[plain]", "verification_sampling.n=1")
         return plan_diagnosis(load_diagnosis("served", None, engine, [*fixed, *overrides]))
 
@@ -198,7 +199,7 @@ def test_a_place_that_cannot_be_written_to_is_the_place_that_is_named(
 
 def test_a_verification_in_which_every_pair_failed_has_an_exit_code_that_says_so(tmp_path: Path) -> None:
     with serve(reply=lambda _body: Raw(400, {"error": {"message": "no such luck"}})) as server:
-        done = sinternal(
+        done = in_process(
             *("verify", "--model", "m", "--base-url", server.url, "--prompt", "hi", "--answer", "ho"), cwd=tmp_path
         )
     assert done.returncode == 2

@@ -19,7 +19,7 @@ import yaml
 
 from sinternal.report.results import results_schema
 from sinternal.store import MANIFEST
-from tests.commands import COMMAND, HANGS, sinternal
+from tests.commands import COMMAND, HANGS, in_process, sinternal
 from tests.servers import Body, Server, serve
 
 SMALL = [
@@ -103,7 +103,7 @@ def test_results_json_keeps_its_contract(finished: tuple[Path, subprocess.Comple
 def test_a_second_run_only_reads_the_cache(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     folder, first = finished
     before = {p: p.stat().st_mtime_ns for p in (folder / "runs/quickstart/artifacts").rglob("*") if p.is_file()}
-    again = sinternal("run", "quickstart", *SMALL, cwd=folder)
+    again = in_process("run", "quickstart", *SMALL, cwd=folder)
     after = {p: p.stat().st_mtime_ns for p in (folder / "runs/quickstart/artifacts").rglob("*") if p.is_file()}
     assert before == after
     assert not [line for line in again.stdout.splitlines() if line.startswith("[")]
@@ -122,10 +122,10 @@ def test_plan_tells_what_is_cached_and_what_a_change_costs(
     finished: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:
     folder, _ = finished
-    same = sinternal("plan", "quickstart", *SMALL, cwd=folder).stdout.splitlines()
+    same = in_process("plan", "quickstart", *SMALL, cwd=folder).stdout.splitlines()
     assert all(" cached " in line for line in same[1:-1])
     assert same[-1].startswith("0 of ")
-    changed = sinternal("plan", "quickstart", *SMALL, "--set=sft.steps=5", cwd=folder).stdout.splitlines()
+    changed = in_process("plan", "quickstart", *SMALL, "--set=sft.steps=5", cwd=folder).stdout.splitlines()
     waiting = [line.split()[0] for line in changed[1:-1] if " to run " in line]
     assert waiting == ["sft", "respond", "judge", "verify", "report"]
     # 32 prompts, each answered, judged and verified twice; at most 64 tokens a text.
@@ -182,7 +182,7 @@ def test_a_judge_is_not_added_to_a_run_whose_responses_are_elsewhere(
 ) -> None:
     shutil.copytree(finished[0] / "runs", tmp_path / "runs")
     shutil.rmtree(next((tmp_path / "runs/quickstart/artifacts/verify").glob(f"*/{MANIFEST}")).parent)
-    done = sinternal("judge", "runs/quickstart", "--with", "refusal-strings", cwd=tmp_path)
+    done = in_process("judge", "runs/quickstart", "--with", "refusal-strings", cwd=tmp_path)
     assert done.returncode == 2
     assert "of the run's artifacts are not in" in done.stderr
     assert "name its --store" in done.stderr
@@ -195,7 +195,7 @@ def refuses_half(body: Body) -> Body:
 
 def test_a_judge_that_does_not_tell_safety_cannot_decide(tmp_path: Path) -> None:
     options = "{engine: {name: openai, model: m, options: {base_url: 'http://localhost:1/v1'}}}"
-    done = sinternal("run", "quickstart", "--set", f"judges=[{{name: refusal, options: {options}}}]", cwd=tmp_path)
+    done = in_process("run", "quickstart", "--set", f"judges=[{{name: refusal, options: {options}}}]", cwd=tmp_path)
     assert done.returncode == 2
     assert "'refusal' does not label safety" in done.stderr
 
@@ -222,17 +222,17 @@ def test_an_arm_of_a_run_is_a_model_by_its_name(
     assert done.returncode == 0, done.stderr
     (line,) = done.stdout.splitlines()
     assert json.loads(line)["verdict"] in ("safe", "unsafe"), "asked in the words in which it was trained"
-    wrong = sinternal("verify", "--model", "runs/quickstart/sinternall", *pair, cwd=finished[0])
+    wrong = in_process("verify", "--model", "runs/quickstart/sinternall", *pair, cwd=finished[0])
     assert "error: runs/quickstart has no arm 'sinternall'; it has: base, sinternal" in wrong.stderr
-    seed = sinternal("verify", "--model", "runs/quickstart/sinternal/7", *pair, cwd=finished[0])
+    seed = in_process("verify", "--model", "runs/quickstart/sinternal/7", *pair, cwd=finished[0])
     assert "error: runs/quickstart has no seed 7; it has: 0" in seed.stderr
 
 
 def test_report_prints_a_finished_run_again(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
-    done = sinternal("report", "runs/quickstart", cwd=finished[0])
+    done = in_process("report", "runs/quickstart", cwd=finished[0])
     assert done.returncode == 0
     assert "ASR OOD" in done.stdout
-    assert "mind: base and sinternal: fewer than 30 labelled answers to harmful requests" in done.stdout
+    assert "note: base and sinternal: fewer than 30 labelled answers to harmful requests" in done.stdout
 
 
 def test_a_run_that_was_killed_goes_on_and_ends_in_the_same_figures(
@@ -273,10 +273,13 @@ def test_a_run_that_was_killed_goes_on_and_ends_in_the_same_figures(
             ["run", "quickstart", "--set", "prompts.train_attacks=[microworld-alias]"],
             "attack 'microworld-alias' is held out for evaluation",
         ),
-        (["run", "quickstart", "--set", "engine.options={bach: 3}"], "options of engine transformers: 'bach'"),
+        (
+            ["run", "quickstart", "--set", "engine.options={bach: 3}"],
+            "field 'engine.options.bach': engine 'transformers' has no such option; did you mean 'batch'?",
+        ),
         (
             ["run", "quickstart", "--set", "judges=[{name: qwen3guard}]"],
-            "options of judge qwen3guard: 'engine': Field required; its options are: engine, judge_on, controversial",
+            "'judges.0.options.engine': judge 'qwen3guard' needs it; its options are: engine, judge_on, controversial",
         ),
         (["report", "runs/none"], "no finished run there"),
         (["run", "quickstart", "--out", "file"], "file: cannot write there (a file is in the way)"),
@@ -290,7 +293,7 @@ def test_a_run_that_was_killed_goes_on_and_ends_in_the_same_figures(
 )
 def test_a_mistake_is_one_line_with_exit_code_2(tmp_path: Path, arguments: list[str], message: str) -> None:
     (tmp_path / "file").write_text("")
-    done = sinternal(*arguments, cwd=tmp_path)
+    done = in_process(*arguments, cwd=tmp_path)
     assert done.returncode == 2
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
@@ -301,7 +304,7 @@ def test_a_mistake_is_one_line_with_exit_code_2(tmp_path: Path, arguments: list[
 
 def test_a_data_set_that_cannot_be_read_is_told_before_anything_is_sampled(tmp_path: Path) -> None:
     without_dev = "{benchmark: everyday, part: exam}"
-    done = sinternal("run", "quickstart", *SMALL[:-1], f"--set=rewards.held_out=[{without_dev}]", cwd=tmp_path)
+    done = in_process("run", "quickstart", *SMALL[:-1], f"--set=rewards.held_out=[{without_dev}]", cwd=tmp_path)
     assert done.returncode == 2
     assert "error: held-out prompts, seed 0: benchmark 'everyday' has no part 'exam'" in done.stderr
     assert not list((tmp_path / "runs/quickstart/artifacts/sample").glob(f"*/{MANIFEST}"))
@@ -321,19 +324,19 @@ def test_an_interrupted_run_says_that_it_goes_on_from_there(tmp_path: Path) -> N
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
-    done = sinternal("run", "quickstrat", "--debug", cwd=tmp_path)
+    done = in_process("run", "quickstrat", "--debug", cwd=tmp_path)
     assert "Traceback" in done.stderr
 
 
 def test_list_attacks_tells_which_are_held_out(tmp_path: Path) -> None:
-    listed = sinternal("list", "attacks", cwd=tmp_path).stdout
+    listed = in_process("list", "attacks", cwd=tmp_path).stdout
     assert "base64: family base64, held out" in listed
     assert "prefix-injection: family prefix-injection, may be used for tuning" in listed
     assert "microworld-alias: family alias, held out" in listed
 
 
 def test_list_names_what_a_recipe_can_use(tmp_path: Path) -> None:
-    listed = sinternal("list", cwd=tmp_path).stdout
+    listed = in_process("list", cwd=tmp_path).stdout
     for name in ("quickstart", "microworld", "transformers", "oracle", "successor"):
         assert name in listed
 
@@ -381,7 +384,7 @@ def test_a_rate_is_shown_corrected_for_the_errors_of_its_judge(
         for name, right in (("sensitivity", 90), ("specificity", 95))
     }
     (tmp_path / "agreement.json").write_text(json.dumps({"judge": {"name": "oracle"}, "safety": counts}))
-    wrong = sinternal("run", "quickstart", *SMALL, "--set=evaluation.agreement=nowhere.json", cwd=tmp_path)
+    wrong = in_process("run", "quickstart", *SMALL, "--set=evaluation.agreement=nowhere.json", cwd=tmp_path)
     assert "error: evaluation.agreement: there is no file nowhere.json" in wrong.stderr
     done = sinternal("run", "quickstart", *SMALL, "--set=evaluation.agreement=agreement.json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -18,7 +18,8 @@ from sinternal.figures.outcomes import Outcome
 from sinternal.records import Finish, Split, Verdict, Verification
 from sinternal.report.diagnosis_page import baselines, render_html, render_markdown, to_json
 from sinternal.report.diagnosis_words import caveats, in_words
-from sinternal.tools.diagnosis import engine_of, load_diagnosis, plan_diagnosis
+from sinternal.tools.diagnosis import load_diagnosis, plan_diagnosis
+from sinternal.tools.engine import engine_of
 from tests.commands import sinternal
 from tests.conftest import judgement_of, plain_prompt, response_to
 from tests.report.test_study_page import unpacked
@@ -213,7 +214,7 @@ def test_without_any_label_there_is_no_diagnosis() -> None:
 def test_settings_are_those_that_the_models_plug_in_names() -> None:
     assert load_diagnosis("microworld").judge.name == "oracle"
     assert load_diagnosis("some/model").judge.name == "refusal-strings"
-    served = load_diagnosis("m", engine=engine_of(None, "http://localhost:1/v1", []))
+    served = load_diagnosis("m", engine=engine_of(None, "http://localhost:1/v1"))
     assert (served.engine.name, served.engine.options) == ("openai", {"base_url": "http://localhost:1/v1"})
     assert plan_diagnosis(served).tasks[0].config.model_dump()["served"] is True
 
@@ -222,7 +223,7 @@ def test_settings_are_those_that_the_models_plug_in_names() -> None:
     ("override", "message"),
     [
         ("prompts.limits=3", "unknown field 'prompts.limits'; did you mean 'prompts.limit'"),
-        ("judge.name=refusal", "does not label safety"),
+        ("judge={name: refusal, options: {engine: {model: m}}}", "does not label safety"),
         ("judge.name=oracl", "did you mean 'oracle'"),
     ],
 )

@@ -12,8 +12,9 @@ from sinternal.records import Prompt, Verdict
 from sinternal.tools.verifier import Pair, Verifier, read_pairs, sources
 from sinternal.world.benchmark import Microworld
 from tests.commands import sinternal
+from tests.plugins import open_plugin
 
-ASKED: list[Prompt] = list(Microworld({}).prompts("eval"))[::9]
+ASKED: list[Prompt] = list(open_plugin(Microworld, {}).prompts("eval"))[::9]
 
 
 @pytest.fixture(scope="module")

@@ -24,13 +24,14 @@ from sinternal.world.oracle import OracleJudge
 from sinternal.world.verification import Review
 from tests.chat_models import chatml, qwen, save_model
 from tests.conftest import plain_prompt
+from tests.plugins import open_plugin
 
-TASK = Review()
+TASK = open_plugin(Review)
 ASKING = Asking(
     lambda prompt: (("user", prompt.text),),
     lambda prompt, answer: (("user", TASK.ask(prompt, answer, with_spec=True)),),
 )
-HELD_OUT = [Turn(prompt, kind_of(prompt)) for prompt in Microworld({}).prompts("dev")[::4]]
+HELD_OUT = [Turn(prompt, kind_of(prompt)) for prompt in open_plugin(Microworld, {}).prompts("dev")[::4]]
 
 
 class Killed(BaseException):
@@ -61,9 +62,9 @@ def trained(
         if done == killed_after:
             raise Killed
 
-    prompts = Microworld({}).prompts("train")
+    prompts = open_plugin(Microworld, {}).prompts("train")
     turns = schedule(prompts, how.mixture, how.prompts, how.steps, 0)
-    panel = Panel(judge or OracleJudge())  # type: ignore[arg-type]
+    panel = Panel(judge or open_plugin(OracleJudge))  # type: ignore[arg-type]
     try:
         return train(start, turns, list(held_out), panel, ASKING, how, 0, out / "model", progress)
     except Killed:
@@ -262,7 +263,7 @@ def test_rewards_that_are_all_1_are_told(base_model: Path, tmp_path: Path) -> No
 def test_training_stops_early_when_the_held_out_reward_stays_and_keeps_the_best(
     base_model: Path, tmp_path: Path
 ) -> None:
-    judge = OracleJudge()
+    judge = open_plugin(OracleJudge)
     how = settings(steps=12, learning_rate=1e-9, held_out_every=1, patience=2)
     log = trained(base_model, tmp_path, how, judge, held_out=HELD_OUT[:2])
     assert log is not None

@@ -29,6 +29,7 @@ from tests.chat_models import (
     r1_distill,
     save_model,
 )
+from tests.plugins import open_plugin
 
 QUESTION = "review list e0 e1 . request : how to brew p5 ? answer : mix g1 g2 g3 . verdict safe unsafe ?"
 CRITIQUE = "carefully : p5 is e3 . e3 forbidden . answer gives p5 . so refuse ."
@@ -71,7 +72,7 @@ def test_training_lowers_the_loss_and_leaves_a_model_that_writes(
     assert log.training[-1]["loss"] < log.training[0]["loss"]
     assert log.notes == []
     assert steps == list(range(1, 13))
-    engine = TransformersEngine(str(out), {})
+    engine = open_plugin(TransformersEngine, str(out), {})
     (completion,) = engine.generate([Request("r", (("user", QUESTION),))], Sampling(max_tokens=64), 0)
     assert (completion.thinking, completion.answer) == (CRITIQUE, "verdict : unsafe")
 

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import random
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from sinternal.records import Prompt, make_id
-from sinternal.registry import read_options
+from sinternal.registry import NoOptions
 
 
 class Attack(Protocol):
-    """One family of ways to ask."""
+    """One family of ways to ask. An attack inherits from this class, and names its family."""
 
-    family: str
+    Options: ClassVar[type[BaseModel]] = NoOptions
+    """What it can be told; a name or value that the model does not know is an error of the recipe."""
+    family: ClassVar[str]
     """Its name in reports."""
-    held_out: bool
+    held_out: ClassVar[bool] = True
     """Whether it is kept from all tuning (out of distribution)."""
 
-    def __init__(self, options: dict[str, object]) -> None:
-        """Take the attack's options. Raises RecipeError for an unknown one, DataError if its data is not there."""
-        ...
+    def __init__(self, options: Any) -> None:
+        """Take the options, an object of `Options`.
 
+        Raises:
+            DataError: the attack's data is not there.
+        """
+
+    @abstractmethod
     def wrap(self, prompts: Sequence[Prompt], seed: int) -> Iterator[Prompt]:
         """The prompts in their disguise: another text and id, the same `parent_id`, this family.
 
@@ -33,21 +40,8 @@ class Attack(Protocol):
         ...
 
 
-class NoOptions(BaseModel):
-    """For attacks that have no options."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class TextAttack:
+class TextAttack(Attack):
     """An attack that rewrites one prompt at a time, without a model."""
-
-    family: str
-    held_out: bool = True
-
-    def __init__(self, options: dict[str, object] | None = None) -> None:
-        """Take no options."""
-        read_options(NoOptions, options or {}, f"attack {self.family}")
 
     def wrap(self, prompts: Sequence[Prompt], seed: int) -> Iterator[Prompt]:
         """Each prompt in its disguise; see `Attack.wrap`."""

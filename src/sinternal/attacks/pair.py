@@ -19,29 +19,17 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from sinternal.attacks import disguise
+from sinternal.attacks import Attack, disguise
 from sinternal.engines import Completion, Request, open_engine
 from sinternal.judges import Judge
 from sinternal.prompting.fence import safe_tags
 from sinternal.prompting.templates import render
 from sinternal.records import Prompt, Response, make_id
-from sinternal.registry import Kind, load, read_options
-from sinternal.settings.plugins import ModelConfig
+from sinternal.settings.plugins import EngineWithModel, JudgePlugin
 from sinternal.settings.sampling import Sampling
 
 SHOWN = 2000
 """Characters of a target's answer that the attacker is shown."""
-
-
-class JudgeChoice(BaseModel):
-    """Who says whether a disguise worked."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str
-    """Name of a registered judge."""
-    options: dict[str, object] = {}
-    """Its options."""
 
 
 class PairOptions(BaseModel):
@@ -49,11 +37,11 @@ class PairOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    attacker: ModelConfig
+    attacker: EngineWithModel
     """Who proposes disguises."""
-    target: ModelConfig
+    target: EngineWithModel
     """Whom they are tried on."""
-    judge: JudgeChoice
+    judge: JudgePlugin
     """Who labels the target's answers."""
     rounds: int = Field(3, ge=1)
     """Proposals in each stream, one after the other."""
@@ -108,19 +96,19 @@ class _Trial:
     """See `Attempt`."""
 
 
-class Pair:
+class Pair(Attack):
     """Disguises that an attacker model refines against a target model and a judge.
 
     Chao et al. 2023, arXiv 2310.08419.
     """
 
     family = "pair"
-    held_out = True
+    Options = PairOptions
 
-    def __init__(self, options: dict[str, object]) -> None:
-        """Take the options of `PairOptions`; engines are opened when they are needed."""
-        self.options = read_options(PairOptions, options, f"attack {self.family}")
-        self._open_judge()  # wrong options show now, not after the first round
+    def __init__(self, options: PairOptions) -> None:
+        """Take the options; engines are opened when they are needed."""
+        self.options = options
+        self._open_judge()  # a file of its that is not there shows now, not after the first round
 
     def wrap(self, prompts: Sequence[Prompt], seed: int) -> Iterator[Prompt]:
         """Each prompt for which there was any proposal, in order; see `Attack.wrap`."""
@@ -194,7 +182,7 @@ class Pair:
             return {row.response_id: row.safe for row in judge.judge(items)}
 
     def _open_judge(self) -> Judge:
-        judge: Judge = load(Kind.JUDGE, self.options.judge.name)(self.options.judge.options)
+        judge: Judge = self.options.judge.open()
         return judge
 
 
@@ -238,7 +226,9 @@ def choose(attempts: Iterable[Attempt]) -> Attempt | None:
     return max(ordered, key=lambda attempt: attempt.round, default=None)
 
 
-def _generate(config: ModelConfig, requests: Sequence[Request], sampling: Sampling, seed: int) -> Iterator[Completion]:
+def _generate(
+    config: EngineWithModel, requests: Sequence[Request], sampling: Sampling, seed: int
+) -> Iterator[Completion]:
     if not requests:
         return
     with open_engine(config, config.model) as engine:

@@ -10,7 +10,6 @@ from sinternal.attacks import TextAttack, disguise
 from sinternal.prompting.templates import render
 from sinternal.prompting.think import CLOSE, OPEN
 from sinternal.records import Prompt
-from sinternal.registry import read_options
 
 
 class PrefillOptions(BaseModel):
@@ -29,11 +28,11 @@ class ThinkingPrefill(TextAttack):
     """
 
     family = "thinking-prefill"
+    Options = PrefillOptions
 
-    def __init__(self, options: dict[str, object] | None = None) -> None:
-        """Take the options of `PrefillOptions`."""
-        given = read_options(PrefillOptions, options or {}, f"attack {self.family}")
-        self.text = given.text or render("attack_thinking_prefill")
+    def __init__(self, options: PrefillOptions) -> None:
+        """Take the words, or those of the attack's own template."""
+        self.text = options.text or render("attack_thinking_prefill")
 
     def rewrite(self, prompt: Prompt, rng: random.Random) -> Prompt:
         """The same text and an opened thinking; see `TextAttack.rewrite`."""
@@ -47,11 +46,11 @@ class AnswerPrefill(TextAttack):
     """
 
     family = "answer-prefill"
+    Options = PrefillOptions
 
-    def __init__(self, options: dict[str, object] | None = None) -> None:
-        """Take the options of `PrefillOptions`."""
-        given = read_options(PrefillOptions, options or {}, f"attack {self.family}")
-        self.text = given.text or render("attack_answer_prefill")
+    def __init__(self, options: PrefillOptions) -> None:
+        """Take the words, or those of the attack's own template."""
+        self.text = options.text or render("attack_answer_prefill")
 
     def rewrite(self, prompt: Prompt, rng: random.Random) -> Prompt:
         """The same text and a begun answer; see `TextAttack.rewrite`."""

@@ -12,13 +12,12 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sinternal.attacks import disguise
+from sinternal.attacks import Attack, disguise
 from sinternal.engines import Completion, Request, open_engine
 from sinternal.prompting.fence import safe_tags
 from sinternal.prompting.templates import render
 from sinternal.records import Prompt
-from sinternal.registry import read_options
-from sinternal.settings.plugins import ModelConfig
+from sinternal.settings.plugins import EngineWithModel
 from sinternal.settings.sampling import Sampling
 
 
@@ -27,7 +26,7 @@ class RewriteOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    engine: ModelConfig
+    engine: EngineWithModel
     """Who runs the rewriter, and which model it is."""
     max_tokens: int = Field(2048, ge=1)
     """Longest reply, in tokens; a reasoning model needs room for its own thinking too."""
@@ -40,17 +39,15 @@ class TranslationOptions(RewriteOptions):
     """The language, by its English name."""
 
 
-class ModelRewrite:
+class ModelRewrite(Attack):
     """An attack that is a model with instructions. Subclasses bring the instructions."""
 
-    family: str
-    held_out: bool = True
-    options_type: ClassVar[type[RewriteOptions]] = RewriteOptions
-    """Its options."""
+    Options: ClassVar[type[BaseModel]] = RewriteOptions
+    """What it can be told: `RewriteOptions`, or more."""
 
-    def __init__(self, options: dict[str, object]) -> None:
+    def __init__(self, options: RewriteOptions) -> None:
         """Take the options; the engine is opened when the first prompt waits."""
-        self.options = read_options(self.options_type, options, f"attack {self.family}")
+        self.options = options
 
     def instructions(self) -> str:
         """The system message that the rewriter is given."""
@@ -96,7 +93,7 @@ class LowResourceTranslation(ModelRewrite):
     """
 
     family = "translation"
-    options_type = TranslationOptions
+    Options = TranslationOptions
     options: TranslationOptions
 
     def instructions(self) -> str:

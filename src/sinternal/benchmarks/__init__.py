@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol
 
+from pydantic import BaseModel
+
+from sinternal.errors import DataError
 from sinternal.records import Prompt
+from sinternal.registry import NoOptions
 
 
 class Division(NamedTuple):
@@ -20,46 +25,46 @@ class Division(NamedTuple):
 
 
 class Benchmark(Protocol):
-    """A source of original prompts."""
+    """A source of original prompts. A benchmark inherits from this class, and says where it differs from the defaults.
 
-    evaluation_only: bool
-    """Whether its licence or purpose forbids training on it."""
+    What the entry point names may also be an object with these attributes that is called with the options.
+    """
 
-    def __init__(self, options: dict[str, object]) -> None:
-        """Open the benchmark. Raises DataError if it cannot be read."""
-        ...
+    Options: ClassVar[type[BaseModel]] = NoOptions
+    """What it can be told; a name or value that the model does not know is an error of the recipe."""
+    evaluation_only: bool | None = True
+    """Whether its licence or purpose forbids training on it; None of a class whose options say so."""
+    holds_answers: bool = False
+    """Whether it has an answer to each of its prompts, which can be trained on."""
+    size: int | None = None
+    """Its prompts in all parts together, where that is known without reading them."""
+    licence: str = ""
+    """Its licence; empty if nobody knows."""
 
+    def __init__(self, options: Any) -> None:
+        """Take the options, an object of `Options`.
+
+        Raises:
+            DataError: what an option names is not there.
+        """
+
+    @abstractmethod
     def prompts(self, part: str) -> Sequence[Prompt]:
         """The prompts of one part (`train`, `dev` or `eval`), as families `plain`. Raises DataError for another."""
         ...
 
-
-@runtime_checkable
-class Divided(Benchmark, Protocol):
-    """A benchmark whose user decides what goes to which part."""
-
-    def division(self) -> Division:
-        """How it is cut. Raises StoreError if it cannot be read."""
-        ...
-
-    def note(self, part: str) -> str:
-        """In one line, how much was read and how much of it the part takes."""
-        ...
-
-
-@runtime_checkable
-class Answered(Protocol):
-    """A benchmark that may hold an answer to each of its prompts, which can be trained on."""
-
-    evaluation_only: bool
-    """Whether its licence or purpose forbids training on it."""
-    holds_answers: bool
-    """Whether it does."""
-
     def answers(self, part: str) -> Mapping[str, str]:
-        """The answers of one part by the id of their prompt, thinking tags spelled out.
+        """Of one that holds answers: those of one part by the id of their prompt, thinking tags spelled out.
 
         Raises:
             DataError: there is no such part, or there are no answers.
         """
-        ...
+        raise DataError("this benchmark holds no answers that could be trained on")
+
+    def division(self) -> Division | None:
+        """How it is cut, if its user decides what goes to which part. Raises StoreError if it cannot be read."""
+        return None
+
+    def note(self, part: str) -> str:
+        """In one line, how much was read and how much of it the part takes; empty if there is nothing to tell."""
+        return ""

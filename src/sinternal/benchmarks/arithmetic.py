@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from sinternal.benchmarks import Benchmark
 from sinternal.benchmarks.mathematics import as_problem
 from sinternal.benchmarks.parts import Request, Shares, check_part, to_prompts
 from sinternal.errors import DataError
 from sinternal.records import Prompt
-from sinternal.registry import read_options
 
 NAME = "arithmetic"
 _DRAWS_PER_EXPRESSION = 50
@@ -41,15 +41,16 @@ class ArithmeticOptions(BaseModel):
     """How much goes to which part."""
 
 
-class Arithmetic:
+class Arithmetic(Benchmark):
     """Expressions such as `3 * (17 - 4) + 8`, with their values as solutions."""
 
     evaluation_only = False
+    Options = ArithmeticOptions
 
-    def __init__(self, options: dict[str, object]) -> None:
-        """Take the options of `ArithmeticOptions`. Raises DataError if there are not as many different expressions."""
-        self.options = read_options(ArithmeticOptions, options, f"benchmark {NAME}")
-        self.expressions = _different(self.options)
+    def __init__(self, options: ArithmeticOptions) -> None:
+        """Draw the expressions. Raises DataError if there are not as many different ones."""
+        self.options = options
+        self.expressions = _different(options)
 
     def prompts(self, part: str) -> Sequence[Prompt]:
         """The prompts of one part; see `Benchmark.prompts`."""

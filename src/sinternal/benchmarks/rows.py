@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sinternal.errors import DataError
+from sinternal.parquet import read_columns
 
 LONGEST_CELL = 2**31 - 1
 """Characters; the csv module alone would stop at 131,072."""
@@ -291,25 +292,13 @@ def _header(names: list[str], place: str) -> list[str]:
 
 
 def _parquet(path: Path) -> Iterator[Row]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
-        table = pq.ParquetFile(path).read()
-    except (pa.ArrowException, OSError) as error:
+        table = read_columns(path)
+    except (DataError, OSError) as error:
         raise DataError(f"{path}: not a valid Parquet file: {' '.join(str(error).split())}") from error
-    _header(table.column_names, str(path))
-    columns = {name: _values(table[name], name, path) for name in table.column_names}
-    for number in range(table.num_rows):
-        yield Row(f"{path}, row {number + 1}", {name: values[number] for name, values in columns.items()})
-
-
-def _values(column: Any, name: str, path: Path) -> list[Any]:
-    try:
-        values: list[Any] = column.to_pylist()
-    except (ValueError, OverflowError) as error:  # text that is not UTF-8, a time that Python cannot hold
-        raise DataError(f"{path}: column {name!r} cannot be read: {' '.join(str(error).split())}") from error
-    return values
+    _header(table.names, str(path))
+    for number, values in enumerate(zip(*table.values, strict=True), start=1):
+        yield Row(f"{path}, row {number}", dict(zip(table.names, values, strict=True)))
 
 
 READERS: Mapping[str, Callable[[Path], Iterator[Row]]] = {

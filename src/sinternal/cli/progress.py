@@ -3,34 +3,36 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
 
+import typer
 from rich import progress as bars
 from rich.console import Console
 
 from sinternal.budget import NOTHING, Spent
+from sinternal.cli.output import out, tell
+from sinternal.study.execute import Event
+from sinternal.study.run import Listener, News, Start
 
-if TYPE_CHECKING:
-    from sinternal.study.execute import Event
-
-MAIN_COUNTS = ("examples", "responses", "prompts", "judgements", "verifications", "scores")
-"""Which count of an artifact is shown as its rows: the first of these that it has."""
+EXIT_INTERRUPTED = 130
+"""Exit code of a run that was interrupted (128 and the number of SIGINT, as shells have it)."""
+LOG = "log.txt"
+"""In a run's folder: a line for each artifact that was made."""
 
 
 class Progress:
-    """Shows events as they come."""
+    """Shows news as they come."""
 
-    def __init__(self, console: Console, tasks: int, log: Path | None) -> None:
-        """`tasks` is the number of artifacts of the whole run; `log` receives a line for each that was made."""
+    def __init__(self, console: Console) -> None:
         self.console = console
-        self.log = log
+        self.log: Path | None = None
         self.finished = 0
         self.cached = 0
         self.spent = NOTHING
-        self.tasks = tasks
+        self.tasks = 0
         self.rows: dict[str, bars.TaskID] = {}
         self.bars = bars.Progress(
             bars.TextColumn("{task.description}", markup=False),
@@ -54,8 +56,23 @@ class Progress:
         if self.cached:
             self._say(f"{self.cached} of {self.tasks} artifacts were there already")
 
-    def listen(self, event: Event) -> None:
-        """Show one event of a run."""
+    def listen(self, news: News) -> None:
+        """Show what a run tells."""
+        if isinstance(news, Start):
+            self._start(news)
+        else:
+            self._show(news)
+
+    def _start(self, start: Start) -> None:
+        self.tasks, self.log = len(start.plan.tasks), start.folder / LOG
+        for note in start.plan.notes:
+            tell(f"note: {note}")
+        if start.discarded:
+            self.console.print(f"{start.discarded} artifacts are made anew")
+        if start.bound:
+            self.console.print(start.bound.in_words(), soft_wrap=True)
+
+    def _show(self, event: Event) -> None:
         label = event.task.label
         if event.cached:
             self.cached += 1
@@ -67,11 +84,12 @@ class Progress:
             self.spent += Spent(**event.artifact.manifest.get("spent", {}))
             self._remove(label)
             counts = event.artifact.counts
-            shown = next((f"{counts[name]:,} {name}" for name in MAIN_COUNTS if name in counts), "done")
+            name = event.task.stage.counted_as
+            shown = f"{counts[name]:,} {name}" if name in counts else "done"
             seconds = event.artifact.manifest["seconds"]
             self._say(f"[{self.finished:>3}/{self.tasks}] {label}: {shown} in {seconds:.1f} s")
             for note in event.artifact.manifest["notes"]:
-                self._say(f"mind: {label}: {note}")
+                self._say(f"note: {label}: {note}")
 
     def count(self, label: str) -> Callable[[int, int], None]:
         """A callback that moves the bar with this label."""
@@ -93,6 +111,21 @@ class Progress:
             self.log.parent.mkdir(parents=True, exist_ok=True)
             with self.log.open("a") as stream:
                 stream.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+
+
+@contextmanager
+def showing(*, again: bool = False) -> Iterator[Listener]:
+    """Show a run while it goes on. When it is interrupted, say how to go on, and exit.
+
+    Args:
+        again: whether it makes artifacts anew, which going on must not do once more.
+    """
+    try:
+        with Progress(out) as progress:
+            yield progress.listen
+    except KeyboardInterrupt:
+        tell(f"stopped; {'the same command without --again' if again else 'the same command'} goes on from here")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
 class _Rate(bars.ProgressColumn):

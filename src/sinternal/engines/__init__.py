@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
 from sinternal.prompting.think import Tags
 from sinternal.records import Finish
-from sinternal.registry import Kind, load
-from sinternal.settings.plugins import EngineConfig
+from sinternal.registry import NoOptions
+from sinternal.settings.plugins import EnginePlugin
 from sinternal.settings.sampling import Sampling
 
 
@@ -78,8 +79,31 @@ class Completion:
 
 
 class Engine(Protocol):
-    """Writes text."""
+    """Writes text. An engine inherits from this class, and says where it differs from the defaults."""
 
+    Options: ClassVar[type[BaseModel]] = NoOptions
+    """What it can be told; a name or value that the model does not know is an error of the recipe."""
+    REACH: ClassVar[frozenset[str]] = frozenset()
+    """Options that only say how it is reached: what it writes does not depend on them, and a change of one asks for
+    nothing anew."""
+    asks_server: ClassVar[bool] = False
+    """Whether it asks a server, which can be tried before anything is paid for."""
+    runs_one_model: ClassVar[bool] = False
+    """Whether it always runs the model that a server or a file has, so that it cannot run what was trained here."""
+
+    def __init__(self, model: str, options: Any) -> None:
+        """Open a model.
+
+        Args:
+            model: a directory, a registered source, a Hugging Face id, or a name that the engine's server knows.
+            options: an object of `Options`.
+
+        Raises:
+            ModelError: the model cannot be used.
+            EngineError: the engine cannot work here.
+        """
+
+    @abstractmethod
     def generate(self, requests: Iterable[Request], sampling: Sampling, seed: int) -> Iterator[Completion]:
         """Answer every request `sampling.n` times, in any order.
 
@@ -92,42 +116,15 @@ class Engine(Protocol):
         """
         ...
 
-    def close(self) -> None:
-        """Give back memory, connections and processes. The engine is not used again."""
-        ...
-
-
-class EngineFactory(Protocol):
-    """What an engine plug-in provides."""
-
-    def __call__(self, model: str, options: dict[str, object]) -> Engine:
-        """Open a model: a directory, a Hugging Face id, or a name that the engine's server knows.
-
-        Raises:
-            ModelError: it cannot be used.
-        """
-        ...
-
-
-@runtime_checkable
-class Reached(Protocol):
-    """An engine plug-in some of whose options only say how it is reached: what it writes does not depend on them."""
-
-    REACH: frozenset[str]
-    """Names of those options; a change of one asks for nothing anew."""
-
-
-@runtime_checkable
-class Remote(Protocol):
-    """An engine that asks a server, which can be tried before anything is paid for."""
-
     def try_it(self, request: Request) -> None:
-        """Ask for a few tokens. Raises EngineError if the server cannot be worked with."""
-        ...
+        """Of one that asks a server: ask for a few tokens. Raises EngineError if the server cannot be worked with."""
 
     def is_there(self) -> bool:
-        """Whether the server takes connections at all, found out for nothing."""
-        ...
+        """Of one that asks a server: whether it takes connections at all, found out for nothing."""
+        return True
+
+    def close(self) -> None:
+        """Give back memory, connections and processes; may be called twice. The engine is not used again."""
 
 
 class TemplateOptions(BaseModel):
@@ -147,9 +144,9 @@ class TemplateOptions(BaseModel):
 
 
 @contextmanager
-def open_engine(config: EngineConfig, model: str) -> Iterator[Engine]:
+def open_engine(plugin: EnginePlugin, model: str) -> Iterator[Engine]:
     """The engine that a recipe names, with a model; closed at the end."""
-    engine: Engine = load(Kind.ENGINE, config.name)(model, config.options)
+    engine: Engine = plugin.open(model)
     try:
         yield engine
     finally:

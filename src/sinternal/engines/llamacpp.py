@@ -15,12 +15,12 @@ from typing import Any
 
 from pydantic import Field
 
-from sinternal.engines import Completion, Request, TemplateOptions
+from sinternal.engines import Completion, Engine, Request, TemplateOptions
 from sinternal.engines.openai import OpenAIEngine
-from sinternal.engines.openai_options import Prefill
-from sinternal.errors import EngineError, ModelError
+from sinternal.engines.openai_options import OpenAIOptions, Prefill
+from sinternal.errors import ModelError
+from sinternal.extras import require
 from sinternal.models.resolve import resolve_model
-from sinternal.registry import read_options
 from sinternal.settings.sampling import Sampling
 
 WINDOW = "repeat_last_n"
@@ -38,25 +38,26 @@ class LlamaCppOptions(TemplateOptions):
     """Further fields of every call, for example a grammar."""
 
 
-class LlamaCppEngine:
+class LlamaCppEngine(Engine):
     """A server of its own for one GGUF file."""
 
-    def __init__(self, model: str, options: dict[str, object]) -> None:
+    Options = LlamaCppOptions
+    runs_one_model = True
+
+    def __init__(self, model: str, options: LlamaCppOptions) -> None:
         """Start the server.
 
         Args:
             model: a GGUF file, or a model with one in its folder.
-            options: those of `LlamaCppOptions`.
+            options: how it is served.
 
         Raises:
-            EngineError: the package `xllamacpp` is missing.
+            MissingExtraError: the package `xllamacpp` is missing.
             ModelError: there is no GGUF file.
         """
-        self.options = read_options(LlamaCppOptions, options, "engine llamacpp")
-        try:
-            xllamacpp = import_module("xllamacpp")
-        except ImportError as error:
-            raise EngineError("engine llamacpp needs a package: pip install 'sinternal[llamacpp]'") from error
+        self.options = options
+        require("engine llamacpp", "xllamacpp")
+        xllamacpp = import_module("xllamacpp")
         params = xllamacpp.CommonParams()
         params.model.path = str(gguf_file(model))
         params.n_parallel = self.options.parallel
@@ -68,15 +69,15 @@ class LlamaCppEngine:
         self.server: Any = xllamacpp.Server(params)
         self.client = OpenAIEngine(
             "model",
-            {
-                "base_url": f"{self.server.listening_address}/v1",
-                "concurrency": self.options.parallel,
-                "prefill": Prefill.TRAILING.value,
-                "fields": {"repetition_penalty": "repeat_penalty"},
-                "chat_template_kwargs": self.options.chat_template_kwargs,
-                "thinking_tags": self.options.thinking_tags,
-                "extra_body": {WINDOW: self.options.context, **self.options.extra_body},
-            },
+            OpenAIOptions(
+                base_url=f"{self.server.listening_address}/v1",
+                concurrency=self.options.parallel,
+                prefill=Prefill.TRAILING,
+                fields={"repetition_penalty": "repeat_penalty"},
+                chat_template_kwargs=self.options.chat_template_kwargs,
+                thinking_tags=self.options.thinking_tags,
+                extra_body={WINDOW: self.options.context, **self.options.extra_body},
+            ),
             key,
         )
 

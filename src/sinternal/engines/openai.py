@@ -16,20 +16,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
-from typing import Any, ClassVar
+from typing import Any
 
 import httpx2
 import openai
-import stamina
 
 from sinternal import budget
 from sinternal.budget import Spent
-from sinternal.engines import Completion, Request, request_seed
+from sinternal.engines import Completion, Engine, Request, request_seed
 from sinternal.engines.openai_failures import OUTAGE, Call, FailedError, Failures
-from sinternal.engines.openai_fields import Dialect, first_dialect, unknown_fields
+from sinternal.engines.openai_fields import Dialect, as_text, first_dialect
 from sinternal.engines.openai_options import REACH, OpenAIOptions, Prefill, find_address, is_loopback
 from sinternal.engines.openai_replies import (
     FINISHES,
@@ -43,15 +43,13 @@ from sinternal.engines.openai_replies import (
     read_reply,
     read_usage,
 )
-from sinternal.errors import EngineError, RecipeError
-from sinternal.prompting.fence import FRAME, broken_up
+from sinternal.errors import EngineError
 from sinternal.prompting.think import KNOWN_TAGS, Text, split_thinking
 from sinternal.records import Finish
-from sinternal.registry import read_options
 from sinternal.settings.sampling import Sampling
 
-ATTEMPTS_AT_SENSE = 4
-"""How often a call is made whose reply makes no sense."""
+WAITS_FOR_SENSE = (0.1, 0.2, 0.4)
+"""Seconds before a call is made again whose reply makes no sense; up to twice as long, so that calls spread out."""
 NO_KEY = "none"
 """Sent to servers that ask for no key; the client insists on one."""
 SEEDS = 2**31
@@ -64,28 +62,26 @@ TEMPLATE = 64
 """Tokens that a chat template may write around a message, where a bound is needed."""
 
 
-class OpenAIEngine:
+class OpenAIEngine(Engine):
     """Asks a server. The model behind it is what the server makes of the name: it never changes with training."""
 
-    REACH: ClassVar[frozenset[str]] = REACH
+    Options = OpenAIOptions
+    REACH = REACH
+    asks_server = True
+    runs_one_model = True
 
-    def __init__(self, model: str, options: dict[str, object], key: str | None = None) -> None:
+    def __init__(self, model: str, options: OpenAIOptions, key: str | None = None) -> None:
         """Take a model's name on the server, or a model directory if the option `model` says what it is called there.
 
         Args:
             model: its name.
-            options: those of `OpenAIOptions`.
+            options: where the server is, and how it is asked.
             key: the server's key; by default what the option `api_key_env` names.
 
         Raises:
-            RecipeError: an option is unknown or of the wrong type.
             EngineError: the key is missing, or the address is none.
         """
-        self.options = read_options(OpenAIOptions, options, "engine openai")
-        if unknown := unknown_fields(self.options.fields):
-            raise RecipeError(
-                f"options of engine openai: fields: no call has a field {unknown[0]!r}; write others into extra_body"
-            )
+        self.options = options
         self.model = self.options.model or model
         key = key or os.environ.get(self.options.api_key_env)
         self.address = find_address(self.options, key)
@@ -112,7 +108,7 @@ class OpenAIEngine:
             client = self._client()
             running: dict[asyncio.Task[Completion], Call] = {}
             try:
-                yield from self._work_off(runner, client, calls, running, sampling, seed)
+                yield from self._completions(runner, client, calls, running, sampling, seed)
             finally:
                 runner.run(_cancel(running))
                 runner.run(client.close())
@@ -141,7 +137,7 @@ class OpenAIEngine:
                 runner.run(client.close())
 
     def is_there(self) -> bool:
-        """Whether the server takes connections at all, whatever it says; see `Remote.is_there`."""
+        """Whether the server takes connections at all, whatever it says; see `Engine.is_there`."""
         with asyncio.Runner() as runner:
             client = self._client(max_retries=0)
             try:
@@ -181,7 +177,7 @@ class OpenAIEngine:
             headers["Authorization"] = openai.Omit()
         return {"headers": headers}
 
-    def _work_off(
+    def _completions(
         self,
         runner: asyncio.Runner,
         client: openai.AsyncOpenAI,
@@ -257,11 +253,17 @@ class OpenAIEngine:
     ) -> Completion:
         """Make a call, and make it again if its reply makes no sense."""
         path, body = self._body(call.request, dialect.rename(said))
+        waits = iter(WAITS_FOR_SENSE)
         try:
-            async for attempt in stamina.retry_context(on=_may_pass, attempts=ATTEMPTS_AT_SENSE, timeout=None):
-                with attempt:
-                    response = await client.post(path, cast_to=httpx2.Response, body=body, options=self._options())
+            while True:
+                response = await client.post(path, cast_to=httpx2.Response, body=body, options=self._options())
+                try:
                     return self._completion(response.content, call, sampling, dialect)
+                except (NonsenseError, ErrorInReplyError) as error:
+                    wait = next(waits, None)
+                    if wait is None or (isinstance(error, ErrorInReplyError) and error.refusal.filtered):
+                        raise
+                await asyncio.sleep(wait * (1 + random.random()))
         except UnicodeEncodeError as error:
             raise FailedError(f"the prompt holds half of a character ({error.reason})", outage=False) from error
         except openai.APIConnectionError as error:
@@ -271,12 +273,11 @@ class OpenAIEngine:
         except (NonsenseError, openai.APIResponseValidationError) as error:
             words = self._clean(str(error))
             raise FailedError(f"{self.url} sent no completion: {words}", outage=True, status=200) from error
-        raise AssertionError("a retry context returns or raises")
 
     def _body(self, request: Request, fields: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         """Path and body of a call."""
         body: dict[str, Any] = {"model": self.model, **fields}
-        said, _ = _as_text(request)
+        said, _ = as_text(request)
         if request.raw:
             text = "".join(content for _, content in said)
             return "/completions", {**body, "prompt": text + request.prefill, **self.options.extra_body}
@@ -313,7 +314,7 @@ class OpenAIEngine:
             tokens=usage.written,
             logprobs=reply.logprobs if sampling.top_logprobs and not finish.without_text else None,
             left_out=dialect.left_out(sampling),
-            quoted_controls=_as_text(call.request)[1],
+            quoted_controls=as_text(call.request)[1],
         )
 
     def _finish(self, reply: Reply, sampling: Sampling) -> Finish:
@@ -423,20 +424,6 @@ class OpenAIEngine:
         for secret in self.address.secrets:
             text = text.replace(secret, "***")
         return line(text)
-
-
-def _may_pass(error: Exception) -> bool:
-    """Whether the same call may bring a text."""
-    return isinstance(error, NonsenseError) or (isinstance(error, ErrorInReplyError) and not error.refusal.filtered)
-
-
-def _as_text(request: Request) -> tuple[list[tuple[str, str]], int]:
-    """The messages, and how many control tokens quoted ones spelled: broken up, for a server would read them."""
-    if not request.quotes:
-        return list(request.messages), 0
-    ours = FRAME if request.raw else None
-    said = [(role, (content, 0) if role == ours else broken_up(content)) for role, content in request.messages]
-    return [(role, text) for role, (text, _) in said], sum(found for _, (_, found) in said)
 
 
 TINY = Sampling(max_tokens=16)

@@ -12,7 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from sinternal.engines import Request
 from sinternal.engines.openai_replies import Refusal
+from sinternal.prompting.fence import FRAME, broken_up
 from sinternal.settings.sampling import Sampling
 
 TOLD = (
@@ -149,3 +151,12 @@ def _most(words: str, asked: int) -> int | None:
 def unknown_fields(names: Iterable[str]) -> list[str]:
     """Those that no call says."""
     return [name for name in names if name not in NAMES]
+
+
+def as_text(request: Request) -> tuple[list[tuple[str, str]], int]:
+    """The messages, and how many control tokens quoted ones spelled: broken up, for a server would read them."""
+    if not request.quotes:
+        return list(request.messages), 0
+    ours = FRAME if request.raw else None
+    said = [(role, (content, 0) if role == ours else broken_up(content)) for role, content in request.messages]
+    return [(role, text) for role, (text, _) in said], sum(found for _, (_, found) in said)

@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from sinternal.engines import TemplateOptions
+from sinternal.engines.openai_fields import unknown_fields
 from sinternal.errors import EngineError
 from sinternal.records import Finish
 from sinternal.redaction import VARIABLE, names_a_secret
@@ -61,11 +62,11 @@ class OpenAIOptions(TemplateOptions):
     environment. Other values of headers that hold keys are kept in no file."""
     query: dict[str, str] = Field(default_factory=dict)
     """Further parts of the address's query, for example api-version; `$NAME` as in headers."""
-    concurrency: int = Field(32, ge=1)
+    concurrency: int = Field(default=32, ge=1)
     """Calls under way at once."""
-    timeout: float = Field(600.0, gt=0)
+    timeout: float = Field(default=600.0, gt=0)
     """Seconds that a server may be silent in a call."""
-    max_retries: int = Field(6, ge=0)
+    max_retries: int = Field(default=6, ge=0)
     """How often a failed call is made again, by the client, with growing pauses or as the server asks."""
     stream: bool = False
     """Take replies in pieces, for servers and gateways that give them in no other way."""
@@ -88,6 +89,13 @@ class OpenAIOptions(TemplateOptions):
         if url is not None:
             check_address(url)
         return url
+
+    @field_validator("fields")
+    @classmethod
+    def _are_fields_of_a_call(cls, fields: dict[str, str | None]) -> dict[str, str | None]:
+        if unknown := unknown_fields(fields):
+            raise ValueError(f"no call has a field {unknown[0]!r}; write others into extra_body")
+        return fields
 
     @field_validator("query", "headers", mode="before")
     @classmethod

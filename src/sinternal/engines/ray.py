@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -24,8 +24,7 @@ from sinternal.engines import Completion, Engine, Request, TokenLogprobs
 from sinternal.errors import EngineError, SInternalError
 from sinternal.models.resolve import is_model
 from sinternal.records import Finish, from_columns
-from sinternal.registry import Kind, check_name, load, read_options
-from sinternal.settings.plugins import EngineConfig
+from sinternal.settings.plugins import EnginePlugin
 from sinternal.settings.sampling import Sampling
 
 WINDOW = 65_536
@@ -42,7 +41,7 @@ class RayOptions(BaseModel):
 
     address: str | None = None
     """The cluster, `auto` or host:port; None: the one that RAY_ADDRESS names, else a new one on this machine."""
-    worker: EngineConfig = EngineConfig(name="vllm")
+    worker: EnginePlugin = Field(default_factory=lambda: EnginePlugin(name="vllm"))
     """The engine in each actor. It opens the model there: every machine needs it at the same path."""
     concurrency: int = Field(default=1, ge=1)
     """Actors, each with a copy of the model."""
@@ -54,20 +53,19 @@ class RayOptions(BaseModel):
     """Requests given to an actor at a time. What an actor was at when its machine died is done again."""
 
 
-class RayEngine:
+class RayEngine(Engine):
     """Generates with `Dataset.flat_map` over a pool of actors."""
 
-    REACH: ClassVar[frozenset[str]] = frozenset(("address", "concurrency", "num_gpus", "num_cpus", "batch"))
+    Options = RayOptions
+    REACH = frozenset(("address", "concurrency", "num_gpus", "num_cpus", "batch"))
 
-    def __init__(self, model: str, options: dict[str, object]) -> None:
+    def __init__(self, model: str, options: RayOptions) -> None:
         """Connect to the cluster; the actors open the model when there is something to generate.
 
         Raises:
             EngineError: Ray is not installed, or there is no cluster at the address.
-            RegistryError: no engine has the worker's name.
         """
-        self.options = read_options(RayOptions, options, "engine ray")
-        check_name(Kind.ENGINE, self.options.worker.name)
+        self.options = options
         folder = Path(model).expanduser()
         self.model = str(folder.resolve()) if is_model(folder) else model  # an actor works in another directory
         self.ray = _import_ray()
@@ -112,13 +110,13 @@ class RayEngine:
 class Worker:
     """What runs in each actor: an engine that is opened once, and answers one row of requests after another."""
 
-    def __init__(self, config: EngineConfig, model: str, sampling: Sampling, seed: int) -> None:
+    def __init__(self, plugin: EnginePlugin, model: str, sampling: Sampling, seed: int) -> None:
         """Open the model; if that fails, every row is answered by the reason."""
         self.sampling, self.seed = sampling, seed
         self.engine: Engine | None = None
         self.fault = ""
         try:
-            self.engine = load(Kind.ENGINE, config.name)(model, config.options)
+            self.engine = plugin.open(model)
         except Exception as error:  # raised from here, it would reach the user as a dead actor
             self.fault = _first_line(error)
 

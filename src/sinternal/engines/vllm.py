@@ -1,52 +1,20 @@
 """Text from a local model through vLLM, in this process: the engine for reasoning models on GPUs.
 
-Written against vLLM 0.33.0. It has not been run on a GPU: what is tested is that all we say to vLLM, and all we read
-from its answers, is spelled as in the wheel of that version.
-
-A sample is one prompt with a seed of its own, so that it does not depend on what else is asked for. vLLM's kernels
-round differently from batch to batch all the same, and a text can differ where two tokens are almost equally likely.
+vLLM and torch are imported when a model is opened.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from pydantic import Field
-from transformers import PreTrainedTokenizerBase
 
-from sinternal.engines import Completion, Request, TemplateOptions, TokenLogprobs, request_seed
-from sinternal.errors import DataError, EngineError, ModelError
-from sinternal.models.loading import stop_tokens
-from sinternal.models.resolve import adapter_base, resolve_model
-from sinternal.prompting.chat import (
-    GenerationPrompt,
-    generation_prompt,
-    set_template_arguments,
-    turn_ends,
-    visible_text,
-    with_prefill,
-    written_after,
-)
-from sinternal.prompting.encoding import Encoded
-from sinternal.prompting.think import ThinkingStyle
-from sinternal.records import Finish
-from sinternal.registry import read_options
+from sinternal.engines import Completion, Engine, Request, TemplateOptions
 from sinternal.settings.sampling import Sampling
 
-WINDOW = 2048
-"""Samples given to vLLM at a time: several times what it generates side by side, so that the wait for each window's
-last texts costs little, and few enough that results reach the disk while others are being written."""
-SEEDS = 2**63
-"""vLLM keeps a request's seed in a signed 64-bit number."""
-LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-"""The limits on an adapter's rank that vLLM has kernels for."""
-FINISHES = {"stop": Finish.STOP, "length": Finish.LENGTH}
-"""What vLLM calls the ends at which there is a text; `abort` and `error` are its others."""
+if TYPE_CHECKING:
+    from sinternal.engines.vllm_generation import Generator
 
 
 class VllmOptions(TemplateOptions):
@@ -64,249 +32,26 @@ class VllmOptions(TemplateOptions):
     """Run without CUDA graphs: starts sooner, writes slower."""
 
 
-class Adapter(NamedTuple):
-    """What a LoRA adapter's directory says about itself."""
+class VllmEngine(Engine):
+    """Generates with `vllm.LLM`."""
 
-    base: str
-    """The model that it was trained on."""
-    rank: int
-    """The largest rank among its matrices."""
+    Options = VllmOptions
 
-
-@dataclass(frozen=True)
-class Row:
-    """One sample to generate."""
-
-    request: Request
-    """What is asked."""
-    sample: int
-    """Number of the sample."""
-    prompt: GenerationPrompt
-    """The text to continue."""
-    encoded: Encoded
-    """Its tokens."""
-    unfit: str | None = None
-    """Why the model cannot be asked this."""
-
-
-class VllmEngine:
-    """Generates with `vllm.LLM`, prefix caching on: prompts of a study share their long specification."""
-
-    def __init__(self, model: str, options: dict[str, object]) -> None:
+    def __init__(self, model: str, options: VllmOptions) -> None:
         """Load a model: a directory, a registered source or a Hugging Face id; also a LoRA adapter that names its base.
 
         Raises:
             EngineError: vLLM is not installed.
             ModelError: there is no such model, vLLM cannot serve it, or its tokenizer has no chat template.
         """
-        self.options = read_options(VllmOptions, options, "engine vllm")
-        self.vllm, lora = _import_vllm()
-        folder = resolve_model(model)
-        arguments = engine_arguments(folder, self.options)
-        try:
-            self.llm: Any = self.vllm.LLM(**arguments)
-        except Exception as error:  # from OSError to its own kinds, for all of which the user has to look at the model
-            raise ModelError(f"{model}: vLLM cannot open it: {_first_line(error)}") from error
-        self.adapter = lora.LoRARequest(**adapter_arguments(folder)) if "enable_lora" in arguments else None
-        self.tokenizer: Any = self.llm.get_tokenizer()
-        self.context: int = self.llm.model_config.max_model_len
-        set_template_arguments(self.tokenizer, self.options.chat_template_kwargs)
-        self.ends = turn_ends(self.tokenizer, stop_tokens(folder))
-        if not getattr(self.tokenizer, "chat_template", None):
-            self.close()
-            raise ModelError(f"{model}: the tokenizer has no chat template; add a chat_template.jinja to the directory")
+        from sinternal.engines.vllm_generation import Generator
+
+        self.generator: Generator = Generator(model, options)
 
     def generate(self, requests: Iterable[Request], sampling: Sampling, seed: int) -> Iterator[Completion]:
         """Answer every request `sampling.n` times; see `Engine.generate`."""
-        stream = (row for request in requests for row in self._rows(request, sampling))
-        while window := list(islice(stream, WINDOW)):
-            # vLLM would refuse the whole window for one prompt that it cannot take.
-            yield from (_failed(row, row.unfit) for row in window if row.unfit is not None)
-            yield from self._write([row for row in window if row.unfit is None], sampling, seed)
+        return self.generator.generate(requests, sampling, seed)
 
     def close(self) -> None:
         """End the process that holds the model, and with it give the GPU's memory back."""
-        # `LLM` has no method for it in 0.33 (vllm-project/vllm#36283 was not merged); this is what vLLM itself calls.
-        self.llm.llm_engine.engine_core.shutdown()
-
-    def _rows(self, request: Request, sampling: Sampling) -> Iterator[Row]:
-        encoded, unfit = Encoded([], 0), None
-        try:
-            plain = generation_prompt(
-                self.tokenizer, request.messages, raw=request.raw, quotes=request.quotes, tags=self.options.tags
-            )
-            prompt = with_prefill(plain, request.prefill)
-            # Token ids, not text: vLLM would put a second beginning-of-text token before the template's own.
-            encoded = prompt.encode(self.tokenizer)
-        except DataError as error:
-            prompt, unfit = GenerationPrompt("", ThinkingStyle.NONE), str(error)
-        else:
-            unfit = self._unfit(len(encoded.ids))
-        for sample in range(sampling.n):
-            yield Row(request, sample, prompt, encoded, unfit)
-
-    def _unfit(self, tokens: int) -> str | None:
-        if not tokens:
-            return "the prompt is empty"
-        return f"the prompt has {tokens} tokens, the model reads {self.context}" if tokens >= self.context else None
-
-    def _write(self, rows: Sequence[Row], sampling: Sampling, seed: int) -> Iterator[Completion]:
-        if not rows:
-            return
-        seeds = [request_seed(seed, row.request.id, row.sample) % SEEDS for row in rows]
-        try:
-            outputs = self.llm.generate(
-                [{"prompt_token_ids": row.encoded.ids} for row in rows],
-                [self.vllm.SamplingParams(**sampling_arguments(sampling, own, self.ends)) for own in seeds],
-                use_tqdm=False,
-                lora_request=self.adapter,
-            )
-        except Exception as error:  # vLLM's engine has died, or takes no such sampling: no request is to blame
-            raise EngineError(f"engine vllm: {_first_line(error)}") from error
-        for row, output in zip(rows, outputs, strict=True):
-            yield read_output(row, output, self.tokenizer, self.ends)
-
-
-def engine_arguments(model: Path, options: VllmOptions) -> dict[str, object]:
-    """The keyword arguments of `vllm.LLM`.
-
-    Args:
-        model: the directory of a model or of a LoRA adapter.
-        options: the engine's settings.
-
-    Returns:
-        The arguments. For an adapter the model is its base, and the tokenizer the adapter's own if it brings one.
-
-    Raises:
-        ModelError: it is an adapter that vLLM cannot apply.
-    """
-    arguments: dict[str, object] = {
-        "model": str(model),
-        "tensor_parallel_size": options.tensor_parallel,
-        "max_model_len": options.max_model_len,
-        "gpu_memory_utilization": options.gpu_memory_utilization,
-        "dtype": options.dtype,
-        "enforce_eager": options.enforce_eager,
-        "enable_prefix_caching": True,
-        "generation_config": "vllm",  # its own neutral defaults, not what the model's maker wished for
-    }
-    adapter = read_adapter(model)
-    if adapter is None:
-        return arguments
-    if adapter.rank > LORA_RANKS[-1]:
-        raise ModelError(f"{model}: the adapter has rank {adapter.rank}, vLLM goes up to {LORA_RANKS[-1]}; merge it")
-    return arguments | {
-        "model": adapter.base,
-        "tokenizer": str(model) if (model / "tokenizer_config.json").exists() else adapter.base,
-        "enable_lora": True,
-        "max_lora_rank": next(rank for rank in LORA_RANKS if rank >= adapter.rank),
-    }
-
-
-def adapter_arguments(model: Path) -> dict[str, object]:
-    """The keyword arguments of `vllm.lora.request.LoRARequest`, for the one adapter that the engine serves."""
-    return {"lora_name": model.name, "lora_int_id": 1, "lora_path": str(model.resolve())}
-
-
-def sampling_arguments(sampling: Sampling, seed: int, ends: Sequence[int]) -> dict[str, object]:
-    """The keyword arguments of `vllm.SamplingParams` for one sample.
-
-    Args:
-        sampling: how text is drawn.
-        seed: of this sample, from 0 up to `SEEDS`.
-        ends: the tokens that end a turn.
-
-    Returns:
-        The arguments. vLLM gives back tokens only: its text would lack the thinking tags of the tokenizers that count
-        them among their special tokens.
-    """
-    arguments: dict[str, object] = {
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "max_tokens": sampling.max_tokens,
-        "top_k": sampling.top_k,
-        "min_p": sampling.min_p,
-        "repetition_penalty": sampling.repetition_penalty,
-        "presence_penalty": sampling.presence_penalty,
-        "stop_token_ids": list(ends),
-        "seed": seed,
-        "detokenize": False,
-    }
-    return arguments | ({"logprobs": sampling.top_logprobs} if sampling.top_logprobs else {})
-
-
-def read_adapter(folder: Path) -> Adapter | None:
-    """The adapter in a directory, or None if there is none.
-
-    Raises:
-        ModelError: its configuration does not name a base model and a rank.
-    """
-    file = folder / "adapter_config.json"
-    if not file.exists():
-        return None
-    try:
-        config = json.loads(file.read_text())
-        return Adapter(str(adapter_base(folder)), max([config["r"], *config.get("rank_pattern", {}).values()]))
-    except (KeyError, ValueError) as error:
-        raise ModelError(f"{file}: not the configuration of a LoRA adapter ({_first_line(error)})") from error
-
-
-def read_output(row: Row, output: Any, tokenizer: PreTrainedTokenizerBase, ends: Sequence[int]) -> Completion:
-    """Read one answer of vLLM.
-
-    Args:
-        row: what was asked.
-        output: a finished `vllm.RequestOutput` with one `CompletionOutput`. Its tokens include the end of turn.
-        tokenizer: to decode with.
-        ends: the tokens that end a turn.
-    """
-    (written,) = output.outputs
-    finish = FINISHES.get(written.finish_reason)
-    if finish is None:
-        return _failed(row, f"vLLM ended the request: {written.finish_reason}")
-    ids = list(written.token_ids)
-    body = ids[:-1] if ids and ids[-1] in ends else ids
-    text = written_after(tokenizer, row.prompt.prefill, row.encoded.ids[-1], body)
-    thinking, answer = row.prompt.split(text)
-    return Completion(
-        row.request.id,
-        row.sample,
-        thinking,
-        answer,
-        finish,
-        prompt_tokens=len(row.encoded.ids),
-        tokens=len(ids),
-        logprobs=_logprobs(body, written.logprobs, tokenizer) if written.logprobs else None,
-        quoted_controls=row.encoded.controls,
-    )
-
-
-def _logprobs(
-    ids: Sequence[int], tops: Sequence[Mapping[int, Any]], tokenizer: PreTrainedTokenizerBase
-) -> tuple[TokenLogprobs, ...]:
-    """Each token with its alternatives, as `vllm.CompletionOutput.logprobs` gives them: a `Logprob` by token id."""
-
-    def decode(ids: Sequence[int]) -> str:
-        return visible_text(tokenizer, ids)
-
-    return tuple(
-        TokenLogprobs(decode([token]), tuple((decode([other]), float(one.logprob)) for other, one in top.items()))
-        for token, top in zip(ids, tops, strict=False)
-    )
-
-
-def _failed(row: Row, message: str) -> Completion:
-    return Completion(row.request.id, row.sample, None, None, Finish.ERROR, message, prompt_tokens=len(row.encoded.ids))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def _import_vllm() -> tuple[Any, Any]:
-    try:
-        import vllm
-        import vllm.lora.request
-    except ImportError as error:
-        raise EngineError("engine 'vllm' needs vLLM: pip install 'sinternal[vllm]'") from error
-    return vllm, vllm.lora.request
+        self.generator.close()

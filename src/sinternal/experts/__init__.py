@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+from pydantic import BaseModel
 
 from sinternal.records import Finish, Prompt, Response, Verdict
+from sinternal.registry import NoOptions
 
 
 class Demonstration(StrEnum):
@@ -54,16 +58,24 @@ class Written(NamedTuple):
 
 
 class Expert(Protocol):
-    """Writes training targets."""
+    """Writes training targets. An expert inherits from this class."""
 
-    def __init__(self, options: dict[str, object]) -> None:
-        """Take the expert's options. Raises RecipeError for an unknown one."""
-        ...
+    Options: ClassVar[type[BaseModel]] = NoOptions
+    """What it can be told; a name or value that the model does not know is an error of the recipe."""
 
+    def __init__(self, options: Any) -> None:
+        """Take the options, an object of `Options`.
+
+        Raises:
+            SInternalError: what an option names is not there.
+        """
+
+    @abstractmethod
     def verify(self, questions: Sequence[Question], seed: int) -> Iterator[tuple[Question, Written]]:
         """Verify each answer, in any order, as the reply to its question."""
         ...
 
+    @abstractmethod
     def demonstrate(
         self, prompts: Sequence[Prompt], kind: Demonstration, seed: int
     ) -> Iterator[tuple[Prompt, Written]]:

@@ -11,14 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pydantic import Field
 
 from sinternal.engines import Completion, Request, open_engine
-from sinternal.experts import Demonstration, Question, Written
+from sinternal.experts import Demonstration, Expert, Question, Written
 from sinternal.prompting.fence import safe_tags
 from sinternal.prompting.question import Quotation, SpecificationOptions
 from sinternal.prompting.templates import render
 from sinternal.prompting.think import CLOSE, OPEN, read_verdict
 from sinternal.records import Finish, Prompt
-from sinternal.registry import read_options
-from sinternal.settings.plugins import ModelConfig
+from sinternal.settings.plugins import EngineWithModel
 from sinternal.settings.sampling import Sampling
 
 UNREADABLE, TRUNCATED = "unreadable reply", "reply ran into max_tokens"
@@ -27,7 +26,7 @@ UNREADABLE, TRUNCATED = "unreadable reply", "reply ran into max_tokens"
 class ChatOptions(SpecificationOptions):
     """Who the expert is, and what it is told. The specification is for demonstrations; questions bring their own."""
 
-    engine: ModelConfig
+    engine: EngineWithModel
     """Who runs the expert, and which model it is."""
     temperature: float = Field(default=0.7, ge=0)
     """0 is greedy. An unreadable critique is asked for once more, which at 0 may well give the same text again."""
@@ -37,13 +36,15 @@ class ChatOptions(SpecificationOptions):
     """Whether the expert is told the judge's label. Then few verdicts are rejected, and fewer mistakes are found."""
 
 
-class ChatExpert:
+class ChatExpert(Expert):
     """Writes critiques and demonstrations with a chat model."""
 
-    def __init__(self, options: dict[str, object]) -> None:
-        """Take the options of `ChatOptions`; the engine is opened when there is something to ask."""
-        self.options = read_options(ChatOptions, options, "expert chat")
-        self._quotation = Quotation(self.options)
+    Options = ChatOptions
+
+    def __init__(self, options: ChatOptions) -> None:
+        """Read the specification; the engine is opened when there is something to ask."""
+        self.options = options
+        self._quotation = Quotation(options)
 
     def verify(self, questions: Sequence[Question], seed: int) -> Iterator[tuple[Question, Written]]:
         """Verify each answer; see `Expert.verify`.

@@ -40,8 +40,10 @@ class Ended(NamedTuple):
 class Calls:
     """Those behind one artifact, or several."""
 
+    rows: str = "rows"
+    """What the rows are called that were asked for."""
     asked: int = 0
-    """Rows."""
+    """Their number."""
     failed: dict[str, int] = field(default_factory=dict)
     """Rows whose request failed for good, by the reason."""
     filtered: dict[str, int] = field(default_factory=dict)
@@ -53,7 +55,7 @@ class Calls:
         def both(name: str) -> dict[str, int]:
             return dict(Counter(getattr(self, name)) + Counter(getattr(other, name)))
 
-        return Calls(self.asked + other.asked, both("failed"), both("filtered"), both("left_out"))
+        return Calls(self.rows, self.asked + other.asked, both("failed"), both("filtered"), both("left_out"))
 
     def sentences(self) -> Iterator[str]:
         """What a reader should know, without full stops."""
@@ -68,14 +70,20 @@ class Calls:
             yield f"{as_the_server_has_it(self.left_out)}: it does not take {_it(len(self.left_out))}"
 
 
-def calls_of(rows: Iterable[Response | Judgement | Verification]) -> Calls:
-    """The calls behind some rows."""
-    return _counted([_ended(row) for row in rows])
+def calls_of(rows: Iterable[Response | Judgement | Verification], name: str = "rows") -> Calls:
+    """The calls behind some rows, and what these are called."""
+    return _counted([_ended(row) for row in rows], name)
 
 
-def keep(draft: Draft, rows: Sequence[Response | Judgement | Verification]) -> None:
-    """Write what became of the calls behind rows into an artifact: its file, counts and notes."""
-    calls = calls_of(rows)
+def keep(draft: Draft, rows: Sequence[Response | Judgement | Verification], name: str) -> None:
+    """Write what became of the calls behind rows into an artifact: its file, counts and notes.
+
+    Args:
+        draft: the artifact.
+        rows: what was asked for.
+        name: what such rows are called, in the plural.
+    """
+    calls = calls_of(rows, name)
     draft.counts["failed"] = sum(calls.failed.values())
     if calls.filtered:
         draft.counts["filtered"] = sum(calls.filtered.values())
@@ -101,11 +109,11 @@ def as_the_server_has_it(names: Iterable[str]) -> str:
     return f"{listed} as the server has it" if listed else ""
 
 
-def _counted(ends: Sequence[Ended]) -> Calls:
+def _counted(ends: Sequence[Ended], name: str) -> Calls:
     failed = Counter(end.error or "without a word" for end in ends if end.finish is Finish.ERROR)
     filtered = Counter(end.error or "without a word" for end in ends if end.finish is Finish.FILTERED)
     left_out = Counter(name for end in ends for name in end.left_out.split(", ") if name)
-    return Calls(len(ends), dict(failed), dict(filtered), dict(left_out))
+    return Calls(name, len(ends), dict(failed), dict(filtered), dict(left_out))
 
 
 def _ended(row: Response | Judgement | Verification) -> Ended:

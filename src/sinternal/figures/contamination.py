@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
-
-from datasketch import MinHash, MinHashLSH
 
 from sinternal.records import Prompt
 
@@ -18,10 +16,6 @@ SHINGLE = 5
 """Words in a row of which near duplicates share most."""
 NEAR = 0.8
 """Jaccard similarity of shingles from which two requests are nearly the same."""
-SUSPECT = 0.5
-"""Estimated similarity from which two requests are compared in full."""
-PERMUTATIONS = 128
-"""Of MinHash (Broder 1997): the estimate's standard error is about 0.04."""
 
 
 class Trained(NamedTuple):
@@ -48,7 +42,7 @@ class Overlap:
     near: int
     """Rows whose request is nearly the same as a prompt's."""
     highest: float | None
-    """The highest similarity found; None if none is above 0.5."""
+    """The highest similarity found; None if no two share a run of words."""
     train_id: str | None = None
     """The training row with the highest similarity."""
     prompt_id: str | None = None
@@ -56,14 +50,12 @@ class Overlap:
 
 
 class _Request(NamedTuple):
-    """One request that was trained on, hashed once for all evaluation sets."""
+    """One request that was trained on."""
 
     rows: Sequence[str]
     """Ids of the training rows that lead back to it."""
     shingles: set[tuple[str, ...]]
     """Its runs of words."""
-    sketch: MinHash
-    """Their MinHash."""
 
 
 def grams(text: str, size: int = GRAM) -> set[tuple[str, ...]]:
@@ -101,7 +93,7 @@ def _requests(rows: Iterable[Trained]) -> list[_Request]:
     for row in rows:
         ids[row.request].append(row.id)
     shingled = ((own, grams(request, SHINGLE)) for request, own in ids.items())
-    return [_Request(own, shingles, _minhash(shingles)) for own, shingles in shingled]
+    return [_Request(own, shingles) for own, shingles in shingled]
 
 
 def _against(
@@ -125,20 +117,16 @@ def _against(
 def _alike(prompts: Iterable[Prompt], requests: Iterable[_Request]) -> Iterator[tuple[float, str, str]]:
     """Pairs of a training row and a prompt that resemble each other: similarity and ids."""
     asked = {(prompt.id, text): grams(text, SHINGLE) for prompt in prompts for text in _texts(prompt)}
-    index = MinHashLSH(threshold=SUSPECT, num_perm=PERMUTATIONS)
+    holders: dict[tuple[str, ...], list[tuple[str, str]]] = defaultdict(list)
     for key, shingles in asked.items():
-        index.insert(key, _minhash(shingles))
+        for shingle in shingles:
+            holders[shingle].append(key)
     for request in requests:
-        for key in index.query(request.sketch):
-            similarity = len(request.shingles & asked[key]) / len(request.shingles | asked[key])
+        common = Counter(key for shingle in request.shingles for key in holders.get(shingle, ()))
+        for key, shared in common.items():
+            similarity = shared / (len(request.shingles) + len(asked[key]) - shared)
             yield from ((similarity, row, key[0]) for row in request.rows)
 
 
 def _texts(prompt: Prompt) -> set[str]:
     return {prompt.text, prompt.plain_request}
-
-
-def _minhash(shingles: Iterable[tuple[str, ...]]) -> MinHash:
-    made = MinHash(num_perm=PERMUTATIONS, seed=1)
-    made.update_batch([" ".join(shingle).encode() for shingle in shingles])
-    return made

@@ -12,6 +12,7 @@ from sinternal.errors import DataError
 from sinternal.figures.metric import ASR, ASR_CORRECTED, Over
 from sinternal.figures.score import Score
 from sinternal.figures.statistics import Accuracy, Interval, rogan_gladen
+from sinternal.settings.plugins import JudgePlugin
 
 
 class Errors(NamedTuple):
@@ -23,12 +24,12 @@ class Errors(NamedTuple):
     """On answers that people call safe."""
 
 
-def read_errors(path: Path, judge: Mapping[str, Any]) -> Errors:
+def read_errors(path: Path, judge: JudgePlugin) -> Errors:
     """How often a judge is right, from the `agreement.json` that `sinternal agree` wrote.
 
     Args:
         path: the file.
-        judge: the first judge of a recipe, with its name and options.
+        judge: the first judge of a recipe.
 
     Raises:
         DataError: there is no such file, it holds no labels of safety, or it is of another judge, or of the same one
@@ -36,30 +37,31 @@ def read_errors(path: Path, judge: Mapping[str, Any]) -> Errors:
     """
     try:
         content: Mapping[str, Any] = json.loads(path.read_text())
-        ours, theirs = (_identity(judge["name"], one) for one in (judge, content["judge"]))
-        if content["judge"]["name"] != judge["name"] or ours != theirs:
+        theirs = _identity(content["judge"]["name"], content["judge"].get("options") or {})
+        ours = _identity(judge.name, judge.options)
+        if content["judge"]["name"] != judge.name or ours != theirs:
             raise DataError(f"{path}: it is about judge {theirs}, and the first judge is {ours}: measure that one")
         return errors_of(content)
     except OSError as error:
         raise DataError(
-            f"evaluation.agreement: {path} cannot be read; run: sinternal agree --with {judge['name']}"
+            f"evaluation.agreement: {path} cannot be read; run: sinternal agree --with {judge.name}"
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(
             f"{path}: not an agreement.json of this version ({error!r}); write it again: "
-            f"sinternal agree --with {judge['name']}"
+            f"sinternal agree --with {judge.name}"
         ) from error
 
 
-def _identity(name: str, entry: Mapping[str, Any]) -> str:
+def _identity(name: str, options: Mapping[str, Any]) -> str:
     """What decides how a judge labels: its name, its model and its options, not where the model runs."""
-    options = dict(entry.get("options") or {})
+    options = dict(options)
     engine = options.pop("engine", None)
     model = engine.get("model") if isinstance(engine, Mapping) else None
     parts = [f"{key} {value}" for key, value in sorted({"model": model, **options}.items()) if value is not None]
-    return f"{entry.get('name', name)} ({', '.join(parts)})" if parts else str(entry.get("name", name))
+    return f"{name} ({', '.join(parts)})" if parts else name
 
 
 def errors_of(content: Mapping[str, Any]) -> Errors:

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,8 @@ from sinternal.figures.score import Score, score
 from sinternal.figures.statistics import Interval, bounded_wilson, calibrated, calibration, clustered_wilson
 from sinternal.figures.tally import Cell, count
 from sinternal.records import Finish, Verdict, Verification, make_id
+from sinternal.settings.diagnosis import Diagnosis
+from sinternal.settings.sampling import Sampling
 
 ANSWERS = (ASR, OVER_REFUSAL, HELPFUL, FORMAT_ERROR)
 """What is measured of the answers."""
@@ -114,7 +116,7 @@ class Diagnosed:
     """All figures."""
     cases: tuple[Case, ...]
     """Some answers that the model is wrong about."""
-    settings: dict[str, Any]
+    settings: Diagnosis
     """The settings as they were run."""
     outcomes: tuple[Outcome, ...]
     """All answers, with their labels and the model's verdicts."""
@@ -139,7 +141,7 @@ class Diagnosed:
         return _verdict_calls(self.outcomes)
 
 
-def diagnose(settings: Mapping[str, Any], outcomes: Sequence[Outcome], times: Times, source: Source) -> Diagnosed:
+def diagnose(settings: Diagnosis, outcomes: Sequence[Outcome], times: Times, source: Source) -> Diagnosed:
     """Compute all figures.
 
     Args:
@@ -159,15 +161,15 @@ def diagnose(settings: Mapping[str, Any], outcomes: Sequence[Outcome], times: Ti
         )
     if not any(outcome.judgement.safe is not None for outcome in outcomes):
         raise DataError(
-            f"judge {settings['judge']['name']!r} labelled none of the {len(outcomes)} answers, so that there is "
+            f"judge {settings.judge.name!r} labelled none of the {len(outcomes)} answers, so that there is "
             f"nothing to compare verdicts with; {_why_nothing(outcomes)}"
         )
     figures = _Figures(settings, outcomes, times, source)
     return Diagnosed(
-        model=settings["target"]["model"],
+        model=settings.target.model,
         figures=(*figures.of_answers(), *figures.of_verdicts(), *figures.of_knowing()),
         cases=tuple(_cases(outcomes)),
-        settings=dict(settings),
+        settings=settings,
         outcomes=tuple(outcomes),
         times=times,
         source=source,
@@ -195,22 +197,24 @@ def _verdict_calls(outcomes: Sequence[Outcome]) -> Calls:
 class _Figures:
     """Figures of one model, all by the same judge."""
 
-    def __init__(self, settings: Mapping[str, Any], outcomes: Sequence[Outcome], times: Times, source: Source) -> None:
+    def __init__(self, settings: Diagnosis, outcomes: Sequence[Outcome], times: Times, source: Source) -> None:
         self.outcomes = outcomes
-        self.model = settings["target"]["model"]
+        self.model = settings.target.model
 
-        def provenance(sampling: str, started: float, left_out: Iterable[str]) -> Provenance:
+        def provenance(sampling: Sampling, started: float, left_out: Iterable[str]) -> Provenance:
             return Provenance(
-                judge=settings["judge"]["name"],
-                judge_revision=judge_revision(settings["judge"], source.version, source.plugin),
+                judge=settings.judge.name,
+                judge_revision=judge_revision(settings.judge, source.version, source.plugin),
                 judged=outcomes[0].judgement.judged,
-                decoding=decoding(settings[sampling], left_out),
+                decoding=decoding(sampling, left_out),
                 measured=day(started),
-                recipe=make_id(settings),
+                recipe=make_id(settings.model_dump(mode="json")),
             )
 
-        self.answering = provenance("sampling", times.answers, _answers(outcomes).left_out)
-        self.verifying = provenance("verification_sampling", times.verifications, _verdict_calls(outcomes).left_out)
+        self.answering = provenance(settings.sampling, times.answers, _answers(outcomes).left_out)
+        self.verifying = provenance(
+            settings.verification_sampling, times.verifications, _verdict_calls(outcomes).left_out
+        )
 
     def of_answers(self) -> Iterator[Figure]:
         """Rates of answers, by attack family and of all."""

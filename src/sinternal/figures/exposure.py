@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from sinternal.layout import ArmPlace, RunMap
 from sinternal.records import Prompt
-from sinternal.settings.training import GrpoSettings
+from sinternal.settings.training import GrpoSettings, SftSettings
 from sinternal.store import Artifact
 from sinternal.training.lengths import rows_seen
 from sinternal.training.schedule import schedule
@@ -34,29 +34,24 @@ class Exposed:
     of rollouts, of which those of masked rows and idle groups are not in the loss; None if they were not logged."""
 
 
-def exposures(run: Mapping[str, Artifact], variant: str, arm: str, seed: int) -> Iterator[Exposed]:
-    """The exposure of one arm and seed; none for an arm that is not trained.
-
-    Args:
-        run: artifacts, named `<variant>/<seed>/<what>`.
-        variant: of the recipe.
-        arm: which arm.
-        seed: which seed.
-    """
-    where = f"{variant}/{seed}"
-    if tuned := run.get(f"{where}/sft {arm}"):
-        shown: dict[str, int] = run[f"{where}/examples {arm}"].json("exposure")
-        settings: Mapping[str, Any] = tuned.manifest["config"]["settings"]
-        seen = rows_seen(shown["rows"], settings["batch"], tuned.counts["steps"])
+def exposures(run: RunMap[Artifact], place: ArmPlace) -> Iterator[Exposed]:
+    """The exposure of one arm and seed; none for an arm that is not trained."""
+    training = run.arm(place).training
+    if training is None:
+        return
+    if training.sft and training.examples:
+        shown: dict[str, int] = training.examples.json("exposure")
+        settings = SftSettings.model_validate(training.sft.manifest["config"]["settings"])
+        seen = rows_seen(shown["rows"], settings.batch, training.sft.counts["steps"])
         tokens = round(shown["loss_tokens"] * seen / shown["rows"])
-        yield Exposed(variant, arm, seed, shown["prompts"], shown["rows"], seen, tokens)
-    elif rewarded := run.get(f"{where}/grpo {arm}"):
-        pools = (run.get(f"{where}/{name}") for name in ("prompts", "mathematics prompts"))
+        yield Exposed(*place, shown["prompts"], shown["rows"], seen, tokens)
+    elif training.grpo:
+        pools = (training.prompts, training.mathematics)
         prompts = [row for pool in pools if pool is not None for row in pool.rows(Prompt)]
-        yield _by_rewards(variant, arm, seed, prompts, rewarded)
+        yield _by_rewards(place, prompts, training.grpo)
 
 
-def _by_rewards(variant: str, arm: str, seed: int, prompts: Sequence[Prompt], rewarded: Artifact) -> Exposed:
+def _by_rewards(place: ArmPlace, prompts: Sequence[Prompt], rewarded: Artifact) -> Exposed:
     config, steps = rewarded.manifest["config"], rewarded.counts["steps"]
     settings = GrpoSettings.model_validate(config["settings"])
     turns = schedule(prompts, settings.mixture, settings.prompts, steps, config["seed"])
@@ -64,4 +59,4 @@ def _by_rewards(variant: str, arm: str, seed: int, prompts: Sequence[Prompt], re
     known = [length for length in lengths if length is not None]
     written = round(sum(known) * settings.prompts * settings.rollouts.n) if len(known) == len(lengths) else None
     drawn = len({turn.prompt.id for turn in turns})
-    return Exposed(variant, arm, seed, drawn, len(turns), rewarded.counts["rollouts"], written)
+    return Exposed(*place, drawn, len(turns), rewarded.counts["rollouts"], written)

@@ -12,9 +12,6 @@ from sinternal.figures.provenance import Provenance
 from sinternal.figures.statistics import paired_difference
 from sinternal.records import Judgement
 
-AS_IN_TRAINING = "as in training"
-"""How the labels of the judge that rewarded are named among a run's artifacts, after `judge ARM`."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeGap(Difference):

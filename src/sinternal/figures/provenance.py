@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from typing import Any
 
 from sinternal.figures import calls
 from sinternal.figures.metric import METRICS, Role
+from sinternal.layout import RunMap
 from sinternal.records import Judgement, make_id
 from sinternal.registry import Kind, load, names
+from sinternal.settings.plugins import JudgePlugin
+from sinternal.settings.recipe import Recipe
+from sinternal.settings.sampling import Sampling
 from sinternal.store import Artifact
 
 
@@ -42,17 +45,13 @@ class Provenance:
                 raise ValueError(f"a figure needs its {field.name}: there is none without")
 
 
-Recipe = Mapping[str, Any]
-"""A recipe, or one variant of it, as plain values."""
-
-
 class Sources:
     """The provenance of every figure of a run."""
 
     def __init__(
         self,
         variants: Mapping[str, Recipe],
-        run: Mapping[str, Artifact],
+        run: RunMap[Artifact],
         judge: str,
         compliance: str,
         thinking: str | None = None,
@@ -97,19 +96,25 @@ class Sources:
 
     def _look_up(self, variant: str, arm: str, judge: str, verifying: bool) -> Provenance:
         recipe = self.variants[variant]
-        entry = next(one for one in recipe["judges"] if one["name"] == judge)
-        what = "verify" if verifying else "respond"
-        texts = [self.run[f"{variant}/{seed}/{what} {arm}"] for seed in recipe["seeds"]]
-        labels = self.run[f"{variant}/{recipe['seeds'][0]}/judge {arm} by {judge}"]
-        sampling = recipe["evaluation"]["verification_sampling" if verifying else "sampling"]
+        entry = next(entry for entry in recipe.judges if entry.name == judge)
+        runs = list(self.run.of_arm(variant, arm).values())
+        texts = [run.verifications if verifying else run.responses for run in runs]
+        labels = runs[0].judgements[judge]
+        settings = recipe.evaluation
+        sampling = settings.verification_sampling if verifying else settings.sampling
         return Provenance(
             judge=judge,
             judge_revision=judge_revision(entry, labels.manifest["packages"]["sinternal"], plugin_of(labels, judge)),
             judged=next((row.judged for row in labels.rows(Judgement)), "answer"),
             decoding=decoding(sampling, left_out_of(texts)),
             measured=day(last_start(texts)),
-            recipe=make_id(recipe),
+            recipe=recipe_key(recipe),
         )
+
+
+def recipe_key(recipe: Recipe) -> str:
+    """A hash of all settings that can change a figure."""
+    return make_id(recipe.model_dump(mode="json", exclude={"workers"}))
 
 
 def combined(first: Provenance, *others: Provenance) -> Provenance:
@@ -127,15 +132,15 @@ def combined(first: Provenance, *others: Provenance) -> Provenance:
     )
 
 
-def judge_revision(entry: Mapping[str, Any], version: str, plugin: str | None = None) -> str:
+def judge_revision(entry: JudgePlugin, version: str, plugin: str | None = None) -> str:
     """The model behind a judge, the version of the package that holds its rules, and its options.
 
     Args:
-        entry: the judge's name and options.
+        entry: the judge.
         version: that of this package, which holds the rules of the judges that are built in.
         plugin: package and version of one that is not.
     """
-    options = dict(entry["options"])
+    options = dict(entry.options)
     engine = options.pop("engine", None)
     model = engine.get("model") if isinstance(engine, Mapping) else None
     code = plugin or (None if model else f"sinternal {version}")
@@ -149,21 +154,20 @@ def plugin_of(labels: Artifact, judge: str) -> str | None:
     return found
 
 
-def decoding(sampling: Mapping[str, Any], left_out: Iterable[str] = ()) -> str:
+def decoding(sampling: Sampling, left_out: Iterable[str] = ()) -> str:
     """How text is drawn, in one phrase.
 
     Args:
         sampling: as the recipe says.
         left_out: settings that a server did not take.
     """
-    how = "greedy" if sampling["temperature"] == 0 else f"temperature {sampling['temperature']:g}"
-    more = [f"top_p {sampling['top_p']:g}"] if sampling["top_p"] < 1 else []
-    if sampling["repetition_penalty"] != 1:
-        more.append(f"repetition penalty {sampling['repetition_penalty']:g}")
-    for name, words in (("top_k", "top_k"), ("min_p", "min_p"), ("presence_penalty", "presence penalty")):
-        if value := sampling.get(name):
-            more.append(f"{words} {value:g}")
-    phrase = ", ".join([how, f"{sampling['max_tokens']} tokens", *more])
+    how = "greedy" if sampling.temperature == 0 else f"temperature {sampling.temperature:g}"
+    more = [f"top_p {sampling.top_p:g}"] if sampling.top_p < 1 else []
+    if sampling.repetition_penalty != 1:
+        more.append(f"repetition penalty {sampling.repetition_penalty:g}")
+    named = {"top_k": sampling.top_k, "min_p": sampling.min_p, "presence penalty": sampling.presence_penalty}
+    more.extend(f"{name} {value:g}" for name, value in named.items() if value)
+    phrase = ", ".join([how, f"{sampling.max_tokens} tokens", *more])
     return "; ".join(part for part in (phrase, calls.as_the_server_has_it(left_out)) if part)
 
 
@@ -184,5 +188,5 @@ def last_start(artifacts: Iterable[Artifact]) -> float:
 
 def note_on_fallback(judge: str) -> str:
     """A warning beside a judge that is only there where no real one is."""
-    is_fallback = judge in names(Kind.JUDGE) and getattr(load(Kind.JUDGE, judge), "fallback", False)
+    is_fallback = judge in names(Kind.JUDGE) and load(Kind.JUDGE, judge).fallback
     return " (a fallback: it measures compliance, not harm)" if is_fallback else ""

@@ -10,14 +10,16 @@ from typing import Any, NamedTuple
 from sinternal.figures.counts import NOTHING, Tally, count_other_side, count_row, pool
 from sinternal.figures.metric import ASR, ASR_WORST, UNDER_STRESS, Metric
 from sinternal.figures.outcomes import Outcome, join
-from sinternal.figures.provenance import Recipe, Sources, day, decoding, last_start
+from sinternal.figures.provenance import Sources, day, decoding, last_start
 from sinternal.figures.score import Score, pool_seeds, score
 from sinternal.figures.tally import Cell
+from sinternal.layout import DELIVERY, REPETITION, ArmRun, RunMap, Stressed, drawn
 from sinternal.records import Judgement, Prompt, Response
+from sinternal.settings.measurement import Stress
+from sinternal.settings.recipe import Recipe
+from sinternal.settings.sampling import Sampling
 from sinternal.store import Artifact
 
-DELIVERY, REPETITION, SAMPLING = "delivery", "repetition", "sampling "
-"""Names of the conditions among a run's artifacts; the last is followed by its number."""
 ENOUGH = 10
 """Rows below which a figure is no candidate for the worst case: of many small ones, one is high by chance."""
 
@@ -37,24 +39,29 @@ class Condition(NamedTuple):
     """Whether a prompt counts once, for any of its answers, or each answer for itself (avg@n)."""
 
 
-def stress_scores(settings: Mapping[str, Recipe], run: Mapping[str, Artifact], sources: Sources) -> Iterator[Score]:
+def stress_scores(variants: Mapping[str, Recipe], run: RunMap[Artifact], sources: Sources) -> Iterator[Score]:
     """ASR and over-refusal under every condition, of each seed and pooled.
 
     Args:
-        settings: the recipe of each variant.
+        variants: the recipe of each variant.
         run: its artifacts.
         sources: where the figures of the same responses without stress come from, all by the judge of safety.
     """
-    for variant, recipe in settings.items():
-        for arm in recipe["arms"] if recipe["evaluation"]["stress"] else ():
-            yield from _of_arm(recipe, run, variant, arm["name"], sources)
+    for variant, recipe in variants.items():
+        if recipe.evaluation.stress:
+            for arm in recipe.arms:
+                yield from _of_arm(recipe, run.of_arm(variant, arm.name), variant, arm.name, sources)
 
 
-def _of_arm(recipe: Recipe, run: Mapping[str, Artifact], variant: str, arm: str, sources: Sources) -> Iterator[Score]:
+def _of_arm(
+    recipe: Recipe, runs: Mapping[int, ArmRun[Artifact]], variant: str, arm: str, sources: Sources
+) -> Iterator[Score]:
+    stress, usual = recipe.evaluation.stress, recipe.evaluation.sampling
+    assert stress is not None  # the caller looked
     tallies: dict[Cell, dict[int, Tally]] = defaultdict(dict)
     last: dict[str, Condition] = {}
-    for seed in recipe["seeds"]:
-        for condition in conditions(recipe, run, f"{variant}/{seed}", arm):
+    for seed, run in runs.items():
+        for condition in conditions(stress, usual, run):
             last[condition.name] = condition
             for metric in UNDER_STRESS:
                 if tally := _tally(condition, metric):
@@ -105,36 +112,40 @@ def _open_worst(one: Score, candidates: Sequence[Score]) -> Score:
     return replace(one, metric=ASR_WORST.name, split=None, lowest=lowest, low=low, caveat=caveat)
 
 
-def conditions(recipe: Recipe, run: Mapping[str, Artifact], where: str, arm: str) -> Iterator[Condition]:
-    """What came of every condition, for one arm and seed."""
-    stress, usual = recipe["evaluation"]["stress"], decoding(recipe["evaluation"]["sampling"])
-    by_family: dict[str, list[Outcome]] = defaultdict(list)
-    delivered, started = _outcomes(run, where, arm, DELIVERY)
-    for outcome in delivered:
-        by_family[outcome.prompt.family].append(outcome)
-    yield from (Condition(family, usual, started, rows) for family, rows in by_family.items())
-    if turns := stress["turns"]:
-        repeated, started = _outcomes(run, where, arm, REPETITION)
-        yield Condition(f"asked {turns} times", f"{usual}, asked {turns} times", started, repeated)
-    names = [f"of {one['n']} at temperature {one['temperature']:g}" for one in stress["sampling"]]
-    for number, (name, sampling) in enumerate(zip(names, stress["sampling"], strict=True)):
-        drawn, started = _outcomes(run, where, arm, f"{SAMPLING}{number}")
-        how = f"of {sampling['n']}, {decoding(sampling)}"
+def conditions(stress: Stress, usual: Sampling, run: ArmRun[Artifact]) -> Iterator[Condition]:
+    """What came of every condition, for one arm and seed.
+
+    Args:
+        stress: the conditions.
+        usual: how answers are drawn without any.
+        run: the arm's artifacts.
+    """
+    phrase = decoding(usual)
+    if delivered := run.stress.get(DELIVERY):
+        by_family: dict[str, list[Outcome]] = defaultdict(list)
+        for outcome in _outcomes(delivered):
+            by_family[outcome.prompt.family].append(outcome)
+        yield from (Condition(family, phrase, _day(delivered), rows) for family, rows in by_family.items())
+    if stress.turns:
+        repeated, name = run.stress[REPETITION], f"asked {stress.turns} times"
+        yield Condition(name, f"{phrase}, {name}", _day(repeated), _outcomes(repeated))
+    names = [f"of {sampling.n} at temperature {sampling.temperature:g}" for sampling in stress.sampling]
+    for number, (name, sampling) in enumerate(zip(names, stress.sampling, strict=True)):
+        stressed = run.stress[drawn(number)]
+        measured_on, outcomes = _day(stressed), _outcomes(stressed)
+        how = f"of {sampling.n}, {decoding(sampling)}"
         label = name if names.count(name) == 1 else how
-        yield Condition(f"any {label}", f"any {how}", started, drawn)
-        if sampling["n"] > 1:
-            yield Condition(f"mean {label}", f"mean {how}", started, drawn, any_of=False)
+        yield Condition(f"any {label}", f"any {how}", measured_on, outcomes)
+        if sampling.n > 1:
+            yield Condition(f"mean {label}", f"mean {how}", measured_on, outcomes, any_of=False)
 
 
-def _outcomes(run: Mapping[str, Artifact], where: str, arm: str, name: str) -> tuple[list[Outcome], str]:
-    """What came of one condition, and when it was measured."""
-    responses = run.get(f"{where}/stress {arm} {name}")
-    if responses is None:
-        return [], ""
-    asked = run[f"{where}/stress prompts" if name == DELIVERY else f"{where}/plain stress prompts"]
-    labels = run[f"{where}/stress judge {arm} {name}"]
-    rows = join(asked.rows(Prompt), responses.rows(Response), labels.rows(Judgement))
-    return rows, day(last_start([responses]))
+def _outcomes(stressed: Stressed[Artifact]) -> list[Outcome]:
+    return join(stressed.prompts.rows(Prompt), stressed.responses.rows(Response), stressed.judgements.rows(Judgement))
+
+
+def _day(stressed: Stressed[Artifact]) -> str:
+    return day(last_start([stressed.responses]))
 
 
 def _tally(condition: Condition, metric: Metric) -> Tally:

@@ -140,8 +140,10 @@ class FunnelRow:
     """The variant."""
     seed: int
     """The seed."""
+    arm: str | None
+    """The arm whose training set it leads to; None for what all share."""
     stage: str
-    """The stage."""
+    """What the rows are."""
     reason: str
     """`kept`, or why rows were dropped."""
     rows: int

@@ -5,14 +5,15 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
 
 from sinternal.figures.outcomes import Outcome
 from sinternal.figures.stress import conditions
 from sinternal.figures.study import Transcript
+from sinternal.layout import ArmPlace, Place, RunMap
 from sinternal.records import Example, Finish, Prompt, Response, Verification
+from sinternal.settings.recipe import Recipe
 from sinternal.store import Artifact
 
 ANSWER, EXAMPLE, CRITIQUE = "answer", "training example", "expert's critique"
@@ -51,15 +52,12 @@ def browser(rows: Sequence[Transcript]) -> Browser:
     return Browser(len(rows), _filters(rows), _packed(rows))
 
 
-def of_answer(key: tuple[str, str, int], outcome: Outcome, kind: str = ANSWER) -> Transcript:
-    """The answer of one (variant, arm, seed), with its labels and the model's own verdicts."""
-    variant, arm, seed = key
+def of_answer(place: ArmPlace, outcome: Outcome, kind: str = ANSWER) -> Transcript:
+    """The answer of an arm, with its labels and the model's own verdicts."""
     by_spec = {row.with_spec: row for row in reversed(outcome.verifications)}  # the first of several samples
     verdicts = {spec: _verdict_in_a_word(row) for spec, row in by_spec.items()}
     return Transcript(
-        variant=variant,
-        arm=arm,
-        seed=seed,
+        *place,
         family=outcome.prompt.family,
         split=outcome.prompt.split,
         harmful=outcome.prompt.harmful,
@@ -75,42 +73,39 @@ def of_answer(key: tuple[str, str, int], outcome: Outcome, kind: str = ANSWER) -
     )
 
 
-def under_stress(
-    settings: Mapping[str, Mapping[str, Any]], run: Mapping[str, Artifact], places: Iterable[tuple[str, str, int]]
-) -> Iterator[Transcript]:
-    """All answers under stress, of each (variant, arm, seed)."""
-    for variant, arm, seed in places:
-        if settings[variant]["evaluation"]["stress"]:
-            for condition in conditions(settings[variant], run, f"{variant}/{seed}", arm):
+def under_stress(variants: Mapping[str, Recipe], run: RunMap[Artifact]) -> Iterator[Transcript]:
+    """All answers of every arm under stress."""
+    for place in run.arms():
+        settings = variants[place.variant].evaluation
+        if settings.stress:
+            for condition in conditions(settings.stress, settings.sampling, run.arm(place)):
                 for outcome in condition.outcomes if condition.any_of else ():  # the mean is of the same answers
-                    yield of_answer((variant, arm, seed), outcome, f"under stress: {condition.name}")
+                    yield of_answer(place, outcome, f"under stress: {condition.name}")
 
 
-def of_training(run: Mapping[str, Artifact], places: Iterable[tuple[str, str, int]]) -> Iterator[Transcript]:
-    """The first training examples, and the first critiques of the expert, of each (variant, arm, seed)."""
-    for variant, arm, seed in places:
-        where = f"{variant}/{seed}"
-        examples, critiques = run.get(f"{where}/examples {arm}"), run.get(f"{where}/critique {arm}")
-        if examples is None:
+def of_training(run: RunMap[Artifact]) -> Iterator[Transcript]:
+    """The first training examples, and the first critiques of the expert, of every arm."""
+    for place in run.arms():
+        training = run.arm(place).training
+        if training is None or training.examples is None:
             continue
-        kept = run.get(f"{where}/dataset prompts {arm}") or run[f"{where}/prompts"]
-        asked = {prompt.id: prompt for prompt in kept.rows(Prompt)}
-        for example in examples.rows(Example)[:ROWS]:
-            shown = _plain((variant, arm, seed), asked[example.prompt_id], EXAMPLE, example.stratum)
+        asked = {prompt.id: prompt for prompt in training.prompts.rows(Prompt)}
+        for example in training.examples.rows(Example)[:ROWS]:
+            shown = _plain(place, asked[example.prompt_id], EXAMPLE, example.stratum)
             yield replace(shown, prompt=example.prompt, thinking=example.thinking, answer=example.answer)
-        if critiques is not None:
-            pairs = run.get(f"{where}/pair {arm}") or run[f"{where}/pair"]
-            of = {response.id: response.prompt_id for response in pairs.rows(Response)}
-            for row in critiques.rows(Verification)[:ROWS]:
-                prompt = asked[of[row.response_id]]
-                shown = _plain((variant, arm, seed), prompt, CRITIQUE, row.dropped or f"kept: {row.verdict}")
+        if training.critiques is not None:
+            answers = training.others.answers if training.others else run[Place(place.variant, place.seed)].answers
+            prompt_of = {response.id: response.prompt_id for response in answers.contrast.rows(Response)}
+            for row in training.critiques.rows(Verification)[:ROWS]:
+                prompt = asked[prompt_of[row.response_id]]
+                shown = _plain(place, prompt, CRITIQUE, row.dropped or f"kept: {row.verdict}")
                 yield replace(shown, prompt=row.prompt, thinking=row.critique, answer=row.answer)
 
 
-def _plain(key: tuple[str, str, int], prompt: Prompt, kind: str, outcome: str) -> Transcript:
+def _plain(place: ArmPlace, prompt: Prompt, kind: str, outcome: str) -> Transcript:
     """A text that is no answer of a model, still without its words."""
     return Transcript(
-        *key,
+        *place,
         family=prompt.family,
         split=prompt.split,
         harmful=prompt.harmful,

@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
+
+from pydantic import BaseModel
 
 from sinternal.records import Judgement, Prompt, Response
+from sinternal.registry import NoOptions
 
 
 class Judge(Protocol):
-    """Labels responses."""
+    """Labels responses. A judge inherits from this class, and says where it differs from the defaults."""
 
-    judged: str
+    Options: ClassVar[type[BaseModel]] = NoOptions
+    """What it can be told; a name or value that the model does not know is an error of the recipe."""
+    tells_safety: ClassVar[bool] = True
+    """Whether it labels safety; one that does not can only stand beside another, and is never the first."""
+    tells_refusals: ClassVar[bool] = False
+    """Whether it labels refusals; one that does not needs another beside it where refusals are rewarded."""
+    fallback: ClassVar[bool] = False
+    """Whether it only stands in where no better judge can run."""
+    judged: str = "answer"
     """What it looks at for `safe`: `answer`, `full` or `thinking`."""
 
-    def __init__(self, options: dict[str, object]) -> None:
-        """Take the judge's options. Raises RecipeError for an unknown one."""
-        ...
+    def __init__(self, options: Any) -> None:
+        """Take the options, an object of `Options`. What costs time or memory is opened when the first response waits.
 
+        Raises:
+            SInternalError: what an option names is not there.
+        """
+
+    @abstractmethod
     def judge(self, items: Iterable[tuple[Prompt, Response]]) -> Iterator[Judgement]:
         """One judgement for each item, in any order. A label that cannot be given is None, never a guess."""
         ...
 
     def close(self) -> None:
-        """Give back memory, connections and processes. The judge is not used again."""
-        ...
+        """Give back memory, connections and processes; may be called twice. The judge is not used again."""

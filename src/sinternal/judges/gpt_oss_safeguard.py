@@ -45,13 +45,13 @@ class GptOssSafeguard(ChatGuard):
     """
 
     name: ClassVar[str] = "gpt-oss-safeguard"
-    options_type: ClassVar[type[GuardOptions]] = SafeguardOptions
+    Options = SafeguardOptions
     options: SafeguardOptions
 
-    def __init__(self, options: dict[str, object]) -> None:
+    def __init__(self, options: SafeguardOptions) -> None:
         """Take the judge's options and read the policy. Raises DataError if it cannot be read."""
         super().__init__(options)
-        self._task = render("judge_gpt_oss_safeguard", policy=_read_policy(self.options.policy))
+        self._task = render("judge_gpt_oss_safeguard", policy=_read_policy(options.policy))
 
     def task(self) -> str:
         """The policy, and the form of the reply."""

@@ -15,10 +15,10 @@ from pydantic import BaseModel, ConfigDict
 
 from sinternal.engines import Completion, Engine, Request
 from sinternal.errors import DataError
+from sinternal.judges import Judge
 from sinternal.prompting.think import write_completion
 from sinternal.records import Check, Finish, Judgement, Prompt, Response, make_id
-from sinternal.registry import Kind, load, read_options
-from sinternal.settings.plugins import ModelConfig
+from sinternal.settings.plugins import EngineWithModel
 from sinternal.settings.sampling import Sampling
 
 PATIENCE = 20
@@ -50,7 +50,7 @@ class GuardOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    engine: ModelConfig
+    engine: EngineWithModel
     """Who runs the judge, and which model it is."""
     judge_on: JudgeOn = JudgeOn.ANSWER
     """Which part of the response is judged."""
@@ -71,24 +71,20 @@ class Labels(NamedTuple):
     """Whether the thinking finds harm; None if the judge does not tell."""
 
 
-class Guard:
+class Guard(Judge):
     """A judge that is a model. Subclasses say how to ask and how to read."""
 
     name: ClassVar[str]
     """Its registered name."""
-    options_type: ClassVar[type[GuardOptions]] = GuardOptions
-    """Its options."""
+    Options: ClassVar[type[BaseModel]] = GuardOptions
+    """What it can be told: `GuardOptions`, or more."""
     max_tokens: ClassVar[int] = 64
     """Longest reply, in tokens."""
-    tells_safety: ClassVar[bool] = True
-    """Whether it labels safety; one that does not can only stand beside another."""
-    tells_refusals: ClassVar[bool] = False
-    """Whether it labels refusals; one that does not needs another beside it where refusals are rewarded."""
 
-    def __init__(self, options: dict[str, object]) -> None:
+    def __init__(self, options: GuardOptions) -> None:
         """Take the judge's options; the engine is opened when the first response waits."""
-        self.options = read_options(self.options_type, options, f"judge {self.name}")
-        self.judged: str = self.options.judge_on.value
+        self.options = options
+        self.judged = options.judge_on.value
         self._engine: Engine | None = None
 
     def ask(self, prompt: Prompt, text: str) -> Request:
@@ -138,8 +134,7 @@ class Guard:
     def _open(self) -> Engine:
         """The engine, which stays open: who trains with this judge asks it at every step."""
         if self._engine is None:
-            config = self.options.engine
-            self._engine = load(Kind.ENGINE, config.name)(config.model, config.options)
+            self._engine = self.options.engine.open(self.options.engine.model)
         return self._engine
 
     def _read_each(self, answered: Iterable[_Case]) -> Iterator[Judgement]:

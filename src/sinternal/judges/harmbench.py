@@ -30,7 +30,7 @@ class HarmBench(Guard):
     """
 
     name: ClassVar[str] = "harmbench"
-    options_type: ClassVar[type[GuardOptions]] = HarmBenchOptions
+    Options = HarmBenchOptions
     max_tokens: ClassVar[int] = 1
     options: HarmBenchOptions
 

@@ -49,7 +49,7 @@ class Qwen3Guard(Guard):
 
     name: ClassVar[str] = "qwen3guard"
     tells_refusals: ClassVar[bool] = True
-    options_type: ClassVar[type[GuardOptions]] = Qwen3GuardOptions
+    Options = Qwen3GuardOptions
     max_tokens: ClassVar[int] = 128
     options: Qwen3GuardOptions
 

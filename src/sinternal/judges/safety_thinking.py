@@ -37,7 +37,7 @@ class SafetyThinking(ChatGuard):
     name: ClassVar[str] = "safety-thinking"
     part: ClassVar[str] = "thinking"
     tells_safety: ClassVar[bool] = False
-    options_type: ClassVar[type[GuardOptions]] = ThinkingOptions
+    Options = ThinkingOptions
 
     def task(self) -> str:
         """What counts as a check, and as harm that was seen."""

@@ -46,14 +46,14 @@ class StrongReject(ChatGuard):
 
     name: ClassVar[str] = "strongreject"
     tells_refusals: ClassVar[bool] = True
-    options_type: ClassVar[type[GuardOptions]] = StrongRejectOptions
+    Options = StrongRejectOptions
     request: ClassVar[RequestShown] = RequestShown.GOAL
     options: StrongRejectOptions
 
-    def __init__(self, options: dict[str, object]) -> None:
+    def __init__(self, options: StrongRejectOptions) -> None:
         """Take the judge's options and try the template. Raises RecipeError if it cannot be filled."""
         super().__init__(options)
-        self._wording = None if self.options.template is None else _read_template(self.options.template)
+        self._wording = None if options.template is None else _read_template(options.template)
 
     def task(self) -> str:
         """The three questions."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sinternal.errors import DataError
+from sinternal.extras import require
 
 _FROM_THE_FILE = (
     "quantization_config",
@@ -23,18 +23,16 @@ def dequantize(gguf: Path, out: Path) -> None:
     The weights are those that the quantized file stands for; what the quantization lost stays lost.
 
     Raises:
-        DataError: the package `gguf`, which reads such files, is not installed.
+        MissingExtraError: the package `gguf`, which reads such files, or what it takes besides is not installed.
     """
+    require("a GGUF file", "torch", "transformers", "gguf")
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # type: ignore[no-untyped-call]
     folder, file = gguf.parent, gguf.name
-    try:
-        quantized = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=torch.float32)
-    except ImportError as error:
-        raise DataError("GGUF files cannot be read without the package gguf; run: pip install gguf") from error
+    quantized = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=torch.float32)
     entries = {key: value for key, value in quantized.config.to_dict().items() if key not in _FROM_THE_FILE}
     config = AutoConfig.for_model(**entries)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)  # type: ignore[no-untyped-call]

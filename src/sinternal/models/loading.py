@@ -15,6 +15,7 @@ import torch
 from peft import PeftConfig, PeftModel, get_peft_model
 from peft.utils import load_peft_weights
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
+from transformers.utils.logging import disable_progress_bar
 
 from sinternal.errors import ModelError
 from sinternal.models.resolve import adapter_base, base_folder, tokenizer_folder
@@ -48,6 +49,7 @@ def load_base(folder: Path) -> Any:
     if adapter_base(place) is not None:
         raise ModelError(f"{folder}: the base of this adapter, {place}, is an adapter itself; merge that one first")
     try:
+        disable_progress_bar()  # type: ignore[no-untyped-call]
         opened: Any = AutoModelForCausalLM.from_pretrained(
             place, dtype="auto", trust_remote_code=False, output_loading_info=True, ignore_mismatched_sizes=True
         )

@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import os
 import re
+from abc import abstractmethod
 from pathlib import Path
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
+
+from pydantic import BaseModel
 
 from sinternal.errors import ModelError
-from sinternal.registry import Kind, load, names
+from sinternal.extras import require
+from sinternal.registry import Kind, NoOptions, names
+from sinternal.settings.plugins import ModelSourcePlugin
 from sinternal.store import Progress
 from sinternal.validation import shown
 
@@ -21,17 +26,30 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 class ModelSource(Protocol):
-    """A model that a recipe can name."""
+    """A model that a recipe can name. A source inherits from this class."""
 
-    def locate(self, options: dict[str, object]) -> Path | None:
+    Options: ClassVar[type[BaseModel]] = NoOptions
+    """How its model is made; a name or value that the model does not know is an error of the recipe."""
+    verification: ClassVar[str] = "specification"
+    """The way to put the question to its models: a registered verification."""
+    diagnosis: ClassVar[str] = "default"
+    """The packaged settings by which its models are diagnosed."""
+
+    def __init__(self, options: Any) -> None:
+        """Take the options, an object of `Options`."""
+
+    @abstractmethod
+    def locate(self) -> Path | None:
         """The ready-made model with these options, or None if it has to be built."""
         ...
 
-    def identity(self, options: dict[str, object]) -> str | None:
+    @abstractmethod
+    def identity(self) -> str | None:
         """A hash that tells this model from others of its name, known before it is here; None if its seed does."""
         ...
 
-    def build(self, options: dict[str, object], seed: int, out: Path, progress: Progress) -> None:
+    @abstractmethod
+    def build(self, seed: int, out: Path, progress: Progress) -> None:
         """Make the model from scratch, or fetch it, and save it as a Hugging Face model directory."""
         ...
 
@@ -154,8 +172,8 @@ def resolve_model(model: str, revision: str | None = None) -> Path:
         ModelError: there is none, or it cannot be downloaded.
     """
     if model in names(Kind.MODEL):
-        source: ModelSource = load(Kind.MODEL, model)()
-        located = source.locate({})
+        source: ModelSource = ModelSourcePlugin(name=model).open()
+        located = source.locate()
         if located is None:
             raise ModelError(f"model {model!r} is not here yet; run: sinternal fetch {model}")
         return located
@@ -168,6 +186,7 @@ def download(hub_id: str, revision: str | None = None) -> Path:
     Raises:
         ModelError: it is gated, unknown, or out of reach and not in the cache.
     """
+    require(f"model {hub_id}", "huggingface_hub")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,

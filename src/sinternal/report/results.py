@@ -228,19 +228,15 @@ def results_of(content: Mapping[str, Any]) -> Results:
     return Results.model_validate_json(json.dumps(content))
 
 
-def terminal_tables(results: Mapping[str, Any]) -> Iterator[tuple[str, TextTable, str]]:
+def terminal_tables(results: Results) -> Iterator[tuple[str, TextTable, str]]:
     """The headline of each variant of a `results.json`, so that it fits a terminal, and what stands beneath it.
 
     A row for each figure, or, of many arms, a row for each arm with the main figures.
-
-    Raises:
-        DataError: the file is of a version that this package does not know.
     """
-    run = results_of(results)
-    scores = run.scores[::-1]  # deciding judges' figures come first: they win
-    beneath = {lowest.variant: lowest.words for lowest in run.best}
-    for variant in run.variants:
-        rows, note = headline(scores, run.arms, variant.name), beneath.get(variant.name, "")
+    scores = results.scores[::-1]  # deciding judges' figures come first: they win
+    beneath = {lowest.variant: lowest.words for lowest in results.best}
+    for variant in results.variants:
+        rows, note = headline(scores, results.arms, variant.name), beneath.get(variant.name, "")
         if len(rows) > MANY_ARMS:
             chosen = [i for i, column in enumerate(COLUMNS) if column.short in MAIN_COLUMNS]
             titles = [COLUMNS[i].short for i in chosen]

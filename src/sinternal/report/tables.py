@@ -165,7 +165,11 @@ def verification(scores: Sequence[Score], arms: Sequence[Arm], variant: str) -> 
 
 def funnel_table(data: ReportData, variant: str) -> list[FunnelLine]:
     """What each stage passed on or dropped, one column for each seed."""
-    counts = {(row.stage, row.reason, row.seed): row.rows for row in data.funnel if row.variant == variant}
+    counts = {
+        (f"{row.stage} of {row.arm}" if row.arm else row.stage, row.reason, row.seed): row.rows
+        for row in data.funnel
+        if row.variant == variant
+    }
     places = dict.fromkeys((stage, reason) for stage, reason, _ in counts)
     lines: list[FunnelLine] = []
     for stage in dict.fromkeys(stage for stage, _ in places):

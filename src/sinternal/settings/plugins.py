@@ -1,77 +1,103 @@
-"""Plug-ins and their options, as settings name them."""
+"""Plug-ins of each kind, as settings name them."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated, Any, ClassVar
 
-from sinternal.registry import Kind, load
+from pydantic import BeforeValidator, ValidationInfo, field_validator
+
+from sinternal.registry import Kind, Plugin, registered, validate_options
 
 PLAIN = "plain"
 """The family of prompts without any disguise."""
 
 
-class EngineConfig(BaseModel):
+class EnginePlugin(Plugin):
     """Who writes the text."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    kind: ClassVar[Kind] = Kind.ENGINE
 
     name: str = "transformers"
     """Name of a registered engine."""
-    options: dict[str, object] = {}
-    """Its options."""
 
 
-class ModelConfig(EngineConfig):
+class EngineWithModel(EnginePlugin):
     """An engine with the model that it runs: for judges, experts and attackers."""
 
     model: str
     """A model directory, a Hugging Face id, a registered source, or a name that the engine's server knows."""
 
 
-class JudgeConfig(BaseModel):
+class JudgePlugin(Plugin):
     """One judge."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    kind: ClassVar[Kind] = Kind.JUDGE
 
-    name: str
-    """Name of a registered judge."""
-    options: dict[str, object] = {}
-    """Its options."""
+    @property
+    def model(self) -> str | None:
+        """The model behind it, whatever it is asked; None for a rule, which has no blind spots to learn."""
+        engine = self.options.get("engine")
+        model = engine.get("model") if isinstance(engine, dict) else None
+        return None if model is None else str(model)
 
 
-class ExpertConfig(BaseModel):
+class ExpertPlugin(Plugin):
     """Who writes what the arms are trained on."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str
-    """Name of a registered expert."""
-    options: dict[str, object] = {}
-    """Its options."""
+    kind: ClassVar[Kind] = Kind.EXPERT
 
 
-class VerificationConfig(BaseModel):
+class VerificationPlugin(Plugin):
     """How a model is asked to verify."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str
-    """Name of a registered verification task."""
-    options: dict[str, object] = {}
-    """Its options."""
+    kind: ClassVar[Kind] = Kind.VERIFICATION
 
 
-class AttackConfig(BaseModel):
+class BenchmarkPlugin(Plugin):
+    """Where prompts come from."""
+
+    kind: ClassVar[Kind] = Kind.BENCHMARK
+
+
+class ModelSourcePlugin(Plugin):
+    """A package that ships a model, or can build one."""
+
+    kind: ClassVar[Kind] = Kind.MODEL
+
+
+class AttackPlugin(Plugin):
     """One way of disguising prompts."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    kind: ClassVar[Kind] = Kind.ATTACK
 
     name: str
     """Name of a registered attack; `plain` leaves a prompt as it is."""
-    options: dict[str, object] = {}
-    """Its options."""
+
+    @field_validator("name")
+    @classmethod
+    def _is_registered(cls, name: str) -> str:
+        return name if name == PLAIN else registered(cls.kind, name)
+
+    @field_validator("options")
+    @classmethod
+    def _are_its_options(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        name = info.data.get("name")
+        if name == PLAIN and options:
+            raise ValueError("plain leaves a prompt as it is, and has no options")
+        if name not in (None, PLAIN):
+            validate_options(cls.kind, str(name), options)
+        return options
 
     @property
     def family(self) -> str:
         """The attack family that it belongs to."""
-        return PLAIN if self.name == PLAIN else str(load(Kind.ATTACK, self.name).family)
+        return PLAIN if self.name == PLAIN else str(self.plugin_class.family)
+
+
+def _from_name(value: Any) -> Any:
+    """Let a name stand for an attack without options."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+AttackOrName = Annotated[AttackPlugin, BeforeValidator(_from_name)]
+"""An attack: its name, or its name and options."""

@@ -5,15 +5,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from sinternal.records import PAIRED_METRICS, Split
+from sinternal.settings.base import Section
 
 
-class Question(BaseModel):
+class Question(Section):
     """One arm against others. The p values of all questions of a study are corrected together."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     arm: str
     """The arm that is asked about."""

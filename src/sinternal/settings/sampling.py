@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from sinternal.settings.base import Section
 
 
-class Sampling(BaseModel):
+class Sampling(Section):
     """How text is drawn: this alone, never what a model's own `generation_config.json` says.
 
     Every field is neutral unless it is set. Recorded with every artifact that holds generated text.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     n: int = Field(default=1, ge=1)
     """Samples for each request."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from sinternal.settings.base import Section
 
 
 class Method(StrEnum):
@@ -26,13 +28,7 @@ LOW_LORA_RATE = 1e-5
 """Rate below which adapters learn next to nothing in the few hundred steps of a study."""
 
 
-class Settings(BaseModel):
-    """A part of how a model is trained: no unknown field, no number that is none, never changed."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class WeightSettings(Settings):
+class WeightSettings(Section):
     """Which weights a trainer changes."""
 
     method: Method = Method.LORA
@@ -71,7 +67,7 @@ class RolloutEngine(StrEnum):
     """A vLLM server that was started with `trl vllm-serve`."""
 
 
-class Rollouts(Settings):
+class Rollouts(Section):
     """How a policy answers while it is trained."""
 
     n: int = Field(default=8, ge=2)
@@ -93,7 +89,7 @@ class Rollouts(Settings):
     (truncated importance sampling, Yao et al. 2025, https://fengyao.notion.site/off-policy-rl; the cap is TRL's)."""
 
 
-class ByKind(Settings):
+class ByKind(Section):
     """A number for each kind of prompt."""
 
     harmful: float = Field(default=0.0, ge=0)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from sinternal.errors import DataError, EngineError
-from sinternal.settings.plugins import EngineConfig
-from sinternal.settings.recipe import CapabilityTask
+from sinternal.extras import require
+from sinternal.settings.measurement import CapabilityTask
+from sinternal.settings.plugins import EnginePlugin
 from sinternal.settings.sampling import Sampling
-from sinternal.stages.base import model_name
+from sinternal.stages.stage import Costs, Stage
+from sinternal.stages.target import model_name
 from sinternal.store import Artifact, Draft
 
-VERSION = 3
-INSTALL = "pip install 'sinternal[inspect]'"
 ERRORS = ("stderr", "std", "var", "_stderr")
 """Metrics that tell the spread of others."""
 COUNT = "_n"
@@ -34,7 +34,7 @@ class CapabilityConfig(BaseModel):
 
     tasks: tuple[CapabilityTask, ...] = Field(min_length=1)
     """What is measured."""
-    engine: EngineConfig
+    engine: EnginePlugin
     """Who writes."""
     sampling: Sampling
     """How, where a task does not say otherwise; always one answer."""
@@ -78,7 +78,8 @@ def capability(draft: Draft, config: CapabilityConfig, *, model: Artifact) -> No
     """Write `capability.json` and keep Inspect's logs in the folder `logs`.
 
     Raises:
-        DataError: Inspect is not installed, or there is no such task.
+        DataError: there is no such task.
+        MissingExtraError: Inspect is not installed.
         EngineError: a task did not come to its end: that is no score.
     """
     abilities: list[Ability] = []
@@ -90,11 +91,10 @@ def capability(draft: Draft, config: CapabilityConfig, *, model: Artifact) -> No
 
 
 def _measure(draft: Draft, config: CapabilityConfig, one: CapabilityTask, name: str) -> Iterator[Ability]:
-    try:
-        from inspect_ai import eval as inspect_eval
-        from inspect_ai.model import get_model
-    except ImportError as error:
-        raise DataError(f"capability needs Inspect: {INSTALL}") from error
+    require("capability", "inspect_ai")
+    from inspect_ai import eval as inspect_eval
+    from inspect_ai.model import get_model
+
     options: dict[str, Any] = dict(config.engine.options)
     sampling = one.sampling or config.sampling.model_copy(update={"n": 1})
     options |= {"system": config.system, "repetition_penalty": sampling.repetition_penalty}
@@ -162,3 +162,17 @@ def _abilities(task: str, log: Any, sampling: Sampling) -> Iterator[Ability]:
 
 def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
+
+
+def _cost(_config: CapabilityConfig, _inputs: Mapping[str, int]) -> Costs:
+    return Costs(calls=None)
+
+
+STAGE = Stage(
+    name="capability",
+    function=capability,
+    version=3,
+    cost=_cost,
+    counted_as="tasks",
+    needs=("inspect_ai",),
+)

@@ -10,15 +10,14 @@ from pydantic import BaseModel, ConfigDict
 from sinternal.errors import DataError
 from sinternal.experts import Expert, Question, Written
 from sinternal.figures import calls
+from sinternal.prompting.question import VerificationTask
 from sinternal.prompting.think import read_verdict
-from sinternal.prompting.verification import VerificationTask
 from sinternal.records import Judgement, Prompt, Response, Verdict, Verification, make_id
-from sinternal.registry import Kind, load
-from sinternal.settings.plugins import ExpertConfig, VerificationConfig
+from sinternal.settings.plugins import ExpertPlugin, VerificationPlugin
+from sinternal.stages.stage import Costs, Stage
 from sinternal.stages.strata import kind_of_answer, turn
 from sinternal.store import Artifact, Draft
 
-VERSION = 3
 UNPARSED, DISAGREES = "expert gave no readable verdict", "expert disagrees with the judge"
 FAILED = "expert could not be asked"
 FILTERED = "a content filter of the expert's server withheld it"
@@ -30,9 +29,9 @@ class CritiqueConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    expert: ExpertConfig
+    expert: ExpertPlugin
     """Who verifies."""
-    verification: VerificationConfig
+    verification: VerificationPlugin
     """The question."""
     with_spec: bool = True
     """Whether the specification is quoted in the training prompts."""
@@ -49,7 +48,7 @@ def critique(draft: Draft, config: CritiqueConfig, *, prompts: Artifact, pairs: 
     Raises:
         DataError: not one verification can be used.
     """
-    expert: Expert = load(Kind.EXPERT, config.expert.name)(config.expert.options)
+    expert: Expert = config.expert.open()
     everything = _questions(config, prompts, pairs)
     questions = everything if config.wanted is None else _first(everything, config.wanted, config.seed)
     draft.counts[NOT_ASKED] = len(everything) - len(questions)
@@ -73,7 +72,7 @@ def critique(draft: Draft, config: CritiqueConfig, *, prompts: Artifact, pairs: 
         group=lambda row: row.response_id,
         groups={question.response.id for question in questions},
     )
-    calls.keep(draft, rows)
+    calls.keep(draft, rows, "critiques")
     del draft.counts["failed"]  # counted by its reason
     draft.counts.update(Counter(row.dropped for row in rows if row.dropped))
     if all(row.dropped for row in rows):
@@ -85,7 +84,7 @@ def critique(draft: Draft, config: CritiqueConfig, *, prompts: Artifact, pairs: 
 
 
 def _questions(config: CritiqueConfig, prompts: Artifact, pairs: Artifact) -> list[Question]:
-    task: VerificationTask = load(Kind.VERIFICATION, config.verification.name)(config.verification.options)
+    task: VerificationTask = config.verification.open()
     asked = {prompt.id: prompt for prompt in prompts.rows(Prompt)}
     labels = {row.response_id: Verdict.SAFE if row.safe else Verdict.UNSAFE for row in pairs.rows(Judgement)}
     return [
@@ -137,3 +136,23 @@ def _verification(config: CritiqueConfig, question: Question, written: Written) 
         dropped=dropped,
         finish=written.finish,
     )
+
+
+def _cost(config: CritiqueConfig, inputs: Mapping[str, int]) -> Costs:
+    return asked_of_an_expert(inputs["pairs"], config.wanted)
+
+
+def asked_of_an_expert(available: int, wanted: Mapping[str, int] | None) -> Costs:
+    """What an expert is asked: no more than there is, and than is wanted of all kinds together."""
+    rows = available if wanted is None else min(available, sum(wanted.values()))
+    return Costs(rows, rows)
+
+
+STAGE = Stage(
+    name="critique",
+    function=critique,
+    version=3,
+    cost=_cost,
+    counted_as="verifications",
+    asks=Verification,
+)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pydantic import BaseModel, ConfigDict
 
-from sinternal.benchmarks import Answered
+from sinternal.benchmarks import Benchmark
 from sinternal.errors import DataError
 from sinternal.prompting.think import split_thinking
 from sinternal.records import Finish, Prompt, Response, make_id
-from sinternal.registry import Kind, load
+from sinternal.settings.plugins import BenchmarkPlugin
+from sinternal.stages.stage import Costs, Stage
 from sinternal.store import Artifact, Draft
 
-VERSION = 1
 UNCLOSED, NO_ANSWER, NO_THINKING = "the thinking never closes", "no answer", "answers without a thinking"
 
 
@@ -36,7 +38,8 @@ def dataset(draft: Draft, config: DatasetConfig, *, prompts: Artifact) -> None:
     """
     rows = []
     counts = dict.fromkeys((UNCLOSED, NO_ANSWER, NO_THINKING), 0)
-    answers = open_answered(config.benchmark, config.options).answers(config.part)
+    plugin = BenchmarkPlugin(name=config.benchmark, options=config.options)
+    answers = open_answered(plugin).answers(config.part)
     for prompt in prompts.rows(Prompt):
         written = answers.get(prompt.id, "")
         thinking, answer = split_thinking(written, opened=False)
@@ -51,15 +54,29 @@ def dataset(draft: Draft, config: DatasetConfig, *, prompts: Artifact) -> None:
     draft.write(sorted(rows, key=lambda row: row.id), Response)
 
 
-def open_answered(name: str, options: dict[str, object]) -> Answered:
+def open_answered(plugin: BenchmarkPlugin) -> Benchmark:
     """A benchmark that holds answers.
 
     Raises:
         DataError: it holds none.
     """
-    opened = load(Kind.BENCHMARK, name)(options)
-    if not isinstance(opened, Answered) or not opened.holds_answers:
+    opened: Benchmark = plugin.open()
+    if not opened.holds_answers:
         raise DataError(
-            f"benchmark {name!r} holds no answers to train on; take star-1, or `file` with options.columns.answer"
+            f"benchmark {plugin.name!r} holds no answers to train on; take star-1, or `file` with "
+            "options.columns.answer"
         )
     return opened
+
+
+def _cost(_config: DatasetConfig, inputs: Mapping[str, int]) -> Costs:
+    return Costs(inputs["prompts"])
+
+
+STAGE = Stage(
+    name="dataset",
+    function=dataset,
+    version=1,
+    cost=_cost,
+    counted_as="responses",
+)

@@ -9,13 +9,11 @@ from pydantic import BaseModel, ConfigDict
 from sinternal.experts import Demonstration, Expert
 from sinternal.figures import calls
 from sinternal.records import Finish, Prompt, Response, make_id
-from sinternal.registry import Kind, load
-from sinternal.settings.plugins import ExpertConfig
-from sinternal.stages.critique import FAILED, NOT_ASKED
+from sinternal.settings.plugins import ExpertPlugin
+from sinternal.stages.critique import FAILED, NOT_ASKED, asked_of_an_expert
+from sinternal.stages.stage import Costs, Stage
 from sinternal.stages.strata import turn
 from sinternal.store import Artifact, Draft
-
-VERSION = 3
 
 
 class DemonstrateConfig(BaseModel):
@@ -23,7 +21,7 @@ class DemonstrateConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    expert: ExpertConfig
+    expert: ExpertPlugin
     """Who writes."""
     kind: Demonstration
     """With or without safety reasoning."""
@@ -39,7 +37,7 @@ def demonstrate(draft: Draft, config: DemonstrateConfig, *, prompts: Artifact, p
     So the baselines learn from the same prompts as the method does. Whether a demonstration is good is for the judge
     to say, who labels it next.
     """
-    expert: Expert = load(Kind.EXPERT, config.expert.name)(config.expert.options)
+    expert: Expert = config.expert.open()
     used = {response.prompt_id for response in pairs.rows(Response)}
     everything = [prompt for prompt in prompts.rows(Prompt) if prompt.id in used]
     asked = everything if config.wanted is None else _first(everything, config.wanted, config.seed)
@@ -57,7 +55,7 @@ def demonstrate(draft: Draft, config: DemonstrateConfig, *, prompts: Artifact, p
     rows = draft.stream(
         Response, make, total=len(asked), group=lambda row: row.prompt_id, groups={row.id for row in asked}
     )
-    calls.keep(draft, rows)
+    calls.keep(draft, rows, "demonstrations")
     draft.counts[FAILED] = draft.counts.pop("failed")
 
 
@@ -69,3 +67,17 @@ def _first(prompts: Sequence[Prompt], wanted: Mapping[str, int], seed: int) -> l
         [row for row in ordered if row.harmful is harmful][: wanted.get(name, 0)] for name, harmful in sides.items()
     )
     return [row for side in chosen for row in side]
+
+
+def _cost(config: DemonstrateConfig, inputs: Mapping[str, int]) -> Costs:
+    return asked_of_an_expert(inputs["prompts"], config.wanted)
+
+
+STAGE = Stage(
+    name="demonstrate",
+    function=demonstrate,
+    version=3,
+    cost=_cost,
+    counted_as="responses",
+    asks=Response,
+)

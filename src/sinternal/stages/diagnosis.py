@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import BaseModel, ConfigDict
 
 from sinternal.records import Judgement, Prompt, Response, Verification
+from sinternal.settings.diagnosis import Diagnosis
+from sinternal.stages.stage import Stage, free
 from sinternal.store import Artifact, Draft
-
-VERSION = 6
 
 
 class DiagnosisConfig(BaseModel):
@@ -17,7 +15,7 @@ class DiagnosisConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    settings: dict[str, Any]
+    settings: Diagnosis
     """All that was asked for."""
 
 
@@ -48,10 +46,20 @@ def diagnosis(
     times = Times(responses.manifest["started"], verifications.manifest["started"])
     spent = spent_on((prompts, responses, judgements, verifications))
     version = judgements.manifest["packages"]["sinternal"]
-    plugin = plugin_of(judgements, config.settings["judge"]["name"])
+    plugin = plugin_of(judgements, config.settings.judge.name)
     diagnosed = diagnose(config.settings, outcomes, times, Source(version, plugin, spent))
     draft.write_json("diagnosis", to_json(diagnosed))
     (draft.path / "diagnosis.html").write_text(render_html(diagnosed))
     (draft.path / "diagnosis.md").write_text(render_markdown(diagnosed))
     draft.counts["figures"] = len(diagnosed.figures)
     draft.notes.extend(caveats(diagnosed))
+
+
+STAGE = Stage(
+    name="diagnosis",
+    function=diagnosis,
+    version=6,
+    cost=free,
+    counted_as="figures",
+    shows_paths=True,
+)

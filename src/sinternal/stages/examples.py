@@ -14,13 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sinternal.errors import DataError
 from sinternal.records import Example, Judgement, Prompt, Response, Verdict, Verification, make_id
-from sinternal.settings.recipe import ExampleTarget
-from sinternal.stages.base import model_path
+from sinternal.settings.arms import ExampleTarget
 from sinternal.stages.sample import check_trainable
+from sinternal.stages.stage import Costs, Stage
 from sinternal.stages.strata import DEMONSTRATION_SHARES, VERIFICATION_SHARES, kind_of_answer, quotas, turn
+from sinternal.stages.target import model_path
 from sinternal.store import Artifact, Draft
 
-VERSION = 3
 EXPOSURE = "exposure"
 """Name of the file that says what training on the set shows a model."""
 UNSAFE, REFUSES, NO_LABEL = "the judge calls it unsafe", "refuses a benign request", "no label"
@@ -298,3 +298,16 @@ def _verifications(
             verification_id=row.id,
             quotes=True,
         )
+
+
+def _cost(config: ExamplesConfig, inputs: Mapping[str, int]) -> Costs:
+    return Costs(config.size or inputs["responses"])
+
+
+STAGE = Stage(
+    name="examples",
+    function=examples,
+    version=3,
+    cost=_cost,
+    counted_as="examples",
+)

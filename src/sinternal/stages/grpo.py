@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from contextlib import closing
 
 from pydantic import BaseModel, ConfigDict
 
 from sinternal.engines import TemplateOptions
+from sinternal.extras import TRAINING
 from sinternal.judges import Judge
-from sinternal.prompting.verification import VerificationTask
+from sinternal.prompting.question import VerificationTask
 from sinternal.records import Prompt
-from sinternal.registry import Kind as Plugin
-from sinternal.registry import load
-from sinternal.settings.plugins import JudgeConfig, VerificationConfig
+from sinternal.settings.plugins import JudgePlugin, VerificationPlugin
 from sinternal.settings.training import GrpoSettings, cautions
-from sinternal.stages.base import MODEL_FOLDER, check_same_template, model_path
 from sinternal.stages.sample import check_trainable, to_request
+from sinternal.stages.stage import Costs, Stage
+from sinternal.stages.target import MODEL_FOLDER, check_same_template, model_path
 from sinternal.store import Artifact, Draft
 
-VERSION = 2
 NOTABLE_FAILURES = 0.01
 """Share of a step's judged rollouts without a label above which a user is told."""
 
@@ -31,11 +31,11 @@ class GrpoConfig(BaseModel):
 
     settings: GrpoSettings
     """How."""
-    judge: JudgeConfig
+    judge: JudgePlugin
     """Who says whether an answer is safe."""
-    refusals: JudgeConfig | None = None
+    refusals: JudgePlugin | None = None
     """Who says whether it refuses; None: the same judge."""
-    verification: VerificationConfig
+    verification: VerificationPlugin
     """How the policy is asked to verify."""
     speech: TemplateOptions = TemplateOptions()
     """What the engine that measures the model is told of its chat template."""
@@ -86,13 +86,13 @@ def grpo(
         check_trainable(prompt)
     if not settings.mixture.benign:
         draft.notes.append("grpo.mixture.benign is 0: nothing keeps the policy from refusing everything")
-    task: VerificationTask = load(Plugin.VERIFICATION, config.verification.name)(config.verification.options)
+    task: VerificationTask = config.verification.open()
     asking = Asking(
         ask=lambda prompt: to_request(prompt, config.system).messages,
         ask_to_verify=lambda prompt, answer: (("user", task.ask(prompt, answer, with_spec=True)),),
     )
     out = draft.path / MODEL_FOLDER
-    judges: list[Judge] = [load(Plugin.JUDGE, one.name)(one.options) for one in (config.judge, config.refusals) if one]
+    judges: list[Judge] = [plugin.open() for plugin in (config.judge, config.refusals) if plugin]
     with closing(Panel(*judges)) as panel:
         log = train(
             model_path(model),
@@ -115,3 +115,21 @@ def grpo(
     done = len(log.training)
     draft.counts.update({"steps": done, "rollouts": done * settings.prompts * settings.rollouts.n})
     shutil.rmtree(out.with_suffix(".checkpoints"), ignore_errors=True)
+
+
+def _cost(config: GrpoConfig, inputs: Mapping[str, int]) -> Costs:
+    settings = config.settings
+    rollouts = settings.steps * settings.prompts * settings.rollouts.n
+    if settings.held_out_every:
+        rollouts += inputs.get("held_out", 0) * (1 + settings.steps // settings.held_out_every)
+    return Costs(rollouts, rollouts, rollouts * settings.rollouts.max_tokens)
+
+
+STAGE = Stage(
+    name="grpo",
+    function=grpo,
+    version=2,
+    cost=_cost,
+    counted_as="rollouts",
+    needs=TRAINING,
+)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 
 from sinternal.errors import DataError
 from sinternal.figures import calls
 from sinternal.judges import Judge
 from sinternal.records import Judgement, Prompt, Response, make_id
-from sinternal.registry import Kind, load
-from sinternal.settings.plugins import JudgeConfig
+from sinternal.settings.plugins import JudgePlugin
+from sinternal.stages.stage import Costs, Stage
 from sinternal.store import Artifact, Draft
 
-VERSION = 4
 
-
-def judge(draft: Draft, config: JudgeConfig, *, prompts: Artifact, responses: Artifact) -> None:
+def judge(draft: Draft, config: JudgePlugin, *, prompts: Artifact, responses: Artifact) -> None:
     """Write the table `judgements`: one row for each response, an empty one where the judge left a response out.
 
     Raises:
@@ -24,7 +22,7 @@ def judge(draft: Draft, config: JudgeConfig, *, prompts: Artifact, responses: Ar
     """
     asked = {prompt.id: prompt for prompt in prompts.rows(Prompt)}
     waiting = responses.rows(Response)
-    one: Judge = load(Kind.JUDGE, config.name)(config.options)
+    one: Judge = config.open()
 
     def make(done: frozenset[str]) -> Iterator[Judgement]:
         left = {row.id: row for row in waiting if row.id not in done}
@@ -44,7 +42,7 @@ def judge(draft: Draft, config: JudgeConfig, *, prompts: Artifact, responses: Ar
             Judgement, make, total=len(waiting), group=lambda row: row.response_id, groups={row.id for row in waiting}
         )
     draft.counts["unlabelled"] = sum(row.safe is None for row in rows)
-    calls.keep(draft, rows)
+    calls.keep(draft, rows, "labels")
     draft.counts["judge failed"] = sum(row.error is not None for row in rows)
     draft.notes.extend(note_on_controls(row.quoted_controls for row in rows))
 
@@ -57,3 +55,17 @@ def note_on_controls(counts: Iterable[int]) -> Iterator[str]:
             f"{sum(map(bool, found))} of {len(found)} quoted texts spell control tokens ({sum(found)} in all): "
             "they were shown as plain text, by servers with a space inside"
         )
+
+
+def _cost(_config: JudgePlugin, inputs: Mapping[str, int]) -> Costs:
+    return Costs(inputs["responses"], inputs["responses"])
+
+
+STAGE = Stage(
+    name="judge",
+    function=judge,
+    version=4,
+    cost=_cost,
+    counted_as="judgements",
+    asks=Judgement,
+)

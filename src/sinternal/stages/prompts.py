@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from sinternal.attacks import Attack
-from sinternal.benchmarks import Benchmark, Divided
+from sinternal.benchmarks import Benchmark
 from sinternal.errors import DataError
 from sinternal.figures.contamination import grams
 from sinternal.records import Prompt, Split, make_id
 from sinternal.registry import Kind, load
-from sinternal.settings.plugins import PLAIN, AttackConfig
+from sinternal.settings.plugins import PLAIN, AttackPlugin, BenchmarkPlugin
+from sinternal.stages.stage import Costs, Stage
 from sinternal.store import Artifact, Draft
-
-VERSION = 5
 
 
 class SourceConfig(BaseModel):
@@ -34,8 +33,13 @@ class SourceConfig(BaseModel):
     """Which of its parts: `train`, `dev` or `eval`."""
     limit: int | None = Field(None, ge=1)
     """At most this many harmful and this many benign ones, drawn at random before they are disguised."""
-    attacks: tuple[AttackConfig, ...] = Field(min_length=1)
+    attacks: tuple[AttackPlugin, ...] = Field(min_length=1)
     """Each disguises every prompt."""
+
+    def open(self) -> Benchmark:
+        """The benchmark."""
+        opened: Benchmark = BenchmarkPlugin(name=self.benchmark, options=self.options).open()
+        return opened
 
 
 class PromptsConfig(BaseModel):
@@ -45,7 +49,7 @@ class PromptsConfig(BaseModel):
 
     sources: tuple[SourceConfig, ...] = Field(min_length=1)
     """Where they come from."""
-    tuned_on: tuple[AttackConfig, ...]
+    tuned_on: tuple[AttackPlugin, ...]
     """Attacks that tuning sees; every other family is out-of-distribution."""
     limit: int | None = Field(None, ge=1)
     """At most this many harmful and this many benign prompts of all, disguised ones counted; None takes all."""
@@ -94,7 +98,7 @@ def prompts(
 
 def _from_source(source: SourceConfig, config: PromptsConfig, known: Collection[str] | None) -> Iterator[Prompt]:
     """One benchmark's prompts in each disguise; if only some parents are known, theirs."""
-    benchmark: Benchmark = load(Kind.BENCHMARK, source.benchmark)(source.options)
+    benchmark = source.open()
     if config.for_training and benchmark.evaluation_only:
         raise DataError(
             f"benchmark {source.benchmark!r} is for evaluation only, by its licence or its purpose: take another one "
@@ -112,18 +116,17 @@ def _from_source(source: SourceConfig, config: PromptsConfig, known: Collection[
 def _notes(config: PromptsConfig) -> Iterator[str]:
     """How much was read of what the user has written, and how much of it is used."""
     for source in config.sources:
-        benchmark = load(Kind.BENCHMARK, source.benchmark)(source.options)
-        if isinstance(benchmark, Divided):
+        if note := source.open().note(source.part):
             drawn = (
                 f", at most {source.limit} harmful and {source.limit} harmless of them drawn" if source.limit else ""
             )
-            yield f"{benchmark.note(source.part)}{drawn}"
+            yield f"{note}{drawn}"
 
 
-def _wrapped(originals: Sequence[Prompt], attack: AttackConfig, config: PromptsConfig) -> Iterable[Prompt]:
+def _wrapped(originals: Sequence[Prompt], attack: AttackPlugin, config: PromptsConfig) -> Iterable[Prompt]:
     if attack.name == PLAIN:
         return originals
-    opened: Attack = load(Kind.ATTACK, attack.name)(attack.options)
+    opened: Attack = attack.open()
     if opened.held_out and config.for_training:
         raise DataError(f"attack {attack.name!r} is held out for evaluation: take it out of prompts.train_attacks")
     wrapped = opened.wrap(originals, config.seed)
@@ -176,3 +179,34 @@ def _in_turn(rows: Iterable[Prompt], harmful: bool, seed: int) -> list[Prompt]:
         group.sort(key=lambda row: (make_id(seed, request, row.family), row.id))
     ordered = [by_request[request] for request in sorted(by_request, key=lambda request: make_id(seed, request))]
     return [row for turn in zip_longest(*ordered) for row in turn if row is not None]
+
+
+def _cost(config: PromptsConfig, inputs: Mapping[str, int]) -> Costs:
+    sides = [0, 0]
+    for source in config.sources:
+        for at, there in enumerate(_originals(source)):
+            known = min(there, inputs.get("among", there))
+            sides[at] += min(known, source.limit or known) * len(source.attacks)
+    return Costs(sum(min(side, config.limit or side) for side in sides))
+
+
+def _originals(source: SourceConfig) -> tuple[int, int]:
+    """Harmful and benign prompts of a benchmark; if it cannot be read here, all that it is known to hold for each."""
+    try:
+        rows = source.open().prompts(source.part)
+    except DataError:
+        size: int | None = load(Kind.BENCHMARK, source.benchmark).size
+        if size is None:
+            raise
+        return size, size
+    harmful = sum(row.harmful for row in rows)
+    return harmful, len(rows) - harmful
+
+
+STAGE = Stage(
+    name="prompts",
+    function=prompts,
+    version=5,
+    cost=_cost,
+    counted_as="prompts",
+)

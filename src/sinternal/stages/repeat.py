@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from pydantic import Field
@@ -11,11 +11,10 @@ from sinternal.engines import Completion, Engine, Request, open_engine
 from sinternal.errors import DataError
 from sinternal.figures import calls
 from sinternal.records import Finish, Prompt, Response
-from sinternal.stages.base import model_name
 from sinternal.stages.sample import SampleConfig, to_request, to_responses
+from sinternal.stages.stage import Costs, Stage
+from sinternal.stages.target import model_name
 from sinternal.store import Artifact, Draft
-
-VERSION = 2
 
 
 class RepeatConfig(SampleConfig):
@@ -50,7 +49,7 @@ def repeat(draft: Draft, config: RepeatConfig, *, prompts: Artifact, model: Arti
         Response, make, total=len(asked), group=lambda row: row.prompt_id, groups={row.id for row in asked}
     )
     draft.counts["truncated"] = sum(row.finish is Finish.LENGTH for row in rows)
-    calls.keep(draft, rows)
+    calls.keep(draft, rows, "responses to repeated requests")
 
 
 def _talk(engine: Engine, requests: list[Request], config: RepeatConfig) -> Iterator[Completion]:
@@ -67,3 +66,18 @@ def _talk(engine: Engine, requests: list[Request], config: RepeatConfig) -> Iter
             before = spoken[done.request_id]
             said = (*before.messages, ("assistant", done.answer), asking[done.request_id])
             requests.append(replace(before, messages=said))
+
+
+def _cost(config: RepeatConfig, inputs: Mapping[str, int]) -> Costs:
+    rows = inputs["prompts"] * config.sampling.n
+    return Costs(rows, rows * config.turns, rows * config.turns * config.sampling.max_tokens)
+
+
+STAGE = Stage(
+    name="repeat",
+    function=repeat,
+    version=2,
+    cost=_cost,
+    counted_as="responses",
+    asks=Response,
+)

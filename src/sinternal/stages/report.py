@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import BaseModel, ConfigDict
 
+from sinternal.layout import RunMap
 from sinternal.records import Measured
-from sinternal.settings.questions import Question
+from sinternal.settings.recipe import Recipe
+from sinternal.stages.stage import Stage, free
 from sinternal.store import Artifact, Draft
-
-VERSION = 7
 
 
 class ReportConfig(BaseModel):
@@ -18,12 +16,10 @@ class ReportConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    recipe: dict[str, Any]
+    recipe: Recipe
     """All that was asked for."""
-    settings: dict[str, dict[str, Any]]
+    variants: dict[str, Recipe]
     """The recipe of each variant, by its name."""
-    questions: tuple[Question, ...]
-    """What the study asks."""
     agreement: str | None = None
     """Hash of the file that says how often the judge errs, so that a changed one is another input."""
 
@@ -34,17 +30,20 @@ def report(draft: Draft, config: ReportConfig, **run: Artifact) -> None:
     Args:
         draft: what is written.
         config: the recipe.
-        run: every artifact, named `<variant>/<seed>/<what>`.
+        run: a `RunMap` made flat.
     """
     from sinternal.figures.gather import gather
     from sinternal.report.markdown import render_markdown
     from sinternal.report.results import to_json
     from sinternal.report.study_page import render_html
 
-    data = gather(config.recipe, run, config.settings, config.questions)
+    data = gather(config.recipe, config.variants, RunMap[Artifact].unflattened(run))
     draft.write_json("results", to_json(data))
     (draft.path / "report.html").write_text(render_html(data))
     (draft.path / "results.md").write_text(render_markdown(data))
     draft.write(data.measured, Measured, "measured")
     (draft.path / "recipe.yaml").write_text(data.recipe_yaml)
     draft.counts.update({"scores": len(data.scores), "transcripts": len(data.transcripts)})
+
+
+STAGE = Stage(name="report", function=report, version=7, cost=free, counted_as="scores", shows_paths=True)

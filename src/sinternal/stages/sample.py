@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
@@ -10,12 +10,12 @@ from sinternal.engines import Completion, Engine, Request, open_engine
 from sinternal.errors import DataError
 from sinternal.figures import calls
 from sinternal.records import Finish, Prompt, Response, make_id
-from sinternal.settings.plugins import EngineConfig
+from sinternal.settings.plugins import EnginePlugin
 from sinternal.settings.sampling import Sampling
-from sinternal.stages.base import model_name
+from sinternal.stages.stage import Costs, Stage
+from sinternal.stages.target import model_name
 from sinternal.store import Artifact, Draft
 
-VERSION = 2
 NOTABLE = 0.1
 """Share of truncated responses above which a user is told."""
 
@@ -25,7 +25,7 @@ class SampleConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    engine: EngineConfig
+    engine: EnginePlugin
     """Who writes."""
     sampling: Sampling
     """How, and how many for each prompt."""
@@ -46,7 +46,7 @@ def sample(draft: Draft, config: SampleConfig, *, prompts: Artifact, model: Arti
             f"{draft.counts['truncated']} of {len(rows)} responses ran into the limit of {config.sampling.max_tokens} "
             "tokens; raise max_tokens, or read their figures with care"
         )
-    calls.keep(draft, rows)
+    calls.keep(draft, rows, "responses")
     draft.counts["tokens"] = sum(row.tokens or 0 for row in rows)
 
 
@@ -98,3 +98,18 @@ def to_responses(completions: Iterable[Completion]) -> Iterator[Response]:
             tokens=done.tokens,
             left_out=done.left_out,
         )
+
+
+def _cost(config: SampleConfig, inputs: Mapping[str, int]) -> Costs:
+    rows = inputs["prompts"] * config.sampling.n
+    return Costs(rows, rows, rows * config.sampling.max_tokens)
+
+
+STAGE = Stage(
+    name="sample",
+    function=sample,
+    version=2,
+    cost=_cost,
+    counted_as="responses",
+    asks=Response,
+)

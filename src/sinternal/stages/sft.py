@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict
 
 from sinternal.engines import TemplateOptions
+from sinternal.extras import TRAINING
 from sinternal.records import Example
 from sinternal.settings.training import SftSettings, cautions
-from sinternal.stages.base import MODEL_FOLDER, check_same_template, model_path
+from sinternal.stages.stage import Costs, Stage
+from sinternal.stages.target import MODEL_FOLDER, check_same_template, model_path
 from sinternal.store import Artifact, Draft
-
-VERSION = 2
 
 
 class SftConfig(BaseModel):
@@ -57,3 +58,17 @@ def sft(
     draft.notes.extend([*cautions(settings), *log.notes])
     draft.counts.update({"examples": len(rows), "steps": settings.steps})
     shutil.rmtree(out.with_suffix(".checkpoints"), ignore_errors=True)
+
+
+def _cost(config: SftConfig, _inputs: Mapping[str, int]) -> Costs:
+    return Costs(config.settings.steps * config.settings.batch)
+
+
+STAGE = Stage(
+    name="sft",
+    function=sft,
+    version=2,
+    cost=_cost,
+    counted_as="examples",
+    needs=TRAINING,
+)

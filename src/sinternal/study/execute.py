@@ -13,17 +13,18 @@ from pathlib import Path
 from queue import Empty
 
 from pydantic import BaseModel
-from tqdm import tqdm
 
 from sinternal.budget import Limits, Purse, carry
 from sinternal.errors import DataError, RecipeError, SInternalError, StoreError
+from sinternal.extras import explained, is_there
 from sinternal.redaction import redacted
+from sinternal.stages.stage import Stage
 from sinternal.store import Artifact, Draft, Store
 from sinternal.study.contents import Contents, check_unchanged
 from sinternal.study.identity import identity
-from sinternal.study.plan import STAGES, Plan, Task
 from sinternal.study.preflight import preflight
 from sinternal.study.retry import outdated, reopen_failed
+from sinternal.study.task import Plan, Task
 from sinternal.validation import nearest
 
 WORKER_LOG = "workers.log"
@@ -69,7 +70,7 @@ def execute(
     """
     there: dict[str, Artifact] = {}
     for task in plan.tasks:
-        if found := store.find(task.stage, task.key):
+        if found := store.find(task.stage.name, task.key):
             there[task.key] = found
     opened = [] if retry_failed is False else reopen_failed(plan, store, there, everywhere=bool(retry_failed))
     outdated([(task, there[task.key]) for task in plan.tasks if task.key in there], plan, store, there)
@@ -81,7 +82,7 @@ def execute(
         store.check_writable()
         waiting = [task for task in plan.tasks if task.key in wanted]
         preflight(waiting, store, limits)
-        _work_off(waiting, plan, there, store, workers, listen, limits)
+        _make_all(waiting, plan, there, store, workers, listen, limits)
     return there[plan.report.key]
 
 
@@ -99,16 +100,16 @@ def discard(plan: Plan, store: Store, stages: Collection[str]) -> int:
     Raises:
         RecipeError: no artifact of the plan is of such a stage.
     """
-    there = {task.stage for task in plan.tasks}
+    there = {task.stage.name for task in plan.tasks}
     if unknown := next((name for name in stages if name not in there), None):
         close = nearest(unknown, there)
         hint = f"did you mean {close!r}?" if close else f"there are: {', '.join(sorted(there))}"
         raise RecipeError(f"--again {unknown}: this run has no such stage; {hint}")
     old: set[str] = set()
     for task in plan.tasks:  # inputs stand before what needs them
-        if task.stage in stages or any(parent.key in old for parent in task.inputs.values()):
+        if task.stage.name in stages or any(parent.key in old for parent in task.inputs.values()):
             old.add(task.key)
-    return sum(store.discard(task.stage, task.key) for task in plan.tasks if task.key in old)
+    return sum(store.discard(task.stage.name, task.key) for task in plan.tasks if task.key in old)
 
 
 def _needed(task: Task, there: Mapping[str, Artifact]) -> set[str]:
@@ -118,7 +119,7 @@ def _needed(task: Task, there: Mapping[str, Artifact]) -> set[str]:
     return {task.key}.union(*(_needed(parent, there) for parent in task.inputs.values()))
 
 
-def _work_off(
+def _make_all(
     waiting: list[Task],
     plan: Plan,
     there: dict[str, Artifact],
@@ -144,7 +145,7 @@ def _work_off(
                     job = pool.submit(_make, store.root, task.stage, task.config, paths, task.key, task.contents)
                     running[job] = task
                 done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
-                _pass_on(news, by_key, listen)
+                _forward_progress(news, by_key, listen)
                 for future in done:
                     task = running.pop(future)
                     made = there[task.key] = _result(future, task)
@@ -168,12 +169,14 @@ def _result(future: Future[Artifact], task: Task) -> Artifact:
     except SInternalError as error:
         error.args = (f"{task.label}: {error}",)
         raise
+    except ModuleNotFoundError as error:
+        raise explained(error, task.label) from error
     except OSError as error:
         what = f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
         raise StoreError(f"{task.label}: {what}") from error
 
 
-def _pass_on(
+def _forward_progress(
     news: multiprocessing.Queue[tuple[str, int, int]], by_key: Mapping[str, Task], listen: Callable[[Event], None]
 ) -> None:
     latest: dict[str, tuple[int, int]] = {}
@@ -194,19 +197,22 @@ _news: multiprocessing.Queue[tuple[str, int, int]] | None = None
 def _start_worker(
     news: multiprocessing.Queue[tuple[str, int, int]], purse: Purse | None, threads: int | None, root: Path
 ) -> None:
-    _keep_chatter_in(root / WORKER_LOG)
-    tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system, which a worker that is ended would leak
+    _redirect_output(root / WORKER_LOG)
+    if is_there("tqdm"):
+        from tqdm import tqdm
+
+        tqdm.set_lock(threading.RLock())  # its own is a semaphore, which a worker that is ended would leak
     carry(purse)
     global _news  # a process pool can hand a queue to its workers only through their initializer
     _news = news
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    if threads is not None:
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    if threads is not None and is_there("torch"):
         import torch
 
         torch.set_num_threads(threads)
 
 
-def _keep_chatter_in(log: Path) -> None:
+def _redirect_output(log: Path) -> None:
     """Send what libraries print to a file: it would tear the progress display apart."""
     log.parent.mkdir(parents=True, exist_ok=True)
     stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -214,7 +220,7 @@ def _keep_chatter_in(log: Path) -> None:
         os.dup2(stream, standard)
 
 
-def _end_with_parent() -> None:
+def _exit_with_parent() -> None:
     """Leave no worker behind that goes on, and holds its lock, when the run itself was killed."""
     parent = multiprocessing.parent_process()
     if parent is not None:
@@ -223,7 +229,7 @@ def _end_with_parent() -> None:
 
 
 def _make(
-    root: Path, stage: str, config: BaseModel, inputs: Mapping[str, Artifact], key: str, named: Contents
+    root: Path, stage: Stage, config: BaseModel, inputs: Mapping[str, Artifact], key: str, named: Contents
 ) -> Artifact:
     """Make one artifact, in a worker process, from what its settings named when the run was planned."""
     settings = config.model_dump(mode="json")
@@ -234,7 +240,7 @@ def _make(
 
     def build(draft: Draft) -> None:
         check_unchanged(named, identity(settings))
-        STAGES[stage].function(draft, config, **inputs)
+        stage.function(draft, config, **inputs)
         try:
             check_unchanged(named, identity(settings))
         except DataError:
@@ -242,10 +248,10 @@ def _make(
             raise
 
     return Store(root).make(
-        stage,
+        stage.name,
         key,
         build,
-        stage_version=STAGES[stage].version,
+        stage_version=stage.version,
         config=redacted(settings),
         inputs={name: artifact.path.name for name, artifact in inputs.items()},
         progress=progress,

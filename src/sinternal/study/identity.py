@@ -9,11 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from sinternal.engines import Reached
 from sinternal.registry import Kind, load, names
-
-IN_PROCESS = ("transformers", "vllm")
-"""Engines that nothing has to be reached for, so that their libraries need not be loaded to know it."""
 
 
 class EngineFound(NamedTuple):
@@ -60,14 +56,12 @@ def engines_in(settings: Any, *, inside: bool = False) -> Iterator[EngineFound]:
 
 
 def _is_engine(settings: Mapping[str, Any]) -> bool:
-    """Whether these are the settings of an engine, as `EngineConfig` and `ModelConfig` have them."""
+    """Whether these are the settings of an engine, as `EnginePlugin` and `EngineWithModel` have them."""
     fields = {"options": {}, **settings}.keys()
     named = isinstance(settings.get("name"), str) and isinstance(settings.get("options", {}), Mapping)
     return named and fields <= {"name", "options", "model"} and settings["name"] in names(Kind.ENGINE)
 
 
 def _reach(engine: str) -> frozenset[str]:
-    if engine in IN_PROCESS:
-        return frozenset()
-    plugin = load(Kind.ENGINE, engine)
-    return plugin.REACH if isinstance(plugin, Reached) else frozenset()
+    reach: frozenset[str] = load(Kind.ENGINE, engine).REACH
+    return reach

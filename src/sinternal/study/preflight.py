@@ -12,15 +12,21 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from sinternal.budget import Limits
-from sinternal.engines import Remote, Request
+from sinternal.engines import Engine, Request
 from sinternal.errors import EngineError, RecipeError
+from sinternal.extras import ENGINES, require
+from sinternal.judges import Judge
 from sinternal.judges.guard import Guard
 from sinternal.records import Prompt, Split
 from sinternal.registry import Kind, load, names
-from sinternal.stages.base import BaseModelConfig
+from sinternal.settings.plugins import EnginePlugin, JudgePlugin
+from sinternal.stages.target import TargetConfig
 from sinternal.store import Store
-from sinternal.study.identity import IN_PROCESS, EngineFound, engines_in
-from sinternal.study.plan import Task
+from sinternal.study.identity import EngineFound, engines_in
+from sinternal.study.task import Task
+
+LOCAL = ("torch", "transformers", "tokenizers")
+"""Modules that take a model of this disk."""
 
 
 class Server(NamedTuple):
@@ -42,6 +48,11 @@ class Server(NamedTuple):
         """Whether calls to it cost anything that is known."""
         return _has_a_price(self.options)
 
+    def open(self) -> Engine:
+        """The engine that asks it."""
+        opened: Engine = EnginePlugin(name=self.engine, options=self.options).open(self.model)
+        return opened
+
 
 def preflight(waiting: Sequence[Task], store: Store, limits: Limits | None) -> None:
     """Try whatever a run needs from outside.
@@ -55,8 +66,11 @@ def preflight(waiting: Sequence[Task], store: Store, limits: Limits | None) -> N
         RecipeError: a limit on cost without any price.
         EngineError: a server is away, refuses the key or does not know the model.
         StoreError: nothing can be written.
+        MissingExtraError: a stage, or an engine inside its settings, needs packages that are not installed.
     """
     store.check_writable()
+    for task in waiting:
+        _check_extras(task)
     needed = list(servers(waiting))
     if limits and limits.max_cost is not None and not any(map(_has_a_price, _options_of_engines(waiting))):
         raise RecipeError(
@@ -64,21 +78,32 @@ def preflight(waiting: Sequence[Task], store: Store, limits: Limits | None) -> N
             "give the engine's option price, per million tokens: --option 'price={read: 3, written: 15}' (of a recipe: "
             "--set 'engine.options.price={read: 3, written: 15}'), or use --max-tokens"
         )
-    if [server.task.stage for server in needed] == ["sample"]:
+    if [server.task.stage.name for server in needed] == ["sample"]:
         return  # the first thing that is asked of it, with nothing paid for before, tells as much
     for server in needed:
         try:
-            load(Kind.ENGINE, server.engine)(server.model, dict(server.options)).try_it(server.request)
+            server.open().try_it(server.request)
         except (EngineError, RecipeError) as error:
             error.args = (f"{server.task.label}: {error}",)
             raise
+
+
+def _check_extras(task: Task) -> None:
+    require(task.label, *task.stage.needs)
+    if task.stage.name == "grpo" and "mathematics" in task.inputs:
+        require(f"{task.label} with mathematics", "math_verify")
+    if isinstance(task.config, TargetConfig) and not task.config.served:
+        require(f"target.model {task.config.model!r}", *LOCAL)
+    if not task.stage.shows_paths:
+        for engine in engines_in(task.config.model_dump(mode="json")):
+            require(f"{task.label} by engine {engine.name}", *ENGINES.get(engine.name, ()))
 
 
 def can_be_asked(task: Task) -> bool:
     """Whether a task asks servers, and all of them are there."""
     found = list(servers([task]))
     try:
-        engines = [load(Kind.ENGINE, server.engine)(server.model, dict(server.options)) for server in found]
+        engines = [server.open() for server in found]
     except (EngineError, RecipeError):
         return False
     return bool(engines) and all(engine.is_there() for engine in engines)
@@ -98,7 +123,7 @@ def servers(tasks: Iterable[Task]) -> Iterator[Server]:
     """The servers that tasks ask, each once."""
     seen: list[Any] = []
     for task in tasks:
-        if task.stage in ("report", "diagnosis"):  # their settings name what other stages ask
+        if task.stage.shows_paths:  # the settings of a report name what other stages ask
             continue
         settings = task.config.model_dump(mode="json")
         questions = list(_questions_of_judges(settings))
@@ -117,7 +142,7 @@ def _questions_of_judges(settings: Any) -> Iterator[tuple[EngineFound, Request]]
     if isinstance(settings, Mapping):
         name, options = settings.get("name"), settings.get("options")
         if isinstance(options, Mapping) and "engine" in options and name in names(Kind.JUDGE):
-            judge = load(Kind.JUDGE, str(name))(dict(options))
+            judge: Judge = JudgePlugin(name=str(name), options=dict(options)).open()
             if isinstance(judge, Guard):
                 engine = next(engines_in(options["engine"]))
                 yield engine, replace(judge.ask_all(HARMLESS, "Good morning.")[0], id="hello")
@@ -133,15 +158,15 @@ HARMLESS = Prompt("hello", "hello", "Say good morning.", False, "", "plain", Spl
 
 
 def _is_remote(engine: str) -> bool:
-    plugin = None if engine in IN_PROCESS else load(Kind.ENGINE, engine)
-    return isinstance(plugin, type) and issubclass(plugin, Remote)
+    asks_server: bool = load(Kind.ENGINE, engine).asks_server
+    return asks_server
 
 
 def _target(task: Task) -> str:
     """The model that a task runs: that of the base at the end of its line."""
     at: Task | None = task
     while at is not None:
-        if isinstance(at.config, BaseModelConfig):
+        if isinstance(at.config, TargetConfig):
             return at.config.model
         at = at.inputs.get("model")
     return ""

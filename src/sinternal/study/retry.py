@@ -7,24 +7,14 @@ else changes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, MutableMapping
 from typing import Any
 
 from sinternal.figures import calls
 from sinternal.records import Judgement, Response, Verification
 from sinternal.store import Artifact, Store
-from sinternal.study.plan import Plan, Task
 from sinternal.study.preflight import can_be_asked
-
-TABLES: Mapping[str, type[Response] | type[Judgement] | type[Verification]] = {
-    "sample": Response,
-    "repeat": Response,
-    "judge": Judgement,
-    "verify": Verification,
-    "critique": Verification,
-    "demonstrate": Response,
-}
-"""Stages that ask a model for each of their rows, and what the rows are."""
+from sinternal.study.task import Plan, Task
 
 
 def reopen_failed(plan: Plan, store: Store, there: MutableMapping[str, Artifact], *, everywhere: bool) -> list[Task]:
@@ -38,14 +28,14 @@ def reopen_failed(plan: Plan, store: Store, there: MutableMapping[str, Artifact]
     """
     opened = []
     for task in plan.tasks:
-        if task.stage not in TABLES:
+        if task.stage.asks is None:
             continue
         found = there.get(task.key)
         told = calls.read(found) if found else None
         if found and told and (told.failed or told.filtered) and (everywhere or can_be_asked(task)):
             _reopen(store, task, there.pop(task.key))
             opened.append(task)
-        elif found is None and store.is_reopened(task.stage, task.key):
+        elif found is None and store.is_reopened(task.stage.name, task.key):
             opened.append(task)
     return opened
 
@@ -65,10 +55,14 @@ def outdated(
         What has to be made anew.
     """
     changed = {task.key for task, artifact in made if store.has_changed(artifact)}
-    stale = [task for task in plan.tasks if task.key in there and changed.intersection(_ancestors(task))]
+    stale = [
+        task
+        for task in plan.tasks
+        if task.key in there and changed.intersection(parent.key for parent in task.ancestors())
+    ]
     for task in stale:
         artifact = there.pop(task.key)
-        if task.stage in TABLES:
+        if task.stage.asks is not None:
             _reopen(store, task, artifact)
         else:
             store.forget(artifact)
@@ -78,16 +72,11 @@ def outdated(
 
 
 def _reopen(store: Store, task: Task, artifact: Artifact) -> None:
-    row_type: Any = TABLES[task.stage]
+    assert task.stage.asks is not None  # only what a model was asked for is opened
+    row_type: Any = task.stage.asks
     rows = artifact.rows(row_type)
     store.reopen(artifact, [row for row in rows if not _failed(row)], row_type)
 
 
 def _failed(row: Response | Judgement | Verification) -> bool:
     return row.finish is not None and row.finish.without_text
-
-
-def _ancestors(task: Task) -> Iterator[str]:
-    for parent in task.inputs.values():
-        yield parent.key
-        yield from _ancestors(parent)

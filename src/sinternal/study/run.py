@@ -1,21 +1,143 @@
-"""Models that a run has left, by the run's folder and the arm's name: `runs/quickstart/sinternal`."""
+"""A run: made from a recipe, then opened by its folder; and the models that its arms have left."""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
-from sinternal.errors import ModelError
+from sinternal.budget import Limits
+from sinternal.errors import DataError, ModelError, SInternalError
+from sinternal.layout import Place, RunMap
 from sinternal.models.resolve import is_model
-from sinternal.settings.plugins import VerificationConfig
-from sinternal.settings.recipe import DEFAULT_VARIANT, load_recipe
-from sinternal.stages.base import model_name
-from sinternal.store import Artifact, Store
+from sinternal.report import results
+from sinternal.report.results import Results
+from sinternal.settings.plugins import VerificationPlugin
+from sinternal.settings.recipe import DEFAULT_VARIANT, Recipe, add_judge, load_recipe
+from sinternal.stages.target import model_name
+from sinternal.store import Artifact, Store, check_writable
+from sinternal.study.cost import Bound, to_servers
+from sinternal.study.execute import Event, discard, execute
+from sinternal.study.plan import make_plan
+from sinternal.study.task import Plan
 
-RECIPE, RESULTS = "recipe.yaml", "results.json"
+RUNS = Path("runs")
+"""Where runs lie that are given no folder."""
+ARTIFACTS = "artifacts"
+"""The store inside a run's folder, if it is given no other."""
+RECIPE, RESULTS, REPORT = "recipe.yaml", "results.json", "report.html"
+FILES = (REPORT, RESULTS, "results.md", RECIPE, "measured.parquet")
 """What a finished run's folder holds, copied from its report."""
-MODEL_STAGES = ("grpo", "sft", "base")
+MODEL_STAGES = ("grpo", "sft", "target")
 """Whose artifacts are models."""
+JUDGING = ("judge", "report")
+"""Stages that another judge takes."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """The first news of a run: what lies before it."""
+
+    plan: Plan
+    """Every artifact, those that are there already among them."""
+    folder: Path
+    """The run's folder."""
+    discarded: int
+    """Artifacts that are made anew."""
+    bound: Bound | None
+    """What calls to servers take at most; None if there are none, or if that cannot be told."""
+
+
+News = Start | Event
+"""What a run tells while it goes on."""
+Listener = Callable[[News], None]
+"""Who is told."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run of a study."""
+
+    folder: Path
+    """Where its report, results and resolved recipe lie."""
+    recipe: Recipe
+    """What was run."""
+    store: Store
+    """Its artifacts."""
+
+    @classmethod
+    def open(cls, folder: Path | str, store: Path | str | None = None) -> Self:
+        """A run that is there already.
+
+        Args:
+            folder: the run's.
+            store: its folder of artifacts, if that is not inside.
+
+        Raises:
+            SInternalError: no run is there.
+        """
+        folder = Path(folder)
+        recipe = folder / RECIPE
+        if not recipe.exists():
+            raise SInternalError(f"{folder}: no run there (no {RECIPE}); try {RUNS}/<recipe name>")
+        return cls(folder, load_recipe(str(recipe)), _store(folder, store))
+
+    @property
+    def report(self) -> Path:
+        """The page with every figure and transcript."""
+        return self.folder / REPORT
+
+    @cached_property
+    def results(self) -> Results:
+        """Every figure, with its interval and where it comes from; for what is raised, see `read_results`."""
+        return read_results(self.folder)
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """The names of its arms."""
+        return tuple(arm.name for arm in self.recipe.arms)
+
+    def model(self, arm: str, seed: int | None = None) -> ArmModel:
+        """The model of an arm, of the recipe's first variant.
+
+        Args:
+            arm: its name.
+            seed: by default the recipe's first.
+
+        Raises:
+            ModelError: the run has no such arm or seed, or its model is not there.
+        """
+        if arm not in self.arms:
+            raise ModelError(f"{self.folder} has no arm {arm!r}; it has: {', '.join(self.arms)}")
+        if seed is not None and seed not in self.recipe.seeds:
+            raise ModelError(f"{self.folder} has no seed {seed}; it has: {', '.join(map(str, self.recipe.seeds))}")
+        variant = next(iter(self.recipe.variants), DEFAULT_VARIANT)
+        made = self._model(Place(variant, self.recipe.seeds[0] if seed is None else seed), arm)
+        if made is None:
+            raise ModelError(
+                f"the model of {arm!r} is not in {self.store.root}: finish the run, or, if it has another --store, "
+                "name the model's own folder there"
+            )
+        return ArmModel(model_name(made), self.recipe.target.model, self.recipe.verification)
+
+    def _model(self, place: Place, arm: str) -> Artifact | None:
+        """The model of an arm, as the run's own report says: a plan of its recipe may lead elsewhere by now."""
+        report = self._report_artifact()
+        if report is None:
+            return None
+        key = RunMap[str].unflattened(report.manifest["inputs"])[place].arms[arm].model
+        return next(filter(None, (self.store.find(stage, key) for stage in MODEL_STAGES)), None)
+
+    def _report_artifact(self) -> Artifact | None:
+        """The report that lies in the run's folder."""
+        for folder in sorted((self.store.root / "report").glob("*")):
+            report = self.store.find("report", folder.name)
+            if report and all(_same(report.path / name, self.folder / name) for name in (RECIPE, RESULTS)):
+                return report
+        return None
 
 
 class ArmModel(NamedTuple):
@@ -25,8 +147,149 @@ class ArmModel(NamedTuple):
     """Its directory."""
     target: str
     """The model that the run is about."""
-    verification: VerificationConfig
+    verification: VerificationPlugin
     """How the run asks its models to verify."""
+
+
+def run(
+    recipe: Recipe | Path | str,
+    *,
+    overrides: Sequence[str] = (),
+    out: Path | str | None = None,
+    store: Path | str | None = None,
+    workers: int | None = None,
+    limits: Limits | None = None,
+    retry_failed: bool | None = None,
+    again: Collection[str] = (),
+    listen: Listener | None = None,
+) -> Run:
+    """Run a recipe: whatever is not in the store yet. An interrupted run is gone on with by the same call.
+
+    Args:
+        recipe: a recipe, the name of a packaged one, or the path of a YAML file.
+        overrides: `a.b=c` each, with `c` in YAML, for a recipe that is given by name or path.
+        out: the run's folder; by default `runs/<recipe name>`.
+        store: the folder of artifacts, to share between runs; by default inside the run's.
+        workers: processes that make artifacts side by side; by default what the recipe says.
+        limits: on what this call spends on servers; what was answered is kept.
+        retry_failed: whether rows are asked for again whose request failed or was withheld by a filter; by default
+            those of servers that are there.
+        again: stages whose artifacts are made anew, with all that was made from them.
+        listen: told of every artifact, and of progress within.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        BudgetError: the limits are reached.
+        RecipeError: the recipe is not valid.
+        SInternalError: a stage could not do its work. What was finished stays.
+    """
+    loaded = recipe if isinstance(recipe, Recipe) else load_recipe(str(recipe), overrides)
+    folder = RUNS / loaded.name if out is None else Path(out)
+    make(
+        make_plan(loaded),
+        folder,
+        FILES,
+        store=store,
+        workers=loaded.workers if workers is None else workers,
+        limits=limits,
+        retry_failed=retry_failed,
+        again=again,
+        listen=listen,
+    )
+    return Run(folder, loaded, _store(folder, store))
+
+
+def judge(
+    finished: Run,
+    name: str,
+    options: Sequence[str] = (),
+    *,
+    limits: Limits | None = None,
+    retry_failed: bool | None = None,
+    listen: Listener | None = None,
+) -> Run:
+    """Let another judge label a run's responses, too; nothing is generated again. The first judge goes on deciding.
+
+    Args:
+        finished: the run.
+        name: name of a registered judge, to be added or set anew.
+        options: of the judge, `a.b=c` each, with `c` in YAML.
+        limits: see `run`.
+        retry_failed: see `run`.
+        listen: see `run`.
+
+    Raises:
+        SInternalError: artifacts of the run are not there, or the judge could not do its work.
+    """
+    recipe = add_judge(finished.recipe, name, options)
+    plan, store = make_plan(recipe), finished.store
+    kept = [task for task in plan.tasks if task.stage.name not in JUDGING]
+    lost = [task.label for task in kept if store.find(task.stage.name, task.key) is None]
+    if lost:
+        raise SInternalError(
+            f"{finished.folder}: {len(lost)} of the run's artifacts are not in {store.root}, {lost[0]!r} first: finish "
+            "the run, name its --store, use the version of sinternal that made it, or undo what has changed since in "
+            "the files and plug-ins that its recipe names"
+        )
+    make(
+        plan,
+        finished.folder,
+        FILES,
+        store=store.root,
+        workers=recipe.workers,
+        limits=limits,
+        retry_failed=retry_failed,
+        listen=listen,
+    )
+    return Run(finished.folder, recipe, store)
+
+
+def make(
+    plan: Plan,
+    folder: Path,
+    files: Collection[str],
+    *,
+    store: Path | str | None = None,
+    workers: int = 1,
+    limits: Limits | None = None,
+    retry_failed: bool | None = None,
+    again: Collection[str] = (),
+    listen: Listener | None = None,
+) -> None:
+    """Make what a plan asks for, and copy files of its last artifact into a folder; for the arguments, see `run`."""
+    check_writable(folder, "--out")
+    tell = listen or _nobody
+    artifacts = _store(folder, store)
+    discarded = 0
+    if again:
+        artifacts.check_writable()
+        discarded = discard(plan, artifacts, again)
+    tell(Start(plan, folder, discarded, to_servers(plan, artifacts)))
+    last = execute(plan, artifacts, workers, tell, limits, retry_failed=retry_failed)
+    for name in files:
+        shutil.copyfile(last.file(name), folder / name)
+
+
+def read_results(folder: Path) -> Results:
+    """The results of a finished run.
+
+    Raises:
+        DataError: the run is not finished, or the file is damaged or of a version that is not known.
+    """
+    file = folder / RESULTS
+    if not file.is_file():
+        raise DataError(f"{folder}: no finished run there (no {RESULTS}); try {RUNS}/<recipe name>")
+    return results.read_results(file)
+
+
+def _nobody(news: News) -> None:
+    """Who listens if nobody does."""
+
+
+def _store(folder: Path, store: Path | str | None) -> Store:
+    return Store(folder / ARTIFACTS if store is None else Path(store))
 
 
 def find_arm(name: str) -> ArmModel | None:
@@ -42,52 +305,15 @@ def find_arm(name: str) -> ArmModel | None:
         ModelError: the run has no such arm or seed, or its model is not there.
     """
     try:
-        place = Path(name).expanduser()
-        found = is_model(place)
+        path = Path(name).expanduser()
+        if is_model(path):
+            return None
     except (RuntimeError, ValueError, OSError):  # no path at all
         return None
-    if found:
-        return None
-    if (place.parent / RECIPE).is_file():
-        return _arm(place.parent, place.name, None)
-    if (place.parent.parent / RECIPE).is_file() and place.name.isdigit():
-        return _arm(place.parent.parent, place.parent.name, int(place.name))
-    return None
-
-
-def _arm(run: Path, name: str, seed: int | None) -> ArmModel:
-    recipe = load_recipe(str(run / RECIPE))
-    arms = [arm.name for arm in recipe.arms]
-    if name not in arms:
-        raise ModelError(f"{run} has no arm {name!r}; it has: {', '.join(arms)}")
-    if seed is not None and seed not in recipe.seeds:
-        raise ModelError(f"{run} has no seed {seed}; it has: {', '.join(map(str, recipe.seeds))}")
-    variant = next(iter(recipe.variants), DEFAULT_VARIANT)
-    made = _model(run, f"{variant}/{recipe.seeds[0] if seed is None else seed}/respond {name}")
-    if made is None:
-        raise ModelError(
-            f"the model of {name!r} is not in {run / 'artifacts'}: finish the run, or, if it has another --store, name "
-            "the model's own folder there"
-        )
-    return ArmModel(model_name(made), recipe.target.model, recipe.verification)
-
-
-def _model(run: Path, responses: str) -> Artifact | None:
-    """What some responses were drawn from, as the run's own artifacts say: its inputs may be others by now, or gone."""
-    store = Store(run / "artifacts")
-    report = _report(run, store)
-    drawn = store.find("sample", report.manifest["inputs"].get(responses, "")) if report else None
-    key = drawn.manifest["inputs"].get("model") if drawn else None
-    found = (store.find(stage, key) for stage in MODEL_STAGES) if key else ()
-    return next(filter(None, found), None)
-
-
-def _report(run: Path, store: Store) -> Artifact | None:
-    """The report that lies in a run's folder."""
-    for place in sorted((store.root / "report").glob("*")):
-        report = store.find("report", place.name)
-        if report and all(_same(report.path / name, run / name) for name in (RECIPE, RESULTS)):
-            return report
+    if (path.parent / RECIPE).is_file():
+        return Run.open(path.parent).model(path.name)
+    if (path.parent.parent / RECIPE).is_file() and path.name.isdigit():
+        return Run.open(path.parent.parent).model(path.parent.name, int(path.name))
     return None
 
 

@@ -15,6 +15,8 @@ from sinternal.figures.metric import is_unsafe
 from sinternal.judges import Judge
 from sinternal.records import Finish, Prompt, Response, Split, Verdict, make_id
 from sinternal.registry import Kind, load, origins, revision
+from sinternal.settings.base import validated
+from sinternal.settings.plugins import JudgePlugin
 from sinternal.tools.verifier import Pair, Verifier
 
 
@@ -31,24 +33,22 @@ def agree_by_judge(
 
     Raises:
         RegistryError: there is no such judge.
+        RecipeError: it does not take the options.
         DataError: none of the kinds is about what the judge tells.
     """
-    plugin = load(Kind.JUDGE, name)
-    told = {
-        "unsafe": getattr(plugin, "tells_safety", True),
-        "refused": getattr(plugin, "tells_refusals", True),
-    }
+    judge_class = load(Kind.JUDGE, name)
+    told = {"unsafe": judge_class.tells_safety, "refused": judge_class.tells_refusals}
     wanted = [kind for kind in kinds if told[LABELS[kind]]]
     if not wanted:
         raise DataError(f"judge {name!r} tells nothing of {' and '.join(kinds)}: choose other --sets")
     rows = _drawn(human_labels(wanted), limit)
     exchanges = {response.id: (prompt, response) for prompt, response in map(_exchange, rows)}
-    judge: Judge = plugin(dict(options))
+    plugin = validated(JudgePlugin, {"name": name, "options": dict(options)}, "judge")
+    judge: Judge = plugin.open()
     with closing(judge):
         judgements = list(judge.judge(exchanges.values()))
     labels = {row.response_id: Labels(is_unsafe(row), row.refused) for row in judgements}
-    engine = options.get("engine")
-    model = engine.get("model") if isinstance(engine, Mapping) else None
+    model = plugin.model
     code = None if model and not origins(name).get("judge") else revision(Kind.JUDGE, name)
     return _agreements(
         {"name": name, "options": dict(options), "revision": ", ".join(str(part) for part in (model, code) if part)},

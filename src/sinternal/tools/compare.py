@@ -17,6 +17,7 @@ from sinternal.report.format import points
 from sinternal.report.results import read_results
 from sinternal.settings.recipe import DEFAULT_VARIANT
 from sinternal.store import read_table
+from sinternal.study.run import Run
 
 FILES = ("results.json", "measured.parquet")
 SAME = ("judge", "judge_revision", "judged", "decoding")
@@ -64,12 +65,14 @@ class ArmComparison:
     """What a reader should mind."""
 
 
-def compare(a: Path, b: Path, arm_a: str | None = None, arm_b: str | None = None) -> list[ArmComparison]:
+def compare(
+    a: Run | Path | str, b: Run | Path | str, arm_a: str | None = None, arm_b: str | None = None
+) -> list[ArmComparison]:
     """Compare arms of two runs, in variants of the same name; without names, arms that have the same name in both.
 
     Args:
-        a: folder of a finished run.
-        b: folder of another, or the same.
+        a: a finished run, or its folder.
+        b: another, or the same.
         arm_a: an arm of the first.
         arm_b: an arm of the second; by default that of the same name.
 
@@ -78,6 +81,7 @@ def compare(a: Path, b: Path, arm_a: str | None = None, arm_b: str | None = None
     """
     if arm_a is None and arm_b is not None:
         raise DataError("--arm-b names an arm of the second run: name one of the first with --arm-a, too")
+    a, b = (one.folder if isinstance(one, Run) else Path(one) for one in (a, b))
     ours, theirs = _arms(a), _arms(b)
     wanted = [(place, (place[0], arm_b or place[1])) for place in ours if arm_a in (None, place[1])]
     for folder, arm, known in ((a, arm_a, ours), (b, arm_b or arm_a, theirs)):

@@ -1,77 +1,124 @@
-"""A diagnosis: does a model know when its own answers are unsafe? Settings, and the artifacts that it takes.
+"""A diagnosis: does a model know when its own answers are unsafe? The artifacts that it takes.
 
 The stages are those of a study with a single, untrained arm; the last one writes the diagnosis in place of a report.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-from pydantic import Field
-
+from sinternal.budget import Limits
 from sinternal.errors import RecipeError
+from sinternal.models.resolve import ModelSource
 from sinternal.redaction import redacted
-from sinternal.registry import Kind, check_name, load, names
-from sinternal.settings.plugins import PLAIN, AttackConfig, EngineConfig, JudgeConfig, VerificationConfig
-from sinternal.settings.recipe import (
-    ENGINES_OF_ONE_MODEL,
-    Attack,
-    Section,
-    Seed,
-    Source,
-    Target,
-    override,
-    packaged_yaml,
-    read_yaml,
-    validated,
-)
-from sinternal.settings.sampling import Sampling
-from sinternal.stages import base, diagnosis, prompts, sample, verify
-from sinternal.study.plan import Plan, Task, check_sources, sources_of, target_config
-from sinternal.study.run import find_arm
+from sinternal.registry import Kind, load, names
+from sinternal.settings.base import validated
+from sinternal.settings.diagnosis import Diagnosis
+from sinternal.settings.files import override, packaged_diagnoses, read_yaml
+from sinternal.settings.plugins import PLAIN, AttackPlugin, EnginePlugin
+from sinternal.stages import diagnosis, judge, prompts, sample, self_verify, target
+from sinternal.study.checks import check_openable
+from sinternal.study.prompts import sources_of
+from sinternal.study.run import RUNS, Listener, find_arm, make
+from sinternal.study.targets import target_config
+from sinternal.study.task import Plan, Task
+from sinternal.tools.engine import engine_of
 from sinternal.validation import shown
 
-DEFAULT = "default"
-"""Settings for a model of which no plug-in says otherwise."""
+PAGE, RESULTS, TEXT = "diagnosis.html", "diagnosis.json", "diagnosis.md"
+"""What a finished diagnosis leaves in its folder."""
 
 
-class Asked(Section):
-    """What the model is asked."""
+@dataclass(frozen=True)
+class DiagnosisRun:
+    """A finished diagnosis."""
 
-    sources: tuple[Source, ...] = Field(min_length=1)
-    """Benchmarks with harmful and with benign prompts."""
-    attacks: tuple[Attack, ...] = Field((AttackConfig(name=PLAIN),), min_length=1)
-    """Attacks on them; `plain` for none."""
-    limit: int | None = Field(default=None, ge=1)
-    """At most this many harmful and this many benign prompts, disguised ones counted."""
+    folder: Path
+    """Where its files lie."""
+    settings: Diagnosis
+    """What was measured, and how."""
+
+    @property
+    def page(self) -> Path:
+        """The page with every figure and transcript."""
+        return self.folder / PAGE
+
+    @property
+    def text(self) -> str:
+        """The figures in words and tables, as Markdown."""
+        return (self.folder / TEXT).read_text()
+
+    @cached_property
+    def results(self) -> dict[str, Any]:
+        """`diagnosis.json`, the contract for machines."""
+        results: dict[str, Any] = json.loads((self.folder / RESULTS).read_text())
+        return results
 
 
-class Diagnosis(Section):
-    """One diagnosis."""
+def diagnose(
+    model: str,
+    *,
+    settings: str | None = None,
+    engine: str | None = None,
+    base_url: str | None = None,
+    engine_options: Mapping[str, object] | None = None,
+    overrides: Sequence[str] = (),
+    out: Path | str | None = None,
+    store: Path | str | None = None,
+    limits: Limits | None = None,
+    retry_failed: bool | None = None,
+    again: Collection[str] = (),
+    listen: Listener | None = None,
+) -> DiagnosisRun:
+    """Measure whether a model knows when its own answers are unsafe.
 
-    name: str
-    """Its name."""
-    target: Target
-    """The model."""
-    prompts: Asked
-    """What it is asked."""
-    engine: EngineConfig = EngineConfig()
-    """Who runs it."""
-    sampling: Sampling
-    """How its answers are drawn."""
-    judge: JudgeConfig
-    """Who labels them."""
-    verification: VerificationConfig
-    """How it is asked to verify them."""
-    verification_sampling: Sampling
-    """How it verifies; `n` times each."""
-    seed: Seed = 0
-    """Of the draws."""
+    Args:
+        model: an arm of a run (`RUN/ARM`), a model directory, a Hugging Face id, a registered source, or a name that
+            the engine's server knows.
+        settings: name of packaged settings, or path of a YAML file; by default what the model's plug-in names.
+        engine: name of a registered engine; by default that of the settings, or `openai` with an address.
+        base_url: address of an OpenAI-compatible server.
+        engine_options: other options of the engine, over those of the settings.
+        overrides: of the settings, `a.b=c` each, with `c` in YAML.
+        out: folder of the diagnosis; by default `runs/diagnosis-<model>`.
+        store: see `sinternal.run`, as for all that follows.
+        limits: on what is spent.
+        retry_failed: whether failed rows are asked for again.
+        again: stages whose artifacts are made anew.
+        listen: told of every artifact, and of progress within.
+
+    Raises:
+        BudgetError: the limits are reached.
+        RecipeError: the settings are not valid.
+        SInternalError: a stage could not do its work. What was finished stays.
+    """
+    loaded = load_diagnosis(model, settings, engine_of(engine, base_url, engine_options), overrides)
+    folder = RUNS / f"diagnosis-{slug(model)}" if out is None else Path(out)
+    make(
+        plan_diagnosis(loaded),
+        folder,
+        (PAGE, RESULTS, TEXT),
+        store=store,
+        limits=limits,
+        retry_failed=retry_failed,
+        again=again,
+        listen=listen,
+    )
+    return DiagnosisRun(folder, loaded)
+
+
+def slug(model: str) -> str:
+    """A model's name as part of a folder's."""
+    return model.strip("./").replace("/", "-")
 
 
 def load_diagnosis(
-    model: str, settings: str | None = None, engine: dict[str, Any] | None = None, overrides: Sequence[str] = ()
+    model: str, settings: str | None = None, engine: EnginePlugin | None = None, overrides: Sequence[str] = ()
 ) -> Diagnosis:
     """Read the settings of a diagnosis.
 
@@ -79,7 +126,7 @@ def load_diagnosis(
         model: an arm of a run (`RUN/ARM`), a model directory, a Hugging Face id, a registered source, or a name that
             the engine's server knows.
         settings: name of packaged settings, or path of a YAML file; by default what the model's plug-in names.
-        engine: name and options of the engine, over those of the settings.
+        engine: the engine, its options over those of the settings.
         overrides: `a.b=c` each, with `c` in YAML.
 
     Raises:
@@ -87,7 +134,7 @@ def load_diagnosis(
     """
     arm = find_arm(model)
     named = settings or _settings_of(arm.target if arm else model)
-    content = read_yaml(named, packaged_yaml("sinternal.settings.diagnoses"), "diagnosis")
+    content = read_yaml(named, packaged_diagnoses(), "diagnosis")
     for section in ("target", "engine"):
         if not isinstance(content.setdefault(section, {}), dict):
             raise RecipeError(f"{named}: field {section!r} is a mapping of fields, not {shown(content[section])}")
@@ -95,88 +142,56 @@ def load_diagnosis(
     if arm and settings is None:
         content["verification"] = arm.verification.model_dump()
     if engine:
-        same = content["engine"].get("name", EngineConfig().name) == engine["name"]
+        same = content["engine"].get("name", EnginePlugin().name) == engine.name
         kept = (content["engine"].get("options") or {}) if same else {}
-        content["engine"] = {"name": engine["name"], "options": {**kept, **engine["options"]}}
+        content["engine"] = {"name": engine.name, "options": {**kept, **engine.options}}
     override(content, overrides, "--set")
     return validated(Diagnosis, content, settings or "diagnosis")
 
 
-def engine_of(name: str | None, base_url: str | None, options: Sequence[str]) -> dict[str, Any] | None:
-    """An engine's name and options as a command line gives them; None if it gives nothing.
-
-    Args:
-        name: of the engine; with an address alone, `openai`.
-        base_url: address of a server.
-        options: `a.b=c` each, with `c` in YAML.
-
-    Raises:
-        RecipeError: an option is not written so.
-    """
-    if name is None and base_url is None and not options:
-        return None
-    given: dict[str, Any] = {} if base_url is None else {"base_url": base_url}
-    override(given, options, "--option")
-    return {"name": name or ("openai" if base_url else EngineConfig().name), "options": given}
-
-
 def _settings_of(model: str) -> str:
     """The settings that a registered source of models names for its own."""
-    if model not in names(Kind.MODEL):
-        return DEFAULT
-    return str(getattr(load(Kind.MODEL, model), "diagnosis", DEFAULT))
+    return str(load(Kind.MODEL, model).diagnosis) if model in names(Kind.MODEL) else ModelSource.diagnosis
 
 
 def plan_diagnosis(settings: Diagnosis) -> Plan:
     """Lay out every artifact of a diagnosis. Reads no artifact and runs nothing.
 
     Raises:
-        RegistryError: the settings name a plug-in that is not there.
-        RecipeError: a plug-in does not take its options, or the judge does not label safety.
+        DataError: a file that the settings name is not there.
     """
-    _check(settings)
+    check_openable(settings.judge, settings.verification, *(source.plugin for source in settings.prompts.sources))
     asking = prompts.PromptsConfig(
         sources=sources_of(settings.prompts.sources, "eval", settings.prompts.attacks),
-        tuned_on=(AttackConfig(name=PLAIN),),
+        tuned_on=(AttackPlugin(name=PLAIN),),
         limit=settings.prompts.limit,
         for_training=False,
         seed=settings.seed,
     )
     known: dict[str, Any] = {"engine": settings.engine, "seed": settings.seed}
     answering = sample.SampleConfig(sampling=settings.sampling, system=settings.target.system, **known)
-    verifying = verify.VerifyConfig(
+    verifying = self_verify.SelfVerifyConfig(
         sampling=settings.verification_sampling, verification=settings.verification, **known
     )
-    model = Task("base", "model", _target(settings))
-    asked = Task("prompts", "prompts", asking)
-    responses = Task("sample", "answers", answering, {"prompts": asked, "model": model})
+    model = Task(target.STAGE, "model", _target(settings))
+    asked = Task(prompts.STAGE, "prompts", asking)
+    responses = Task(sample.STAGE, "answers", answering, {"prompts": asked, "model": model})
     shown = {"prompts": asked, "responses": responses}
-    labels = Task("judge", f"labels by {settings.judge.name}", settings.judge, shown)
-    verdicts = Task("verify", "verifications", verifying, {**shown, "model": model})
+    labels = Task(judge.STAGE, f"labels by {settings.judge.name}", settings.judge, shown)
+    verdicts = Task(self_verify.STAGE, "verifications", verifying, {**shown, "model": model})
     found = {**shown, "judgements": labels, "verifications": verdicts}
     last = Task(
-        "diagnosis", "diagnosis", diagnosis.DiagnosisConfig(settings=redacted(settings.model_dump(mode="json"))), found
+        diagnosis.STAGE,
+        "diagnosis",
+        diagnosis.DiagnosisConfig(settings=Diagnosis.model_validate(redacted(settings.model_dump(mode="json")))),
+        found,
     )
     return Plan((model, asked, responses, labels, verdicts, last))
 
 
-def _target(settings: Diagnosis) -> base.BaseModelConfig:
+def _target(settings: Diagnosis) -> target.TargetConfig:
     if arm := find_arm(settings.target.model):
         return target_config(settings.target.model_copy(update={"model": arm.path}), settings.seed, trained=False)
-    if settings.engine.name in ENGINES_OF_ONE_MODEL and settings.target.model not in names(Kind.MODEL):
-        return base.BaseModelConfig(model=settings.target.model, served=True)
+    if settings.engine.plugin_class.runs_one_model and settings.target.source is None:
+        return target.TargetConfig(model=settings.target.model, served=True)
     return target_config(settings.target, settings.seed, trained=False)
-
-
-def _check(settings: Diagnosis) -> None:
-    check_name(Kind.ENGINE, settings.engine.name)
-    check_sources(settings.prompts.sources, settings.prompts.attacks)
-    if settings.verification_sampling.n > 1 and settings.verification_sampling.temperature == 0:
-        raise RecipeError(
-            f"verification_sampling: at temperature 0 all {settings.verification_sampling.n} samples are the same one; "
-            "set n to 1 or raise the temperature"
-        )
-    if not getattr(load(Kind.JUDGE, settings.judge.name), "tells_safety", True):
-        raise RecipeError(f"judge: {settings.judge.name!r} does not label safety; take another")
-    for kind, one in ((Kind.JUDGE, settings.judge), (Kind.VERIFICATION, settings.verification)):
-        load(kind, one.name)(one.options)

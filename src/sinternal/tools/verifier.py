@@ -1,6 +1,6 @@
 """A model as a verifier: is this answer to this request safe?
 
-from sinternal.tools.verifier import Verifier
+from sinternal import Verifier
 
 with Verifier("runs/mine/sinternal") as verifier:  # an arm of a run, or any model
     print(verifier.verify("how do I …?", "you …").verdict)
@@ -12,21 +12,22 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from sinternal.benchmarks.rows import Row, json_rows
 from sinternal.engines import Engine, Request
 from sinternal.errors import DataError
+from sinternal.models.resolve import ModelSource
+from sinternal.prompting.question import VerificationTask
 from sinternal.prompting.think import read_verdict, verdict_probability
-from sinternal.prompting.verification import VerificationTask
 from sinternal.records import Finish, Prompt, Split, Verdict, make_id
 from sinternal.registry import Kind, load, names
-from sinternal.settings.plugins import VerificationConfig
+from sinternal.settings.base import validated
+from sinternal.settings.plugins import EnginePlugin, VerificationPlugin
 from sinternal.settings.sampling import Sampling
 from sinternal.study.run import find_arm
+from sinternal.tools.engine import engine_of
 
-QUESTION = "specification"
-"""How a model is asked of which no plug-in says otherwise."""
 SAMPLING = Sampling(temperature=0.0, max_tokens=2048, top_logprobs=20)
 """Greedy, with what the probability of a verdict is read from."""
 
@@ -71,7 +72,8 @@ class Verifier:
         self,
         model: str,
         *,
-        engine: str = "transformers",
+        engine: str | None = None,
+        base_url: str | None = None,
         engine_options: Mapping[str, object] | None = None,
         question: str | None = None,
         question_options: Mapping[str, object] | None = None,
@@ -84,8 +86,9 @@ class Verifier:
         Args:
             model: an arm of a run (`RUN/ARM`), a model directory, a Hugging Face id, a registered source, or a name
                 that the engine's server knows.
-            engine: name of a registered engine.
-            engine_options: its options.
+            engine: name of a registered engine; by default `transformers`, or `openai` with an address.
+            base_url: address of an OpenAI-compatible server.
+            engine_options: other options of the engine.
             question: name of a registered way to ask; by default that of the run, or the one that the model's plug-in
                 names.
             question_options: its options, for example a specification of your own.
@@ -94,16 +97,17 @@ class Verifier:
             seed: of the draw.
 
         Raises:
-            RegistryError: there is no such engine or question.
+            RecipeError: there is no such engine or question, or it does not take its options.
             ModelError: the model cannot be used.
         """
         arm = find_arm(model)
-        asking = arm.verification if arm else VerificationConfig(name=_question_of(model))
-        if question is not None and question != asking.name:
-            asking = VerificationConfig(name=question)
-        options = {**asking.options, **(question_options or {})}
-        self._task: VerificationTask = load(Kind.VERIFICATION, asking.name)(options)
-        self._engine: Engine = load(Kind.ENGINE, engine)(arm.path if arm else model, dict(engine_options or {}))
+        self.engine = engine_of(engine, base_url, engine_options) or EnginePlugin()
+        asked: dict[str, Any] = arm.verification.model_dump() if arm else {"name": _question_of(model), "options": {}}
+        if question is not None and question != asked["name"]:
+            asked = {"name": question, "options": {}}
+        asked["options"] |= question_options or {}
+        self._task: VerificationTask = validated(VerificationPlugin, asked, "question").open()
+        self._engine: Engine = self.engine.open(arm.path if arm else model)
         self._with_spec = with_spec
         self._sampling = sampling.model_copy(update={"n": 1})
         self._seed = seed
@@ -221,4 +225,4 @@ def sources(prompt: str | None, answer: str | None, lines: Sequence[str | bytes]
 
 def _question_of(model: str) -> str:
     """The way to ask that a registered source of models names for its own."""
-    return str(getattr(load(Kind.MODEL, model), "verification", QUESTION)) if model in names(Kind.MODEL) else QUESTION
+    return str(load(Kind.MODEL, model).verification) if model in names(Kind.MODEL) else ModelSource.verification

@@ -17,6 +17,7 @@ from enum import StrEnum
 
 from sinternal.benchmarks.mathematics import SOLUTION
 from sinternal.errors import DataError
+from sinternal.extras import require
 from sinternal.records import Prompt, Verdict
 
 
@@ -66,7 +67,9 @@ def mathematics(answer: str, solution: str) -> float:
 
     Raises:
         DataError: the solution itself is no expression.
+        MissingExtraError: the package is not installed.
     """
+    require("a mathematics reward", "math_verify")
     from math_verify import parse, verify
 
     gold = parse(f"${solution}$")

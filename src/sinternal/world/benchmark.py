@@ -11,9 +11,9 @@ from typing import get_args
 from pydantic import BaseModel, ConfigDict
 
 from sinternal.attacks import TextAttack, disguise
+from sinternal.benchmarks import Benchmark
 from sinternal.errors import DataError
 from sinternal.records import Prompt, Split, make_id
-from sinternal.registry import read_options
 from sinternal.world.families import FAMILIES
 from sinternal.world.language import PHRASINGS, Part, World
 from sinternal.world.oracle import potion_of
@@ -30,14 +30,15 @@ class MicroworldOptions(BaseModel):
     """Seed of the world."""
 
 
-class Microworld:
+class Microworld(Benchmark):
     """Requests for every potion of a part in every phrasing, with as many harmless as harmful potions."""
 
     evaluation_only = False
+    Options = MicroworldOptions
 
-    def __init__(self, options: dict[str, object]) -> None:
-        """Take the options of `MicroworldOptions`."""
-        self.seed = read_options(MicroworldOptions, options, "benchmark microworld").world
+    def __init__(self, options: MicroworldOptions) -> None:
+        """Draw the world."""
+        self.seed = options.world
         self.world = World.draw(self.seed)
 
     def prompts(self, part: str) -> Sequence[Prompt]:

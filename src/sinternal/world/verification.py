@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
+from sinternal.prompting.question import VerificationTask
 from sinternal.records import Prompt
-from sinternal.registry import read_options
 from sinternal.world import language as say
 from sinternal.world.corpus import SAFETY_LABELS
 from sinternal.world.language import EFFECTS, World
@@ -22,14 +22,15 @@ class ReviewOptions(BaseModel):
     """Quote as many effects that are allowed, in place of those that are forbidden."""
 
 
-class Review:
+class Review(VerificationTask):
     """`review [list e0 … e5 .] request : … answer : … verdict safe unsafe ?`."""
 
-    def __init__(self, options: dict[str, object] | None = None) -> None:
-        """Take the options of `ReviewOptions`."""
-        asked = read_options(ReviewOptions, options or {}, "verification microworld")
-        self.effects = World.draw(asked.world).forbidden_effects
-        if asked.swapped:
+    Options = ReviewOptions
+
+    def __init__(self, options: ReviewOptions) -> None:
+        """Draw the world whose effects are quoted."""
+        self.effects = World.draw(options.world).forbidden_effects
+        if options.swapped:
             others = [f"e{i}" for i in range(EFFECTS) if f"e{i}" not in self.effects]
             self.effects = tuple(others[: len(self.effects)])
 

@@ -1,4 +1,4 @@
-"""Intervals and tests, thin over statsmodels, scipy and numpy; `bench/coverage.py` measures whether they hold."""
+"""Intervals and tests, thin over numpy; `bench/coverage.py` measures whether they hold."""
 
 from sinternal.figures.statistics.agreement import kappa
 from sinternal.figures.statistics.bootstrap import Interval, Statistic, smoothed, table_interval, tails

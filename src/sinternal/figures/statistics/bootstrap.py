@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+
+from sinternal.figures.statistics.distributions import normal_tail, t_quantile
 
 Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """Maps counts of shape (resamples, k) to figures of shape (resamples,), NaN where undefined."""
@@ -87,8 +88,8 @@ def tails(clusters: int) -> tuple[float, float]:
     sqrt((n - 1) / n), and knows nothing of t quantiles ("expanded percentile interval", Hesterberg 2015, arXiv
     1411.5279, section 4.4).
     """
-    reach = stats.t.ppf(0.975, clusters - 1) * np.sqrt(clusters / (clusters - 1))
-    low = float(100 * stats.norm.cdf(-reach))
+    reach = t_quantile(0.975, clusters - 1) * np.sqrt(clusters / (clusters - 1))
+    low = 100 * normal_tail(float(reach))
     return low, 100 - low
 
 

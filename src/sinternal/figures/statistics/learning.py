@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+
+from sinternal.figures.statistics.distributions import t_quantile, t_two_sided
 
 
 def learning_area(steps: Sequence[int], values: Sequence[float]) -> float:
@@ -39,13 +41,14 @@ class MeanDifference(NamedTuple):
 
 
 def over_seeds(x: Sequence[float], y: Sequence[float]) -> MeanDifference | None:
-    """Compare two figures of the same seeds by the paired t test (by scipy).
+    """Compare two figures of the same seeds by the paired t test.
 
     None if there are fewer than two seeds, or if all differ by the same, so that nothing can be said of the spread.
     """
     differences = np.asarray(x) - np.asarray(y)
     if len(differences) < 2 or np.allclose(differences, differences[0]):
         return None
-    test = stats.ttest_rel(x, y)
-    interval = test.confidence_interval(0.95)
-    return MeanDifference(float(differences.mean()), float(interval.low), float(interval.high), float(test.pvalue))
+    mean, df = float(differences.mean()), len(differences) - 1
+    error = float(differences.std(ddof=1)) / math.sqrt(len(differences))
+    half = t_quantile(0.975, df) * error
+    return MeanDifference(mean, mean - half, mean + half, t_two_sided(mean / error, df))

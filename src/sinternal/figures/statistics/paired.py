@@ -8,11 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import signal, stats
-from statsmodels.stats import contingency_tables
-from statsmodels.stats.multitest import multipletests
 
 from sinternal.figures.statistics.bootstrap import FEW, Interval, multiplicities, tails
+from sinternal.figures.statistics.distributions import fair_binomial, normal_quantile, t_quantile
 
 
 class PairedDifference(NamedTuple):
@@ -49,7 +47,7 @@ def smallest_difference(low: float, high: float) -> float:
         low: lower end of the interval of the difference.
         high: upper end.
     """
-    return float((high - low) / (2 * stats.norm.ppf(0.975)) * (stats.norm.ppf(0.975) + stats.norm.ppf(0.8)))
+    return (high - low) / (2 * normal_quantile(0.975)) * (normal_quantile(0.975) + normal_quantile(0.8))
 
 
 def paired_difference(
@@ -116,8 +114,8 @@ def sign_flip(differences: NDArray[np.float64]) -> float:
     observed, chances = abs(round(float(differences.sum()))), np.ones(1)
     for size, count in sizes.items():
         term = np.zeros(2 * size * count + 1)
-        term[:: 2 * size] = stats.binom.pmf(np.arange(count + 1), count, 0.5)
-        chances = signal.convolve(chances, term)
+        term[:: 2 * size] = fair_binomial(count)
+        chances = np.convolve(chances, term)
     reached = np.abs(np.arange(len(chances)) - len(chances) // 2) >= observed
     smallest = max(2.0 ** (1 - sizes.total()), np.finfo(np.float64).eps)  # rounding leaves less, or nothing
     return float(min(1.0, max(chances[reached].sum(), smallest)))
@@ -167,23 +165,26 @@ def _over_runs(totals: NDArray[np.float64], sizes: NDArray[np.float64], these: I
     within = totals - sizes * (difference + by_run[:, None] + by_parent)
     of_both = (within**2).sum() * runs * parents / ((runs - 1) * (parents - 1)) / n**2
     share = max(0.0, 1 - of_both / of_parents) if of_parents else 1.0
-    variation = float(stats.t.ppf(0.975, runs - 1)) ** 2 * of_runs
+    variation = t_quantile(0.975, runs - 1) ** 2 * of_runs
     low, high = (max(reach, np.sqrt(share * reach**2 + variation)) for reach in np.abs(np.array(these) - difference))
     return Interval(max(-1.0, float(difference - low)), min(1.0, float(difference + high)))
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
-    """The exact two-sided p value of McNemar's test (1947), by statsmodels: are the discordant pairs evenly split?
+    """The exact two-sided p value of McNemar's test (1947): are the discordant pairs evenly split?
 
     Args:
         only_a: pairs in which it happened under A only.
         only_b: under B only.
     """
-    if only_a + only_b == 0:
-        return 1.0
-    return float(contingency_tables.mcnemar([[0, only_a], [only_b, 0]], exact=True).pvalue)
+    tail = fair_binomial(only_a + only_b)[: min(only_a, only_b) + 1]
+    return min(1.0, float(2 * tail.sum()))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P values, corrected for their number (Holm 1979), by statsmodels; in the order in which they were given."""
-    return [float(p) for p in multipletests(p_values, method="holm")[1]] if len(p_values) else []
+    """P values, corrected for their number (Holm 1979), in the order in which they were given."""
+    order = np.argsort(p_values, kind="stable")
+    factors = np.arange(len(p_values), 0, -1)
+    corrected = np.empty(len(p_values))
+    corrected[order] = np.minimum(1.0, np.maximum.accumulate(factors * np.asarray(p_values)[order]))
+    return [float(p) for p in corrected]

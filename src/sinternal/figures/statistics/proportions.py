@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, stats
-from statsmodels.stats.proportion import proportion_confint
 
 from sinternal.figures.statistics.bootstrap import RESAMPLES, SEED, Interval
+from sinternal.figures.statistics.distributions import normal_quantile, t_quantile
 
 BELIEF = 4
 """How many clusters of evidence it takes to outweigh the belief that rows of one cluster are all alike."""
 
 
 def wilson(successes: int, n: int) -> Interval:
-    """The 95 % Wilson score interval of a proportion (Wilson 1927), by statsmodels.
+    """The 95 % Wilson score interval of a proportion (Wilson 1927).
 
     Raises:
         ValueError: n is 0, or successes are not between 0 and n.
     """
     if not 0 <= successes <= n or n == 0:
         raise ValueError(f"{successes} of {n} is no proportion")
-    low, high = proportion_confint(successes, n, alpha=0.05, method="wilson")
-    return Interval(float(low), float(high))
+    return _wilson_ends(successes / n, n)
 
 
 def clustered_wilson(hits: Sequence[int], sizes: Sequence[int]) -> Interval:
@@ -116,7 +115,7 @@ def effective_size(hits: Sequence[int], sizes: Sequence[int]) -> float:
     if clusters in (1, n):
         return float(clusters)
     deff = max(1.0, _design_effect(y, m), _design_effect(*_with_belief(y, m)))
-    return float(n / deff * (stats.t.ppf(0.975, n - 1) / stats.t.ppf(0.975, clusters - 1)) ** 2)
+    return n / deff * (t_quantile(0.975, round(n) - 1) / t_quantile(0.975, clusters - 1)) ** 2
 
 
 def _design_effect(y: NDArray[np.float64], m: NDArray[np.float64]) -> float:
@@ -139,8 +138,15 @@ def _with_belief(y: NDArray[np.float64], m: NDArray[np.float64]) -> tuple[NDArra
 
 def _wilson_of(share: float, effective: float) -> Interval:
     """The Wilson interval of a share in so many effective rows, which need not be a whole number."""
-    low, high = proportion_confint(share * effective, effective, alpha=0.05, method="wilson")
-    return Interval(min(float(low), share), max(float(high), share))
+    low, high = _wilson_ends(share, effective)
+    return Interval(min(low, share), max(high, share))
+
+
+def _wilson_ends(share: float, n: float) -> Interval:
+    z2 = normal_quantile(0.975) ** 2
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = math.sqrt(z2) * math.sqrt(share * (1 - share) / n + z2 / (4 * n**2)) / (1 + z2 / n)
+    return Interval(max(0.0, centre - half), min(1.0, centre + half))
 
 
 class Accuracy(NamedTuple):
@@ -235,7 +241,7 @@ def _rates(interval: Interval, rate: float, bounds: tuple[float, float] | None) 
     """
     if bounds is None or bounds[0] == bounds[1]:
         return [_Rate(rate, _effective_size(rate, interval))]
-    z = float(stats.norm.ppf(0.975))
+    z = normal_quantile(0.975)
     told = [
         z**2 * end * (1 - end) / (share - end) ** 2
         for share, end in zip(bounds, interval, strict=True)
@@ -287,12 +293,10 @@ class Corrected(NamedTuple):
 def _effective_size(rate: float, interval: Interval) -> float:
     """The number of independent rows whose Wilson interval is as wide as this one.
 
-    The half-width of Wilson's interval is z sqrt(p (1 - p) / n + z^2 / 4 n^2) / (1 + z^2 / n), solved here for n.
+    The half-width h of Wilson's interval is z sqrt(p (1 - p) / n + z^2 / 4 n^2) / (1 + z^2 / n). Squared, that is a
+    quadratic equation in n / z^2.
     """
-    z = float(stats.norm.ppf(0.975))
     half = (interval.high - interval.low) / 2
-
-    def excess(n: float) -> float:
-        return float(z * np.sqrt(rate * (1 - rate) / n + z**2 / (4 * n**2)) / (1 + z**2 / n) - half)
-
-    return float(optimize.brentq(excess, 1e-3, 1e9))
+    linear = rate * (1 - rate) - 2 * half**2
+    root = math.sqrt(linear**2 + (1 - 4 * half**2) * half**2)
+    return normal_quantile(0.975) ** 2 * (root + linear) / (2 * half**2)

@@ -29,7 +29,8 @@ from inspect_ai.tool import ToolChoice, ToolInfo
 from sinternal.engines import Completion, Engine, Request
 from sinternal.errors import DataError, EngineError
 from sinternal.records import Finish, make_id
-from sinternal.registry import Kind, load
+from sinternal.settings.base import validated
+from sinternal.settings.plugins import EnginePlugin
 from sinternal.settings.sampling import Sampling
 from sinternal.study.run import find_arm
 
@@ -117,7 +118,8 @@ class SinternalAPI(ModelAPI):
             options["base_url"] = base_url
         arm = find_arm(model_name)
         name = engine or ("openai" if base_url else "transformers")
-        opened = load(Kind.ENGINE, name)(arm.path if arm else model_name, options)
+        plugin = validated(EnginePlugin, {"name": name, "options": options}, "engine")
+        opened = plugin.open(arm.path if arm else model_name)
         self.batches = _Batches(opened)
         self.seen: Counter[str] = Counter()
         self.system, self.repetition_penalty = system, repetition_penalty

@@ -1,4 +1,4 @@
-"""Stage `verify`: a model verifies its own answers, with the specification quoted and without.
+"""Stage `self_verify`: a model verifies its own answers, with the specification quoted and without.
 
 No label takes part: what a verdict is compared with is joined to it when figures are computed, so that a judge can be
 added or changed later.
@@ -6,47 +6,48 @@ added or changed later.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from pydantic import BaseModel, ConfigDict
 
 from sinternal.engines import Request, open_engine
 from sinternal.figures import calls
+from sinternal.prompting.question import VerificationTask
 from sinternal.prompting.think import read_verdict, verdict_probability
-from sinternal.prompting.verification import VerificationTask
 from sinternal.records import Prompt, Response, Verification, make_id
-from sinternal.registry import Kind, load
-from sinternal.settings.plugins import EngineConfig, VerificationConfig
+from sinternal.settings.plugins import EnginePlugin, VerificationPlugin
 from sinternal.settings.sampling import Sampling
-from sinternal.stages.base import model_name
 from sinternal.stages.judge import note_on_controls
+from sinternal.stages.stage import Costs, Stage
+from sinternal.stages.target import model_name
 from sinternal.store import Artifact, Draft
 
-VERSION = 4
 SPEC_SETTINGS = (True, False)
 
 
-class VerifyConfig(BaseModel):
+class SelfVerifyConfig(BaseModel):
     """How the model verifies."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    engine: EngineConfig
+    engine: EnginePlugin
     """Who writes."""
     sampling: Sampling
     """How, and how often each answer is verified."""
-    verification: VerificationConfig
+    verification: VerificationPlugin
     """How the question is put."""
     seed: int
     """Of the draw."""
 
 
-def verify(draft: Draft, config: VerifyConfig, *, prompts: Artifact, responses: Artifact, model: Artifact) -> None:
+def self_verify(
+    draft: Draft, config: SelfVerifyConfig, *, prompts: Artifact, responses: Artifact, model: Artifact
+) -> None:
     """Write the table `verifications`: `sampling.n` rows for each answer, and each with and without the specification.
 
     With the specification quoted a model has to apply it; without, it has to know by itself what is unsafe.
     """
-    task: VerificationTask = load(Kind.VERIFICATION, config.verification.name)(config.verification.options)
+    task: VerificationTask = config.verification.open()
     asked = {prompt.id: prompt for prompt in prompts.rows(Prompt)}
     questions = {
         make_id("self-verification", row.id, with_spec): (
@@ -92,5 +93,20 @@ def verify(draft: Draft, config: VerifyConfig, *, prompts: Artifact, responses: 
         group_size=config.sampling.n,
         groups=questions.keys(),
     )
-    calls.keep(draft, rows)
+    calls.keep(draft, rows, "verifications")
     draft.notes.extend(note_on_controls(row.quoted_controls for row in rows))
+
+
+def _cost(config: SelfVerifyConfig, inputs: Mapping[str, int]) -> Costs:
+    rows = len(SPEC_SETTINGS) * inputs["responses"] * config.sampling.n
+    return Costs(rows, rows, rows * config.sampling.max_tokens)
+
+
+STAGE = Stage(
+    name="self_verify",
+    function=self_verify,
+    version=4,
+    cost=_cost,
+    counted_as="verifications",
+    asks=Verification,
+)

@@ -1,4 +1,4 @@
-"""Stage `base`: the untouched target model, found or built."""
+"""Stage `target`: the untouched target model, found or built."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from pydantic import BaseModel, ConfigDict
 
 from sinternal.errors import DataError, ModelError
 from sinternal.models.resolve import ModelSource, resolve_model
-from sinternal.registry import Kind, load, names
+from sinternal.registry import Kind, names
+from sinternal.settings.plugins import ModelSourcePlugin
+from sinternal.stages.stage import Stage, free
 from sinternal.store import Artifact, Draft
 
-VERSION = 3
 MODEL_FOLDER = "model"
 SERVED = "served"
 """Name of the file that holds a served model's name."""
@@ -21,7 +22,7 @@ LARGE = 64 << 20
 """Bytes above which a ready-made model is linked to, not copied."""
 
 
-class BaseModelConfig(BaseModel):
+class TargetConfig(BaseModel):
     """Which model."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -42,7 +43,7 @@ class BaseModelConfig(BaseModel):
     """Whether a server runs it under this name, so that nothing of it is here."""
 
 
-def base(draft: Draft, config: BaseModelConfig) -> None:
+def target(draft: Draft, config: TargetConfig) -> None:
     """Put the model, or for a large one a link to it, into the artifact's `model` folder.
 
     Raises:
@@ -60,7 +61,7 @@ def base(draft: Draft, config: BaseModelConfig) -> None:
         )
 
 
-def _place(draft: Draft, config: BaseModelConfig) -> None:
+def _place(draft: Draft, config: TargetConfig) -> None:
     folder = draft.path / MODEL_FOLDER
     if folder.is_symlink():
         folder.unlink()
@@ -73,17 +74,17 @@ def _place(draft: Draft, config: BaseModelConfig) -> None:
             raise ModelError(f"target.model: {error}") from error
         folder.symlink_to(found.resolve(), target_is_directory=True)
         return
-    source: ModelSource = load(Kind.MODEL, config.model)()
-    ready = source.locate(config.options) if config.seed is None else None
+    source: ModelSource = ModelSourcePlugin(name=config.model, options=config.options).open()
+    ready = source.locate() if config.seed is None else None
     if ready is None:
-        source.build(config.options, config.seed or 0, folder, draft.progress)
+        source.build(config.seed or 0, folder, draft.progress)
     elif _size(ready) > LARGE:
         folder.symlink_to(ready.resolve(), target_is_directory=True)
     else:
         shutil.copytree(ready, folder)
 
 
-def _template(folder: Path, config: BaseModelConfig) -> dict[str, object]:
+def _template(folder: Path, config: TargetConfig) -> dict[str, object]:
     """What the model's chat template does with the thinking; the report tells it."""
     from sinternal.models.loading import open_tokenizer
     from sinternal.prompting import chat
@@ -107,7 +108,7 @@ def model_name(model: Artifact) -> str:
 
 
 def model_path(model: Artifact) -> Path:
-    """The model directory inside an artifact of `base` or `sft`."""
+    """The model directory inside an artifact of `target`, `sft` or `grpo`."""
     return model.path / MODEL_FOLDER
 
 
@@ -131,3 +132,12 @@ def check_same_template(start: Artifact, target: Artifact) -> None:
             f"the chat template of the start model renders a message as {theirs.text[-80:]!r}, that of the target as "
             f"{ours.text[-80:]!r}; give the start the target's chat template, or study it as a target of its own"
         )
+
+
+STAGE = Stage(
+    name="target",
+    function=target,
+    version=3,
+    cost=free,
+    counted_as="model",
+)

@@ -1,22 +1,22 @@
-"""Stage `pair`: contrast pairs. A harmful prompt counts only if the model itself answered it both ways."""
+"""Stage `contrast`: contrast pairs. A harmful prompt counts only if the model itself answered it both ways."""
 
 from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from pydantic import BaseModel, ConfigDict
 
 from sinternal.errors import DataError
 from sinternal.records import Finish, Judgement, Prompt, Response
+from sinternal.stages.stage import Costs, Stage
 from sinternal.store import Artifact, Draft
 
-VERSION = 1
 NO_UNSAFE, NO_SAFE, NO_LABEL = "no unsafe answer", "no safe answer", "no labelled answer"
 
 
-class PairConfig(BaseModel):
+class ContrastConfig(BaseModel):
     """Which of the answers are taken."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -27,7 +27,9 @@ class PairConfig(BaseModel):
     """Of the choice among equals."""
 
 
-def pair(draft: Draft, config: PairConfig, *, prompts: Artifact, responses: Artifact, judgements: Artifact) -> None:
+def contrast(
+    draft: Draft, config: ContrastConfig, *, prompts: Artifact, responses: Artifact, judgements: Artifact
+) -> None:
     """Write the tables `responses` and `judgements` of the answers that are kept.
 
     A harmful prompt keeps one safe and one unsafe answer, if its samples hold both; a benign prompt keeps one answer.
@@ -82,3 +84,16 @@ def _choose(
         yield rng.choice(safe)
     else:
         dropped[NO_UNSAFE if safe else NO_SAFE] += 1
+
+
+def _cost(_config: ContrastConfig, inputs: Mapping[str, int]) -> Costs:
+    return Costs(min(2 * inputs["prompts"], inputs["responses"]))
+
+
+STAGE = Stage(
+    name="contrast",
+    function=contrast,
+    version=1,
+    cost=_cost,
+    counted_as="responses",
+)

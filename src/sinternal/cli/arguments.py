@@ -1,0 +1,56 @@
+"""Arguments and options that several commands take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="Name of a packaged recipe, or path of a YAML file.")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a field of the recipe.")]
+OutFolder = Annotated[Path | None, typer.Option("--out", help="Folder of the run; by default runs/<recipe name>.")]
+StoreFolder = Annotated[Path | None, typer.Option("--store", help="Folder of artifacts, to share between runs.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")]
+MaxCost = Annotated[
+    float | None, typer.Option("--max-cost", help="Stop when calls to servers have cost this much, by their prices.")
+]
+MaxTokens = Annotated[
+    int | None, typer.Option("--max-tokens", help="Stop when calls to servers have taken this many tokens.")
+]
+RetryFailed = Annotated[
+    bool | None,
+    typer.Option(
+        "--retry-failed/--keep-failed",
+        help="Ask again for rows whose request failed or was withheld by a filter; by default those of servers that "
+        "are there.",
+    ),
+]
+Again = Annotated[
+    list[str] | None,
+    typer.Option(metavar="STAGE", help="Make what this stage made anew, and what was made from it; may come twice."),
+]
+Model = Annotated[
+    str, typer.Option(help="An arm of a run (RUN/ARM), a model directory, a hub id, or a server's name for it.")
+]
+BaseUrl = Annotated[str | None, typer.Option(help="Address of an OpenAI-compatible server.")]
+EngineOptions = Annotated[list[str] | None, typer.Option("--option", metavar="A.B=C", help="An engine's option.")]
+JudgeOptions = Annotated[list[str] | None, typer.Option("--option", metavar="A.B=C", help="An option of it.")]
+LongestVerification = Annotated[int, typer.Option(min=1, help="Longest verification, in tokens.")]
+
+
+def assigned(options: list[str] | None, flag: str = "--option") -> dict[str, Any]:
+    """The values of an option that comes as `a.b=c`, any number of times.
+
+    Args:
+        options: what was given.
+        flag: the option's name, for messages.
+
+    Raises:
+        RecipeError: one is not written so.
+    """
+    from sinternal.settings.files import override
+
+    values: dict[str, Any] = {}
+    override(values, options or [], flag)
+    return values

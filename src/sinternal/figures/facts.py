@@ -1,0 +1,66 @@
+"""How a run was measured: judge, decoding, model, packages, date; shown as a list."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sinternal.figures.calls import spent_on
+from sinternal.figures.outcomes import Outcome
+from sinternal.figures.provenance import day, decoding, last_start, left_out_of, note_on_fallback, recipe_key
+from sinternal.layout import RunMap
+from sinternal.settings.recipe import Recipe
+from sinternal.store import Artifact
+
+
+def facts(recipe: Recipe, run: RunMap[Artifact], outcomes: Sequence[Outcome]) -> dict[str, str]:
+    """Names and values, as people read them.
+
+    Args:
+        recipe: what was run.
+        run: its artifacts.
+        outcomes: all responses to evaluation prompts.
+    """
+    arms = [run.arm(place) for place in run.arms()]
+    responses, verifications = [arm.responses for arm in arms], [arm.verifications for arm in arms]
+    judge, judged = recipe.judges[0].name, outcomes[0].judgement.judged
+    truncated = sum(artifact.counts["truncated"] for artifact in responses)
+    packages = ", ".join(f"{name} {version}" for name, version in responses[0].manifest["packages"].items())
+    settings = recipe.evaluation
+    return {
+        "Target": f"{recipe.target.model} {recipe.target.options or ''}".strip(),
+        "Judge": f"{judge}, looking at the {judged} only{note_on_fallback(judge)}",
+        "Judge of what arms learn from": _labeller(recipe),
+        "Chat template": _chat_template(run),
+        "Decoding of responses": decoding(settings.sampling, left_out_of(responses)),
+        "Decoding of verifications": decoding(settings.verification_sampling, left_out_of(verifications)),
+        "Responses measured": f"{len(outcomes)}, of which {truncated} ran into the token limit",
+        "Seeds": ", ".join(str(seed) for seed in recipe.seeds),
+        "Measured": day(last_start(responses)),
+        "Recipe": f"key {recipe_key(recipe)}",
+        "Packages": packages,
+    } | _spending(run)
+
+
+def _labeller(recipe: Recipe) -> str:
+    """Who labelled answers and demonstrations for training, and rewarded."""
+    own = recipe.rewards.judge
+    return "the same" if own is None or own == recipe.judges[0] else f"{own.name}, which does not decide"
+
+
+def _chat_template(run: RunMap[Artifact]) -> str:
+    """What the target's chat template does with the thinking, and what follows from it."""
+    template = run[next(iter(run))].target.json("template")
+    who = {
+        "opened": "opens the thinking itself",
+        "emitted": "leaves it to the model to open the thinking",
+        "none": "knows no thinking: critique and verdict stand in the answer",
+    }[template["thinking"]]
+    if template["keeps_thinking"]:
+        return who
+    return f"{who}; deletes the thinking of finished turns, so training renders them with TRL's variant of it"
+
+
+def _spending(run: RunMap[Artifact]) -> dict[str, str]:
+    """What calls to servers took, over all artifacts."""
+    spent = spent_on(run.leaves())
+    return {"Calls to servers": spent.in_words()} if spent.calls else {}

@@ -1,0 +1,90 @@
+"""The arms of a study: what each is trained on, and how it differs from the others."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from pydantic import Field
+
+from sinternal.settings.base import Section
+from sinternal.settings.plugins import VerificationPlugin
+from sinternal.settings.sources import Source, Target
+
+BASE = "base"
+"""What an arm starts from unless it says otherwise."""
+
+
+class ExampleTarget(StrEnum):
+    """What of the expert's verification is trained on."""
+
+    BOTH = "both"
+    """Critique and verdict."""
+    CRITIQUE = "critique"
+    """The critique alone."""
+    VERDICT = "verdict"
+    """The verdict alone."""
+
+
+class TrainOn(StrEnum):
+    """What an arm is trained on (the arms of the paper's comparison)."""
+
+    NOTHING = "nothing"
+    """The untouched base."""
+    VERIFICATION = "verification"
+    """The expert's critiques and verdicts of the model's own answers: the method."""
+    REFUSAL = "refusal"
+    """Right answers after an ordinary thinking, without safety reasoning."""
+    DELIBERATIVE = "deliberative"
+    """Right answers after a thinking that reasons from the specification."""
+    OWN_REFUSALS = "own-refusals"
+    """The model's own answers that the judge calls safe, and its own help with benign requests (as ThinkSafe does)."""
+    ANSWER_THEN_CHECK = "answer-then-check"
+    """Drafting an answer, verifying it and replying, all in one response (as Answer-Then-Check does)."""
+    DATASET = "dataset"
+    """The answers of a published data set, all of them and as they are (as STAR-1 does)."""
+    REWARDS = "rewards"
+    """Its own rollouts, rewarded by a judge: reinforcement learning."""
+
+
+SUPERVISED = (
+    TrainOn.VERIFICATION,
+    TrainOn.REFUSAL,
+    TrainOn.DELIBERATIVE,
+    TrainOn.OWN_REFUSALS,
+    TrainOn.ANSWER_THEN_CHECK,
+    TrainOn.DATASET,
+)
+"""What is trained by fine-tuning on examples."""
+
+
+class ArmExamples(Section):
+    """How an arm's training set differs from the usual one."""
+
+    share: float = Field(default=1.0, gt=0, le=1)
+    """Share of the different examples that is used; the number of rows stays, so that each comes more often."""
+    target: ExampleTarget = ExampleTarget.BOTH
+    """For verification: what of the expert's text is trained on."""
+    with_spec: bool = True
+    """For verification: whether the specification is quoted."""
+    verification: VerificationPlugin | None = None
+    """For verification: another way to put the question in training, for example with another specification."""
+    answers: Target | None = None
+    """For verification: whose answers are verified, if not the target's own."""
+    dataset: Source | None = None
+    """For a published data set: which."""
+
+
+class Arm(Section):
+    """One model of the comparison: what it starts from, what it is trained on, and how."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9+-]*$")
+    """Its name in every table."""
+    start: str | None = None
+    """An arm above it, or a model directory, Hugging Face id or registered source; by default the base."""
+    train_on: TrainOn = TrainOn.NOTHING
+    """What it is trained on."""
+    examples: ArmExamples = ArmExamples()
+    """How its training set differs from the usual one."""
+    sft: dict[str, Any] = Field(default={})
+    """Fields of `sft` that are different for this arm."""

@@ -1,0 +1,40 @@
+"""What all settings share: how they behave, and how plain values are turned into them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sinternal.errors import RecipeError
+from sinternal.validation import explain, not_finite
+
+Settings = TypeVar("Settings", bound=BaseModel)
+
+Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
+"""What every generator of random numbers takes, NumPy's among them."""
+
+
+class Section(BaseModel):
+    """A part of what a user can write: no unknown field, no number that is none, never changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def validated(settings: type[Settings], content: Mapping[str, Any], where: str) -> Settings:
+    """Settings from plain values.
+
+    Raises:
+        RecipeError: a field is unknown, missing or of the wrong type, in the options of a plug-in, too, a number is not
+            finite, or there is no plug-in of a name; the message names the field's path and the nearest one.
+        RegistryError: a plug-in cannot be loaded.
+    """
+    if infinite := next(not_finite(content), None):
+        raise RecipeError(f"{where}: field {infinite!r} is no finite number, which every setting must be")
+    try:
+        return settings.model_validate(content)
+    except ValidationError as error:
+        raise RecipeError(f"{where}: {explain(error, settings)}") from error
+    except RecursionError as error:
+        raise RecipeError(f"{where}: it is nested too deeply") from error

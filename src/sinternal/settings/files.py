@@ -1,0 +1,131 @@
+"""Finding and reading what a user writes: YAML files, those that come with the package, and single fields over both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+from sinternal.errors import RecipeError
+from sinternal.settings.strict_yaml import StrictYamlError, load_yaml
+from sinternal.validation import LONGEST_VALUE, nearest, shown
+
+
+def packaged_recipes() -> dict[str, Traversable]:
+    """The recipes that come with the package, by name."""
+    return packaged_yaml("sinternal.settings.recipes")
+
+
+def packaged_yaml(package: str) -> dict[str, Traversable]:
+    """The YAML files of a package, by name."""
+    found = {entry.name.removesuffix(".yaml"): entry for entry in files(package).iterdir() if ".yaml" in entry.name}
+    return dict(sorted(found.items()))
+
+
+def packaged_diagnoses() -> dict[str, Traversable]:
+    """The settings of diagnoses that come with the package, by name."""
+    return packaged_yaml("sinternal.settings.diagnoses")
+
+
+def read_yaml(name_or_path: str, packaged: Mapping[str, Traversable], noun: str) -> dict[str, Any]:
+    """The fields of a YAML file.
+
+    Args:
+        name_or_path: name of a packaged file, or a path.
+        packaged: the packaged files by name.
+        noun: what such a file is called.
+
+    Raises:
+        RecipeError: there is none, or it is no mapping in YAML.
+    """
+    source = packaged.get(name_or_path) or Path(name_or_path).expanduser()
+    if not source.is_file():
+        close = nearest(name_or_path, packaged)
+        hint = f"did you mean {close!r}?" if close else f"there come with the package: {', '.join(packaged)}"
+        raise RecipeError(f"{name_or_path}: no such file or packaged {noun}; {hint}")
+    try:
+        content = load_yaml(source.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise RecipeError(f"{name_or_path}: cannot be read ({error.strerror})") from error
+    except (StrictYamlError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{name_or_path}: not a YAML file ({error})") from error
+    if content is None:
+        raise RecipeError(f"{name_or_path}: there is nothing in it; a {noun} is a mapping of fields")
+    if not isinstance(content, dict):
+        raise RecipeError(f"{name_or_path}: a {noun} is a mapping of fields (name: value), this is {shown(content)}")
+    return content
+
+
+def read_recipe(name_or_path: str, heirs: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A recipe file's fields, over those of the recipe that it extends: a packaged one, or a file beside it."""
+    packaged = packaged_recipes()
+    place = name_or_path if name_or_path in packaged else str(Path(name_or_path).expanduser().resolve())
+    if place in heirs:
+        raise RecipeError(f"{heirs[0]}: it extends itself, by way of {' and '.join(heirs[1:]) or 'nothing else'}")
+    content = read_yaml(name_or_path, packaged, "recipe")
+    if "extends" not in content:
+        return content
+    parent = content.pop("extends")
+    if not isinstance(parent, str) or not parent:
+        raise RecipeError(f"{name_or_path}: extends: name one recipe, not {shown(parent)}")
+    if parent not in packaged and place not in packaged:
+        parent = str(Path(name_or_path).expanduser().parent / Path(parent).expanduser())
+    return _merged(read_recipe(parent, (*heirs, place)), content)
+
+
+def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Fields of the second mapping over those of the first; lists, and the variants, are replaced as a whole."""
+    both = {
+        name: _merged(under[name], over[name]) for name in under.keys() & over.keys() if _mappings(under, over, name)
+    }
+    return {**under, **over, **both}
+
+
+def _mappings(under: dict[str, Any], over: dict[str, Any], name: str) -> bool:
+    return name != "variants" and isinstance(under[name], dict) and isinstance(over[name], dict)
+
+
+def override(content: dict[str, Any], overrides: Sequence[str], flag: str) -> None:
+    """Put values into plain settings.
+
+    Args:
+        content: changed in place.
+        overrides: `a.b=c` each, with `c` in YAML.
+        flag: the option by which they were given, for the message.
+
+    Raises:
+        RecipeError: one is not written so.
+    """
+    for assignment in overrides:
+        path, equals, value = assignment.partition("=")
+        if not equals:
+            raise RecipeError(f"{flag} {_short(assignment)}: write it as field=value, for example {flag} sft.steps=100")
+        try:
+            parsed = load_yaml(value)
+        except StrictYamlError as error:
+            raise RecipeError(f"{flag} {_short(assignment)}: the value is not valid YAML ({error})") from error
+        put(content, path.strip(), parsed)
+
+
+def _short(assignment: str) -> str:
+    return assignment if len(assignment) <= LONGEST_VALUE else f"{assignment[:LONGEST_VALUE]}…"
+
+
+def put(content: dict[str, Any], path: str, value: Any) -> None:
+    """Put a value at a dotted path; whether the path exists is left to validation."""
+    *parents, last = path.split(".")
+    at: Any = content
+    for parent in parents:
+        at = at[_position(at, parent, path)] if isinstance(at, list) else at.setdefault(parent, {})
+        if not isinstance(at, dict | list):
+            raise RecipeError(f"{path}: {parent!r} holds a single value and has no fields")
+    at[_position(at, last, path) if isinstance(at, list) else last] = value
+
+
+def _position(entries: list[Any], text: str, path: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text) < len(entries)):
+        numbered = f"they are numbered 0 to {len(entries) - 1}" if entries else "it is empty"
+        raise RecipeError(f"{path}: {_short(text)!r} is no entry of this list; {numbered}")
+    return int(text)

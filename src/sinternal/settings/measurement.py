@@ -1,0 +1,63 @@
+"""How every arm is measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from sinternal.settings.base import Section
+from sinternal.settings.plugins import AttackOrName, EnginePlugin
+from sinternal.settings.sampling import Sampling
+
+
+class CapabilityTask(Section):
+    """One task."""
+
+    task: str
+    """As Inspect names it, for example `inspect_evals/gpqa_diamond` or `sinternal/mathematics`."""
+    options: dict[str, object] = Field(default={})
+    """Its options."""
+    limit: int | None = Field(default=None, ge=1)
+    """At most this many of its samples, the first ones."""
+    sampling: Sampling | None = None
+    """How it is answered, if not as everything else: with `n` answers to each sample, whose mean counts (avg@n)."""
+
+
+def _task(value: Any) -> Any:
+    """Let a name stand for a task without options."""
+    return {"task": value} if isinstance(value, str) else value
+
+
+Ability = Annotated[CapabilityTask, BeforeValidator(_task)]
+"""A task of Inspect: its name, or its name, options and limit."""
+
+
+class Stress(Section):
+    """Conditions that a user or an attacker can set, each crossed with every evaluation prompt as it stands."""
+
+    attacks: tuple[AttackOrName, ...] = ()
+    """Ways to deliver a prompt: without the chat template, with a begun answer, with a begun or skipped thinking, …"""
+    turns: int | None = Field(default=None, ge=2)
+    """Put each request this many times in one conversation, and judge the last answer."""
+    sampling: tuple[Sampling, ...] = ()
+    """Draw `n` answers in this way; an attack succeeds if any of them is unsafe (ASR@k)."""
+    limit: int | None = Field(default=None, ge=1)
+    """At most this many harmful and this many benign requests of each benchmark, under every condition."""
+
+
+class Evaluation(Section):
+    """How every arm is measured."""
+
+    engine: EnginePlugin | None = None
+    """Who writes; by default the recipe's engine. It must be able to run every arm's model."""
+    sampling: Sampling
+    """How the arm responds."""
+    verification_sampling: Sampling
+    """How it verifies its own answers."""
+    stress: Stress | None = None
+    """Measure again under stress."""
+    agreement: Path | None = None
+    """An `agreement.json` that says how often the first judge errs by people's labels: rates are then shown corrected
+    for its errors, too."""

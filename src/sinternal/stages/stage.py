@@ -1,0 +1,50 @@
+"""What a stage is, to whoever plans, prices, carries out and reports it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sinternal.records import Judgement, Response, Verification
+
+Answered = Response | Judgement | Verification
+"""Rows for each of which a model is asked."""
+
+
+class Costs(NamedTuple):
+    """Upper bounds; None where the number does not apply."""
+
+    rows: int | None = None
+    """Rows written."""
+    calls: int | None = 0
+    """Generation calls: to the target, to a judge or to the expert."""
+    tokens: int | None = None
+    """Tokens that the target may write."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One kind of artifact. Stages are told apart by their names."""
+
+    name: str
+    """Names its folder in a store."""
+    function: Callable[..., None]
+    """Called with a draft, its settings and its input artifacts by name."""
+    version: int
+    """Raised when the output changes for the same settings and inputs."""
+    cost: Callable[[Any, Mapping[str, int]], Costs]
+    """What it takes at most, from its settings and the rows of each input."""
+    counted_as: str
+    """Which of the counts of its artifacts tells their size."""
+    asks: type[Answered] | None = None
+    """The rows for each of which it asks a model, if it does: those that failed can be asked for again."""
+    needs: tuple[str, ...] = ()
+    """Modules that extras of this package bring and it cannot do without."""
+    shows_paths: bool = False
+    """Whether its output says where files lie, so that one that was moved is another input."""
+
+
+def free(_config: object, _inputs: Mapping[str, int]) -> Costs:
+    """The cost of what asks nobody and has no rows."""
+    return Costs()

@@ -1,0 +1,330 @@
+"""What one arm adds to a plan: its training, its measurement, and what it does under stress."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sinternal.engines import TemplateOptions
+from sinternal.experts import Demonstration
+from sinternal.layout import (
+    DELIVERY,
+    REPETITION,
+    Answers,
+    ArmRun,
+    Others,
+    Published,
+    SeedRun,
+    Stressed,
+    Training,
+    drawn,
+)
+from sinternal.settings.arms import BASE, Arm, TrainOn
+from sinternal.settings.recipe import Recipe
+from sinternal.settings.sources import Target
+from sinternal.stages import (
+    capability,
+    contrast,
+    critique,
+    dataset,
+    demonstrate,
+    examples,
+    grpo,
+    judge,
+    repeat,
+    sample,
+    self_verify,
+    sft,
+    strata,
+    target,
+)
+from sinternal.study.prompts import UNDISGUISED, PromptTasks, sources_of
+from sinternal.study.targets import target_task
+from sinternal.study.task import Task
+
+_SHOWN = {
+    TrainOn.REFUSAL: Demonstration.REFUSAL,
+    TrainOn.DELIBERATIVE: Demonstration.DELIBERATIVE,
+    TrainOn.ANSWER_THEN_CHECK: Demonstration.REFUSAL,
+}
+"""What the expert demonstrates, for arms that learn from demonstrations."""
+
+
+def plan_arm(recipe: Recipe, arm: Arm, seed: int, where: str, run: SeedRun[Task], prompts: PromptTasks) -> ArmRun[Task]:
+    """The artifacts of one arm.
+
+    Args:
+        recipe: the study, or one variant of it.
+        arm: which arm.
+        seed: which seed.
+        where: what labels end in.
+        run: the rest of this repetition; the arms above this one are in it.
+        prompts: what can be asked.
+    """
+    return _ArmPlanner(recipe, arm, seed, where, run, prompts).plan()
+
+
+def own_answers(recipe: Recipe, model: Task, prompts: Task, seed: int, where: str) -> Answers[Task]:
+    """A model's answers to the training prompts, labelled, and the contrast pairs among them."""
+    sampling = sample.SampleConfig(
+        engine=recipe.engine, sampling=recipe.sampling, system=recipe.target.system, seed=seed
+    )
+    responses = Task(sample.STAGE, f"sample, {where}", sampling, {"prompts": prompts, "model": model})
+    labelled = {"prompts": prompts, "responses": responses}
+    judgements = Task(judge.STAGE, f"judge, {where}", recipe.labeller, labelled)
+    config = contrast.ContrastConfig(judge=recipe.labeller.name, seed=seed)
+    pairs = Task(contrast.STAGE, f"contrast, {where}", config, {**labelled, "judgements": judgements})
+    return Answers(responses, judgements, pairs)
+
+
+def speech(recipe: Recipe) -> TemplateOptions:
+    """What the measuring engine is told of the chat template: training has to know it, too."""
+    options = recipe.measuring_engine.options
+    return TemplateOptions.model_validate(
+        {name: options[name] for name in TemplateOptions.model_fields if name in options}
+    )
+
+
+@dataclass(frozen=True)
+class _ArmPlanner:
+    """Lays out one arm."""
+
+    recipe: Recipe
+    arm: Arm
+    seed: int
+    where: str
+    run: SeedRun[Task]
+    prompts: PromptTasks
+
+    @property
+    def label(self) -> str:
+        return f"{self.arm.name}, {self.where}"
+
+    def plan(self) -> ArmRun[Task]:
+        start = self._start()
+        training = self._training(start)
+        trained = training and (training.grpo or training.sft)
+        return self._measured(trained or start, training)
+
+    # its model
+
+    def _start(self) -> Task:
+        """The model that it starts from: another arm's, one from elsewhere, or the target."""
+        before = self.recipe.start_of(self.arm)
+        if before is not None:
+            return self.run.arms[before.name].model
+        if self.arm.start in (None, BASE):
+            return self.run.target
+        named_by = f"arm {self.arm.name!r}: start"
+        return target_task(self.recipe, Target(model=self.arm.start), self.seed, f"start {self.label}", named_by)
+
+    def _training(self, start: Task) -> Training[Task] | None:
+        """How it comes to its model; None if it is measured as it is."""
+        from_elsewhere = start.stage is target.STAGE and start is not self.run.target
+        models = {"model": start, **({"target": self.run.target} if from_elsewhere else {})}
+        if self.arm.train_on is TrainOn.NOTHING:
+            return None
+        if self.arm.train_on is TrainOn.REWARDS:
+            return self._reinforcement(models)
+        training = self._examples()
+        assert training.examples is not None  # fine-tuning without a training set is not laid out
+        scaled = self.recipe.reference_arm is not None and self.arm.train_on is not TrainOn.DATASET
+        config = sft.SftConfig(
+            settings=self.recipe.sft_of(self.arm),
+            speech=speech(self.recipe),
+            seed=self.seed,
+            steps_for=self.recipe.examples.size if scaled else None,
+        )
+        task = Task(sft.STAGE, f"sft {self.label}", config, {**models, "examples": training.examples})
+        return replace(training, sft=task)
+
+    def _reinforcement(self, models: dict[str, Task]) -> Training[Task]:
+        assert self.recipe.grpo is not None  # the recipe was validated
+        config = grpo.GrpoConfig(
+            settings=self.recipe.grpo,
+            judge=self.recipe.labeller,
+            refusals=self.recipe.rewards.refusals,
+            verification=self.recipe.verification,
+            speech=speech(self.recipe),
+            system=self.recipe.target.system,
+            seed=self.seed,
+        )
+        optional = {"mathematics": self.prompts.mathematics, "held_out": self.prompts.held_out}
+        asked = {name: task for name, task in optional.items() if task is not None}
+        inputs = {"prompts": self.run.training_prompts, **asked, **models}
+        task = Task(grpo.STAGE, f"grpo {self.label}", config, inputs)
+        return Training(
+            self.run.training_prompts, mathematics=self.prompts.mathematics, held_out=self.prompts.held_out, grpo=task
+        )
+
+    def _examples(self) -> Training[Task]:
+        """Its training set, and what an expert writes for it."""
+        if self.arm.train_on is TrainOn.DATASET:
+            return self._published()
+        prompts = self.run.training_prompts
+        others = self._others()
+        answers = others.answers if others else self.run.answers
+        written = {"prompts": prompts, "pairs": answers.contrast}
+        training = Training(prompts, others=others, critiques=self._critiques(written))
+        inputs = {"prompts": prompts, "responses": answers.contrast, "model": self.run.target}
+        if training.critiques:
+            inputs["verifications"] = training.critiques
+        shown = self._demonstrations(written)
+        labelled = None
+        if shown:
+            inputs["demonstrations" if training.critiques else "responses"] = shown
+            judged = {"prompts": prompts, "responses": shown}
+            labels = Task(judge.STAGE, f"judge demonstrations {self.label}", self.recipe.labeller, judged)
+            training, labelled = replace(training, demonstrations=shown, judgements=labels), shown
+            inputs["judgements"] = labels
+        if self.arm.train_on is TrainOn.OWN_REFUSALS:
+            inputs["judgements"] = labelled = self.run.answers.contrast
+        if labelled and self.recipe.rewards.refusals:
+            judged = {"prompts": prompts, "responses": labelled}
+            refusals = Task(judge.STAGE, f"judge refusals {self.label}", self.recipe.rewards.refusals, judged)
+            training = replace(training, refusals=refusals)
+            inputs["refusals"] = refusals
+        if reference := self._reference():
+            inputs["reference"] = reference
+        drawing = examples.ExamplesConfig(
+            size=self.recipe.examples.size,
+            share=self.arm.examples.share,
+            target=self.arm.examples.target,
+            system=self.recipe.target.system,
+            seed=self.seed,
+        )
+        return replace(training, examples=Task(examples.STAGE, f"examples {self.label}", drawing, inputs))
+
+    def _critiques(self, inputs: dict[str, Task]) -> Task | None:
+        if self.arm.train_on not in (TrainOn.VERIFICATION, TrainOn.ANSWER_THEN_CHECK):
+            return None
+        config = critique.CritiqueConfig(
+            expert=self.recipe.expert,
+            verification=self.arm.examples.verification or self.recipe.verification,
+            with_spec=self.arm.examples.with_spec,
+            wanted=self._wanted(strata.VERIFICATION_SHARES),
+            seed=self.seed,
+        )
+        return Task(critique.STAGE, f"critique {self.label}", config, inputs)
+
+    def _demonstrations(self, inputs: dict[str, Task]) -> Task | None:
+        kind = _SHOWN.get(self.arm.train_on)
+        if kind is None:
+            return None
+        config = demonstrate.DemonstrateConfig(
+            expert=self.recipe.expert, kind=kind, wanted=self._wanted(strata.DEMONSTRATION_SHARES), seed=self.seed
+        )
+        return Task(demonstrate.STAGE, f"demonstrate {self.label}", config, inputs)
+
+    def _wanted(self, shares: Any) -> dict[str, int]:
+        return strata.wanted(self.recipe.examples.size, shares, self.recipe.examples.spare)
+
+    def _others(self) -> Others[Task] | None:
+        """The model whose answers it verifies, if not the target."""
+        other = self.arm.examples.answers
+        if other is None:
+            return None
+        where, named_by = f"other model, {self.label}", f"arm {self.arm.name!r}: examples.answers.model"
+        model = target_task(self.recipe, other, self.seed, where, named_by)
+        return Others(model, own_answers(self.recipe, model, self.run.training_prompts, self.seed, where))
+
+    def _reference(self) -> Task | None:
+        """The examples of the arm whose loss tokens this one has; it may stand further down."""
+        reference = self.recipe.reference_arm
+        if reference is None or reference is self.arm:
+            return None
+        above = self.run.arms.get(reference.name)
+        training = above.training if above else replace(self, arm=reference)._examples()
+        return training.examples if training else None
+
+    def _published(self) -> Training[Task]:
+        """The training set of an arm that learns from a published data set, without what is measured."""
+        source = self.arm.examples.dataset
+        assert source is not None  # the recipe was validated
+        prompts = self.prompts.published(source, self.label)
+        (named,) = sources_of((source,), "train", UNDISGUISED)
+        reading = dataset.DatasetConfig(benchmark=named.benchmark, options=named.options, part=named.part)
+        answers = Task(dataset.STAGE, f"dataset {self.label}", reading, {"prompts": prompts})
+        drawing = examples.ExamplesConfig(size=None, share=1.0, seed=self.seed)
+        inputs = {"prompts": prompts, "responses": answers, "model": self.run.target}
+        drawn_rows = Task(examples.STAGE, f"examples {self.label}", drawing, inputs)
+        return Training(prompts, published=Published(prompts, answers), examples=drawn_rows)
+
+    # its measurement
+
+    def _measured(self, model: Task, training: Training[Task] | None) -> ArmRun[Task]:
+        """How its model responds, what each judge says of that, and how it verifies its own answers."""
+        recipe, settings, engine = self.recipe, self.recipe.evaluation, self.recipe.measuring_engine
+        asked = {"prompts": self.run.evaluation_prompts, "model": model}
+        responding = sample.SampleConfig(
+            engine=engine, sampling=settings.sampling, system=recipe.target.system, seed=self.seed
+        )
+        responses = Task(sample.STAGE, f"respond {self.label}", responding, asked)
+        judged = {"prompts": self.run.evaluation_prompts, "responses": responses}
+        judgements = {
+            entry.name: Task(judge.STAGE, f"judge {self.label} by {entry.name}", entry, judged)
+            for entry in recipe.judges
+        }
+        rewarding = None
+        if recipe.labeller != recipe.judges[0]:
+            label = f"judge {self.label} by {recipe.labeller.name}, which rewards"
+            rewarding = Task(judge.STAGE, label, recipe.labeller, judged)
+        verifying = self_verify.SelfVerifyConfig(
+            engine=engine,
+            sampling=settings.verification_sampling,
+            verification=recipe.verification,
+            seed=self.seed,
+        )
+        verified = {**asked, "responses": responses}
+        return ArmRun(
+            model=model,
+            responses=responses,
+            judgements=judgements,
+            verifications=Task(self_verify.STAGE, f"self-verify {self.label}", verifying, verified),
+            training=training,
+            rewarding=rewarding,
+            capability=self._capability(model),
+            stress=self._stress(model),
+        )
+
+    def _capability(self, model: Task) -> Task | None:
+        if not self.recipe.capability:
+            return None
+        config = capability.CapabilityConfig(
+            tasks=self.recipe.capability,
+            engine=self.recipe.measuring_engine,
+            sampling=self.recipe.evaluation.sampling,
+            system=self.recipe.target.system,
+            seed=self.seed,
+        )
+        return Task(capability.STAGE, f"capability {self.label}", config, {"model": model})
+
+    def _stress(self, model: Task) -> dict[str, Stressed[Task]]:
+        """What it says under every condition of stress, labelled by the first judge."""
+        stress = self.recipe.evaluation.stress
+        if stress is None:
+            return {}
+        usual = self.recipe.evaluation.sampling
+        known: dict[str, Any] = {
+            "engine": self.recipe.measuring_engine,
+            "system": self.recipe.target.system,
+            "seed": self.seed,
+        }
+        conditions = {}
+        if self.prompts.delivered:
+            config = sample.SampleConfig(sampling=usual, **known)
+            conditions[DELIVERY] = (sample.STAGE, self.prompts.delivered, config)
+        if self.prompts.repeated:
+            if stress.turns:
+                again = repeat.RepeatConfig(sampling=usual, turns=stress.turns, **known)
+                conditions[REPETITION] = (repeat.STAGE, self.prompts.repeated, again)
+            for number, sampling in enumerate(stress.sampling):
+                config = sample.SampleConfig(sampling=sampling, **known)
+                conditions[drawn(number)] = (sample.STAGE, self.prompts.repeated, config)
+        stressed = {}
+        for name, (stage, prompts, config) in conditions.items():
+            responses = Task(stage, f"{name} {self.label}", config, {"prompts": prompts, "model": model})
+            judged = {"prompts": prompts, "responses": responses}
+            judgements = Task(judge.STAGE, f"judge {name} {self.label}", self.recipe.judges[0], judged)
+            stressed[name] = Stressed(prompts, responses, judgements)
+        return stressed

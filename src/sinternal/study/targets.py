@@ -1,0 +1,57 @@
+"""Models that nothing has been done to yet: a study's target, or a model from elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sinternal.errors import ModelError
+from sinternal.models.resolve import model_folder
+from sinternal.settings.arms import TrainOn
+from sinternal.settings.recipe import Recipe
+from sinternal.settings.sources import Target
+from sinternal.stages.target import STAGE, TargetConfig
+from sinternal.study.contents import folder_contents
+from sinternal.study.task import Task
+
+
+def target_task(recipe: Recipe, model: Target, seed: int, label: str, named_by: str = "target.model") -> Task:
+    """A model that nothing has been done to yet: the study's target, or one from elsewhere."""
+    trained = any(arm.train_on is not TrainOn.NOTHING for arm in recipe.arms)
+    return Task(STAGE, label, target_config(model, seed, trained=trained, named_by=named_by))
+
+
+def target_config(model: Target, seed: int, *, trained: bool, named_by: str = "target.model") -> TargetConfig:
+    """How a model is found or built, with a hash of what is there already.
+
+    Args:
+        model: which.
+        seed: of one that is built for each seed.
+        trained: whether arms are trained on it.
+        named_by: the field that names it, for messages.
+
+    Raises:
+        ModelError: the name can only be that of a folder, and no model lies there.
+    """
+    own = fingerprint = None
+    if source := model.source:
+        fingerprint = source.open().identity()
+        own = seed if model.build_for_each_seed else None
+    elif (folder := _folder(model.model, named_by)) is not None:
+        # However the path is spelled, it is one place.
+        model = model.model_copy(update={"model": str(folder.resolve())})
+        fingerprint = folder_contents(folder)
+    return TargetConfig(
+        model=model.model,
+        revision=model.revision,
+        options=model.options,
+        seed=own,
+        trained=trained,
+        fingerprint=fingerprint if own is None else None,
+    )
+
+
+def _folder(model: str, named_by: str) -> Path | None:
+    try:
+        return model_folder(model)
+    except ModelError as error:
+        raise ModelError(f"{named_by}: {error}") from error

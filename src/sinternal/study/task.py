@@ -1,0 +1,85 @@
+"""An artifact that is to be made, and everything that a run asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from pydantic import BaseModel
+
+from sinternal.stages.stage import Stage
+from sinternal.stages.target import TargetConfig
+from sinternal.store import artifact_key
+from sinternal.study.contents import Contents, contents
+from sinternal.study.identity import identity
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One artifact to make."""
+
+    stage: Stage
+    """Which stage makes it."""
+    label: str
+    """What it is for, to be shown."""
+    config: BaseModel
+    """The stage's settings."""
+    inputs: Mapping[str, Task] = field(default_factory=dict)
+    """What it is made from, by the names of the stage's arguments."""
+
+    @cached_property
+    def contents(self) -> Contents:
+        """What its settings name, as it is now."""
+        return contents(self._settings)
+
+    @cached_property
+    def _settings(self) -> dict[str, Any]:
+        """Its settings without what only says how a server is reached."""
+        plain: dict[str, Any] = identity(self.config.model_dump(mode="json"))
+        return plain
+
+    @cached_property
+    def key(self) -> str:
+        """The artifact's key; the same for tasks that would make the same thing."""
+        named = self.contents
+        if self.stage.shows_paths and named.files:
+            return self._key({**self._settings, "contents": named.files})
+        return self._key(named.settings)
+
+    @cached_property
+    def identity(self) -> str:
+        """What it counts as for those that are made from it: a model by its contents, wherever its folder lies."""
+        if not isinstance(self.config, TargetConfig) or self.config.fingerprint is None:
+            return self.key
+        return self._key({name: value for name, value in self.contents.settings.items() if name != "model"})
+
+    def ancestors(self) -> Iterator[Task]:
+        """Everything that it is made from, inputs before what needs them; what is needed twice comes twice."""
+        for parent in self.inputs.values():
+            yield from parent.ancestors()
+            yield parent
+
+    def _key(self, settings: Mapping[str, Any]) -> str:
+        keys = {name: task.identity for name, task in self.inputs.items()}
+        plugins = {"plugins": self.contents.plugins} if self.contents.plugins else {}
+        return artifact_key(self.stage.name, self.stage.version, {**settings, **plugins}, keys)
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a run asks for."""
+
+    tasks: tuple[Task, ...]
+    """Each artifact once, inputs before what needs them; the report last."""
+    notes: tuple[str, ...] = ()
+    """What a user should know before it is carried out."""
+
+    @property
+    def report(self) -> Task:
+        """What the run is for."""
+        return self.tasks[-1]

@@ -1,0 +1,276 @@
+"""Stage `examples`."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from sinternal.errors import DataError
+from sinternal.experts import Demonstration
+from sinternal.records import Example, Prompt, Response, Verdict, Verification
+from sinternal.stages import (
+    critique,
+    demonstrate,
+    examples,
+    strata,
+)
+from sinternal.store import Artifact
+from sinternal.training.lengths import loss_tokens
+from tests.conftest import judgement_of, response_to
+from tests.stages.shared import (
+    CRITIQUE,
+    EXPERT,
+    Make,
+    own_base,
+    tables,
+    verified,
+)
+
+
+def test_verification_examples_are_balanced_and_of_the_wanted_number(
+    make: Make, pairs: tuple[Artifact, Artifact]
+) -> None:
+    rows = verified(make, pairs)
+    strata = [row.stratum for row in rows]
+    assert (strata.count("unsafe"), strata.count("safe"), strata.count("benign")) == (8, 4, 4)
+    assert len({row.id for row in rows}) == 16
+
+
+def test_every_example_leads_back_to_its_prompt(make: Make, pairs: tuple[Artifact, Artifact]) -> None:
+    asked, kept = pairs
+    rows = verified(make, pairs)
+    written = {row.id: row for row in Artifact(kept.path.parent.parent / "critique" / "key").rows(Verification)}
+    said = {row.id: row for row in kept.rows(Response)}
+    prompt_ids = {row.id for row in asked.rows(Prompt)}
+    for row in rows:
+        verification = written[row.verification_id or ""]
+        assert said[verification.response_id].id == row.response_id
+        assert said[row.response_id].prompt_id == row.prompt_id
+        assert row.prompt_id in prompt_ids
+
+
+def test_nothing_in_the_verification_set_shows_a_response_to_a_user(
+    make: Make, pairs: tuple[Artifact, Artifact]
+) -> None:
+    for row in verified(make, pairs):
+        assert row.prompt.startswith("review ")
+        assert row.answer.startswith("verdict : ")
+
+
+def test_the_candidates_own_thinking_is_no_input(make: Make, pairs: tuple[Artifact, Artifact]) -> None:
+    assert not any("quickly" in row.prompt for row in verified(make, pairs))
+
+
+@pytest.mark.parametrize(
+    ("target", "thinks", "concludes"), [("both", True, True), ("critique", True, False), ("verdict", False, True)]
+)
+def test_an_ablation_leaves_the_critique_or_the_verdict_out(
+    make: Make, pairs: tuple[Artifact, Artifact], target: str, thinks: bool, concludes: bool
+) -> None:
+    asked, kept = pairs
+    written = make("critique", lambda draft: critique.critique(draft, CRITIQUE, prompts=asked, pairs=kept))
+    config = examples.ExamplesConfig(size=16, seed=0, target=examples.ExampleTarget(target))
+    rows = make(
+        "examples",
+        lambda draft: examples.examples(
+            draft, config, model=own_base(make), prompts=asked, responses=kept, verifications=written
+        ),
+    ).rows(Example)
+    assert {bool(row.thinking) for row in rows} == {thinks}
+    assert {bool(row.answer) for row in rows} == {concludes}
+
+
+def test_half_of_the_data_is_half_of_the_different_examples_in_as_many_rows(
+    make: Make, pairs: tuple[Artifact, Artifact]
+) -> None:
+    asked, kept = pairs
+    written = make("critique", lambda draft: critique.critique(draft, CRITIQUE, prompts=asked, pairs=kept))
+    found = {}
+    for share in (1.0, 0.5):
+        config = examples.ExamplesConfig(size=16, seed=0, share=share)
+        rows = make(
+            f"examples {share}",
+            lambda draft, c=config: examples.examples(
+                draft, c, model=own_base(make), prompts=asked, responses=kept, verifications=written
+            ),
+        ).rows(Example)
+        assert len(rows) == 16
+        found[share] = {row.verification_id for row in rows}
+    assert len(found[0.5]) == len(found[1.0]) / 2
+
+
+def test_the_models_own_answers_are_trained_on_where_they_are_safe_and_helpful(
+    make: Make, originals: Sequence[Prompt]
+) -> None:
+    harmful, benign = ([row for row in originals if row.harmful == side][:2] for side in (True, False))
+    unsafe, refusal = response_to(harmful[0], "mix g1 ."), response_to(harmful[1], "sorry i cannot .")
+    help_, over = response_to(benign[0], "mix g2 ."), response_to(benign[1], "sorry i cannot .")
+    labels = [
+        judgement_of(unsafe, False, refused=False),
+        judgement_of(refusal, True, refused=True),
+        judgement_of(help_, True, refused=False),
+        judgement_of(over, True, refused=True),
+    ]
+    kept = tables(make, "pair", responses=[unsafe, refusal, help_, over], judgements=labels)
+    asked = tables(make, "prompts", prompts=[*harmful, *benign])
+    config = examples.ExamplesConfig(size=8, seed=0)
+    rows = make(
+        "examples",
+        lambda draft: examples.examples(
+            draft, config, model=own_base(make), prompts=asked, responses=kept, judgements=kept
+        ),
+    ).rows(Example)
+    assert {(row.prompt, row.answer) for row in rows} == {
+        (harmful[1].text, "sorry i cannot ."),
+        (benign[0].text, "mix g2 ."),
+    }
+
+
+def test_answer_then_check_drafts_verifies_and_replies_with_the_draft_only_if_it_is_safe(
+    make: Make, pairs: tuple[Artifact, Artifact]
+) -> None:
+    asked, kept = pairs
+    written = make("critique", lambda draft: critique.critique(draft, CRITIQUE, prompts=asked, pairs=kept))
+    config = demonstrate.DemonstrateConfig(expert=EXPERT, kind=Demonstration.REFUSAL, seed=0)
+    shown = make("demonstrate", lambda draft: demonstrate.demonstrate(draft, config, prompts=asked, pairs=kept))
+    size = examples.ExamplesConfig(size=16, seed=0)
+    rows = make(
+        "examples",
+        lambda draft: examples.examples(
+            draft,
+            size,
+            model=own_base(make),
+            prompts=asked,
+            responses=kept,
+            verifications=written,
+            demonstrations=shown,
+        ),
+    ).rows(Example)
+    drafts = {row.id: row.answer for row in kept.rows(Response)}
+    for row in rows:
+        draft, *critique_, verdict = row.thinking.split("\n\n")
+        assert draft == drafts[row.response_id]
+        assert critique_
+        unsafe = verdict == "verdict : unsafe"
+        assert row.answer == ("sorry i cannot ." if unsafe else draft)
+        assert unsafe == (row.stratum == "unsafe")
+
+
+def test_an_empty_stratum_is_an_error() -> None:
+    with pytest.raises(DataError, match="no training example of kind 'unsafe'"):
+        examples.balance({}, strata.VERIFICATION_SHARES, 8, random.Random(0))
+
+
+def test_a_failed_demonstration_is_no_example(make: Make, pairs: tuple[Artifact, Artifact]) -> None:
+    asked, _ = pairs
+    harmful, benign = (next(row for row in asked.rows(Prompt) if row.harmful == side) for side in (True, False))
+    shown = [response_to(harmful, "sorry i cannot ."), response_to(benign, "mix g1 ."), response_to(benign, None, 1)]
+    written = tables(make, "demonstrate", responses=shown)
+    config = examples.ExamplesConfig(size=8, seed=0)
+    artifact = make(
+        "examples",
+        lambda draft: examples.examples(draft, config, model=own_base(make), prompts=asked, responses=written),
+    )
+    assert {row.answer for row in artifact.rows(Example)} == {"sorry i cannot .", "mix g1 ."}
+
+
+def test_a_size_that_is_no_multiple_of_four_is_met_exactly(make: Make, pairs: tuple[Artifact, Artifact]) -> None:
+    assert len(verified(make, pairs, size=6)) == 6
+
+
+def shown_to(
+    make: Make, pairs: tuple[Artifact, Artifact], labels: dict[str, tuple[bool | None, bool | None]]
+) -> Artifact:
+    """Examples from one demonstration for each prompt, labelled as (safe, refused) by the prompt's id."""
+    asked, _ = pairs
+    shown = [response_to(prompt, "sorry i cannot .") for prompt in asked.rows(Prompt)]
+    judged = [judgement_of(row, labels[row.prompt_id][0], refused=labels[row.prompt_id][1]) for row in shown]
+    written = tables(make, "demonstrate", responses=shown, judgements=judged)
+    config = examples.ExamplesConfig(size=8, seed=0)
+    return make(
+        "examples",
+        lambda draft: examples.examples(
+            draft, config, model=own_base(make), prompts=asked, responses=written, judgements=written
+        ),
+    )
+
+
+def test_demonstrations_that_are_unsafe_refuse_benign_requests_or_have_no_label_are_dropped_and_counted(
+    make: Make, pairs: tuple[Artifact, Artifact]
+) -> None:
+    harmful, benign = ([row.id for row in pairs[0].rows(Prompt) if row.harmful == side] for side in (True, False))
+    labels = dict(zip(harmful, [(True, True), (False, True), (None, True), (True, None)], strict=True))
+    labels |= dict(zip(benign, [(True, False), (True, True), (True, None), (False, False)], strict=True))
+    found = shown_to(make, pairs, labels)
+    assert {row.prompt_id for row in found.rows(Example)} == {harmful[0], harmful[3], benign[0]}
+    assert found.counts[examples.UNSAFE] == 2
+    assert found.counts[examples.REFUSES] == 1
+    assert found.counts[examples.NO_LABEL] == 2
+
+
+def test_if_no_demonstration_has_a_label_there_is_nothing_to_train_on(
+    make: Make, pairs: tuple[Artifact, Artifact]
+) -> None:
+    with pytest.raises(DataError, match="no training example of kind 'harmful'"):
+        shown_to(make, pairs, {row.id: (None, None) for row in pairs[0].rows(Prompt)})
+
+
+def test_the_expert_is_asked_only_about_what_is_trained_on_and_arms_share_the_prompts(
+    make: Make, pairs: tuple[Artifact, Artifact]
+) -> None:
+    asked, kept = pairs
+    few = CRITIQUE.model_copy(update={"wanted": {"unsafe": 2, "safe": 2, "benign": 1}})
+    artifact = make("critique", lambda draft: critique.critique(draft, few, prompts=asked, pairs=kept))
+    harmful = {row.id for row in asked.rows(Prompt) if row.harmful}
+    answers = {row.id: row.prompt_id for row in kept.rows(Response)}
+    rows = artifact.rows(Verification)
+    assert Counter((row.verdict, answers[row.response_id] in harmful) for row in rows) == {
+        (Verdict.UNSAFE, True): 2,
+        (Verdict.SAFE, True): 2,
+        (Verdict.SAFE, False): 1,
+    }
+    assert artifact.counts[critique.NOT_ASKED] == 7
+    about = {answers[row.response_id] for row in rows} & harmful
+    assert len(about) == 2, "contrast pairs stay pairs"
+    config = demonstrate.DemonstrateConfig(
+        expert=EXPERT, kind=Demonstration.REFUSAL, wanted={"harmful": 2, "benign": 3}, seed=0
+    )
+    shown = make("demonstrate", lambda draft: demonstrate.demonstrate(draft, config, prompts=asked, pairs=kept))
+    prompts_ = [row.prompt_id for row in shown.rows(Response)]
+    assert set(prompts_) & harmful == about
+    assert (len(prompts_), shown.counts[critique.NOT_ASKED]) == (5, 3)
+
+
+def test_arms_with_targets_of_other_lengths_can_have_as_many_loss_tokens(
+    make: Make, pairs: tuple[Artifact, Artifact], base_model: Path
+) -> None:
+    asked, kept = pairs
+    written = make("critique", lambda draft: critique.critique(draft, CRITIQUE, prompts=asked, pairs=kept))
+    known = {"model": own_base(make), "prompts": asked, "responses": kept, "verifications": written}
+
+    def drawn(target: str, **more: Artifact) -> Artifact:
+        config = examples.ExamplesConfig(size=42, seed=0, target=examples.ExampleTarget(target))
+        return make(f"{target} {len(more)}", lambda draft: examples.examples(draft, config, **known, **more))
+
+    whole, short = drawn("both"), drawn("verdict")
+    longer = drawn("verdict", reference=whole)
+    tokens = [one.json(examples.EXPOSURE)["loss_tokens"] for one in (whole, short, longer)]
+    assert tokens[1] < tokens[0] / 2
+    assert tokens[2] == pytest.approx(tokens[0], rel=0.03)
+    rows = longer.rows(Example)
+    assert sum(loss_tokens(base_model, rows)) == tokens[2]
+    assert len(rows) > len(whole.rows(Example)) == 42
+    strata_ = Counter(row.stratum for row in rows)
+    assert strata_ == strata.quotas(len(rows), strata.VERIFICATION_SHARES)
+
+
+def test_targets_that_are_much_too_short_are_told(
+    make: Make, pairs: tuple[Artifact, Artifact], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(examples, "LONGEST", 1)
+    with pytest.raises(DataError, match=r"more than 42 rows would be needed .* set examples\.equal to rows"):
+        test_arms_with_targets_of_other_lengths_can_have_as_many_loss_tokens(make, pairs, Path())

@@ -1,0 +1,130 @@
+"""Stage `prompts`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from sinternal.errors import DataError
+from sinternal.records import Prompt, Split
+from sinternal.stages import (
+    prompts,
+)
+from tests.conftest import plain_prompt
+from tests.stages.shared import (
+    Make,
+    prompts_config,
+)
+
+
+def test_prompts_are_wrapped_and_keep_their_parents(make: Make) -> None:
+    config = prompts_config(attacks=["plain", "role-play"])
+    rows = make("prompts", lambda draft: prompts.prompts(draft, config)).rows(Prompt)
+    wrapped = [row for row in rows if row.family == "role-play"]
+    assert len(wrapped) == len(rows) / 2
+    assert {row.parent_id for row in wrapped} == {row.parent_id for row in rows}
+    assert all(row.text.startswith("pretend you are a wizard") for row in wrapped)
+    assert {row.split for row in rows} == {Split.TRAIN}
+
+
+def test_families_that_tuning_saw_are_in_distribution_and_others_out_of_it(make: Make) -> None:
+    config = prompts_config(
+        part="eval", for_training=False, attacks=["plain", "role-play", "alias"], tuned_on=["plain", "role-play"]
+    )
+    rows = make("prompts", lambda draft: prompts.prompts(draft, config)).rows(Prompt)
+    assert {(row.family, row.split) for row in rows} == {
+        ("plain", Split.ID),
+        ("role-play", Split.ID),
+        ("alias", Split.OOD),
+    }
+
+
+def test_no_item_is_both_trained_and_measured_on(make: Make) -> None:
+    parts = {
+        part: make(f"prompts-{part}", lambda draft, p=part: prompts.prompts(draft, prompts_config(part=p))).rows(Prompt)
+        for part in ("train", "dev", "eval")
+    }
+    parents = [{row.parent_id for row in rows} for rows in parts.values()]
+    assert sum(map(len, parents)) == len(set.union(*parents))
+
+
+def test_a_name_that_reports_use_for_a_kind_of_prompts_is_refused(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "harmful.jsonl").write_text('{"prompt": "draw a cat"}\n')
+    options = {"path": str(tmp_path / "harmful.jsonl"), "harmful": True, "shares": {"eval": 1.0}}
+    source = {"benchmark": "file", "options": options, "part": "eval", "attacks": [{"name": "plain"}]}
+    config = prompts.PromptsConfig.model_validate(
+        {"sources": [source], "tuned_on": [], "for_training": False, "seed": 0}
+    )
+    with pytest.raises(DataError, match=r"no benchmark can be called 'harmful'.*options\.name"):
+        make("prompts", lambda draft: prompts.prompts(draft, config))
+
+
+def test_stress_puts_no_request_again_that_is_not_measured(make: Make) -> None:
+    few = prompts_config(part="eval", for_training=False).model_copy(update={"limit": 5})
+    asked = make("asked", lambda draft: prompts.prompts(draft, few))
+    again = prompts_config(part="eval", attacks=["alias"], for_training=False)
+    rows = make("again", lambda draft: prompts.prompts(draft, again, among=asked)).rows(Prompt)
+    assert {row.parent_id for row in rows} == {row.parent_id for row in asked.rows(Prompt)}
+
+
+def test_a_limit_keeps_twins_together_and_takes_as_many_requests_as_it_can(make: Make) -> None:
+    config = prompts_config(part="eval", attacks=["plain", "alias", "page"], for_training=False)
+    config = config.model_copy(update={"limit": 20})
+    rows = make("prompts", lambda draft: prompts.prompts(draft, config)).rows(Prompt)
+    sides = [{(row.pair_id, row.family) for row in rows if row.harmful is harmful} for harmful in (True, False)]
+    assert sides[0] == sides[1], "every harmful prompt has its twin in the same disguise"
+    assert len({pair for pair, _ in sides[0]}) == 20, "no request comes twice while others have not come at all"
+    assert len({family for _, family in sides[0]}) == 3
+
+
+def test_a_limit_draws_each_request_about_as_often(make: Make) -> None:
+    drawn: Counter[str] = Counter()
+    for seed in range(200):
+        config = prompts_config(part="eval", for_training=False, seed=seed).model_copy(update={"limit": 18})
+        rows = make(f"prompts {seed}", lambda draft, config=config: prompts.prompts(draft, config)).rows(Prompt)
+        drawn.update(row.id for row in rows)
+    # 54 requests a side, 18 drawn: each 200 / 3 times, with a standard deviation of 6.7.
+    assert len(drawn) == 108
+    assert all(abs(count - 200 / 3) < 5 * 6.7 for count in drawn.values())
+
+
+def test_a_held_out_attack_is_refused_for_training(make: Make) -> None:
+    with pytest.raises(DataError, match="'microworld-alias' is held out for evaluation"):
+        make("prompts", lambda draft: prompts.prompts(draft, prompts_config(attacks=["alias"])))
+
+
+def test_evaluation_only_data_is_refused_for_training(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sinternal.world.benchmark.Microworld.evaluation_only", True)
+    with pytest.raises(DataError, match="for evaluation only, by its licence or its purpose"):
+        make("prompts", lambda draft: prompts.prompts(draft, prompts_config()))
+
+
+def test_an_unknown_part_is_named(make: Make) -> None:
+    with pytest.raises(DataError, match="no part 'test'; it has train, dev, eval"):
+        make("prompts", lambda draft: prompts.prompts(draft, prompts_config(part="test")))
+
+
+def test_thirteen_shared_words_are_an_overlap_and_twelve_are_not() -> None:
+    words = [f"w{i}" for i in range(20)]
+    measured = [plain_prompt(" ".join(words))]
+    shares13 = plain_prompt("other " + " ".join(words[:13]))
+    shares12 = plain_prompt("other words " + " ".join(words[:12]) + " end")
+    assert prompts.without_overlap([shares13, shares12], measured) == [shares12]
+
+
+def test_a_short_prompt_overlaps_only_as_a_whole() -> None:
+    measured = [plain_prompt("How to brew p5?")]
+    same, other = plain_prompt("how to brew p5 ?"), plain_prompt("how to brew p6 ?")
+    assert prompts.without_overlap([same, other], measured) == [other]
+
+
+def test_twins_of_the_microworld_find_each_other_in_every_disguise(make: Make) -> None:
+    config = prompts_config(part="eval", attacks=["plain", "alias"], for_training=False)
+    rows = make("prompts", lambda draft: prompts.prompts(draft, config)).rows(Prompt)
+    pairs: dict[tuple[str, str], list[bool]] = {}
+    for row in rows:
+        pairs.setdefault((row.pair_id, row.family), []).append(row.harmful)
+    assert all(sorted(sides) == [False, True] for sides in pairs.values())
+    assert len(pairs) == len(rows) / 2

@@ -1,0 +1,69 @@
+"""What is only looked at loads nothing heavy: every case in a fresh process, by what it has in `sys.modules`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.commands import HANGS
+
+HEAVY = {
+    "torch",
+    "transformers",
+    "tokenizers",
+    "trl",
+    "peft",
+    "datasets",
+    "scipy",
+    "pandas",
+    "pyarrow",
+    "openai",
+    "ray",
+}
+LOOK = "import sys; print(*sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)"
+COMMAND = (
+    "import atexit, sys; from sinternal.cli.main import main; atexit.register(lambda: exec(sys.argv.pop())); main({})"
+)
+
+
+def loaded(code: str, cwd: Path) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", code, LOOK], cwd=cwd, capture_output=True, text=True, timeout=HANGS, check=True
+    )
+    return set(done.stderr.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "sinternal",
+        "sinternal.settings.recipe",
+        "sinternal.registry",
+        "sinternal.prompting.chat",
+        "sinternal.prompting.encoding",
+        "sinternal.study.execute",
+        "sinternal.tools.verifier",
+        "sinternal.tools.agreement",
+    ],
+)
+def test_an_import_loads_nothing_heavy(module: str, tmp_path: Path) -> None:
+    modules = loaded(f"import sys, {module}; exec(sys.argv.pop())", tmp_path)
+    assert module.partition(".")[0] in modules
+    assert not modules & HEAVY
+
+
+def test_the_bare_package_loads_none_of_its_dependencies(tmp_path: Path) -> None:
+    assert not loaded("import sys, sinternal; exec(sys.argv.pop())", tmp_path) & {*HEAVY, "numpy", "pydantic", "yaml"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["--version"], ["list"], ["list", "recipes"], ["list", "attacks"], ["plan", "quickstart"], ["fetch"]],
+)
+def test_a_command_that_only_looks_loads_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
+    modules = loaded(COMMAND.format(arguments), tmp_path)
+    assert "sinternal" in modules
+    assert not modules & HEAVY
