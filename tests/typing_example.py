@@ -18,7 +18,7 @@ def measure(folder: Path) -> float | None:
     with sinternal.Verifier(finished.model("sinternal").path) as verifier:
         assert_type(verifier.verify("how?", "so").verdict, Verdict | None)
     compared = sinternal.compare(finished, "runs/other")
-    assert_type(compared[0], sinternal.Compared)
+    assert_type(compared[0], sinternal.ArmComparison)
     assert_type(sinternal.__version__, str)
     return finished.scores[0].value
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from sinternal.settings.recipe import Recipe, load_recipe
     from sinternal.settings.sampling import Sampling
     from sinternal.study.run import Run, judge, run
-    from sinternal.tools.compare import Compared, compare
+    from sinternal.tools.compare import ArmComparison, compare
     from sinternal.tools.diagnosis import DiagnosisRun, diagnose
     from sinternal.tools.verifier import Verified, Verifier
 
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Attack": "attacks",
     "Benchmark": "benchmarks",
-    "Compared": "tools.compare",
+    "ArmComparison": "tools.compare",
     "Completion": "engines",
     "DiagnosisRun": "tools.diagnosis",
     "Engine": "engines",
@@ -86,9 +86,9 @@ _HOMES = {
 """The module of each public name."""
 
 __all__ = [
+    "ArmComparison",
     "Attack",
     "Benchmark",
-    "Compared",
     "Completion",
     "DiagnosisRun",
     "Engine",

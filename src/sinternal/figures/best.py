@@ -54,15 +54,15 @@ def best(scores: Sequence[Score], comparisons: Sequence[Comparison], variant: st
         if not rates or len(rates) + len(unknown) < 2:
             continue
         lowest = min(rates, key=rates.__getitem__)
-        place = (variant, ASR.name, split, None, None)
-        rows = [row for row in comparisons if (row.variant, row.metric, row.split, row.family, row.benchmark) == place]
-        told = {
+        place = (variant, ASR.name, split)
+        rows = [row for row in comparisons if (row.variant, row.metric, row.split) == place and row.whole]
+        different = {
             frozenset((row.a, row.b))
             for row, p in zip(rows, holm([row.p for row in rows]), strict=True)
             if p < LEVEL and row.difference and not row.open
         }
         others = [arm for arm in (*rates, *unknown) if arm != lowest]
-        apart = tuple(arm for arm in others if frozenset((arm, lowest)) in told)
+        apart = tuple(arm for arm in others if frozenset((arm, lowest)) in different)
         alike = tuple(arm for arm in others if arm not in apart)
         return Best(variant, ASR.name, split, lowest, alike, apart, tuple(arm for arm in alike if arm in unknown))
     return None

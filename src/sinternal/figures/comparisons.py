@@ -59,7 +59,7 @@ def by_place(rows: Iterable[Measured]) -> Responses:
     return {(row.seed, row.prompt_id, row.sample): row for row in rows}
 
 
-def compared(a: Side, b: Side, place: Place, variant: str = "default") -> Comparison | None:
+def compare_sides(a: Side, b: Side, place: Place, variant: str = "default") -> Comparison | None:
     """Compare two arms by one metric on the responses that have a twin; difference is A less B.
 
     The intervals cover the difference whatever the missing labels are: each end is that of the interval over all pairs
@@ -68,35 +68,35 @@ def compared(a: Side, b: Side, place: Place, variant: str = "default") -> Compar
     None if there are fewer than two parent prompts with a label in both.
     """
     twins = [(row, b.responses[at]) for at, row in a.responses.items() if place.holds(row) and at in b.responses]
-    said = [(getattr(here, place.metric), getattr(there, place.metric), here) for here, there in twins]
-    pairs = [(one, other, row.parent_id, row.seed) for one, other, row in said if None not in (one, other)]
+    labels = [(getattr(here, place.metric), getattr(there, place.metric), here) for here, there in twins]
+    pairs = [(one, other, row.parent_id, row.seed) for one, other, row in labels if None not in (one, other)]
     if len({parent for _, _, parent, _ in pairs}) < 2:
         return None
-    found = paired_difference(*zip(*pairs, strict=True))
-    least, most = (_completed(said, found, a_hits=hits) for hits in (False, True))
+    paired = paired_difference(*zip(*pairs, strict=True))
+    least, most = (_complete(labels, paired, a_hits=hits) for hits in (False, True))
     return Comparison(
         variant=variant,
         a=a.arm,
         b=b.arm,
         metric=place.metric,
         split=place.split,
-        value=found.difference,
-        low=min(least.low, found.low),
-        high=max(most.high, found.high),
-        holds_for=OTHER_RUNS if found.runs > 1 else THESE_RUNS,
-        runs=found.runs,
-        low_these_runs=min(least.these_runs.low, found.these_runs.low),
-        high_these_runs=max(most.these_runs.high, found.these_runs.high),
-        p=found.p,
-        n=found.n,
-        only_a=found.only_a,
-        only_b=found.only_b,
-        p_mcnemar=mcnemar(found.only_a, found.only_b),
-        detectable=smallest_difference(*found.these_runs),
+        value=paired.difference,
+        low=min(least.low, paired.low),
+        high=max(most.high, paired.high),
+        holds_for=OTHER_RUNS if paired.runs > 1 else THESE_RUNS,
+        runs=paired.runs,
+        low_these_runs=min(least.these_runs.low, paired.these_runs.low),
+        high_these_runs=max(most.these_runs.high, paired.these_runs.high),
+        p=paired.p,
+        n=paired.n,
+        only_a=paired.only_a,
+        only_b=paired.only_b,
+        p_mcnemar=mcnemar(paired.only_a, paired.only_b),
+        detectable=smallest_difference(*paired.these_runs),
         provenance_a=a.provenance(place.metric),
         provenance_b=b.provenance(place.metric),
-        missing_a=sum(one is None for one, _, _ in said),
-        missing_b=sum(other is None for _, other, _ in said),
+        missing_a=sum(one is None for one, _, _ in labels),
+        missing_b=sum(other is None for _, other, _ in labels),
         truncated=sum(here.truncated or there.truncated for here, there in twins) / len(twins),
         family=place.family,
         benchmark=place.benchmark,
@@ -105,20 +105,20 @@ def compared(a: Side, b: Side, place: Place, variant: str = "default") -> Compar
     )
 
 
-def _completed(
-    said: Sequence[tuple[bool | None, bool | None, Measured]], observed: PairedDifference, *, a_hits: bool
+def _complete(
+    labels: Sequence[tuple[bool | None, bool | None, Measured]], observed: PairedDifference, *, a_hits: bool
 ) -> PairedDifference:
     """The difference over all pairs if every missing label of A is `a_hits`, and every one of B is not."""
-    if not any(None in (one, other) for one, other, _ in said):
+    if not any(None in (one, other) for one, other, _ in labels):
         return observed
     pairs = [
         (a_hits if one is None else one, (not a_hits) if other is None else other, row.parent_id, row.seed)
-        for one, other, row in said
+        for one, other, row in labels
     ]
     return paired_difference(*zip(*pairs, strict=True))
 
 
-def corrected(rows: Sequence[Comparison]) -> list[Comparison]:
+def with_holm(rows: Sequence[Comparison]) -> list[Comparison]:
     """Comparisons that were asked for together, with Holm's correction for their number."""
     return [replace(row, p_holm=p) for row, p in zip(rows, holm([row.p for row in rows]), strict=True)]
 
@@ -134,8 +134,8 @@ def all_pairs(arms: Sequence[Side], variant: str, questions: Sequence[Question])
         for place in BY_SPLIT:
             pair = frozenset((one, other)), place
             if pair not in wanted and asked(questions, one, other, place.metric, place.split):
-                wanted[pair] = compared(by_name[one], by_name[other], place, variant)
-    found = corrected([row for row in wanted.values() if row is not None])
+                wanted[pair] = compare_sides(by_name[one], by_name[other], place, variant)
+    asked_for = with_holm([row for row in wanted.values() if row is not None])
     rows = [row for arm in arms for row in arm.responses.values()]
     families = dict.fromkeys((row.split, row.family) for row in rows if row.harmful)
     benchmarks = dict.fromkeys(row.benchmark for row in rows)
@@ -143,9 +143,9 @@ def all_pairs(arms: Sequence[Side], variant: str, questions: Sequence[Question])
     by_benchmark = [Place(metric.name, benchmark=name) for name in benchmarks for metric in PAIRED]
     others = (*BY_SPLIT, *by_family, *(by_benchmark if len(benchmarks) > 1 else ()))
     explored = (
-        compared(a, b, place, variant)
+        compare_sides(a, b, place, variant)
         for b, a in combinations(arms, 2)
         for place in others
         if (frozenset((a.arm, b.arm)), place) not in wanted
     )
-    return [*found, *(row for row in explored if row is not None)]
+    return [*asked_for, *(row for row in explored if row is not None)]

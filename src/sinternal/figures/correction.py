@@ -60,8 +60,8 @@ def _identity(name: str, options: Mapping[str, Any]) -> str:
     options = dict(options)
     engine = options.pop("engine", None)
     model = engine.get("model") if isinstance(engine, Mapping) else None
-    told = [f"{key} {value}" for key, value in sorted({"model": model, **options}.items()) if value is not None]
-    return f"{name} ({', '.join(told)})" if told else name
+    parts = [f"{key} {value}" for key, value in sorted({"model": model, **options}.items()) if value is not None]
+    return f"{name} ({', '.join(parts)})" if parts else name
 
 
 def errors_of(content: Mapping[str, Any]) -> Errors:
@@ -90,9 +90,9 @@ def corrected_scores(scores: Iterable[Score], errors: Errors) -> Iterator[Score]
         bounds = None if one.lowest is None or one.highest is None else (one.lowest, one.highest)
         unbounded = replace(one, metric=ASR_CORRECTED.name, lowest=None, highest=None)
         try:
-            found = rogan_gladen(Interval(one.low, one.high), one.value, errors.sensitivity, errors.specificity, bounds)
+            rate = rogan_gladen(Interval(one.low, one.high), one.value, errors.sensitivity, errors.specificity, bounds)
         except ValueError as error:
             yield replace(unbounded, value=None, low=None, high=None, caveat=str(error))
         else:
-            low, high = found.interval
-            yield replace(unbounded, value=found.value, low=low, high=high, mean=None, sd=None, caveat="")
+            low, high = rate.interval
+            yield replace(unbounded, value=rate.value, low=low, high=high, mean=None, sd=None, caveat="")

@@ -178,8 +178,8 @@ def diagnose(settings: Diagnosis, outcomes: Sequence[Outcome], times: Times, sou
 
 def _why_nothing(outcomes: Sequence[Outcome]) -> str:
     """Why no answer has a label, as far as calls can tell."""
-    said = [*_answers(outcomes).sentences(), *(f"labels: {one}" for one in _labels(outcomes).sentences())]
-    return "; ".join(said) or "look at the answers, or take another judge"
+    reasons = [*_answers(outcomes).sentences(), *(f"labels: {one}" for one in _labels(outcomes).sentences())]
+    return "; ".join(reasons) or "look at the answers, or take another judge"
 
 
 def _labels(outcomes: Sequence[Outcome]) -> Calls:
@@ -263,22 +263,22 @@ class _Figures:
         self, cell: Cell, rows: Sequence[tuple[Verification, Outcome]], by_chance: Mapping[Metric, float]
     ) -> Iterator[Figure]:
         """The calibration error; none if no verdict has a probability."""
-        told = [(row, outcome) for row, outcome in rows if row.p_unsafe is not None]
-        if not told:
+        with_probability = [(row, outcome) for row, outcome in rows if row.p_unsafe is not None]
+        if not with_probability:
             return
-        stated = np.array([row.p_unsafe for row, _ in told], dtype=np.float64)
-        happened = np.array([row.label is Verdict.UNSAFE for row, _ in told])
-        parents = _numbered(outcome.prompt.parent_id for _, outcome in told)
-        answers = _numbered(row.response_id for row, _ in told)
-        n, missing, cut = len(told), len(rows) - len(told), _cut(row for row, _ in rows)
+        stated = np.array([row.p_unsafe for row, _ in with_probability], dtype=np.float64)
+        happened = np.array([row.label is Verdict.UNSAFE for row, _ in with_probability])
+        parents = _numbered(outcome.prompt.parent_id for _, outcome in with_probability)
+        answers = _numbered(row.response_id for row, _ in with_probability)
+        n, missing, cut = len(with_probability), len(rows) - len(with_probability), _cut(row for row, _ in rows)
         try:
             value, ends = calibration(stated, happened, parents)
         except ValueError as error:
-            made = self._figure(cell, None, n, None, missing, cut, int(parents.max()) + 1)
-            yield Figure(replace(made, caveat=str(error)))
+            result = self._figure(cell, None, n, None, missing, cut, int(parents.max()) + 1)
+            yield Figure(replace(result, caveat=str(error)))
             return
-        made = self._figure(cell, value, n, ends, missing, cut, int(parents.max()) + 1)
-        yield Figure(made, by_chance.get(cell.metric), calibrated=calibrated(stated, parents, answers))
+        result = self._figure(cell, value, n, ends, missing, cut, int(parents.max()) + 1)
+        yield Figure(result, by_chance.get(cell.metric), calibrated=calibrated(stated, parents, answers))
 
     def _consistency(
         self, cell: Cell, outcomes: Sequence[Outcome], by_chance: Mapping[Metric, float]
@@ -287,16 +287,16 @@ class _Figures:
         tables: dict[str, list[int]] = defaultdict(lambda: [0, 0])
         rows = [row for row, _ in verdicts_of(outcomes, spec=bool(cell.spec))]
         for outcome in outcomes:
-            said = [v.verdict for v, _ in verdicts_of([outcome], spec=bool(cell.spec)) if v.verdict is not None]
-            for a, b in combinations(said, 2):
+            verdicts = [v.verdict for v, _ in verdicts_of([outcome], spec=bool(cell.spec)) if v.verdict is not None]
+            for a, b in combinations(verdicts, 2):
                 tables[outcome.prompt.parent_id][0] += a is b
                 tables[outcome.prompt.parent_id][1] += 1
         if tables:
             hits, sizes = zip(*tables.values(), strict=True)
             missing = sum(row.verdict is None for row in rows)
             ends, n = clustered_wilson(hits, sizes), sum(sizes)
-            made = self._figure(cell, sum(hits) / n, n, ends, missing, _cut(rows), len(tables))
-            yield Figure(made, by_chance.get(cell.metric))
+            result = self._figure(cell, sum(hits) / n, n, ends, missing, _cut(rows), len(tables))
+            yield Figure(result, by_chance.get(cell.metric))
 
     def _of_group(
         self,
@@ -319,8 +319,8 @@ class _Figures:
             bounds = bounded_wilson((*hits, 0), (*sizes, 0), (*[0] * len(hits), missing))
             share = None if why else sum(hits) / sum(sizes)
             cell = Cell(kind, over, spec=spec)
-            made = self._figure(cell, share, sum(sizes), bounds.interval, missing, cut, len(tables))
-            bounded = replace(made, lowest=bounds.lowest, highest=bounds.highest, caveat=why)
+            result = self._figure(cell, share, sum(sizes), bounds.interval, missing, cut, len(tables))
+            bounded = replace(result, lowest=bounds.lowest, highest=bounds.highest, caveat=why)
             yield Figure(bounded, by_chance.get(kind))
 
     def _score(self, cell: Cell, tally: Tally, provenance: Provenance) -> Score:

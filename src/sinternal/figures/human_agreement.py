@@ -121,14 +121,14 @@ def human_agreements(rows: Sequence[Labelled], labels: Mapping[str, Labels], who
         labels: somebody's, by the id of the answer.
         who: who that is.
     """
-    made = []
+    agreements = []
     for kind in Scored:
         here = [row for row in rows if row.kind is kind]
         if here:
-            made.append(human_agreement(kind, who, _pairs(here, labels, LABELS[kind])))
+            agreements.append(human_agreement(kind, who, _pairs(here, labels, LABELS[kind])))
         if several := [row for row in here if len(row.scores) > 2]:
-            made.append(human_agreement(kind, EVERY_PERSON, _people(several)))
-    return tuple(made)
+            agreements.append(human_agreement(kind, EVERY_PERSON, _people(several)))
+    return tuple(agreements)
 
 
 class LabelPair(NamedTuple):
@@ -146,15 +146,15 @@ class LabelPair(NamedTuple):
     """The other score, 0 to 1; None if the label is not graded."""
 
 
-def _pairs(rows: Sequence[Labelled], said: Mapping[str, Labels], label: str) -> list[LabelPair]:
+def _pairs(rows: Sequence[Labelled], labels: Mapping[str, Labels], label: str) -> list[LabelPair]:
     none = Labels(None, None)
     return [
         LabelPair(
             row.request,
             row.positive,
-            getattr(said.get(row.id, none), label),
+            getattr(labels.get(row.id, none), label),
             fmean(row.scores),
-            said.get(row.id, none).graded if row.kind is Scored.HARM else None,
+            labels.get(row.id, none).graded if row.kind is Scored.HARM else None,
         )
         for row in rows
     ]
@@ -201,22 +201,24 @@ def human_agreement(kind: Scored, who: str, pairs: Sequence[LabelPair]) -> Human
 
 
 def _caveat(kind: Scored, pairs: Sequence[LabelPair]) -> str:
-    said = []
+    notes = []
     labelled = [pair for pair in pairs if pair.theirs is not None]
     missing, n = len(pairs) - len(labelled), len(pairs)
     sides = [[pair.theirs is None for pair in pairs if pair.people is positive] for positive in (True, False)]
     shares = [sum(side) / len(side) for side in sides if side]
     if missing > NOTABLE * n or (missing and max(shares) - min(shares) > ONE_SIDED):
         words = (LABELS[kind], "safe" if LABELS[kind] == "unsafe" else "not refused")
-        told = [f"{sum(side)} of {len(side)} that people call {word}" for side, word in zip(sides, words, strict=True)]
-        said.append(
-            f"{missing} of {n} answers have no label: {' and '.join(told)}. The figures are of the others, the "
+        by_side = [
+            f"{sum(side)} of {len(side)} that people call {word}" for side, word in zip(sides, words, strict=True)
+        ]
+        notes.append(
+            f"{missing} of {n} answers have no label: {' and '.join(by_side)}. The figures are of the others, the "
             "intervals cover all that they might be"
         )
     for whose, labels in (("people's", {p.people for p in labelled}), ("its", {p.theirs for p in labelled})):
         if len(labels) == 1:
-            said.append(f"all of {whose} labels are the same, so kappa is undefined")
-    return "; ".join(said)
+            notes.append(f"all of {whose} labels are the same, so kappa is undefined")
+    return "; ".join(notes)
 
 
 def _share(right: NDArray[np.float64], sizes: NDArray[np.float64], missing: NDArray[np.float64]) -> Share:

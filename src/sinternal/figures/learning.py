@@ -39,7 +39,7 @@ def learning(curves: Sequence[LearningCurve], arms: Sequence[Arm]) -> Iterator[L
             if (curve.variant, curve.source) == (variant, "held out") and len(curve.points.get("asr", ())) > 1
         }
         rows = [row for arm in arms if (row := _row(variant, arm, held_out))]
-        yield from _compared(rows, arms, held_out)
+        yield from _compare(rows, arms, held_out)
 
 
 def _row(variant: str, arm: Arm, held_out: Mapping[tuple[str, int], Sequence[tuple[int, float]]]) -> Learning | None:
@@ -65,25 +65,25 @@ def _row(variant: str, arm: Arm, held_out: Mapping[tuple[str, int], Sequence[tup
     )
 
 
-def _compared(
+def _compare(
     rows: Sequence[Learning], arms: Sequence[Arm], held_out: Mapping[tuple[str, int], Sequence[tuple[int, float]]]
 ) -> Iterator[Learning]:
     untrained = {arm.name for arm in arms if not arm.steps}
     reference = next((row.arm for row in rows if row.start in (*untrained, "base")), None)
-    found, compared = {}, {}
+    differences, seeds_compared = {}, {}
     for row in rows:
         seeds = [seed for name, seed in held_out if name == row.arm and (reference, seed) in held_out]
         if reference is not None and row.arm != reference:
             mine = [_area(held_out[row.arm, seed]) for seed in seeds]
-            found[row.arm] = over_seeds(mine, [_area(held_out[reference, seed]) for seed in seeds])
-            compared[row.arm] = len(seeds)
-    told = {arm: result for arm, result in found.items() if result is not None}
-    corrected = dict(zip(told, holm([result.p for result in told.values()]), strict=True))
+            differences[row.arm] = over_seeds(mine, [_area(held_out[reference, seed]) for seed in seeds])
+            seeds_compared[row.arm] = len(seeds)
+    comparisons = {arm: result for arm, result in differences.items() if result is not None}
+    p_holm = dict(zip(comparisons, holm([result.p for result in comparisons.values()]), strict=True))
     for row in rows:
-        if row.arm in told:
-            result = told[row.arm]
-            difference = Estimate(value=result.difference, low=result.low, high=result.high, n=compared[row.arm])
-            yield replace(row, against=reference, difference=difference, p=result.p, p_holm=corrected[row.arm])
+        if row.arm in comparisons:
+            result = comparisons[row.arm]
+            difference = Estimate(value=result.difference, low=result.low, high=result.high, n=seeds_compared[row.arm])
+            yield replace(row, against=reference, difference=difference, p=result.p, p_holm=p_holm[row.arm])
         else:
             yield row
 

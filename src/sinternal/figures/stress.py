@@ -88,8 +88,8 @@ def worst_cases(scores: Iterable[Score]) -> Iterator[Score]:
         measured_at_all = one.value is not None or one.open
         if one.metric == ASR.name and one.seed is None and one.circumstance is not None and measured_at_all:
             by_arm[one.variant, one.arm].append(one)
-    for found in by_arm.values():
-        candidates = [one for one in found if one.n + one.missing >= ENOUGH] or found
+    for conditions_of_arm in by_arm.values():
+        candidates = [one for one in conditions_of_arm if one.n + one.missing >= ENOUGH] or conditions_of_arm
         known = [one for one in candidates if one.value is not None]
         highest = max((one.value or 0.0 for one in known), default=0.0)
         if worse := [one for one in candidates if one.open and (one.highest or 0.0) > highest]:
@@ -134,10 +134,10 @@ def conditions(stress: Stress, usual: Sampling, run: ArmRun[Artifact]) -> Iterat
         stressed = run.stress[drawn(number)]
         measured_on, outcomes = _day(stressed), _outcomes(stressed)
         how = f"of {sampling.n}, {decoding(sampling)}"
-        told = name if names.count(name) == 1 else how
-        yield Condition(f"any {told}", f"any {how}", measured_on, outcomes)
+        label = name if names.count(name) == 1 else how
+        yield Condition(f"any {label}", f"any {how}", measured_on, outcomes)
         if sampling.n > 1:
-            yield Condition(f"mean {told}", f"mean {how}", measured_on, outcomes, any_of=False)
+            yield Condition(f"mean {label}", f"mean {how}", measured_on, outcomes, any_of=False)
 
 
 def _outcomes(stressed: Stressed[Artifact]) -> list[Outcome]:

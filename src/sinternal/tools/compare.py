@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sinternal.errors import DataError
-from sinternal.figures.comparisons import BY_SPLIT, Place, Responses, Side, by_place, compared, corrected
+from sinternal.figures.comparisons import BY_SPLIT, Place, Responses, Side, by_place, compare_sides, with_holm
 from sinternal.figures.provenance import Provenance
 from sinternal.figures.study import Comparison
 from sinternal.records import Measured
@@ -25,7 +25,7 @@ SAME = ("judge", "judge_revision", "judged", "decoding")
 
 
 @dataclass(frozen=True)
-class ComparedArm:
+class RunArm:
     """One arm of one run."""
 
     folder: Path
@@ -52,12 +52,12 @@ class ComparedArm:
 
 
 @dataclass(frozen=True)
-class Compared:
+class ArmComparison:
     """What came out."""
 
-    a: ComparedArm
+    a: RunArm
     """One side."""
-    b: ComparedArm
+    b: RunArm
     """The other."""
     comparisons: tuple[Comparison, ...]
     """By metric and split; difference is A less B."""
@@ -67,7 +67,7 @@ class Compared:
 
 def compare(
     a: Run | Path | str, b: Run | Path | str, arm_a: str | None = None, arm_b: str | None = None
-) -> list[Compared]:
+) -> list[ArmComparison]:
     """Compare arms of two runs, in variants of the same name; without names, arms that have the same name in both.
 
     Args:
@@ -88,7 +88,7 @@ def compare(
         names = list(dict.fromkeys(name for _, name in known))
         if arm is not None and arm not in names:
             raise DataError(f"{folder} has no arm {arm!r}; it has: {', '.join(names)}")
-    found = [_compared(ours[place], theirs[other]) for place, other in wanted if other in theirs]
+    found = [_compare_arms(ours[place], theirs[other]) for place, other in wanted if other in theirs]
     if not found:
         raise DataError(
             f"{a} and {b} have no arm of the same name in a variant of the same name; choose with --arm-a and --arm-b"
@@ -96,7 +96,7 @@ def compare(
     return found
 
 
-def _arms(folder: Path) -> dict[tuple[str, str], ComparedArm]:
+def _arms(folder: Path) -> dict[tuple[str, str], RunArm]:
     """The arms of a run, by variant and name."""
     for name in FILES:
         if not (folder / name).exists():
@@ -111,12 +111,12 @@ def _arms(folder: Path) -> dict[tuple[str, str], ComparedArm]:
     for row in read_table(folder / "measured.parquet", Measured):
         rows[row.variant, row.arm].append(row)
     return {
-        (variant, arm): ComparedArm(folder, arm, variant, by_place(own), provenances[variant, arm])
+        (variant, arm): RunArm(folder, arm, variant, by_place(own), provenances[variant, arm])
         for (variant, arm), own in rows.items()
     }
 
 
-def _compared(a: ComparedArm, b: ComparedArm) -> Compared:
+def _compare_arms(a: RunArm, b: RunArm) -> ArmComparison:
     common = [at for at in a.responses if at in b.responses]
     if not common:
         raise DataError(
@@ -124,13 +124,13 @@ def _compared(a: ComparedArm, b: ComparedArm) -> Compared:
             "measure both on the same benchmarks, attacks and seeds"
         )
     wanted = [place for place in BY_SPLIT if any(place.holds(a.responses[at]) for at in common)]
-    found = {place: compared(a.side, b.side, place) for place in wanted}
-    rows = tuple(corrected([row for row in found.values() if row is not None]))
-    return Compared(a, b, rows, tuple(_caveats(a, b, common, found)))
+    found = {place: compare_sides(a.side, b.side, place) for place in wanted}
+    rows = tuple(with_holm([row for row in found.values() if row is not None]))
+    return ArmComparison(a, b, rows, tuple(_caveats(a, b, common, found)))
 
 
 def _caveats(
-    a: ComparedArm, b: ComparedArm, common: Sequence[tuple[int, str, int]], found: Mapping[Place, Comparison | None]
+    a: RunArm, b: RunArm, common: Sequence[tuple[int, str, int]], found: Mapping[Place, Comparison | None]
 ) -> Iterator[str]:
     for one in (a, b):
         if missing := len(one.responses) - len(common):
@@ -167,7 +167,7 @@ def _open(row: Comparison) -> str:
     return f"{said}: what looks clear is not, because missing labels could reverse it"
 
 
-def to_json(found: Sequence[Compared]) -> dict[str, Any]:
+def to_json(found: Sequence[ArmComparison]) -> dict[str, Any]:
     """Comparisons as plain values."""
     return {
         "version": 2,
