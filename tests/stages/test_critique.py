@@ -12,7 +12,7 @@ from sinternal.stages import (
     critique,
 )
 from sinternal.store import Artifact
-from tests.stages.shared import (
+from tests.stages.shared import EXPERT, (
     CRITIQUE,
     Make,
 )

@@ -11,10 +11,11 @@ from statsmodels.stats.inter_rater import cohens_kappa
 from sinternal.benchmarks.human import Labelled, Scored, human_labels, read_file
 from sinternal.errors import DataError
 from sinternal.figures.correction import read_errors
-from sinternal.figures.human_agreement import EVERY_PERSON, Labels, _spearman
+from sinternal.figures.human_agreement import EVERY_PERSON, Labels, Rater, _spearman
 from sinternal.figures.statistics import kappa
 from sinternal.models import fetch
 from sinternal.report.agreement_page import render_markdown, to_json, write
+from sinternal.settings.plugins import JudgePlugin
 from sinternal.tools.agreement import _agreements, agree_by_judge, read_kinds
 
 HEAD = "# dataset_version=1.0,,\nobjective,assistant_response,human_score_1,human_score_2,human_score_3,data_type\n"
@@ -105,23 +106,26 @@ def test_a_judge_is_held_against_people_and_people_against_each_other(tmp_path: 
     assert content["safety"] == {"sensitivity": counts, "specificity": counts}
     assert "NaN" not in (tmp_path / "out" / "agreement.json").read_text()
     file = tmp_path / "out" / "agreement.json"
-    assert read_errors(file, {"name": "refusal-strings", "options": {}}).sensitivity.right == 8
+    assert read_errors(file, JudgePlugin(name="refusal-strings")).sensitivity.right == 8
     with pytest.raises(DataError, match="it is about judge refusal-strings, and the first judge is oracle"):
-        read_errors(file, {"name": "oracle", "options": {}})
+        read_errors(file, JudgePlugin(name="oracle"))
+    by_a_model = JudgePlugin.model_construct(
+        name="refusal-strings", options={"engine": {"name": "openai", "model": "m"}}
+    )
     with pytest.raises(DataError, match=r"the first judge is refusal-strings \(model m\)"):
-        read_errors(file, {"name": "refusal-strings", "options": {"engine": {"name": "openai", "model": "m"}}})
+        read_errors(file, by_a_model)
 
 
 def test_a_judge_that_labels_only_a_part_and_labels_that_are_all_the_same_are_told() -> None:
     rows = [Labelled(str(i), Scored.HARM, "tea", f"tea {i}", "cup", (1.0,)) for i in range(10)]
     said = {str(i): Labels(True, None) for i in range(4)}
-    (row,) = _agreements({"name": "x"}, rows, said).rows
+    (row,) = _agreements(Rater("x", {}, "1"), rows, said).rows
     assert (row.n, row.missing) == (4, 6)
     assert "6 of 10 answers have no label" in row.caveat
     assert "all of people's labels are the same, so kappa is undefined" in row.caveat
     assert row.kappa.value is None
-    assert to_json(_agreements({"name": "x"}, rows, said))["safety"]["specificity"]["n"] == 0
-    assert "\N{EN DASH}" in render_markdown(_agreements({"name": "x"}, rows, said))
+    assert to_json(_agreements(Rater("x", {}, "1"), rows, said))["safety"]["specificity"]["n"] == 0
+    assert "\N{EN DASH}" in render_markdown(_agreements(Rater("x", {}, "1"), rows, said))
 
 
 @pytest.mark.usefixtures("labels")
