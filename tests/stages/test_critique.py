@@ -12,8 +12,9 @@ from sinternal.stages import (
     critique,
 )
 from sinternal.store import Artifact
-from tests.stages.shared import EXPERT, (
+from tests.stages.shared import (
     CRITIQUE,
+    EXPERT,
     Make,
 )
 
