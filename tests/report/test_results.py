@@ -94,6 +94,14 @@ def test_a_file_of_version_1_is_read_as_version_2() -> None:
     assert run.comparisons[0].difference == old["comparisons"][0]["difference"]
 
 
+def test_the_arm_of_a_funnels_row_in_version_1_stands_apart_from_the_stage() -> None:
+    old = json.loads(VERSION_1.read_text())
+    old["funnel"].append({**old["funnel"][0], "stage": "examples sinternal"})
+    shared, *_, own = results_of(old).funnel
+    assert (shared.stage, shared.arm) == ("evaluation prompts", None)
+    assert (own.stage, own.arm) == ("examples", "sinternal")
+
+
 def test_one_benchmark_of_several_in_version_1_stands_apart_from_what_it_is_over() -> None:
     old = json.loads(VERSION_1.read_text())
     names = ("asr", "proactive_verification")

@@ -1,12 +1,13 @@
 """Version 1 of `results.json`, as version 2.
 
 In version 1, `benchmark` said what a figure is over, or which benchmark of several, or that it is under stress, and
-then `family` named the condition; correlations stood apart from scores, and a figure's provenance among its own fields.
+then `family` named the condition; a row of the funnel had its arm in the name of its stage; correlations stood apart
+from scores, and a figure's provenance among its own fields.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sinternal.figures.metric import ASR_WORST, METRICS, Over
@@ -36,6 +37,7 @@ def from_version_1(content: Mapping[str, Any]) -> dict[str, Any]:
         "thinking": [row | _NO_BOUNDS for row in content["thinking"]],
         "capability": [row | _NO_BOUNDS for row in content["capability"]],
         "learning": [_learning(row) for row in content["learning"]],
+        "funnel": [_funnel_row(row, [arm["name"] for arm in content["arms"]]) for row in content["funnel"]],
     }
 
 
@@ -73,3 +75,9 @@ def _learning(row: Mapping[str, Any]) -> dict[str, Any]:
     difference = {"value": row["difference"], **interval, "n": row["seeds"], **_NO_BOUNDS}
     kept = {name: value for name, value in row.items() if name not in interval}
     return {**kept, "difference": None if row["difference"] is None else difference}
+
+
+def _funnel_row(row: Mapping[str, Any], arms: Sequence[str]) -> dict[str, Any]:
+    """Rows of a stage: version 1 named the arm after it, `examples sinternal`."""
+    arm = next((name for name in arms if row["stage"].endswith(f" {name}")), None)
+    return {**row, "arm": arm, "stage": row["stage"].removesuffix(f" {arm}")}
