@@ -16,7 +16,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from sinternal.engines import Completion, Request, request_seed
-from sinternal.engines.vllm import VllmEngine, VllmOptions
+from sinternal.engines.local_options import VllmOptions
+from sinternal.engines.vllm import VllmEngine
 from sinternal.engines.vllm_generation import (
     FINISHES,
     LORA_RANKS,

@@ -5,20 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
-from sinternal.engines import Completion, Engine, Request, TemplateOptions
+from sinternal.engines import Completion, Engine, Request
+from sinternal.engines.local_options import TransformersOptions
 from sinternal.settings.sampling import Sampling
 
 if TYPE_CHECKING:
     from sinternal.engines.transformers_generation import Generator
-
-
-class TransformersOptions(TemplateOptions):
-    """Settings of this engine."""
-
-    batch: int = Field(32, ge=1)
-    """Sequences generated together."""
 
 
 class TransformersEngine(Engine):

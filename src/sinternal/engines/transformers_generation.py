@@ -28,7 +28,7 @@ from transformers import (
 )
 
 from sinternal.engines import Completion, Request, TokenLogprobs, request_seed
-from sinternal.engines.transformers import TransformersOptions
+from sinternal.engines.local_options import TransformersOptions
 from sinternal.errors import DataError
 from sinternal.models.loading import load_model, open_tokenizer
 from sinternal.models.resolve import resolve_model

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from transformers import PreTrainedTokenizerBase
 
 from sinternal.engines import Completion, Request, TokenLogprobs, request_seed
-from sinternal.engines.vllm import VllmOptions
+from sinternal.engines.local_options import VllmOptions
 from sinternal.errors import DataError, EngineError, ModelError
 from sinternal.models.loading import stop_tokens
 from sinternal.models.resolve import adapter_base, resolve_model
