@@ -17,7 +17,7 @@ DELIVERY, REPETITION = "delivery", "repetition"
 """Conditions of stress: other ways of delivery, and requests that are repeated."""
 
 
-def drawn(number: int) -> str:
+def sampling_condition(number: int) -> str:
     """The condition of stress in which answers are drawn in the recipe's way of this number."""
     return f"sampling {number}"
 
@@ -244,7 +244,7 @@ class RunMap(Mapping[Place, SeedRun[T]]):
         }
 
     @classmethod
-    def unflattened(cls, leaves: Mapping[str, T]) -> RunMap[T]:
+    def from_flat(cls, leaves: Mapping[str, T]) -> RunMap[T]:
         """The map that `flat` made flat."""
         places: dict[Place, dict[tuple[str, ...], T]] = {}
         for name, leaf in leaves.items():
@@ -258,4 +258,4 @@ class RunMap(Mapping[Place, SeedRun[T]]):
 
     def mapped(self, change: Callable[[T], U]) -> RunMap[U]:
         """The same map of other leaves."""
-        return RunMap[U].unflattened({name: change(leaf) for name, leaf in self.flat().items()})
+        return RunMap[U].from_flat({name: change(leaf) for name, leaf in self.flat().items()})

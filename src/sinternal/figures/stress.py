@@ -13,7 +13,7 @@ from sinternal.figures.outcomes import Outcome, join
 from sinternal.figures.provenance import Sources, day, decoding, last_start
 from sinternal.figures.score import Score, pool_seeds, score
 from sinternal.figures.tally import Cell
-from sinternal.layout import DELIVERY, REPETITION, ArmRun, RunMap, Stressed, drawn
+from sinternal.layout import DELIVERY, REPETITION, ArmRun, RunMap, Stressed, sampling_condition
 from sinternal.records import Judgement, Prompt, Response
 from sinternal.settings.measurement import Stress
 from sinternal.settings.recipe import Recipe
@@ -131,7 +131,7 @@ def conditions(stress: Stress, usual: Sampling, run: ArmRun[Artifact]) -> Iterat
         yield Condition(name, f"{phrase}, {name}", _day(repeated), _outcomes(repeated))
     names = [f"of {sampling.n} at temperature {sampling.temperature:g}" for sampling in stress.sampling]
     for number, (name, sampling) in enumerate(zip(names, stress.sampling, strict=True)):
-        stressed = run.stress[drawn(number)]
+        stressed = run.stress[sampling_condition(number)]
         measured_on, outcomes = _day(stressed), _outcomes(stressed)
         how = f"of {sampling.n}, {decoding(sampling)}"
         label = name if names.count(name) == 1 else how

@@ -10,7 +10,7 @@ from sinternal.experts import Demonstration, Expert
 from sinternal.figures import calls
 from sinternal.records import Finish, Prompt, Response, make_id
 from sinternal.settings.plugins import ExpertPlugin
-from sinternal.stages.critique import FAILED, NOT_ASKED, asked_of_an_expert
+from sinternal.stages.critique import FAILED, NOT_ASKED, expert_costs
 from sinternal.stages.stage import Costs, Stage
 from sinternal.stages.strata import turn
 from sinternal.store import Artifact, Draft
@@ -40,11 +40,11 @@ def demonstrate(draft: Draft, config: DemonstrateConfig, *, prompts: Artifact, p
     expert: Expert = config.expert.open()
     used = {response.prompt_id for response in pairs.rows(Response)}
     everything = [prompt for prompt in prompts.rows(Prompt) if prompt.id in used]
-    asked = everything if config.wanted is None else _first(everything, config.wanted, config.seed)
-    draft.counts[NOT_ASKED] = len(everything) - len(asked)
+    selected = everything if config.wanted is None else _take_first(everything, config.wanted, config.seed)
+    draft.counts[NOT_ASKED] = len(everything) - len(selected)
 
-    def make(done: frozenset[str]) -> Iterator[Response]:
-        waiting = [prompt for prompt in asked if prompt.id not in done]
+    def make(finished: frozenset[str]) -> Iterator[Response]:
+        waiting = [prompt for prompt in selected if prompt.id not in finished]
         for prompt, written in expert.demonstrate(waiting, config.kind, config.seed):
             identity = make_id("demonstration", config.kind, prompt.id, written.thinking, written.answer)
             if written.error:
@@ -53,13 +53,13 @@ def demonstrate(draft: Draft, config: DemonstrateConfig, *, prompts: Artifact, p
                 yield Response(identity, prompt.id, 0, written.thinking, written.answer, Finish.STOP)
 
     rows = draft.stream(
-        Response, make, total=len(asked), group=lambda row: row.prompt_id, groups={row.id for row in asked}
+        Response, make, total=len(selected), group=lambda row: row.prompt_id, groups={row.id for row in selected}
     )
     calls.keep(draft, rows, "demonstrations")
     draft.counts[FAILED] = draft.counts.pop("failed")
 
 
-def _first(prompts: Sequence[Prompt], wanted: Mapping[str, int], seed: int) -> list[Prompt]:
+def _take_first(prompts: Sequence[Prompt], wanted: Mapping[str, int], seed: int) -> list[Prompt]:
     """So many prompts of each side, in the order in which training takes them."""
     ordered = sorted(prompts, key=lambda prompt: turn(seed, prompt.id))
     sides = {"harmful": True, "benign": False}
@@ -70,7 +70,7 @@ def _first(prompts: Sequence[Prompt], wanted: Mapping[str, int], seed: int) -> l
 
 
 def _cost(config: DemonstrateConfig, inputs: Mapping[str, int]) -> Costs:
-    return asked_of_an_expert(inputs["prompts"], config.wanted)
+    return expert_costs(inputs["prompts"], config.wanted)
 
 
 STAGE = Stage(

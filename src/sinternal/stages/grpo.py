@@ -81,8 +81,8 @@ def grpo(
     problems = mathematics.rows(Prompt) if mathematics else []
     check_solutions(problems)
     pool = [*prompts.rows(Prompt), *problems]
-    measured = held_out.rows(Prompt) if held_out else []
-    for prompt in (*pool, *measured):
+    watched = held_out.rows(Prompt) if held_out else []
+    for prompt in (*pool, *watched):
         check_trainable(prompt)
     if not settings.mixture.benign:
         draft.notes.append("grpo.mixture.benign is 0: nothing keeps the policy from refusing everything")
@@ -97,7 +97,7 @@ def grpo(
         log = train(
             model_path(model),
             schedule(pool, settings.mixture, settings.prompts, settings.steps, config.seed),
-            [Turn(prompt, kind_of(prompt)) for prompt in measured],
+            [Turn(prompt, kind_of(prompt)) for prompt in watched],
             panel,
             asking,
             settings,
@@ -112,8 +112,8 @@ def grpo(
     worst = max((row.get("judge_failed") or 0.0 for row in log.training), default=0.0)
     if worst > NOTABLE_FAILURES:
         draft.notes.append(f"the judge failed for up to {worst:.0%} of a step's rollouts, which were masked")
-    done = len(log.training)
-    draft.counts.update({"steps": done, "rollouts": done * settings.prompts * settings.rollouts.n})
+    steps = len(log.training)
+    draft.counts.update({"steps": steps, "rollouts": steps * settings.prompts * settings.rollouts.n})
     shutil.rmtree(out.with_suffix(".checkpoints"), ignore_errors=True)
 
 

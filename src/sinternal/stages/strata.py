@@ -20,14 +20,14 @@ def quotas(size: int, shares: Mapping[str, float]) -> dict[str, int]:
         shares: of each kind; together 1.
     """
     exact = {name: size * share for name, share in shares.items()}
-    counts = {name: int(wanted) for name, wanted in exact.items()}
+    counts = {name: int(number) for name, number in exact.items()}
     by_remainder = sorted(exact, key=lambda name: counts[name] - exact[name])  # ties in the order of the shares
     for name in by_remainder[: size - sum(counts.values())]:
         counts[name] += 1
     return counts
 
 
-def wanted(size: int, shares: Mapping[str, float], spare: float) -> dict[str, int]:
+def numbers_to_ask_for(size: int, shares: Mapping[str, float], spare: float) -> dict[str, int]:
     """How many of each kind are asked for, so that enough are left when some have been dropped.
 
     Args:

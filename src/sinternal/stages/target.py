@@ -52,7 +52,7 @@ def target(draft: Draft, config: TargetConfig) -> None:
     if config.served:
         draft.write_json(SERVED, config.model)
         return
-    _place(draft, config)
+    _put_model(draft, config)
     template = _template(draft.path / MODEL_FOLDER, config)
     draft.write_json("template", template)
     if not template["keeps_thinking"]:
@@ -61,7 +61,7 @@ def target(draft: Draft, config: TargetConfig) -> None:
         )
 
 
-def _place(draft: Draft, config: TargetConfig) -> None:
+def _put_model(draft: Draft, config: TargetConfig) -> None:
     folder = draft.path / MODEL_FOLDER
     if folder.is_symlink():
         folder.unlink()
@@ -69,10 +69,10 @@ def _place(draft: Draft, config: TargetConfig) -> None:
         shutil.rmtree(folder, ignore_errors=True)
     if config.model not in names(Kind.MODEL):
         try:
-            found = resolve_model(config.model, config.revision)
+            path = resolve_model(config.model, config.revision)
         except ModelError as error:
             raise ModelError(f"target.model: {error}") from error
-        folder.symlink_to(found.resolve(), target_is_directory=True)
+        folder.symlink_to(path.resolve(), target_is_directory=True)
         return
     source: ModelSource = ModelSourcePlugin(name=config.model, options=config.options).open()
     ready = source.locate() if config.seed is None else None
@@ -125,8 +125,8 @@ def check_same_template(start: Artifact, target: Artifact) -> None:
     from sinternal.models.loading import open_tokenizer
     from sinternal.prompting import chat
 
-    said = [("user", "hello")]
-    ours, theirs = (chat.generation_prompt(open_tokenizer(model_path(one)), said) for one in (target, start))
+    messages = [("user", "hello")]
+    ours, theirs = (chat.generation_prompt(open_tokenizer(model_path(model)), messages) for model in (target, start))
     if ours != theirs:
         raise ModelError(
             f"the chat template of the start model renders a message as {theirs.text[-80:]!r}, that of the target as "
