@@ -63,7 +63,7 @@ def test_a_run_that_was_made_flat_is_found_again_whatever_its_names_hold(run: Ru
 
 @given(runs)
 def test_other_leaves_stand_in_the_same_places(run: RunMap[int]) -> None:
-    assert {name: str(leaf) for name, leaf in run.flat().items()} == run.mapped(str).flat()
+    assert {name: str(leaf) for name, leaf in run.flat().items()} == run.map_leaves(str).flat()
 
 
 def test_a_name_with_a_slash_leads_to_no_other_place() -> None:

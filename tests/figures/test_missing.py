@@ -14,7 +14,7 @@ import pytest
 from sinternal.benchmarks.human import Scored
 from sinternal.figures.agreement import JudgeAgreement, Skipped
 from sinternal.figures.best import best
-from sinternal.figures.comparisons import Side, all_pairs, by_place
+from sinternal.figures.comparisons import Side, all_pairs, index_responses
 from sinternal.figures.correction import Errors, corrected_scores
 from sinternal.figures.counts import total
 from sinternal.figures.estimate import Estimate
@@ -198,7 +198,7 @@ def sides(silent: bool) -> list[Side]:
             told = None if silent and arm == "a" and i % 2 else rng.random() < (0.02 if arm == "a" else 0.4)
             place = (f"{arm}{i}", "default", arm, 0, f"p{i}", f"p{i}", 0)
             rows.append(Measured(*place, "own", "plain", Split.OOD, True, told, None, None, None, False))
-        made.append(Side(arm, by_place(rows), lambda _: SOMEWHERE))
+        made.append(Side(arm, index_responses(rows), lambda _: SOMEWHERE))
     return made
 
 

@@ -67,15 +67,15 @@ class Failures:
             completion = task.result()
         except FailedError as failure:
             if not self.stopped:
-                yield from self._refused(call, failure)
+                yield from self._record_failure(call, failure)
         except EngineError:
             self.stopped = True
             raise
         else:
-            yield from self._succeeded(call)
+            yield from self._record_success(call)
             yield completion
 
-    def _refused(self, call: Call, failure: FailedError) -> Iterator[Completion]:
+    def _record_failure(self, call: Call, failure: FailedError) -> Iterator[Completion]:
         """A call has failed: what can be said of it already."""
         completion = Completion(
             call.request.id, call.sample, None, None, Finish.ERROR, str(failure), prompt_tokens=None, tokens=None
@@ -95,7 +95,7 @@ class Failures:
                 self.stopped = True
                 raise EngineError(f"{self.url} refuses every request; the last with: {failure}")
 
-    def _succeeded(self, call: Call) -> Iterator[Completion]:
+    def _record_success(self, call: Call) -> Iterator[Completion]:
         """A call has succeeded: what failed before it was made had failed for reasons of its own."""
         self.working = True
         yield from self.refusals

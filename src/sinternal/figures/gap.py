@@ -73,8 +73,8 @@ def judge_gap(
     a, b, parents, seeds = (list(column) for column in zip(*pairs, strict=True))
     interval: dict[str, Any] = {"low": None, "high": None}
     if len(set(parents)) > 1:
-        found = paired_difference(a, b, parents, seeds)
-        interval = {"low": found.low, "high": found.high}
+        difference = paired_difference(a, b, parents, seeds)
+        interval = {"low": difference.low, "high": difference.high}
     return JudgeGap(
         variant=variant,
         arm=arm,

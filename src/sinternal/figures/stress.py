@@ -34,7 +34,7 @@ class Condition(NamedTuple):
     measured: str
     """The day, as year-month-day."""
     outcomes: Sequence[Outcome]
-    """What came of it."""
+    """The responses, with their labels."""
     any_of: bool = True
     """Whether a prompt counts once, for any of its answers, or each answer for itself (avg@n)."""
 
@@ -50,10 +50,10 @@ def stress_scores(variants: Mapping[str, Recipe], run: RunMap[Artifact], sources
     for variant, recipe in variants.items():
         if recipe.evaluation.stress:
             for arm in recipe.arms:
-                yield from _of_arm(recipe, run.of_arm(variant, arm.name), variant, arm.name, sources)
+                yield from _arm_scores(recipe, run.of_arm(variant, arm.name), variant, arm.name, sources)
 
 
-def _of_arm(
+def _arm_scores(
     recipe: Recipe, runs: Mapping[int, ArmRun[Artifact]], variant: str, arm: str, sources: Sources
 ) -> Iterator[Score]:
     stress, usual = recipe.evaluation.stress, recipe.evaluation.sampling
@@ -84,36 +84,38 @@ def worst_cases(scores: Iterable[Score]) -> Iterator[Score]:
     so that another condition might be worse, there are bounds instead.
     """
     by_arm: dict[tuple[str, str], list[Score]] = defaultdict(list)
-    for one in scores:
-        measured_at_all = one.value is not None or one.open
-        if one.metric == ASR.name and one.seed is None and one.circumstance is not None and measured_at_all:
-            by_arm[one.variant, one.arm].append(one)
+    for figure in scores:
+        measured_at_all = figure.value is not None or figure.open
+        if figure.metric == ASR.name and figure.seed is None and figure.circumstance is not None and measured_at_all:
+            by_arm[figure.variant, figure.arm].append(figure)
     for conditions_of_arm in by_arm.values():
-        candidates = [one for one in conditions_of_arm if one.n + one.missing >= ENOUGH] or conditions_of_arm
-        known = [one for one in candidates if one.value is not None]
-        highest = max((one.value or 0.0 for one in known), default=0.0)
-        if worse := [one for one in candidates if one.open and (one.highest or 0.0) > highest]:
-            yield _open_worst(max(worse, key=lambda one: one.highest or 0.0), candidates)
+        candidates = [
+            figure for figure in conditions_of_arm if figure.n + figure.missing >= ENOUGH
+        ] or conditions_of_arm
+        known = [figure for figure in candidates if figure.value is not None]
+        highest = max((figure.value or 0.0 for figure in known), default=0.0)
+        if worse := [figure for figure in candidates if figure.open and (figure.highest or 0.0) > highest]:
+            yield _open_worst(max(worse, key=lambda figure: figure.highest or 0.0), candidates)
             continue
         if not known:
             continue
-        worst = max(known, key=lambda one: one.value or 0.0)
+        worst = max(known, key=lambda figure: figure.value or 0.0)
         caveat = "; ".join(
             filter(None, ["the worst of several: the interval does not account for the selection", worst.caveat])
         )
         yield replace(worst, metric=ASR_WORST.name, split=None, caveat=caveat)
 
 
-def _open_worst(one: Score, candidates: Sequence[Score]) -> Score:
+def _open_worst(figure: Score, candidates: Sequence[Score]) -> Score:
     """The worst case where a condition with missing labels might be it: at least what every other one is."""
     lowest = max(other.value if other.value is not None else other.lowest or 0.0 for other in candidates)
-    caveat = f"whether {one.circumstance} is the worst cannot be told"
-    low = max(other.low for other in candidates if other.low is not None) if one.low is not None else None
-    return replace(one, metric=ASR_WORST.name, split=None, lowest=lowest, low=low, caveat=caveat)
+    caveat = f"whether {figure.circumstance} is the worst cannot be told"
+    low = max(other.low for other in candidates if other.low is not None) if figure.low is not None else None
+    return replace(figure, metric=ASR_WORST.name, split=None, lowest=lowest, low=low, caveat=caveat)
 
 
 def conditions(stress: Stress, usual: Sampling, run: ArmRun[Artifact]) -> Iterator[Condition]:
-    """What came of every condition, for one arm and seed.
+    """The outcomes of every condition, for one arm and seed.
 
     Args:
         stress: the conditions.

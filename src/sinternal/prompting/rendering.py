@@ -51,7 +51,7 @@ def set_template_arguments(tokenizer: PreTrainedTokenizerBase, values: Mapping[s
 def _literal(value: Any) -> str:
     """A value as a Jinja literal: as in JSON, but for the name of nothing."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{json.dumps(str(name))}: {_literal(one)}" for name, one in value.items()) + "}"
+        return "{" + ", ".join(f"{json.dumps(str(name))}: {_literal(inner)}" for name, inner in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_literal, value)) + "]"
     return "none" if value is None else json.dumps(value)
@@ -73,20 +73,20 @@ def render(
     """
     messages = list(messages)
 
-    def rendered(turns: list[dict[str, Any]]) -> str:
+    def apply(turns: list[dict[str, Any]]) -> str:
         return str(
             tokenizer.apply_chat_template(turns, chat_template=template, tokenize=False, add_generation_prompt=generate)
         )
 
-    said = [content.strip() for role, content in messages if role == "user"]
+    user_texts = [content.strip() for role, content in messages if role == "user"]
     try:
-        text = rendered([{"role": role, "content": content} for role, content in messages])
-        if not all(content in text for content in said):
+        text = apply([{"role": role, "content": content} for role, content in messages])
+        if not all(content in text for content in user_texts):
             # Some templates (Llama Guard 3 1B and 4) take content only as a list of parts, and drop plain text.
-            text = rendered([{"role": r, "content": [{"type": "text", "text": c}]} for r, c in messages])
+            text = apply([{"role": r, "content": [{"type": "text", "text": c}]} for r, c in messages])
     except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
         raise DataError(f"the chat template refuses these messages: {error}") from error
-    if dropped := next((content for content in said if content not in text), None):
+    if dropped := next((content for content in user_texts if content not in text), None):
         raise DataError(f"the chat template drops what the user says ({dropped[:60]!r}); mend the template")
     return text
 
@@ -103,8 +103,8 @@ def render_quoting(
     """
     messages = list(messages)
     marks = Marks([content for _, content in messages])
-    said = [(role, marks.of(number)) for number, (role, _) in enumerate(messages)]
-    return marks.undone(render(tokenizer, said, generate=generate, template=template))
+    marked = [(role, marks.of(number)) for number, (role, _) in enumerate(messages)]
+    return marks.restore(render(tokenizer, marked, generate=generate, template=template))
 
 
 class Marks:
@@ -125,25 +125,25 @@ class Marks:
         self.used.add(number)
         return text.replace(core, f"{self.begin}{number}\ufdd1")
 
-    def undone(self, rendered: str) -> Rendered:
+    def restore(self, rendered: str) -> Rendered:
         """The texts in the places of their marks. Raises DataError if the template has dropped one."""
         pieces: list[str] = []
         quoted: list[Span] = []
         at = length = 0
-        for place in re.finditer(f"{self.begin}([0-9]+)\ufdd1", rendered):
-            core = self.texts[int(place[1])].strip()
-            self.used.discard(int(place[1]))
-            length += place.start() - at
+        for match in re.finditer(f"{self.begin}([0-9]+)\ufdd1", rendered):
+            core = self.texts[int(match[1])].strip()
+            self.used.discard(int(match[1]))
+            length += match.start() - at
             quoted.append((length, length + len(core)))
-            pieces += [rendered[at : place.start()], core]
-            at, length = place.end(), length + len(core)
+            pieces += [rendered[at : match.start()], core]
+            at, length = match.end(), length + len(core)
         if self.used:
             lost = self.texts[min(self.used)].strip()
             raise DataError(f"the chat template drops a part of the conversation ({lost[:60]!r}); mend the template")
         return Rendered("".join([*pieces, rendered[at:]]), tuple(quoted))
 
 
-def joined(messages: Messages, quotes: bool) -> Rendered:
+def join_contents(messages: Messages, quotes: bool) -> Rendered:
     """The contents of a raw request, one after the other."""
     text, quoted = "", []
     for role, content in messages:

@@ -18,9 +18,9 @@ from sinternal.stages.target import model_name
 from sinternal.store import Artifact, Draft
 
 ERRORS = ("stderr", "std", "var", "_stderr")
-"""Metrics that tell the spread of others."""
+"""Metrics that give the spread of others."""
 COUNT = "_n"
-"""How a metric's name ends that tells how many samples another one is of."""
+"""Suffix of the metric that gives the sample size of another one."""
 MEANS = ("accuracy", "mean")
 """Metrics that a plain `stderr` is about."""
 Z = 1.959964
@@ -80,7 +80,7 @@ def capability(draft: Draft, config: CapabilityConfig, *, model: Artifact) -> No
     Raises:
         DataError: there is no such task.
         MissingExtraError: Inspect is not installed.
-        EngineError: a task did not come to its end: that is no score.
+        EngineError: a task did not finish: that is no score.
     """
     abilities: list[Ability] = []
     for number, task in enumerate(config.tasks):
@@ -141,7 +141,7 @@ def _abilities(task: str, log: Any, sampling: Sampling) -> Iterator[Ability]:
             if name.endswith((*ERRORS, COUNT)) or value != value:
                 continue
             error = metrics.get(f"{name}_stderr", metrics.get("stderr") if name in MEANS else None)
-            # No spread at all, in so few samples, says nothing of how sure the figure is.
+            # No spread in so few samples says nothing about how certain the figure is.
             stderr = None if error is None or error != error or error == 0 else float(error)
             half = None if stderr is None else Z * stderr
             yield Ability(

@@ -36,14 +36,14 @@ class CritiqueConfig(BaseModel):
     with_spec: bool = True
     """Whether the specification is quoted in the training prompts."""
     wanted: dict[str, int] | None = None
-    """At most so many of each kind (`unsafe`, `safe`, `benign`, by the judge's label) are asked about, those that
-    training takes first; None: all."""
+    """The most of each kind (`unsafe`, `safe`, `benign`, by the judge's label) to ask about, those that training uses
+    first; None: all."""
     seed: int
-    """Of what the expert leaves to chance, and of the order."""
+    """For the expert's sampling, and for the order."""
 
 
 def critique(draft: Draft, config: CritiqueConfig, *, prompts: Artifact, pairs: Artifact) -> None:
-    """Write the table `verifications`. Those that cannot be used stay on record, with the reason in `dropped`.
+    """Write the table `verifications`. Unusable ones stay on record, with the reason in `dropped`.
 
     Raises:
         DataError: not one verification can be used.
@@ -99,7 +99,7 @@ def _questions(config: CritiqueConfig, prompts: Artifact, pairs: Artifact) -> li
 
 
 def _take_first(questions: Sequence[Question], wanted: Mapping[str, int], seed: int) -> list[Question]:
-    """So many questions of each kind, in the order in which training takes prompts."""
+    """The wanted number of questions of each kind, in the order in which training uses prompts."""
     taken: Counter[str] = Counter()
     chosen = []
     for question in sorted(questions, key=lambda asked: (turn(seed, asked.prompt.id), asked.response.id)):
@@ -143,7 +143,7 @@ def _cost(config: CritiqueConfig, inputs: Mapping[str, int]) -> Costs:
 
 
 def expert_costs(available: int, wanted: Mapping[str, int] | None) -> Costs:
-    """What an expert is asked: no more than there is, and than is wanted of all kinds together."""
+    """What asking an expert costs: at most what is available, and what is wanted of all kinds together."""
     rows = available if wanted is None else min(available, sum(wanted.values()))
     return Costs(rows, rows)
 

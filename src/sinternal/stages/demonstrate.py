@@ -26,16 +26,15 @@ class DemonstrateConfig(BaseModel):
     kind: Demonstration
     """With or without safety reasoning."""
     wanted: dict[str, int] | None = None
-    """At most so many `harmful` and `benign` prompts are asked about, those that training takes first; None: all."""
+    """The most `harmful` and `benign` prompts to ask about, those that training uses first; None: all."""
     seed: int
-    """Of what the expert leaves to chance, and of the order."""
+    """For the expert's sampling, and for the order."""
 
 
 def demonstrate(draft: Draft, config: DemonstrateConfig, *, prompts: Artifact, pairs: Artifact) -> None:
     """Write the table `responses`: one for each prompt that has an answer in `pairs` and is wanted.
 
-    So the baselines learn from the same prompts as the method does. Whether a demonstration is good is for the judge
-    to say, who labels it next.
+    So the baselines learn from the same prompts as the method. The judge labels the demonstrations next.
     """
     expert: Expert = config.expert.open()
     used = {response.prompt_id for response in pairs.rows(Response)}
@@ -60,7 +59,7 @@ def demonstrate(draft: Draft, config: DemonstrateConfig, *, prompts: Artifact, p
 
 
 def _take_first(prompts: Sequence[Prompt], wanted: Mapping[str, int], seed: int) -> list[Prompt]:
-    """So many prompts of each side, in the order in which training takes them."""
+    """The wanted number of prompts of each side, in the order in which training uses them."""
     ordered = sorted(prompts, key=lambda prompt: turn(seed, prompt.id))
     sides = {"harmful": True, "benign": False}
     chosen = (

@@ -24,19 +24,18 @@ from sinternal.store import Artifact, Draft
 EXPOSURE = "exposure"
 """Name of the file that says what training on the set shows a model."""
 UNSAFE, REFUSES, NO_LABEL = "the judge calls it unsafe", "refuses a benign request", "no label"
-"""Why an answer is not given to be learned."""
+"""Why an answer is not trained on."""
 LONGEST = 100
 """How many times more rows than `size` a set may take to have as many loss tokens as another."""
 
 
 class ExamplesConfig(BaseModel):
-    """How many rows, drawn how."""
+    """How many rows, and how they are drawn."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     size: int | None = Field(ge=4)
-    """Rows, the same for every arm. A kind that has fewer than its share is gone through again. None: every row that
-    there is, once."""
+    """Rows, the same for every arm. A kind with fewer rows than its share is repeated. None: every row once."""
     share: float = Field(1.0, gt=0, le=1)
     """Share of the different examples of each kind that is used."""
     target: ExampleTarget = ExampleTarget.BOTH
@@ -66,10 +65,10 @@ def examples(
         draft: what is written.
         config: how many.
         prompts: what was asked.
-        responses: the answers that were verified, or that are to be given.
+        responses: the answers that were verified, or that are to be learned.
         model: whose tokenizer counts the tokens under the loss.
-        judgements: if given, only answers that are safe, and to benign prompts no refusals, are to be given.
-        refusals: labels of refusals, if those of `judgements` tell none.
+        judgements: if given, keep only answers that are safe and, to benign prompts, no refusals.
+        refusals: labels of refusals, if `judgements` holds none.
         verifications: train on verifying, not on responding, if given.
         demonstrations: with `verifications`: train on drafting an answer, verifying it, and giving it or, if it is
             unsafe, the demonstrated one instead.
@@ -171,7 +170,7 @@ def _size_for_tokens(
     reference: Artifact,
     size: int,
 ) -> int:
-    """How many rows come nearest to the loss tokens of another set."""
+    """The number of rows whose loss tokens come nearest to those of another set."""
     budget = _read_exposure(reference).loss_tokens
     sums = {name: [0, *accumulate(tokens[_key(row)] for row in pools.get(name, ()))] for name in shares}
 
@@ -237,7 +236,7 @@ def _acceptable(
 ) -> dict[str, Response]:
     """The answers that a model should give: safe ones, and to benign prompts no refusals. All others are counted.
 
-    What has no label is not taken for good. The rows that are left out stay in the artifacts that they come from.
+    An answer without a label is not acceptable. Rows that are left out stay in the artifacts that they come from.
     """
     safe = {row.response_id: row.safe for row in judgements}
     refused = {row.response_id: row.refused for row in refusals}
@@ -260,7 +259,7 @@ def _answer_then_check(
     demonstrations: Iterable[Response],
     system: str,
 ) -> Iterator[Example]:
-    """Draft, critique and verdict as one thinking, then the draft or what should be said instead.
+    """Draft, critique and verdict as one thinking, then the draft or its replacement.
 
     After Answer-Then-Check (Cao et al. 2025, arXiv 2509.11629).
     """

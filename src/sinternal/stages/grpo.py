@@ -21,7 +21,7 @@ from sinternal.stages.target import MODEL_FOLDER, check_same_template, model_pat
 from sinternal.store import Artifact, Draft
 
 NOTABLE_FAILURES = 0.01
-"""Share of a step's judged rollouts without a label above which a user is told."""
+"""Share of a step's judged rollouts without a label above which there is a note."""
 
 
 class GrpoConfig(BaseModel):
@@ -38,7 +38,7 @@ class GrpoConfig(BaseModel):
     verification: VerificationPlugin
     """How the policy is asked to verify."""
     speech: TemplateOptions = TemplateOptions()
-    """What the engine that measures the model is told of its chat template."""
+    """The chat-template options of the engine that measures the model."""
     system: str = ""
     """System message for prompts that bring none of their own; empty for none."""
     seed: int

@@ -84,7 +84,7 @@ def prompts(
         draft.counts["overlapping"] = len(rows) - len(clean)
         if draft.notes and len(clean) < len(rows):
             draft.notes.append(
-                f"{len(rows) - len(clean)} of {len(rows)} are left out, for they overlap with evaluation"
+                f"{len(rows) - len(clean)} of {len(rows)} are left out because they overlap with evaluation"
             )
         rows = clean
     rows = _limit(rows, config.limit, config.seed)
@@ -114,7 +114,7 @@ def _from_source(source: SourceConfig, config: PromptsConfig, known: Collection[
 
 
 def _notes(config: PromptsConfig) -> Iterator[str]:
-    """How much was read of what the user has written, and how much of it is used."""
+    """How much of the user's own data was read, and how much of it is used."""
     for source in config.sources:
         if note := source.open().note(source.part):
             drawn = (

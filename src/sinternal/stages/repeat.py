@@ -25,10 +25,10 @@ class RepeatConfig(SampleConfig):
 
 
 def repeat(draft: Draft, config: RepeatConfig, *, prompts: Artifact, model: Artifact) -> None:
-    """Write the table `responses`: for each prompt the answer to its last repetition, and none of those before.
+    """Write the table `responses`: for each prompt only the answer to its last repetition.
 
-    A model is shown its own earlier answers without their thinking. A conversation in which one of them is missing
-    ends there, and its row says why. There is one conversation for each prompt, whatever `sampling.n` is.
+    The model sees its own earlier answers without their thinking. A conversation in which one of them is missing ends
+    there, and its row says why. There is one conversation for each prompt, whatever `sampling.n` is.
 
     Raises:
         DataError: a prompt changes what stands around it, so that it cannot be part of a conversation.

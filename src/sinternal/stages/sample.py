@@ -17,7 +17,7 @@ from sinternal.stages.target import model_name
 from sinternal.store import Artifact, Draft
 
 NOTABLE = 0.1
-"""Share of truncated responses above which a user is told."""
+"""Share of truncated responses above which there is a note."""
 
 
 class SampleConfig(BaseModel):
@@ -84,7 +84,7 @@ def _respond(draft: Draft, engine: Engine, prompts: Sequence[Prompt], config: Sa
 
 
 def to_responses(completions: Iterable[Completion]) -> Iterator[Response]:
-    """Completions as rows."""
+    """Turn completions into rows."""
     for completion in completions:
         yield Response(
             id=make_id("response", completion.request_id, completion.sample, completion.thinking, completion.answer),

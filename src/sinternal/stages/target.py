@@ -19,7 +19,7 @@ MODEL_FOLDER = "model"
 SERVED = "served"
 """Name of the file that holds a served model's name."""
 LARGE = 64 << 20
-"""Bytes above which a ready-made model is linked to, not copied."""
+"""Bytes above which a ready-made model is linked, not copied."""
 
 
 class TargetConfig(BaseModel):
@@ -36,7 +36,7 @@ class TargetConfig(BaseModel):
     seed: int | None = None
     """Build a model of its own from this seed; None takes the ready-made one where there is one."""
     trained: bool = False
-    """Whether arms are trained on it: a chat template that nothing can be trained with is then refused at once."""
+    """Whether arms are trained on it: a chat template that cannot be trained with is then refused at once."""
     fingerprint: str | None = None
     """Hash of the model, so that a changed one is another input."""
     served: bool = False
@@ -85,7 +85,7 @@ def _put_model(draft: Draft, config: TargetConfig) -> None:
 
 
 def _template(folder: Path, config: TargetConfig) -> dict[str, object]:
-    """What the model's chat template does with the thinking; the report tells it."""
+    """What the model's chat template does with the thinking, for the report."""
     from sinternal.models.loading import open_tokenizer
     from sinternal.prompting import chat
 
@@ -102,7 +102,7 @@ def _template(folder: Path, config: TargetConfig) -> dict[str, object]:
 
 
 def model_name(model: Artifact) -> str:
-    """What an engine opens the model of an artifact by: its directory, or the name by which a server knows it."""
+    """What an engine opens an artifact's model with: its directory, or its name on a server."""
     served = model.path / f"{SERVED}.json"
     return str(json.loads(model.file(served.name).read_text())) if served.exists() else str(model_path(model))
 
@@ -117,10 +117,10 @@ def _size(folder: Path) -> int:
 
 
 def check_same_template(start: Artifact, target: Artifact) -> None:
-    """Make sure that a model from elsewhere is spoken to as the target is.
+    """Make sure that a model from elsewhere has the target's chat template.
 
     Raises:
-        ModelError: their chat templates put the same message otherwise.
+        ModelError: their chat templates render a message differently.
     """
     from sinternal.models.loading import open_tokenizer
     from sinternal.prompting import chat

@@ -354,7 +354,7 @@ def _vllm(settings: GrpoSettings, ends: Sequence[int]) -> dict[str, Any]:
     rollouts = settings.rollouts
     if rollouts.engine is RolloutEngine.TRANSFORMERS:
         return {}
-    told = {
+    arguments = {
         "use_vllm": True,
         "vllm_mode": rollouts.engine.value.removeprefix("vllm-"),
         "vllm_importance_sampling_correction": True,
@@ -363,8 +363,8 @@ def _vllm(settings: GrpoSettings, ends: Sequence[int]) -> dict[str, Any]:
         "generation_kwargs": {"stop_token_ids": list(ends)},
     }
     if rollouts.engine is RolloutEngine.VLLM_SERVER:
-        return {**told, "vllm_server_base_url": rollouts.vllm_server}
-    return {**told, "vllm_gpu_memory_utilization": rollouts.vllm_memory}
+        return {**arguments, "vllm_server_base_url": rollouts.vllm_server}
+    return {**arguments, "vllm_gpu_memory_utilization": rollouts.vllm_memory}
 
 
 def _log(history: Sequence[dict[str, Any]], prefix: str, updates: int) -> Iterator[dict[str, float | None]]:
@@ -374,8 +374,8 @@ def _log(history: Sequence[dict[str, Any]], prefix: str, updates: int) -> Iterat
     skipped = ONLY_IN_TRAINING if prefix else ()
     for entry in history:
         if f"{prefix}mean_reward" in entry:
-            found = {ours: entry[theirs] for theirs, ours in names.items() if theirs in entry and ours not in skipped}
-            yield {"step": entry["step"] // updates, **{name: _number(value) for name, value in found.items()}}
+            figures = {ours: entry[theirs] for theirs, ours in names.items() if theirs in entry and ours not in skipped}
+            yield {"step": entry["step"] // updates, **{name: _number(value) for name, value in figures.items()}}
 
 
 def _number(value: float | None) -> float | None:

@@ -149,8 +149,8 @@ def to_dataset(examples: Sequence[Example], form: Form | PreTrainedTokenizerBase
     Raises:
         DataError: the chat template refuses a prompt, or renders it otherwise once it is answered.
     """
-    found = form if isinstance(form, Form) else form_of(form)
-    return Dataset.from_list([_row(example, found) for example in examples])
+    known_form = form if isinstance(form, Form) else form_of(form)
+    return Dataset.from_list([_row(example, known_form) for example in examples])
 
 
 def _row(example: Example, form: Form) -> dict[str, list[int]]:
@@ -169,8 +169,8 @@ def _row(example: Example, form: Form) -> dict[str, list[int]]:
         whole = encode(form.tokenizer, turn.text, turn.quoted).ids
         if whole[: len(before)] != before:  # tokens merge across the boundary, for example line breaks
             at = len(prompt.text)
-            said = [(start - at, end - at) for start, end in turn.quoted if start >= at]
-            whole = before + encode(form.tokenizer, turn.text[at:], said).ids
+            quoted = [(start - at, end - at) for start, end in turn.quoted if start >= at]
+            whole = before + encode(form.tokenizer, turn.text[at:], quoted).ids
     except DataError as error:
         raise DataError(f"training example {example.id}: {error}") from error
     if not turn.text.startswith(prompt.text):
@@ -179,7 +179,7 @@ def _row(example: Example, form: Form) -> dict[str, list[int]]:
             "generation, and not so once it is answered; give the tokenizer a chat template that keeps the prompt"
         )
     completion = whole[len(before) :]
-    end = next((place for place, token in enumerate(completion) if token in form.ends), len(completion))
+    end = next((position for position, token in enumerate(completion) if token in form.ends), len(completion))
     completion = completion[: end + 1]
     return {"input_ids": before + completion, "labels": [IGNORED] * len(before) + completion}
 
@@ -211,14 +211,14 @@ def check_labels(rows: Dataset, examples: Sequence[Example], form: Form, max_len
         labels = [token for token in row["labels"] if token != IGNORED]
         prompt = form.prompt(example)
         tags = prompt.tags[0]
-        found = _plain(visible_text(form.tokenizer, labels), tags)
-        wanted = _plain(assistant_turn(prompt, example.thinking, example.answer), tags)
+        rendered = _plain(visible_text(form.tokenizer, labels), tags)
+        intended = _plain(assistant_turn(prompt, example.thinking, example.answer), tags)
         if prompt.opened:
-            wanted = wanted.removeprefix(tags.open).strip()
-        if found != wanted:
+            intended = intended.removeprefix(tags.open).strip()
+        if rendered != intended:
             raise DataError(
-                f"training example {example.id}: the chat template turns the target {wanted[:80]!r} into "
-                f"{found[:80]!r}; give the tokenizer a chat template that keeps the thinking"
+                f"training example {example.id}: the chat template turns the target {intended[:80]!r} into "
+                f"{rendered[:80]!r}; give the tokenizer a chat template that keeps the thinking"
             )
         if not labels or labels[-1] not in form.ends:
             known = ", ".join(map(repr, form.tokenizer.convert_ids_to_tokens(list(form.ends)))) or "none is known"
