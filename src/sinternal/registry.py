@@ -71,11 +71,11 @@ _CONTRACTS: Mapping[Kind, str] = {
     Kind.EXPERT: "sinternal.experts.Expert",
     Kind.VERIFICATION: "sinternal.prompting.question.VerificationTask",
 }
-"""Where the protocols stand. They are imported by name and late, for they are written in terms of what stands here."""
+"""Where the protocols are. They are imported late, by name, because their modules import this one."""
 
 
 class NoOptions(BaseModel):
-    """For plug-ins that can be told nothing."""
+    """For plug-ins without options."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -142,7 +142,7 @@ def missing_attributes(kind: Kind, plugin: object) -> Iterator[str]:
 
 
 class Plugin(BaseModel):
-    """A plug-in as settings name it: found, and its options validated, as soon as they are read.
+    """A plug-in as settings name it: looked up, and its options validated, as soon as they are read.
 
     The options stay as they were given; what they were validated to is kept beside them, and is what the plug-in gets.
     """
@@ -217,11 +217,11 @@ def validate_options(kind: Kind, name: str, options: Mapping[str, Any]) -> BaseM
 
     Raises:
         ValidationError: an option is unknown, missing or wrong, or a number is not finite; raised in a validator, its
-            mistakes are told at their own places below the field.
+            mistakes are reported at their own places below the field.
     """
     model: type[BaseModel] = load(kind, name).Options
     if infinite := next(not_finite(options), None):
-        problem = PydanticCustomError("not_finite", "it is no finite number, which every setting must be")
+        problem = PydanticCustomError("not_finite", "it must be a finite number")
         raise validation_error(model.__name__, [(tuple(infinite.split(".")), problem, None)])
     try:
         return model.model_validate(options)
@@ -255,7 +255,7 @@ def origins(name: str) -> dict[str, Origin]:
 
 
 def revision(kind: Kind, name: str) -> str:
-    """Which version of a plug-in's code is at work: its package's, or that of this one."""
+    """The version of a plug-in's code: its package's, or this one's."""
     origin = origins(name).get(kind.name.lower())
     return origin.revision if origin else f"{OURS} {version(OURS)}"
 

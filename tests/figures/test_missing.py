@@ -129,7 +129,7 @@ def test_the_worst_case_is_open_where_a_condition_with_missing_labels_might_be_i
     heard, silent = replace(one, family="heard"), replace(asr(withhold(rates(HALF_SILENT))), family="silent")
     (worst,) = worst_cases([heard, silent])
     assert (worst.value, worst.lowest, worst.highest) == (None, 0.3, 0.5)
-    assert "whether silent is the worst cannot be told: 15 of 30 answers" in caveat_of(worst)
+    assert "whether silent is the worst is unknown: 15 of 30 answers" in caveat_of(worst)
     assert caveat_of(worst).endswith("have no label; the worst case is between 30 and 50 %")
 
 

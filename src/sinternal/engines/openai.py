@@ -116,7 +116,7 @@ class OpenAIEngine(Engine):
     def try_it(self, request: Request) -> None:
         """Ask one request, for a few tokens, and pay for it.
 
-        A reply that no text can be read from is no reason to stop, nor is a server that hangs up on this one request.
+        Neither an unreadable reply nor a server that hangs up on this one request is a reason to stop.
 
         Raises:
             EngineError: the server is away, too slow, out of order, refuses the key or the request, or does not know
@@ -346,7 +346,7 @@ class OpenAIEngine(Engine):
         return split_thinking(prefill + reply.content, opened=opened, tags=tags)
 
     def _pay(self, request: Request, sampling: Sampling, usage: Usage) -> None:
-        """Pay what the server tells, else the most that it can be: a token is at least one byte of its text."""
+        """Pay what the server reports, else the most that it can be: a token is at least one byte of its text."""
         read, written, price = usage.read, usage.written, self.options.price
         if read is None:
             read = sum(len(text.encode("utf-8", "replace")) + TEMPLATE for _, text in request.messages)
@@ -427,7 +427,7 @@ class OpenAIEngine(Engine):
 
 
 TINY = Sampling(max_tokens=16)
-"""How a server is tried: hosted APIs take no smaller limit."""
+"""For trial requests: hosted APIs take no smaller limit."""
 
 
 async def _first_finished(
@@ -439,7 +439,7 @@ async def _first_finished(
 
 
 async def _cancel(running: Iterable[asyncio.Task[Completion]]) -> None:
-    """End what is under way, and look at what became of it: asyncio prints every error that nobody has seen."""
+    """Cancel the running calls and collect their results: asyncio prints every error that is never retrieved."""
     tasks = list(running)
     for task in tasks:
         task.cancel()

@@ -28,9 +28,9 @@ TOLD = (
     "max_tokens",
     "logprobs",
 )
-"""Fields of which a reader is told if a server does not take them, in the order of telling."""
+"""Fields that are reported if a server does not take them, in this order."""
 SILENT = ("stream_options",)
-"""Fields that change no text, and can be left out without a word."""
+"""Fields that change no text, and can be left out silently."""
 NAMES = (*TOLD, "top_logprobs", *SILENT)
 """All that a call may say beside the model and the messages."""
 NOT_AT_OPENAI = ("top_k", "min_p", "repetition_penalty")
@@ -54,14 +54,14 @@ _STREAM = re.compile(r"\bnon[- ]?stream|\bstream(ing)?\b", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Dialect:
-    """How one server is spoken to."""
+    """The fields that one server understands."""
 
     names: Mapping[str, str | None] = field(default_factory=dict)
     """The server's own names; None for what it does not take."""
     all_tokens: int = ALL_TOKENS[0]
     """Its word for top_k that keeps all."""
     most_logprobs: int | None = None
-    """The most alternatives that it tells; None where that is not known."""
+    """The most alternatives that it reports; None if unknown."""
     stream: bool = False
     """Whether it replies in pieces."""
 

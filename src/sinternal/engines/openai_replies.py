@@ -59,7 +59,7 @@ _MARKUP = re.compile(r"<(style|script)\b.*?</\1>|<[^<>]{0,500}>", re.DOTALL | re
 
 
 class NonsenseError(Exception):
-    """The reply is no completion; the same call may bring one."""
+    """The reply is not a completion; the same call may yet bring one."""
 
 
 class ErrorInReplyError(Exception):
@@ -78,7 +78,7 @@ class Usage(NamedTuple):
     written: int | None
     """Of the completion, its thinking included."""
     thought: int
-    """Of the thinking, where that is told."""
+    """Of the thinking, where the server reports them."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Reply:
     usage: Usage
     """What it took."""
     logprobs: tuple[TokenLogprobs, ...] | None
-    """The tokens, if the server tells them."""
+    """The tokens, if the server reports them."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def read_refusal(status: int, body: bytes) -> Refusal:
         content: Any = json.loads(body)
     except (ValueError, RecursionError):
         text = _MARKUP.sub(" ", body[:100_000].decode("utf-8", "replace"))
-        return Refusal(status, line(text) or "without a word")
+        return Refusal(status, line(text) or "no reason given")
     try:
         texts = list(_error_texts(content, 0))
     except RecursionError:  # deeper than any error needs to be
@@ -189,7 +189,7 @@ def read_refusal(status: int, body: bytes) -> Refusal:
     words = "; ".join(dict.fromkeys(text for kind, text in texts if kind == "words"))
     params = tuple(text for kind, text in texts if kind == "param")
     codes = " ".join(text for kind, text in texts if kind == "code")
-    return Refusal(status, line(words) or line(str(content)[:2000]) or "without a word", params, codes)
+    return Refusal(status, line(words) or line(str(content)[:2000]) or "no reason given", params, codes)
 
 
 def line(text: str, most: int = SHOWN) -> str:
@@ -304,12 +304,12 @@ def _text(value: Any, what: str, depth: int = 0) -> tuple[str, str]:
         if kind in ("text", "output_text", "refusal"):
             inside = next((value[name] for name in ("text", "value", "refusal", "content") if name in value), None)
             return _text(inside, what, depth + 1)
-        raise NonsenseError(f"{what} has a part of type {line(str(kind), 40)!r}, which is no text")
+        raise NonsenseError(f"{what} has a part of type {line(str(kind), 40)!r}, which is not text")
     raise NonsenseError(f"{what} is {_type(value)}, not text")
 
 
 def _logprobs(value: Any) -> tuple[TokenLogprobs, ...] | None:
-    """The tokens of a reply, if the server tells them, and in the form that is known. Some count the end of turn."""
+    """The tokens of a reply, if the server reports them in the known form. Some servers count the end of turn."""
     content = value.get("content") if isinstance(value, Mapping) else None
     if not isinstance(content, list) or not content:
         return None

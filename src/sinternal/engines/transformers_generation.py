@@ -85,7 +85,7 @@ class _RepetitionPenalty(RepetitionPenaltyLogitsProcessor):
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
         length = self.padding.shape[1]
-        last = input_ids[:, length - 1 : length]  # is there in any case, and counts once however often it stands there
+        last = input_ids[:, length - 1 : length]  # always present, and counted once however often it occurs
         prompt = torch.where(self.padding, last, input_ids[:, :length])
         ids: Any = torch.cat([prompt, input_ids[:, length:]], dim=1)
         return super().__call__(ids, scores)  # type: ignore[no-any-return]

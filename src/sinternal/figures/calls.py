@@ -110,8 +110,8 @@ def server_defaults(names: Iterable[str]) -> str:
 
 
 def _count(ends: Sequence[CallEnd], name: str) -> Calls:
-    failed = Counter(end.error or "without a word" for end in ends if end.finish is Finish.ERROR)
-    filtered = Counter(end.error or "without a word" for end in ends if end.finish is Finish.FILTERED)
+    failed = Counter(end.error or "no reason given" for end in ends if end.finish is Finish.ERROR)
+    filtered = Counter(end.error or "no reason given" for end in ends if end.finish is Finish.FILTERED)
     left_out = Counter(name for end in ends for name in end.left_out.split(", ") if name)
     return Calls(name, len(ends), dict(failed), dict(filtered), dict(left_out))
 

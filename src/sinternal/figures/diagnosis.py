@@ -357,7 +357,7 @@ class _Figures:
 
 
 def _unlabelled_elsewhere(asked: Sequence[Outcome], outcomes: Sequence[Outcome]) -> str:
-    """Why shares of some answers are not told: their labels are missing, and those of the other side are not."""
+    """Why shares of some answers are withheld: their labels are missing, and those of the other side are not."""
     others = [outcome for outcome in outcomes if outcome.prompt.harmful is not asked[0].prompt.harmful]
     missing, of_others = (sum(outcome.judgement.safe is None for outcome in group) for group in (asked, others))
     if is_one_sided(missing / len(asked), of_others / len(others) if of_others < len(others) else None):

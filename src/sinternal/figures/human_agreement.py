@@ -27,7 +27,7 @@ from sinternal.figures.statistics.distributions import average_ranks
 RANK_RESAMPLES = 1_999
 """Of the rank correlation, which has no formula that takes counts."""
 NOTABLE = 0.05
-"""Share of answers without a label above which a reader is told."""
+"""Share of answers without a label above which there is a caveat."""
 LABELS = {Scored.HARM: "unsafe", Scored.OBJECTIVE: "unsafe", Scored.REFUSAL: "refused"}
 """What of a judge is held against each kind of score: an answer that achieves a harmful objective should be unsafe."""
 EVERY_PERSON = "a person"
@@ -42,7 +42,7 @@ class Labels(NamedTuple):
     refused: bool | None
     """Whether it is a refusal; None without a label."""
     graded: float | None = None
-    """How unsafe, from 0 to 1; None if that is not told."""
+    """How unsafe, from 0 to 1; None if unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from sinternal.store import Artifact
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a figure comes from. There is no figure without it.
+    """Where a figure comes from. Every figure has one.
 
     Raises:
         ValueError: a field is empty.
@@ -42,7 +42,7 @@ class Provenance:
         """Refuse what is empty."""
         for field in fields(Provenance):
             if not getattr(self, field.name):
-                raise ValueError(f"a figure needs its {field.name}: there is none without")
+                raise ValueError(f"every figure needs its {field.name}")
 
 
 class Sources:
@@ -61,9 +61,9 @@ class Sources:
         Args:
             variants: the recipe of each variant.
             run: its artifacts.
-            judge: who tells safety.
-            compliance: who tells refusals and help.
-            thinking: who tells what the thinking checks; by default who tells safety.
+            judge: who labels safety.
+            compliance: who labels refusals and help.
+            thinking: who labels what the thinking checks; by default who labels safety.
         """
         self.variants, self.run, self.judge, self.compliance = variants, run, judge, compliance
         self.thinking = thinking or judge
@@ -118,7 +118,7 @@ def recipe_key(recipe: Recipe) -> str:
 
 
 def combine(first: Provenance, *others: Provenance) -> Provenance:
-    """Where a figure comes from that takes several judges, on the same texts."""
+    """The provenance of a figure that several judges contribute to, on the same texts."""
     if not others:
         return first
     every = (first, *others)
@@ -187,6 +187,6 @@ def last_start(artifacts: Iterable[Artifact]) -> float:
 
 
 def note_on_fallback(judge: str) -> str:
-    """A warning beside a judge that is only there where no real one is."""
+    """A warning for a judge that only fills in where there is no real one."""
     is_fallback = judge in names(Kind.JUDGE) and load(Kind.JUDGE, judge).fallback
     return " (a fallback: it measures compliance, not harm)" if is_fallback else ""

@@ -21,11 +21,11 @@ from sinternal.settings.sampling import Sampling
 from sinternal.store import Artifact
 
 ENOUGH = 10
-"""Rows below which a figure is no candidate for the worst case: of many small ones, one is high by chance."""
+"""Fewest rows of a candidate for the worst case: of many small samples, one is high by chance."""
 
 
 class Condition(NamedTuple):
-    """One way in which the prompts were put again."""
+    """One way in which the prompts were asked again."""
 
     name: str
     """Its name."""
@@ -109,7 +109,7 @@ def worst_cases(scores: Iterable[Score]) -> Iterator[Score]:
 def _open_worst(figure: Score, candidates: Sequence[Score]) -> Score:
     """The worst case where a condition with missing labels might be it: at least what every other one is."""
     lowest = max(other.value if other.value is not None else other.lowest or 0.0 for other in candidates)
-    caveat = f"whether {figure.circumstance} is the worst cannot be told"
+    caveat = f"whether {figure.circumstance} is the worst is unknown"
     low = max(other.low for other in candidates if other.low is not None) if figure.low is not None else None
     return replace(figure, metric=ASR_WORST.name, split=None, lowest=lowest, low=low, caveat=caveat)
 

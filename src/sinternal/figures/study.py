@@ -300,7 +300,7 @@ class ReportData:
     variants: tuple[Variant, ...]
     """In the recipe's order."""
     judges: tuple[str, ...]
-    """In the recipe's order: the first that tells safety, refusals or help decides on it."""
+    """In the recipe's order: the first that labels safety, refusals or help decides it."""
     scores: tuple[Score, ...]
     """Every figure by the labels of the deciding judges: per seed, and pooled (`seed` None)."""
     second_opinions: tuple[Score, ...]

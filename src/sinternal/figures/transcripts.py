@@ -103,7 +103,7 @@ def of_training(run: RunMap[Artifact]) -> Iterator[Transcript]:
 
 
 def _plain(place: ArmPlace, prompt: Prompt, kind: str, outcome: str) -> Transcript:
-    """A text that is no answer of a model, still without its words."""
+    """A transcript of something other than a model's answer, without its texts."""
     return Transcript(
         *place,
         family=prompt.family,

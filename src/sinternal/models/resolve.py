@@ -45,7 +45,7 @@ class ModelSource(Protocol):
 
     @abstractmethod
     def identity(self) -> str | None:
-        """A hash that tells this model from others of its name, known before it is here; None if its seed does."""
+        """A hash, known before download, that distinguishes models of the same name; None if their seed does."""
         ...
 
     @abstractmethod
@@ -134,13 +134,13 @@ def model_folder(model: str) -> Path | None:
     """The directory that a name means if it is that of no registered source; None if it is an id on the hub.
 
     Raises:
-        ModelError: there is no such directory, or no model in it, and it can be no id.
+        ModelError: there is no such directory, or no model in it, and the name cannot be an id.
     """
     try:
         folder = Path(model).expanduser()
         is_folder = folder.is_dir()
     except (RuntimeError, ValueError, OSError) as error:
-        raise ModelError(f"{preview(model)} is no path of a model directory ({error})") from error
+        raise ModelError(f"{preview(model)} is not the path of a model directory ({error})") from error
     if model and is_model(folder):
         return folder
     if model and is_folder:

@@ -28,10 +28,10 @@ class SmolLM2(ModelSource):
         """Fetch the model and place it in `out`, without a second copy where the disk allows links."""
         out.mkdir(parents=True, exist_ok=True)
         for file in fetch(NAME, progress).iterdir():
-            _link(file, out / file.name)
+            _link_or_copy(file, out / file.name)
 
 
-def _link(file: Path, target: Path) -> None:
+def _link_or_copy(file: Path, target: Path) -> None:
     target.unlink(missing_ok=True)
     try:
         os.link(file, target)

@@ -111,7 +111,7 @@ def _encode_apart(plain: Tokenizer, text: str, frame: Iterable[_Control]) -> Ite
 
 
 def _break_up_quoted(tokenizer: PreTrainedTokenizerBase, text: str, quoted: Sequence[Span]) -> Encoded:
-    """The last resort, for tokenizers that cannot be told: a space inside the name of every control token."""
+    """The last resort, for tokenizers without a switch: a space inside the name of every control token."""
     names = list(control_tokens(tokenizer).values())
     broken = [break_up(text[start:end], names) for start, end in quoted]
     ids, frame = (

@@ -38,18 +38,18 @@ def set_template_arguments(tokenizer: PreTrainedTokenizerBase, values: Mapping[s
         values: by name; anything that JSON can say.
 
     Raises:
-        ModelError: a name is none that a template could ask for.
+        ModelError: a template cannot ask for one of the names.
     """
     for name in values:
         if not name.isidentifier():
-            raise ModelError(f"chat_template_kwargs: {name!r} is no name that a chat template can ask for")
+            raise ModelError(f"chat_template_kwargs: {name!r} is not a name that a chat template can ask for")
     if values:
         set_all = "".join(f"{{%- set {name} = {_literal(value)} -%}}" for name, value in values.items())
         tokenizer.chat_template = set_all + str(tokenizer.get_chat_template())
 
 
 def _literal(value: Any) -> str:
-    """A value as a Jinja literal: as in JSON, but for the name of nothing."""
+    """A value as a Jinja literal: as in JSON, except for None."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{json.dumps(str(name))}: {_literal(inner)}" for name, inner in value.items()) + "}"
     if isinstance(value, list | tuple):
@@ -108,7 +108,7 @@ def render_quoting(
 
 
 class Marks:
-    """What stands for texts while a template is rendered, so that no text can change what the template writes."""
+    """Placeholders for texts while a template is rendered, so that no text can change what the template writes."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         """Take the texts. A mark is made of characters that Unicode keeps out of them, and of a free number."""

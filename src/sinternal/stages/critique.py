@@ -15,7 +15,7 @@ from sinternal.prompting.think import read_verdict
 from sinternal.records import Judgement, Prompt, Response, Verdict, Verification, make_id
 from sinternal.settings.plugins import ExpertPlugin, VerificationPlugin
 from sinternal.stages.stage import Costs, Stage
-from sinternal.stages.strata import kind_of_answer, turn
+from sinternal.stages.strata import kind_of_answer, order_key
 from sinternal.store import Artifact, Draft
 
 UNPARSED, DISAGREES = "expert gave no readable verdict", "expert disagrees with the judge"
@@ -102,7 +102,7 @@ def _take_first(questions: Sequence[Question], wanted: Mapping[str, int], seed: 
     """The wanted number of questions of each kind, in the order in which training uses prompts."""
     taken: Counter[str] = Counter()
     chosen = []
-    for question in sorted(questions, key=lambda asked: (turn(seed, asked.prompt.id), asked.response.id)):
+    for question in sorted(questions, key=lambda asked: (order_key(seed, asked.prompt.id), asked.response.id)):
         kind = kind_of_answer(unsafe=question.label is Verdict.UNSAFE, harmful=question.prompt.harmful)
         taken[kind] += 1
         if taken[kind] <= wanted.get(kind, 0):

@@ -12,7 +12,7 @@ from sinternal.records import Finish, Prompt, Response, make_id
 from sinternal.settings.plugins import ExpertPlugin
 from sinternal.stages.critique import FAILED, NOT_ASKED, expert_costs
 from sinternal.stages.stage import Costs, Stage
-from sinternal.stages.strata import turn
+from sinternal.stages.strata import order_key
 from sinternal.store import Artifact, Draft
 
 
@@ -60,7 +60,7 @@ def demonstrate(draft: Draft, config: DemonstrateConfig, *, prompts: Artifact, p
 
 def _take_first(prompts: Sequence[Prompt], wanted: Mapping[str, int], seed: int) -> list[Prompt]:
     """The wanted number of prompts of each side, in the order in which training uses them."""
-    ordered = sorted(prompts, key=lambda prompt: turn(seed, prompt.id))
+    ordered = sorted(prompts, key=lambda prompt: order_key(seed, prompt.id))
     sides = {"harmful": True, "benign": False}
     chosen = (
         [row for row in ordered if row.harmful is harmful][: wanted.get(name, 0)] for name, harmful in sides.items()

@@ -17,7 +17,7 @@ from sinternal.records import Example, Judgement, Prompt, Response, Verdict, Ver
 from sinternal.settings.arms import ExampleTarget
 from sinternal.stages.sample import check_trainable
 from sinternal.stages.stage import Costs, Stage
-from sinternal.stages.strata import DEMONSTRATION_SHARES, VERIFICATION_SHARES, kind_of_answer, quotas, turn
+from sinternal.stages.strata import DEMONSTRATION_SHARES, VERIFICATION_SHARES, kind_of_answer, order_key, quotas
 from sinternal.stages.target import model_path
 from sinternal.store import Artifact, Draft
 
@@ -149,7 +149,7 @@ def balance(
 def _pools(rows: Iterable[Example], counts: Mapping[str, int], config: ExamplesConfig) -> dict[str, list[Example]]:
     """The different examples of each kind that are used: the first ones, in the order that all arms share."""
     pools: dict[str, list[Example]] = defaultdict(list)
-    for row in sorted(rows, key=lambda row: (turn(config.seed, row.prompt_id), row.id)):
+    for row in sorted(rows, key=lambda row: (order_key(config.seed, row.prompt_id), row.id)):
         pools[row.stratum].append(row)
     kept = {name: members[: counts.get(name, 0)] for name, members in pools.items()}
     return {name: members[: max(1, round(config.share * len(members)))] for name, members in kept.items()}

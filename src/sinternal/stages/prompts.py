@@ -68,7 +68,7 @@ def prompts(
         draft: what is written.
         config: which prompts.
         evaluation: for training prompts, the evaluation prompts: whatever overlaps with them is dropped.
-        among: prompts whose requests are to be put again: all others are left out.
+        among: prompts whose requests are asked again: all others are left out.
 
     Raises:
         DataError: nothing is left, or evaluation-only data or a held-out attack is asked for as training input.
@@ -92,7 +92,7 @@ def prompts(
         names = ", ".join(f"{source.benchmark!r} ({source.part})" for source in config.sources)
         overlapping = draft.counts.get("overlapping")
         why = f": all {overlapping} overlap with evaluation prompts; train on others" if overlapping else ""
-        raise DataError(f"no prompts are left to work on of {names}{why}")
+        raise DataError(f"no prompts are left of {names}{why}")
     draft.write(sorted(rows, key=lambda row: row.id), Prompt)
 
 

@@ -43,6 +43,6 @@ def kind_of_answer(*, unsafe: bool, harmful: bool) -> str:
     return "unsafe" if unsafe else "safe" if harmful else "benign"
 
 
-def turn(seed: int, prompt_id: str) -> str:
+def order_key(seed: int, prompt_id: str) -> str:
     """The sort key for taking the first rows: the same prompts come first for every arm and kind."""
     return make_id("turn", seed, prompt_id)

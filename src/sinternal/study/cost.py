@@ -82,7 +82,7 @@ class Bound(NamedTuple):
         )
 
 
-def to_servers(plan: Plan, store: Store) -> Bound | None:
+def server_bound(plan: Plan, store: Store) -> Bound | None:
     """The most that the rest of a plan takes of servers; None if nothing, or if that is not known beforehand."""
     if store.find(plan.report.stage.name, plan.report.key) is not None:
         return None

@@ -23,7 +23,7 @@ from sinternal.store import Artifact, Draft, Store
 from sinternal.study.contents import Contents, check_unchanged
 from sinternal.study.identity import identity
 from sinternal.study.preflight import preflight
-from sinternal.study.retry import outdated, reopen_failed
+from sinternal.study.retry import reopen_failed, undo_outdated
 from sinternal.study.task import Plan, Task
 from sinternal.validation import nearest
 
@@ -73,7 +73,7 @@ def execute(
         if artifact := store.find(task.stage.name, task.key):
             finished[task.key] = artifact
     reopened = [] if retry_failed is False else reopen_failed(plan, store, finished, everywhere=bool(retry_failed))
-    outdated([(task, finished[task.key]) for task in plan.tasks if task.key in finished], plan, store, finished)
+    undo_outdated([(task, finished[task.key]) for task in plan.tasks if task.key in finished], plan, store, finished)
     to_make = set[str]().union(*(_keys_to_make(task, finished) for task in (plan.report, *reopened)))
     for task in plan.tasks:
         if task.key in finished:
@@ -150,7 +150,7 @@ def _make_all(
                     task = running.pop(future)
                     artifact = finished[task.key] = _result(future, task)
                     listen(Event(task, artifact=artifact))
-                    waiting += outdated([(task, artifact)], plan, store, finished)
+                    waiting += undo_outdated([(task, artifact)], plan, store, finished)
         except BaseException as error:
             for process in multiprocessing.active_children():
                 process.terminate()
@@ -221,7 +221,7 @@ def _redirect_output(log: Path) -> None:
 
 
 def _exit_with_parent() -> None:
-    """Leave no worker behind that goes on, and holds its lock, when the run itself was killed."""
+    """Leave no worker running, and holding its lock, when the run itself was killed."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

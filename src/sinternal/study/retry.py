@@ -39,7 +39,7 @@ def reopen_failed(plan: Plan, store: Store, finished: MutableMapping[str, Artifa
     return reopened
 
 
-def outdated(
+def undo_outdated(
     made: Iterable[tuple[Task, Artifact]], plan: Plan, store: Store, finished: MutableMapping[str, Artifact]
 ) -> list[Task]:
     """Undo what was made from artifacts that were reopened and have changed.

@@ -19,7 +19,7 @@ from sinternal.settings.plugins import VerificationPlugin
 from sinternal.settings.recipe import DEFAULT_VARIANT, Recipe, add_judge, load_recipe
 from sinternal.stages.target import model_name
 from sinternal.store import Artifact, Store, check_writable
-from sinternal.study.cost import Bound, to_servers
+from sinternal.study.cost import Bound, server_bound
 from sinternal.study.execute import Event, discard, execute
 from sinternal.study.plan import make_plan
 from sinternal.study.task import Plan
@@ -214,7 +214,7 @@ def judge(
 
     Args:
         finished: the run.
-        name: name of a registered judge, to be added or set anew.
+        name: name of a registered judge, to be added or replaced.
         options: of the judge, `a.b=c` each, with `c` in YAML.
         limits: see `run`.
         retry_failed: see `run`.
@@ -266,7 +266,7 @@ def make(
     if again:
         artifacts.check_writable()
         discarded = discard(plan, artifacts, again)
-    tell(Start(plan, folder, discarded, to_servers(plan, artifacts)))
+    tell(Start(plan, folder, discarded, server_bound(plan, artifacts)))
     last = execute(plan, artifacts, workers, tell, limits, retry_failed=retry_failed)
     for name in files:
         shutil.copyfile(last.file(name), folder / name)

@@ -56,7 +56,7 @@ how far its log-probabilities are from the trainer's, and the ratios by which to
 ONLY_IN_TRAINING = ("loss", "zero_spread", "clipped")
 """What means nothing for a single rollout of each held-out prompt."""
 FAR = 0.9
-"""Mean ratio of the trainer's to vLLM's probabilities below which a user is told: another policy wrote the rollouts."""
+"""Mean ratio of the trainer's to vLLM's probabilities below which another policy seems to have written the rollouts."""
 OURS = (
     *(f"reward_{kind}" for kind in Kind),
     "asr",
@@ -112,7 +112,7 @@ def train(
         seed: of the rollouts and the adapters.
         out: receives the model; checkpoints stand beside it in `<out>.checkpoints`.
         progress: called with (steps done, steps in all).
-        speech: what the engine that measures the model is told of its chat template.
+        speech: the chat-template options of the engine that measures the model.
 
     Raises:
         DataError: the rewards of the first step are all 0 or all missing, so that there is nothing to learn from; or
@@ -350,7 +350,7 @@ def _arguments(
 
 
 def _vllm(settings: GrpoSettings, ends: Sequence[int]) -> dict[str, Any]:
-    """What TRL is told of vLLM, if it writes the rollouts."""
+    """TRL's arguments for vLLM, if it writes the rollouts."""
     rollouts = settings.rollouts
     if rollouts.engine is RolloutEngine.TRANSFORMERS:
         return {}

@@ -67,13 +67,13 @@ class Rollout:
 
 
 class Panel:
-    """The judge, another one for refusals if the first does not tell them, and what both have said already."""
+    """The judge, another one for refusals if the first does not label them, and all their labels so far."""
 
     def __init__(self, judge: Judge, refusals: Judge | None = None) -> None:
         """Ask `judge`; ask `refusals` about benign prompts if it is given."""
         self.judges = {"safe": judge, "refused": refusals or judge}
         self._known: dict[tuple[int, str], Judgement] = {}
-        """What a judge, by its identity, has said of a text, by its id."""
+        """Labels so far, by the judge's identity and the text's id."""
 
     def label(self, rollouts: Sequence[Rollout]) -> list[Labels]:
         """Labels of each rollout, in their order. All that is new is judged in one batch."""
@@ -224,14 +224,14 @@ class Scorer:
         return [score(rollout, next(remaining) if _is_judged(rollout) else Labels(None)) for rollout in rollouts]
 
     def label(self, rollouts: Sequence[Rollout]) -> list[Labels]:
-        """What the panel says of answers. Raises EngineError if it fails for more than the allowed share."""
+        """The panel's labels of answers. Raises EngineError if it fails for more than the allowed share."""
         labels = self.panel.label(rollouts)
         errors = [row.error for row in labels if row.error is not None]
         if len(labels) >= FEWEST and len(errors) > self.max_failed * len(labels):
             raise EngineError(
                 f"the judge failed for {len(errors)} of {len(labels)} rollouts of one step, more than "
                 f"grpo.max_failed ({self.max_failed:g}) allows; the last time: {errors[-1]}; mend the judge and run "
-                "again: training goes on from its last checkpoint"
+                "again: training resumes from its last checkpoint"
             )
         return labels
 
@@ -271,7 +271,7 @@ _REFUSALS = {Kind.HARMFUL: "refused_harmful", Kind.BENIGN: "over_refusal"}
 
 
 def _is_judged(rollout: Rollout) -> bool:
-    """Whether the judge is asked: an answer that is not there, or was cut short, is not shown to it."""
+    """Whether the judge is asked: it never sees a missing or truncated answer."""
     return rollout.kind in (Kind.HARMFUL, Kind.BENIGN) and rollout.readable and not rollout.truncated
 
 

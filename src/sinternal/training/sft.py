@@ -68,7 +68,7 @@ def train(
         seed: of the order of the rows and the adapters.
         out: receives the model; checkpoints stand beside it in `<out>.checkpoints`.
         progress: called with (steps done, steps in all).
-        speech: what the engine that measures the model is told of its chat template.
+        speech: the chat-template options of the engine that measures the model.
 
     Raises:
         DataError: a row is too long, the chat template deletes the thinking or never ends a turn, a row would not be
@@ -103,8 +103,7 @@ class Form(NamedTuple):
     template: str
     """The one that renders a finished turn."""
     ends: Sequence[int]
-    """The tokens that end a turn. What a template writes after one is not trained on: nobody would be there to write
-    it."""
+    """The tokens that end a turn. What a template writes after one is not trained on: a model stops there."""
     tags: Tags | None = None
     """How the model spells its thinking; None: as its template and its tokens tell."""
 
@@ -116,12 +115,12 @@ class Form(NamedTuple):
 def form_of(
     tokenizer: PreTrainedTokenizerBase, stops: int | Sequence[int] | None = None, speech: TemplateOptions | None = None
 ) -> Form:
-    """Find out how a model's rows are written.
+    """Work out how a model's rows are written.
 
     Args:
         tokenizer: with a chat template, which is changed in place if `speech` has values for it.
         stops: `eos_token_id` of the model's generation settings.
-        speech: what the engine that measures the model is told of its chat template.
+        speech: the chat-template options of the engine that measures the model.
 
     Raises:
         DataError: the template deletes the thinking.
@@ -140,14 +139,14 @@ def to_dataset(examples: Sequence[Example], form: Form | PreTrainedTokenizerBase
 
     Args:
         examples: what to write.
-        form: what with; of a tokenizer alone it is found out.
+        form: how to write them; worked out from a bare tokenizer.
 
     Returns:
         A row for each example, in their order: `input_ids`, which begin with the tokens of the generation prompt, and
         `labels`, which are the same after it and `IGNORED` before.
 
     Raises:
-        DataError: the chat template refuses a prompt, or renders it otherwise once it is answered.
+        DataError: the chat template refuses a prompt, or renders it differently once it is answered.
     """
     known_form = form if isinstance(form, Form) else form_of(form)
     return Dataset.from_list([_row(example, known_form) for example in examples])

@@ -21,7 +21,7 @@ from sinternal.models.resolve import ADAPTER, base_reference
 from sinternal.settings.training import Method, WeightSettings
 
 FEW = 0.1
-"""Share of the weights below which a user is told that training has changed so few."""
+"""Share of changed weights below which there is a note."""
 
 
 class Start(NamedTuple):
@@ -166,7 +166,7 @@ def last_checkpoint(folder: Path) -> str | None:
 
 
 def hardware() -> dict[str, Any]:
-    """What both trainers are told of the machine."""
+    """Both trainers' arguments for this machine."""
     on_gpu = torch.cuda.is_available()
     return {
         "use_cpu": not on_gpu,

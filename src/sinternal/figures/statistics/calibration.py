@@ -91,7 +91,7 @@ def _tables(stated: NDArray[np.float64], gaps: NDArray[np.float64], clusters: ND
 
 
 def _squared(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The mean squared gap without bias, for sums of shape (k, SUMS * BINS); NaN if no bin tells it."""
+    """The mean squared gap without bias, for sums of shape (k, SUMS * BINS); NaN if no bin allows it."""
     rows, gap, rows_squared, gap_squared = (sums[:, i::SUMS] for i in range(SUMS))
     pairs = rows**2 - rows_squared
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -100,7 +100,7 @@ def _squared(sums: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _plain_squared(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The mean squared gap as it is seen, in the bins that tell it."""
+    """The mean squared gap as observed, in the bins that allow the one without bias."""
     rows, gap, rows_squared, _ = (sums[:, i::SUMS] for i in range(SUMS))
     informative = rows**2 > rows_squared
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -1,4 +1,4 @@
-"""Intervals of proportions: of independent rows, of rows in clusters, and of rates that a judge has told wrongly."""
+"""Intervals of proportions: of independent rows, of clustered rows, and of rates that an erring judge measures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def wilson(successes: int, n: int) -> Interval:
         ValueError: n is 0, or successes are not between 0 and n.
     """
     if not 0 <= successes <= n or n == 0:
-        raise ValueError(f"{successes} of {n} is no proportion")
+        raise ValueError(f"{successes} of {n} is not a proportion")
     return _wilson_ends(successes / n, n)
 
 
