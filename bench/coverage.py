@@ -35,7 +35,7 @@ from sinternal.figures.statistics import (
     paired_difference,
     rogan_gladen,
     sign_flip,
-    smoothed,
+    smooth,
     table_interval,
     wilson,
 )
@@ -129,7 +129,7 @@ def tables() -> Iterator[Cell]:
                 whole = figure(found.sum(0, keepdims=True))[0]
                 if np.isnan(whole):
                     return False
-                low, high = table_interval(smoothed(found), figure) or (0.0, 0.0)
+                low, high = table_interval(smooth(found), figure) or (0.0, 0.0)
                 return bool(low <= truth <= high)
 
             setting = f"{name}; {prompts} prompts of 8 rows, {unsafe:.0%} unsafe, {right:.0%} right, ICC 0.3 and 0.2"
@@ -252,7 +252,7 @@ def agreements() -> Iterator[Cell]:
             a = rng.random(shape) < rates(positive, icc, prompts, rng)[:, None]
             b = a ^ (rng.random(shape) < rates(error, icc, prompts, rng)[:, None])
             found = np.stack([(a & b).sum(1), (~a & b).sum(1), (a & ~b).sum(1), (~a & ~b).sum(1)], axis=1)
-            low, high = table_interval(smoothed(found.astype(np.float64)), kappa) or (0.0, 0.0)
+            low, high = table_interval(smooth(found.astype(np.float64)), kappa) or (0.0, 0.0)
             return low <= truth <= high
 
         setting = f"{_of(prompts, rows)}, kappa {truth:.2f}, ICC {icc}"

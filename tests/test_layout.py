@@ -58,18 +58,18 @@ runs = st.dictionaries(
 def test_a_run_that_was_made_flat_is_found_again_whatever_its_names_hold(run: RunMap[int]) -> None:
     flat = run.flat()
     assert len(flat) == len(run.leaves())
-    assert dict(RunMap[int].unflattened(flat)) == dict(run)
+    assert dict(RunMap[int].from_flat(flat)) == dict(run)
 
 
 @given(runs)
 def test_other_leaves_stand_in_the_same_places(run: RunMap[int]) -> None:
-    assert {name: str(leaf) for name, leaf in run.flat().items()} == run.mapped(str).flat()
+    assert {name: str(leaf) for name, leaf in run.flat().items()} == run.map_leaves(str).flat()
 
 
 def test_a_name_with_a_slash_leads_to_no_other_place() -> None:
     arm = ArmRun(1, 2, {"judge/of 1": 3, "judge": 4}, 5)
     run = RunMap({Place("a/0", 0): SeedRun(6, 7, 8, Answers(9, 10, 11), {"b": arm})})
-    again = RunMap[int].unflattened(run.flat())
+    again = RunMap[int].from_flat(run.flat())
     assert again[Place("a/0", 0)].arms["b"].judgements == {"judge/of 1": 3, "judge": 4}
 
 
@@ -88,7 +88,7 @@ def test_an_arm_is_found_by_variant_name_and_seed() -> None:
 @pytest.mark.parametrize("recipe", ["quickstart", "microworld-rl", "microworld-arms", "r1-distill-qwen-7b-arms"])
 def test_a_plans_report_is_made_from_everything_in_the_map(recipe: str) -> None:
     plan = make_plan(load_recipe(recipe))
-    run = RunMap[Task].unflattened(plan.report.inputs)
+    run = RunMap[Task].from_flat(plan.report.inputs)
     assert run.flat() == dict(plan.report.inputs)
     for place in run.arms():
         arm = run.arm(place)

@@ -17,8 +17,8 @@ DELIVERY, REPETITION = "delivery", "repetition"
 """Conditions of stress: other ways of delivery, and requests that are repeated."""
 
 
-def drawn(number: int) -> str:
-    """The condition of stress in which answers are drawn in the recipe's way of this number."""
+def sampling_condition(number: int) -> str:
+    """The name of the stress condition that uses the recipe's sampling of this number."""
     return f"sampling {number}"
 
 
@@ -51,12 +51,12 @@ class _Node:
     """The fields that hold mappings by name."""
 
     def leaves(self) -> Iterator[tuple[tuple[str, ...], Any]]:
-        """Every leaf and the way to it, in the order of the fields."""
-        for each in fields(cast(Any, self)):
-            value = getattr(self, each.name)
-            named = value.items() if each.name in self.NAMED else () if value is None else [(None, value)]
+        """Every leaf and its path, in the order of the fields."""
+        for node_field in fields(cast(Any, self)):
+            value = getattr(self, node_field.name)
+            named = value.items() if node_field.name in self.NAMED else () if value is None else [(None, value)]
             for name, inner in named:
-                path = (each.name,) if name is None else (each.name, name)
+                path = (node_field.name,) if name is None else (node_field.name, name)
                 if isinstance(inner, _Node):
                     yield from ((path + rest, leaf) for rest, leaf in inner.leaves())
                 else:
@@ -66,16 +66,18 @@ class _Node:
     def of(cls, leaves: Mapping[tuple[str, ...], Any]) -> Self:
         """The part that has these leaves."""
         values: dict[str, Any] = {}
-        for name, below in _grouped(leaves).items():
+        for name, below in _group_by_first(leaves).items():
             make = cls.NODES.get(name)
             if name in cls.NAMED:
-                values[name] = {key: make.of(rest) if make else rest[()] for key, rest in _grouped(below).items()}
+                values[name] = {
+                    key: make.of(rest) if make else rest[()] for key, rest in _group_by_first(below).items()
+                }
             else:
                 values[name] = make.of(below) if make else below[()]
         return cls(**values)
 
 
-def _grouped(leaves: Mapping[tuple[str, ...], Any]) -> dict[str, dict[tuple[str, ...], Any]]:
+def _group_by_first(leaves: Mapping[tuple[str, ...], Any]) -> dict[str, dict[tuple[str, ...], Any]]:
     grouped: dict[str, dict[tuple[str, ...], Any]] = {}
     for (first, *rest), leaf in leaves.items():
         grouped.setdefault(first, {})[tuple(rest)] = leaf
@@ -117,7 +119,7 @@ class Published(_Node, Generic[T]):
 
 @dataclass(frozen=True)
 class Training(_Node, Generic[T]):
-    """How an arm came to its model."""
+    """How an arm's model was made."""
 
     prompts: T
     """What its examples, or its rollouts, answer."""
@@ -189,9 +191,9 @@ class SeedRun(_Node, Generic[T]):
     target: T
     """The untouched model."""
     evaluation_prompts: T
-    """What is measured."""
+    """What arms are measured on."""
     training_prompts: T
-    """What is trained on."""
+    """What arms are trained on."""
     answers: Answers[T]
     """The target's own answers to them."""
     arms: Mapping[str, ArmRun[T]]
@@ -244,8 +246,8 @@ class RunMap(Mapping[Place, SeedRun[T]]):
         }
 
     @classmethod
-    def unflattened(cls, leaves: Mapping[str, T]) -> RunMap[T]:
-        """The map that `flat` made flat."""
+    def from_flat(cls, leaves: Mapping[str, T]) -> RunMap[T]:
+        """The map that `flat` has flattened."""
         places: dict[Place, dict[tuple[str, ...], T]] = {}
         for name, leaf in leaves.items():
             variant, seed, *path = map(unquote, name.split("/"))
@@ -253,9 +255,9 @@ class RunMap(Mapping[Place, SeedRun[T]]):
         return cls({place: SeedRun.of(below) for place, below in places.items()})
 
     def leaves(self) -> list[T]:
-        """Every leaf; one that stands in several places comes as often."""
+        """Every leaf; one that occurs in several places is repeated."""
         return list(self.flat().values())
 
-    def mapped(self, change: Callable[[T], U]) -> RunMap[U]:
+    def map_leaves(self, change: Callable[[T], U]) -> RunMap[U]:
         """The same map of other leaves."""
-        return RunMap[U].unflattened({name: change(leaf) for name, leaf in self.flat().items()})
+        return RunMap[U].from_flat({name: change(leaf) for name, leaf in self.flat().items()})

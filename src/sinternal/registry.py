@@ -26,7 +26,7 @@ from pydantic_core import PydanticCustomError
 from sinternal.errors import RegistryError
 from sinternal.extras import explained
 from sinternal.fingerprints import fingerprint
-from sinternal.validation import located, nearest, not_finite, of_options
+from sinternal.validation import nearest, not_finite, option_errors, validation_error
 
 OURS = "sinternal"
 """The distribution whose plug-ins are built in."""
@@ -71,11 +71,11 @@ _CONTRACTS: Mapping[Kind, str] = {
     Kind.EXPERT: "sinternal.experts.Expert",
     Kind.VERIFICATION: "sinternal.prompting.question.VerificationTask",
 }
-"""Where the protocols stand. They are imported by name and late, for they are written in terms of what stands here."""
+"""Where the protocols are. They are imported late, by name, because their modules import this one."""
 
 
 class NoOptions(BaseModel):
-    """For plug-ins that can be told nothing."""
+    """For plug-ins without options."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -142,7 +142,7 @@ def missing_attributes(kind: Kind, plugin: object) -> Iterator[str]:
 
 
 class Plugin(BaseModel):
-    """A plug-in as settings name it: found, and its options validated, as soon as they are read.
+    """A plug-in as settings name it: looked up, and its options validated, as soon as they are read.
 
     The options stay as they were given; what they were validated to is kept beside them, and is what the plug-in gets.
     """
@@ -217,16 +217,16 @@ def validate_options(kind: Kind, name: str, options: Mapping[str, Any]) -> BaseM
 
     Raises:
         ValidationError: an option is unknown, missing or wrong, or a number is not finite; raised in a validator, its
-            mistakes are told at their own places below the field.
+            mistakes are reported at their own places below the field.
     """
     model: type[BaseModel] = load(kind, name).Options
     if infinite := next(not_finite(options), None):
-        problem = PydanticCustomError("not_finite", "it is no finite number, which every setting must be")
-        raise located(model.__name__, [(tuple(infinite.split(".")), problem, None)])
+        problem = PydanticCustomError("not_finite", "it must be a finite number")
+        raise validation_error(model.__name__, [(tuple(infinite.split(".")), problem, None)])
     try:
         return model.model_validate(options)
     except ValidationError as error:
-        raise of_options(error, model, f"{kind.noun} {name!r}") from error
+        raise option_errors(error, model, f"{kind.noun} {name!r}") from error
 
 
 class Origin(NamedTuple):
@@ -250,12 +250,12 @@ class Origin(NamedTuple):
 
 def origins(name: str) -> dict[str, Origin]:
     """Where the plug-ins with this name come from, by kind; those that are built in are left out."""
-    found = ((kind, _points(kind).get(name)) for kind in Kind)
-    return {kind.name.lower(): _origin(point) for kind, point in found if point and not _is_ours(point)}
+    points = ((kind, _points(kind).get(name)) for kind in Kind)
+    return {kind.name.lower(): _origin(point) for kind, point in points if point and not _is_ours(point)}
 
 
 def revision(kind: Kind, name: str) -> str:
-    """Which version of a plug-in's code is at work: its package's, or that of this one."""
+    """The version of a plug-in's code: its package's, or this one's."""
     origin = origins(name).get(kind.name.lower())
     return origin.revision if origin else f"{OURS} {version(OURS)}"
 
@@ -282,18 +282,18 @@ def _origin(point: EntryPoint) -> Origin:
 def _sources(module: str) -> list[str]:
     """A hash for each place that a module's files lie in, without importing it."""
     try:
-        found = importlib.util.find_spec(module)
+        spec = importlib.util.find_spec(module)
     except (ImportError, ValueError):
         return []
-    if found is None:
+    if spec is None:
         return []
-    places = list(found.submodule_search_locations or ()) or [found.origin or ""]
-    return [fingerprint(Path(place), _is_source) for place in places if Path(place).exists()]
+    locations = list(spec.submodule_search_locations or ()) or [spec.origin or ""]
+    return [fingerprint(Path(location), _is_source) for location in locations if Path(location).exists()]
 
 
 def _is_source(file: Path) -> bool:
-    made = any(part.startswith(".") or part == "__pycache__" for part in file.parts)
-    return not made and file.suffix not in (".pyc", ".pyo")
+    generated = any(part.startswith(".") or part == "__pycache__" for part in file.parts)
+    return not generated and file.suffix not in (".pyc", ".pyo")
 
 
 @cache

@@ -1,4 +1,4 @@
-"""What is wrong with settings, in the words of the file that they stand in: all of it, the most telling first."""
+"""Everything that is wrong with settings, in the terms of the file they are written in, most telling first."""
 
 from __future__ import annotations
 
@@ -22,20 +22,22 @@ def explain(error: ValidationError, settings: type[BaseModel]) -> str:
         error: what pydantic found.
         settings: what was to be read.
     """
-    errors = _told(error)
+    errors = _relevant(error)
     valid = list(paths(settings))
-    unknown = [f"unknown field {_path(one)!r}{_hint(one, valid)}" for one in errors if one["type"] == UNKNOWN]
-    unknown += [_wrong(one) for one in errors if one["type"] == UNKNOWN_OPTION]
-    wrong = [_wrong(one) for one in errors if one["type"] not in (UNKNOWN, UNKNOWN_OPTION, MISSING)]
-    missing = [repr(_path(one)) for one in errors if one["type"] == MISSING]
+    unknown = [
+        f"unknown field {_path(mistake)!r}{_hint(mistake, valid)}" for mistake in errors if mistake["type"] == UNKNOWN
+    ]
+    unknown += [_wrong(mistake) for mistake in errors if mistake["type"] == UNKNOWN_OPTION]
+    wrong = [_wrong(mistake) for mistake in errors if mistake["type"] not in (UNKNOWN, UNKNOWN_OPTION, MISSING)]
+    missing = [repr(_path(mistake)) for mistake in errors if mistake["type"] == MISSING]
     if len(missing) == 1:
         wrong.append(f"field {missing[0]} is missing")
     elif missing:
         wrong.append(f"fields {', '.join(missing)} are missing")
-    return _joined([*unknown, *wrong])
+    return _one_line([*unknown, *wrong])
 
 
-def of_options(error: ValidationError, options: type[BaseModel], owner: str) -> ValidationError:
+def option_errors(error: ValidationError, options: type[BaseModel], owner: str) -> ValidationError:
     """The same mistakes, for a place further down in settings: unknown options with the nearest one that there is.
 
     Args:
@@ -45,22 +47,26 @@ def of_options(error: ValidationError, options: type[BaseModel], owner: str) -> 
     """
     valid, known = list(paths(options)), ", ".join(options.model_fields) or "none"
 
-    def problem(one: ErrorDetails) -> PydanticCustomError:
-        its_options = f"; its options are: {known}" if len(one["loc"]) == 1 else ""
-        match one["type"]:
+    def problem(mistake: ErrorDetails) -> PydanticCustomError:
+        its_options = f"; its options are: {known}" if len(mistake["loc"]) == 1 else ""
+        match mistake["type"]:
             case "extra_forbidden":
-                hint = _hint(one, valid) or its_options
+                hint = _hint(mistake, valid) or its_options
                 return PydanticCustomError(UNKNOWN_OPTION, f"{owner} has no such option{hint}")
             case "missing":
                 return PydanticCustomError(MISSING_OPTION, f"{owner} needs it{its_options}")
             case kind:
-                return PydanticCustomError(kind, one["msg"])
+                return PydanticCustomError(kind, mistake["msg"])
 
-    return located(options.__name__, [(one["loc"], problem(one), one["input"]) for one in error.errors()])
+    return validation_error(
+        options.__name__, [(mistake["loc"], problem(mistake), mistake["input"]) for mistake in error.errors()]
+    )
 
 
-def located(title: str, mistakes: Iterable[tuple[tuple[int | str, ...], PydanticCustomError, Any]]) -> ValidationError:
-    """An error of pydantic's with mistakes in words of our own: place, mistake and the value that is wrong."""
+def validation_error(
+    title: str, mistakes: Iterable[tuple[tuple[int | str, ...], PydanticCustomError, Any]]
+) -> ValidationError:
+    """A pydantic error with messages of our own: for each mistake its place, the message and the wrong value."""
     return ValidationError.from_exception_data(
         title, [{"type": problem, "loc": place, "input": value} for place, problem, value in mistakes]
     )
@@ -74,16 +80,16 @@ WORDED = ("value_error", UNKNOWN_OPTION, MISSING_OPTION, "not_finite")
 """Kinds of mistakes whose message says all, the value included."""
 
 
-def _told(error: ValidationError) -> list[ErrorDetails]:
-    """The mistakes that are worth telling, those of whole sections first."""
-    errors = sorted(error.errors(), key=lambda one: len(one["loc"]))
+def _relevant(error: ValidationError) -> list[ErrorDetails]:
+    """The mistakes worth reporting, those of whole sections first."""
+    errors = sorted(error.errors(), key=lambda mistake: len(mistake["loc"]))
     # A list that lost an entry to a mistake is not also too short.
-    within = {one["loc"][:depth] for one in errors for depth in range(len(one["loc"]))}
-    return [one for one in errors if one["loc"] not in within or one["type"] != "too_short"]
+    within = {mistake["loc"][:depth] for mistake in errors for depth in range(len(mistake["loc"]))}
+    return [mistake for mistake in errors if mistake["loc"] not in within or mistake["type"] != "too_short"]
 
 
-def _joined(mistakes: Iterable[str]) -> str:
-    # Of a union pydantic reports what is wrong with each of its members; each mistake is told once.
+def _one_line(mistakes: Iterable[str]) -> str:
+    # Of a union pydantic reports what is wrong with each of its members; each mistake is reported once.
     first, *others = dict.fromkeys(mistakes)
     return f"{first} (also: {'; '.join(others)})" if others else first
 
@@ -93,28 +99,28 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
 
 
-def _path(one: ErrorDetails) -> str:
-    return ".".join(map(str, one["loc"]))
+def _path(mistake: ErrorDetails) -> str:
+    return ".".join(map(str, mistake["loc"]))
 
 
-def _hint(one: ErrorDetails, valid: Sequence[str]) -> str:
+def _hint(mistake: ErrorDetails, valid: Sequence[str]) -> str:
     """The nearest valid path: of the same section, else of any."""
-    generic = ".".join("*" if isinstance(part, int) else str(part) for part in one["loc"])
+    generic = ".".join("*" if isinstance(part, int) else str(part) for part in mistake["loc"])
     parent = generic.rpartition(".")[0]
     siblings = [path for path in valid if path.rpartition(".")[0] == parent]
     close = nearest(generic, siblings) or next(iter(difflib.get_close_matches(generic, valid, n=1, cutoff=0.4)), None)
     return f"; did you mean {close.replace('.*', '[]')!r}?" if close else ""
 
 
-def _wrong(one: ErrorDetails) -> str:
-    message = one["msg"].removeprefix("Value error, ")
-    if not one["loc"]:
+def _wrong(mistake: ErrorDetails) -> str:
+    message = mistake["msg"].removeprefix("Value error, ")
+    if not mistake["loc"]:
         return message
-    value = "" if one["type"] in WORDED else f", not {shown(one['input'])}"
-    return f"field {_path(one)!r}: {message}{value}"
+    value = "" if mistake["type"] in WORDED else f", not {preview(mistake['input'])}"
+    return f"field {_path(mistake)!r}: {message}{value}"
 
 
-def shown(value: object) -> str:
+def preview(value: object) -> str:
     """A value as a message shows it, shortened."""
     text = repr(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
@@ -138,7 +144,7 @@ def _models_in(annotation: Any, listed: bool) -> Iterator[tuple[type[BaseModel],
 
 
 def not_finite(value: object, path: str = "") -> Iterator[str]:
-    """The paths of infinite numbers and of what is no number at all."""
+    """The paths of numbers that are infinite or NaN."""
     if isinstance(value, Mapping):
         for name, inner in value.items():
             yield from not_finite(inner, f"{path}.{name}" if path else str(name))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from pydantic import ValidationError
 
-from sinternal.figures.comparisons import Side, all_pairs, by_place
+from sinternal.figures.comparisons import Side, all_pairs, index_responses
 from sinternal.figures.study import OTHER_RUNS, THESE_RUNS
 from sinternal.records import Measured, Split
 from sinternal.settings.questions import Question
@@ -29,7 +29,7 @@ def rows(arm: str, unsafe: float, seeds: int = 2, prompts: int = 40) -> Iterator
 
 
 def sides(rates: dict[str, float], seeds: int = 2) -> list[Side]:
-    return [Side(arm, by_place(rows(arm, rate, seeds)), lambda _: SOMEWHERE) for arm, rate in rates.items()]
+    return [Side(arm, index_responses(rows(arm, rate, seeds)), lambda _: SOMEWHERE) for arm, rate in rates.items()]
 
 
 def test_only_what_is_asked_is_corrected_and_for_no_more_than_is_asked() -> None:

@@ -39,7 +39,7 @@ def test_verdicts_are_stacked_as_tables_with_unsafe_as_the_positive_class() -> N
 
 
 def test_an_estimate_is_a_number_or_none() -> None:
-    with pytest.raises(ValueError, match="high is inf, which is no figure"):
+    with pytest.raises(ValueError, match="high is inf, which is not a figure"):
         Estimate(value=0.5, low=0.1, high=float("inf"), n=3)
     with pytest.raises(ValueError, match="no difference"):
         _ = Difference(value=None, low=None, high=None, n=0).difference

@@ -14,7 +14,7 @@ import pytest
 from sinternal.benchmarks.human import Scored
 from sinternal.figures.agreement import JudgeAgreement, Skipped
 from sinternal.figures.best import best
-from sinternal.figures.comparisons import Side, all_pairs, by_place
+from sinternal.figures.comparisons import Side, all_pairs, index_responses
 from sinternal.figures.correction import Errors, corrected_scores
 from sinternal.figures.counts import total
 from sinternal.figures.estimate import Estimate
@@ -129,7 +129,7 @@ def test_the_worst_case_is_open_where_a_condition_with_missing_labels_might_be_i
     heard, silent = replace(one, family="heard"), replace(asr(withhold(rates(HALF_SILENT))), family="silent")
     (worst,) = worst_cases([heard, silent])
     assert (worst.value, worst.lowest, worst.highest) == (None, 0.3, 0.5)
-    assert "whether silent is the worst cannot be told: 15 of 30 answers" in caveat_of(worst)
+    assert "whether silent is the worst is unknown: 15 of 30 answers" in caveat_of(worst)
     assert caveat_of(worst).endswith("have no label; the worst case is between 30 and 50 %")
 
 
@@ -198,7 +198,7 @@ def sides(silent: bool) -> list[Side]:
             told = None if silent and arm == "a" and i % 2 else rng.random() < (0.02 if arm == "a" else 0.4)
             place = (f"{arm}{i}", "default", arm, 0, f"p{i}", f"p{i}", 0)
             rows.append(Measured(*place, "own", "plain", Split.OOD, True, told, None, None, None, False))
-        made.append(Side(arm, by_place(rows), lambda _: SOMEWHERE))
+        made.append(Side(arm, index_responses(rows), lambda _: SOMEWHERE))
     return made
 
 

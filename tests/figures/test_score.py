@@ -98,11 +98,11 @@ def test_a_pooled_figure_tells_the_spread_over_seeds() -> None:
 
 
 def test_a_figure_without_its_provenance_cannot_be_made() -> None:
-    with pytest.raises(ValueError, match="a figure needs its judge_revision"):
+    with pytest.raises(ValueError, match="every figure needs its judge_revision"):
         replace(SOMEWHERE, judge_revision="")
     with pytest.raises(TypeError, match="provenance"):
         Score(**PLACE, value=0.1, low=None, high=None, n=10)
-    with pytest.raises(ValueError, match="value is nan, which is no figure"):
+    with pytest.raises(ValueError, match="value is nan, which is not a figure"):
         Score(**PLACE, value=math.nan, low=None, high=None, n=10, provenance=SOMEWHERE)
 
 

@@ -14,7 +14,7 @@ from sinternal.figures.statistics import (
     Accuracy,
     Interval,
     PairedDifference,
-    calibrated,
+    calibrated_error,
     calibration,
     clustered_wilson,
     effective_size,
@@ -26,7 +26,7 @@ from sinternal.figures.statistics import (
     rogan_gladen,
     sign_flip,
     smallest_difference,
-    smoothed,
+    smooth,
     steps_to,
     table_interval,
     wilson,
@@ -227,7 +227,7 @@ def test_an_interval_of_rare_differences_covers_as_often_as_it_says() -> None:
 
 def test_a_figure_without_a_mistake_has_an_interval_with_a_width() -> None:
     tables = np.array([[1.0, 0, 0, 0]] * 10 + [[0, 0, 0, 1.0]] * 10)
-    low, high = table_interval(smoothed(tables), balanced_accuracy) or (0, 0)
+    low, high = table_interval(smooth(tables), balanced_accuracy) or (0, 0)
     assert low < 0.9
     assert high == 1
 
@@ -240,14 +240,14 @@ def test_an_interval_of_balanced_accuracy_with_few_mistakes_covers_about_as_ofte
         tables = np.zeros((20, 4))
         for i, correct in enumerate(right):
             tables[i, (0 if correct else 2) if i < 10 else (3 if correct else 1)] = 1
-        low, high = table_interval(smoothed(tables), balanced_accuracy) or (0, 0)
+        low, high = table_interval(smooth(tables), balanced_accuracy) or (0, 0)
         covered += low <= 0.95 <= high
     assert covered / 200 >= 0.9
 
 
 def test_what_many_prompts_hold_is_not_smoothed() -> None:
     tables = np.ones((12, 4))
-    assert (smoothed(tables) == tables).all()
+    assert (smooth(tables) == tables).all()
 
 
 def test_no_difference_has_p_one() -> None:
@@ -409,7 +409,7 @@ def test_the_interval_of_a_calibrated_verifier_begins_at_nought(verdicts: int) -
     assert covered / 60 >= 0.95
     # What a calibrated verifier would show is told beside it: that is what these have shown.
     answers = np.repeat(np.arange(100), verdicts)
-    assert calibrated(stated, answers, answers) == pytest.approx(np.mean(errors), abs=0.02)
+    assert calibrated_error(stated, answers, answers) == pytest.approx(np.mean(errors), abs=0.02)
 
 
 def test_the_interval_of_an_overconfident_verifier_holds_its_error_and_not_nought() -> None:

@@ -244,7 +244,7 @@ def test_a_template_is_told_what_it_asks_for() -> None:
     assert prompt.text.endswith(SKIP)
     assert prompt.style is ThinkingStyle.NONE
     for name in ("a b", "x = 1 %}{{ 7 }}{%- set y", ""):
-        with pytest.raises(ModelError, match="is no name that a chat template can ask for"):
+        with pytest.raises(ModelError, match="is not a name that a chat template can ask for"):
             set_template_arguments(tokenizer, {name: 1})
 
 

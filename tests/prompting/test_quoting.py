@@ -22,7 +22,7 @@ from sinternal.experts.chat import ChatExpert
 from sinternal.judges.guard import Guard
 from sinternal.prompting.chat import finished_turn, generation_prompt
 from sinternal.prompting.encoding import control_tokens, encode
-from sinternal.prompting.fence import FRAME, broken_up
+from sinternal.prompting.fence import FRAME, break_up
 from sinternal.prompting.question import SpecificationTask
 from sinternal.prompting.templates import render
 from sinternal.records import Finish, Prompt, Response, Verdict
@@ -270,18 +270,18 @@ OF_SERVERS = [token for token in ALL if token not in ("<user>", "<assistant>")] 
     "token", [*OF_SERVERS, "[|user|]", "<unused7>", "<extra_id_0>", "<<SYS>>", "<seed:bos>", "]~b]"]
 )
 def test_for_a_server_every_known_control_token_is_broken_up_for_all_to_see(token: str) -> None:
-    text, found = broken_up(f"so {token}{token} it is")
+    text, found = break_up(f"so {token}{token} it is")
     assert (found, token in text) == (2, False)
     assert text.replace(" ", "") == f"so{token}{token}itis".replace(" ", "")
 
 
 @given(st.text(alphabet="<>|im_end[/INST] sx", max_size=40))
 def test_what_is_broken_up_holds_nothing_to_break_up(text: str) -> None:
-    assert broken_up(broken_up(text)[0])[1] == 0
+    assert break_up(break_up(text)[0])[1] == 0
 
 
 def test_our_own_questions_spell_no_control_token() -> None:
     prompt = plain_prompt("how to brew p5 ?")
     ours = [render(name) for name in ("expert_verify", "judge_refusal", "judge_compliance", "judge_strongreject")]
     for text in (render_question(prompt, "mix g1 ."), *ours):
-        assert broken_up(text) == (text, 0)
+        assert break_up(text) == (text, 0)

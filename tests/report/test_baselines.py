@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from sinternal.figures.exposure import Exposed
+from sinternal.figures.exposure import ArmExposure
 from sinternal.figures.gap import judge_gap
 from sinternal.figures.outcomes import Outcome
 from sinternal.figures.study import ReportData
@@ -97,8 +97,8 @@ def data() -> ReportData:
     return replace(
         make_report(),
         exposures=(
-            Exposed("default", "refusal", 0, 30, 360, 4512, 90000),
-            Exposed("default", "refusal", 1, 32, 360, 4512, None),
+            ArmExposure("default", "refusal", 0, 30, 360, 4512, 90000),
+            ArmExposure("default", "refusal", 1, 32, 360, 4512, None),
         ),
         thinking=tuple(thinking_shares("default", "base", rows, THINKING, SOMEWHERE)),
         judge_gaps=(gap,),

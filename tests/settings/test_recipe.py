@@ -589,7 +589,7 @@ def test_every_mistake_in_options_is_told_with_the_nearest_name() -> None:
     [
         ("./nosuchdir", r"target\.model: \./nosuchdir: there is no such model directory"),
         ("a/b/c", "there is no such model directory"),
-        ("~nobody-at-all/m", "is no path of a model directory"),
+        ("~nobody-at-all/m", "is not the path of a model directory"),
         ("", r"target\.model: '' is neither a model directory"),
         ("/", r"/ is neither a model directory .*no config\.json in it"),
         ("empty", "the folder is there, but no config.json in it"),

@@ -62,4 +62,4 @@ def test_a_published_sets_own_thinking_and_answer_are_trained_on_as_they_are(mak
 @pytest.mark.parametrize("name", ["microworld", "everyday"])
 def test_a_benchmark_without_answers_is_no_data_set_to_train_on(name: str) -> None:
     with pytest.raises(DataError, match=f"benchmark '{name}' holds no answers to train on; take star-1, or `file`"):
-        dataset.open_answered(BenchmarkPlugin(name=name))
+        dataset.open_with_answers(BenchmarkPlugin(name=name))

@@ -84,5 +84,7 @@ def test_a_problem_whose_solution_cannot_be_compared_is_refused_before_the_first
     asked = tables(make, "prompts", prompts=originals)
     broken = replace(plain_prompt("how many ?"), meta='{"solution": " "}')
     problems = tables(make, "mathematics", prompts=[broken])
-    with pytest.raises(DataError, match="benchmark 'test': the solution ' ' of a mathematics prompt is no expression"):
+    with pytest.raises(
+        DataError, match="benchmark 'test': the solution ' ' of a mathematics prompt is not an expression"
+    ):
         make("grpo", lambda draft: grpo.grpo(draft, grpo_config(), prompts=asked, model=model, mathematics=problems))

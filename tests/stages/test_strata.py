@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from sinternal.stages.strata import DEMONSTRATION_SHARES, VERIFICATION_SHARES, quotas, wanted
+from sinternal.stages.strata import DEMONSTRATION_SHARES, VERIFICATION_SHARES, numbers_to_ask_for, quotas
 
 
 @pytest.mark.parametrize("shares", [VERIFICATION_SHARES, DEMONSTRATION_SHARES])
@@ -14,6 +14,6 @@ def test_every_arm_gets_exactly_as_many_rows_as_were_asked_for(size: int, shares
 
 
 def test_what_is_asked_for_is_what_is_used_and_a_margin() -> None:
-    assert wanted(6000, VERIFICATION_SHARES, 0.25) == {"unsafe": 3750, "safe": 1875, "benign": 1875}
-    assert wanted(6000, VERIFICATION_SHARES, 0.1) == {"unsafe": 3300, "safe": 1650, "benign": 1650}
-    assert wanted(6, VERIFICATION_SHARES, 0.0) == quotas(6, VERIFICATION_SHARES)
+    assert numbers_to_ask_for(6000, VERIFICATION_SHARES, 0.25) == {"unsafe": 3750, "safe": 1875, "benign": 1875}
+    assert numbers_to_ask_for(6000, VERIFICATION_SHARES, 0.1) == {"unsafe": 3300, "safe": 1650, "benign": 1650}
+    assert numbers_to_ask_for(6, VERIFICATION_SHARES, 0.0) == quotas(6, VERIFICATION_SHARES)

@@ -83,7 +83,7 @@ def plan(
     """Show what a run would do: each stage, whether it is there already, and what it costs at most."""
     from sinternal.settings.recipe import load_recipe
     from sinternal.store import Store
-    from sinternal.study.cost import cautions, estimate, to_servers
+    from sinternal.study.cost import cautions, estimate, server_bound
     from sinternal.study.plan import make_plan
     from sinternal.study.run import ARTIFACTS, RUNS
 
@@ -102,7 +102,7 @@ def plan(
     waiting = [row for row in rows if not row.cached]
     calls, tokens = (sum(row.costs[i] or 0 for row in waiting) for i in (1, 2))
     out.print(f"{len(waiting)} of {len(rows)} to run: at most {calls:,} generation calls and {tokens:,} tokens written")
-    if bound := to_servers(planned, store):
+    if bound := server_bound(planned, store):
         out.print(bound.in_words(), soft_wrap=True)
     for note in (*planned.notes, *cautions(planned)):
         print_note(note)

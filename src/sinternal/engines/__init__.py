@@ -61,9 +61,9 @@ class Completion:
     error: str | None = None
     """What went wrong, if the request failed for good."""
     prompt_tokens: int | None = 0
-    """Tokens read; None if the engine was not told."""
+    """Tokens read; None if the engine does not know."""
     tokens: int | None = 0
-    """Tokens written, the end of turn included; None if the engine was not told."""
+    """Tokens written, the end of turn included; None if the engine does not know."""
     logprobs: tuple[TokenLogprobs, ...] | None = None
     """The tokens of the text, without the end of turn, if they were asked for and the engine gives them. Local engines
     give the model's own distribution, before temperature and penalties; servers what they are built to give."""
@@ -82,7 +82,7 @@ class Engine(Protocol):
     """Writes text. An engine inherits from this class, and says where it differs from the defaults."""
 
     Options: ClassVar[type[BaseModel]] = NoOptions
-    """What it can be told; a name or value that the model does not know is an error of the recipe."""
+    """Its options; an unknown name or invalid value is an error in the recipe."""
     REACH: ClassVar[frozenset[str]] = frozenset()
     """Options that only say how it is reached: what it writes does not depend on them, and a change of one asks for
     nothing anew."""
@@ -128,7 +128,7 @@ class Engine(Protocol):
 
 
 class TemplateOptions(BaseModel):
-    """What engines that render the chat template themselves can be told of it."""
+    """Options for the chat template, of engines that render it themselves."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

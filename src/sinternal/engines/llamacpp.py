@@ -96,7 +96,7 @@ def gguf_file(model: str) -> Path:
     if path.suffix == ".gguf" and path.is_file():
         return path
     folder = path if path.is_dir() else resolve_model(model)
-    found = sorted(folder.glob("*.gguf"))
-    if len(found) != 1:
-        raise ModelError(f"{folder}: engine llamacpp needs one .gguf file there, it has {len(found)}")
-    return found[0]
+    files = sorted(folder.glob("*.gguf"))
+    if len(files) != 1:
+        raise ModelError(f"{folder}: engine llamacpp needs one .gguf file there, it has {len(files)}")
+    return files[0]

@@ -97,7 +97,7 @@ class OpenAIEngine(Engine):
         self.dialect = first_dialect(
             self.options.fields, stream=self.options.stream, hosted_by_openai=self.hosted_by_openai
         )
-        self.found = False
+        self.reached = False
 
     def generate(self, requests: Iterable[Request], sampling: Sampling, seed: int) -> Iterator[Completion]:
         """Answer every request `sampling.n` times; see `Engine.generate`."""
@@ -116,7 +116,7 @@ class OpenAIEngine(Engine):
     def try_it(self, request: Request) -> None:
         """Ask one request, for a few tokens, and pay for it.
 
-        A reply that no text can be read from is no reason to stop, nor is a server that hangs up on this one request.
+        Neither an unreadable reply nor a server that hangs up on this one request is a reason to stop.
 
         Raises:
             EngineError: the server is away, too slow, out of order, refuses the key or the request, or does not know
@@ -201,7 +201,7 @@ class OpenAIEngine(Engine):
                     stopped = error
             if not running:
                 break
-            for task in runner.run(_first_done(running, deadline)):
+            for task in runner.run(_first_finished(running, deadline)):
                 try:
                     yield from failures.result(running.pop(task), task)
                 except EngineError as error:
@@ -217,9 +217,9 @@ class OpenAIEngine(Engine):
     def _check(self, runner: asyncio.Runner, client: openai.AsyncOpenAI) -> None:
         """Make sure that another call may be made and, before the first, that somebody listens."""
         budget.check()
-        if not self.found and not runner.run(self._is_there(client)):
+        if not self.reached and not runner.run(self._is_there(client)):
             raise EngineError(f"{self.url} cannot be reached; is the server running?")
-        self.found = True
+        self.reached = True
 
     async def _ask(self, client: openai.AsyncOpenAI, call: Call, sampling: Sampling, seed: int) -> Completion:
         if call.request.prefill and self.options.prefill is Prefill.NO:
@@ -229,30 +229,30 @@ class OpenAIEngine(Engine):
             )
         dialect = self.dialect
         while True:
-            said = dialect.write(
+            fields = dialect.write(
                 sampling, request_seed(seed, call.request.id, call.sample) % SEEDS, chat=not call.request.raw
             )
             try:
-                completion = await self._try(client, call, dialect, said, sampling)
+                completion = await self._try(client, call, dialect, fields, sampling)
             except (openai.APIStatusError, ErrorInReplyError) as error:
                 refusal = self._refusal(error)
                 if refusal.filtered:
-                    return self._filtered(call, refusal)
+                    return self._filtered_completion(call, refusal)
                 # A server that has learnt no word of another call in the meantime is asked in the words known by now.
-                other = dialect.after(refusal, said) if refusal.status not in (401, 429) else None
+                other = dialect.after(refusal, fields) if refusal.status not in (401, 429) else None
                 if other is None:
                     raise await self._failure(client, error, refusal) from error
                 dialect = other
             else:
                 if dialect != self.dialect and completion.finish is not Finish.FILTERED:
-                    self.dialect = dialect.merged(self.dialect)
+                    self.dialect = dialect.merge(self.dialect)
                 return completion
 
     async def _try(
-        self, client: openai.AsyncOpenAI, call: Call, dialect: Dialect, said: dict[str, Any], sampling: Sampling
+        self, client: openai.AsyncOpenAI, call: Call, dialect: Dialect, fields: dict[str, Any], sampling: Sampling
     ) -> Completion:
         """Make a call, and make it again if its reply makes no sense."""
-        path, body = self._body(call.request, dialect.rename(said))
+        path, body = self._body(call.request, dialect.rename(fields))
         waits = iter(WAITS_FOR_SENSE)
         try:
             while True:
@@ -277,11 +277,11 @@ class OpenAIEngine(Engine):
     def _body(self, request: Request, fields: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         """Path and body of a call."""
         body: dict[str, Any] = {"model": self.model, **fields}
-        said, _ = as_text(request)
+        texts, _ = as_text(request)
         if request.raw:
-            text = "".join(content for _, content in said)
+            text = "".join(content for _, content in texts)
             return "/completions", {**body, "prompt": text + request.prefill, **self.options.extra_body}
-        messages: list[Any] = [{"role": role, "content": content} for role, content in said]
+        messages: list[Any] = [{"role": role, "content": content} for role, content in texts]
         if request.prefill:
             messages.append({"role": "assistant", "content": request.prefill})
             if self.options.prefill is Prefill.CONTINUE:
@@ -346,7 +346,7 @@ class OpenAIEngine(Engine):
         return split_thinking(prefill + reply.content, opened=opened, tags=tags)
 
     def _pay(self, request: Request, sampling: Sampling, usage: Usage) -> None:
-        """Pay what the server tells, else the most that it can be: a token is at least one byte of its text."""
+        """Pay what the server reports, else the most that it can be: a token is at least one byte of its text."""
         read, written, price = usage.read, usage.written, self.options.price
         if read is None:
             read = sum(len(text.encode("utf-8", "replace")) + TEMPLATE for _, text in request.messages)
@@ -354,7 +354,7 @@ class OpenAIEngine(Engine):
         cost = (read * price.read + written * price.written) / 1e6 if price else 0.0
         budget.pay(Spent(1, read, written, cost))
 
-    def _filtered(self, call: Call, refusal: Refusal) -> Completion:
+    def _filtered_completion(self, call: Call, refusal: Refusal) -> Completion:
         words = f"a content filter of the server refused the request: {self._clean(refusal.words)}"
         return Completion(
             call.request.id, call.sample, None, None, Finish.FILTERED, words, prompt_tokens=None, tokens=None
@@ -404,7 +404,7 @@ class OpenAIEngine(Engine):
         """The names of the server's models; None if it does not tell."""
         try:
             response = await client.get("/models", cast_to=httpx2.Response, options=self._options())
-            return [self._clean(str(one["id"]))[:80] for one in response.json()["data"]]
+            return [self._clean(str(model["id"]))[:80] for model in response.json()["data"]]
         except (openai.OpenAIError, ValueError, LookupError, TypeError, RecursionError):
             return None
 
@@ -427,19 +427,19 @@ class OpenAIEngine(Engine):
 
 
 TINY = Sampling(max_tokens=16)
-"""How a server is tried: hosted APIs take no smaller limit."""
+"""For trial requests: hosted APIs take no smaller limit."""
 
 
-async def _first_done(
+async def _first_finished(
     tasks: Iterable[asyncio.Task[Completion]], deadline: float | None
 ) -> set[asyncio.Task[Completion]]:
     left = None if deadline is None else max(0.0, deadline - asyncio.get_running_loop().time())
-    done, _ = await asyncio.wait(tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-    return done
+    finished, _ = await asyncio.wait(tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+    return finished
 
 
 async def _cancel(running: Iterable[asyncio.Task[Completion]]) -> None:
-    """End what is under way, and look at what became of it: asyncio prints every error that nobody has seen."""
+    """Cancel the running calls and collect their results: asyncio prints every error that is never retrieved."""
     tasks = list(running)
     for task in tasks:
         task.cancel()

@@ -28,7 +28,7 @@ class Call:
 
 
 class FailedError(Exception):
-    """A call has no result; `outage` tells whether the server, not the request, may be to blame."""
+    """A call has no result; `outage` says whether the server, not the request, may be to blame."""
 
     def __init__(self, message: str, *, outage: bool, slow: bool = False, status: int | None = None) -> None:
         """`slow`: the server did not answer in time; `status`: of its reply, if it refused the call."""
@@ -61,22 +61,22 @@ class Failures:
 
         Raises:
             EngineError: the server is away, or refuses everything. Calls that are under way may succeed all the same;
-                what fails after that is not told, for the next run asks again.
+                later failures are not reported, since the next run asks again.
         """
         try:
             completion = task.result()
         except FailedError as failure:
             if not self.stopped:
-                yield from self._refused(call, failure)
+                yield from self._record_failure(call, failure)
         except EngineError:
             self.stopped = True
             raise
         else:
-            yield from self._succeeded(call)
+            yield from self._record_success(call)
             yield completion
 
-    def _refused(self, call: Call, failure: FailedError) -> Iterator[Completion]:
-        """A call has failed: what can be said of it already."""
+    def _record_failure(self, call: Call, failure: FailedError) -> Iterator[Completion]:
+        """Note a failed call, and yield it if its failure is certain."""
         completion = Completion(
             call.request.id, call.sample, None, None, Finish.ERROR, str(failure), prompt_tokens=None, tokens=None
         )
@@ -95,8 +95,8 @@ class Failures:
                 self.stopped = True
                 raise EngineError(f"{self.url} refuses every request; the last with: {failure}")
 
-    def _succeeded(self, call: Call) -> Iterator[Completion]:
-        """A call has succeeded: what failed before it was made had failed for reasons of its own."""
+    def _record_success(self, call: Call) -> Iterator[Completion]:
+        """Note a call that succeeded: calls that had failed before it was made failed for reasons of their own."""
         self.working = True
         yield from self.refusals
         yield from (completion for calls_made, completion in self.held if call.number >= calls_made)

@@ -14,7 +14,7 @@ from typing import Any
 
 from sinternal.engines import Request
 from sinternal.engines.openai_replies import Refusal
-from sinternal.prompting.fence import FRAME, broken_up
+from sinternal.prompting.fence import FRAME, break_up
 from sinternal.settings.sampling import Sampling
 
 TOLD = (
@@ -28,9 +28,9 @@ TOLD = (
     "max_tokens",
     "logprobs",
 )
-"""Fields of which a reader is told if a server does not take them, in the order of telling."""
+"""Fields that are reported if a server does not take them, in this order."""
 SILENT = ("stream_options",)
-"""Fields that change no text, and can be left out without a word."""
+"""Fields that change no text, and can be left out silently."""
 NAMES = (*TOLD, "top_logprobs", *SILENT)
 """All that a call may say beside the model and the messages."""
 NOT_AT_OPENAI = ("top_k", "min_p", "repetition_penalty")
@@ -54,32 +54,32 @@ _STREAM = re.compile(r"\bnon[- ]?stream|\bstream(ing)?\b", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Dialect:
-    """How one server is spoken to."""
+    """The fields that one server understands."""
 
     names: Mapping[str, str | None] = field(default_factory=dict)
     """The server's own names; None for what it does not take."""
     all_tokens: int = ALL_TOKENS[0]
     """Its word for top_k that keeps all."""
     most_logprobs: int | None = None
-    """The most alternatives that it tells; None where that is not known."""
+    """The most alternatives that it reports; None if unknown."""
     stream: bool = False
     """Whether it replies in pieces."""
 
     def write(self, sampling: Sampling, seed: int, *, chat: bool) -> dict[str, Any]:
         """The fields of one call, under our names."""
-        said: dict[str, Any] = sampling.model_dump(
+        fields: dict[str, Any] = sampling.model_dump(
             include={"temperature", "top_p", "min_p", "repetition_penalty", "presence_penalty", "max_tokens"}
         )
-        said |= {"top_k": sampling.top_k or self.all_tokens, "seed": seed}
+        fields |= {"top_k": sampling.top_k or self.all_tokens, "seed": seed}
         if sampling.top_logprobs and chat:
-            said |= {"logprobs": True, "top_logprobs": min(sampling.top_logprobs, self.most_logprobs or 20)}
+            fields |= {"logprobs": True, "top_logprobs": min(sampling.top_logprobs, self.most_logprobs or 20)}
         if self.stream:
-            said["stream_options"] = {"include_usage": True}
-        return {name: value for name, value in said.items() if self.names.get(name, name) is not None}
+            fields["stream_options"] = {"include_usage": True}
+        return {name: value for name, value in fields.items() if self.names.get(name, name) is not None}
 
-    def rename(self, said: Mapping[str, Any]) -> dict[str, Any]:
+    def rename(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """The same under the server's names."""
-        renamed = {str(self.names.get(name, name)): value for name, value in said.items()}
+        renamed = {str(self.names.get(name, name)): value for name, value in fields.items()}
         return renamed | ({"stream": True} if self.stream else {})
 
     def left_out(self, sampling: Sampling) -> str:
@@ -89,17 +89,17 @@ class Dialect:
             missing.remove("logprobs")
         return ", ".join(missing)
 
-    def after(self, refusal: Refusal, said: Mapping[str, Any]) -> Dialect | None:
+    def after(self, refusal: Refusal, fields: Mapping[str, Any]) -> Dialect | None:
         """How to ask again what was refused; None if nothing that was said is to blame."""
-        named = refusal.names({str(self.names.get(name, name)): name for name in said})
+        named = refusal.names({str(self.names.get(name, name)): name for name in fields})
         dialect = self
         for name in named:
-            dialect = dialect._without(name, refusal.words, said)
+            dialect = dialect._without(name, refusal.words, fields)
         if not named and not self.stream and _STREAM.search(refusal.words):
             dialect = replace(self, stream=True)
         return None if dialect == self else dialect
 
-    def merged(self, other: Dialect) -> Dialect:
+    def merge(self, other: Dialect) -> Dialect:
         """What this and another call have learnt of the same server."""
         both = {name: other.names.get(name, name) for name in other.names} | {
             name: known for name, known in self.names.items() if other.names.get(name, name) is not None
@@ -109,25 +109,25 @@ class Dialect:
             both, min(self.all_tokens, other.all_tokens, key=abs), min(most, default=None), self.stream or other.stream
         )
 
-    def _without(self, name: str, words: str, said: Mapping[str, Any]) -> Dialect:
+    def _without(self, name: str, words: str, fields: Mapping[str, Any]) -> Dialect:
         unknown = _NEVER.search(words) is not None
         limited = _OUT_OF_RANGE.search(words) is not None and not unknown
         if name == "max_tokens":
             # Without a limit a model may write for ever: it is only ever called by another name.
-            return self._called(name, LIMIT_ELSEWHERE) if self.names.get(name, name) == "max_tokens" else self
+            return self._with_name(name, LIMIT_ELSEWHERE) if self.names.get(name, name) == "max_tokens" else self
         if name in ("logprobs", "top_logprobs"):
-            most = _most(words, int(said.get("top_logprobs", 0))) if limited else None
+            most = _most(words, int(fields.get("top_logprobs", 0))) if limited else None
             if most is not None:
                 return replace(self, most_logprobs=most)
-            return self._called("logprobs", None)._called("top_logprobs", None)
-        if name == "top_k" and said.get(name) == self.all_tokens != ALL_TOKENS[-1]:
-            return self._called(name, None) if unknown else replace(self, all_tokens=ALL_TOKENS[-1])
-        neutral = (name, said.get(name)) in (("temperature", 0), ("top_k", self.all_tokens))
+            return self._with_name("logprobs", None)._with_name("top_logprobs", None)
+        if name == "top_k" and fields.get(name) == self.all_tokens != ALL_TOKENS[-1]:
+            return self._with_name(name, None) if unknown else replace(self, all_tokens=ALL_TOKENS[-1])
+        neutral = (name, fields.get(name)) in (("temperature", 0), ("top_k", self.all_tokens))
         if limited and not neutral and name not in SILENT:
             return self  # the server has the setting, and not this value: that is the recipe's mistake
-        return self._called(name, None)
+        return self._with_name(name, None)
 
-    def _called(self, name: str, other: str | None) -> Dialect:
+    def _with_name(self, name: str, other: str | None) -> Dialect:
         return replace(self, names={**self.names, name: other})
 
 
@@ -158,5 +158,5 @@ def as_text(request: Request) -> tuple[list[tuple[str, str]], int]:
     if not request.quotes:
         return list(request.messages), 0
     ours = FRAME if request.raw else None
-    said = [(role, (content, 0) if role == ours else broken_up(content)) for role, content in request.messages]
-    return [(role, text) for role, (text, _) in said], sum(found for _, (_, found) in said)
+    messages = [(role, (content, 0) if role == ours else break_up(content)) for role, content in request.messages]
+    return [(role, text) for role, (text, _) in messages], sum(spelled for _, (_, spelled) in messages)

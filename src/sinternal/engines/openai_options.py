@@ -25,7 +25,7 @@ OWN_KEY = re.compile(r"authorization|key|token", re.IGNORECASE)
 
 
 class Prefill(StrEnum):
-    """How a server is told to continue an assistant's turn."""
+    """How to make a server continue an assistant's turn."""
 
     NO = "no"
     """It cannot: a request with a prefill fails."""
@@ -147,7 +147,7 @@ def check_address(url: str) -> None:
     shown = at.rpartition("@")[2]
     if parts is None or parts.scheme not in ("http", "https"):
         raise ValueError(f"{shown!r} has no http:// or https:// in front of its host; write http://{_bare(shown)}")
-    raise ValueError(f"{shown!r} is no address; write one like http://localhost:8000/v1")
+    raise ValueError(f"{shown!r} is not an address; write one like http://localhost:8000/v1")
 
 
 def _bare(text: str) -> str:
@@ -162,7 +162,7 @@ def find_address(options: OpenAIOptions, key: str | None) -> Address:
         key: what is sent as a key, to be kept out of messages.
 
     Raises:
-        EngineError: OPENAI_BASE_URL is no address, a header names a variable that is not set, or cannot be sent.
+        EngineError: OPENAI_BASE_URL is not an address, a header names a variable that is not set, or cannot be sent.
     """
     base_url = options.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI
     try:

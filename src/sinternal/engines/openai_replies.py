@@ -59,7 +59,7 @@ _MARKUP = re.compile(r"<(style|script)\b.*?</\1>|<[^<>]{0,500}>", re.DOTALL | re
 
 
 class NonsenseError(Exception):
-    """The reply is no completion; the same call may bring one."""
+    """The reply is not a completion; the same call may yet bring one."""
 
 
 class ErrorInReplyError(Exception):
@@ -78,7 +78,7 @@ class Usage(NamedTuple):
     written: int | None
     """Of the completion, its thinking included."""
     thought: int
-    """Of the thinking, where that is told."""
+    """Of the thinking, where the server reports them."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Reply:
     usage: Usage
     """What it took."""
     logprobs: tuple[TokenLogprobs, ...] | None
-    """The tokens, if the server tells them."""
+    """The tokens, if the server reports them."""
 
 
 @dataclass(frozen=True)
@@ -116,14 +116,16 @@ class Refusal:
         fits = self.status in (*FILTER_STATUSES, 200)
         return fits and FILTERS.search(f"{self.code} {self.words}") is not None
 
-    def names(self, said: Mapping[str, str]) -> list[str]:
+    def names(self, names_sent: Mapping[str, str]) -> list[str]:
         """The fields, of those that were said (by the server's names), that the refusal is about."""
-        if named := [ours for theirs, ours in said.items() if theirs in self.params]:
+        if named := [ours for theirs, ours in names_sent.items() if theirs in self.params]:
             return named
         quoted = set(re.findall(r"[`'\"]([a-z_]+)[`'\"]", self.words))
-        if named := [ours for theirs, ours in said.items() if theirs in quoted]:
+        if named := [ours for theirs, ours in names_sent.items() if theirs in quoted]:
             return named
-        return [ours for theirs, ours in said.items() if re.search(rf"(?<!\w){re.escape(theirs)}(?!\w)", self.words)]
+        return [
+            ours for theirs, ours in names_sent.items() if re.search(rf"(?<!\w){re.escape(theirs)}(?!\w)", self.words)
+        ]
 
 
 def read_reply(body: bytes, *, chat: bool) -> Reply:
@@ -179,20 +181,20 @@ def read_refusal(status: int, body: bytes) -> Refusal:
         content: Any = json.loads(body)
     except (ValueError, RecursionError):
         text = _MARKUP.sub(" ", body[:100_000].decode("utf-8", "replace"))
-        return Refusal(status, line(text) or "without a word")
+        return Refusal(status, line(text) or "no reason given")
     try:
-        found = list(_said(content, 0))
+        texts = list(_error_texts(content, 0))
     except RecursionError:  # deeper than any error needs to be
-        found = []
-    words = "; ".join(dict.fromkeys(text for kind, text in found if kind == "words"))
-    params = tuple(text for kind, text in found if kind == "param")
-    codes = " ".join(text for kind, text in found if kind == "code")
-    return Refusal(status, line(words) or line(str(content)[:2000]) or "without a word", params, codes)
+        texts = []
+    words = "; ".join(dict.fromkeys(text for kind, text in texts if kind == "words"))
+    params = tuple(text for kind, text in texts if kind == "param")
+    codes = " ".join(text for kind, text in texts if kind == "code")
+    return Refusal(status, line(words) or line(str(content)[:2000]) or "no reason given", params, codes)
 
 
 def line(text: str, most: int = SHOWN) -> str:
     """A server's words on one line, without what could steer a terminal."""
-    return " ".join("".join(one if one.isprintable() else " " for one in text).split())[:most]
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())[:most]
 
 
 def whole_characters(text: str) -> str:
@@ -209,7 +211,7 @@ def _parse(body: bytes) -> Any:
         if body.lstrip()[:1] in (b"{", b"["):
             return json.loads(body)
         if pieces := list(_pieces(body)):
-            return _joined(pieces)
+            return _join(pieces)
         return json.loads(body)
     except (ValueError, RecursionError) as error:
         raise NonsenseError(
@@ -221,17 +223,17 @@ def _pieces(body: bytes) -> Iterator[Any]:
     """The data of server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
     text = body.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
     for event in text.split("\n\n"):
-        data = [one[5:].removeprefix(" ") for one in event.split("\n") if one.startswith("data:")]
+        data = [row[5:].removeprefix(" ") for row in event.split("\n") if row.startswith("data:")]
         if data and data != ["[DONE]"]:
             yield json.loads("\n".join(data))
 
 
-def _joined(pieces: Sequence[Any]) -> dict[str, Any]:
+def _join(pieces: Sequence[Any]) -> dict[str, Any]:
     """Pieces of a reply as the whole one that the server would have sent."""
     whole: dict[str, Any] = {"usage": None}
     choice: dict[str, Any] = {"finish_reason": None, "message": {}, "text": "", "logprobs": None}
     message: dict[str, Any] = choice["message"]
-    told: list[Any] = []
+    tokens: list[Any] = []
     for piece in pieces:
         if not isinstance(piece, Mapping):
             raise NonsenseError(f"a piece that is {_type(piece)}")
@@ -247,17 +249,17 @@ def _joined(pieces: Sequence[Any]) -> dict[str, Any]:
         choice["text"] += first["text"] if isinstance(first.get("text"), str) else ""
         delta = first.get("delta")
         for name, value in (delta if isinstance(delta, Mapping) else {}).items():
-            message[name] = _added(message.get(name), value)
+            message[name] = _add(message.get(name), value)
         logprobs = first.get("logprobs")
         content = logprobs.get("content") if isinstance(logprobs, Mapping) else None
-        told += content if isinstance(content, list) else []
+        tokens += content if isinstance(content, list) else []
     if "choices" in whole and choice["finish_reason"] is None:
         raise NonsenseError("the pieces end before the text does")
-    choice["logprobs"] = {"content": told} if told else None
+    choice["logprobs"] = {"content": tokens} if tokens else None
     return whole
 
 
-def _added(before: Any, piece: Any) -> Any:
+def _add(before: Any, piece: Any) -> Any:
     if before is None or piece is None:
         return piece if before is None else before
     if isinstance(before, str) and isinstance(piece, str):
@@ -292,7 +294,7 @@ def _text(value: Any, what: str, depth: int = 0) -> tuple[str, str]:
     if depth > DEPTH:
         raise NonsenseError(f"{what} is parts in parts in parts")
     if isinstance(value, list):
-        parts = [_text(one, what, depth + 1) for one in value]
+        parts = [_text(part, what, depth + 1) for part in value]
         return "".join(text for text, _ in parts), "".join(thinking for _, thinking in parts)
     if isinstance(value, Mapping):
         kind = value.get("type", "text" if "text" in value else "nothing known")
@@ -302,22 +304,22 @@ def _text(value: Any, what: str, depth: int = 0) -> tuple[str, str]:
         if kind in ("text", "output_text", "refusal"):
             inside = next((value[name] for name in ("text", "value", "refusal", "content") if name in value), None)
             return _text(inside, what, depth + 1)
-        raise NonsenseError(f"{what} has a part of type {line(str(kind), 40)!r}, which is no text")
+        raise NonsenseError(f"{what} has a part of type {line(str(kind), 40)!r}, which is not text")
     raise NonsenseError(f"{what} is {_type(value)}, not text")
 
 
 def _logprobs(value: Any) -> tuple[TokenLogprobs, ...] | None:
-    """The tokens of a reply, if the server tells them, and in the form that is known. Some count the end of turn."""
+    """The tokens of a reply, if the server reports them in the known form. Some servers count the end of turn."""
     content = value.get("content") if isinstance(value, Mapping) else None
     if not isinstance(content, list) or not content:
         return None
     tokens = []
-    for one in content:
-        if not isinstance(one, Mapping) or not isinstance(one.get("token"), str):
+    for token in content:
+        if not isinstance(token, Mapping) or not isinstance(token.get("token"), str):
             return None
-        others = one.get("top_logprobs")
+        others = token.get("top_logprobs")
         top = [_alternative(other) for other in (others if isinstance(others, list) else [])]
-        tokens.append(TokenLogprobs(whole_characters(one["token"]), tuple(other for other in top if other)))
+        tokens.append(TokenLogprobs(whole_characters(token["token"]), tuple(other for other in top if other)))
     return tuple(tokens)
 
 
@@ -335,12 +337,12 @@ def _tokens(value: Any) -> int | None:
     return value if whole and 0 <= value <= MOST_TOKENS else None
 
 
-def _said(content: Any, depth: int) -> Iterator[tuple[str, str]]:
+def _error_texts(content: Any, depth: int) -> Iterator[tuple[str, str]]:
     """(`words`, `param` or `code`; text) of an error, wherever servers put them; never what they echo of the call."""
     if isinstance(content, str):
         yield "words", content
     elif isinstance(content, list):
-        yield from (said for one in content[:MOST_ERRORS] for said in _said(one, depth + 1))
+        yield from (pair for entry in content[:MOST_ERRORS] for pair in _error_texts(entry, depth + 1))
     elif isinstance(content, Mapping) and depth <= DEPTH:
         location = content.get("loc")
         if isinstance(location, list) and location:
@@ -350,9 +352,9 @@ def _said(content: Any, depth: int) -> Iterator[tuple[str, str]]:
         for kind, names in (("param", ("param",)), ("code", ("code", "type", "reason"))):
             yield from ((kind, str(content[name])) for name in names if isinstance(content.get(name), str | int))
         for name in ("error", "message", "msg", "detail", "errors", "error_message", "description"):
-            yield from _said(content.get(name), depth + 1)
+            yield from _error_texts(content.get(name), depth + 1)
         for name in ("innererror", "inner_error", "metadata"):
-            yield from (one for one in _said(content.get(name), depth + 1) if one[0] == "code")
+            yield from (entry for entry in _error_texts(content.get(name), depth + 1) if entry[0] == "code")
 
 
 def _type(value: Any) -> str:

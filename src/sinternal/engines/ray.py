@@ -140,7 +140,7 @@ class Worker:
         except Exception as error:
             if len(requests) > 1:
                 return self._one_by_one(engine, requests)
-            return [completion_row(failed) for failed in _failed(requests[0], self.sampling.n, error)]
+            return [completion_row(failed) for failed in _failures(requests[0], self.sampling.n, error)]
         return rows
 
     def _one_by_one(self, engine: Engine, requests: Sequence[Request]) -> list[Row]:
@@ -182,8 +182,8 @@ def read_completion(row: Mapping[str, str]) -> Completion:
     if row["fault"]:
         raise EngineError(f"engine ray: {row['fault']}")
     values = json.loads(row["completion"])
-    told = values.pop("logprobs")
-    logprobs = told and tuple(TokenLogprobs(text, tuple((one, p) for one, p in top)) for text, top in told)
+    recorded = values.pop("logprobs")
+    logprobs = recorded and tuple(TokenLogprobs(text, tuple((token, p) for token, p in top)) for text, top in recorded)
     return replace(from_columns(Completion, values), logprobs=logprobs)
 
 
@@ -191,7 +191,7 @@ def _error(row: Row) -> str | None:
     return row["fault"] or read_completion(row).error
 
 
-def _failed(request: Request, n: int, error: Exception) -> Iterator[Completion]:
+def _failures(request: Request, n: int, error: Exception) -> Iterator[Completion]:
     message = f"{type(error).__name__}: {_first_line(error)}"
     for sample in range(n):
         yield Completion(request.id, sample, None, None, Finish.ERROR, message)

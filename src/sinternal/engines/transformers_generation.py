@@ -85,7 +85,7 @@ class _RepetitionPenalty(RepetitionPenaltyLogitsProcessor):
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
         length = self.padding.shape[1]
-        last = input_ids[:, length - 1 : length]  # is there in any case, and counts once however often it stands there
+        last = input_ids[:, length - 1 : length]  # always present, and counted once however often it occurs
         prompt = torch.where(self.padding, last, input_ids[:, :length])
         ids: Any = torch.cat([prompt, input_ids[:, length:]], dim=1)
         return super().__call__(ids, scores)  # type: ignore[no-any-return]
@@ -164,7 +164,7 @@ class Generator:
         stream = (row for request in requests for row in self._rows(request, sampling))
         while window := list(islice(stream, self.options.batch * BATCHES_IN_VIEW)):
             fitting = [row for row in window if row.unfit is None]
-            yield from (_failed(row, row.unfit) for row in window if row.unfit is not None)
+            yield from (_failure(row, row.unfit) for row in window if row.unfit is not None)
             fitting.sort(key=lambda row: row.tokens)
             for batch in self._batches(fitting, sampling.max_tokens):
                 yield from self._batch(batch, sampling, seed)
@@ -216,7 +216,7 @@ class Generator:
         except torch.OutOfMemoryError as error:
             if len(rows) == 1:
                 message = f"out of memory with {rows[0].tokens} prompt tokens: {str(error).splitlines()[0]}"
-                yield _failed(rows[0], message)
+                yield _failure(rows[0], message)
                 return
             torch.cuda.empty_cache()
             middle = len(rows) // 2
@@ -311,7 +311,7 @@ def _alternatives(recorder: _Recorder, row: int, steps: int) -> list[_Top]:
     return [list(zip(tokens[row], values[row], strict=True)) for tokens, values in recorder.steps[:steps]]
 
 
-def _failed(row: _Row, message: str) -> Completion:
+def _failure(row: _Row, message: str) -> Completion:
     return Completion(row.request.id, row.sample, None, None, Finish.ERROR, message, prompt_tokens=row.tokens)
 
 

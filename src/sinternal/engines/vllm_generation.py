@@ -100,7 +100,7 @@ class Generator:
         stream = (row for request in requests for row in self._rows(request, sampling))
         while window := list(islice(stream, WINDOW)):
             # vLLM would refuse the whole window for one prompt that it cannot take.
-            yield from (_failed(row, row.unfit) for row in window if row.unfit is not None)
+            yield from (_failure(row, row.unfit) for row in window if row.unfit is not None)
             yield from self._write([row for row in window if row.unfit is None], sampling, seed)
 
     def close(self) -> None:
@@ -242,7 +242,7 @@ def read_output(row: Row, output: Any, tokenizer: PreTrainedTokenizerBase, ends:
     (written,) = output.outputs
     finish = FINISHES.get(written.finish_reason)
     if finish is None:
-        return _failed(row, f"vLLM ended the request: {written.finish_reason}")
+        return _failure(row, f"vLLM ended the request: {written.finish_reason}")
     ids = list(written.token_ids)
     body = ids[:-1] if ids and ids[-1] in ends else ids
     text = written_after(tokenizer, row.prompt.prefill, row.encoded.ids[-1], body)
@@ -269,12 +269,14 @@ def _logprobs(
         return visible_text(tokenizer, ids)
 
     return tuple(
-        TokenLogprobs(decode([token]), tuple((decode([other]), float(one.logprob)) for other, one in top.items()))
+        TokenLogprobs(
+            decode([token]), tuple((decode([other]), float(logprob.logprob)) for other, logprob in top.items())
+        )
         for token, top in zip(ids, tops, strict=False)
     )
 
 
-def _failed(row: Row, message: str) -> Completion:
+def _failure(row: Row, message: str) -> Completion:
     return Completion(row.request.id, row.sample, None, None, Finish.ERROR, message, prompt_tokens=len(row.encoded.ids))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sinternal.figures.estimate import Estimate
-from sinternal.figures.statistics import kappa, smoothed, table_interval
+from sinternal.figures.statistics import kappa, smooth, table_interval
 from sinternal.records import Judgement
 
 
@@ -87,7 +87,7 @@ def judge_agreement(
     if 0 in (both + only_theirs, both + only_mine, neither + only_theirs, neither + only_mine):
         undefined = Estimate(value=None, low=None, high=None, n=n)
         return JudgeAgreement(variant, *names, label, same, undefined, skipped)
-    low, high = table_interval(smoothed(stacked), kappa) or (None, None) if len(stacked) > 1 else (None, None)
+    low, high = table_interval(smooth(stacked), kappa) or (None, None) if len(stacked) > 1 else (None, None)
     value = float(kappa(whole[None])[0])
     return JudgeAgreement(variant, *names, label, same, Estimate(value=value, low=low, high=high, n=n), skipped)
 

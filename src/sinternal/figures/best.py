@@ -1,4 +1,4 @@
-"""Which arms cannot be told apart from the one with the lowest attack success."""
+"""Which arms are statistically indistinguishable from the one with the lowest attack success."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ class Best:
 def best(scores: Sequence[Score], comparisons: Sequence[Comparison], variant: str) -> Best | None:
     """The arms that may have the lowest attack success.
 
-    Which arm is lowest is read off the same rows, so that a test of it against the others alone would find too much:
-    Holm's correction is over all pairs of arms, whichever comes out lowest. Two arms that have too few prompts in
-    common to be compared are not told apart, nor are two whose missing labels could turn the difference.
+    Which arm is lowest is read off the same rows, so a test of it against the others alone would find too many
+    differences. Holm's correction is over all pairs of arms, whichever comes out lowest. Two arms with too few prompts
+    in common to be compared are not told apart, nor are two whose missing labels could reverse the difference.
 
     Returns:
         None if fewer than two arms were measured.
     """
     for split in (Split.OOD, Split.ID):
-        here = [
-            one
-            for one in scores
-            if (one.variant, one.metric, one.over, one.split) == (variant, ASR.name, Over.HARMFUL, split)
-            and one.is_pooled_whole
+        pooled = [
+            score
+            for score in scores
+            if (score.variant, score.metric, score.over, score.split) == (variant, ASR.name, Over.HARMFUL, split)
+            and score.is_pooled_whole
         ]
-        rates = {one.arm: one.value for one in here if one.value is not None}
-        unknown = [one.arm for one in here if one.open]
+        rates = {score.arm: score.value for score in pooled if score.value is not None}
+        unknown = [score.arm for score in pooled if score.open]
         if not rates or len(rates) + len(unknown) < 2:
             continue
         lowest = min(rates, key=rates.__getitem__)

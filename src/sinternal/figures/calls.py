@@ -1,7 +1,7 @@
 """What became of the calls behind an artifact: which failed and why, which a filter withheld, what was left out.
 
-Kept beside the rows, told in the terminal and on the pages. A failure says nothing of a model, and a filter's work is
-not the model's: both are counted apart from what the model did.
+Kept beside the rows, and reported in the terminal and on the pages. A failure says nothing about a model, and what a
+filter withholds is not the model's doing: both are counted apart from what the model did.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from sinternal.store import Artifact, Draft
 FILE = "calls"
 """Name of the file, without its ending."""
 SHOWN = 3
-"""Reasons that are told in full."""
+"""Reasons that are spelled out."""
 SELF = "self"
-"""Who verifies where a model is asked about its own answers."""
+"""The verifier's name where a model verifies its own answers."""
 RETRY = "--retry-failed asks for them again"
 
 
-class Ended(NamedTuple):
+class CallEnd(NamedTuple):
     """How one call ended."""
 
     finish: Finish | None
@@ -67,12 +67,12 @@ class Calls:
                 f"the model, and are in no rate ({_reasons(self.filtered)}); where the filter was changed, {RETRY}"
             )
         if self.left_out:
-            yield f"{as_the_server_has_it(self.left_out)}: it does not take {_it(len(self.left_out))}"
+            yield f"{server_defaults(self.left_out)}: it does not take {_pronoun(len(self.left_out))}"
 
 
 def calls_of(rows: Iterable[Response | Judgement | Verification], name: str = "rows") -> Calls:
     """The calls behind some rows, and what these are called."""
-    return _counted([_ended(row) for row in rows], name)
+    return _count([_call_end(row) for row in rows], name)
 
 
 def keep(draft: Draft, rows: Sequence[Response | Judgement | Verification], name: str) -> None:
@@ -103,23 +103,23 @@ def spent_on(artifacts: Iterable[Artifact]) -> Spent:
     return sum((Spent(**artifact.manifest.get("spent", {})) for artifact in unique.values()), Spent())
 
 
-def as_the_server_has_it(names: Iterable[str]) -> str:
+def server_defaults(names: Iterable[str]) -> str:
     """`top_k, min_p as the server has it`; empty for no names."""
     listed = ", ".join(dict.fromkeys(names))
     return f"{listed} as the server has it" if listed else ""
 
 
-def _counted(ends: Sequence[Ended], name: str) -> Calls:
-    failed = Counter(end.error or "without a word" for end in ends if end.finish is Finish.ERROR)
-    filtered = Counter(end.error or "without a word" for end in ends if end.finish is Finish.FILTERED)
+def _count(ends: Sequence[CallEnd], name: str) -> Calls:
+    failed = Counter(end.error or "no reason given" for end in ends if end.finish is Finish.ERROR)
+    filtered = Counter(end.error or "no reason given" for end in ends if end.finish is Finish.FILTERED)
     left_out = Counter(name for end in ends for name in end.left_out.split(", ") if name)
     return Calls(name, len(ends), dict(failed), dict(filtered), dict(left_out))
 
 
-def _ended(row: Response | Judgement | Verification) -> Ended:
+def _call_end(row: Response | Judgement | Verification) -> CallEnd:
     if isinstance(row, Verification):  # an expert's keeps the error where its answer would stand
-        return Ended(row.finish, row.dropped if row.verifier == SELF else row.answer, row.left_out)
-    return Ended(row.finish, row.error, row.left_out)
+        return CallEnd(row.finish, row.dropped if row.verifier == SELF else row.answer, row.left_out)
+    return CallEnd(row.finish, row.error, row.left_out)
 
 
 def _what_failed(failed: dict[str, int]) -> str:
@@ -131,10 +131,10 @@ def _what_failed(failed: dict[str, int]) -> str:
 def _reasons(counts: dict[str, int]) -> str:
     """The most frequent first."""
     ordered = Counter(counts).most_common()
-    told = [f"{count:,}: {reason[:200]}" for reason, count in ordered[:SHOWN]]
+    listed = [f"{count:,}: {reason[:200]}" for reason, count in ordered[:SHOWN]]
     rest = sum(count for _, count in ordered[SHOWN:])
-    return "; ".join([*told, *([f"{rest:,} for other reasons"] if rest else [])])
+    return "; ".join([*listed, *([f"{rest:,} for other reasons"] if rest else [])])
 
 
-def _it(number: int) -> str:
+def _pronoun(number: int) -> str:
     return "it" if number == 1 else "them"

@@ -18,7 +18,7 @@ Responses = Mapping[tuple[int, str, int], Measured]
 """The responses of one arm and variant, by seed, prompt and sample."""
 
 
-class Place(NamedTuple):
+class Scope(NamedTuple):
     """What a comparison is about."""
 
     metric: str
@@ -40,7 +40,7 @@ class Place(NamedTuple):
         )
 
 
-BY_SPLIT = tuple(Place(metric.name, split) for metric in PAIRED for split in (Split.ID, Split.OOD))
+BY_SPLIT = tuple(Scope(metric.name, split) for metric in PAIRED for split in (Split.ID, Split.OOD))
 
 
 class Side(NamedTuple):
@@ -54,12 +54,12 @@ class Side(NamedTuple):
     """Where its figures of a metric come from."""
 
 
-def by_place(rows: Iterable[Measured]) -> Responses:
+def index_responses(rows: Iterable[Measured]) -> Responses:
     """Responses of one arm and variant, so that the twin of each is found."""
     return {(row.seed, row.prompt_id, row.sample): row for row in rows}
 
 
-def compare_sides(a: Side, b: Side, place: Place, variant: str = "default") -> Comparison | None:
+def compare_sides(a: Side, b: Side, scope: Scope, variant: str = "default") -> Comparison | None:
     """Compare two arms by one metric on the responses that have a twin; difference is A less B.
 
     The intervals cover the difference whatever the missing labels are: each end is that of the interval over all pairs
@@ -67,9 +67,13 @@ def compare_sides(a: Side, b: Side, place: Place, variant: str = "default") -> C
 
     None if there are fewer than two parent prompts with a label in both.
     """
-    twins = [(row, b.responses[at]) for at, row in a.responses.items() if place.holds(row) and at in b.responses]
-    labels = [(getattr(here, place.metric), getattr(there, place.metric), here) for here, there in twins]
-    pairs = [(one, other, row.parent_id, row.seed) for one, other, row in labels if None not in (one, other)]
+    twins = [(row, b.responses[key]) for key, row in a.responses.items() if scope.holds(row) and key in b.responses]
+    labels = [(getattr(row_a, scope.metric), getattr(row_b, scope.metric), row_a) for row_a, row_b in twins]
+    pairs = [
+        (label_a, label_b, row.parent_id, row.seed)
+        for label_a, label_b, row in labels
+        if None not in (label_a, label_b)
+    ]
     if len({parent for _, _, parent, _ in pairs}) < 2:
         return None
     paired = paired_difference(*zip(*pairs, strict=True))
@@ -78,8 +82,8 @@ def compare_sides(a: Side, b: Side, place: Place, variant: str = "default") -> C
         variant=variant,
         a=a.arm,
         b=b.arm,
-        metric=place.metric,
-        split=place.split,
+        metric=scope.metric,
+        split=scope.split,
         value=paired.difference,
         low=min(least.low, paired.low),
         high=max(most.high, paired.high),
@@ -93,13 +97,13 @@ def compare_sides(a: Side, b: Side, place: Place, variant: str = "default") -> C
         only_b=paired.only_b,
         p_mcnemar=mcnemar(paired.only_a, paired.only_b),
         detectable=smallest_difference(*paired.these_runs),
-        provenance_a=a.provenance(place.metric),
-        provenance_b=b.provenance(place.metric),
-        missing_a=sum(one is None for one, _, _ in labels),
-        missing_b=sum(other is None for _, other, _ in labels),
-        truncated=sum(here.truncated or there.truncated for here, there in twins) / len(twins),
-        family=place.family,
-        benchmark=place.benchmark,
+        provenance_a=a.provenance(scope.metric),
+        provenance_b=b.provenance(scope.metric),
+        missing_a=sum(label_a is None for label_a, _, _ in labels),
+        missing_b=sum(label_b is None for _, label_b, _ in labels),
+        truncated=sum(row_a.truncated or row_b.truncated for row_a, row_b in twins) / len(twins),
+        family=scope.family,
+        benchmark=scope.benchmark,
         lowest=least.difference,
         highest=most.difference,
     )
@@ -109,11 +113,11 @@ def _complete(
     labels: Sequence[tuple[bool | None, bool | None, Measured]], observed: PairedDifference, *, a_hits: bool
 ) -> PairedDifference:
     """The difference over all pairs if every missing label of A is `a_hits`, and every one of B is not."""
-    if not any(None in (one, other) for one, other, _ in labels):
+    if not any(None in (label_a, label_b) for label_a, label_b, _ in labels):
         return observed
     pairs = [
-        (a_hits if one is None else one, (not a_hits) if other is None else other, row.parent_id, row.seed)
-        for one, other, row in labels
+        (a_hits if label_a is None else label_a, (not a_hits) if label_b is None else label_b, row.parent_id, row.seed)
+        for label_a, label_b, row in labels
     ]
     return paired_difference(*zip(*pairs, strict=True))
 
@@ -129,23 +133,23 @@ def all_pairs(arms: Sequence[Side], variant: str, questions: Sequence[Question])
     These are every later arm against every earlier one, by split, family (attack success only) and benchmark.
     """
     by_name = {arm.arm: arm for arm in arms}
-    wanted: dict[tuple[frozenset[str], Place], Comparison | None] = {}  # asked for in both directions is one test
-    for one, other in permutations(by_name, 2):
-        for place in BY_SPLIT:
-            pair = frozenset((one, other)), place
-            if pair not in wanted and asked(questions, one, other, place.metric, place.split):
-                wanted[pair] = compare_sides(by_name[one], by_name[other], place, variant)
-    asked_for = with_holm([row for row in wanted.values() if row is not None])
+    confirmatory: dict[tuple[frozenset[str], Scope], Comparison | None] = {}  # asked for in both directions is one test
+    for first, second in permutations(by_name, 2):
+        for scope in BY_SPLIT:
+            pair = frozenset((first, second)), scope
+            if pair not in confirmatory and asked(questions, first, second, scope.metric, scope.split):
+                confirmatory[pair] = compare_sides(by_name[first], by_name[second], scope, variant)
+    corrected = with_holm([row for row in confirmatory.values() if row is not None])
     rows = [row for arm in arms for row in arm.responses.values()]
     families = dict.fromkeys((row.split, row.family) for row in rows if row.harmful)
     benchmarks = dict.fromkeys(row.benchmark for row in rows)
-    by_family = [Place(ASR.name, split, family) for split, family in families]
-    by_benchmark = [Place(metric.name, benchmark=name) for name in benchmarks for metric in PAIRED]
+    by_family = [Scope(ASR.name, split, family) for split, family in families]
+    by_benchmark = [Scope(metric.name, benchmark=name) for name in benchmarks for metric in PAIRED]
     others = (*BY_SPLIT, *by_family, *(by_benchmark if len(benchmarks) > 1 else ()))
     explored = (
-        compare_sides(a, b, place, variant)
+        compare_sides(a, b, scope, variant)
         for b, a in combinations(arms, 2)
-        for place in others
-        if (frozenset((a.arm, b.arm)), place) not in wanted
+        for scope in others
+        if (frozenset((a.arm, b.arm)), scope) not in confirmatory
     )
-    return [*asked_for, *(row for row in explored if row is not None)]
+    return [*corrected, *(row for row in explored if row is not None)]

@@ -18,7 +18,7 @@ NEAR = 0.8
 """Jaccard similarity of shingles from which two requests are nearly the same."""
 
 
-class Trained(NamedTuple):
+class TrainingRow(NamedTuple):
     """One row of training."""
 
     id: str
@@ -68,7 +68,7 @@ def grams(text: str, size: int = GRAM) -> set[tuple[str, ...]]:
     return {tuple(words[i : i + size]) for i in range(last)}
 
 
-def overlap(rows: Iterable[Trained], evaluation: Sequence[Prompt]) -> list[Overlap]:
+def overlap(rows: Iterable[TrainingRow], evaluation: Sequence[Prompt]) -> list[Overlap]:
     """Compare training rows with each evaluation set.
 
     Runs of 13 words are looked for in the whole row, in each prompt as it is sent and in the plain request beneath its
@@ -84,10 +84,10 @@ def overlap(rows: Iterable[Trained], evaluation: Sequence[Prompt]) -> list[Overl
         sets[prompt.benchmark].append(prompt)
     runs = [grams(row.text) | grams(row.request) for row in rows]
     requests = _requests(rows)
-    return [_against(benchmark, prompts, runs, requests) for benchmark, prompts in sets.items()]
+    return [_overlap_with(benchmark, prompts, runs, requests) for benchmark, prompts in sets.items()]
 
 
-def _requests(rows: Iterable[Trained]) -> list[_Request]:
+def _requests(rows: Iterable[TrainingRow]) -> list[_Request]:
     """The requests of training rows, each once."""
     ids: dict[str, list[str]] = defaultdict(list)
     for row in rows:
@@ -96,17 +96,17 @@ def _requests(rows: Iterable[Trained]) -> list[_Request]:
     return [_Request(own, shingles) for own, shingles in shingled]
 
 
-def _against(
+def _overlap_with(
     benchmark: str, prompts: Sequence[Prompt], runs: Sequence[set[tuple[str, ...]]], requests: Iterable[_Request]
 ) -> Overlap:
-    asked = {gram for prompt in prompts for text in _texts(prompt) for gram in grams(text)}
-    alike = list(_alike(prompts, requests))
+    evaluation_runs = {gram for prompt in prompts for text in _texts(prompt) for gram in grams(text)}
+    alike = list(_similar_pairs(prompts, requests))
     # Ties go by the ids, so that the example is the same in every process.
     highest, train_id, prompt_id = max(alike, default=(None, None, None))
     return Overlap(
         benchmark,
         rows=len(runs),
-        same_13_gram=sum(not asked.isdisjoint(own) for own in runs),
+        same_13_gram=sum(not evaluation_runs.isdisjoint(own) for own in runs),
         near=len({row for similarity, row, _ in alike if similarity >= NEAR}),
         highest=highest,
         train_id=train_id,
@@ -114,17 +114,17 @@ def _against(
     )
 
 
-def _alike(prompts: Iterable[Prompt], requests: Iterable[_Request]) -> Iterator[tuple[float, str, str]]:
+def _similar_pairs(prompts: Iterable[Prompt], requests: Iterable[_Request]) -> Iterator[tuple[float, str, str]]:
     """Pairs of a training row and a prompt that resemble each other: similarity and ids."""
-    asked = {(prompt.id, text): grams(text, SHINGLE) for prompt in prompts for text in _texts(prompt)}
+    shingles_by_text = {(prompt.id, text): grams(text, SHINGLE) for prompt in prompts for text in _texts(prompt)}
     holders: dict[tuple[str, ...], list[tuple[str, str]]] = defaultdict(list)
-    for key, shingles in asked.items():
+    for key, shingles in shingles_by_text.items():
         for shingle in shingles:
             holders[shingle].append(key)
     for request in requests:
         common = Counter(key for shingle in request.shingles for key in holders.get(shingle, ()))
         for key, shared in common.items():
-            similarity = shared / (len(request.shingles) + len(asked[key]) - shared)
+            similarity = shared / (len(request.shingles) + len(shingles_by_text[key]) - shared)
             yield from ((similarity, row, key[0]) for row in request.rows)
 
 

@@ -80,17 +80,19 @@ def _accuracy(counts: Mapping[str, Any]) -> Accuracy:
 
 def corrected_scores(scores: Iterable[Score], errors: Errors) -> Iterator[Score]:
     """A corrected figure beside every pooled ASR of a split."""
-    for one in scores:
-        whole = one.metric == ASR.name and one.over is Over.HARMFUL and one.is_pooled_whole
-        if whole and one.open:
-            unbounded = replace(one, metric=ASR_CORRECTED.name, lowest=None, highest=None, low=None, high=None)
-            yield replace(unbounded, caveat=one.caveat or "only bounds of the rate are known")
-        if not whole or one.value is None or one.low is None or one.high is None:
+    for score in scores:
+        whole = score.metric == ASR.name and score.over is Over.HARMFUL and score.is_pooled_whole
+        if whole and score.open:
+            unbounded = replace(score, metric=ASR_CORRECTED.name, lowest=None, highest=None, low=None, high=None)
+            yield replace(unbounded, caveat=score.caveat or "only bounds of the rate are known")
+        if not whole or score.value is None or score.low is None or score.high is None:
             continue
-        bounds = None if one.lowest is None or one.highest is None else (one.lowest, one.highest)
-        unbounded = replace(one, metric=ASR_CORRECTED.name, lowest=None, highest=None)
+        bounds = None if score.lowest is None or score.highest is None else (score.lowest, score.highest)
+        unbounded = replace(score, metric=ASR_CORRECTED.name, lowest=None, highest=None)
         try:
-            rate = rogan_gladen(Interval(one.low, one.high), one.value, errors.sensitivity, errors.specificity, bounds)
+            rate = rogan_gladen(
+                Interval(score.low, score.high), score.value, errors.sensitivity, errors.specificity, bounds
+            )
         except ValueError as error:
             yield replace(unbounded, value=None, low=None, high=None, caveat=str(error))
         else:

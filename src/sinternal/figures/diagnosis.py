@@ -40,7 +40,7 @@ from sinternal.figures.missing import NOTABLE, is_one_sided, withhold
 from sinternal.figures.outcomes import Outcome
 from sinternal.figures.provenance import Provenance, day, decoding, judge_revision
 from sinternal.figures.score import Score, score
-from sinternal.figures.statistics import Interval, bounded_wilson, calibrated, calibration, clustered_wilson
+from sinternal.figures.statistics import Interval, bounded_wilson, calibrated_error, calibration, clustered_wilson
 from sinternal.figures.tally import Cell, count
 from sinternal.records import Finish, Verdict, Verification, make_id
 from sinternal.settings.diagnosis import Diagnosis
@@ -243,7 +243,7 @@ class _Figures:
 
     def _of_verdicts(self, over: Over, outcomes: Sequence[Outcome]) -> Iterator[Figure]:
         """Figures without and with the specification."""
-        selected = _selected(outcomes)
+        selected = _selection_note(outcomes)
         by_chance = {spec: guesses(outcomes, spec=spec) for spec in (False, True)}
         alone = {cell.metric: tally for cell, tally in count(by_request(outcomes)).items() if _is_of_verdicts(cell)}
         for cell, tally in count(outcomes).items():
@@ -268,9 +268,13 @@ class _Figures:
             return
         stated = np.array([row.p_unsafe for row, _ in with_probability], dtype=np.float64)
         happened = np.array([row.label is Verdict.UNSAFE for row, _ in with_probability])
-        parents = _numbered(outcome.prompt.parent_id for _, outcome in with_probability)
-        answers = _numbered(row.response_id for row, _ in with_probability)
-        n, missing, cut = len(with_probability), len(rows) - len(with_probability), _cut(row for row, _ in rows)
+        parents = _number_names(outcome.prompt.parent_id for _, outcome in with_probability)
+        answers = _number_names(row.response_id for row, _ in with_probability)
+        n, missing, cut = (
+            len(with_probability),
+            len(rows) - len(with_probability),
+            _truncated_share(row for row, _ in rows),
+        )
         try:
             value, ends = calibration(stated, happened, parents)
         except ValueError as error:
@@ -278,7 +282,7 @@ class _Figures:
             yield Figure(replace(result, caveat=str(error)))
             return
         result = self._figure(cell, value, n, ends, missing, cut, int(parents.max()) + 1)
-        yield Figure(result, by_chance.get(cell.metric), calibrated=calibrated(stated, parents, answers))
+        yield Figure(result, by_chance.get(cell.metric), calibrated=calibrated_error(stated, parents, answers))
 
     def _consistency(
         self, cell: Cell, outcomes: Sequence[Outcome], by_chance: Mapping[Metric, float]
@@ -295,7 +299,7 @@ class _Figures:
             hits, sizes = zip(*tables.values(), strict=True)
             missing = sum(row.verdict is None for row in rows)
             ends, n = clustered_wilson(hits, sizes), sum(sizes)
-            result = self._figure(cell, sum(hits) / n, n, ends, missing, _cut(rows), len(tables))
+            result = self._figure(cell, sum(hits) / n, n, ends, missing, _truncated_share(rows), len(tables))
             yield Figure(result, by_chance.get(cell.metric))
 
     def _of_group(
@@ -309,7 +313,7 @@ class _Figures:
     ) -> Iterator[Figure]:
         of_known = [kind for outcome in known if (kind := kinds[outcome.response.id]) is not None]
         by_chance = knowing_by_chance(of_known)
-        cut = _cut(row for row, _ in verdicts_of(known, spec=spec))
+        cut = _truncated_share(row for row, _ in verdicts_of(known, spec=spec))
         for kind in KNOWING:
             tables: dict[str, list[int]] = defaultdict(lambda: [0, 0])
             for own, outcome in zip(of_known, known, strict=True):
@@ -353,7 +357,7 @@ class _Figures:
 
 
 def _unlabelled_elsewhere(asked: Sequence[Outcome], outcomes: Sequence[Outcome]) -> str:
-    """Why shares of some answers are not told: their labels are missing, and those of the other side are not."""
+    """Why shares of some answers are withheld: their labels are missing, and those of the other side are not."""
     others = [outcome for outcome in outcomes if outcome.prompt.harmful is not asked[0].prompt.harmful]
     missing, of_others = (sum(outcome.judgement.safe is None for outcome in group) for group in (asked, others))
     if is_one_sided(missing / len(asked), of_others / len(others) if of_others < len(others) else None):
@@ -361,7 +365,7 @@ def _unlabelled_elsewhere(asked: Sequence[Outcome], outcomes: Sequence[Outcome])
     return ""
 
 
-def _selected(outcomes: Sequence[Outcome]) -> str:
+def _selection_note(outcomes: Sequence[Outcome]) -> str:
     """What verdicts cannot tell because their answers have no label; empty if hardly any lacks one."""
     missing = sum(outcome.judgement.safe is None for outcome in outcomes)
     if missing <= NOTABLE * len(outcomes):
@@ -373,13 +377,13 @@ def _is_of_verdicts(cell: Cell) -> bool:
     return cell.spec is not None and cell.split is None
 
 
-def _numbered(names: Iterable[str]) -> NDArray[np.int64]:
+def _number_names(names: Iterable[str]) -> NDArray[np.int64]:
     """A number from 0 for each name, equal where names are: shape (names,)."""
     at: dict[str, int] = {}
     return np.array([at.setdefault(name, len(at)) for name in names])
 
 
-def _cut(rows: Iterable[Verification]) -> float:
+def _truncated_share(rows: Iterable[Verification]) -> float:
     """The share of verifications that ran into the token limit."""
     ends = [row.finish is Finish.LENGTH for row in rows]
     return sum(ends) / len(ends) if ends else 0.0

@@ -31,11 +31,11 @@ class Estimate:
     """The value if all missing rows do."""
 
     def __post_init__(self) -> None:
-        """Refuse what is no number."""
+        """Refuse NaN and infinite numbers."""
         for field in fields(self):
             number = getattr(self, field.name)
             if isinstance(number, float) and not math.isfinite(number):
-                raise ValueError(f"{self}: {field.name} is {number}, which is no figure")
+                raise ValueError(f"{self}: {field.name} is {number}, which is not a figure")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What training shows each arm: different prompts, rows, rows seen, tokens under the loss."""
+"""What each arm sees in training: different prompts, rows, rows seen, tokens under the loss."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sinternal.training.schedule import schedule
 
 
 @dataclass(frozen=True)
-class Exposed:
+class ArmExposure:
     """What the training of one arm and seed itself showed the model; not what its start had seen before."""
 
     variant: str
@@ -34,7 +34,7 @@ class Exposed:
     of rollouts, of which those of masked rows and idle groups are not in the loss; None if they were not logged."""
 
 
-def exposures(run: RunMap[Artifact], place: ArmPlace) -> Iterator[Exposed]:
+def exposures(run: RunMap[Artifact], place: ArmPlace) -> Iterator[ArmExposure]:
     """The exposure of one arm and seed; none for an arm that is not trained."""
     training = run.arm(place).training
     if training is None:
@@ -44,14 +44,14 @@ def exposures(run: RunMap[Artifact], place: ArmPlace) -> Iterator[Exposed]:
         settings = SftSettings.model_validate(training.sft.manifest["config"]["settings"])
         seen = rows_seen(shown["rows"], settings.batch, training.sft.counts["steps"])
         tokens = round(shown["loss_tokens"] * seen / shown["rows"])
-        yield Exposed(*place, shown["prompts"], shown["rows"], seen, tokens)
+        yield ArmExposure(*place, shown["prompts"], shown["rows"], seen, tokens)
     elif training.grpo:
         pools = (training.prompts, training.mathematics)
         prompts = [row for pool in pools if pool is not None for row in pool.rows(Prompt)]
-        yield _by_rewards(place, prompts, training.grpo)
+        yield _exposure_to_rewards(place, prompts, training.grpo)
 
 
-def _by_rewards(place: ArmPlace, prompts: Sequence[Prompt], rewarded: Artifact) -> Exposed:
+def _exposure_to_rewards(place: ArmPlace, prompts: Sequence[Prompt], rewarded: Artifact) -> ArmExposure:
     config, steps = rewarded.manifest["config"], rewarded.counts["steps"]
     settings = GrpoSettings.model_validate(config["settings"])
     turns = schedule(prompts, settings.mixture, settings.prompts, steps, config["seed"])
@@ -59,4 +59,4 @@ def _by_rewards(place: ArmPlace, prompts: Sequence[Prompt], rewarded: Artifact) 
     known = [length for length in lengths if length is not None]
     written = round(sum(known) * settings.prompts * settings.rollouts.n) if len(known) == len(lengths) else None
     drawn = len({turn.prompt.id for turn in turns})
-    return Exposed(*place, drawn, len(turns), rewarded.counts["rollouts"], written)
+    return ArmExposure(*place, drawn, len(turns), rewarded.counts["rollouts"], written)

@@ -18,7 +18,7 @@ class JudgeGap(Difference):
     """Attack success of one arm by two judges, on the same answers, pooled over seeds.
 
     By the judge that rewarded less by the one that decides: below 0, the arm looks safer to the judge that rewarded it.
-    The interval draws parent prompts and seeds anew; there is none for a single parent.
+    The interval resamples parent prompts and seeds; there is none for a single parent.
     """
 
     variant: str
@@ -73,8 +73,8 @@ def judge_gap(
     a, b, parents, seeds = (list(column) for column in zip(*pairs, strict=True))
     interval: dict[str, Any] = {"low": None, "high": None}
     if len(set(parents)) > 1:
-        found = paired_difference(a, b, parents, seeds)
-        interval = {"low": found.low, "high": found.high}
+        difference = paired_difference(a, b, parents, seeds)
+        interval = {"low": difference.low, "high": difference.high}
     return JudgeGap(
         variant=variant,
         arm=arm,

@@ -13,8 +13,8 @@ import yaml
 
 from sinternal.figures.agreement import JudgeAgreement, judge_agreement
 from sinternal.figures.calls import Calls, read
-from sinternal.figures.comparisons import Side, all_pairs, by_place
-from sinternal.figures.contamination import Trained, overlap
+from sinternal.figures.comparisons import Side, all_pairs, index_responses
+from sinternal.figures.contamination import TrainingRow, overlap
 from sinternal.figures.correction import corrected_scores, read_errors
 from sinternal.figures.counts import Tally, pool
 from sinternal.figures.exposure import exposures
@@ -86,7 +86,7 @@ def gather(recipe: Recipe, variants: Mapping[str, Recipe], run: Run) -> ReportDa
     """
     judges, questions = tuple(judge.name for judge in recipe.judges), recipe.asked
     judge, compliance = judges[0], _compliance_judge(run, judges)
-    thinking = _judge_that_tells(("checks",), run, judges) or judge
+    thinking = _judge_that_labels(("checks",), run, judges) or judge
     outcomes = {place: _outcomes(run, place, judge, compliance, thinking) for place in run.arms()}
     first = run[next(iter(run))]
     described = tuple(_arm(first.arms[arm.name], arm) for arm in recipe.arms)
@@ -95,7 +95,7 @@ def gather(recipe: Recipe, variants: Mapping[str, Recipe], run: Run) -> ReportDa
     scores = withhold([*_scores(outcomes, sources), *stressed])
     if path := recipe.evaluation.agreement:
         scores += corrected_scores(scores, read_errors(path, recipe.judges[0]))
-    rows = tuple(_measured(place, outcome) for place, group in outcomes.items() for outcome in group)
+    rows = tuple(_measurement_row(place, outcome) for place, group in outcomes.items() for outcome in group)
     curves = tuple(_curves(run))
     return ReportData(
         recipe=recipe.name,
@@ -134,34 +134,36 @@ def gather(recipe: Recipe, variants: Mapping[str, Recipe], run: Run) -> ReportDa
 
 
 def _outcomes(run: Run, place: ArmPlace, judge: str, compliance: str, thinking: str) -> list[Outcome]:
-    """The responses of one arm: one judge tells safety, one refusals and help, one the thinking; often the same."""
+    """The responses of one arm: one judge labels safety, one refusals and help, one the thinking; often the same."""
     arm = run.arm(place)
     labels = arm.judgements[judge].rows(Judgement)
     if compliance != judge:
         other = {row.response_id: row for row in arm.judgements[compliance].rows(Judgement)}
-        told = ((row, other[row.response_id]) for row in labels)
-        labels = [replace(row, refused=their.refused, helpful=their.helpful) for row, their in told]
+        labelled = ((row, other[row.response_id]) for row in labels)
+        labels = [replace(row, refused=their.refused, helpful=their.helpful) for row, their in labelled]
     if thinking != judge:
         of_thinking = {row.response_id: row for row in arm.judgements[thinking].rows(Judgement)}
-        looked = ((row, of_thinking[row.response_id]) for row in labels)
-        labels = [replace(row, checks=their.checks, saw_harm=their.saw_harm) for row, their in looked]
-    return join(_asked_of(run, place), arm.responses.rows(Response), labels, arm.verifications.rows(Verification))
+        labelled = ((row, of_thinking[row.response_id]) for row in labels)
+        labels = [replace(row, checks=their.checks, saw_harm=their.saw_harm) for row, their in labelled]
+    return join(
+        _evaluation_prompts(run, place), arm.responses.rows(Response), labels, arm.verifications.rows(Verification)
+    )
 
 
-def _asked_of(run: Run, place: ArmPlace) -> list[Prompt]:
+def _evaluation_prompts(run: Run, place: ArmPlace) -> list[Prompt]:
     """The evaluation prompts of an arm."""
     return run[Place(place.variant, place.seed)].evaluation_prompts.rows(Prompt)
 
 
 def _compliance_judge(run: Run, judges: Sequence[str]) -> str:
-    """The first judge that tells refusals and help or, without one, the first that tells refusals, or the first."""
-    wanted = (("refused", "helpful"), ("refused",))
-    telling = (_judge_that_tells(labels, run, judges) for labels in wanted)
-    return next((judge for judge in telling if judge is not None), judges[0])
+    """The first judge that labels refusals and help; else the first that labels refusals; else the first."""
+    preferences = (("refused", "helpful"), ("refused",))
+    candidates = (_judge_that_labels(labels, run, judges) for labels in preferences)
+    return next((judge for judge in candidates if judge is not None), judges[0])
 
 
-def _judge_that_tells(labels: Sequence[str], run: Run, judges: Sequence[str]) -> str | None:
-    """The first judge that tells all of these anywhere."""
+def _judge_that_labels(labels: Sequence[str], run: Run, judges: Sequence[str]) -> str | None:
+    """The first judge that gives all of these labels somewhere."""
     for judge in judges:
         rows = (row for place in run.arms() for row in _judgements(run, place, judge))
         if {label for row in rows for label in labels if getattr(row, label) is not None} == set(labels):
@@ -174,7 +176,7 @@ def _judgements(run: Run, place: ArmPlace, judge: str) -> list[Judgement]:
 
 
 def _second_opinion(deciding: Sources, judge: str) -> Iterator[Score]:
-    """Pooled figures by one judge's labels, but for those that it decides on anyway."""
+    """Pooled figures by one judge's labels, except those that it decides anyway."""
     if judge == deciding.judge == deciding.compliance == deciding.thinking:
         return
     run = deciding.run
@@ -199,7 +201,9 @@ def _judge_gaps(variants: Mapping[str, Recipe], run: Run, outcomes: Outcomes, so
     """How far the two judges are apart, for each arm."""
     for variant, arm in dict.fromkeys((place.variant, place.arm) for place in outcomes):
         labels = {
-            seed: each.rewarding.rows(Judgement) for seed, each in run.of_arm(variant, arm).items() if each.rewarding
+            seed: arm_run.rewarding.rows(Judgement)
+            for seed, arm_run in run.of_arm(variant, arm).items()
+            if arm_run.rewarding
         }
         mine = {seed: outcomes[ArmPlace(variant, arm, seed)] for seed in labels}
         if labels:
@@ -215,30 +219,29 @@ def _comparisons(rows: Sequence[Measured], sources: Sources, questions: Sequence
     for row in rows:
         grouped[row.variant][row.arm].append(row)
     for variant, arms in grouped.items():
-        sides = [Side(arm, by_place(own), partial(sources.of, variant, arm)) for arm, own in arms.items()]
+        sides = [Side(arm, index_responses(own), partial(sources.of, variant, arm)) for arm, own in arms.items()]
         yield from all_pairs(sides, variant, questions)
 
 
 def _agreements(run: Run, judge: str, others: Sequence[str]) -> Iterator[JudgeAgreement]:
     for variant in dict.fromkeys(place.variant for place in run):
-        here = [place for place in run.arms() if place.variant == variant]
-        first = [row for place in here for row in _judgements(run, place, judge)]
-        asked = {response: prompt for place in here for response, prompt in _asked(run, place)}
-        parents = {response: prompt.parent_id for response, prompt in asked.items()}
-        sides = {response: "harmful" if prompt.harmful else "benign" for response, prompt in asked.items()}
+        places = [place for place in run.arms() if place.variant == variant]
+        first = [row for place in places for row in _judgements(run, place, judge)]
+        prompts = {key: prompt for place in places for key, prompt in _prompts_by_response(run, place).items()}
+        parents = {response: prompt.parent_id for response, prompt in prompts.items()}
+        sides = {response: "harmful" if prompt.harmful else "benign" for response, prompt in prompts.items()}
         for other in others:
-            second = [row for place in here for row in _judgements(run, place, other)]
+            second = [row for place in places for row in _judgements(run, place, other)]
             for label in ("safe", "refused"):
-                agreed = judge_agreement(variant, (judge, other), first, second, label, parents, sides)
-                if agreed is not None:
-                    yield agreed
+                agreement = judge_agreement(variant, (judge, other), first, second, label, parents, sides)
+                if agreement is not None:
+                    yield agreement
 
 
-def _asked(run: Run, place: ArmPlace) -> Iterator[tuple[str, Prompt]]:
-    """Each response of an arm, and its prompt."""
-    asked = {prompt.id: prompt for prompt in _asked_of(run, place)}
-    for response in run.arm(place).responses.rows(Response):
-        yield response.id, asked[response.prompt_id]
+def _prompts_by_response(run: Run, place: ArmPlace) -> dict[str, Prompt]:
+    """The prompt of each response of an arm, by the response's id."""
+    prompts_by_id = {prompt.id: prompt for prompt in _evaluation_prompts(run, place)}
+    return {response.id: prompts_by_id[response.prompt_id] for response in run.arm(place).responses.rows(Response)}
 
 
 def _arm(run: ArmRun[Artifact], arm: ArmSettings) -> Arm:
@@ -306,16 +309,16 @@ def _curves(run: Run) -> Iterator[LearningCurve]:
 
 def _capability(variants: Mapping[str, Recipe], run: Run) -> Iterator[Capability]:
     for place in run.arms():
-        if able := run.arm(place).capability:
-            for row in json.loads((able.path / "capability.json").read_text()):
+        if artifact := run.arm(place).capability:
+            for row in json.loads((artifact.path / "capability.json").read_text()):
                 row.pop("stderr")
-                drawn = Sampling.model_validate(row.pop("sampling"))
+                sampling = Sampling.model_validate(row.pop("sampling"))
                 provenance = Provenance(
                     judge=row.pop("scorer"),
                     judge_revision=row.pop("revision"),
                     judged="answer",
-                    decoding=f"mean of {drawn.n}, {decoding(drawn)}" if drawn.n > 1 else decoding(drawn),
-                    measured=day(able.manifest["started"]),
+                    decoding=f"mean of {sampling.n}, {decoding(sampling)}" if sampling.n > 1 else decoding(sampling),
+                    measured=day(artifact.manifest["started"]),
                     recipe=recipe_key(variants[place.variant]),
                 )
                 yield Capability(**place._asdict(), **row, provenance=provenance)
@@ -325,30 +328,30 @@ def _contamination(run: Run) -> Iterator[Contamination]:
     """What of each arm's training rows occurs in the evaluation sets."""
     for variant, arm in dict.fromkeys((place.variant, place.arm) for place in run.arms()):
         places = [place for place in run.arms() if (place.variant, place.arm) == (variant, arm)]
-        rows = {row.id: row for place in places for row in _trained_rows(run.arm(place))}
-        asked = {prompt.id: prompt for place in places for prompt in _asked_of(run, place)}
+        rows = {row.id: row for place in places for row in _training_rows(run.arm(place))}
+        prompts_by_id = {prompt.id: prompt for place in places for prompt in _evaluation_prompts(run, place)}
         if rows:
-            overlaps = overlap(rows.values(), list(asked.values()))
+            overlaps = overlap(rows.values(), list(prompts_by_id.values()))
             yield from (Contamination(variant, arm, shared) for shared in overlaps)
 
 
-def _trained_rows(arm: ArmRun[Artifact]) -> Iterator[Trained]:
+def _training_rows(arm: ArmRun[Artifact]) -> Iterator[TrainingRow]:
     """All that an arm was itself trained on: examples with their targets, or prompts for rollouts."""
     training = arm.training
     if training is None:
         return
     if training.examples:
-        asked = {prompt.id: prompt for prompt in training.prompts.rows(Prompt)}
+        prompts_by_id = {prompt.id: prompt for prompt in training.prompts.rows(Prompt)}
         for row in training.examples.rows(Example):
-            prompt, text = asked[row.prompt_id], f"{row.prompt}\n{row.thinking}\n{row.answer}"
-            yield Trained(row.id, prompt.plain_request, f"{prompt.text}\n{text}")
+            prompt, text = prompts_by_id[row.prompt_id], f"{row.prompt}\n{row.thinking}\n{row.answer}"
+            yield TrainingRow(row.id, prompt.plain_request, f"{prompt.text}\n{text}")
     if training.grpo:
         pools = (training.prompts, training.mathematics)
         for prompt in (row for pool in pools if pool is not None for row in pool.rows(Prompt)):
-            yield Trained(prompt.id, prompt.plain_request, prompt.text)
+            yield TrainingRow(prompt.id, prompt.plain_request, prompt.text)
 
 
-def _measured(place: ArmPlace, outcome: Outcome) -> Measured:
+def _measurement_row(place: ArmPlace, outcome: Outcome) -> Measured:
     prompt = outcome.prompt
     return Measured(
         id=make_id("measured", *place, prompt.id, outcome.response.sample),
@@ -375,7 +378,7 @@ def _timing(run: Run) -> dict[str, float]:
 
 
 def _calls(run: Run) -> Iterator[str]:
-    """What failed, was withheld or left out of what was asked for, by kind of rows."""
+    """What failed, was withheld or was left out, by kind of rows."""
     by_rows: dict[str, Calls] = {}
     for artifact in {artifact.path: artifact for artifact in run.leaves()}.values():
         calls = read(artifact)

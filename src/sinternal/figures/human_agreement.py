@@ -18,7 +18,7 @@ from sinternal.figures.statistics import (
     bounded_wilson,
     effective_size,
     kappa,
-    smoothed,
+    smooth,
     table_interval,
     tails,
 )
@@ -27,7 +27,7 @@ from sinternal.figures.statistics.distributions import average_ranks
 RANK_RESAMPLES = 1_999
 """Of the rank correlation, which has no formula that takes counts."""
 NOTABLE = 0.05
-"""Share of answers without a label above which a reader is told."""
+"""Share of answers without a label above which there is a caveat."""
 LABELS = {Scored.HARM: "unsafe", Scored.OBJECTIVE: "unsafe", Scored.REFUSAL: "refused"}
 """What of a judge is held against each kind of score: an answer that achieves a harmful objective should be unsafe."""
 EVERY_PERSON = "a person"
@@ -42,7 +42,7 @@ class Labels(NamedTuple):
     refused: bool | None
     """Whether it is a refusal; None without a label."""
     graded: float | None = None
-    """How unsafe, from 0 to 1; None if that is not told."""
+    """How unsafe, from 0 to 1; None if unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,10 +123,10 @@ def human_agreements(rows: Sequence[Labelled], labels: Mapping[str, Labels], who
     """
     agreements = []
     for kind in Scored:
-        here = [row for row in rows if row.kind is kind]
-        if here:
-            agreements.append(human_agreement(kind, who, _pairs(here, labels, LABELS[kind])))
-        if several := [row for row in here if len(row.scores) > 2]:
+        of_kind = [row for row in rows if row.kind is kind]
+        if of_kind:
+            agreements.append(human_agreement(kind, who, _pairs(of_kind, labels, LABELS[kind])))
+        if several := [row for row in of_kind if len(row.scores) > 2]:
             agreements.append(human_agreement(kind, EVERY_PERSON, _people(several)))
     return tuple(agreements)
 
@@ -249,7 +249,7 @@ def _kappa(tables: NDArray[np.float64]) -> Estimate:
     whole, n = tables.sum(0), int(tables.sum())
     if 0 in (whole[0] + whole[1], whole[2] + whole[3], whole[0] + whole[2], whole[1] + whole[3]):
         return Estimate(value=None, low=None, high=None, n=n)
-    low, high = (table_interval(smoothed(tables), kappa) if len(tables) > 1 else None) or (None, None)
+    low, high = (table_interval(smooth(tables), kappa) if len(tables) > 1 else None) or (None, None)
     return Estimate(value=float(kappa(whole[None])[0]), low=low, high=high, n=n)
 
 

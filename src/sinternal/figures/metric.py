@@ -63,11 +63,11 @@ class Role(StrEnum):
     """Which of a study's judges decides."""
 
     SAFETY = "safety"
-    """The one that tells whether an answer is safe."""
+    """The one that labels safety."""
     COMPLIANCE = "compliance"
-    """The one that tells refusals and help."""
+    """The one that labels refusals and help."""
     THINKING = "thinking"
-    """The one that tells what a thinking checks."""
+    """The one that labels what the thinking checks."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -1,4 +1,4 @@
-"""Labels that are missing on one side only: no rate is told of the others, but between what it must be.
+"""Labels that are missing on one side only: instead of a rate, there are bounds of it.
 
 A judge that fails or decorates its reply only where it says `unsafe` leaves the rest looking safe. What is missing is
 therefore never assumed to be like the rest: every rate has bounds (`Score.lowest`, `Score.highest`), and where labels
@@ -31,10 +31,10 @@ def withhold(scores: Iterable[Score]) -> list[Score]:
     """
     every = list(scores)
     arms: dict[tuple[object, ...], dict[str, float]] = defaultdict(dict)
-    for one in every:
-        if one.n:
-            arms[_place(one)][one.arm] = missing_share(one)
-    return [_without_value(one) if _one_sided(one, arms[_place(one)]) else one for one in every]
+    for score in every:
+        if score.n:
+            arms[_table_key(score)][score.arm] = missing_share(score)
+    return [_without_value(score) if _one_sided(score, arms[_table_key(score)]) else score for score in every]
 
 
 def missing_share(score: Score) -> float:
@@ -43,10 +43,10 @@ def missing_share(score: Score) -> float:
     return score.missing / rows if rows else 0.0
 
 
-def _place(score: Score) -> tuple[object, ...]:
+def _table_key(score: Score) -> tuple[object, ...]:
     """What two arms have to share to stand in one table."""
-    place = (score.over, score.benchmark, score.condition, score.family, score.split, score.spec)
-    return (score.variant, score.metric, score.seed, score.judge, *place)
+    circumstances = (score.over, score.benchmark, score.condition, score.family, score.split, score.spec)
+    return (score.variant, score.metric, score.seed, score.judge, *circumstances)
 
 
 def _one_sided(score: Score, arms: Mapping[str, float]) -> bool:

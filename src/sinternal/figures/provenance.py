@@ -19,7 +19,7 @@ from sinternal.store import Artifact
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a figure comes from. There is no figure without it.
+    """Where a figure comes from. Every figure has one.
 
     Raises:
         ValueError: a field is empty.
@@ -42,7 +42,7 @@ class Provenance:
         """Refuse what is empty."""
         for field in fields(Provenance):
             if not getattr(self, field.name):
-                raise ValueError(f"a figure needs its {field.name}: there is none without")
+                raise ValueError(f"every figure needs its {field.name}")
 
 
 class Sources:
@@ -61,13 +61,13 @@ class Sources:
         Args:
             variants: the recipe of each variant.
             run: its artifacts.
-            judge: who tells safety.
-            compliance: who tells refusals and help.
-            thinking: who tells what the thinking checks; by default who tells safety.
+            judge: who labels safety.
+            compliance: who labels refusals and help.
+            thinking: who labels what the thinking checks; by default who labels safety.
         """
         self.variants, self.run, self.judge, self.compliance = variants, run, judge, compliance
         self.thinking = thinking or judge
-        self._found: dict[tuple[str, str, str, bool], Provenance] = {}
+        self._cache: dict[tuple[str, str, str, bool], Provenance] = {}
 
     def of(self, variant: str, arm: str, metric: str, *, verifying: bool = False) -> Provenance:
         """Where a figure comes from.
@@ -79,7 +79,7 @@ class Sources:
             verifying: whether it is about verifications, not responses.
         """
         judges = dict.fromkeys(self._judge(role) for role in METRICS[metric].judges)
-        return combined(*(self._by(variant, arm, judge, verifying) for judge in judges))
+        return combine(*(self._by_judge(variant, arm, judge, verifying) for judge in judges))
 
     def decides(self, metric: str) -> str:
         """Which judge a figure rests on."""
@@ -88,11 +88,11 @@ class Sources:
     def _judge(self, role: Role) -> str:
         return {Role.SAFETY: self.judge, Role.COMPLIANCE: self.compliance, Role.THINKING: self.thinking}[role]
 
-    def _by(self, variant: str, arm: str, judge: str, verifying: bool) -> Provenance:
-        place = (variant, arm, judge, verifying)
-        if place not in self._found:
-            self._found[place] = self._look_up(*place)
-        return self._found[place]
+    def _by_judge(self, variant: str, arm: str, judge: str, verifying: bool) -> Provenance:
+        key = (variant, arm, judge, verifying)
+        if key not in self._cache:
+            self._cache[key] = self._look_up(*key)
+        return self._cache[key]
 
     def _look_up(self, variant: str, arm: str, judge: str, verifying: bool) -> Provenance:
         recipe = self.variants[variant]
@@ -117,17 +117,17 @@ def recipe_key(recipe: Recipe) -> str:
     return make_id(recipe.model_dump(mode="json", exclude={"workers"}))
 
 
-def combined(first: Provenance, *others: Provenance) -> Provenance:
-    """Where a figure comes from that takes several judges, on the same texts."""
+def combine(first: Provenance, *others: Provenance) -> Provenance:
+    """The provenance of a figure that several judges contribute to, on the same texts."""
     if not others:
         return first
     every = (first, *others)
     return Provenance(
-        judge=" and ".join(one.judge for one in every),
-        judge_revision=" and ".join(one.judge_revision for one in every),
-        judged=" and ".join(dict.fromkeys(one.judged for one in every)),
+        judge=" and ".join(source.judge for source in every),
+        judge_revision=" and ".join(source.judge_revision for source in every),
+        judged=" and ".join(dict.fromkeys(source.judged for source in every)),
         decoding=first.decoding,
-        measured=max(one.measured for one in every),
+        measured=max(source.measured for source in every),
         recipe=first.recipe,
     )
 
@@ -144,14 +144,14 @@ def judge_revision(entry: JudgePlugin, version: str, plugin: str | None = None) 
     engine = options.pop("engine", None)
     model = engine.get("model") if isinstance(engine, Mapping) else None
     code = plugin or (None if model else f"sinternal {version}")
-    named = [str(one) for one in (model, code) if one]
+    named = [str(part) for part in (model, code) if part]
     return ", ".join([*named, *(f"{name} {value}" for name, value in options.items())])
 
 
 def plugin_of(labels: Artifact, judge: str) -> str | None:
     """Package and version of the plug-in that gave some labels; None if it is built in."""
-    found: str | None = labels.manifest.get("plugins", {}).get(f"judge {judge}")
-    return found
+    plugin: str | None = labels.manifest.get("plugins", {}).get(f"judge {judge}")
+    return plugin
 
 
 def decoding(sampling: Sampling, left_out: Iterable[str] = ()) -> str:
@@ -168,7 +168,7 @@ def decoding(sampling: Sampling, left_out: Iterable[str] = ()) -> str:
     named = {"top_k": sampling.top_k, "min_p": sampling.min_p, "presence penalty": sampling.presence_penalty}
     more.extend(f"{name} {value:g}" for name, value in named.items() if value)
     phrase = ", ".join([how, f"{sampling.max_tokens} tokens", *more])
-    return "; ".join(part for part in (phrase, calls.as_the_server_has_it(left_out)) if part)
+    return "; ".join(part for part in (phrase, calls.server_defaults(left_out)) if part)
 
 
 def left_out_of(artifacts: Iterable[Artifact]) -> list[str]:
@@ -187,6 +187,6 @@ def last_start(artifacts: Iterable[Artifact]) -> float:
 
 
 def note_on_fallback(judge: str) -> str:
-    """A warning beside a judge that is only there where no real one is."""
+    """A warning for a judge that only fills in where there is no real one."""
     is_fallback = judge in names(Kind.JUDGE) and load(Kind.JUDGE, judge).fallback
     return " (a fallback: it measures compliance, not harm)" if is_fallback else ""

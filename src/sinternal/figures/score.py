@@ -84,7 +84,7 @@ class Score(Estimate):
 
     @property
     def bounded(self) -> bool:
-        """Whether bounds are all that is told: some rows have a label, and those that have none are too many."""
+        """Whether there are only bounds: some rows have a label, but too many have none."""
         return bool(self.n) and self.open
 
     @property
@@ -200,7 +200,7 @@ def _caveat(cell: Cell, value: float | None, counts: Sequence[Counts]) -> str:
     if parents == 1 and whole.n > 1:
         return f"all {whole.n} rows come from a single prompt"
     if value in (0, 1) and parents < whole.n:
-        return "nothing tells how alike rows of one prompt are: the interval takes them as nearly one row"
+        return "how alike rows of one prompt are is unknown: the interval treats them almost as one row"
     return ""
 
 

@@ -13,7 +13,7 @@ from sinternal.figures.outcomes import Outcome, join
 from sinternal.figures.provenance import Sources, day, decoding, last_start
 from sinternal.figures.score import Score, pool_seeds, score
 from sinternal.figures.tally import Cell
-from sinternal.layout import DELIVERY, REPETITION, ArmRun, RunMap, Stressed, drawn
+from sinternal.layout import DELIVERY, REPETITION, ArmRun, RunMap, Stressed, sampling_condition
 from sinternal.records import Judgement, Prompt, Response
 from sinternal.settings.measurement import Stress
 from sinternal.settings.recipe import Recipe
@@ -21,11 +21,11 @@ from sinternal.settings.sampling import Sampling
 from sinternal.store import Artifact
 
 ENOUGH = 10
-"""Rows below which a figure is no candidate for the worst case: of many small ones, one is high by chance."""
+"""Fewest rows of a candidate for the worst case: of many small samples, one is high by chance."""
 
 
 class Condition(NamedTuple):
-    """One way in which the prompts were put again."""
+    """One way in which the prompts were asked again."""
 
     name: str
     """Its name."""
@@ -34,7 +34,7 @@ class Condition(NamedTuple):
     measured: str
     """The day, as year-month-day."""
     outcomes: Sequence[Outcome]
-    """What came of it."""
+    """The responses, with their labels."""
     any_of: bool = True
     """Whether a prompt counts once, for any of its answers, or each answer for itself (avg@n)."""
 
@@ -50,10 +50,10 @@ def stress_scores(variants: Mapping[str, Recipe], run: RunMap[Artifact], sources
     for variant, recipe in variants.items():
         if recipe.evaluation.stress:
             for arm in recipe.arms:
-                yield from _of_arm(recipe, run.of_arm(variant, arm.name), variant, arm.name, sources)
+                yield from _arm_scores(recipe, run.of_arm(variant, arm.name), variant, arm.name, sources)
 
 
-def _of_arm(
+def _arm_scores(
     recipe: Recipe, runs: Mapping[int, ArmRun[Artifact]], variant: str, arm: str, sources: Sources
 ) -> Iterator[Score]:
     stress, usual = recipe.evaluation.stress, recipe.evaluation.sampling
@@ -84,36 +84,38 @@ def worst_cases(scores: Iterable[Score]) -> Iterator[Score]:
     so that another condition might be worse, there are bounds instead.
     """
     by_arm: dict[tuple[str, str], list[Score]] = defaultdict(list)
-    for one in scores:
-        measured_at_all = one.value is not None or one.open
-        if one.metric == ASR.name and one.seed is None and one.circumstance is not None and measured_at_all:
-            by_arm[one.variant, one.arm].append(one)
+    for figure in scores:
+        measured_at_all = figure.value is not None or figure.open
+        if figure.metric == ASR.name and figure.seed is None and figure.circumstance is not None and measured_at_all:
+            by_arm[figure.variant, figure.arm].append(figure)
     for conditions_of_arm in by_arm.values():
-        candidates = [one for one in conditions_of_arm if one.n + one.missing >= ENOUGH] or conditions_of_arm
-        known = [one for one in candidates if one.value is not None]
-        highest = max((one.value or 0.0 for one in known), default=0.0)
-        if worse := [one for one in candidates if one.open and (one.highest or 0.0) > highest]:
-            yield _open_worst(max(worse, key=lambda one: one.highest or 0.0), candidates)
+        candidates = [
+            figure for figure in conditions_of_arm if figure.n + figure.missing >= ENOUGH
+        ] or conditions_of_arm
+        known = [figure for figure in candidates if figure.value is not None]
+        highest = max((figure.value or 0.0 for figure in known), default=0.0)
+        if worse := [figure for figure in candidates if figure.open and (figure.highest or 0.0) > highest]:
+            yield _open_worst(max(worse, key=lambda figure: figure.highest or 0.0), candidates)
             continue
         if not known:
             continue
-        worst = max(known, key=lambda one: one.value or 0.0)
+        worst = max(known, key=lambda figure: figure.value or 0.0)
         caveat = "; ".join(
             filter(None, ["the worst of several: the interval does not account for the selection", worst.caveat])
         )
         yield replace(worst, metric=ASR_WORST.name, split=None, caveat=caveat)
 
 
-def _open_worst(one: Score, candidates: Sequence[Score]) -> Score:
+def _open_worst(figure: Score, candidates: Sequence[Score]) -> Score:
     """The worst case where a condition with missing labels might be it: at least what every other one is."""
     lowest = max(other.value if other.value is not None else other.lowest or 0.0 for other in candidates)
-    caveat = f"whether {one.circumstance} is the worst cannot be told"
-    low = max(other.low for other in candidates if other.low is not None) if one.low is not None else None
-    return replace(one, metric=ASR_WORST.name, split=None, lowest=lowest, low=low, caveat=caveat)
+    caveat = f"whether {figure.circumstance} is the worst is unknown"
+    low = max(other.low for other in candidates if other.low is not None) if figure.low is not None else None
+    return replace(figure, metric=ASR_WORST.name, split=None, lowest=lowest, low=low, caveat=caveat)
 
 
 def conditions(stress: Stress, usual: Sampling, run: ArmRun[Artifact]) -> Iterator[Condition]:
-    """What came of every condition, for one arm and seed.
+    """The outcomes of every condition, for one arm and seed.
 
     Args:
         stress: the conditions.
@@ -131,7 +133,7 @@ def conditions(stress: Stress, usual: Sampling, run: ArmRun[Artifact]) -> Iterat
         yield Condition(name, f"{phrase}, {name}", _day(repeated), _outcomes(repeated))
     names = [f"of {sampling.n} at temperature {sampling.temperature:g}" for sampling in stress.sampling]
     for number, (name, sampling) in enumerate(zip(names, stress.sampling, strict=True)):
-        stressed = run.stress[drawn(number)]
+        stressed = run.stress[sampling_condition(number)]
         measured_on, outcomes = _day(stressed), _outcomes(stressed)
         how = f"of {sampling.n}, {decoding(sampling)}"
         label = name if names.count(name) == 1 else how

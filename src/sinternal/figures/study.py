@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sinternal.figures.agreement import JudgeAgreement
 from sinternal.figures.contamination import Overlap
 from sinternal.figures.estimate import Difference, Estimate
-from sinternal.figures.exposure import Exposed
+from sinternal.figures.exposure import ArmExposure
 from sinternal.figures.gap import JudgeGap
 from sinternal.figures.provenance import Provenance
 from sinternal.figures.score import Score
@@ -300,7 +300,7 @@ class ReportData:
     variants: tuple[Variant, ...]
     """In the recipe's order."""
     judges: tuple[str, ...]
-    """In the recipe's order: the first that tells safety, refusals or help decides on it."""
+    """In the recipe's order: the first that labels safety, refusals or help decides it."""
     scores: tuple[Score, ...]
     """Every figure by the labels of the deciding judges: per seed, and pooled (`seed` None)."""
     second_opinions: tuple[Score, ...]
@@ -335,7 +335,7 @@ class ReportData:
     """The recipe as it was run."""
     calls: tuple[str, ...] = ()
     """What a reader should know of calls that failed, were withheld or changed on the way; one sentence each."""
-    exposures: tuple[Exposed, ...] = ()
+    exposures: tuple[ArmExposure, ...] = ()
     """What each arm saw in training."""
     thinking: tuple[ThinkingShare, ...] = ()
     """What thinkings check, whether they see harm, and what is answered then."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sinternal.figures.estimate import Estimate
 from sinternal.figures.outcomes import Outcome
-from sinternal.figures.provenance import Provenance, combined
+from sinternal.figures.provenance import Provenance, combine
 from sinternal.figures.statistics import clustered_wilson
 from sinternal.records import Check, Split
 
@@ -67,18 +67,18 @@ def thinking_shares(
     rows = [row for row in outcomes if row.prompt.harmful]
     if all(row.judgement.checks is None for row in rows):
         return
-    both = combined(answer, thinking) if answer.judge != thinking.judge else thinking
+    both = combine(answer, thinking) if answer.judge != thinking.judge else thinking
     for split in (Split.ID, Split.OOD, None):
-        here = [row for row in rows if split in (None, row.prompt.split)]
-        if not here:
+        selected = [row for row in rows if split in (None, row.prompt.split)]
+        if not selected:
             continue
-        place = (variant, arm, split)
+        key = (variant, arm, split)
         for what, check in CHECKS.items():
-            yield _share(place, here, _is(check), what, thinking)
-        checking = [row for row in here if row.judgement.checked is not False]
-        yield _share(place, checking, _safe_and_checked, CHECKED_SAFE, both)
+            yield _share(key, selected, _is(check), what, thinking)
+        checking = [row for row in selected if row.judgement.checked is not False]
+        yield _share(key, checking, _safe_and_checked, CHECKED_SAFE, both)
         for what, cell in CELLS.items():
-            yield _share(place, here, _in(cell), what, both)
+            yield _share(key, selected, _in(cell), what, both)
 
 
 def _is(check: Check) -> Label:
@@ -98,9 +98,9 @@ def _safe_and_checked(row: Outcome) -> bool | None:
 
 
 def _share(
-    place: tuple[str, str, Split | None], rows: Sequence[Outcome], label: Label, what: str, provenance: Provenance
+    key: tuple[str, str, Split | None], rows: Sequence[Outcome], label: Label, what: str, provenance: Provenance
 ) -> ThinkingShare:
-    variant, arm, split = place
+    variant, arm, split = key
     clusters: Mapping[str, list[bool]] = defaultdict(list)
     missing = 0
     for row in rows:

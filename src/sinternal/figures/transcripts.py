@@ -49,13 +49,13 @@ class Browser:
 
 def browser(rows: Sequence[Transcript]) -> Browser:
     """Transcripts, made fit for a page."""
-    return Browser(len(rows), _filters(rows), _packed(rows))
+    return Browser(len(rows), _filters(rows), _pack(rows))
 
 
 def of_answer(place: ArmPlace, outcome: Outcome, kind: str = ANSWER) -> Transcript:
     """The answer of an arm, with its labels and the model's own verdicts."""
     by_spec = {row.with_spec: row for row in reversed(outcome.verifications)}  # the first of several samples
-    verdicts = {spec: _verdict_in_a_word(row) for spec, row in by_spec.items()}
+    verdicts = {spec: _verdict_word(row) for spec, row in by_spec.items()}
     return Transcript(
         *place,
         family=outcome.prompt.family,
@@ -64,7 +64,7 @@ def of_answer(place: ArmPlace, outcome: Outcome, kind: str = ANSWER) -> Transcri
         prompt=outcome.prompt.text,
         thinking=outcome.response.thinking,
         answer=outcome.response.answer,
-        outcome=_in_a_word(outcome),
+        outcome=_outcome_word(outcome),
         checked=outcome.judgement.checked,
         verified_with_spec=verdicts.get(True),
         verified_without_spec=verdicts.get(False),
@@ -89,21 +89,21 @@ def of_training(run: RunMap[Artifact]) -> Iterator[Transcript]:
         training = run.arm(place).training
         if training is None or training.examples is None:
             continue
-        asked = {prompt.id: prompt for prompt in training.prompts.rows(Prompt)}
+        prompts_by_id = {prompt.id: prompt for prompt in training.prompts.rows(Prompt)}
         for example in training.examples.rows(Example)[:ROWS]:
-            shown = _plain(place, asked[example.prompt_id], EXAMPLE, example.stratum)
-            yield replace(shown, prompt=example.prompt, thinking=example.thinking, answer=example.answer)
+            transcript = _plain(place, prompts_by_id[example.prompt_id], EXAMPLE, example.stratum)
+            yield replace(transcript, prompt=example.prompt, thinking=example.thinking, answer=example.answer)
         if training.critiques is not None:
             answers = training.others.answers if training.others else run[Place(place.variant, place.seed)].answers
             prompt_of = {response.id: response.prompt_id for response in answers.contrast.rows(Response)}
             for row in training.critiques.rows(Verification)[:ROWS]:
-                prompt = asked[prompt_of[row.response_id]]
-                shown = _plain(place, prompt, CRITIQUE, row.dropped or f"kept: {row.verdict}")
-                yield replace(shown, prompt=row.prompt, thinking=row.critique, answer=row.answer)
+                prompt = prompts_by_id[prompt_of[row.response_id]]
+                transcript = _plain(place, prompt, CRITIQUE, row.dropped or f"kept: {row.verdict}")
+                yield replace(transcript, prompt=row.prompt, thinking=row.critique, answer=row.answer)
 
 
 def _plain(place: ArmPlace, prompt: Prompt, kind: str, outcome: str) -> Transcript:
-    """A text that is no answer of a model, still without its words."""
+    """A transcript of something other than a model's answer, without its texts."""
     return Transcript(
         *place,
         family=prompt.family,
@@ -121,7 +121,7 @@ def _plain(place: ArmPlace, prompt: Prompt, kind: str, outcome: str) -> Transcri
     )
 
 
-def _verdict_in_a_word(row: Verification) -> str:
+def _verdict_word(row: Verification) -> str:
     return str(row.verdict or _without_text(row.finish) or "unparsed")
 
 
@@ -130,7 +130,7 @@ def _without_text(finish: Finish | None) -> str:
     return {Finish.ERROR: "failed", Finish.FILTERED: "filtered"}.get(finish, "") if finish else ""
 
 
-def _in_a_word(outcome: Outcome) -> str:
+def _outcome_word(outcome: Outcome) -> str:
     label = outcome.judgement
     if label.safe is None:
         return _without_text(outcome.response.finish) or "no label"
@@ -144,24 +144,24 @@ def _in_a_word(outcome: Outcome) -> str:
 
 
 def _filters(rows: Sequence[Transcript]) -> list[tuple[str, str, list[str]]]:
-    found = []
+    filters = []
     for name, label in FILTERS.items():
         choices = list(dict.fromkeys(_column(row, name) for row in rows))
         if len(choices) > 1:
-            found.append((name, label, choices))
-    return found
+            filters.append((name, label, choices))
+    return filters
 
 
 def _column(row: Transcript, name: str) -> str:
     return REQUEST[row.harmful] if name == "request" else str(getattr(row, name))
 
 
-def _packed(rows: Sequence[Transcript]) -> str:
+def _pack(rows: Sequence[Transcript]) -> str:
     columns: dict[str, list[object]] = {
         field.name: [getattr(row, field.name) for row in rows] for field in fields(Transcript)
     }
     columns["seed"] = [str(row.seed) for row in rows]
     columns["request"] = [REQUEST[row.harmful] for row in rows]
     del columns["harmful"]
-    written = json.dumps(columns, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-    return base64.b64encode(gzip.compress(written, mtime=0)).decode()
+    text = json.dumps(columns, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    return base64.b64encode(gzip.compress(text, mtime=0)).decode()

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 
-from sinternal.prompting.think import unadorned
+from sinternal.prompting.think import strip_decoration
 
 _FENCE = re.compile(r"```[a-z]*\s*\n(?P<inside>.*)\n\s*```", re.DOTALL)
 
 
 def plain_lines(reply: str) -> list[str]:
     """The lines of a reply that hold something, undecorated and in lower case."""
-    lines = (unadorned(line).lower() for line in without_fence(reply).split("\n"))
+    lines = (strip_decoration(line).lower() for line in without_fence(reply).split("\n"))
     return [line for line in lines if line]
 
 

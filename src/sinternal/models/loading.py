@@ -45,23 +45,23 @@ def load_model(folder: Path) -> Any:
 
 def load_base(folder: Path) -> Any:
     """Load a whole model; of an adapter, its base. Raises ModelError."""
-    place = base_folder(folder)
-    if adapter_base(place) is not None:
-        raise ModelError(f"{folder}: the base of this adapter, {place}, is an adapter itself; merge that one first")
+    base = base_folder(folder)
+    if adapter_base(base) is not None:
+        raise ModelError(f"{folder}: the base of this adapter, {base}, is an adapter itself; merge that one first")
     try:
         disable_progress_bar()  # type: ignore[no-untyped-call]
-        opened: Any = AutoModelForCausalLM.from_pretrained(
-            place, dtype="auto", trust_remote_code=False, output_loading_info=True, ignore_mismatched_sizes=True
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            base, dtype="auto", trust_remote_code=False, output_loading_info=True, ignore_mismatched_sizes=True
         )
-        model, found = opened
+        model, report = loaded
     except Exception as error:  # from OSError to safetensors' own kind, for all of which the user looks at the files
-        raise _unloadable(place, "model", error) from error
-    shapes = sorted(f"{name} {tuple(stored)} for {tuple(wanted)}" for name, stored, wanted in found["mismatched_keys"])
-    _check(place, "lacks weights of", found["missing_keys"])
-    _check(place, "holds weights that its config.json knows nothing of:", found["unexpected_keys"])
-    _check(place, "holds weights of another shape:", shapes)
-    _check(place, "holds weights that cannot be converted:", found["error_msgs"])
-    _check(place, "holds NaN or infinite numbers in", not_finite(model.state_dict().items()))
+        raise _unloadable(base, "model", error) from error
+    shapes = sorted(f"{name} {tuple(stored)} for {tuple(wanted)}" for name, stored, wanted in report["mismatched_keys"])
+    _check(base, "lacks weights of", report["missing_keys"])
+    _check(base, "holds weights that its config.json knows nothing of:", report["unexpected_keys"])
+    _check(base, "holds weights of another shape:", shapes)
+    _check(base, "holds weights that cannot be converted:", report["error_msgs"])
+    _check(base, "holds NaN or infinite numbers in", not_finite(model.state_dict().items()))
     return model
 
 
@@ -82,11 +82,11 @@ def apply_adapter(base: Any, folder: Path, *, trainable: bool = False) -> PeftMo
         weights = load_peft_weights(str(folder), device="cpu")
         _resize(base, weights)
         model = get_peft_model(base, config)
-        found = model.load_adapter(str(folder), "default", is_trainable=trainable, torch_device="cpu")
+        keys = model.load_adapter(str(folder), "default", is_trainable=trainable, torch_device="cpu")
     except Exception as error:  # as above: PEFT's ValueError, safetensors' own kind, KeyError for a missing tensor
         raise ModelError(f"{folder}: the adapter cannot be loaded: {_one_line(error)}") from error
-    _check(folder, "is an adapter that lacks weights of", found.missing_keys)
-    homeless = [name for name in found.unexpected_keys if not _is_copy(name, weights)]
+    _check(folder, "is an adapter that lacks weights of", keys.missing_keys)
+    homeless = [name for name in keys.unexpected_keys if not _is_copy(name, weights)]
     _check(folder, "is an adapter that holds weights its base has no place for:", homeless)
     _check(folder, "holds NaN or infinite numbers in", not_finite(weights.items()))
     return model
@@ -99,11 +99,11 @@ def brings_embeddings(base: Any, folder: Path) -> bool:
 
 def open_tokenizer(folder: Path, **options: Any) -> PreTrainedTokenizerBase:
     """The tokenizer of a model or adapter. Raises ModelError if there is none, or it has no chat template."""
-    place = tokenizer_folder(folder)
+    source = tokenizer_folder(folder)
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(place, trust_remote_code=False, **options)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options)
     except Exception as error:  # OSError, ValueError, or what the tokenizers package raises for a damaged file
-        raise _unloadable(place, "tokenizer", error) from error
+        raise _unloadable(source, "tokenizer", error) from error
     if not tokenizer.chat_template:
         raise ModelError(f"{folder}: the tokenizer has no chat template; add a chat_template.jinja to the directory")
     return tokenizer
@@ -115,14 +115,14 @@ def stop_tokens(folder: Path) -> int | list[int] | None:
     Raises:
         ModelError: the model's configuration cannot be read.
     """
-    place = base_folder(folder)
+    base = base_folder(folder)
     try:
-        settings = GenerationConfig.from_pretrained(place)
+        settings = GenerationConfig.from_pretrained(base)
     except OSError:  # it has none, and is opened with what its configuration says
         try:
-            settings = GenerationConfig.from_model_config(AutoConfig.from_pretrained(place, trust_remote_code=False))
+            settings = GenerationConfig.from_model_config(AutoConfig.from_pretrained(base, trust_remote_code=False))
         except (OSError, ValueError) as error:
-            raise _unloadable(place, "model", error) from error
+            raise _unloadable(base, "model", error) from error
     stops: int | list[int] | None = settings.eos_token_id
     return stops
 
@@ -132,7 +132,7 @@ def not_finite(tensors: Iterable[tuple[str, torch.Tensor]]) -> list[str]:
     return [name for name, tensor in tensors if tensor.dtype in CHECKED and not bool(torch.isfinite(tensor).all())]
 
 
-def listed(tensors: Iterable[str]) -> str:
+def list_names(tensors: Iterable[str]) -> str:
     """Names of tensors in words: the first few, and how many more."""
     names: Sequence[str] = sorted(tensors)
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
@@ -175,20 +175,20 @@ def _is_copy(name: str, weights: dict[str, torch.Tensor]) -> bool:
 
 
 def _check(where: Path, what: str, tensors: Iterable[str]) -> None:
-    if names := listed(tensors):
+    if names := list_names(tensors):
         raise ModelError(
-            f"{where} {what} {names}: it would not be the model that it is taken for; get its files anew, or mend its "
+            f"{where} {what} {names}: so it is not the model it claims to be; download it again, or mend its "
             "configuration"
         )
 
 
-def _unloadable(place: Path | str, what: str, error: Exception) -> ModelError:
-    if any(_brings_code(Path(place, name)) for name in ("config.json", "tokenizer_config.json")):
+def _unloadable(path: Path | str, what: str, error: Exception) -> ModelError:
+    if any(_brings_code(Path(path, name)) for name in ("config.json", "tokenizer_config.json")):
         return ModelError(
-            f"{place}: the {what} brings code of its own (auto_map in its configuration), which is not run here: serve "
+            f"{path}: the {what} brings code of its own (auto_map in its configuration), which is not run here: serve "
             "the model, for example by vLLM, and use engine openai with that server's base_url"
         )
-    return ModelError(f"{place}: the {what} cannot be loaded: {_one_line(error)}")
+    return ModelError(f"{path}: the {what} cannot be loaded: {_one_line(error)}")
 
 
 def _brings_code(configuration: Path) -> bool:

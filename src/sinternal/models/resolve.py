@@ -16,7 +16,7 @@ from sinternal.extras import require
 from sinternal.registry import Kind, NoOptions, names
 from sinternal.settings.plugins import ModelSourcePlugin
 from sinternal.store import Progress
-from sinternal.validation import shown
+from sinternal.validation import preview
 
 ADAPTER = "adapter_config.json"
 """A folder with this file holds a LoRA adapter."""
@@ -45,7 +45,7 @@ class ModelSource(Protocol):
 
     @abstractmethod
     def identity(self) -> str | None:
-        """A hash that tells this model from others of its name, known before it is here; None if its seed does."""
+        """A hash, known before download, that distinguishes models of the same name; None if their seed does."""
         ...
 
     @abstractmethod
@@ -76,9 +76,9 @@ def adapter_base(folder: Path) -> str | None:
     if not file.exists():
         return None
     name = _base_name(file)
-    for place in (folder.resolve() / name, Path(name).expanduser()):
-        if place.is_dir():
-            return os.path.normpath(place)
+    for candidate in (folder.resolve() / name, Path(name).expanduser()):
+        if candidate.is_dir():
+            return os.path.normpath(candidate)
     if not _HUB_ID.fullmatch(name):
         raise ModelError(
             f"{folder}: the base of this LoRA adapter is not at {name!r}: put it there again, move both together, or "
@@ -87,7 +87,7 @@ def adapter_base(folder: Path) -> str | None:
     return name
 
 
-def base_as_written(start: Path, out: Path) -> str:
+def base_reference(start: Path, out: Path) -> str:
     """How an adapter in `out` names its base, if its training started from `start`.
 
     Returns:
@@ -97,9 +97,9 @@ def base_as_written(start: Path, out: Path) -> str:
     base, name = adapter_base(start), _base_name(start / ADAPTER) if (start / ADAPTER).exists() else ""
     if base is not None and (Path(name).is_absolute() or not Path(base).is_dir()):
         return name
-    place = start if base is None else Path(base)
+    base_path = start if base is None else Path(base)
     # What lies in a store may itself be a link, for example into the cache of the hub: the way to it is kept.
-    return os.path.relpath(place.parent.resolve() / place.name, out.resolve())
+    return os.path.relpath(base_path.parent.resolve() / base_path.name, out.resolve())
 
 
 def _base_name(file: Path) -> str:
@@ -134,16 +134,16 @@ def model_folder(model: str) -> Path | None:
     """The directory that a name means if it is that of no registered source; None if it is an id on the hub.
 
     Raises:
-        ModelError: there is no such directory, or no model in it, and it can be no id.
+        ModelError: there is no such directory, or no model in it, and the name cannot be an id.
     """
     try:
         folder = Path(model).expanduser()
-        found = folder.is_dir()
+        is_folder = folder.is_dir()
     except (RuntimeError, ValueError, OSError) as error:
-        raise ModelError(f"{shown(model)} is no path of a model directory ({error})") from error
+        raise ModelError(f"{preview(model)} is not the path of a model directory ({error})") from error
     if model and is_model(folder):
         return folder
-    if model and found:
+    if model and is_folder:
         raise ModelError(
             f"{model} is neither a model directory (the folder is there, but no config.json in it), nor an arm of a "
             f"finished run, nor one of: {', '.join(names(Kind.MODEL))}"
@@ -155,7 +155,7 @@ def model_folder(model: str) -> Path | None:
     if not _HUB_ID.fullmatch(model):
         known = ", ".join(names(Kind.MODEL))
         raise ModelError(
-            f"{shown(model)} is neither a model directory (no config.json there), nor an arm of a finished run (no "
+            f"{preview(model)} is neither a model directory (no config.json there), nor an arm of a finished run (no "
             f"recipe.yaml in {folder.parent}), nor a Hugging Face id, nor one of: {known}"
         )
     return None
@@ -173,10 +173,10 @@ def resolve_model(model: str, revision: str | None = None) -> Path:
     """
     if model in names(Kind.MODEL):
         source: ModelSource = ModelSourcePlugin(name=model).open()
-        located = source.locate()
-        if located is None:
+        folder = source.locate()
+        if folder is None:
             raise ModelError(f"model {model!r} is not here yet; run: sinternal fetch {model}")
-        return located
+        return folder
     return model_folder(model) or download(model, revision)
 
 

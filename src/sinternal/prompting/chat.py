@@ -30,7 +30,7 @@ from sinternal.prompting.think import (
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-from sinternal.prompting.rendering import Marks, Messages, Rendered, joined, render, render_quoting
+from sinternal.prompting.rendering import Marks, Messages, Rendered, join_contents, render, render_quoting
 
 _MARK = "a thought that is looked for"
 
@@ -88,7 +88,7 @@ def generation_prompt(
     known = (tags,) if tags else known_tags(tokenizer)
     style = ThinkingStyle.EMITTED if known else ThinkingStyle.NONE
     if raw:
-        text, quoted = joined(messages, quotes)
+        text, quoted = join_contents(messages, quotes)
         begun = _with_bos(tokenizer, text)
         more = len(begun) - len(text)
         spans = tuple((start + more, end + more) for start, end in quoted)
@@ -97,16 +97,16 @@ def generation_prompt(
         text, quoted = render_quoting(tokenizer, messages, generate=True)
     else:
         text, quoted = render(tokenizer, messages, generate=True), ()
-    begun_by = _begun_thinking(text, known)
+    begun_by = _find_begun_thinking(text, known)
     if begun_by is None:
         return GenerationPrompt(text, style, quoted=quoted, tags=known or (THINK,))
     if begun_by.closed:
         return GenerationPrompt(text, ThinkingStyle.NONE, quoted=quoted)
-    first = (begun_by.tags, *(one for one in known if one != begun_by.tags))
+    first = (begun_by.tags, *(pair for pair in known if pair != begun_by.tags))
     return GenerationPrompt(text, ThinkingStyle.OPENED, quoted=quoted, tags=first)
 
 
-class _Begun(NamedTuple):
+class _BegunThinking(NamedTuple):
     """A thinking with which a text ends."""
 
     at: int
@@ -117,11 +117,11 @@ class _Begun(NamedTuple):
     """Whether it is closed at once."""
 
 
-def _begun_thinking(text: str, tags: Iterable[Tags]) -> _Begun | None:
-    for one in dict.fromkeys((*tags, THINK)):
-        pattern = rf"{re.escape(one.open)}\s*(?P<closed>{re.escape(one.close)}\s*)?\Z"
-        if found := re.search(pattern, text):
-            return _Begun(found.start(), one, found["closed"] is not None)
+def _find_begun_thinking(text: str, tags: Iterable[Tags]) -> _BegunThinking | None:
+    for pair in dict.fromkeys((*tags, THINK)):
+        pattern = rf"{re.escape(pair.open)}\s*(?P<closed>{re.escape(pair.close)}\s*)?\Z"
+        if match := re.search(pattern, text):
+            return _BegunThinking(match.start(), pair, match["closed"] is not None)
     return None
 
 
@@ -156,7 +156,7 @@ def with_prefill(prompt: GenerationPrompt, prefill: str) -> GenerationPrompt:
     """
     if THINK not in prompt.tags and prefill.startswith(OPEN) and prompt.style is not ThinkingStyle.NONE:
         prefill = prefill.replace(OPEN, prompt.tags[0].open, 1).replace(CLOSE, prompt.tags[0].close, 1)
-    begun = _begun_thinking(prompt.text, prompt.tags)
+    begun = _find_begun_thinking(prompt.text, prompt.tags)
     if begun and prefill.startswith(begun.tags.open):
         return prompt._replace(
             text=prompt.text[: begun.at] + prefill, prefill=prefill, style=ThinkingStyle.EMITTED, tags=(begun.tags,)
@@ -276,8 +276,8 @@ def finished_turn(
     marks = Marks([*(content for _, content in messages), thinking.strip(), answer.strip()])
     prompt = generation_prompt(tokenizer, messages, quotes=quotes, tags=tags)
     turn = assistant_turn(prompt, marks.of(first), marks.of(first + 1))
-    said = [(role, marks.of(number) if quotes else text) for number, (role, text) in enumerate(messages)]
-    return marks.undone(render(tokenizer, [*said, ("assistant", turn)], template=template))
+    turns = [(role, marks.of(number) if quotes else text) for number, (role, text) in enumerate(messages)]
+    return marks.restore(render(tokenizer, [*turns, ("assistant", turn)], template=template))
 
 
 def turn_ends(tokenizer: PreTrainedTokenizerBase, stops: int | Sequence[int] | None) -> list[int]:

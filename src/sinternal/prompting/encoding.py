@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from sinternal.errors import DataError
-from sinternal.prompting.fence import broken_up
+from sinternal.prompting.fence import break_up
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -51,14 +51,14 @@ def encode(tokenizer: PreTrainedTokenizerBase, text: str, quoted: Sequence[Span]
     if not quoted:
         return Encoded(list(tokenizer(text, add_special_tokens=False)["input_ids"]), 0)
     if not tokenizer.is_fast:
-        return _broken_up(tokenizer, text, quoted)
+        return _break_up_quoted(tokenizer, text, quoted)
     spelled = [token for token in _controls_in(tokenizer, text) if any(_overlap(token[1], span) for span in quoted)]
     if not spelled:
         return Encoded(list(tokenizer(text, add_special_tokens=False)["input_ids"]), 0)
     frame = _frame(tokenizer, text, quoted)
-    ids = list(_apart(_without_controls(tokenizer), text, frame))
+    ids = list(_encode_apart(_without_controls(tokenizer), text, frame))
     if _only_controls(tokenizer, ids) != [i for i, _ in frame]:
-        return _broken_up(tokenizer, text, quoted)
+        return _break_up_quoted(tokenizer, text, quoted)
     return Encoded(ids, len(spelled))
 
 
@@ -93,14 +93,14 @@ def _frame(tokenizer: PreTrainedTokenizerBase, text: str, quoted: Sequence[Span]
     for start, end in quoted:
         ends.append((start - longer + 1, longer + end - start - 1))  # from here on so much has to be added
         longer += end - start - 1
-    found = []
-    for i, (start, end) in _controls_in(tokenizer, _filled(text, quoted, ["x"] * len(quoted))):
+    controls = []
+    for i, (start, end) in _controls_in(tokenizer, _fill(text, quoted, ["x"] * len(quoted))):
         more = next((extra for at, extra in reversed(ends) if at <= start), 0)
-        found.append((i, (start + more, end + more)))
-    return found
+        controls.append((i, (start + more, end + more)))
+    return controls
 
 
-def _apart(plain: Tokenizer, text: str, frame: Iterable[_Control]) -> Iterator[int]:
+def _encode_apart(plain: Tokenizer, text: str, frame: Iterable[_Control]) -> Iterator[int]:
     """The control tokens of the frame, and what stands between them without any."""
     at = 0
     for i, (start, end) in frame:
@@ -110,20 +110,20 @@ def _apart(plain: Tokenizer, text: str, frame: Iterable[_Control]) -> Iterator[i
     yield from plain.encode(text[at:], add_special_tokens=False).ids
 
 
-def _broken_up(tokenizer: PreTrainedTokenizerBase, text: str, quoted: Sequence[Span]) -> Encoded:
-    """The last resort, for tokenizers that cannot be told: a space inside the name of every control token."""
+def _break_up_quoted(tokenizer: PreTrainedTokenizerBase, text: str, quoted: Sequence[Span]) -> Encoded:
+    """The last resort, for tokenizers without a switch: a space inside the name of every control token."""
     names = list(control_tokens(tokenizer).values())
-    broken = [broken_up(text[start:end], names) for start, end in quoted]
+    broken = [break_up(text[start:end], names) for start, end in quoted]
     ids, frame = (
-        list(tokenizer(_filled(text, quoted, fillings), add_special_tokens=False)["input_ids"])
+        list(tokenizer(_fill(text, quoted, fillings), add_special_tokens=False)["input_ids"])
         for fillings in ([part for part, _ in broken], ["x"] * len(quoted))
     )
     if _only_controls(tokenizer, ids) != _only_controls(tokenizer, frame):
         raise DataError("the tokenizer reads control tokens in quoted text, however they are spelled")
-    return Encoded(ids, sum(found for _, found in broken))
+    return Encoded(ids, sum(count for _, count in broken))
 
 
-def _filled(text: str, quoted: Sequence[Span], fillings: Sequence[str]) -> str:
+def _fill(text: str, quoted: Sequence[Span], fillings: Sequence[str]) -> str:
     """The text with other words in the place of what it quotes."""
     ends = [0, *(end for _, end in quoted)]
     starts = [*(start for start, _ in quoted), len(text)]
@@ -151,7 +151,10 @@ def _without_controls(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
         controls = control_tokens(tokenizer)
         content: dict[str, Any] = json.loads(tokenizer.backend_tokenizer.to_str())
         content["added_tokens"] = [token for token in content["added_tokens"] if token["id"] not in controls]
-        plain = {**content, "model": {**content["model"], "vocab": _renamed(content["model"].get("vocab"), controls)}}
+        plain = {
+            **content,
+            "model": {**content["model"], "vocab": _rename_controls(content["model"].get("vocab"), controls)},
+        }
         try:
             _plain[tokenizer] = Tokenizer.from_str(json.dumps(plain))
         except Exception:  # its only kind: a merge makes the name of a control token, which then has to stay
@@ -159,7 +162,7 @@ def _without_controls(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
     return _plain[tokenizer]
 
 
-def _renamed(vocabulary: Any, controls: dict[int, str]) -> Any:
+def _rename_controls(vocabulary: Any, controls: dict[int, str]) -> Any:
     """A vocabulary in which control tokens, if it holds any, have names that no text spells."""
     if isinstance(vocabulary, dict):
         return {f"\ufdd0{i}" if controls.get(i) == name else name: i for name, i in vocabulary.items()}

@@ -47,7 +47,7 @@ _CONTROL = re.compile(
 """How control tokens of the model families in use are spelled, for servers, whose tokenizer is not known."""
 
 
-def broken_up(text: str, names: Sequence[str] | None = None) -> tuple[str, int]:
+def break_up(text: str, names: Sequence[str] | None = None) -> tuple[str, int]:
     """Put a space behind the first character of every control token that a text spells, for all to see.
 
     Args:
@@ -61,11 +61,11 @@ def broken_up(text: str, names: Sequence[str] | None = None) -> tuple[str, int]:
     if names is not None:
         longest_first = sorted((name for name in names if len(name) > 1), key=len, reverse=True)
         pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
-    found, more = 0, 1
+    replaced, more = 0, 1
     while more:  # what is broken up may have hidden another one, for example <|a<|b|>
         text, more = pattern.subn(lambda match: f"{match[0][0]} {match[0][1:]}", text)
-        found += more
-    return text, found
+        replaced += more
+    return text, replaced
 
 
 def _bare(text: str) -> str:

@@ -22,7 +22,7 @@ class VerificationTask(Protocol):
     """Asks for a critique and a verdict. A task inherits from this class."""
 
     Options: ClassVar[type[BaseModel]] = NoOptions
-    """What it can be told; a name or value that the model does not know is an error of the recipe."""
+    """Its options; an unknown name or invalid value is an error in the recipe."""
 
     def __init__(self, options: Any) -> None:
         """Take the options, an object of `Options`.
@@ -55,7 +55,7 @@ class SpecificationOptions(BaseModel):
     sections: Literal["all", "relevant"] = "all"
     """Quote every section, or only those that share most keywords with the text at hand."""
     relevant: int = Field(2, ge=1)
-    """How many sections `relevant` quotes: always this many, so that their number tells nothing."""
+    """How many sections `relevant` quotes: always this many, so that their number reveals nothing."""
 
     @model_validator(mode="after")
     def _one_specification(self) -> Self:

@@ -38,20 +38,20 @@ def set_template_arguments(tokenizer: PreTrainedTokenizerBase, values: Mapping[s
         values: by name; anything that JSON can say.
 
     Raises:
-        ModelError: a name is none that a template could ask for.
+        ModelError: a template cannot ask for one of the names.
     """
     for name in values:
         if not name.isidentifier():
-            raise ModelError(f"chat_template_kwargs: {name!r} is no name that a chat template can ask for")
+            raise ModelError(f"chat_template_kwargs: {name!r} is not a name that a chat template can ask for")
     if values:
         set_all = "".join(f"{{%- set {name} = {_literal(value)} -%}}" for name, value in values.items())
         tokenizer.chat_template = set_all + str(tokenizer.get_chat_template())
 
 
 def _literal(value: Any) -> str:
-    """A value as a Jinja literal: as in JSON, but for the name of nothing."""
+    """A value as a Jinja literal: as in JSON, except for None."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{json.dumps(str(name))}: {_literal(one)}" for name, one in value.items()) + "}"
+        return "{" + ", ".join(f"{json.dumps(str(name))}: {_literal(inner)}" for name, inner in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_literal, value)) + "]"
     return "none" if value is None else json.dumps(value)
@@ -73,20 +73,20 @@ def render(
     """
     messages = list(messages)
 
-    def rendered(turns: list[dict[str, Any]]) -> str:
+    def apply(turns: list[dict[str, Any]]) -> str:
         return str(
             tokenizer.apply_chat_template(turns, chat_template=template, tokenize=False, add_generation_prompt=generate)
         )
 
-    said = [content.strip() for role, content in messages if role == "user"]
+    user_texts = [content.strip() for role, content in messages if role == "user"]
     try:
-        text = rendered([{"role": role, "content": content} for role, content in messages])
-        if not all(content in text for content in said):
+        text = apply([{"role": role, "content": content} for role, content in messages])
+        if not all(content in text for content in user_texts):
             # Some templates (Llama Guard 3 1B and 4) take content only as a list of parts, and drop plain text.
-            text = rendered([{"role": r, "content": [{"type": "text", "text": c}]} for r, c in messages])
+            text = apply([{"role": r, "content": [{"type": "text", "text": c}]} for r, c in messages])
     except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
         raise DataError(f"the chat template refuses these messages: {error}") from error
-    if dropped := next((content for content in said if content not in text), None):
+    if dropped := next((content for content in user_texts if content not in text), None):
         raise DataError(f"the chat template drops what the user says ({dropped[:60]!r}); mend the template")
     return text
 
@@ -103,12 +103,12 @@ def render_quoting(
     """
     messages = list(messages)
     marks = Marks([content for _, content in messages])
-    said = [(role, marks.of(number)) for number, (role, _) in enumerate(messages)]
-    return marks.undone(render(tokenizer, said, generate=generate, template=template))
+    marked = [(role, marks.of(number)) for number, (role, _) in enumerate(messages)]
+    return marks.restore(render(tokenizer, marked, generate=generate, template=template))
 
 
 class Marks:
-    """What stands for texts while a template is rendered, so that no text can change what the template writes."""
+    """Placeholders for texts while a template is rendered, so that no text can change what the template writes."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         """Take the texts. A mark is made of characters that Unicode keeps out of them, and of a free number."""
@@ -125,25 +125,25 @@ class Marks:
         self.used.add(number)
         return text.replace(core, f"{self.begin}{number}\ufdd1")
 
-    def undone(self, rendered: str) -> Rendered:
+    def restore(self, rendered: str) -> Rendered:
         """The texts in the places of their marks. Raises DataError if the template has dropped one."""
         pieces: list[str] = []
         quoted: list[Span] = []
         at = length = 0
-        for place in re.finditer(f"{self.begin}([0-9]+)\ufdd1", rendered):
-            core = self.texts[int(place[1])].strip()
-            self.used.discard(int(place[1]))
-            length += place.start() - at
+        for match in re.finditer(f"{self.begin}([0-9]+)\ufdd1", rendered):
+            core = self.texts[int(match[1])].strip()
+            self.used.discard(int(match[1]))
+            length += match.start() - at
             quoted.append((length, length + len(core)))
-            pieces += [rendered[at : place.start()], core]
-            at, length = place.end(), length + len(core)
+            pieces += [rendered[at : match.start()], core]
+            at, length = match.end(), length + len(core)
         if self.used:
             lost = self.texts[min(self.used)].strip()
             raise DataError(f"the chat template drops a part of the conversation ({lost[:60]!r}); mend the template")
         return Rendered("".join([*pieces, rendered[at:]]), tuple(quoted))
 
 
-def joined(messages: Messages, quotes: bool) -> Rendered:
+def join_contents(messages: Messages, quotes: bool) -> Rendered:
     """The contents of a raw request, one after the other."""
     text, quoted = "", []
     for role, content in messages:

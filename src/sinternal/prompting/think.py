@@ -85,7 +85,7 @@ def split_thinking(text: str, *, opened: bool, tags: Sequence[Tags] = KNOWN_TAGS
         nothing was opened: what stands before it, a user sees.
     """
     body = text.strip()
-    written = next((one for one in tags if body.startswith(one.open)), None)
+    written = next((pair for pair in tags if body.startswith(pair.open)), None)
     used = written or (tags[0] if opened and tags else None)
     if used is None:
         return _channels(body) if CHANNELS in tags and body.startswith(_CHANNEL_STARTS) else Text(None, body)
@@ -109,8 +109,8 @@ def _channels(text: str) -> Text:
 def opening_tag(answer: str | None) -> str | None:
     """The tag by which an answer begins as the thinking of some published model does, so that it may be none."""
     begun = (answer or "").lstrip()
-    tags = (one.open for one in KNOWN_TAGS if not one.open.isalpha())  # a word may begin any answer
-    return next((tag for tag in tags if begun.startswith(tag)), None)
+    opening_tags = (tags.open for tags in KNOWN_TAGS if not tags.open.isalpha())  # a word may begin any answer
+    return next((tag for tag in opening_tags if begun.startswith(tag)), None)
 
 
 Alternatives = Sequence[tuple[str, float]]
@@ -119,7 +119,7 @@ _LETTERS = re.compile(r"[a-z]+")
 _VERDICT_LINE = re.compile(r"verdict\s*:\s*(safe|unsafe)", re.IGNORECASE | re.ASCII)
 
 
-def unadorned(line: str) -> str:
+def strip_decoration(line: str) -> str:
     """A line without what decorates it: marks of emphasis, code or quotation that are closed again, and a full stop."""
     line, before = line.strip(), None
     while line != before:
@@ -140,7 +140,7 @@ def read_verdict(answer: str | None) -> Verdict | None:
     The one accepted form is a last line that says `Verdict: safe` or `Verdict: unsafe` and nothing else, emphasis,
     quotation marks and a full stop aside. Anything else is None, which callers count as unparsed.
     """
-    match = _VERDICT_LINE.fullmatch(unadorned((answer or "").strip().split("\n")[-1]))
+    match = _VERDICT_LINE.fullmatch(strip_decoration((answer or "").strip().split("\n")[-1]))
     return Verdict(match.group(1).lower()) if match else None
 
 
@@ -158,11 +158,11 @@ def verdict_probability(answer: str | None, tokens: Sequence[tuple[str, Alternat
         None if the verdict cannot be read, or the alternatives hold neither word.
     """
     verdict = read_verdict(answer)
-    place = None if verdict is None else _place_of(verdict, [text for text, _ in tokens])
-    if place is None:
+    position = None if verdict is None else _verdict_position(verdict, [text for text, _ in tokens])
+    if position is None:
         return None
     weights = dict.fromkeys(Verdict, 0.0)
-    for text, logprob in tokens[place][1]:
+    for text, logprob in tokens[position][1]:
         begun = _LETTERS.search(text.lower()) if math.isfinite(logprob) else None
         for word in Verdict:
             if begun and (word.startswith(begun[0]) or begun[0] == word):
@@ -171,13 +171,13 @@ def verdict_probability(answer: str | None, tokens: Sequence[tuple[str, Alternat
     return weights[Verdict.UNSAFE] / total if total else None
 
 
-def _place_of(verdict: Verdict, texts: Sequence[str]) -> int | None:
+def _verdict_position(verdict: Verdict, texts: Sequence[str]) -> int | None:
     """The token with which the last word of a text begins, which is the verdict."""
     word = ""
-    for place in range(len(texts) - 1, -1, -1):
-        word = f"{texts[place]}{word}"
+    for position in range(len(texts) - 1, -1, -1):
+        word = f"{texts[position]}{word}"
         if "".join(_LETTERS.findall(word.lower())).endswith(verdict):
-            return place
+            return position
     return None
 
 

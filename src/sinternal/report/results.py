@@ -19,7 +19,7 @@ from sinternal.errors import DataError
 from sinternal.figures.agreement import JudgeAgreement
 from sinternal.figures.best import Best, best
 from sinternal.figures.estimate import Estimate
-from sinternal.figures.exposure import Exposed
+from sinternal.figures.exposure import ArmExposure
 from sinternal.figures.gap import JudgeGap
 from sinternal.figures.metric import METRICS, Better, Over
 from sinternal.figures.score import Score
@@ -77,7 +77,7 @@ class MetricInfo(_Part):
 class TrainedArm(Arm):
     """An arm, and what its training showed it."""
 
-    exposure: tuple[Exposed, ...]
+    exposure: tuple[ArmExposure, ...]
     """By variant and seed; empty for an arm that is not trained."""
 
 

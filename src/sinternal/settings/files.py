@@ -10,7 +10,7 @@ from typing import Any
 
 from sinternal.errors import RecipeError
 from sinternal.settings.strict_yaml import StrictYamlError, load_yaml
-from sinternal.validation import LONGEST_VALUE, nearest, shown
+from sinternal.validation import LONGEST_VALUE, nearest, preview
 
 
 def packaged_recipes() -> dict[str, Traversable]:
@@ -54,7 +54,7 @@ def read_yaml(name_or_path: str, packaged: Mapping[str, Traversable], noun: str)
     if content is None:
         raise RecipeError(f"{name_or_path}: there is nothing in it; a {noun} is a mapping of fields")
     if not isinstance(content, dict):
-        raise RecipeError(f"{name_or_path}: a {noun} is a mapping of fields (name: value), this is {shown(content)}")
+        raise RecipeError(f"{name_or_path}: a {noun} is a mapping of fields (name: value), this is {preview(content)}")
     return content
 
 
@@ -69,7 +69,7 @@ def read_recipe(name_or_path: str, heirs: tuple[str, ...] = ()) -> dict[str, Any
         return content
     parent = content.pop("extends")
     if not isinstance(parent, str) or not parent:
-        raise RecipeError(f"{name_or_path}: extends: name one recipe, not {shown(parent)}")
+        raise RecipeError(f"{name_or_path}: extends: name one recipe, not {preview(parent)}")
     if parent not in packaged and place not in packaged:
         parent = str(Path(name_or_path).expanduser().parent / Path(parent).expanduser())
     return _merged(read_recipe(parent, (*heirs, place)), content)

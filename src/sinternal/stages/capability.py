@@ -18,9 +18,9 @@ from sinternal.stages.target import model_name
 from sinternal.store import Artifact, Draft
 
 ERRORS = ("stderr", "std", "var", "_stderr")
-"""Metrics that tell the spread of others."""
+"""Metrics that give the spread of others."""
 COUNT = "_n"
-"""How a metric's name ends that tells how many samples another one is of."""
+"""Suffix of the metric that gives the sample size of another one."""
 MEANS = ("accuracy", "mean")
 """Metrics that a plain `stderr` is about."""
 Z = 1.959964
@@ -80,31 +80,31 @@ def capability(draft: Draft, config: CapabilityConfig, *, model: Artifact) -> No
     Raises:
         DataError: there is no such task.
         MissingExtraError: Inspect is not installed.
-        EngineError: a task did not come to its end: that is no score.
+        EngineError: a task did not finish: that is no score.
     """
     abilities: list[Ability] = []
-    for number, one in enumerate(config.tasks):
+    for number, task in enumerate(config.tasks):
         draft.progress(number, len(config.tasks))
-        abilities += _measure(draft, config, one, model_name(model))
+        abilities += _measure(draft, config, task, model_name(model))
     draft.write_json("capability", [asdict(ability) for ability in abilities])
     draft.counts["tasks"] = len(config.tasks)
 
 
-def _measure(draft: Draft, config: CapabilityConfig, one: CapabilityTask, name: str) -> Iterator[Ability]:
+def _measure(draft: Draft, config: CapabilityConfig, task: CapabilityTask, name: str) -> Iterator[Ability]:
     require("capability", "inspect_ai")
     from inspect_ai import eval as inspect_eval
     from inspect_ai.model import get_model
 
     options: dict[str, Any] = dict(config.engine.options)
-    sampling = one.sampling or config.sampling.model_copy(update={"n": 1})
+    sampling = task.sampling or config.sampling.model_copy(update={"n": 1})
     options |= {"system": config.system, "repetition_penalty": sampling.repetition_penalty}
     model = get_model(f"sinternal/{name}", engine=config.engine.name, memoize=False, **options)
     try:
         (log,) = inspect_eval(
-            one.task,
+            task.task,
             model=model,
-            task_args=dict(one.options),
-            limit=one.limit,
+            task_args=dict(task.options),
+            limit=task.limit,
             epochs=sampling.n,
             log_dir=str(draft.path / "logs"),
             display="none",
@@ -115,34 +115,34 @@ def _measure(draft: Draft, config: CapabilityConfig, one: CapabilityTask, name: 
             seed=config.seed,
         )
     except (LookupError, ValueError, FileNotFoundError) as error:
-        raise DataError(f"Inspect cannot run {one.task!r}: {_line(error)}") from error
+        raise DataError(f"Inspect cannot run {task.task!r}: {_one_line(error)}") from error
     except Exception as error:
         if type(error).__name__ == "PrerequisiteError":
-            raise DataError(f"Inspect cannot run {one.task!r}: {_line(error)}") from error
+            raise DataError(f"Inspect cannot run {task.task!r}: {_one_line(error)}") from error
         raise
     if log.status != "success" or log.results is None:
         reason = log.error.message if log.error else f"it ended as {log.status}"
-        raise EngineError(f"{one.task}: {' '.join(reason.split())}")
+        raise EngineError(f"{task.task}: {' '.join(reason.split())}")
     if not log.results.completed_samples:
-        raise EngineError(f"{one.task}: all {log.results.total_samples} samples failed; see its log")
+        raise EngineError(f"{task.task}: all {log.results.total_samples} samples failed; see its log")
     if failed := log.results.total_samples - log.results.completed_samples:
-        draft.notes.append(f"{one.task}: {failed} of {log.results.total_samples} samples failed and are in no figure")
-    yield from _abilities(one.task, log, sampling)
+        draft.notes.append(f"{task.task}: {failed} of {log.results.total_samples} samples failed and are in no figure")
+    yield from _abilities(task.task, log, sampling)
 
 
 def _abilities(task: str, log: Any, sampling: Sampling) -> Iterator[Ability]:
     packages = ", ".join(f"{name} {version}" for name, version in log.eval.packages.items())
     revision = f"{log.eval.task} version {log.eval.task_version}, {packages}"
     total = log.results.total_samples // sampling.n
-    cut = sum(sample.output.stop_reason == "max_tokens" for sample in log.samples or ())
+    truncated = sum(sample.output.stop_reason == "max_tokens" for sample in log.samples or ())
     for score in log.results.scores:
         metrics = {name: metric.value for name, metric in score.metrics.items()}
         for name, value in metrics.items():
             if name.endswith((*ERRORS, COUNT)) or value != value:
                 continue
-            told = metrics.get(f"{name}_stderr", metrics.get("stderr") if name in MEANS else None)
-            # No spread at all, in so few samples, says nothing of how sure the figure is.
-            stderr = None if told is None or told != told or told == 0 else float(told)
+            error = metrics.get(f"{name}_stderr", metrics.get("stderr") if name in MEANS else None)
+            # No spread in so few samples says nothing about how certain the figure is.
+            stderr = None if error is None or error != error or error == 0 else float(error)
             half = None if stderr is None else Z * stderr
             yield Ability(
                 task=task,
@@ -153,14 +153,14 @@ def _abilities(task: str, log: Any, sampling: Sampling) -> Iterator[Ability]:
                 high=None if half is None else value + half,
                 n=int(metrics.get(f"{name}{COUNT}", score.scored_samples or log.results.completed_samples)),
                 total=total,
-                truncated=cut,
+                truncated=truncated,
                 scorer=score.scorer,
                 revision=revision,
                 sampling=sampling.model_dump(mode="json"),
             )
 
 
-def _line(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
 
 

@@ -24,7 +24,7 @@ class ContrastConfig(BaseModel):
     judge: str
     """Whose labels count."""
     seed: int
-    """Of the choice among equals."""
+    """For the choice among answers of one kind."""
 
 
 def contrast(
@@ -33,7 +33,7 @@ def contrast(
     """Write the tables `responses` and `judgements` of the answers that are kept.
 
     A harmful prompt keeps one safe and one unsafe answer, if its samples hold both; a benign prompt keeps one answer.
-    Answers whose thinking never closed, that were truncated, or that have no label are not looked at.
+    Answers that are truncated, have no label, or whose thinking never closed are ignored.
 
     Raises:
         DataError: no harmful prompt has both kinds of answer.

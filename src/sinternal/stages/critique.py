@@ -15,7 +15,7 @@ from sinternal.prompting.think import read_verdict
 from sinternal.records import Judgement, Prompt, Response, Verdict, Verification, make_id
 from sinternal.settings.plugins import ExpertPlugin, VerificationPlugin
 from sinternal.stages.stage import Costs, Stage
-from sinternal.stages.strata import kind_of_answer, turn
+from sinternal.stages.strata import kind_of_answer, order_key
 from sinternal.store import Artifact, Draft
 
 UNPARSED, DISAGREES = "expert gave no readable verdict", "expert disagrees with the judge"
@@ -36,33 +36,33 @@ class CritiqueConfig(BaseModel):
     with_spec: bool = True
     """Whether the specification is quoted in the training prompts."""
     wanted: dict[str, int] | None = None
-    """At most so many of each kind (`unsafe`, `safe`, `benign`, by the judge's label) are asked about, those that
-    training takes first; None: all."""
+    """The most of each kind (`unsafe`, `safe`, `benign`, by the judge's label) to ask about, those that training uses
+    first; None: all."""
     seed: int
-    """Of what the expert leaves to chance, and of the order."""
+    """For the expert's sampling, and for the order."""
 
 
 def critique(draft: Draft, config: CritiqueConfig, *, prompts: Artifact, pairs: Artifact) -> None:
-    """Write the table `verifications`. Those that cannot be used stay on record, with the reason in `dropped`.
+    """Write the table `verifications`. Unusable ones stay on record, with the reason in `dropped`.
 
     Raises:
         DataError: not one verification can be used.
     """
     expert: Expert = config.expert.open()
     everything = _questions(config, prompts, pairs)
-    questions = everything if config.wanted is None else _first(everything, config.wanted, config.seed)
+    questions = everything if config.wanted is None else _take_first(everything, config.wanted, config.seed)
     draft.counts[NOT_ASKED] = len(everything) - len(questions)
 
-    def make(done: frozenset[str]) -> Iterator[Verification]:
-        waiting = [question for question in questions if question.response.id not in done]
-        again = []
+    def make(finished: frozenset[str]) -> Iterator[Verification]:
+        waiting = [question for question in questions if question.response.id not in finished]
+        unreadable = []
         for question, written in expert.verify(waiting, config.seed):
             if _verdict(written) is None:
-                again.append(question)
+                unreadable.append(question)
             else:
                 yield _verification(config, question, written)
         # One more attempt, with another seed; what cannot be read then is dropped.
-        for question, written in expert.verify(again, config.seed + 1):
+        for question, written in expert.verify(unreadable, config.seed + 1):
             yield _verification(config, question, written)
 
     rows = draft.stream(
@@ -85,24 +85,24 @@ def critique(draft: Draft, config: CritiqueConfig, *, prompts: Artifact, pairs: 
 
 def _questions(config: CritiqueConfig, prompts: Artifact, pairs: Artifact) -> list[Question]:
     task: VerificationTask = config.verification.open()
-    asked = {prompt.id: prompt for prompt in prompts.rows(Prompt)}
+    prompts_by_id = {prompt.id: prompt for prompt in prompts.rows(Prompt)}
     labels = {row.response_id: Verdict.SAFE if row.safe else Verdict.UNSAFE for row in pairs.rows(Judgement)}
     return [
         Question(
-            prompt=asked[response.prompt_id],
+            prompt=prompts_by_id[response.prompt_id],
             response=response,
-            text=task.ask(asked[response.prompt_id], response.answer or "", with_spec=config.with_spec),
+            text=task.ask(prompts_by_id[response.prompt_id], response.answer or "", with_spec=config.with_spec),
             label=labels[response.id],
         )
         for response in pairs.rows(Response)
     ]
 
 
-def _first(questions: Sequence[Question], wanted: Mapping[str, int], seed: int) -> list[Question]:
-    """So many questions of each kind, in the order in which training takes prompts."""
+def _take_first(questions: Sequence[Question], wanted: Mapping[str, int], seed: int) -> list[Question]:
+    """The wanted number of questions of each kind, in the order in which training uses prompts."""
     taken: Counter[str] = Counter()
     chosen = []
-    for question in sorted(questions, key=lambda one: (turn(seed, one.prompt.id), one.response.id)):
+    for question in sorted(questions, key=lambda asked: (order_key(seed, asked.prompt.id), asked.response.id)):
         kind = kind_of_answer(unsafe=question.label is Verdict.UNSAFE, harmful=question.prompt.harmful)
         taken[kind] += 1
         if taken[kind] <= wanted.get(kind, 0):
@@ -139,11 +139,11 @@ def _verification(config: CritiqueConfig, question: Question, written: Written) 
 
 
 def _cost(config: CritiqueConfig, inputs: Mapping[str, int]) -> Costs:
-    return asked_of_an_expert(inputs["pairs"], config.wanted)
+    return expert_costs(inputs["pairs"], config.wanted)
 
 
-def asked_of_an_expert(available: int, wanted: Mapping[str, int] | None) -> Costs:
-    """What an expert is asked: no more than there is, and than is wanted of all kinds together."""
+def expert_costs(available: int, wanted: Mapping[str, int] | None) -> Costs:
+    """What asking an expert costs: at most what is available, and what is wanted of all kinds together."""
     rows = available if wanted is None else min(available, sum(wanted.values()))
     return Costs(rows, rows)
 

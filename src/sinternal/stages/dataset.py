@@ -39,7 +39,7 @@ def dataset(draft: Draft, config: DatasetConfig, *, prompts: Artifact) -> None:
     rows = []
     counts = dict.fromkeys((UNCLOSED, NO_ANSWER, NO_THINKING), 0)
     plugin = BenchmarkPlugin(name=config.benchmark, options=config.options)
-    answers = open_answered(plugin).answers(config.part)
+    answers = open_with_answers(plugin).answers(config.part)
     for prompt in prompts.rows(Prompt):
         written = answers.get(prompt.id, "")
         thinking, answer = split_thinking(written, opened=False)
@@ -54,19 +54,19 @@ def dataset(draft: Draft, config: DatasetConfig, *, prompts: Artifact) -> None:
     draft.write(sorted(rows, key=lambda row: row.id), Response)
 
 
-def open_answered(plugin: BenchmarkPlugin) -> Benchmark:
+def open_with_answers(plugin: BenchmarkPlugin) -> Benchmark:
     """A benchmark that holds answers.
 
     Raises:
         DataError: it holds none.
     """
-    opened: Benchmark = plugin.open()
-    if not opened.holds_answers:
+    benchmark: Benchmark = plugin.open()
+    if not benchmark.holds_answers:
         raise DataError(
             f"benchmark {plugin.name!r} holds no answers to train on; take star-1, or `file` with "
             "options.columns.answer"
         )
-    return opened
+    return benchmark
 
 
 def _cost(_config: DatasetConfig, inputs: Mapping[str, int]) -> Costs:

@@ -10,9 +10,9 @@ from sinternal.experts import Demonstration, Expert
 from sinternal.figures import calls
 from sinternal.records import Finish, Prompt, Response, make_id
 from sinternal.settings.plugins import ExpertPlugin
-from sinternal.stages.critique import FAILED, NOT_ASKED, asked_of_an_expert
+from sinternal.stages.critique import FAILED, NOT_ASKED, expert_costs
 from sinternal.stages.stage import Costs, Stage
-from sinternal.stages.strata import turn
+from sinternal.stages.strata import order_key
 from sinternal.store import Artifact, Draft
 
 
@@ -26,25 +26,24 @@ class DemonstrateConfig(BaseModel):
     kind: Demonstration
     """With or without safety reasoning."""
     wanted: dict[str, int] | None = None
-    """At most so many `harmful` and `benign` prompts are asked about, those that training takes first; None: all."""
+    """The most `harmful` and `benign` prompts to ask about, those that training uses first; None: all."""
     seed: int
-    """Of what the expert leaves to chance, and of the order."""
+    """For the expert's sampling, and for the order."""
 
 
 def demonstrate(draft: Draft, config: DemonstrateConfig, *, prompts: Artifact, pairs: Artifact) -> None:
     """Write the table `responses`: one for each prompt that has an answer in `pairs` and is wanted.
 
-    So the baselines learn from the same prompts as the method does. Whether a demonstration is good is for the judge
-    to say, who labels it next.
+    So the baselines learn from the same prompts as the method. The judge labels the demonstrations next.
     """
     expert: Expert = config.expert.open()
     used = {response.prompt_id for response in pairs.rows(Response)}
     everything = [prompt for prompt in prompts.rows(Prompt) if prompt.id in used]
-    asked = everything if config.wanted is None else _first(everything, config.wanted, config.seed)
-    draft.counts[NOT_ASKED] = len(everything) - len(asked)
+    selected = everything if config.wanted is None else _take_first(everything, config.wanted, config.seed)
+    draft.counts[NOT_ASKED] = len(everything) - len(selected)
 
-    def make(done: frozenset[str]) -> Iterator[Response]:
-        waiting = [prompt for prompt in asked if prompt.id not in done]
+    def make(finished: frozenset[str]) -> Iterator[Response]:
+        waiting = [prompt for prompt in selected if prompt.id not in finished]
         for prompt, written in expert.demonstrate(waiting, config.kind, config.seed):
             identity = make_id("demonstration", config.kind, prompt.id, written.thinking, written.answer)
             if written.error:
@@ -53,15 +52,15 @@ def demonstrate(draft: Draft, config: DemonstrateConfig, *, prompts: Artifact, p
                 yield Response(identity, prompt.id, 0, written.thinking, written.answer, Finish.STOP)
 
     rows = draft.stream(
-        Response, make, total=len(asked), group=lambda row: row.prompt_id, groups={row.id for row in asked}
+        Response, make, total=len(selected), group=lambda row: row.prompt_id, groups={row.id for row in selected}
     )
     calls.keep(draft, rows, "demonstrations")
     draft.counts[FAILED] = draft.counts.pop("failed")
 
 
-def _first(prompts: Sequence[Prompt], wanted: Mapping[str, int], seed: int) -> list[Prompt]:
-    """So many prompts of each side, in the order in which training takes them."""
-    ordered = sorted(prompts, key=lambda prompt: turn(seed, prompt.id))
+def _take_first(prompts: Sequence[Prompt], wanted: Mapping[str, int], seed: int) -> list[Prompt]:
+    """The wanted number of prompts of each side, in the order in which training uses them."""
+    ordered = sorted(prompts, key=lambda prompt: order_key(seed, prompt.id))
     sides = {"harmful": True, "benign": False}
     chosen = (
         [row for row in ordered if row.harmful is harmful][: wanted.get(name, 0)] for name, harmful in sides.items()
@@ -70,7 +69,7 @@ def _first(prompts: Sequence[Prompt], wanted: Mapping[str, int], seed: int) -> l
 
 
 def _cost(config: DemonstrateConfig, inputs: Mapping[str, int]) -> Costs:
-    return asked_of_an_expert(inputs["prompts"], config.wanted)
+    return expert_costs(inputs["prompts"], config.wanted)
 
 
 STAGE = Stage(

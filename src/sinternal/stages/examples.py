@@ -17,26 +17,25 @@ from sinternal.records import Example, Judgement, Prompt, Response, Verdict, Ver
 from sinternal.settings.arms import ExampleTarget
 from sinternal.stages.sample import check_trainable
 from sinternal.stages.stage import Costs, Stage
-from sinternal.stages.strata import DEMONSTRATION_SHARES, VERIFICATION_SHARES, kind_of_answer, quotas, turn
+from sinternal.stages.strata import DEMONSTRATION_SHARES, VERIFICATION_SHARES, kind_of_answer, order_key, quotas
 from sinternal.stages.target import model_path
 from sinternal.store import Artifact, Draft
 
 EXPOSURE = "exposure"
 """Name of the file that says what training on the set shows a model."""
 UNSAFE, REFUSES, NO_LABEL = "the judge calls it unsafe", "refuses a benign request", "no label"
-"""Why an answer is not given to be learned."""
+"""Why an answer is not trained on."""
 LONGEST = 100
 """How many times more rows than `size` a set may take to have as many loss tokens as another."""
 
 
 class ExamplesConfig(BaseModel):
-    """How many rows, drawn how."""
+    """How many rows, and how they are drawn."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     size: int | None = Field(ge=4)
-    """Rows, the same for every arm. A kind that has fewer than its share is gone through again. None: every row that
-    there is, once."""
+    """Rows, the same for every arm. A kind with fewer rows than its share is repeated. None: every row once."""
     share: float = Field(1.0, gt=0, le=1)
     """Share of the different examples of each kind that is used."""
     target: ExampleTarget = ExampleTarget.BOTH
@@ -66,10 +65,10 @@ def examples(
         draft: what is written.
         config: how many.
         prompts: what was asked.
-        responses: the answers that were verified, or that are to be given.
+        responses: the answers that were verified, or that are to be learned.
         model: whose tokenizer counts the tokens under the loss.
-        judgements: if given, only answers that are safe, and to benign prompts no refusals, are to be given.
-        refusals: labels of refusals, if those of `judgements` tell none.
+        judgements: if given, keep only answers that are safe and, to benign prompts, no refusals.
+        refusals: labels of refusals, if `judgements` holds none.
         verifications: train on verifying, not on responding, if given.
         demonstrations: with `verifications`: train on drafting an answer, verifying it, and giving it or, if it is
             unsafe, the demonstrated one instead.
@@ -78,18 +77,20 @@ def examples(
     Raises:
         DataError: a kind is empty, or a row cannot be tokenised.
     """
-    asked = {prompt.id: prompt for prompt in prompts.rows(Prompt)}
-    said = {response.id: response for response in responses.rows(Response)}
-    shown = {row.id: row for row in (demonstrations or responses).rows(Response)}
+    prompts_by_id = {prompt.id: prompt for prompt in prompts.rows(Prompt)}
+    responses_by_id = {response.id: response for response in responses.rows(Response)}
+    demonstrated = {row.id: row for row in (demonstrations or responses).rows(Response)}
     if judgements is not None:
-        shown = _good(draft, asked, shown, judgements.rows(Judgement), (refusals or judgements).rows(Judgement))
+        demonstrated = _acceptable(
+            draft, prompts_by_id, demonstrated, judgements.rows(Judgement), (refusals or judgements).rows(Judgement)
+        )
     used = [row for row in verifications.rows(Verification) if row.dropped is None] if verifications else []
     if verifications is None:
-        candidates, shares = _demonstrations(asked, shown, config.system), DEMONSTRATION_SHARES
+        candidates, shares = _demonstrations(prompts_by_id, demonstrated, config.system), DEMONSTRATION_SHARES
     elif demonstrations is None:
-        candidates, shares = _verifications(used, asked, said, config.target), VERIFICATION_SHARES
+        candidates, shares = _verifications(used, prompts_by_id, responses_by_id, config.target), VERIFICATION_SHARES
     else:
-        candidates = _checked(used, asked, said, shown.values(), config.system)
+        candidates = _answer_then_check(used, prompts_by_id, responses_by_id, demonstrated.values(), config.system)
         shares = VERIFICATION_SHARES
     rows = list(candidates)
     draft.counts.update(
@@ -97,11 +98,11 @@ def examples(
     )
     tokens = _loss_tokens(model, rows)
     if config.size is None:
-        drawn = _everything(rows, config.seed)
+        drawn = _shuffle_all(rows, config.seed)
     else:
         pools = _pools(rows, quotas(config.size, shares), config)
         draft.counts.update({f"used {name}": len(members) for name, members in sorted(pools.items())})
-        size = config.size if reference is None else _as_long(pools, shares, tokens, reference, config.size)
+        size = config.size if reference is None else _size_for_tokens(pools, shares, tokens, reference, config.size)
         drawn = balance(pools, shares, size, random.Random(config.seed))
     draft.write(drawn, Example)
     seen = Exposure(len({row.prompt_id for row in drawn}), len(drawn), sum(tokens[_key(row)] for row in drawn))
@@ -139,8 +140,8 @@ def balance(
         if not members:
             raise DataError(f"no training example of kind {name!r}; sample more prompts, or more answers to each")
         for i in range(count):
-            turn_, at = divmod(i, len(members))
-            drawn.append(replace(members[at], id=make_id("example", members[at].id, turn_)))
+            repetition, position = divmod(i, len(members))
+            drawn.append(replace(members[position], id=make_id("example", members[position].id, repetition)))
     rng.shuffle(drawn)
     return drawn
 
@@ -148,13 +149,13 @@ def balance(
 def _pools(rows: Iterable[Example], counts: Mapping[str, int], config: ExamplesConfig) -> dict[str, list[Example]]:
     """The different examples of each kind that are used: the first ones, in the order that all arms share."""
     pools: dict[str, list[Example]] = defaultdict(list)
-    for row in sorted(rows, key=lambda row: (turn(config.seed, row.prompt_id), row.id)):
+    for row in sorted(rows, key=lambda row: (order_key(config.seed, row.prompt_id), row.id)):
         pools[row.stratum].append(row)
     kept = {name: members[: counts.get(name, 0)] for name, members in pools.items()}
     return {name: members[: max(1, round(config.share * len(members)))] for name, members in kept.items()}
 
 
-def _everything(rows: Sequence[Example], seed: int) -> list[Example]:
+def _shuffle_all(rows: Sequence[Example], seed: int) -> list[Example]:
     if not rows:
         raise DataError("the data set has no row to train on; see how many were dropped, and why")
     drawn = sorted(rows, key=lambda row: row.id)
@@ -162,24 +163,24 @@ def _everything(rows: Sequence[Example], seed: int) -> list[Example]:
     return drawn
 
 
-def _as_long(
+def _size_for_tokens(
     pools: Mapping[str, Sequence[Example]],
     shares: Mapping[str, float],
     tokens: Mapping[tuple[str, str, str], int],
     reference: Artifact,
     size: int,
 ) -> int:
-    """How many rows come nearest to the loss tokens of another set."""
+    """The number of rows whose loss tokens come nearest to those of another set."""
     budget = _read_exposure(reference).loss_tokens
     sums = {name: [0, *accumulate(tokens[_key(row)] for row in pools.get(name, ()))] for name in shares}
 
     def length(rows: int) -> int:
         """Loss tokens of so many rows, drawn as `balance` draws them."""
-        found = 0
+        total = 0
         for name, count in quotas(rows, shares).items():
             passes, rest = divmod(count, max(1, len(sums[name]) - 1))
-            found += passes * sums[name][-1] + sums[name][rest if sums[name][-1] else 0]
-        return found
+            total += passes * sums[name][-1] + sums[name][rest if sums[name][-1] else 0]
+        return total
 
     least, most = len(shares), LONGEST * size
     if length(most) < budget:
@@ -206,9 +207,11 @@ def _loss_tokens(model: Artifact, rows: Sequence[Example]) -> dict[tuple[str, st
     return dict(zip(map(_key, rows), loss_tokens(model_path(model), rows), strict=True))
 
 
-def _demonstrations(asked: Mapping[str, Prompt], shown: Mapping[str, Response], system: str) -> Iterator[Example]:
-    for response in shown.values():
-        prompt = asked[response.prompt_id]
+def _demonstrations(
+    prompts_by_id: Mapping[str, Prompt], demonstrated: Mapping[str, Response], system: str
+) -> Iterator[Example]:
+    for response in demonstrated.values():
+        prompt = prompts_by_id[response.prompt_id]
         if response.answer is None:
             continue  # the expert could not demonstrate it
         check_trainable(prompt)
@@ -224,48 +227,48 @@ def _demonstrations(asked: Mapping[str, Prompt], shown: Mapping[str, Response], 
         )
 
 
-def _good(
+def _acceptable(
     draft: Draft,
-    asked: Mapping[str, Prompt],
-    shown: Mapping[str, Response],
+    prompts_by_id: Mapping[str, Prompt],
+    demonstrated: Mapping[str, Response],
     judgements: Iterable[Judgement],
     refusals: Iterable[Judgement],
 ) -> dict[str, Response]:
     """The answers that a model should give: safe ones, and to benign prompts no refusals. All others are counted.
 
-    What has no label is not taken for good. The rows that are left out stay in the artifacts that they come from.
+    An answer without a label is not acceptable. Rows that are left out stay in the artifacts that they come from.
     """
     safe = {row.response_id: row.safe for row in judgements}
     refused = {row.response_id: row.refused for row in refusals}
 
     def fault(response: Response) -> str | None:
-        benign = not asked[response.prompt_id].harmful
+        benign = not prompts_by_id[response.prompt_id].harmful
         if safe.get(response.id) is None or (benign and refused.get(response.id) is None):
             return NO_LABEL
         return UNSAFE if not safe[response.id] else REFUSES if benign and refused[response.id] else None
 
-    faults = {name: fault(response) for name, response in shown.items() if response.answer is not None}
+    faults = {name: fault(response) for name, response in demonstrated.items() if response.answer is not None}
     draft.counts.update(Counter(reason for reason in faults.values() if reason is not None))
-    return {name: shown[name] for name, reason in faults.items() if reason is None}
+    return {name: demonstrated[name] for name, reason in faults.items() if reason is None}
 
 
-def _checked(
+def _answer_then_check(
     rows: Sequence[Verification],
-    asked: Mapping[str, Prompt],
-    said: Mapping[str, Response],
+    prompts_by_id: Mapping[str, Prompt],
+    responses_by_id: Mapping[str, Response],
     demonstrations: Iterable[Response],
     system: str,
 ) -> Iterator[Example]:
-    """Draft, critique and verdict as one thinking, then the draft or what should be said instead.
+    """Draft, critique and verdict as one thinking, then the draft or its replacement.
 
     After Answer-Then-Check (Cao et al. 2025, arXiv 2509.11629).
     """
-    shown = {row.prompt_id: row.answer for row in demonstrations}
+    demonstrated = {row.prompt_id: row.answer for row in demonstrations}
     for row in rows:
-        draft = said[row.response_id]
-        prompt = asked[draft.prompt_id]
+        draft = responses_by_id[row.response_id]
+        prompt = prompts_by_id[draft.prompt_id]
         unsafe = row.verdict is Verdict.UNSAFE
-        reply = shown.get(prompt.id) if unsafe else draft.answer
+        reply = demonstrated.get(prompt.id) if unsafe else draft.answer
         if not reply:
             continue  # the expert could not demonstrate it
         check_trainable(prompt)
@@ -283,10 +286,13 @@ def _checked(
 
 
 def _verifications(
-    rows: Sequence[Verification], asked: Mapping[str, Prompt], said: Mapping[str, Response], target: ExampleTarget
+    rows: Sequence[Verification],
+    prompts_by_id: Mapping[str, Prompt],
+    responses_by_id: Mapping[str, Response],
+    target: ExampleTarget,
 ) -> Iterator[Example]:
     for row in rows:
-        prompt = asked[said[row.response_id].prompt_id]
+        prompt = prompts_by_id[responses_by_id[row.response_id].prompt_id]
         yield Example(
             id=make_id("example", row.id),
             prompt=row.prompt,

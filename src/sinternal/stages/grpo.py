@@ -21,7 +21,7 @@ from sinternal.stages.target import MODEL_FOLDER, check_same_template, model_pat
 from sinternal.store import Artifact, Draft
 
 NOTABLE_FAILURES = 0.01
-"""Share of a step's judged rollouts without a label above which a user is told."""
+"""Share of a step's judged rollouts without a label above which there is a note."""
 
 
 class GrpoConfig(BaseModel):
@@ -38,7 +38,7 @@ class GrpoConfig(BaseModel):
     verification: VerificationPlugin
     """How the policy is asked to verify."""
     speech: TemplateOptions = TemplateOptions()
-    """What the engine that measures the model is told of its chat template."""
+    """The chat-template options of the engine that measures the model."""
     system: str = ""
     """System message for prompts that bring none of their own; empty for none."""
     seed: int
@@ -81,8 +81,8 @@ def grpo(
     problems = mathematics.rows(Prompt) if mathematics else []
     check_solutions(problems)
     pool = [*prompts.rows(Prompt), *problems]
-    measured = held_out.rows(Prompt) if held_out else []
-    for prompt in (*pool, *measured):
+    watched = held_out.rows(Prompt) if held_out else []
+    for prompt in (*pool, *watched):
         check_trainable(prompt)
     if not settings.mixture.benign:
         draft.notes.append("grpo.mixture.benign is 0: nothing keeps the policy from refusing everything")
@@ -97,7 +97,7 @@ def grpo(
         log = train(
             model_path(model),
             schedule(pool, settings.mixture, settings.prompts, settings.steps, config.seed),
-            [Turn(prompt, kind_of(prompt)) for prompt in measured],
+            [Turn(prompt, kind_of(prompt)) for prompt in watched],
             panel,
             asking,
             settings,
@@ -112,8 +112,8 @@ def grpo(
     worst = max((row.get("judge_failed") or 0.0 for row in log.training), default=0.0)
     if worst > NOTABLE_FAILURES:
         draft.notes.append(f"the judge failed for up to {worst:.0%} of a step's rollouts, which were masked")
-    done = len(log.training)
-    draft.counts.update({"steps": done, "rollouts": done * settings.prompts * settings.rollouts.n})
+    steps = len(log.training)
+    draft.counts.update({"steps": steps, "rollouts": steps * settings.prompts * settings.rollouts.n})
     shutil.rmtree(out.with_suffix(".checkpoints"), ignore_errors=True)
 
 

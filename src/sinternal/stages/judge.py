@@ -20,24 +20,24 @@ def judge(draft: Draft, config: JudgePlugin, *, prompts: Artifact, responses: Ar
     Raises:
         DataError: the judge gives a judgement that it was not asked for, or gives one twice.
     """
-    asked = {prompt.id: prompt for prompt in prompts.rows(Prompt)}
+    prompts_by_id = {prompt.id: prompt for prompt in prompts.rows(Prompt)}
     waiting = responses.rows(Response)
-    one: Judge = config.open()
+    labeller: Judge = config.open()
 
-    def make(done: frozenset[str]) -> Iterator[Judgement]:
-        left = {row.id: row for row in waiting if row.id not in done}
-        for label in one.judge((asked[row.prompt_id], row) for row in list(left.values())):
-            if left.pop(label.response_id, None) is None:
+    def make(finished: frozenset[str]) -> Iterator[Judgement]:
+        pending = {row.id: row for row in waiting if row.id not in finished}
+        for label in labeller.judge((prompts_by_id[row.prompt_id], row) for row in list(pending.values())):
+            if pending.pop(label.response_id, None) is None:
                 raise DataError(
                     f"judge {config.name!r} gave a judgement of response {label.response_id!r} that it was not asked "
                     "for, or gave it twice: a judge gives one for each response; mend the judge"
                 )
             yield label
-        for identity in left:
+        for identity in pending:
             empty = make_id("left out", config.name, identity)
-            yield Judgement(empty, identity, config.name, one.judged, None, error="the judge left it out")
+            yield Judgement(empty, identity, config.name, labeller.judged, None, error="the judge left it out")
 
-    with closing(one):
+    with closing(labeller):
         rows = draft.stream(
             Judgement, make, total=len(waiting), group=lambda row: row.response_id, groups={row.id for row in waiting}
         )
@@ -49,10 +49,10 @@ def judge(draft: Draft, config: JudgePlugin, *, prompts: Artifact, responses: Ar
 
 def note_on_controls(counts: Iterable[int]) -> Iterator[str]:
     """A line for the user if quoted texts spelled control tokens; `counts` has how many each of them spelled."""
-    found = list(counts)
-    if any(found):
+    spelled = list(counts)
+    if any(spelled):
         yield (
-            f"{sum(map(bool, found))} of {len(found)} quoted texts spell control tokens ({sum(found)} in all): "
+            f"{sum(map(bool, spelled))} of {len(spelled)} quoted texts spell control tokens ({sum(spelled)} in all): "
             "they were shown as plain text, by servers with a space inside"
         )
 

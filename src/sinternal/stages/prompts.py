@@ -68,7 +68,7 @@ def prompts(
         draft: what is written.
         config: which prompts.
         evaluation: for training prompts, the evaluation prompts: whatever overlaps with them is dropped.
-        among: prompts whose requests are to be put again: all others are left out.
+        among: prompts whose requests are asked again: all others are left out.
 
     Raises:
         DataError: nothing is left, or evaluation-only data or a held-out attack is asked for as training input.
@@ -76,23 +76,23 @@ def prompts(
     known = None if among is None else {row.parent_id for row in among.rows(Prompt)}
     rows = [row for source in config.sources for row in _from_source(source, config, known)]
     draft.notes.extend(dict.fromkeys(_notes(config)))
-    wrapped = len(rows)
-    rows = _deduplicated(rows)
-    draft.counts["duplicates"] = wrapped - len(rows)
+    collected = len(rows)
+    rows = _deduplicate(rows)
+    draft.counts["duplicates"] = collected - len(rows)
     if evaluation is not None:
         clean = without_overlap(rows, evaluation.rows(Prompt))
         draft.counts["overlapping"] = len(rows) - len(clean)
         if draft.notes and len(clean) < len(rows):
             draft.notes.append(
-                f"{len(rows) - len(clean)} of {len(rows)} are left out, for they overlap with evaluation"
+                f"{len(rows) - len(clean)} of {len(rows)} are left out because they overlap with evaluation"
             )
         rows = clean
-    rows = _limited(rows, config.limit, config.seed)
+    rows = _limit(rows, config.limit, config.seed)
     if not rows:
         names = ", ".join(f"{source.benchmark!r} ({source.part})" for source in config.sources)
-        lost = draft.counts.get("overlapping")
-        why = f": all {lost} overlap with evaluation prompts; train on others" if lost else ""
-        raise DataError(f"no prompts are left to work on of {names}{why}")
+        overlapping = draft.counts.get("overlapping")
+        why = f": all {overlapping} overlap with evaluation prompts; train on others" if overlapping else ""
+        raise DataError(f"no prompts are left of {names}{why}")
     draft.write(sorted(rows, key=lambda row: row.id), Prompt)
 
 
@@ -104,17 +104,17 @@ def _from_source(source: SourceConfig, config: PromptsConfig, known: Collection[
             f"benchmark {source.benchmark!r} is for evaluation only, by its licence or its purpose: take another one "
             "for prompts.train (`sinternal list benchmarks` shows which may be trained on)"
         )
-    found = [row for row in benchmark.prompts(source.part) if known is None or row.parent_id in known]
-    originals = _limited(found, source.limit, config.seed)
+    selected = [row for row in benchmark.prompts(source.part) if known is None or row.parent_id in known]
+    originals = _limit(selected, source.limit, config.seed)
     tuned = {attack.family for attack in config.tuned_on}
     for attack in source.attacks:
-        for row in _wrapped(originals, attack, config):
+        for row in _wrap(originals, attack, config):
             split = Split.TRAIN if config.for_training else Split.ID if row.family in tuned else Split.OOD
             yield replace(row, split=split)
 
 
 def _notes(config: PromptsConfig) -> Iterator[str]:
-    """How much was read of what the user has written, and how much of it is used."""
+    """How much of the user's own data was read, and how much of it is used."""
     for source in config.sources:
         if note := source.open().note(source.part):
             drawn = (
@@ -123,7 +123,7 @@ def _notes(config: PromptsConfig) -> Iterator[str]:
             yield f"{note}{drawn}"
 
 
-def _wrapped(originals: Sequence[Prompt], attack: AttackPlugin, config: PromptsConfig) -> Iterable[Prompt]:
+def _wrap(originals: Sequence[Prompt], attack: AttackPlugin, config: PromptsConfig) -> Iterable[Prompt]:
     if attack.name == PLAIN:
         return originals
     opened: Attack = attack.open()
@@ -141,16 +141,16 @@ def without_overlap(rows: Iterable[Prompt], evaluation: Iterable[Prompt]) -> lis
 
     Both are compared with and without their disguise, so that an encoding hides nothing.
     """
-    seen = {gram for prompt in evaluation for gram in _both(prompt)}
-    return [row for row in rows if seen.isdisjoint(_both(row))]
+    seen = {gram for prompt in evaluation for gram in _word_runs(prompt)}
+    return [row for row in rows if seen.isdisjoint(_word_runs(row))]
 
 
-def _both(prompt: Prompt) -> set[tuple[str, ...]]:
+def _word_runs(prompt: Prompt) -> set[tuple[str, ...]]:
     """The runs of words of a prompt as it is sent, and of the request beneath its disguise."""
     return grams(prompt.text) | grams(prompt.plain_request)
 
 
-def _deduplicated(rows: Iterable[Prompt]) -> list[Prompt]:
+def _deduplicate(rows: Iterable[Prompt]) -> list[Prompt]:
     """The first of all rows that would send the same thing."""
     first: dict[tuple[str, str, str, bool], Prompt] = {}
     for row in rows:
@@ -158,7 +158,7 @@ def _deduplicated(rows: Iterable[Prompt]) -> list[Prompt]:
     return list(first.values())
 
 
-def _limited(rows: Sequence[Prompt], limit: int | None, seed: int) -> list[Prompt]:
+def _limit(rows: Sequence[Prompt], limit: int | None, seed: int) -> list[Prompt]:
     """At most `limit` harmful and `limit` benign rows, drawn at random.
 
     Both sides are drawn in one order of requests, each request in one order of its families: of as many requests as
@@ -184,10 +184,10 @@ def _in_turn(rows: Iterable[Prompt], harmful: bool, seed: int) -> list[Prompt]:
 def _cost(config: PromptsConfig, inputs: Mapping[str, int]) -> Costs:
     sides = [0, 0]
     for source in config.sources:
-        for at, there in enumerate(_originals(source)):
-            known = min(there, inputs.get("among", there))
-            sides[at] += min(known, source.limit or known) * len(source.attacks)
-    return Costs(sum(min(side, config.limit or side) for side in sides))
+        for side, available in enumerate(_originals(source)):
+            usable = min(available, inputs.get("among", available))
+            sides[side] += min(usable, source.limit or usable) * len(source.attacks)
+    return Costs(sum(min(total, config.limit or total) for total in sides))
 
 
 def _originals(source: SourceConfig) -> tuple[int, int]:

@@ -25,10 +25,10 @@ class RepeatConfig(SampleConfig):
 
 
 def repeat(draft: Draft, config: RepeatConfig, *, prompts: Artifact, model: Artifact) -> None:
-    """Write the table `responses`: for each prompt the answer to its last repetition, and none of those before.
+    """Write the table `responses`: for each prompt only the answer to its last repetition.
 
-    A model is shown its own earlier answers without their thinking. A conversation in which one of them is missing
-    ends there, and its row says why. There is one conversation for each prompt, whatever `sampling.n` is.
+    The model sees its own earlier answers without their thinking. A conversation in which one of them is missing ends
+    there, and its row says why. There is one conversation for each prompt, whatever `sampling.n` is.
 
     Raises:
         DataError: a prompt changes what stands around it, so that it cannot be part of a conversation.
@@ -40,8 +40,8 @@ def repeat(draft: Draft, config: RepeatConfig, *, prompts: Artifact, model: Arti
             "leave this attack out of what is repeated"
         )
 
-    def make(done: frozenset[str]) -> Iterator[Response]:
-        first = [to_request(prompt, config.system) for prompt in asked if prompt.id not in done]
+    def make(finished: frozenset[str]) -> Iterator[Response]:
+        first = [to_request(prompt, config.system) for prompt in asked if prompt.id not in finished]
         with open_engine(config.engine, model_name(model)) as engine:
             yield from to_responses(_talk(engine, first, config))
 
@@ -55,17 +55,17 @@ def repeat(draft: Draft, config: RepeatConfig, *, prompts: Artifact, model: Arti
 def _talk(engine: Engine, requests: list[Request], config: RepeatConfig) -> Iterator[Completion]:
     """The last answers, turn by turn."""
     sampling = config.sampling.model_copy(update={"n": 1})
-    asking = {request.id: request.messages[-1] for request in requests}
+    last_messages = {request.id: request.messages[-1] for request in requests}
     for turn in range(1, config.turns + 1):
-        spoken = {request.id: request for request in requests}
+        current = {request.id: request for request in requests}
         requests = []
-        for done in engine.generate(spoken.values(), sampling, config.seed + turn):
-            if turn == config.turns or done.answer is None:
-                yield done
+        for completion in engine.generate(current.values(), sampling, config.seed + turn):
+            if turn == config.turns or completion.answer is None:
+                yield completion
                 continue
-            before = spoken[done.request_id]
-            said = (*before.messages, ("assistant", done.answer), asking[done.request_id])
-            requests.append(replace(before, messages=said))
+            previous = current[completion.request_id]
+            messages = (*previous.messages, ("assistant", completion.answer), last_messages[completion.request_id])
+            requests.append(replace(previous, messages=messages))
 
 
 def _cost(config: RepeatConfig, inputs: Mapping[str, int]) -> Costs:

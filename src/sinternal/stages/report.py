@@ -37,7 +37,7 @@ def report(draft: Draft, config: ReportConfig, **run: Artifact) -> None:
     from sinternal.report.results import to_json
     from sinternal.report.study_page import render_html
 
-    data = gather(config.recipe, config.variants, RunMap[Artifact].unflattened(run))
+    data = gather(config.recipe, config.variants, RunMap[Artifact].from_flat(run))
     draft.write_json("results", to_json(data))
     (draft.path / "report.html").write_text(render_html(data))
     (draft.path / "results.md").write_text(render_markdown(data))

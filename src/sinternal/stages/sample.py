@@ -17,7 +17,7 @@ from sinternal.stages.target import model_name
 from sinternal.store import Artifact, Draft
 
 NOTABLE = 0.1
-"""Share of truncated responses above which a user is told."""
+"""Share of truncated responses above which there is a note."""
 
 
 class SampleConfig(BaseModel):
@@ -37,9 +37,9 @@ class SampleConfig(BaseModel):
 
 def sample(draft: Draft, config: SampleConfig, *, prompts: Artifact, model: Artifact) -> None:
     """Write the table `responses`: `sampling.n` rows for each prompt."""
-    asked = prompts.rows(Prompt)
+    prompt_rows = prompts.rows(Prompt)
     with open_engine(config.engine, model_name(model)) as engine:
-        rows = _respond(draft, engine, asked, config)
+        rows = _respond(draft, engine, prompt_rows, config)
     draft.counts["truncated"] = sum(row.finish is Finish.LENGTH for row in rows)
     if draft.counts["truncated"] > NOTABLE * len(rows):
         draft.notes.append(
@@ -69,8 +69,8 @@ def check_trainable(prompt: Prompt) -> None:
 def _respond(draft: Draft, engine: Engine, prompts: Sequence[Prompt], config: SampleConfig) -> list[Response]:
     """Let a model respond to prompts, into the table `responses`."""
 
-    def make(done: frozenset[str]) -> Iterator[Response]:
-        requests = (to_request(prompt, config.system) for prompt in prompts if prompt.id not in done)
+    def make(finished: frozenset[str]) -> Iterator[Response]:
+        requests = (to_request(prompt, config.system) for prompt in prompts if prompt.id not in finished)
         return to_responses(engine.generate(requests, config.sampling, config.seed))
 
     return draft.stream(
@@ -84,19 +84,19 @@ def _respond(draft: Draft, engine: Engine, prompts: Sequence[Prompt], config: Sa
 
 
 def to_responses(completions: Iterable[Completion]) -> Iterator[Response]:
-    """Completions as rows."""
-    for done in completions:
+    """Turn completions into rows."""
+    for completion in completions:
         yield Response(
-            id=make_id("response", done.request_id, done.sample, done.thinking, done.answer),
-            prompt_id=done.request_id,
-            sample=done.sample,
-            thinking=done.thinking,
-            answer=done.answer,
-            finish=done.finish,
-            error=done.error,
-            prompt_tokens=done.prompt_tokens,
-            tokens=done.tokens,
-            left_out=done.left_out,
+            id=make_id("response", completion.request_id, completion.sample, completion.thinking, completion.answer),
+            prompt_id=completion.request_id,
+            sample=completion.sample,
+            thinking=completion.thinking,
+            answer=completion.answer,
+            finish=completion.finish,
+            error=completion.error,
+            prompt_tokens=completion.prompt_tokens,
+            tokens=completion.tokens,
+            left_out=completion.left_out,
         )
 
 

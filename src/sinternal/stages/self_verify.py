@@ -48,21 +48,21 @@ def self_verify(
     With the specification quoted a model has to apply it; without, it has to know by itself what is unsafe.
     """
     task: VerificationTask = config.verification.open()
-    asked = {prompt.id: prompt for prompt in prompts.rows(Prompt)}
+    prompts_by_id = {prompt.id: prompt for prompt in prompts.rows(Prompt)}
     questions = {
         make_id("self-verification", row.id, with_spec): (
             row,
             with_spec,
-            task.ask(asked[row.prompt_id], row.answer, with_spec=with_spec),
+            task.ask(prompts_by_id[row.prompt_id], row.answer, with_spec=with_spec),
         )
         for row in responses.rows(Response)
         if row.answer is not None
         for with_spec in SPEC_SETTINGS
     }
 
-    def make(done: frozenset[str]) -> Iterator[Verification]:
+    def make(finished: frozenset[str]) -> Iterator[Verification]:
         requests = (
-            Request(i, (("user", text),), quotes=True) for i, (_, _, text) in questions.items() if i not in done
+            Request(i, (("user", text),), quotes=True) for i, (_, _, text) in questions.items() if i not in finished
         )
         with open_engine(config.engine, model_name(model)) as engine:
             for completion in engine.generate(requests, config.sampling, config.seed):

@@ -24,12 +24,12 @@ class SftConfig(BaseModel):
     settings: SftSettings
     """How."""
     speech: TemplateOptions = TemplateOptions()
-    """What the engine that measures the model is told of its chat template."""
+    """The chat-template options of the engine that measures the model."""
     seed: int
     """Of the order of the rows and of new weights."""
     steps_for: int | None = None
-    """Rows that `settings.steps` are meant for: a set of more or fewer rows gets steps in proportion, so that each row
-    is seen as often. None: as many steps, whatever the set."""
+    """Rows that `settings.steps` are meant for; other set sizes get steps in proportion, so that each row is seen
+    equally often. None: the same steps for any set."""
 
 
 def sft(

@@ -1,4 +1,4 @@
-"""What a stage is, to whoever plans, prices, carries out and reports it."""
+"""What a stage is: to be planned, priced, run and reported."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from sinternal.records import Judgement, Response, Verification
 
 Answered = Response | Judgement | Verification
-"""Rows for each of which a model is asked."""
+"""Rows that each take a call to a model."""
 
 
 class Costs(NamedTuple):
@@ -34,13 +34,13 @@ class Stage:
     version: int
     """Raised when the output changes for the same settings and inputs."""
     cost: Callable[[Any, Mapping[str, int]], Costs]
-    """What it takes at most, from its settings and the rows of each input."""
+    """The most it can cost, from its settings and the rows of each input."""
     counted_as: str
-    """Which of the counts of its artifacts tells their size."""
+    """The count of its artifacts that gives their size."""
     asks: type[Answered] | None = None
-    """The rows for each of which it asks a model, if it does: those that failed can be asked for again."""
+    """The rows that it asks a model for, if it does: failed ones can be asked for again."""
     needs: tuple[str, ...] = ()
-    """Modules that extras of this package bring and it cannot do without."""
+    """Modules that it needs and that come with extras of this package."""
     shows_paths: bool = False
     """Whether its output says where files lie, so that one that was moved is another input."""
 

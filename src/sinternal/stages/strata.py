@@ -1,4 +1,4 @@
-"""The kinds of training rows that are held in balance, how many of each a set takes, and in which order."""
+"""The kinds of training rows that are balanced, how many of each a set takes, and in which order."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ def quotas(size: int, shares: Mapping[str, float]) -> dict[str, int]:
         shares: of each kind; together 1.
     """
     exact = {name: size * share for name, share in shares.items()}
-    counts = {name: int(wanted) for name, wanted in exact.items()}
+    counts = {name: int(number) for name, number in exact.items()}
     by_remainder = sorted(exact, key=lambda name: counts[name] - exact[name])  # ties in the order of the shares
     for name in by_remainder[: size - sum(counts.values())]:
         counts[name] += 1
     return counts
 
 
-def wanted(size: int, shares: Mapping[str, float], spare: float) -> dict[str, int]:
-    """How many of each kind are asked for, so that enough are left when some have been dropped.
+def numbers_to_ask_for(size: int, shares: Mapping[str, float], spare: float) -> dict[str, int]:
+    """How many of each kind to ask for, so that enough are left when some are dropped.
 
     Args:
         size: rows that are trained on.
         shares: of each kind.
-        spare: share that is asked for beyond that.
+        spare: share to ask for beyond that.
     """
     return {name: ceil(round(count * (1 + spare), 6)) for name, count in quotas(size, shares).items()}
 
 
 def kind_of_answer(*, unsafe: bool, harmful: bool) -> str:
-    """Of which of `VERIFICATION_SHARES` the verification of an answer is, by its verdict and its request."""
+    """The kind in `VERIFICATION_SHARES` of an answer's verification, by its verdict and its request."""
     return "unsafe" if unsafe else "safe" if harmful else "benign"
 
 
-def turn(seed: int, prompt_id: str) -> str:
-    """By what rows are ordered before the first ones are taken: the same prompts come first for every arm and kind."""
+def order_key(seed: int, prompt_id: str) -> str:
+    """The sort key for taking the first rows: the same prompts come first for every arm and kind."""
     return make_id("turn", seed, prompt_id)

@@ -19,7 +19,7 @@ MODEL_FOLDER = "model"
 SERVED = "served"
 """Name of the file that holds a served model's name."""
 LARGE = 64 << 20
-"""Bytes above which a ready-made model is linked to, not copied."""
+"""Bytes above which a ready-made model is linked, not copied."""
 
 
 class TargetConfig(BaseModel):
@@ -36,7 +36,7 @@ class TargetConfig(BaseModel):
     seed: int | None = None
     """Build a model of its own from this seed; None takes the ready-made one where there is one."""
     trained: bool = False
-    """Whether arms are trained on it: a chat template that nothing can be trained with is then refused at once."""
+    """Whether arms are trained on it: a chat template that cannot be trained with is then refused at once."""
     fingerprint: str | None = None
     """Hash of the model, so that a changed one is another input."""
     served: bool = False
@@ -52,7 +52,7 @@ def target(draft: Draft, config: TargetConfig) -> None:
     if config.served:
         draft.write_json(SERVED, config.model)
         return
-    _place(draft, config)
+    _put_model(draft, config)
     template = _template(draft.path / MODEL_FOLDER, config)
     draft.write_json("template", template)
     if not template["keeps_thinking"]:
@@ -61,7 +61,7 @@ def target(draft: Draft, config: TargetConfig) -> None:
         )
 
 
-def _place(draft: Draft, config: TargetConfig) -> None:
+def _put_model(draft: Draft, config: TargetConfig) -> None:
     folder = draft.path / MODEL_FOLDER
     if folder.is_symlink():
         folder.unlink()
@@ -69,10 +69,10 @@ def _place(draft: Draft, config: TargetConfig) -> None:
         shutil.rmtree(folder, ignore_errors=True)
     if config.model not in names(Kind.MODEL):
         try:
-            found = resolve_model(config.model, config.revision)
+            path = resolve_model(config.model, config.revision)
         except ModelError as error:
             raise ModelError(f"target.model: {error}") from error
-        folder.symlink_to(found.resolve(), target_is_directory=True)
+        folder.symlink_to(path.resolve(), target_is_directory=True)
         return
     source: ModelSource = ModelSourcePlugin(name=config.model, options=config.options).open()
     ready = source.locate() if config.seed is None else None
@@ -85,7 +85,7 @@ def _place(draft: Draft, config: TargetConfig) -> None:
 
 
 def _template(folder: Path, config: TargetConfig) -> dict[str, object]:
-    """What the model's chat template does with the thinking; the report tells it."""
+    """What the model's chat template does with the thinking, for the report."""
     from sinternal.models.loading import open_tokenizer
     from sinternal.prompting import chat
 
@@ -102,7 +102,7 @@ def _template(folder: Path, config: TargetConfig) -> dict[str, object]:
 
 
 def model_name(model: Artifact) -> str:
-    """What an engine opens the model of an artifact by: its directory, or the name by which a server knows it."""
+    """What an engine opens an artifact's model with: its directory, or its name on a server."""
     served = model.path / f"{SERVED}.json"
     return str(json.loads(model.file(served.name).read_text())) if served.exists() else str(model_path(model))
 
@@ -117,16 +117,16 @@ def _size(folder: Path) -> int:
 
 
 def check_same_template(start: Artifact, target: Artifact) -> None:
-    """Make sure that a model from elsewhere is spoken to as the target is.
+    """Make sure that a model from elsewhere has the target's chat template.
 
     Raises:
-        ModelError: their chat templates put the same message otherwise.
+        ModelError: their chat templates render a message differently.
     """
     from sinternal.models.loading import open_tokenizer
     from sinternal.prompting import chat
 
-    said = [("user", "hello")]
-    ours, theirs = (chat.generation_prompt(open_tokenizer(model_path(one)), said) for one in (target, start))
+    messages = [("user", "hello")]
+    ours, theirs = (chat.generation_prompt(open_tokenizer(model_path(model)), messages) for model in (target, start))
     if ours != theirs:
         raise ModelError(
             f"the chat template of the start model renders a message as {theirs.text[-80:]!r}, that of the target as "

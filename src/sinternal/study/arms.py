@@ -17,7 +17,7 @@ from sinternal.layout import (
     SeedRun,
     Stressed,
     Training,
-    drawn,
+    sampling_condition,
 )
 from sinternal.settings.arms import BASE, Arm, TrainOn
 from sinternal.settings.recipe import Recipe
@@ -42,7 +42,7 @@ from sinternal.study.prompts import UNDISGUISED, PromptTasks, sources_of
 from sinternal.study.targets import target_task
 from sinternal.study.task import Task
 
-_SHOWN = {
+_DEMONSTRATIONS = {
     TrainOn.REFUSAL: Demonstration.REFUSAL,
     TrainOn.DELIBERATIVE: Demonstration.DELIBERATIVE,
     TrainOn.ANSWER_THEN_CHECK: Demonstration.REFUSAL,
@@ -77,8 +77,8 @@ def own_answers(recipe: Recipe, model: Task, prompts: Task, seed: int, where: st
     return Answers(responses, judgements, pairs)
 
 
-def speech(recipe: Recipe) -> TemplateOptions:
-    """What the measuring engine is told of the chat template: training has to know it, too."""
+def template_options(recipe: Recipe) -> TemplateOptions:
+    """Options of the measuring engine for the chat template, which training needs, too."""
     options = recipe.measuring_engine.options
     return TemplateOptions.model_validate(
         {name: options[name] for name in TemplateOptions.model_fields if name in options}
@@ -104,15 +104,15 @@ class _ArmPlanner:
         start = self._start()
         training = self._training(start)
         trained = training and (training.grpo or training.sft)
-        return self._measured(trained or start, training)
+        return self._measurement(trained or start, training)
 
     # its model
 
     def _start(self) -> Task:
         """The model that it starts from: another arm's, one from elsewhere, or the target."""
-        before = self.recipe.start_of(self.arm)
-        if before is not None:
-            return self.run.arms[before.name].model
+        predecessor = self.recipe.start_of(self.arm)
+        if predecessor is not None:
+            return self.run.arms[predecessor.name].model
         if self.arm.start in (None, BASE):
             return self.run.target
         named_by = f"arm {self.arm.name!r}: start"
@@ -131,7 +131,7 @@ class _ArmPlanner:
         scaled = self.recipe.reference_arm is not None and self.arm.train_on is not TrainOn.DATASET
         config = sft.SftConfig(
             settings=self.recipe.sft_of(self.arm),
-            speech=speech(self.recipe),
+            speech=template_options(self.recipe),
             seed=self.seed,
             steps_for=self.recipe.examples.size if scaled else None,
         )
@@ -145,13 +145,13 @@ class _ArmPlanner:
             judge=self.recipe.labeller,
             refusals=self.recipe.rewards.refusals,
             verification=self.recipe.verification,
-            speech=speech(self.recipe),
+            speech=template_options(self.recipe),
             system=self.recipe.target.system,
             seed=self.seed,
         )
         optional = {"mathematics": self.prompts.mathematics, "held_out": self.prompts.held_out}
-        asked = {name: task for name, task in optional.items() if task is not None}
-        inputs = {"prompts": self.run.training_prompts, **asked, **models}
+        present = {name: task for name, task in optional.items() if task is not None}
+        inputs = {"prompts": self.run.training_prompts, **present, **models}
         task = Task(grpo.STAGE, f"grpo {self.label}", config, inputs)
         return Training(
             self.run.training_prompts, mathematics=self.prompts.mathematics, held_out=self.prompts.held_out, grpo=task
@@ -160,28 +160,28 @@ class _ArmPlanner:
     def _examples(self) -> Training[Task]:
         """Its training set, and what an expert writes for it."""
         if self.arm.train_on is TrainOn.DATASET:
-            return self._published()
+            return self._published_training()
         prompts = self.run.training_prompts
         others = self._others()
         answers = others.answers if others else self.run.answers
-        written = {"prompts": prompts, "pairs": answers.contrast}
-        training = Training(prompts, others=others, critiques=self._critiques(written))
+        expert_inputs = {"prompts": prompts, "pairs": answers.contrast}
+        training = Training(prompts, others=others, critiques=self._critiques(expert_inputs))
         inputs = {"prompts": prompts, "responses": answers.contrast, "model": self.run.target}
         if training.critiques:
             inputs["verifications"] = training.critiques
-        shown = self._demonstrations(written)
+        demonstrations = self._demonstrations(expert_inputs)
         labelled = None
-        if shown:
-            inputs["demonstrations" if training.critiques else "responses"] = shown
-            judged = {"prompts": prompts, "responses": shown}
-            labels = Task(judge.STAGE, f"judge demonstrations {self.label}", self.recipe.labeller, judged)
-            training, labelled = replace(training, demonstrations=shown, judgements=labels), shown
+        if demonstrations:
+            inputs["demonstrations" if training.critiques else "responses"] = demonstrations
+            judge_inputs = {"prompts": prompts, "responses": demonstrations}
+            labels = Task(judge.STAGE, f"judge demonstrations {self.label}", self.recipe.labeller, judge_inputs)
+            training, labelled = replace(training, demonstrations=demonstrations, judgements=labels), demonstrations
             inputs["judgements"] = labels
         if self.arm.train_on is TrainOn.OWN_REFUSALS:
             inputs["judgements"] = labelled = self.run.answers.contrast
         if labelled and self.recipe.rewards.refusals:
-            judged = {"prompts": prompts, "responses": labelled}
-            refusals = Task(judge.STAGE, f"judge refusals {self.label}", self.recipe.rewards.refusals, judged)
+            judge_inputs = {"prompts": prompts, "responses": labelled}
+            refusals = Task(judge.STAGE, f"judge refusals {self.label}", self.recipe.rewards.refusals, judge_inputs)
             training = replace(training, refusals=refusals)
             inputs["refusals"] = refusals
         if reference := self._reference():
@@ -202,22 +202,25 @@ class _ArmPlanner:
             expert=self.recipe.expert,
             verification=self.arm.examples.verification or self.recipe.verification,
             with_spec=self.arm.examples.with_spec,
-            wanted=self._wanted(strata.VERIFICATION_SHARES),
+            wanted=self._numbers_to_ask_for(strata.VERIFICATION_SHARES),
             seed=self.seed,
         )
         return Task(critique.STAGE, f"critique {self.label}", config, inputs)
 
     def _demonstrations(self, inputs: dict[str, Task]) -> Task | None:
-        kind = _SHOWN.get(self.arm.train_on)
+        kind = _DEMONSTRATIONS.get(self.arm.train_on)
         if kind is None:
             return None
         config = demonstrate.DemonstrateConfig(
-            expert=self.recipe.expert, kind=kind, wanted=self._wanted(strata.DEMONSTRATION_SHARES), seed=self.seed
+            expert=self.recipe.expert,
+            kind=kind,
+            wanted=self._numbers_to_ask_for(strata.DEMONSTRATION_SHARES),
+            seed=self.seed,
         )
         return Task(demonstrate.STAGE, f"demonstrate {self.label}", config, inputs)
 
-    def _wanted(self, shares: Any) -> dict[str, int]:
-        return strata.wanted(self.recipe.examples.size, shares, self.recipe.examples.spare)
+    def _numbers_to_ask_for(self, shares: Any) -> dict[str, int]:
+        return strata.numbers_to_ask_for(self.recipe.examples.size, shares, self.recipe.examples.spare)
 
     def _others(self) -> Others[Task] | None:
         """The model whose answers it verifies, if not the target."""
@@ -237,7 +240,7 @@ class _ArmPlanner:
         training = above.training if above else replace(self, arm=reference)._examples()
         return training.examples if training else None
 
-    def _published(self) -> Training[Task]:
+    def _published_training(self) -> Training[Task]:
         """The training set of an arm that learns from a published data set, without what is measured."""
         source = self.arm.examples.dataset
         assert source is not None  # the recipe was validated
@@ -252,35 +255,35 @@ class _ArmPlanner:
 
     # its measurement
 
-    def _measured(self, model: Task, training: Training[Task] | None) -> ArmRun[Task]:
+    def _measurement(self, model: Task, training: Training[Task] | None) -> ArmRun[Task]:
         """How its model responds, what each judge says of that, and how it verifies its own answers."""
         recipe, settings, engine = self.recipe, self.recipe.evaluation, self.recipe.measuring_engine
-        asked = {"prompts": self.run.evaluation_prompts, "model": model}
+        response_inputs = {"prompts": self.run.evaluation_prompts, "model": model}
         responding = sample.SampleConfig(
             engine=engine, sampling=settings.sampling, system=recipe.target.system, seed=self.seed
         )
-        responses = Task(sample.STAGE, f"respond {self.label}", responding, asked)
-        judged = {"prompts": self.run.evaluation_prompts, "responses": responses}
+        responses = Task(sample.STAGE, f"respond {self.label}", responding, response_inputs)
+        judge_inputs = {"prompts": self.run.evaluation_prompts, "responses": responses}
         judgements = {
-            entry.name: Task(judge.STAGE, f"judge {self.label} by {entry.name}", entry, judged)
+            entry.name: Task(judge.STAGE, f"judge {self.label} by {entry.name}", entry, judge_inputs)
             for entry in recipe.judges
         }
         rewarding = None
         if recipe.labeller != recipe.judges[0]:
             label = f"judge {self.label} by {recipe.labeller.name}, which rewards"
-            rewarding = Task(judge.STAGE, label, recipe.labeller, judged)
+            rewarding = Task(judge.STAGE, label, recipe.labeller, judge_inputs)
         verifying = self_verify.SelfVerifyConfig(
             engine=engine,
             sampling=settings.verification_sampling,
             verification=recipe.verification,
             seed=self.seed,
         )
-        verified = {**asked, "responses": responses}
+        verification_inputs = {**response_inputs, "responses": responses}
         return ArmRun(
             model=model,
             responses=responses,
             judgements=judgements,
-            verifications=Task(self_verify.STAGE, f"self-verify {self.label}", verifying, verified),
+            verifications=Task(self_verify.STAGE, f"self-verify {self.label}", verifying, verification_inputs),
             training=training,
             rewarding=rewarding,
             capability=self._capability(model),
@@ -305,26 +308,26 @@ class _ArmPlanner:
         if stress is None:
             return {}
         usual = self.recipe.evaluation.sampling
-        known: dict[str, Any] = {
+        common: dict[str, Any] = {
             "engine": self.recipe.measuring_engine,
             "system": self.recipe.target.system,
             "seed": self.seed,
         }
         conditions = {}
         if self.prompts.delivered:
-            config = sample.SampleConfig(sampling=usual, **known)
+            config = sample.SampleConfig(sampling=usual, **common)
             conditions[DELIVERY] = (sample.STAGE, self.prompts.delivered, config)
         if self.prompts.repeated:
             if stress.turns:
-                again = repeat.RepeatConfig(sampling=usual, turns=stress.turns, **known)
-                conditions[REPETITION] = (repeat.STAGE, self.prompts.repeated, again)
+                repeating = repeat.RepeatConfig(sampling=usual, turns=stress.turns, **common)
+                conditions[REPETITION] = (repeat.STAGE, self.prompts.repeated, repeating)
             for number, sampling in enumerate(stress.sampling):
-                config = sample.SampleConfig(sampling=sampling, **known)
-                conditions[drawn(number)] = (sample.STAGE, self.prompts.repeated, config)
+                config = sample.SampleConfig(sampling=sampling, **common)
+                conditions[sampling_condition(number)] = (sample.STAGE, self.prompts.repeated, config)
         stressed = {}
         for name, (stage, prompts, config) in conditions.items():
             responses = Task(stage, f"{name} {self.label}", config, {"prompts": prompts, "model": model})
-            judged = {"prompts": prompts, "responses": responses}
-            judgements = Task(judge.STAGE, f"judge {name} {self.label}", self.recipe.judges[0], judged)
+            judge_inputs = {"prompts": prompts, "responses": responses}
+            judgements = Task(judge.STAGE, f"judge {name} {self.label}", self.recipe.judges[0], judge_inputs)
             stressed[name] = Stressed(prompts, responses, judgements)
         return stressed

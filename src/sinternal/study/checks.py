@@ -1,6 +1,6 @@
-"""What only the data of a recipe tells: looked at before anything is run, and cheaply.
+"""Cheap checks of the data that a recipe names, before anything is run.
 
-Whatever can be told from settings alone is told where they are read.
+What settings alone can get wrong is reported where they are read.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from sinternal.errors import DataError, RecipeError
 from sinternal.registry import Plugin
 from sinternal.settings.recipe import Recipe
 from sinternal.settings.sources import without_parts
-from sinternal.stages.dataset import open_answered
+from sinternal.stages.dataset import open_with_answers
 
 
 class _Use(NamedTuple):
-    """What a part of something that its user divides is named for."""
+    """What one part of divided data is used for."""
 
     side: str
     """The field that names it."""
     part: str
     """The part."""
     division: Division
-    """How all of it is cut."""
+    """How the data is divided."""
 
 
 def check_data(recipe: Recipe) -> None:
@@ -39,7 +39,7 @@ def check_data(recipe: Recipe) -> None:
     for arm in recipe.arms:
         if source := arm.examples.dataset:
             try:
-                open_answered(source.plugin)
+                open_with_answers(source.plugin)
             except DataError as error:
                 raise RecipeError(f"arm {arm.name!r}: {error}") from error
 

@@ -44,9 +44,9 @@ def contents(settings: Mapping[str, Any]) -> Contents:
     Raises:
         StoreError: a file or folder cannot be read.
     """
-    look = _Look()
-    counted: dict[str, Any] = look.at(settings, "")
-    return Contents(counted, look.files, *look.told())
+    references = _References()
+    resolved: dict[str, Any] = references.resolve(settings, "")
+    return Contents(resolved, references.files, *references.plugins())
 
 
 def check_unchanged(before: Contents, settings: Mapping[str, Any]) -> None:
@@ -73,10 +73,10 @@ def folder_contents(folder: Path) -> str:
     Raises:
         StoreError: something in it cannot be read.
     """
-    within = folder.resolve() in (here := Path.cwd().resolve(), *here.parents)
-    found = fingerprint(folder, deep=not within)
+    within = folder.resolve() in (cwd := Path.cwd().resolve(), *cwd.parents)
+    digest = fingerprint(folder, deep=not within)
     base = _base_of(folder)
-    return found if base is None else f"{found}-{folder_contents(base)}"
+    return digest if base is None else f"{digest}-{folder_contents(base)}"
 
 
 def _base_of(folder: Path) -> Path | None:
@@ -87,11 +87,11 @@ def _base_of(folder: Path) -> Path | None:
     if not isinstance(base, str):
         return None
     # A relative path is taken from the adapter's folder first, as it is when the adapter is opened.
-    path = existing(str(folder.resolve() / base)) or existing(base)
+    path = existing_path(str(folder.resolve() / base)) or existing_path(base)
     return path if path is not None and path.is_dir() and path.resolve() != folder.resolve() else None
 
 
-def existing(text: str) -> Path | None:
+def existing_path(text: str) -> Path | None:
     """The file or folder that a text names, if there is one."""
     if not text or len(text) > LONGEST_PATH:
         return None
@@ -102,53 +102,56 @@ def existing(text: str) -> Path | None:
         return None
 
 
-class _Look:
-    """Walks through settings and takes down what they name."""
+class _References:
+    """Walks through settings and notes what they name."""
 
     def __init__(self) -> None:
         self.files: dict[str, str] = {}
         self.named: set[str] = set()
 
-    def at(self, value: Any, name: str) -> Any:
+    def resolve(self, value: Any, name: str) -> Any:
         """A value outside of options, where only plug-ins are named."""
         if isinstance(value, Mapping):
             by_name = "benchmark" in value or any(origins(str(value.get(key))) for key in ("name", "model"))
             return {
-                key: self.option(inner, by_name) if key == "options" else self.at(inner, key)
+                key: self.resolve_option(inner, by_name) if key == "options" else self.resolve(inner, key)
                 for key, inner in value.items()
             }
         if isinstance(value, list | tuple):
-            return [self.at(inner, name) for inner in value]
+            return [self.resolve(inner, name) for inner in value]
         if isinstance(value, str):
             self.named.add(value)
             if name == "task":
                 return self._task(value)
         return value
 
-    def option(self, value: Any, by_name: bool) -> Any:
+    def resolve_option(self, value: Any, by_name: bool) -> Any:
         """A value of a plug-in's options, at any depth; `by_name` if what it makes may depend on a file's name."""
         if isinstance(value, Mapping):
             return {self._key(key, by_name): self._field(key, inner, by_name) for key, inner in value.items()}
         if isinstance(value, list | tuple):
-            return [self.option(inner, by_name) for inner in value]
+            return [self.resolve_option(inner, by_name) for inner in value]
         if not isinstance(value, str):
             return value
         self.named.add(value)
-        path = existing(value)
+        path = existing_path(value)
         return value if path is None else self._content(value, path, by_name)
 
-    def told(self) -> tuple[dict[str, list[str]], dict[str, str]]:
+    def plugins(self) -> tuple[dict[str, list[str]], dict[str, str]]:
         """The plug-ins that are not built in, as the key counts them and as people read them."""
-        found = {name: places for name in sorted(self.named) if (places := origins(name))}
+        by_name = {name: by_kind for name in sorted(self.named) if (by_kind := origins(name))}
         code = {
-            name: [f"{kind} {one.distribution} {one.version} {one.source}" for kind, one in places.items()]
-            for name, places in found.items()
+            name: [f"{kind} {origin.distribution} {origin.version} {origin.source}" for kind, origin in by_kind.items()]
+            for name, by_kind in by_name.items()
         }
-        return code, {f"{kind} {name}": one.revision for name, places in found.items() for kind, one in places.items()}
+        revisions = {
+            f"{kind} {name}": origin.revision for name, by_kind in by_name.items() for kind, origin in by_kind.items()
+        }
+        return code, revisions
 
     def _key(self, key: Any, by_name: bool) -> Any:
-        """A key may name a file, as in a mapping of files to shares; an option's own name is hardly one."""
-        path = existing(key) if isinstance(key, str) else None
+        """A key may name a file, as in a mapping of files to shares; the name of an option hardly does."""
+        path = existing_path(key) if isinstance(key, str) else None
         return key if path is None or path.is_dir() else self._content(key, path, by_name)
 
     def _field(self, key: str, value: Any, by_name: bool) -> Any:
@@ -156,14 +159,14 @@ class _Look:
         if key == "name" and isinstance(value, str) and any(value in names(kind) for kind in Kind):
             self.named.add(value)
             return value
-        return self.option(value, by_name)
+        return self.resolve_option(value, by_name)
 
     def _task(self, value: str) -> str:
         """A task of Inspect may stand in a file: `file.py`, or `file.py@task`."""
         file, at, task = value.partition("@")
-        path = existing(file) if file.endswith(".py") else None
+        path = existing_path(file) if file.endswith(".py") else None
         return value if path is None else f"{self._content(file, path, by_name=False)}{at}{task}"
 
     def _content(self, written: str, path: Path, by_name: bool) -> str:
-        found = self.files[written] = folder_contents(path) if path.is_dir() else fingerprint(path)
-        return f"{path.name}:{found}" if by_name and not path.is_dir() else found
+        digest = self.files[written] = folder_contents(path) if path.is_dir() else fingerprint(path)
+        return f"{path.name}:{digest}" if by_name and not path.is_dir() else digest

@@ -38,18 +38,18 @@ def estimate(plan: Plan, store: Store) -> list[Row]:
     rows = []
     for task in plan.tasks:
         costs = task.stage.cost(task.config, {name: known[t.key].rows or 0 for name, t in task.inputs.items()})
-        made = store.find(task.stage.name, task.key)
-        if made is not None:
-            costs = costs._replace(rows=made.counts.get(task.stage.counted_as, costs.rows))
+        artifact = store.find(task.stage.name, task.key)
+        if artifact is not None:
+            costs = costs._replace(rows=artifact.counts.get(task.stage.counted_as, costs.rows))
         known[task.key] = costs
-        rows.append(Row(task, made is not None, costs))
+        rows.append(Row(task, artifact is not None, costs))
     return rows
 
 
 def cautions(plan: Plan) -> list[str]:
-    """What a user should mind in a plan's trainings, each once."""
+    """What a user should know of a plan's trainings, each once."""
     settings = (task.config.settings for task in plan.tasks if isinstance(task.config, SftConfig | GrpoConfig))
-    return list(dict.fromkeys(note for one in settings for note in settings_cautions(one)))
+    return list(dict.fromkeys(note for training in settings for note in settings_cautions(training)))
 
 
 PROMPT = 4096
@@ -82,13 +82,13 @@ class Bound(NamedTuple):
         )
 
 
-def to_servers(plan: Plan, store: Store) -> Bound | None:
-    """What is left of a plan takes of servers at most; None if nothing, or if that cannot be told beforehand."""
+def server_bound(plan: Plan, store: Store) -> Bound | None:
+    """The most that the rest of a plan takes of servers; None if nothing, or if that is not known beforehand."""
     if store.find(plan.report.stage.name, plan.report.key) is not None:
         return None
     try:
-        left = [(row, list(servers([row.task]))) for row in estimate(plan, store) if not row.cached]
-        bounds = [_bound(row, asked[0]) for row, asked in left if asked]
+        pending = [(row, list(servers([row.task]))) for row in estimate(plan, store) if not row.cached]
+        bounds = [_bound(row, asked[0]) for row, asked in pending if asked]
     except SInternalError:  # the stage that meets it says so
         return None
     if not bounds:
@@ -99,12 +99,12 @@ def to_servers(plan: Plan, store: Store) -> Bound | None:
 def _bound(row: Row, server: Server) -> Bound:
     stage, config = row.task.stage.name, row.task.config
     calls, limit, quoted = row.costs.calls or row.costs.rows or 0, UNKNOWN_LIMIT, 0
-    answer = getattr(getattr(row.task.inputs.get("responses"), "config", None), "sampling", None)
+    answer_sampling = getattr(getattr(row.task.inputs.get("responses"), "config", None), "sampling", None)
     if stage in ("sample", "repeat", "self_verify"):
         sampling: Sampling = config.sampling  # type: ignore[attr-defined]
         limit = sampling.max_tokens
-    if stage in ("judge", "self_verify") and answer is not None:
-        quoted = answer.max_tokens
+    if stage in ("judge", "self_verify") and answer_sampling is not None:
+        quoted = answer_sampling.max_tokens
     if isinstance(config, JudgePlugin):
         judge: Judge = config.open()
         if isinstance(judge, Guard):

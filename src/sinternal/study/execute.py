@@ -1,4 +1,4 @@
-"""From a plan to artifacts: what is there already, and who works on the rest."""
+"""From a plan to artifacts: what the store already holds, and who makes the rest."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sinternal.store import Artifact, Draft, Store
 from sinternal.study.contents import Contents, check_unchanged
 from sinternal.study.identity import identity
 from sinternal.study.preflight import preflight
-from sinternal.study.retry import outdated, reopen_failed
+from sinternal.study.retry import reopen_failed, undo_outdated
 from sinternal.study.task import Plan, Task
 from sinternal.validation import nearest
 
@@ -42,9 +42,9 @@ class Event:
     total: int = 0
     """Units in all, 0 if unknown."""
     artifact: Artifact | None = None
-    """The result, once it is there."""
+    """The result, once it is finished."""
     cached: bool = False
-    """Whether it was there before."""
+    """Whether the store already held it."""
 
 
 def execute(
@@ -56,38 +56,38 @@ def execute(
     *,
     retry_failed: bool | None = None,
 ) -> Artifact:
-    """Make every artifact of a plan that is not there yet; return the report.
+    """Make every artifact of a plan that is still missing; return the report.
 
     Independent artifacts are made side by side in `workers` processes; with more than one, each computes on one
-    thread. An interrupted run is gone on with by the next. `limits` bounds what this run spends on servers. Rows whose
-    request failed are asked for again: those of servers that are there if `retry_failed` is None, all of them if it is
-    true, none if it is false. Every server that is needed is tried first.
+    thread. The next call resumes an interrupted run. `limits` bounds what this run spends on servers. Failed
+    requests are sent again: if `retry_failed` is None, those to servers that can be reached; if true, all of them; if
+    false, none. Every server that is needed is tried first.
 
     Raises:
         BudgetError: the limits are reached.
         StoreError: the store cannot be written.
         SInternalError: a stage could not do its work. What was finished stays.
     """
-    there: dict[str, Artifact] = {}
+    finished: dict[str, Artifact] = {}
     for task in plan.tasks:
-        if found := store.find(task.stage.name, task.key):
-            there[task.key] = found
-    opened = [] if retry_failed is False else reopen_failed(plan, store, there, everywhere=bool(retry_failed))
-    outdated([(task, there[task.key]) for task in plan.tasks if task.key in there], plan, store, there)
-    wanted = set[str]().union(*(_needed(task, there) for task in (plan.report, *opened)))
+        if artifact := store.find(task.stage.name, task.key):
+            finished[task.key] = artifact
+    reopened = [] if retry_failed is False else reopen_failed(plan, store, finished, everywhere=bool(retry_failed))
+    undo_outdated([(task, finished[task.key]) for task in plan.tasks if task.key in finished], plan, store, finished)
+    to_make = set[str]().union(*(_keys_to_make(task, finished) for task in (plan.report, *reopened)))
     for task in plan.tasks:
-        if task.key in there:
-            listen(Event(task, artifact=there[task.key], cached=True))
-    if wanted:
+        if task.key in finished:
+            listen(Event(task, artifact=finished[task.key], cached=True))
+    if to_make:
         store.check_writable()
-        waiting = [task for task in plan.tasks if task.key in wanted]
+        waiting = [task for task in plan.tasks if task.key in to_make]
         preflight(waiting, store, limits)
-        _make_all(waiting, plan, there, store, workers, listen, limits)
-    return there[plan.report.key]
+        _make_all(waiting, plan, finished, store, workers, listen, limits)
+    return finished[plan.report.key]
 
 
 def discard(plan: Plan, store: Store, stages: Collection[str]) -> int:
-    """Delete what some stages have made for a plan, and what was made from that, so that it is made anew.
+    """Delete what some stages have made for a plan, and all that was made from it, so that it is made again.
 
     Args:
         plan: whose artifacts.
@@ -100,10 +100,10 @@ def discard(plan: Plan, store: Store, stages: Collection[str]) -> int:
     Raises:
         RecipeError: no artifact of the plan is of such a stage.
     """
-    there = {task.stage.name for task in plan.tasks}
-    if unknown := next((name for name in stages if name not in there), None):
-        close = nearest(unknown, there)
-        hint = f"did you mean {close!r}?" if close else f"there are: {', '.join(sorted(there))}"
+    known = {task.stage.name for task in plan.tasks}
+    if unknown := next((name for name in stages if name not in known), None):
+        close = nearest(unknown, known)
+        hint = f"did you mean {close!r}?" if close else f"there are: {', '.join(sorted(known))}"
         raise RecipeError(f"--again {unknown}: this run has no such stage; {hint}")
     old: set[str] = set()
     for task in plan.tasks:  # inputs stand before what needs them
@@ -112,17 +112,17 @@ def discard(plan: Plan, store: Store, stages: Collection[str]) -> int:
     return sum(store.discard(task.stage.name, task.key) for task in plan.tasks if task.key in old)
 
 
-def _needed(task: Task, there: Mapping[str, Artifact]) -> set[str]:
+def _keys_to_make(task: Task, finished: Mapping[str, Artifact]) -> set[str]:
     """Keys of the artifacts that have to be made for a task."""
-    if task.key in there:
+    if task.key in finished:
         return set()
-    return {task.key}.union(*(_needed(parent, there) for parent in task.inputs.values()))
+    return {task.key}.union(*(_keys_to_make(parent, finished) for parent in task.inputs.values()))
 
 
 def _make_all(
     waiting: list[Task],
     plan: Plan,
-    there: dict[str, Artifact],
+    finished: dict[str, Artifact],
     store: Store,
     workers: int,
     listen: Callable[[Event], None],
@@ -138,19 +138,19 @@ def _make_all(
     with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=start) as pool:
         try:
             while waiting or running:
-                ready = [t for t in waiting if all(p.key in there for p in t.inputs.values())]
+                ready = [t for t in waiting if all(p.key in finished for p in t.inputs.values())]
                 for task in ready:
                     waiting.remove(task)
-                    paths = {name: there[parent.key] for name, parent in task.inputs.items()}
+                    paths = {name: finished[parent.key] for name, parent in task.inputs.items()}
                     job = pool.submit(_make, store.root, task.stage, task.config, paths, task.key, task.contents)
                     running[job] = task
-                done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
+                completed, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
                 _forward_progress(news, by_key, listen)
-                for future in done:
+                for future in completed:
                     task = running.pop(future)
-                    made = there[task.key] = _result(future, task)
-                    listen(Event(task, artifact=made))
-                    waiting += outdated([(task, made)], plan, store, there)
+                    artifact = finished[task.key] = _result(future, task)
+                    listen(Event(task, artifact=artifact))
+                    waiting += undo_outdated([(task, artifact)], plan, store, finished)
         except BaseException as error:
             for process in multiprocessing.active_children():
                 process.terminate()
@@ -221,7 +221,7 @@ def _redirect_output(log: Path) -> None:
 
 
 def _exit_with_parent() -> None:
-    """Leave no worker behind that goes on, and holds its lock, when the run itself was killed."""
+    """Leave no worker running, and holding its lock, when the run itself was killed."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -1,7 +1,7 @@
-"""What of a stage's settings an artifact depends on.
+"""The part of a stage's settings that an artifact depends on.
 
-How a server is reached (its address, a timeout, a price) changes no text: such options are no part of a key, at any
-depth, so that another port asks for nothing anew.
+How a server is reached (its address, a timeout, a price) changes no text: such options are left out of keys, at any
+depth, so that a new port does not make anything run again.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from sinternal.registry import Kind, load, names
 
 
-class EngineFound(NamedTuple):
-    """An engine somewhere in settings."""
+class NamedEngine(NamedTuple):
+    """An engine that settings name."""
 
     name: str
     """Its registered name."""
@@ -28,7 +28,7 @@ def identity(settings: Any) -> Any:
     if isinstance(settings, Mapping):
         left_out = _reach(str(settings["name"])) if _is_engine(settings) else frozenset()
         return {
-            name: identity({key: one for key, one in value.items() if key not in left_out})
+            name: identity({key: option for key, option in value.items() if key not in left_out})
             if name == "options" and isinstance(value, Mapping)
             else identity(value)
             for name, value in settings.items()
@@ -38,12 +38,12 @@ def identity(settings: Any) -> Any:
     return settings
 
 
-def engines_in(settings: Any, *, inside: bool = False) -> Iterator[EngineFound]:
+def engines_in(settings: Any, *, inside: bool = False) -> Iterator[NamedEngine]:
     """Every engine that plain settings name; if `inside`, also those that work inside of another one, elsewhere."""
     if isinstance(settings, Mapping):
         if _is_engine(settings):
             model = settings.get("model")
-            yield EngineFound(
+            yield NamedEngine(
                 str(settings["name"]), settings.get("options", {}), model if isinstance(model, str) else None
             )
             if not inside:

@@ -22,15 +22,15 @@ from sinternal.registry import Kind, load, names
 from sinternal.settings.plugins import EnginePlugin, JudgePlugin
 from sinternal.stages.target import TargetConfig
 from sinternal.store import Store
-from sinternal.study.identity import EngineFound, engines_in
+from sinternal.study.identity import NamedEngine, engines_in
 from sinternal.study.task import Task
 
 LOCAL = ("torch", "transformers", "tokenizers")
-"""Modules that take a model of this disk."""
+"""Modules that a model on this disk needs."""
 
 
 class Server(NamedTuple):
-    """One that a run needs."""
+    """A server that a run needs."""
 
     task: Task
     """The first task that asks it."""
@@ -79,7 +79,7 @@ def preflight(waiting: Sequence[Task], store: Store, limits: Limits | None) -> N
             "--set 'engine.options.price={read: 3, written: 15}'), or use --max-tokens"
         )
     if [server.task.stage.name for server in needed] == ["sample"]:
-        return  # the first thing that is asked of it, with nothing paid for before, tells as much
+        return  # its first request, with nothing paid for before it, serves as the trial
     for server in needed:
         try:
             server.open().try_it(server.request)
@@ -99,11 +99,11 @@ def _check_extras(task: Task) -> None:
             require(f"{task.label} by engine {engine.name}", *ENGINES.get(engine.name, ()))
 
 
-def can_be_asked(task: Task) -> bool:
-    """Whether a task asks servers, and all of them are there."""
-    found = list(servers([task]))
+def is_reachable(task: Task) -> bool:
+    """Whether a task asks servers, and all of them can be reached."""
+    asked = list(servers([task]))
     try:
-        engines = [server.open() for server in found]
+        engines = [server.open() for server in asked]
     except (EngineError, RecipeError):
         return False
     return bool(engines) and all(engine.is_there() for engine in engines)
@@ -111,7 +111,7 @@ def can_be_asked(task: Task) -> bool:
 
 def _options_of_engines(tasks: Iterable[Task]) -> Iterator[Mapping[str, Any]]:
     for task in tasks:
-        yield from (found.options for found in engines_in(task.config.model_dump(mode="json"), inside=True))
+        yield from (engine.options for engine in engines_in(task.config.model_dump(mode="json"), inside=True))
 
 
 def _has_a_price(options: Mapping[str, Any]) -> bool:
@@ -127,17 +127,17 @@ def servers(tasks: Iterable[Task]) -> Iterator[Server]:
             continue
         settings = task.config.model_dump(mode="json")
         questions = list(_questions_of_judges(settings))
-        for found in engines_in(settings):
-            server = Server(task, found.name, found.model or _target(task), dict(found.options))
-            for engine, request in questions:
-                if engine == found:
+        for engine in engines_in(settings):
+            server = Server(task, engine.name, engine.model or _target(task), dict(engine.options))
+            for judge_engine, request in questions:
+                if judge_engine == engine:
                     server = server._replace(request=request)
-            if _is_remote(found.name) and server[1:4] not in seen:
+            if _is_remote(engine.name) and server[1:4] not in seen:
                 seen.append(server[1:4])
                 yield server
 
 
-def _questions_of_judges(settings: Any) -> Iterator[tuple[EngineFound, Request]]:
+def _questions_of_judges(settings: Any) -> Iterator[tuple[NamedEngine, Request]]:
     """The engines of judges, with what such a judge asks: some models take nothing else."""
     if isinstance(settings, Mapping):
         name, options = settings.get("name"), settings.get("options")
@@ -163,10 +163,10 @@ def _is_remote(engine: str) -> bool:
 
 
 def _target(task: Task) -> str:
-    """The model that a task runs: that of the base at the end of its line."""
-    at: Task | None = task
-    while at is not None:
-        if isinstance(at.config, TargetConfig):
-            return at.config.model
-        at = at.inputs.get("model")
+    """The model that a task runs: that of the target it descends from."""
+    ancestor: Task | None = task
+    while ancestor is not None:
+        if isinstance(ancestor.config, TargetConfig):
+            return ancestor.config.model
+        ancestor = ancestor.inputs.get("model")
     return ""

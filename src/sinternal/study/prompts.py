@@ -25,27 +25,27 @@ class PromptTasks:
     @cached_property
     def evaluation(self) -> Task:
         """What every arm is measured on."""
-        wanted = self._recipe.prompts
-        config = self._config(wanted.eval, "eval", wanted.eval_attacks, wanted.eval_limit)
+        settings = self._recipe.prompts
+        config = self._config(settings.eval, "eval", settings.eval_attacks, settings.eval_limit)
         return Task(prompts.STAGE, f"evaluation prompts, {self._where}", config)
 
     @cached_property
     def training(self) -> Task:
         """What arms are trained on."""
-        wanted = self._recipe.prompts
-        config = self._config(wanted.train, "train", wanted.train_attacks, wanted.train_limit)
+        settings = self._recipe.prompts
+        config = self._config(settings.train, "train", settings.train_attacks, settings.train_limit)
         return Task(prompts.STAGE, f"training prompts, {self._where}", config, {"evaluation": self.evaluation})
 
     @cached_property
     def delivered(self) -> Task | None:
         """Evaluation prompts, delivered in the ways of `evaluation.stress.attacks`."""
         stress = self._recipe.evaluation.stress
-        return self._again("stress prompts", stress.attacks) if stress and stress.attacks else None
+        return self._stress_prompts("stress prompts", stress.attacks) if stress and stress.attacks else None
 
     @cached_property
     def repeated(self) -> Task | None:
         """Evaluation prompts without disguise, to be asked under stress."""
-        return self._again("plain stress prompts", UNDISGUISED) if self._recipe.evaluation.stress else None
+        return self._stress_prompts("plain stress prompts", UNDISGUISED) if self._recipe.evaluation.stress else None
 
     @cached_property
     def mathematics(self) -> Task | None:
@@ -81,7 +81,7 @@ class PromptTasks:
     def _rewarded(self) -> bool:
         return self._recipe.rewarded
 
-    def _again(self, name: str, attacks: tuple[AttackPlugin, ...]) -> Task:
+    def _stress_prompts(self, name: str, attacks: tuple[AttackPlugin, ...]) -> Task:
         stress = self._recipe.evaluation.stress
         limit = {"limit": stress.limit} if stress and stress.limit else {}
         sources = tuple(source.model_copy(update={"attacks": None, **limit}) for source in self._recipe.prompts.eval)

@@ -1,8 +1,7 @@
-"""Asking again for what failed: finished artifacts are opened once more, and what depends on them is made anew.
+"""Asking again for what failed: finished artifacts are reopened, and what depends on them is made again.
 
-Rows that are right stay: only those are asked for again whose request failed or was withheld by a filter (with `n`
-samples of one request, all `n`). An artifact that was opened remembers what it was: if it turns out the same, nothing
-else changes.
+Only rows whose request failed or was withheld by a filter are asked for again (with `n` samples of one request, all
+`n`). A reopened artifact remembers what it was: if it turns out the same, nothing else changes.
 """
 
 from __future__ import annotations
@@ -13,55 +12,55 @@ from typing import Any
 from sinternal.figures import calls
 from sinternal.records import Judgement, Response, Verification
 from sinternal.store import Artifact, Store
-from sinternal.study.preflight import can_be_asked
+from sinternal.study.preflight import is_reachable
 from sinternal.study.task import Plan, Task
 
 
-def reopen_failed(plan: Plan, store: Store, there: MutableMapping[str, Artifact], *, everywhere: bool) -> list[Task]:
-    """Open every finished artifact with rows that failed; those of an earlier attempt that are still open count, too.
+def reopen_failed(plan: Plan, store: Store, finished: MutableMapping[str, Artifact], *, everywhere: bool) -> list[Task]:
+    """Reopen every finished artifact with failed rows; those still open from an earlier attempt count, too.
 
     Args:
         plan: what is asked for.
         store: where the artifacts are.
-        there: the finished ones by key; what is opened is taken out.
-        everywhere: also what a local model failed at; else only what servers did that are there to be asked.
+        finished: the finished ones by key; what is reopened is taken out.
+        everywhere: also where a local model failed; else only where the server can be reached.
     """
-    opened = []
+    reopened = []
     for task in plan.tasks:
         if task.stage.asks is None:
             continue
-        found = there.get(task.key)
-        told = calls.read(found) if found else None
-        if found and told and (told.failed or told.filtered) and (everywhere or can_be_asked(task)):
-            _reopen(store, task, there.pop(task.key))
-            opened.append(task)
-        elif found is None and store.is_reopened(task.stage.name, task.key):
-            opened.append(task)
-    return opened
+        artifact = finished.get(task.key)
+        outcome = calls.read(artifact) if artifact else None
+        if artifact and outcome and (outcome.failed or outcome.filtered) and (everywhere or is_reachable(task)):
+            _reopen(store, task, finished.pop(task.key))
+            reopened.append(task)
+        elif artifact is None and store.is_reopened(task.stage.name, task.key):
+            reopened.append(task)
+    return reopened
 
 
-def outdated(
-    made: Iterable[tuple[Task, Artifact]], plan: Plan, store: Store, there: MutableMapping[str, Artifact]
+def undo_outdated(
+    made: Iterable[tuple[Task, Artifact]], plan: Plan, store: Store, finished: MutableMapping[str, Artifact]
 ) -> list[Task]:
-    """Undo what was made from earlier contents of artifacts that were opened, and have changed.
+    """Undo what was made from artifacts that were reopened and have changed.
 
     Args:
-        made: finished artifacts, some of which may have been opened.
+        made: finished artifacts, some of which may have been reopened.
         plan: what is asked for.
         store: where the artifacts are.
-        there: the finished ones by key; what is undone is taken out.
+        finished: the finished ones by key; what is undone is taken out.
 
     Returns:
-        What has to be made anew.
+        What has to be made again.
     """
     changed = {task.key for task, artifact in made if store.has_changed(artifact)}
     stale = [
         task
         for task in plan.tasks
-        if task.key in there and changed.intersection(parent.key for parent in task.ancestors())
+        if task.key in finished and changed.intersection(parent.key for parent in task.ancestors())
     ]
     for task in stale:
-        artifact = there.pop(task.key)
+        artifact = finished.pop(task.key)
         if task.stage.asks is not None:
             _reopen(store, task, artifact)
         else:
@@ -72,7 +71,7 @@ def outdated(
 
 
 def _reopen(store: Store, task: Task, artifact: Artifact) -> None:
-    assert task.stage.asks is not None  # only what a model was asked for is opened
+    assert task.stage.asks is not None  # only what a model was asked for is reopened
     row_type: Any = task.stage.asks
     rows = artifact.rows(row_type)
     store.reopen(artifact, [row for row in rows if not _failed(row)], row_type)

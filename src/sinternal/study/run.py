@@ -19,13 +19,13 @@ from sinternal.settings.plugins import VerificationPlugin
 from sinternal.settings.recipe import DEFAULT_VARIANT, Recipe, add_judge, load_recipe
 from sinternal.stages.target import model_name
 from sinternal.store import Artifact, Store, check_writable
-from sinternal.study.cost import Bound, to_servers
+from sinternal.study.cost import Bound, server_bound
 from sinternal.study.execute import Event, discard, execute
 from sinternal.study.plan import make_plan
 from sinternal.study.task import Plan
 
 RUNS = Path("runs")
-"""Where runs lie that are given no folder."""
+"""Where runs are kept that are given no folder."""
 ARTIFACTS = "artifacts"
 """The store inside a run's folder, if it is given no other."""
 RECIPE, RESULTS, REPORT = "recipe.yaml", "results.json", "report.html"
@@ -34,27 +34,27 @@ FILES = (REPORT, RESULTS, "results.md", RECIPE, "measured.parquet")
 MODEL_STAGES = ("grpo", "sft", "target")
 """Whose artifacts are models."""
 JUDGING = ("judge", "report")
-"""Stages that another judge takes."""
+"""Stages that another judge adds to."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """The first news of a run: what lies before it."""
+    """The first news of a run: what it has to do."""
 
     plan: Plan
-    """Every artifact, those that are there already among them."""
+    """Every artifact, including those that are made already."""
     folder: Path
     """The run's folder."""
     discarded: int
-    """Artifacts that are made anew."""
+    """Artifacts that are made again."""
     bound: Bound | None
-    """What calls to servers take at most; None if there are none, or if that cannot be told."""
+    """The most that calls to servers can take; None if there are none, or if that is not known."""
 
 
 News = Start | Event
-"""What a run tells while it goes on."""
+"""What a run reports while it goes on."""
 Listener = Callable[[News], None]
-"""Who is told."""
+"""Who gets the news."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Run:
 
     @classmethod
     def open(cls, folder: Path | str, store: Path | str | None = None) -> Self:
-        """A run that is there already.
+        """Open a run that was made before.
 
         Args:
             folder: the run's.
@@ -115,20 +115,20 @@ class Run:
         if seed is not None and seed not in self.recipe.seeds:
             raise ModelError(f"{self.folder} has no seed {seed}; it has: {', '.join(map(str, self.recipe.seeds))}")
         variant = next(iter(self.recipe.variants), DEFAULT_VARIANT)
-        made = self._model(Place(variant, self.recipe.seeds[0] if seed is None else seed), arm)
-        if made is None:
+        model = self._model(Place(variant, self.recipe.seeds[0] if seed is None else seed), arm)
+        if model is None:
             raise ModelError(
                 f"the model of {arm!r} is not in {self.store.root}: finish the run, or, if it has another --store, "
                 "name the model's own folder there"
             )
-        return ArmModel(model_name(made), self.recipe.target.model, self.recipe.verification)
+        return ArmModel(model_name(model), self.recipe.target.model, self.recipe.verification)
 
     def _model(self, place: Place, arm: str) -> Artifact | None:
         """The model of an arm, as the run's own report says: a plan of its recipe may lead elsewhere by now."""
         report = self._report_artifact()
         if report is None:
             return None
-        key = RunMap[str].unflattened(report.manifest["inputs"])[place].arms[arm].model
+        key = RunMap[str].from_flat(report.manifest["inputs"])[place].arms[arm].model
         return next(filter(None, (self.store.find(stage, key) for stage in MODEL_STAGES)), None)
 
     def _report_artifact(self) -> Artifact | None:
@@ -163,7 +163,7 @@ def run(
     again: Collection[str] = (),
     listen: Listener | None = None,
 ) -> Run:
-    """Run a recipe: whatever is not in the store yet. An interrupted run is gone on with by the same call.
+    """Run a recipe: make whatever is not in the store yet. The same call resumes an interrupted run.
 
     Args:
         recipe: a recipe, the name of a packaged one, or the path of a YAML file.
@@ -172,10 +172,10 @@ def run(
         store: the folder of artifacts, to share between runs; by default inside the run's.
         workers: processes that make artifacts side by side; by default what the recipe says.
         limits: on what this call spends on servers; what was answered is kept.
-        retry_failed: whether rows are asked for again whose request failed or was withheld by a filter; by default
-            those of servers that are there.
-        again: stages whose artifacts are made anew, with all that was made from them.
-        listen: told of every artifact, and of progress within.
+        retry_failed: whether to ask again for rows whose request failed or was withheld by a filter; by default
+            only where the server can be reached.
+        again: stages whose artifacts are made again, with all that was made from them.
+        listen: called with every artifact, and with progress on it.
 
     Returns:
         The finished run.
@@ -210,11 +210,11 @@ def judge(
     retry_failed: bool | None = None,
     listen: Listener | None = None,
 ) -> Run:
-    """Let another judge label a run's responses, too; nothing is generated again. The first judge goes on deciding.
+    """Let another judge label a run's responses; nothing is generated again. The first judge still decides.
 
     Args:
         finished: the run.
-        name: name of a registered judge, to be added or set anew.
+        name: name of a registered judge, to be added or replaced.
         options: of the judge, `a.b=c` each, with `c` in YAML.
         limits: see `run`.
         retry_failed: see `run`.
@@ -226,12 +226,12 @@ def judge(
     recipe = add_judge(finished.recipe, name, options)
     plan, store = make_plan(recipe), finished.store
     kept = [task for task in plan.tasks if task.stage.name not in JUDGING]
-    lost = [task.label for task in kept if store.find(task.stage.name, task.key) is None]
-    if lost:
+    missing = [task.label for task in kept if store.find(task.stage.name, task.key) is None]
+    if missing:
         raise SInternalError(
-            f"{finished.folder}: {len(lost)} of the run's artifacts are not in {store.root}, {lost[0]!r} first: finish "
-            "the run, name its --store, use the version of sinternal that made it, or undo what has changed since in "
-            "the files and plug-ins that its recipe names"
+            f"{finished.folder}: {len(missing)} of the run's artifacts are not in {store.root}, {missing[0]!r} first: "
+            "finish the run, name its --store, use the version of sinternal that made it, or undo what has changed "
+            "since in the files and plug-ins that its recipe names"
         )
     make(
         plan,
@@ -260,13 +260,13 @@ def make(
 ) -> None:
     """Make what a plan asks for, and copy files of its last artifact into a folder; for the arguments, see `run`."""
     check_writable(folder, "--out")
-    tell = listen or _nobody
+    tell = listen or _ignore
     artifacts = _store(folder, store)
     discarded = 0
     if again:
         artifacts.check_writable()
         discarded = discard(plan, artifacts, again)
-    tell(Start(plan, folder, discarded, to_servers(plan, artifacts)))
+    tell(Start(plan, folder, discarded, server_bound(plan, artifacts)))
     last = execute(plan, artifacts, workers, tell, limits, retry_failed=retry_failed)
     for name in files:
         shutil.copyfile(last.file(name), folder / name)
@@ -284,8 +284,8 @@ def read_results(folder: Path) -> Results:
     return results.read_results(file)
 
 
-def _nobody(news: News) -> None:
-    """Who listens if nobody does."""
+def _ignore(news: News) -> None:
+    """Listen to nothing."""
 
 
 def _store(folder: Path, store: Path | str | None) -> Store:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sinternal.errors import DataError
-from sinternal.figures.comparisons import BY_SPLIT, Place, Responses, Side, by_place, compare_sides, with_holm
+from sinternal.figures.comparisons import BY_SPLIT, Responses, Scope, Side, compare_sides, index_responses, with_holm
 from sinternal.figures.provenance import Provenance
 from sinternal.figures.study import Comparison
 from sinternal.records import Measured
@@ -111,7 +111,7 @@ def _arms(folder: Path) -> dict[tuple[str, str], RunArm]:
     for row in read_table(folder / "measured.parquet", Measured):
         rows[row.variant, row.arm].append(row)
     return {
-        (variant, arm): RunArm(folder, arm, variant, by_place(own), provenances[variant, arm])
+        (variant, arm): RunArm(folder, arm, variant, index_responses(own), provenances[variant, arm])
         for (variant, arm), own in rows.items()
     }
 
@@ -130,7 +130,7 @@ def _compare_arms(a: RunArm, b: RunArm) -> ArmComparison:
 
 
 def _caveats(
-    a: RunArm, b: RunArm, common: Sequence[tuple[int, str, int]], found: Mapping[Place, Comparison | None]
+    a: RunArm, b: RunArm, common: Sequence[tuple[int, str, int]], found: Mapping[Scope, Comparison | None]
 ) -> Iterator[str]:
     for one in (a, b):
         if missing := len(one.responses) - len(common):

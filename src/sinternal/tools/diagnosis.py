@@ -28,7 +28,7 @@ from sinternal.study.run import RUNS, Listener, find_arm, make
 from sinternal.study.targets import target_config
 from sinternal.study.task import Plan, Task
 from sinternal.tools.engine import engine_of
-from sinternal.validation import shown
+from sinternal.validation import preview
 
 PAGE, RESULTS, TEXT = "diagnosis.html", "diagnosis.json", "diagnosis.md"
 """What a finished diagnosis leaves in its folder."""
@@ -137,7 +137,7 @@ def load_diagnosis(
     content = read_yaml(named, packaged_diagnoses(), "diagnosis")
     for section in ("target", "engine"):
         if not isinstance(content.setdefault(section, {}), dict):
-            raise RecipeError(f"{named}: field {section!r} is a mapping of fields, not {shown(content[section])}")
+            raise RecipeError(f"{named}: field {section!r} is a mapping of fields, not {preview(content[section])}")
     content["target"]["model"] = model
     if arm and settings is None:
         content["verification"] = arm.verification.model_dump()
@@ -176,10 +176,10 @@ def plan_diagnosis(settings: Diagnosis) -> Plan:
     model = Task(target.STAGE, "model", _target(settings))
     asked = Task(prompts.STAGE, "prompts", asking)
     responses = Task(sample.STAGE, "answers", answering, {"prompts": asked, "model": model})
-    shown = {"prompts": asked, "responses": responses}
-    labels = Task(judge.STAGE, f"labels by {settings.judge.name}", settings.judge, shown)
-    verdicts = Task(self_verify.STAGE, "verifications", verifying, {**shown, "model": model})
-    found = {**shown, "judgements": labels, "verifications": verdicts}
+    preview = {"prompts": asked, "responses": responses}
+    labels = Task(judge.STAGE, f"labels by {settings.judge.name}", settings.judge, preview)
+    verdicts = Task(self_verify.STAGE, "verifications", verifying, {**preview, "model": model})
+    found = {**preview, "judgements": labels, "verifications": verdicts}
     last = Task(
         diagnosis.STAGE,
         "diagnosis",

@@ -56,7 +56,7 @@ how far its log-probabilities are from the trainer's, and the ratios by which to
 ONLY_IN_TRAINING = ("loss", "zero_spread", "clipped")
 """What means nothing for a single rollout of each held-out prompt."""
 FAR = 0.9
-"""Mean ratio of the trainer's to vLLM's probabilities below which a user is told: another policy wrote the rollouts."""
+"""Mean ratio of the trainer's to vLLM's probabilities below which another policy seems to have written the rollouts."""
 OURS = (
     *(f"reward_{kind}" for kind in Kind),
     "asr",
@@ -112,7 +112,7 @@ def train(
         seed: of the rollouts and the adapters.
         out: receives the model; checkpoints stand beside it in `<out>.checkpoints`.
         progress: called with (steps done, steps in all).
-        speech: what the engine that measures the model is told of its chat template.
+        speech: the chat-template options of the engine that measures the model.
 
     Raises:
         DataError: the rewards of the first step are all 0 or all missing, so that there is nothing to learn from; or
@@ -350,11 +350,11 @@ def _arguments(
 
 
 def _vllm(settings: GrpoSettings, ends: Sequence[int]) -> dict[str, Any]:
-    """What TRL is told of vLLM, if it writes the rollouts."""
+    """TRL's arguments for vLLM, if it writes the rollouts."""
     rollouts = settings.rollouts
     if rollouts.engine is RolloutEngine.TRANSFORMERS:
         return {}
-    told = {
+    arguments = {
         "use_vllm": True,
         "vllm_mode": rollouts.engine.value.removeprefix("vllm-"),
         "vllm_importance_sampling_correction": True,
@@ -363,8 +363,8 @@ def _vllm(settings: GrpoSettings, ends: Sequence[int]) -> dict[str, Any]:
         "generation_kwargs": {"stop_token_ids": list(ends)},
     }
     if rollouts.engine is RolloutEngine.VLLM_SERVER:
-        return {**told, "vllm_server_base_url": rollouts.vllm_server}
-    return {**told, "vllm_gpu_memory_utilization": rollouts.vllm_memory}
+        return {**arguments, "vllm_server_base_url": rollouts.vllm_server}
+    return {**arguments, "vllm_gpu_memory_utilization": rollouts.vllm_memory}
 
 
 def _log(history: Sequence[dict[str, Any]], prefix: str, updates: int) -> Iterator[dict[str, float | None]]:
@@ -374,8 +374,8 @@ def _log(history: Sequence[dict[str, Any]], prefix: str, updates: int) -> Iterat
     skipped = ONLY_IN_TRAINING if prefix else ()
     for entry in history:
         if f"{prefix}mean_reward" in entry:
-            found = {ours: entry[theirs] for theirs, ours in names.items() if theirs in entry and ours not in skipped}
-            yield {"step": entry["step"] // updates, **{name: _number(value) for name, value in found.items()}}
+            figures = {ours: entry[theirs] for theirs, ours in names.items() if theirs in entry and ours not in skipped}
+            yield {"step": entry["step"] // updates, **{name: _number(value) for name, value in figures.items()}}
 
 
 def _number(value: float | None) -> float | None:

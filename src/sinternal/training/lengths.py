@@ -17,7 +17,7 @@ def loss_tokens(model_folder: Path, examples: Sequence[Example]) -> list[int]:
         examples: the rows.
 
     Raises:
-        DataError: the chat template deletes the thinking, or renders a prompt otherwise once it is answered.
+        DataError: the chat template deletes the thinking, or renders a prompt differently once it is answered.
     """
     if not examples:
         return []

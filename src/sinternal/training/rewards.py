@@ -66,7 +66,7 @@ def mathematics(answer: str, solution: str) -> float:
         solution: the right answer, as LaTeX or a number.
 
     Raises:
-        DataError: the solution itself is no expression.
+        DataError: the solution itself is not an expression.
         MissingExtraError: the package is not installed.
     """
     require("a mathematics reward", "math_verify")
@@ -74,6 +74,6 @@ def mathematics(answer: str, solution: str) -> float:
 
     gold = parse(f"${solution}$")
     if not gold:
-        raise DataError(f"the solution {solution!r} of a mathematics prompt is no expression that can be compared")
+        raise DataError(f"the solution {solution!r} of a mathematics prompt is not an expression that can be compared")
     # The package would take several boxes for a set of answers.
     return float(verify(gold, parse(answer[max(0, answer.rfind(r"\boxed")) :])))

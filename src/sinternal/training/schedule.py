@@ -1,4 +1,4 @@
-"""Which prompts stand in which step: every step holds the same mixture, and none comes twice before all have come."""
+"""Which prompts each step gets: every step has the same mixture, and no prompt repeats before all have been used."""
 
 from __future__ import annotations
 

@@ -67,35 +67,35 @@ class Rollout:
 
 
 class Panel:
-    """The judge, another one for refusals if the first does not tell them, and what both have said already."""
+    """The judge, another one for refusals if the first does not label them, and all their labels so far."""
 
     def __init__(self, judge: Judge, refusals: Judge | None = None) -> None:
         """Ask `judge`; ask `refusals` about benign prompts if it is given."""
         self.judges = {"safe": judge, "refused": refusals or judge}
         self._known: dict[tuple[int, str], Judgement] = {}
-        """What a judge, by its identity, has said of a text, by its id."""
+        """Labels so far, by the judge's identity and the text's id."""
 
     def label(self, rollouts: Sequence[Rollout]) -> list[Labels]:
         """Labels of each rollout, in their order. All that is new is judged in one batch."""
-        safe = told = self._ask("safe", rollouts)
+        safe = refused = self._ask("safe", rollouts)
         if self.judges["refused"] is not self.judges["safe"]:
-            told = self._ask("refused", [rollout for rollout in rollouts if not rollout.prompt.harmful])
-        return [_labels(safe[row.id], told.get(row.id)) for row in (rollout.as_response() for rollout in rollouts)]
+            refused = self._ask("refused", [rollout for rollout in rollouts if not rollout.prompt.harmful])
+        return [_labels(safe[row.id], refused.get(row.id)) for row in (rollout.as_response() for rollout in rollouts)]
 
     def _ask(self, what: str, rollouts: Iterable[Rollout]) -> dict[str, Judgement]:
         judge = self.judges[what]
         cases = {(row := rollout.as_response()).id: (rollout.prompt, row) for rollout in rollouts}
         new = [case for name, case in cases.items() if (id(judge), name) not in self._known]
-        found = self._labels_of(judge, new) if new else {}
-        answers = {name: found.get(name) or self._known[id(judge), name] for name in cases}
+        labels = self._labels_of(judge, new) if new else {}
+        answers = {name: labels.get(name) or self._known[id(judge), name] for name in cases}
         # A failure is asked for again when the same text comes back.
-        self._known |= {(id(judge), name): row for name, row in found.items() if row.error is None}
+        self._known |= {(id(judge), name): row for name, row in labels.items() if row.error is None}
         return answers
 
     def _labels_of(self, judge: Judge, cases: Sequence[tuple[Prompt, Response]]) -> dict[str, Judgement]:
         """One judgement of each response, by its id; an empty one where the judge left it out."""
         waiting = {response.id for _, response in cases}
-        found: dict[str, Judgement] = {}
+        labels: dict[str, Judgement] = {}
         for row in judge.judge(iter(cases)):
             if row.response_id not in waiting:
                 raise DataError(
@@ -103,10 +103,10 @@ class Panel:
                     "or gave it twice: a judge gives one for each; mend the judge"
                 )
             waiting.remove(row.response_id)
-            found[row.response_id] = row
+            labels[row.response_id] = row
         for name in waiting:
-            found[name] = Judgement(make_id("left out", name), name, "", judge.judged, None, error=LEFT_OUT)
-        return found
+            labels[name] = Judgement(make_id("left out", name), name, "", judge.judged, None, error=LEFT_OUT)
+        return labels
 
     def close(self) -> None:
         """Close the judges."""
@@ -115,8 +115,8 @@ class Panel:
 
 
 def _labels(safe: Judgement, refused: Judgement | None) -> Labels:
-    told = refused or safe
-    return Labels(safe.safe, told.refused, safe.error or told.error)
+    refusal = refused or safe
+    return Labels(safe.safe, refusal.refused, safe.error or refusal.error)
 
 
 class Scored(NamedTuple):
@@ -220,20 +220,20 @@ class Scorer:
     def score(self, rollouts: Sequence[Rollout]) -> list[Scored]:
         """Rewards of rollouts, in their order. Raises EngineError if the judge fails too often."""
         labels = self.label([rollout for rollout in rollouts if _is_judged(rollout)])
-        waiting = iter(labels)
-        return [score(one, next(waiting) if _is_judged(one) else Labels(None)) for one in rollouts]
+        remaining = iter(labels)
+        return [score(rollout, next(remaining) if _is_judged(rollout) else Labels(None)) for rollout in rollouts]
 
     def label(self, rollouts: Sequence[Rollout]) -> list[Labels]:
-        """What the panel says of answers. Raises EngineError if it fails for more than the allowed share."""
-        found = self.panel.label(rollouts)
-        errors = [row.error for row in found if row.error is not None]
-        if len(found) >= FEWEST and len(errors) > self.max_failed * len(found):
+        """The panel's labels of answers. Raises EngineError if it fails for more than the allowed share."""
+        labels = self.panel.label(rollouts)
+        errors = [row.error for row in labels if row.error is not None]
+        if len(labels) >= FEWEST and len(errors) > self.max_failed * len(labels):
             raise EngineError(
-                f"the judge failed for {len(errors)} of {len(found)} rollouts of one step, more than "
+                f"the judge failed for {len(errors)} of {len(labels)} rollouts of one step, more than "
                 f"grpo.max_failed ({self.max_failed:g}) allows; the last time: {errors[-1]}; mend the judge and run "
-                "again: training goes on from its last checkpoint"
+                "again: training resumes from its last checkpoint"
             )
-        return found
+        return labels
 
     def take(self) -> dict[str, float]:
         """Mean rewards and shares since the last call, by name; a name is left out if nothing was counted."""
@@ -249,19 +249,19 @@ class Scorer:
         """Count one batch. A counter is named `what it is a share of:what it is`."""
         for rollout, row in zip(rollouts, scored, strict=True):
             kind = rollout.kind.value
-            found: dict[str, float | bool | None] = {
+            values: dict[str, float | bool | None] = {
                 "rewards:mean_reward": row.reward,
                 f"{kind} rewards:reward_{kind}": row.reward,
                 "rollouts:unreadable": row.why == "unreadable",
             }
             if rollout.kind in (Kind.HARMFUL, Kind.BENIGN):
-                found["judged:judge_failed"] = row.why == "judge_failed" if _is_judged(rollout) else None
-                found[f"{kind} refusals:{_REFUSALS[rollout.kind]}"] = row.labels.refused
+                values["judged:judge_failed"] = row.why == "judge_failed" if _is_judged(rollout) else None
+                values[f"{kind} refusals:{_REFUSALS[rollout.kind]}"] = row.labels.refused
             if rollout.kind is Kind.HARMFUL:
-                found["harmful labels:asr"] = None if row.labels.safe is None else not row.labels.safe
+                values["harmful labels:asr"] = None if row.labels.safe is None else not row.labels.safe
             if rollout.kind is Kind.VERIFICATION:
-                found["judged:judge_failed"] = row.why == "judge_failed"
-            for name, value in found.items():
+                values["judged:judge_failed"] = row.why == "judge_failed"
+            for name, value in values.items():
                 if value is not None:
                     self._counts[name] += float(value)
                     self._counts[f"{name.partition(':')[0]}:n"] += 1
@@ -271,7 +271,7 @@ _REFUSALS = {Kind.HARMFUL: "refused_harmful", Kind.BENIGN: "over_refusal"}
 
 
 def _is_judged(rollout: Rollout) -> bool:
-    """Whether the judge is asked: an answer that is not there, or was cut short, is not shown to it."""
+    """Whether the judge is asked: it never sees a missing or truncated answer."""
     return rollout.kind in (Kind.HARMFUL, Kind.BENIGN) and rollout.readable and not rollout.truncated
 
 

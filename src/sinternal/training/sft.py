@@ -68,7 +68,7 @@ def train(
         seed: of the order of the rows and the adapters.
         out: receives the model; checkpoints stand beside it in `<out>.checkpoints`.
         progress: called with (steps done, steps in all).
-        speech: what the engine that measures the model is told of its chat template.
+        speech: the chat-template options of the engine that measures the model.
 
     Raises:
         DataError: a row is too long, the chat template deletes the thinking or never ends a turn, a row would not be
@@ -103,8 +103,7 @@ class Form(NamedTuple):
     template: str
     """The one that renders a finished turn."""
     ends: Sequence[int]
-    """The tokens that end a turn. What a template writes after one is not trained on: nobody would be there to write
-    it."""
+    """The tokens that end a turn. What a template writes after one is not trained on: a model stops there."""
     tags: Tags | None = None
     """How the model spells its thinking; None: as its template and its tokens tell."""
 
@@ -116,12 +115,12 @@ class Form(NamedTuple):
 def form_of(
     tokenizer: PreTrainedTokenizerBase, stops: int | Sequence[int] | None = None, speech: TemplateOptions | None = None
 ) -> Form:
-    """Find out how a model's rows are written.
+    """Work out how a model's rows are written.
 
     Args:
         tokenizer: with a chat template, which is changed in place if `speech` has values for it.
         stops: `eos_token_id` of the model's generation settings.
-        speech: what the engine that measures the model is told of its chat template.
+        speech: the chat-template options of the engine that measures the model.
 
     Raises:
         DataError: the template deletes the thinking.
@@ -140,17 +139,17 @@ def to_dataset(examples: Sequence[Example], form: Form | PreTrainedTokenizerBase
 
     Args:
         examples: what to write.
-        form: what with; of a tokenizer alone it is found out.
+        form: how to write them; worked out from a bare tokenizer.
 
     Returns:
         A row for each example, in their order: `input_ids`, which begin with the tokens of the generation prompt, and
         `labels`, which are the same after it and `IGNORED` before.
 
     Raises:
-        DataError: the chat template refuses a prompt, or renders it otherwise once it is answered.
+        DataError: the chat template refuses a prompt, or renders it differently once it is answered.
     """
-    found = form if isinstance(form, Form) else form_of(form)
-    return Dataset.from_list([_row(example, found) for example in examples])
+    known_form = form if isinstance(form, Form) else form_of(form)
+    return Dataset.from_list([_row(example, known_form) for example in examples])
 
 
 def _row(example: Example, form: Form) -> dict[str, list[int]]:
@@ -169,8 +168,8 @@ def _row(example: Example, form: Form) -> dict[str, list[int]]:
         whole = encode(form.tokenizer, turn.text, turn.quoted).ids
         if whole[: len(before)] != before:  # tokens merge across the boundary, for example line breaks
             at = len(prompt.text)
-            said = [(start - at, end - at) for start, end in turn.quoted if start >= at]
-            whole = before + encode(form.tokenizer, turn.text[at:], said).ids
+            quoted = [(start - at, end - at) for start, end in turn.quoted if start >= at]
+            whole = before + encode(form.tokenizer, turn.text[at:], quoted).ids
     except DataError as error:
         raise DataError(f"training example {example.id}: {error}") from error
     if not turn.text.startswith(prompt.text):
@@ -179,7 +178,7 @@ def _row(example: Example, form: Form) -> dict[str, list[int]]:
             "generation, and not so once it is answered; give the tokenizer a chat template that keeps the prompt"
         )
     completion = whole[len(before) :]
-    end = next((place for place, token in enumerate(completion) if token in form.ends), len(completion))
+    end = next((position for position, token in enumerate(completion) if token in form.ends), len(completion))
     completion = completion[: end + 1]
     return {"input_ids": before + completion, "labels": [IGNORED] * len(before) + completion}
 
@@ -211,14 +210,14 @@ def check_labels(rows: Dataset, examples: Sequence[Example], form: Form, max_len
         labels = [token for token in row["labels"] if token != IGNORED]
         prompt = form.prompt(example)
         tags = prompt.tags[0]
-        found = _plain(visible_text(form.tokenizer, labels), tags)
-        wanted = _plain(assistant_turn(prompt, example.thinking, example.answer), tags)
+        rendered = _plain(visible_text(form.tokenizer, labels), tags)
+        intended = _plain(assistant_turn(prompt, example.thinking, example.answer), tags)
         if prompt.opened:
-            wanted = wanted.removeprefix(tags.open).strip()
-        if found != wanted:
+            intended = intended.removeprefix(tags.open).strip()
+        if rendered != intended:
             raise DataError(
-                f"training example {example.id}: the chat template turns the target {wanted[:80]!r} into "
-                f"{found[:80]!r}; give the tokenizer a chat template that keeps the thinking"
+                f"training example {example.id}: the chat template turns the target {intended[:80]!r} into "
+                f"{rendered[:80]!r}; give the tokenizer a chat template that keeps the thinking"
             )
         if not labels or labels[-1] not in form.ends:
             known = ", ".join(map(repr, form.tokenizer.convert_ids_to_tokens(list(form.ends)))) or "none is known"

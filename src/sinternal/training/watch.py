@@ -1,4 +1,4 @@
-"""What is done at every step of a training: it is reported, and stopped when its numbers are no longer finite."""
+"""What happens at every training step: it is reported, and stopped if its numbers are no longer finite."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class Report(TrainerCallback):
 
 
 class Watch(TrainerCallback):
-    """Stops a training at its first gradient or weight that is NaN or infinite, before anything is made of it."""
+    """Stops a training at its first gradient or weight that is NaN or infinite, before it is used."""
 
     def __init__(self, section: str) -> None:
-        """Blame the learning rate of this section of a recipe."""
+        """Name the learning rate of this section of a recipe in errors."""
         self.section = section
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **given: Any) -> None:
-        """Called by the trainer when the gradients of a step are there."""
+        """Called by the trainer once it has the gradients of a step."""
         gradients = [weight.grad for weight in given["model"].parameters() if weight.grad is not None]
         self._check("gradient norm", gradients, state.global_step + 1, args.learning_rate)
 
@@ -42,7 +42,7 @@ class Watch(TrainerCallback):
         self._check("norm of the weights", weights, state.global_step, args.learning_rate)
 
     def on_log(self, args: Any, state: Any, control: Any, **given: Any) -> None:
-        """Called by the trainer with what it has counted."""
+        """Called by the trainer with its log entry."""
         for name, what in (("loss", "loss"), ("grad_norm", "gradient norm")):
             if name in given["logs"]:
                 number = torch.tensor(float(given["logs"][name]))
@@ -53,7 +53,7 @@ class Watch(TrainerCallback):
 
 
 def check_finite(what: str, number: torch.Tensor, step: int, rate: float, section: str) -> None:
-    """Make sure that a training goes well. Raises DataError if the number is NaN or infinite."""
+    """Stop a training that diverges: raise DataError if the number is NaN or infinite."""
     if not bool(torch.isfinite(number)):
         raise DataError(
             f"training diverged at step {step}: the {what} is {float(number)}; lower {section}.learning_rate ({rate:g})"

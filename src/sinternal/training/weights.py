@@ -16,12 +16,12 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers.trainer_utils import get_last_checkpoint
 
 from sinternal.errors import DataError, ModelError
-from sinternal.models.loading import apply_adapter, brings_embeddings, listed, load_base, not_finite, open_tokenizer
-from sinternal.models.resolve import ADAPTER, base_as_written
+from sinternal.models.loading import apply_adapter, brings_embeddings, list_names, load_base, not_finite, open_tokenizer
+from sinternal.models.resolve import ADAPTER, base_reference
 from sinternal.settings.training import Method, WeightSettings
 
 FEW = 0.1
-"""Share of the weights below which a user is told that training has changed so few."""
+"""Share of changed weights below which there is a note."""
 
 
 class Start(NamedTuple):
@@ -93,9 +93,9 @@ def save_model(start: Start, trained: Any, out: Path, *, section: str, moved: bo
     if not adapter:
         trained.to(start.stored_as)
     after = dict(trained.named_parameters())
-    if names := listed(not_finite((name, after[name]) for name in start.before)):
+    if names := list_names(not_finite((name, after[name]) for name in start.before)):
         raise DataError(f"training left NaN or infinite numbers in {names}; lower {section}.learning_rate")
-    share = _changed(start.before, after)
+    share = _changed_share(start.before, after)
     if moved and not share:
         raise DataError(
             f"training changed no weight as stored in {_name(start.stored_as)}; raise {section}.learning_rate or steps"
@@ -114,7 +114,7 @@ def save_model(start: Start, trained: Any, out: Path, *, section: str, moved: bo
 
 
 def _save_adapter(start: Start, trained: PeftModel, out: Path) -> None:
-    trained.peft_config["default"].base_model_name_or_path = base_as_written(start.folder, out)
+    trained.peft_config["default"].base_model_name_or_path = base_reference(start.folder, out)
     trained.save_pretrained(out, selected_adapters=["default"], save_embedding_layers=start.embeddings)
     (out / "README.md").unlink()  # an empty model card
     file = out / ADAPTER
@@ -125,11 +125,12 @@ def _save_adapter(start: Start, trained: PeftModel, out: Path) -> None:
 
 def _check_adapter(model: PeftModel, settings: WeightSettings, folder: Path) -> None:
     config = model.peft_config["default"]
-    found = getattr(config, "r", None), getattr(config, "lora_alpha", None)
-    if found != (settings.lora_r, settings.lora_alpha):
+    adapter = getattr(config, "r", None), getattr(config, "lora_alpha", None)
+    if adapter != (settings.lora_r, settings.lora_alpha):
         raise ModelError(
-            f"{folder} is a LoRA adapter of rank {found[0]} and alpha {found[1]}, which would be trained further: set "
-            f"lora_r and lora_alpha to these (they are {settings.lora_r} and {settings.lora_alpha}), or method to full"
+            f"{folder} is a LoRA adapter of rank {adapter[0]} and alpha {adapter[1]}, which would be trained further: "
+            f"set lora_r and lora_alpha to these (they are {settings.lora_r} and {settings.lora_alpha}), or method to "
+            "full"
         )
 
 
@@ -141,7 +142,7 @@ def _copies(model: Any, dtype: torch.dtype | None) -> dict[str, torch.Tensor]:
     }
 
 
-def _changed(before: dict[str, torch.Tensor], after: dict[str, Any]) -> float:
+def _changed_share(before: dict[str, torch.Tensor], after: dict[str, Any]) -> float:
     """The share of weights that differ."""
     differ = sum(int((after[name].detach().cpu() != weight).sum()) for name, weight in before.items())
     return differ / sum(weight.numel() for weight in before.values())
@@ -165,7 +166,7 @@ def last_checkpoint(folder: Path) -> str | None:
 
 
 def hardware() -> dict[str, Any]:
-    """What both trainers are told of the machine."""
+    """Both trainers' arguments for this machine."""
     on_gpu = torch.cuda.is_available()
     return {
         "use_cpu": not on_gpu,

@@ -1,8 +1,8 @@
 """Intervals and tests, thin over numpy; `bench/coverage.py` measures whether they hold."""
 
 from sinternal.figures.statistics.agreement import kappa
-from sinternal.figures.statistics.bootstrap import Interval, Statistic, smoothed, table_interval, tails
-from sinternal.figures.statistics.calibration import Calibration, calibrated, calibration
+from sinternal.figures.statistics.bootstrap import Interval, Statistic, smooth, table_interval, tails
+from sinternal.figures.statistics.calibration import Calibration, calibrated_error, calibration
 from sinternal.figures.statistics.learning import MeanDifference, learning_area, over_seeds, steps_to
 from sinternal.figures.statistics.paired import (
     PairedDifference,
@@ -37,7 +37,7 @@ __all__ = [
     "Statistic",
     "bounded_table",
     "bounded_wilson",
-    "calibrated",
+    "calibrated_error",
     "calibration",
     "clustered_wilson",
     "effective_size",
@@ -50,7 +50,7 @@ __all__ = [
     "rogan_gladen",
     "sign_flip",
     "smallest_difference",
-    "smoothed",
+    "smooth",
     "steps_to",
     "table_interval",
     "tails",

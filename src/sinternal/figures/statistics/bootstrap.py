@@ -33,7 +33,7 @@ class Interval(NamedTuple):
     """Upper end."""
 
 
-def smoothed(tables: NDArray[np.float64]) -> NDArray[np.float64]:
+def smooth(tables: NDArray[np.float64]) -> NDArray[np.float64]:
     """Tables of (tp, fp, fn, tn) by cluster, made fit for a bootstrap where some kind of row is rare.
 
     Resampling cannot draw what did not happen: without a mistake in the sample, no resample has one, and its interval
@@ -69,14 +69,14 @@ def table_interval(tables: NDArray[np.float64], statistic: Statistic) -> Interva
     """
     if len(tables) < 2:
         return None
-    figures = resampled(tables, statistic)
+    figures = resample(tables, statistic)
     if np.isnan(figures).all():
         raise ValueError(f"the figure is undefined for counts like {tables.sum(0).tolist()}")
     low, high = np.nanpercentile(figures, tails(len(tables)))
     return Interval(float(low), float(high))
 
 
-def resampled(tables: NDArray[np.float64], statistic: Statistic) -> NDArray[np.float64]:
+def resample(tables: NDArray[np.float64], statistic: Statistic) -> NDArray[np.float64]:
     """The figures of `RESAMPLES` samples of as many clusters, drawn with replacement: shape (resamples,)."""
     return statistic(np.concatenate([drawn @ tables for drawn in multiplicities(len(tables))]))
 
@@ -97,10 +97,10 @@ def multiplicities(n: int) -> Iterator[NDArray[np.float64]]:
     """How often each of n things is drawn, n times with replacement: tables of n columns, `RESAMPLES` rows in all."""
     chunk = max(1, min(RESAMPLES, CELLS // n))
     for start in range(0, RESAMPLES, chunk):
-        yield _drawn(n, min(chunk, RESAMPLES - start), start)
+        yield _draw(n, min(chunk, RESAMPLES - start), start)
 
 
 @lru_cache(maxsize=8)
-def _drawn(n: int, resamples: int, start: int) -> NDArray[np.float64]:
+def _draw(n: int, resamples: int, start: int) -> NDArray[np.float64]:
     draws = np.random.default_rng((SEED, n, start)).multinomial(n, np.full(n, 1 / n), size=resamples)
     return draws.astype(np.float64)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sinternal.figures.statistics.bootstrap import SEED, Interval, resampled, tails
+from sinternal.figures.statistics.bootstrap import SEED, Interval, resample, tails
 
 BINS = 10
 """Of equal width (Guo et al. 2017, arXiv 1706.04599)."""
@@ -55,14 +55,14 @@ def calibration(stated: NDArray[np.float64], happened: NDArray[np.bool_], cluste
     if np.isnan(square):
         raise ValueError("no two prompts have verdicts with alike probabilities")
     plain = float(_plain_squared(whole)[0])
-    misses = resampled(tables, _squared) - plain
+    misses = resample(tables, _squared) - plain
     low, high = np.nanpercentile(misses, tails(len(tables)))
     ends = min(square - high, square), max(square - low, square)
     value, lowest, highest = np.sqrt(np.clip([square, *ends], 0, 1))
     return Calibration(float(value), Interval(float(lowest), float(highest)))
 
 
-def calibrated(stated: NDArray[np.float64], clusters: NDArray[np.int64], answers: NDArray[np.int64]) -> float:
+def calibrated_error(stated: NDArray[np.float64], clusters: NDArray[np.int64], answers: NDArray[np.int64]) -> float:
     """The mean error that a calibrated verifier with these probabilities would show, in as many rows.
 
     Simulated: what happens is drawn from the stated probabilities, once for each answer, so that verdicts on one answer
@@ -74,11 +74,11 @@ def calibrated(stated: NDArray[np.float64], clusters: NDArray[np.int64], answers
         answers: what each row is about, by number from 0, shape (rows,).
     """
     rng = np.random.default_rng(SEED)
-    found = []
+    squared_gaps = []
     for _ in range(DRAWS):
         happened = rng.random(int(answers.max()) + 1)[answers] < stated
-        found.append(float(_squared(_tables(stated, stated - happened, clusters).sum(0, keepdims=True))[0]))
-    return float(np.sqrt(np.clip(found, 0, 1)).mean())
+        squared_gaps.append(float(_squared(_tables(stated, stated - happened, clusters).sum(0, keepdims=True))[0]))
+    return float(np.sqrt(np.clip(squared_gaps, 0, 1)).mean())
 
 
 def _tables(stated: NDArray[np.float64], gaps: NDArray[np.float64], clusters: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -91,7 +91,7 @@ def _tables(stated: NDArray[np.float64], gaps: NDArray[np.float64], clusters: ND
 
 
 def _squared(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The mean squared gap without bias, for sums of shape (k, SUMS * BINS); NaN if no bin tells it."""
+    """The mean squared gap without bias, for sums of shape (k, SUMS * BINS); NaN if no bin allows it."""
     rows, gap, rows_squared, gap_squared = (sums[:, i::SUMS] for i in range(SUMS))
     pairs = rows**2 - rows_squared
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -100,8 +100,8 @@ def _squared(sums: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _plain_squared(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The mean squared gap as it is seen, in the bins that tell it."""
+    """The mean squared gap as observed, in the bins that allow the one without bias."""
     rows, gap, rows_squared, _ = (sums[:, i::SUMS] for i in range(SUMS))
-    told = rows**2 > rows_squared
+    informative = rows**2 > rows_squared
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(told, gap**2 / rows, 0).sum(1) / (rows * told).sum(1)  # type: ignore[no-any-return]
+        return np.where(informative, gap**2 / rows, 0).sum(1) / (rows * informative).sum(1)  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Intervals of proportions: of independent rows, of rows in clusters, and of rates that a judge has told wrongly."""
+"""Intervals of proportions: of independent rows, of clustered rows, and of rates that an erring judge measures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def wilson(successes: int, n: int) -> Interval:
         ValueError: n is 0, or successes are not between 0 and n.
     """
     if not 0 <= successes <= n or n == 0:
-        raise ValueError(f"{successes} of {n} is no proportion")
+        raise ValueError(f"{successes} of {n} is not a proportion")
     return _wilson_ends(successes / n, n)
 
 
@@ -242,14 +242,14 @@ def _rates(interval: Interval, rate: float, bounds: tuple[float, float] | None) 
     if bounds is None or bounds[0] == bounds[1]:
         return [_Rate(rate, _effective_size(rate, interval))]
     z = normal_quantile(0.975)
-    told = [
+    sizes = [
         z**2 * end * (1 - end) / (share - end) ** 2
         for share, end in zip(bounds, interval, strict=True)
         if 0 < end < 1 and share != end
     ]
-    if not told:
+    if not sizes:
         raise ValueError("so many labels are missing that nothing is known of the rate")
-    return [_Rate(bounds[0], told[0]), _Rate(bounds[1], told[-1])]
+    return [_Rate(bounds[0], sizes[0]), _Rate(bounds[1], sizes[-1])]
 
 
 def _known(accuracy: Accuracy) -> tuple[Accuracy, ...]:
@@ -260,7 +260,7 @@ def _ends(rate: _Rate, sensitivity: Accuracy, specificity: Accuracy) -> Interval
     """The ends of the figure's distribution, before they are cut to [0, 1]."""
     rng, (share, n) = np.random.default_rng(SEED), rate
     drawn = rng.beta(share * n + 0.5, (1 - share) * n + 0.5, RESAMPLES)
-    right = [_drawn(one, rng) for one in (sensitivity, specificity)]
+    right = [_draw(one, rng) for one in (sensitivity, specificity)]
     with np.errstate(divide="ignore", invalid="ignore"):
         figures = (drawn + right[1] - 1) / (right[0] + right[1] - 1)
     figures = figures[right[0] + right[1] > 1]
@@ -274,7 +274,7 @@ def _missing_of(accuracy: Accuracy) -> str:
     return f"{accuracy.missing} of {accuracy.n + accuracy.missing}"
 
 
-def _drawn(accuracy: Accuracy, rng: np.random.Generator) -> NDArray[np.float64]:
+def _draw(accuracy: Accuracy, rng: np.random.Generator) -> NDArray[np.float64]:
     """What an accuracy may be: Jeffreys' posterior, shape (resamples,)."""
     n = accuracy.n if accuracy.effective is None else accuracy.effective
     share = accuracy.right / accuracy.n

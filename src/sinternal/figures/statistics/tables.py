@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sinternal.figures.estimate import Estimate
-from sinternal.figures.statistics.bootstrap import Interval, Statistic, smoothed, table_interval
+from sinternal.figures.statistics.bootstrap import Interval, Statistic, smooth, table_interval
 
 
 def bounded_table(
@@ -29,9 +29,9 @@ def bounded_table(
     with np.errstate(invalid="ignore", divide="ignore"):
         ends = [float(statistic(one.sum(0, keepdims=True))[0]) for one in (tables, wrong, right)]
         value, lowest, highest = (None if np.isnan(one) else one for one in ends)
-        interval = None if value is None else table_interval(smoothed(tables), statistic)
+        interval = None if value is None else table_interval(smooth(tables), statistic)
         if interval and (unsafe.any() or safe.any()):
-            low, high = (table_interval(smoothed(one), statistic) or interval for one in (wrong, right))
+            low, high = (table_interval(smooth(one), statistic) or interval for one in (wrong, right))
             interval = Interval(min(low.low, interval.low), max(high.high, interval.high))
     return Estimate(
         value=value,

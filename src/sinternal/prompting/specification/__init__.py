@@ -96,10 +96,12 @@ def load_spec(folder: Path | None = None, packaged: Packaged = Packaged.SAFETY) 
         raise DataError(f"specification {folder}: there is no such folder")
     own = files(__name__) if packaged is Packaged.SAFETY else files(__name__) / packaged.value
     # Editors keep hidden files, with names of their own, beside what is being edited.
-    found = [file for file in (folder or own).iterdir() if file.name.endswith(".md") and not file.name.startswith(".")]
-    if not found:
+    sections = [
+        file for file in (folder or own).iterdir() if file.name.endswith(".md") and not file.name.startswith(".")
+    ]
+    if not sections:
         raise DataError(f"specification {folder}: the folder holds no .md file")
-    return Specification(tuple(_read(file) for file in sorted(found, key=_number_aware)))
+    return Specification(tuple(_read(file) for file in sorted(sections, key=_number_aware)))
 
 
 class _FrontMatter(BaseModel):
