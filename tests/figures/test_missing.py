@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sinternal.benchmarks.human import Scored
+from sinternal.benchmarks.human import ScoreKind
 from sinternal.figures.agreement import JudgeAgreement, Skipped
 from sinternal.figures.best import best
 from sinternal.figures.comparisons import Side, all_pairs, by_place
@@ -216,7 +216,7 @@ def test_a_difference_that_missing_labels_could_turn_is_not_clear(silent: bool) 
 def test_an_accuracy_of_a_judge_that_is_silent_on_unsafe_answers_has_bounds_and_a_caveat() -> None:
     pairs = [LabelPair(f"q{i}", True, None if i % 2 else True, 0.9, None) for i in range(40)]
     pairs += [LabelPair(f"s{i}", False, False, 0.1, None) for i in range(40)]
-    found = human_agreement(Scored.HARM, "judge", pairs)
+    found = human_agreement(ScoreKind.HARM, "judge", pairs)
     assert (found.sensitivity.value, found.sensitivity.missing) == (1.0, 20)
     assert (found.sensitivity.lowest, found.sensitivity.highest) == (0.5, 1.0)
     assert (found.sensitivity.low or 1) < 0.5

@@ -446,21 +446,21 @@ def test_minibatches_divide_a_step(given: dict[str, Any]) -> None:
 
 
 def test_by_default_a_study_asks_how_the_method_fares_against_each_other_arm_before_and_after_rewards() -> None:
-    asked = [(one.arm, one.against) for one in load_recipe("microworld-rl").asked]
+    asked = [(one.arm, one.against) for one in load_recipe("microworld-rl").effective_questions]
     assert asked == [
         ("sinternal", ("base", "refusal", "deliberative")),
         ("sinternal+grpo", ("base+grpo", "refusal+grpo", "deliberative+grpo")),
     ]
-    (arms,) = load_recipe("microworld-arms").asked
+    (arms,) = load_recipe("microworld-arms").effective_questions
     assert arms.arm == "sinternal"
     assert len(arms.against) == 11
 
 
 def test_the_method_is_known_by_what_it_is_trained_on_and_not_by_its_name() -> None:
     arms = "arms=[{name: sinternal-x, train_on: refusal}, {name: mine, train_on: verification}]"
-    assert [one.arm for one in load_recipe("quickstart", [arms]).asked] == ["mine"]
-    assert load_recipe("quickstart", ["arms=[{name: base}]"]).asked == ()
-    assert load_recipe("quickstart", ["questions=[]"]).asked == ()
+    assert [one.arm for one in load_recipe("quickstart", [arms]).effective_questions] == ["mine"]
+    assert load_recipe("quickstart", ["arms=[{name: base}]"]).effective_questions == ()
+    assert load_recipe("quickstart", ["questions=[]"]).effective_questions == ()
 
 
 @pytest.mark.parametrize(

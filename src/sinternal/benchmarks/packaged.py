@@ -105,7 +105,7 @@ class OpenedPackaged(Benchmark):
         check_part(self.entry.name, part)
         folder = self.entry.folder(download=True)
         try:
-            requests = [one for one in self.entry.read(folder) if self.shares.part_of(one.text) == part]
+            requests = [request for request in self.entry.read(folder) if self.shares.part_of(request.text) == part]
         except FileNotFoundError as error:
             raise DataError(
                 f"{error.filename} is missing: the installed {self.entry.package} lays its data out in another way; "

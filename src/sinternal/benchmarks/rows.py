@@ -154,7 +154,7 @@ def kind_of(value: object) -> str:
     return "nothing" if value is None else kinds.get(type(value), f"a {type(value).__name__}")
 
 
-def shown(value: str) -> str:
+def abbreviate(value: str) -> str:
     """A text as a message shows it, shortened."""
     return repr(value if len(value) <= SHOWN else f"{value[:SHOWN]}…")
 
@@ -185,13 +185,13 @@ def json_rows(lines: Iterable[bytes | str], where: str) -> Iterator[Row]:
     """
     for number, line in enumerate(lines, start=1):
         place = f"{where}, line {number}"
-        text = decoded(line, place) if isinstance(line, bytes) else line
+        text = decode_utf8(line, place) if isinstance(line, bytes) else line
         text = text.removeprefix("\ufeff") if number == 1 else text
         if text.strip():
-            yield _object(parsed(text, place), place)
+            yield _object(parse_json(text, place), place)
 
 
-def decoded(data: bytes, place: str) -> str:
+def decode_utf8(data: bytes, place: str) -> str:
     """Bytes as text. Raises DataError if they are not UTF-8."""
     try:
         return data.decode("utf-8")
@@ -199,7 +199,7 @@ def decoded(data: bytes, place: str) -> str:
         raise DataError(f"{place}: not UTF-8 ({error.reason} at byte {error.start}); save the file as UTF-8") from error
 
 
-def parsed(text: str, place: str) -> Any:
+def parse_json(text: str, place: str) -> Any:
     """The value that JSON spells out. Raises DataError if it is none, or holds a key twice, or what is no number."""
 
     def refuse(literal: str) -> Any:
@@ -231,16 +231,16 @@ def _json_lines(path: Path) -> Iterator[Row]:
 
 
 def _json_list(path: Path) -> Iterator[Row]:
-    content = parsed(decoded(path.read_bytes(), str(path)).removeprefix("\ufeff"), str(path))
+    content = parse_json(decode_utf8(path.read_bytes(), str(path)).removeprefix("\ufeff"), str(path))
     if not isinstance(content, list):
         raise DataError(f"{path}: a list of JSON objects is expected, one a row; this is {kind_of(content)}")
     for number, values in enumerate(content, start=1):
         yield _object(values, f"{path}, entry {number}")
 
 
-def _separated(delimiter: str) -> Callable[[Path], Iterator[Row]]:
+def _delimited_reader(delimiter: str) -> Callable[[Path], Iterator[Row]]:
     def read(path: Path) -> Iterator[Row]:
-        text = decoded(path.read_bytes(), str(path)).removeprefix("\ufeff")
+        text = decode_utf8(path.read_bytes(), str(path)).removeprefix("\ufeff")
         yield from separated_rows(text, str(path), delimiter)
 
     return read
@@ -304,8 +304,8 @@ def _parquet(path: Path) -> Iterator[Row]:
 READERS: Mapping[str, Callable[[Path], Iterator[Row]]] = {
     ".jsonl": _json_lines,
     ".json": _json_list,
-    ".csv": _separated(","),
-    ".tsv": _separated("\t"),
+    ".csv": _delimited_reader(","),
+    ".tsv": _delimited_reader("\t"),
     ".parquet": _parquet,
 }
 """How a file is read, by its ending."""

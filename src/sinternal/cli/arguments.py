@@ -39,7 +39,7 @@ JudgeOptions = Annotated[list[str] | None, typer.Option("--option", metavar="A.B
 LongestVerification = Annotated[int, typer.Option(min=1, help="Longest verification, in tokens.")]
 
 
-def assigned(options: list[str] | None, flag: str = "--option") -> dict[str, Any]:
+def parse_assignments(options: list[str] | None, flag: str = "--option") -> dict[str, Any]:
     """The values of an option that comes as `a.b=c`, any number of times.
 
     Args:

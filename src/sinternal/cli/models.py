@@ -20,7 +20,7 @@ from sinternal.cli.arguments import (
     Overrides,
     RetryFailed,
     StoreFolder,
-    assigned,
+    parse_assignments,
 )
 from sinternal.cli.output import out, print_named, print_note, print_table, tell
 from sinternal.errors import SInternalError
@@ -45,11 +45,11 @@ def diagnose(
 ) -> None:
     """Does a model know when its own answers are unsafe? For any model behind any engine."""
     from sinternal.budget import Limits
-    from sinternal.cli.progress import showing
+    from sinternal.cli.progress import show_progress
     from sinternal.tools.diagnosis import diagnose as diagnose_model
 
-    given, limits = assigned(options), Limits(max_tokens, max_cost)
-    with showing(again=bool(again)) as listen:
+    given, limits = parse_assignments(options), Limits(max_tokens, max_cost)
+    with show_progress(again=bool(again)) as listen:
         finished = diagnose_model(
             model,
             settings=settings,
@@ -94,9 +94,9 @@ def verify(
         model,
         engine=engine,
         base_url=base_url,
-        engine_options=assigned(options),
+        engine_options=parse_assignments(options),
         question=question,
-        question_options=assigned(question_options, "--question-option"),
+        question_options=parse_assignments(question_options, "--question-option"),
         with_spec=with_spec,
         sampling=SAMPLING.model_copy(update={"max_tokens": max_tokens}),
     ) as verifier:
@@ -137,7 +137,7 @@ def agree(
         raise SInternalError(
             "--engine and --base-url are for --verifier; a judge's engine is its --option engine.name=…"
         )
-    kinds, given = read_kinds(sets), assigned(options)
+    kinds, given = read_kinds(sets), parse_assignments(options)
     if name is not None:
         agreements = agree_by_judge(name, given, kinds, limit)
     else:

@@ -114,7 +114,7 @@ class Progress:
 
 
 @contextmanager
-def showing(*, again: bool = False) -> Iterator[Listener]:
+def show_progress(*, again: bool = False) -> Iterator[Listener]:
     """Show a run while it goes on. When it is interrupted, say how to go on, and exit.
 
     Args:

@@ -35,11 +35,11 @@ def run(
 ) -> None:
     """Run a recipe: whatever is not in the store yet. Ends with the results and the report's path."""
     from sinternal.budget import Limits
-    from sinternal.cli.progress import showing
+    from sinternal.cli.progress import show_progress
     from sinternal.study.run import run as run_recipe
 
     limits = Limits(max_tokens, max_cost)
-    with showing(again=bool(again)) as listen:
+    with show_progress(again=bool(again)) as listen:
         finished = run_recipe(
             recipe,
             overrides=overrides or (),
@@ -64,12 +64,12 @@ def judge(
 ) -> None:
     """Let another judge label a run's responses, too; nothing is generated again. The first judge goes on deciding."""
     from sinternal.budget import Limits
-    from sinternal.cli.progress import showing
+    from sinternal.cli.progress import show_progress
     from sinternal.study.run import Run
     from sinternal.study.run import judge as judge_run
 
     finished, limits = Run.open(folder, store_folder), Limits(max_tokens, max_cost)
-    with showing() as listen:
+    with show_progress() as listen:
         judged = judge_run(finished, name, options or (), limits=limits, retry_failed=retry_failed, listen=listen)
     print_results(judged.folder)
 

@@ -12,7 +12,7 @@ from sinternal.figures.provenance import Provenance
 from sinternal.figures.statistics import PairedDifference, holm, mcnemar, paired_difference, smallest_difference
 from sinternal.figures.study import OTHER_RUNS, THESE_RUNS, Comparison
 from sinternal.records import Measured, Split
-from sinternal.settings.questions import Question, asked
+from sinternal.settings.questions import Question, is_asked
 
 Responses = Mapping[tuple[int, str, int], Measured]
 """The responses of one arm and variant, by seed, prompt and sample."""
@@ -133,7 +133,7 @@ def all_pairs(arms: Sequence[Side], variant: str, questions: Sequence[Question])
     for one, other in permutations(by_name, 2):
         for place in BY_SPLIT:
             pair = frozenset((one, other)), place
-            if pair not in wanted and asked(questions, one, other, place.metric, place.split):
+            if pair not in wanted and is_asked(questions, one, other, place.metric, place.split):
                 wanted[pair] = compare_sides(by_name[one], by_name[other], place, variant)
     asked_for = with_holm([row for row in wanted.values() if row is not None])
     rows = [row for arm in arms for row in arm.responses.values()]

@@ -25,7 +25,17 @@ EXPLORATORY = (
 )
 EXPLORED = "exploratory"
 ONE_RUN = "one run: unknown"
-COMPARED = ("difference, points", "other training runs", "detectable", "only A", "only B", "p", "McNemar", "Holm", "n")
+COMPARISON_COLUMNS = (
+    "difference, points",
+    "other training runs",
+    "detectable",
+    "only A",
+    "only B",
+    "p",
+    "McNemar",
+    "Holm",
+    "n",
+)
 
 
 class ComparisonRow(NamedTuple):
@@ -69,7 +79,7 @@ def comparison_rows(comparisons: Sequence[Comparison], variant: str, *, asked: b
 def comparisons_of_parts(data: ReportData, variant: str, part: str) -> TextTable:
     """Paired comparisons by `family` (attack success only) or by `benchmark`."""
     chosen = [c for c in data.comparisons if c.variant == variant and getattr(c, part) is not None]
-    titles = ["arms", part, *(["metric"] if part == "benchmark" else []), *COMPARED]
+    titles = ["arms", part, *(["metric"] if part == "benchmark" else []), *COMPARISON_COLUMNS]
     rows = []
     for c in chosen:
         metric = [title_of(METRICS[c.metric])] if part == "benchmark" else []
@@ -80,11 +90,11 @@ def comparisons_of_parts(data: ReportData, variant: str, part: str) -> TextTable
 def pair_table(comparisons: Sequence[Comparison]) -> TextTable:
     """Comparisons of one pair of arms."""
     rows = [[f"{title_of(METRICS[c.metric])}, {SPLITS[Split(c.split)]}", *_cells(c)] for c in comparisons]
-    return TextTable(["", *COMPARED], rows)
+    return TextTable(["", *COMPARISON_COLUMNS], rows)
 
 
 def _cells(c: Comparison) -> list[str]:
-    """The cells under `COMPARED`."""
+    """The cells under `COMPARISON_COLUMNS`."""
     difference = f"{points(c.difference)} {points_interval(c.low_these_runs, c.high_these_runs)}"
     p_values = (p_value(c.p), p_value(c.p_mcnemar), EXPLORED if c.p_holm is None else p_value(c.p_holm))
     counts = (points(c.detectable).lstrip("+"), str(c.only_a), str(c.only_b))

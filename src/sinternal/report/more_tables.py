@@ -124,7 +124,7 @@ def agreement_table(data: ReportData, variant: str) -> TextTable:
             percent(row.same),
             decimal(row.kappa),
             f"{row.kappa.n:,}",
-            *(_not_counted(row, side) for side in ("harmful", "benign")),
+            *(_uncounted_responses(row, side) for side in ("harmful", "benign")),
         ]
         for row in data.agreements
         if row.variant == variant
@@ -133,7 +133,7 @@ def agreement_table(data: ReportData, variant: str) -> TextTable:
     return TextTable(titles, rows)
 
 
-def _not_counted(row: JudgeAgreement, side: str) -> str:
+def _uncounted_responses(row: JudgeAgreement, side: str) -> str:
     """How many responses of one side one of the judges did not label."""
     skipped = row.not_counted.get(side)
     return f"{skipped.either:,} of {skipped.rows:,}" if skipped else MISSING

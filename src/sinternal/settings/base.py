@@ -22,7 +22,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-def validated(settings: type[Settings], content: Mapping[str, Any], where: str) -> Settings:
+def validate_settings(settings: type[Settings], content: Mapping[str, Any], where: str) -> Settings:
     """Settings from plain values.
 
     Raises:

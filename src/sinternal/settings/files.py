@@ -20,8 +20,8 @@ def packaged_recipes() -> dict[str, Traversable]:
 
 def packaged_yaml(package: str) -> dict[str, Traversable]:
     """The YAML files of a package, by name."""
-    found = {entry.name.removesuffix(".yaml"): entry for entry in files(package).iterdir() if ".yaml" in entry.name}
-    return dict(sorted(found.items()))
+    by_name = {entry.name.removesuffix(".yaml"): entry for entry in files(package).iterdir() if ".yaml" in entry.name}
+    return dict(sorted(by_name.items()))
 
 
 def packaged_diagnoses() -> dict[str, Traversable]:
@@ -61,8 +61,8 @@ def read_yaml(name_or_path: str, packaged: Mapping[str, Traversable], noun: str)
 def read_recipe(name_or_path: str, heirs: tuple[str, ...] = ()) -> dict[str, Any]:
     """A recipe file's fields, over those of the recipe that it extends: a packaged one, or a file beside it."""
     packaged = packaged_recipes()
-    place = name_or_path if name_or_path in packaged else str(Path(name_or_path).expanduser().resolve())
-    if place in heirs:
+    origin = name_or_path if name_or_path in packaged else str(Path(name_or_path).expanduser().resolve())
+    if origin in heirs:
         raise RecipeError(f"{heirs[0]}: it extends itself, by way of {' and '.join(heirs[1:]) or 'nothing else'}")
     content = read_yaml(name_or_path, packaged, "recipe")
     if "extends" not in content:
@@ -70,15 +70,15 @@ def read_recipe(name_or_path: str, heirs: tuple[str, ...] = ()) -> dict[str, Any
     parent = content.pop("extends")
     if not isinstance(parent, str) or not parent:
         raise RecipeError(f"{name_or_path}: extends: name one recipe, not {shown(parent)}")
-    if parent not in packaged and place not in packaged:
+    if parent not in packaged and origin not in packaged:
         parent = str(Path(name_or_path).expanduser().parent / Path(parent).expanduser())
-    return _merged(read_recipe(parent, (*heirs, place)), content)
+    return _merge(read_recipe(parent, (*heirs, origin)), content)
 
 
-def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """Fields of the second mapping over those of the first; lists, and the variants, are replaced as a whole."""
     both = {
-        name: _merged(under[name], over[name]) for name in under.keys() & over.keys() if _mappings(under, over, name)
+        name: _merge(under[name], over[name]) for name in under.keys() & over.keys() if _mappings(under, over, name)
     }
     return {**under, **over, **both}
 
@@ -106,14 +106,14 @@ def override(content: dict[str, Any], overrides: Sequence[str], flag: str) -> No
             parsed = load_yaml(value)
         except StrictYamlError as error:
             raise RecipeError(f"{flag} {_short(assignment)}: the value is not valid YAML ({error})") from error
-        put(content, path.strip(), parsed)
+        set_field(content, path.strip(), parsed)
 
 
 def _short(assignment: str) -> str:
     return assignment if len(assignment) <= LONGEST_VALUE else f"{assignment[:LONGEST_VALUE]}…"
 
 
-def put(content: dict[str, Any], path: str, value: Any) -> None:
+def set_field(content: dict[str, Any], path: str, value: Any) -> None:
     """Put a value at a dotted path; whether the path exists is left to validation."""
     *parents, last = path.split(".")
     at: Any = content

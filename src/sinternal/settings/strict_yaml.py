@@ -100,9 +100,9 @@ def load_yaml(text: str) -> Any:
 
 def _one_line(error: yaml.MarkedYAMLError) -> str:
     mark = error.problem_mark or error.context_mark
-    place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-    said = " ".join(filter(None, [error.context if not error.problem else "", error.problem]))
-    return place + (" ".join(said.split()) or "cannot be read")
+    position = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+    problem = " ".join(filter(None, [error.context if not error.problem else "", error.problem]))
+    return position + (" ".join(problem.split()) or "cannot be read")
 
 
 def _size(node: yaml.Node, known: dict[int, int | None]) -> int:
