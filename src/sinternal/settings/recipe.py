@@ -17,7 +17,7 @@ from sinternal.errors import RecipeError
 from sinternal.registry import Kind, names
 from sinternal.settings.arms import BASE, SUPERVISED, Arm, ArmExamples, TrainOn
 from sinternal.settings.base import Section, Seed, validate_settings
-from sinternal.settings.files import override, read_recipe
+from sinternal.settings.files import override, read_recipe, set_field
 from sinternal.settings.measurement import Ability, Evaluation
 from sinternal.settings.plugins import EnginePlugin, ExpertPlugin, JudgePlugin, VerificationPlugin
 from sinternal.settings.questions import Question
