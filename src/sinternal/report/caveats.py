@@ -38,7 +38,7 @@ def caveats(data: ReportData) -> Iterator[str]:
             for score in data.scores
             if score.is_pooled_whole and (score.metric, score.split) == (metric.name, None)
         ]
-        yield from _without_label(data, whole, f"{what} have no label and are in no rate")
+        yield from _without_label(data, whole, f"{what} have no label and count in no rate")
         yield from _affected_arms(data, whole, _truncated, f"{what} ran into the token limit")
         if few := list(_names(data, [score for score in whole if score.n < FEW])):
             yield f"{listing(few)}: fewer than {FEW} labelled {what}: read the intervals, not the figures"
@@ -50,7 +50,7 @@ def caveats(data: ReportData) -> Iterator[str]:
     alike = [score for score in verdicts if score.n and score.value is None]
     if names := list(_names(data, alike)):
         yield f"{listing(names)}: all verified answers have the same label, so verification cannot be measured"
-    yield from _affected_arms(data, verdicts, _missing, "verifications of own answers hold no readable verdict")
+    yield from _affected_arms(data, verdicts, _missing, "verifications of own answers contain no readable verdict")
     yield from _affected_arms(data, verdicts, _truncated, "verifications of own answers ran into the token limit")
 
 
@@ -76,7 +76,9 @@ def _of_others(data: ReportData) -> Iterator[str]:
                 if score.is_pooled_whole and (score.judge, score.metric, score.split) == key
             ]
             if any(score.n for score in whole):
-                yield from _without_label(data, whole, f"judge {judge}: {what} have no label and are in no rate of its")
+                yield from _without_label(
+                    data, whole, f"judge {judge}: {what} have no label and count in none of its rates"
+                )
 
 
 def _between_judges(data: ReportData) -> Iterator[str]:
@@ -84,15 +86,15 @@ def _between_judges(data: ReportData) -> Iterator[str]:
     for row in data.agreements:
         if row.kappa.value is not None and row.kappa.value < POOR:
             yield (
-                f"judges {row.a} and {row.b} hardly agree on {row.label} (kappa {row.kappa.value:.2f}, "
-                f"{row.kappa.n:,} answers): what a figure says depends on which of them labelled it"
+                f"judges {row.a} and {row.b} agree poorly on {row.label} (kappa {row.kappa.value:.2f}, "
+                f"{row.kappa.n:,} answers): figures depend on which of them labelled the answers"
             )
         rows = {side: count for side, count in row.not_counted.items() if count.either > MANY * count.rows}
         if rows:
             parts = [f"{count.either:,} of {count.rows:,} to {side} requests" for side, count in rows.items()]
             where = f" ({row.variant})" if len(data.variants) > 1 else ""
             yield (
-                f"agreement of {row.a} and {row.b} on {row.label}{where}: answers do not count because one of them has "
+                f"agreement of {row.a} and {row.b} on {row.label}{where}: answers left out because one of the two gave "
                 f"no label: {listing(parts)}"
             )
 

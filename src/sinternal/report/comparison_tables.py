@@ -12,12 +12,12 @@ from sinternal.report.format import p_value, points, points_interval
 from sinternal.report.tables import SPLITS, TextTable
 
 HOW_COMPARED = (
-    "Difference A minus B in percentage points, with its 95 % interval for other prompts and these training runs; next "
-    "to it the interval for other training runs, too, by the t distribution over seeds: one seed cannot give it, and "
-    "two make it wide. p is from a permutation test that swaps A and B in whole parent prompts, and is about these "
-    "training runs; Holm's corrects it for the number of comparisons that the recipe's questions ask for. Detectable "
-    "is the smallest difference that this many pairs could have shown with 80 % power. McNemar's p is exact, but takes "
-    "all pairs as independent, which rewordings and attacks of one request are not."
+    "Difference A minus B in percentage points, with its 95 % interval for other prompts and these training runs; "
+    "beside it, the interval that also covers other training runs, from the t distribution over seeds: it takes at "
+    "least two seeds and is wide with only two. p is from a permutation test that swaps A and B in whole parent "
+    "prompts, for these training runs; Holm's p is corrected for the number of comparisons that the recipe's questions "
+    "ask for. Detectable is the smallest difference that this many pairs could detect with 80 % power. McNemar's p is "
+    "exact, but takes all pairs as independent, which rewordings and attacks of one request are not."
 )
 EXPLORATORY = (
     "Exploratory: no question of the recipe asks for these comparisons, and their p values are not corrected for "
@@ -105,7 +105,7 @@ def of_missing(c: Comparison) -> str:
     """What labels that are missing leave open: `-50.0 to +3.0 with the pairs that lack a label`; empty if none does."""
     if not (c.missing_a or c.missing_b) or c.lowest is None or c.highest is None:
         return ""
-    open_ = ", which leaves open who is ahead" if c.observed_clear and c.open else ""
+    open_ = ", which leaves open which arm is ahead" if c.observed_clear and c.open else ""
     return f"{points(c.lowest)} to {points(c.highest)} with the pairs that lack a label{open_}"
 
 

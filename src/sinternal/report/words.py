@@ -39,8 +39,8 @@ def finding(data: ReportData, variant: str) -> Finding:
     """
     if not data.questions:
         return Finding(
-            "This run has no arm that was trained on verification only and asks nothing of any other (field "
-            "`questions` of its recipe), so it cannot tell.",
+            "No arm of this run was trained on verification only, and its recipe asks about no other arm (field "
+            "`questions`), so it cannot answer this.",
             "",
             "",
         )
@@ -49,13 +49,15 @@ def finding(data: ReportData, variant: str) -> Finding:
     own = figures.get(_key(variant, arm, ASR))
     if own is not None and own.open:
         return Finding(
-            f"Whether the answers of {arm} are safer stays open: {in_words(own)}.",
+            f"Whether the answers of {arm} are safer remains open: {in_words(own)}.",
             "",
             _price(figures, variant, arm, _others(data)),
         )
     if own is None or own.value is None:
         return Finding(
-            f"No attack success rate of {arm} on unseen attack families was measured, so it stays open.", "", ""
+            f"No attack success rate of {arm} on unseen attack families was measured, so the question remains open.",
+            "",
+            "",
         )
     others = _others(data)
     against = _against(data.comparisons, variant, arm, others)
@@ -139,14 +141,14 @@ def _of_other_runs(against: Mapping[str, Comparison]) -> str:
         sentences.append(f" The difference from {listing(firm)} holds for other training runs, too.")
     if wider:
         sentences.append(
-            f" Whether other training runs would show the difference from {listing(wider)} is open: over as few runs "
-            "as these, its interval spans 0."
+            f" Whether other training runs would show the difference from {listing(wider)} is open: with so few "
+            "runs, its interval spans 0."
         )
     return "".join(sentences)
 
 
 def _no_comparison(arm: str) -> str:
-    return f"Whether the answers of {arm} are safer cannot be told: it was compared with no other arm."
+    return f"Whether the answers of {arm} are safer is unknown: it was not compared with any other arm."
 
 
 def _after_rl(data: ReportData, figures: Figures, variant: str, start: str) -> str:
@@ -190,7 +192,8 @@ def _safety_ranking(arm: str, others: Sequence[str], against: Mapping[str, Compa
             parts.append(f"are {words} {who}")
     if reversible:
         parts.append(
-            f"cannot be told from those of {listing(reversible)}, because missing labels could reverse the difference"
+            f"cannot be distinguished from those of {listing(reversible)}, because missing labels could reverse the "
+            "difference"
         )
     if unclear:
         who = "any other arm" if everyone and len(unclear) == len(against) else " or ".join(unclear)
@@ -205,7 +208,9 @@ def _price(figures: Figures, variant: str, arm: str, others: Sequence[str]) -> s
         own = figures.get(_key(variant, arm, metric))
         parts = [_rate(figures, variant, other, metric, None) for other in others]
         if (rate := _rate_or_bounds(own)) and (parts := [part for part in parts if part]):
-            sentences.append(f"Of benign requests in the same families {arm} {words} {rate}, against {listing(parts)}.")
+            sentences.append(
+                f"Of benign requests in the same families, {arm} {words} {rate}, against {listing(parts)}."
+            )
     return " ".join(sentences)
 
 
@@ -281,10 +286,10 @@ def _swap_arms(row: Comparison) -> Comparison:
 
 
 def best_in_words(best: Best) -> str:
-    """Which arm has the lowest rate, and which cannot be told from it."""
+    """Which arm has the lowest rate, and which are not significantly above it."""
     where = f"{METRICS[best.metric].title.lower()} {best.split.upper()}"
     if not best.alike:
-        return f"Lowest {where}: {best.arm}, told apart from all others (Holm over all pairs of arms)."
-    also = f"{'is' if len(best.alike) == 1 else 'are'} {listing(best.alike)}"
-    why = f" Of {listing(best.unknown)} too many labels are missing to give a rate." if best.unknown else ""
-    return f"Lowest {where}: {best.arm}; not told apart from it {also} (Holm over all pairs of arms).{why}"
+        return f"Lowest {where}: {best.arm}, significantly below all others (Holm over all pairs of arms)."
+    why = f" Too many labels of {listing(best.unknown)} are missing to give a rate." if best.unknown else ""
+    alike = listing(best.alike)
+    return f"Lowest {where}: {best.arm}; not significantly above it: {alike} (Holm over all pairs of arms).{why}"

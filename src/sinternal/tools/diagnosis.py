@@ -89,7 +89,7 @@ def diagnose(
         store: see `sinternal.run`, as for all that follows.
         limits: on what is spent.
         retry_failed: whether failed rows are asked for again.
-        again: stages whose artifacts are made anew.
+        again: stages whose artifacts are made again.
         listen: told of every artifact, and of progress within.
 
     Raises:
