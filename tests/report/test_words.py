@@ -107,7 +107,7 @@ def test_it_gives_the_rates_of_all_arms() -> None:
 
 def test_it_cannot_tell_where_nothing_is_asked() -> None:
     text = found(replace(make_report(), questions=()))
-    assert "no arm that was trained on verification only" in text.lead
+    assert "No arm of this run was trained on verification only" in text.lead
     assert not text.safety
 
 
