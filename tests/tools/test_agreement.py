@@ -53,10 +53,13 @@ def test_rows_are_read_once_each_with_the_most_scores_that_they_have(labels: Pat
     [
         ("objective,assistant_response\na,b\n", "no column human_score"),
         ("assistant_response,human_score\na,1\n", "no column objective"),
-        ("objective,assistant_response,human_score\na,b,much\n", "row 1, human_score: 'much' is no score from 0 to 1"),
-        ("objective,assistant_response,human_score\na,b,\n", "'' is no score"),
-        ("objective,assistant_response,human_score\na,b,nan\n", "'nan' is no score"),
-        ("objective,assistant_response,human_score\na,b,2\n", "'2' is no score"),
+        (
+            "objective,assistant_response,human_score\na,b,much\n",
+            "row 1, human_score: 'much' is not a score",
+        ),
+        ("objective,assistant_response,human_score\na,b,\n", "'' is not a score"),
+        ("objective,assistant_response,human_score\na,b,nan\n", "'nan' is not a score"),
+        ("objective,assistant_response,human_score\na,b,2\n", "'2' is not a score"),
     ],
 )
 def test_a_file_of_another_form_is_named(tmp_path: Path, text: str, message: str) -> None:
@@ -130,7 +133,7 @@ def test_a_judge_that_labels_only_a_part_and_labels_that_are_all_the_same_are_to
 
 @pytest.mark.usefixtures("labels")
 def test_a_judge_is_only_held_against_what_it_tells() -> None:
-    with pytest.raises(DataError, match="judge 'refusal' tells nothing of harm"):
+    with pytest.raises(DataError, match="judge 'refusal' gives no labels for harm"):
         agree_by_judge("refusal", {}, (ScoreKind.HARM,), None)
     with pytest.raises(DataError, match="there are harm, objective, refusal, not 'harms'"):
         read_kinds("harms")

@@ -151,9 +151,9 @@ class Pair(Attack):
         ]
         # The streams of a prompt are told apart by chance, too: the attacker draws, as in the paper.
         sampling = Sampling(temperature=1.0, max_tokens=self.options.attacker_max_tokens)
-        done = {reply.request_id: reply for reply in _generate(self.options.attacker, requests, sampling, seed)}
+        replies = {reply.request_id: reply for reply in _generate(self.options.attacker, requests, sampling, seed)}
         for identity, (prompt, stream) in asked.items():
-            proposal = read_proposal(done[identity].answer, prompt.text)
+            proposal = read_proposal(replies[identity].answer, prompt.text)
             if proposal is not None:
                 # `disguise` gives all proposals for a prompt the same id.
                 wrapped = replace(disguise(prompt, self.family, proposal.prompt), id=identity)

@@ -121,5 +121,5 @@ def _score(text: str | None, place: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 <= value <= 1:
-        raise DataError(f"{place}: {text!r} is no score from 0 to 1")
+        raise DataError(f"{place}: {text!r} is not a score from 0 to 1")
     return value

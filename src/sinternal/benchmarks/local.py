@@ -146,7 +146,7 @@ class LocalFile(Benchmark):
         rows, in_part = len(self._rows), self._of(part)
         used = len({(row.request.system, row.request.text) for row in in_part})
         left_out = [f"{rows - len(in_part)} are not in part {part}"] if len(in_part) < rows else []
-        repeats = [f"{len(in_part) - used} stand there before"] if used < len(in_part) else []
+        repeats = [f"{len(in_part) - used} are duplicates"] if used < len(in_part) else []
         return f"{self.path}: {rows} rows read, {used} used" + (
             f" ({', '.join([*left_out, *repeats])})" if left_out or repeats else ""
         )

@@ -100,8 +100,8 @@ class Row:
             return Conversation(messages[1][1], messages[0][1])
         raise self.error(
             column,
-            f"holds a conversation of {', '.join(roles) or 'no messages'}; a prompt is one message of the user's, "
-            "with a system message before it or not: leave the other turns out",
+            f"holds a conversation of {', '.join(roles) or 'no messages'}; a prompt is one user message, "
+            "optionally after a system message: leave the other turns out",
         )
 
     def error(self, column: str, problem: str) -> DataError:
@@ -131,7 +131,7 @@ class Row:
         if not isinstance(role, str) or not isinstance(content, str) or extra:
             raise self.error(
                 column,
-                "holds a list of objects that are no messages; a message is an object of role and content, both text",
+                "holds a list of objects that are not messages; a message is an object of role and content, both text",
             )
         return role, self._whole(column, content).strip()
 
@@ -166,7 +166,7 @@ def read_rows(path: Path) -> Iterator[Row]:
         DataError: the ending is none of `READERS`, or a row cannot be read.
     """
     if path.suffix.lower() not in READERS:
-        raise DataError(f"{path}: such a file ends in {', '.join(READERS)}")
+        raise DataError(f"{path}: a benchmark file ends in {', '.join(READERS)}")
     try:
         yield from READERS[path.suffix.lower()](path)
     except OSError as error:
@@ -203,7 +203,7 @@ def parse_json(text: str, place: str) -> Any:
     """The value that JSON spells out. Raises DataError if it is none, or holds a key twice, or what is no number."""
 
     def refuse(literal: str) -> Any:
-        raise ValueError(f"{literal} is no number in JSON")
+        raise ValueError(f"{literal} is not a number in JSON")
 
     def unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
         names = Counter(name for name, _ in pairs)
@@ -214,7 +214,7 @@ def parse_json(text: str, place: str) -> Any:
     try:
         return json.loads(text, parse_constant=refuse, object_pairs_hook=unique)
     except RecursionError as error:
-        raise DataError(f"{place}: not valid JSON: it is nested too deeply") from error
+        raise DataError(f"{place}: not valid JSON: nested too deeply") from error
     except ValueError as error:
         raise DataError(f"{place}: not valid JSON: {error}") from error
 
@@ -269,9 +269,7 @@ def separated_rows(text: str, where: str, delimiter: str = ",") -> Iterator[Row]
             if not names:
                 names = _header(cells, place)
             elif len(cells) != len(names):
-                raise DataError(
-                    f"{place}: it has another number of columns than the first line ({len(cells)}, not {len(names)})"
-                )
+                raise DataError(f"{place}: it has {len(cells)} columns, the first line {len(names)}")
             else:
                 yield Row(place, dict(zip(names, cells, strict=True)), all_text=True)
     finally:
@@ -287,7 +285,7 @@ def _cells(reader: Any, where: str) -> Iterator[list[str]]:
 
 def _header(names: list[str], place: str) -> list[str]:
     if twice := next((name for name, times in Counter(names).items() if times > 1), None):
-        raise DataError(f"{place}: there are several columns {twice!r}; give each a name of its own")
+        raise DataError(f"{place}: several columns are called {twice!r}; rename them")
     return names
 
 

@@ -99,8 +99,8 @@ def _but_at_worst(data: ReportData, variant: str, arm: str, against: Mapping[str
     return f"; in the worst case ({own.circumstance}) {arm} is not clearly safer than {who}"
 
 
-def _below(one: Score, other: Score) -> bool:
-    return one.high is not None and other.low is not None and one.high < other.low
+def _below(score: Score, other: Score) -> bool:
+    return score.high is not None and other.low is not None and score.high < other.low
 
 
 def _at_worst(data: ReportData, variant: str, arm: str, others: Sequence[str]) -> str:

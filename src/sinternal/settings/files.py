@@ -43,7 +43,7 @@ def read_yaml(name_or_path: str, packaged: Mapping[str, Traversable], noun: str)
     source = packaged.get(name_or_path) or Path(name_or_path).expanduser()
     if not source.is_file():
         close = nearest(name_or_path, packaged)
-        hint = f"did you mean {close!r}?" if close else f"there come with the package: {', '.join(packaged)}"
+        hint = f"did you mean {close!r}?" if close else f"packaged ones: {', '.join(packaged)}"
         raise RecipeError(f"{name_or_path}: no such file or packaged {noun}; {hint}")
     try:
         content = load_yaml(source.read_text(encoding="utf-8-sig"))
@@ -52,7 +52,7 @@ def read_yaml(name_or_path: str, packaged: Mapping[str, Traversable], noun: str)
     except (StrictYamlError, UnicodeDecodeError) as error:
         raise RecipeError(f"{name_or_path}: not a YAML file ({error})") from error
     if content is None:
-        raise RecipeError(f"{name_or_path}: there is nothing in it; a {noun} is a mapping of fields")
+        raise RecipeError(f"{name_or_path}: the file is empty; a {noun} is a mapping of fields")
     if not isinstance(content, dict):
         raise RecipeError(f"{name_or_path}: a {noun} is a mapping of fields (name: value), this is {shown(content)}")
     return content
@@ -127,5 +127,5 @@ def set_field(content: dict[str, Any], path: str, value: Any) -> None:
 def _position(entries: list[Any], text: str, path: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text) < len(entries)):
         numbered = f"they are numbered 0 to {len(entries) - 1}" if entries else "it is empty"
-        raise RecipeError(f"{path}: {_short(text)!r} is no entry of this list; {numbered}")
+        raise RecipeError(f"{path}: {_short(text)!r} is not an entry of this list; {numbered}")
     return int(text)

@@ -44,14 +44,14 @@ class Question(Section):
         if self.arm in self.against:
             raise ValueError(f"{self.arm!r} cannot be compared with itself: take it out of `against`")
 
-    def asks(self, one: str, other: str, metric: str, split: str) -> bool:
+    def asks(self, arm: str, opponent: str, metric: str, split: str) -> bool:
         """Whether it asks for a comparison of two arms, in this order."""
-        return one == self.arm and other in self.against and metric in self.metrics and split in self.splits
+        return arm == self.arm and opponent in self.against and metric in self.metrics and split in self.splits
 
 
-def is_asked(questions: Iterable[Question], one: str, other: str, metric: str, split: str) -> bool:
+def is_asked(questions: Iterable[Question], arm: str, opponent: str, metric: str, split: str) -> bool:
     """Whether any question asks for a comparison of two arms, in this order."""
-    return any(question.asks(one, other, metric, split) for question in questions)
+    return any(question.asks(arm, opponent, metric, split) for question in questions)
 
 
 def _check_known(name: str, names: Sequence[str], noun: str) -> None:

@@ -128,7 +128,7 @@ class Recipe(Section):
         )
         for field, values in named:
             if len(set(values)) < len(values):
-                raise ValueError(f"{field}: every one must be different, not {values}")
+                raise ValueError(f"{field}: values must differ, not {values}")
         return self
 
     @model_validator(mode="after")
@@ -218,14 +218,14 @@ class Recipe(Section):
         plain = {"share": 1.0} if arm.train_on is not TrainOn.DATASET else {"dataset": None}
         verification_only = arm.examples.model_copy(update=plain) != ArmExamples()
         if arm.train_on is TrainOn.DATASET and arm.examples.dataset is None:
-            raise ValueError(f"{where}: which data set is it trained on? Name one in examples.dataset.benchmark")
+            raise ValueError(f"{where}: it names no data set to train on; name one in examples.dataset.benchmark")
         if arm.start not in (None, BASE) and self.start_of(arm) is None and "/" not in arm.start:
             if arm.start not in names(Kind.MODEL):
                 close = difflib.get_close_matches(arm.start, above, n=1)
                 hint = f"did you mean {close[0]!r}?" if close else f"above it are: {', '.join(above) or 'none'}"
-                raise ValueError(f"{where}: start {arm.start!r} is no model and no arm above it; {hint}")
+                raise ValueError(f"{where}: start {arm.start!r} is neither a model nor an arm above it; {hint}")
         elif (before := self.start_of(arm)) is not None and before.name not in above:
-            raise ValueError(f"{where}: it starts from {before.name!r}, so it has to stand below it")
+            raise ValueError(f"{where}: it starts from {before.name!r}, so it must come after it")
         if arm.train_on is TrainOn.REWARDS and self.grpo is None:
             raise ValueError(f"{where} is trained on rewards, but the recipe has no section `grpo`; add one")
         if arm.train_on is not TrainOn.VERIFICATION and verification_only:

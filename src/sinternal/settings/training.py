@@ -205,7 +205,7 @@ class GrpoSettings(WeightSettings):
 
 
 def cautions(settings: SftSettings | GrpoSettings) -> list[str]:
-    """What a user should mind before a training with these settings begins."""
+    """What a user should know before a training with these settings begins."""
     section = "grpo" if isinstance(settings, GrpoSettings) else "sft"
     rate = settings.rate if isinstance(settings, GrpoSettings) else settings.learning_rate
     notes = []

@@ -95,8 +95,8 @@ class Store:
         """
         path = self.root / stage / key
         with self._lock(path), _telling_of_room(self.root):
-            if found := self.find(stage, key):
-                return found
+            if complete := self.find(stage, key):
+                return complete
             started, spent_before, clock = time.time(), budget.spent(), time.monotonic()
             draft = Draft(path.with_suffix(".partial"), progress)
             spent_earlier = _spent_earlier(draft.path)

@@ -39,7 +39,7 @@ def agree_by_judge(
     can_label = {"unsafe": judge_class.tells_safety, "refused": judge_class.tells_refusals}
     wanted = [kind for kind in kinds if can_label[LABELS[kind]]]
     if not wanted:
-        raise DataError(f"judge {name!r} tells nothing of {' and '.join(kinds)}: choose other --sets")
+        raise DataError(f"judge {name!r} gives no labels for {' and '.join(kinds)}: choose other --sets")
     rows = _sample_rows(human_labels(wanted), limit)
     exchanges = {response.id: (prompt, response) for prompt, response in map(_exchange, rows)}
     plugin = validate_settings(JudgePlugin, {"name": name, "options": dict(options)}, "judge")
@@ -68,7 +68,7 @@ def agree_by_verifier(
     """
     wanted = [kind for kind in kinds if LABELS[kind] == "unsafe"]
     if not wanted:
-        raise DataError(f"a verdict tells nothing of {' and '.join(kinds)}: choose --sets harm, objective or both")
+        raise DataError(f"a verdict says nothing about {' and '.join(kinds)}: choose --sets harm, objective or both")
     rows = _sample_rows(human_labels(wanted), limit)
     verified = verifier.verify_many(Pair(row.id, row.request, row.answer) for row in rows)
     labels = {

@@ -62,7 +62,7 @@ class ArmComparison:
     comparisons: tuple[Comparison, ...]
     """By metric and split; difference is A less B."""
     caveats: tuple[str, ...]
-    """What a reader should mind."""
+    """What a reader should know."""
 
 
 def compare(
@@ -120,7 +120,7 @@ def _compare_arms(a: RunArm, b: RunArm) -> ArmComparison:
     common = [at for at in a.responses if at in b.responses]
     if not common:
         raise DataError(
-            f"{a.title} and {b.title} have no prompt, seed and sample in common, so that nothing can be paired; "
+            f"{a.title} and {b.title} have no prompt, seed and sample in common, so nothing can be paired; "
             "measure both on the same benchmarks, attacks and seeds"
         )
     places = [place for place in BY_SPLIT if any(place.holds(a.responses[at]) for at in common)]
@@ -136,7 +136,7 @@ def _caveats(
         if missing := len(run.responses) - len(common):
             yield f"{missing} of {len(run.responses)} responses of {run.folder} have no counterpart in the other run"
     if moved := sum(a.responses[at].split != b.responses[at].split for at in common):
-        yield f"{moved} of {len(common)} pairs stand in another split in {b.folder}: here they count as in {a.folder}"
+        yield f"{moved} of {len(common)} pairs are in another split in {b.folder}: they are counted as in {a.folder}"
     for name in SAME:
         metrics = [place.metric for place, row in comparisons.items() if row is not None]
         differing = {
@@ -149,7 +149,7 @@ def _caveats(
     for place, row in comparisons.items():
         what = f"{place.metric} {place.split.upper()}"
         if row is None:
-            yield f"{what}: fewer than two requests have a label in both runs, so that nothing can be said"
+            yield f"{what}: fewer than two requests have a label in both runs, so nothing can be said"
         elif row.missing_a or row.missing_b:
             yield (
                 f"{what}: {row.n} pairs count; others have no label in {a.folder} ({row.missing_a}) or in {b.folder} "

@@ -170,7 +170,7 @@ def read_pairs(lines: Iterable[str | bytes], where: str) -> list[Pair]:
     for number, row in enumerate(json_rows(lines, where), 1):
         pair = _read_pair(row, number)
         if pair.id in pairs:
-            raise DataError(f"{row.place}: id {pair.id!r} comes twice; give every pair its own, or none an id")
+            raise DataError(f"{row.place}: id {pair.id!r} occurs twice; give every pair its own id, or none")
         pairs[pair.id] = pair
     if not pairs:
         raise DataError(f'{where}: no pairs in it; write lines like {{"prompt": "…", "answer": "…"}}')
@@ -181,7 +181,7 @@ def _read_pair(row: Row, number: int) -> Pair:
     """A pair; `number` is its id where it has none."""
     asked = row.request("prompt")
     if asked.system:
-        raise row.error("prompt", "holds a system message, which a verifier is not shown: leave it out")
+        raise row.error("prompt", "holds a system message, which a verifier does not see: leave it out")
     answer = row.text("answer")
     for name, text in (("prompt", asked.text), ("answer", answer)):
         if not text:
