@@ -16,7 +16,7 @@ from sinternal import registry
 from sinternal.engines import Engine
 from sinternal.errors import RecipeError
 from sinternal.registry import Kind, Plugin
-from sinternal.settings.base import validated
+from sinternal.settings.base import validate_settings
 
 JUDGE = """
 from sinternal.judges import Judge
@@ -82,14 +82,14 @@ def opening(make: Callable[[str], Any]) -> type[Engine]:
 def open_plugin(plugin: Any, *arguments: Any) -> Any:
     """A plug-in opened as settings do it: the last argument holds its options as a recipe would say them."""
     *before, options = arguments or ({},)
-    return plugin(*before, validated(plugin.Options, options, "options"))
+    return plugin(*before, validate_settings(plugin.Options, options, "options"))
 
 
 def mistake_in(kind: Kind, name: str, options: dict[str, Any]) -> str:
     """What a user is told who gives a plug-in these options."""
     named = next(plugin for plugin in Plugin.__subclasses__() if plugin.kind is kind)
     with pytest.raises(RecipeError) as told:
-        validated(named, {"name": name, "options": options}, "recipe")
+        validate_settings(named, {"name": name, "options": options}, "recipe")
     assert "\n" not in str(told.value)
     return str(told.value)
 

@@ -17,7 +17,7 @@ from sinternal.benchmarks import Benchmark
 from sinternal.engines import Completion, Engine
 from sinternal.engines.openai import OpenAIEngine
 from sinternal.engines.transformers import TransformersEngine
-from sinternal.experts import Demonstration, Expert, Written
+from sinternal.experts import Demonstration, Expert, ExpertReply
 from sinternal.judges import Judge
 from sinternal.judges.guard import Guard
 from sinternal.judges.refusal_strings import RefusalStrings
@@ -298,25 +298,25 @@ def test_a_broken_engine_is_caught(engine: Any, sentence: str) -> None:
 
 class Diligent(Expert):
     def verify(self, questions: Any, seed: int) -> Any:
-        return ((question, Written("It is mild.", "Verdict: safe")) for question in questions)
+        return ((question, ExpertReply("It is mild.", "Verdict: safe")) for question in questions)
 
     def demonstrate(self, prompts: Any, kind: Demonstration, seed: int) -> Any:
-        return ((prompt, Written("It is mild.", "Gladly.")) for prompt in prompts)
+        return ((prompt, ExpertReply("It is mild.", "Gladly.")) for prompt in prompts)
 
 
 class Lazy(Diligent):
     def verify(self, questions: Any, seed: int) -> Any:
-        return ((question, Written("", "")) for question in questions)
+        return ((question, ExpertReply("", "")) for question in questions)
 
 
 class Picky(Diligent):
     def demonstrate(self, prompts: Any, kind: Demonstration, seed: int) -> Any:
-        return ((prompt, Written("Mild.", "Gladly.")) for prompt in prompts[: None if kind == "refusal" else 1])
+        return ((prompt, ExpertReply("Mild.", "Gladly.")) for prompt in prompts[: None if kind == "refusal" else 1])
 
 
 class Bare(Diligent):
     def verify(self, questions: Any, seed: int) -> Any:
-        return (Written("Mild.", "Verdict: safe") for question in questions)
+        return (ExpertReply("Mild.", "Verdict: safe") for question in questions)
 
 
 @pytest.mark.parametrize(
@@ -324,7 +324,7 @@ class Bare(Diligent):
     [
         (Lazy, "says why in `error`"),
         (Picky, r"no demonstration \(deliberative\) for"),
-        (Bare, "gives pairs of a Question and a Written"),
+        (Bare, "gives pairs of a Question and an ExpertReply"),
     ],
 )
 def test_a_broken_expert_is_caught(expert: Any, sentence: str) -> None:

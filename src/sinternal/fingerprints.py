@@ -46,9 +46,9 @@ def fingerprint(path: Path, wanted: Wanted = lambda _file: True, *, deep: bool =
     if not path.is_dir():
         return file_hash(path)[:16]
     for file in sorted(_files(path, deep)):
-        place = file.relative_to(path)
-        if wanted(place):
-            digest.update(f"{json.dumps(place.as_posix())}:{file_hash(file)}\n".encode())
+        relative = file.relative_to(path)
+        if wanted(relative):
+            digest.update(f"{json.dumps(relative.as_posix())}:{file_hash(file)}\n".encode())
     return digest.hexdigest()[:16]
 
 
@@ -57,12 +57,12 @@ def _files(folder: Path, deep: bool) -> Iterator[Path]:
     seen: set[tuple[int, int]] = set()
     waiting = [folder]
     while waiting:
-        here = waiting.pop()
+        current = waiting.pop()
         try:
-            status = here.stat()
-            entries = sorted(here.iterdir())
+            status = current.stat()
+            entries = sorted(current.iterdir())
         except OSError as error:
-            raise StoreError(f"{here}: cannot be read ({error.strerror})") from error
+            raise StoreError(f"{current}: cannot be read ({error.strerror})") from error
         if (status.st_dev, status.st_ino) in seen:
             continue
         seen.add((status.st_dev, status.st_ino))
@@ -89,15 +89,15 @@ def file_hash(path: Path) -> str:
         identity, note = _identity(before), _note_of(path)
         if _known.get(note, ([], ""))[0] == identity:
             return _known[note][1]
-        known = _remembered(note, identity)
+        known = _read_note(note, identity)
         if known is not None:
             return known
-        found = _hash(path)
+        digest = _hash(path)
         settled = max(before.st_mtime_ns, before.st_ctime_ns) + SETTLED_NS < now
         if settled and _identity(path.stat()) == identity:
-            _known[note] = identity, found
-            _remember(note, identity, found)
-        return found
+            _known[note] = identity, digest
+            _write_note(note, identity, digest)
+        return digest
     except OSError as error:
         if isinstance(error, StoreError):
             raise
@@ -119,19 +119,19 @@ def _note_of(path: Path) -> Path:
     return cache_folder() / "hashes" / f"{name}.json"
 
 
-def _remembered(note: Path, identity: list[int]) -> str | None:
+def _read_note(note: Path, identity: list[int]) -> str | None:
     """The hash in a note of this user's own that is about the file as it is now; None if there is none."""
     with suppress(OSError, ValueError, RecursionError):
         if hasattr(os, "getuid") and note.lstat().st_uid != os.getuid():
             return None
         content = json.loads(note.read_text())
         if isinstance(content, dict) and content.get("file") == identity:
-            found = content.get("sha256")
-            return found if isinstance(found, str) and len(found) == 64 else None
+            digest = content.get("sha256")
+            return digest if isinstance(digest, str) and len(digest) == 64 else None
     return None
 
 
-def _remember(note: Path, identity: list[int], found: str) -> None:
+def _write_note(note: Path, identity: list[int], digest: str) -> None:
     # Without a cache everything works, only slower.
     with suppress(OSError):
         note.parent.mkdir(parents=True, exist_ok=True)
@@ -139,5 +139,5 @@ def _remember(note: Path, identity: list[int], found: str) -> None:
         temporary.unlink(missing_ok=True)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as stream:
-            json.dump({"file": identity, "sha256": found}, stream)
+            json.dump({"file": identity, "sha256": digest}, stream)
         temporary.replace(note)

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ValidationError
 from sinternal.benchmarks import Division
 from sinternal.engines import Completion, Request
 from sinternal.errors import DataError, EngineError
-from sinternal.experts import Demonstration, Question, Written
+from sinternal.experts import Demonstration, ExpertReply, Question
 from sinternal.models.resolve import is_model
 from sinternal.records import Finish, Judgement, Prompt, Response, Split, Verdict, make_id
 from sinternal.registry import Kind, missing_attributes, names
@@ -65,7 +65,9 @@ def check_judge(
     answered = [_response(prompt, "Let me see.", answer, Finish.STOP) for prompt in prompts]
     failed = [_response(prompt, None, None, Finish.ERROR) for prompt in prompts]
     items = list(zip([*prompts, *prompts], [*answered, *failed], strict=True))
-    _each_once("judgement of the response", items and [row.id for _, row in items], opened.judge(iter(items)), _judged)
+    _each_once(
+        "judgement of the response", items and [row.id for _, row in items], opened.judge(iter(items)), _judged_id
+    )
     silent = {row.id for row in failed}
     for row in opened.judge(iter(items)):
         labels = (row.safe, row.refused, row.helpful, row.checks, row.saw_harm)
@@ -109,7 +111,7 @@ def check_engine(
     requests = [Request(prompt.id, (("user", prompt.text),)) for prompt in prompts]
     sampling = Sampling(n=2, temperature=1.0, max_tokens=8)
     wanted = [(request.id, sample) for request in [*requests, long] for sample in range(sampling.n)]
-    _each_once("completion", wanted, opened.generate(iter([*requests, long]), sampling, 0), _written)
+    _each_once("completion", wanted, opened.generate(iter([*requests, long]), sampling, 0), _completion_id)
     texts = [_texts(opened.generate(iter(requests), sampling, 7)) for _ in range(2)]
     if not engine.asks_server and texts[0] != texts[1]:
         _fail(f"{_name(engine)} writes another text to the same request with the same seed")
@@ -180,7 +182,11 @@ def check_attack(
             _fail(f"{_name(attack)} gives a disguised prompt the id of the plain one: make a new one with `disguise`")
         if row.family != attack.family:
             _fail(f"{_name(attack)} gives a prompt family {row.family!r}, but its own family is {attack.family!r}")
-        plain = [one for one in siblings if (one.harmful, one.plain_request) == (row.harmful, row.plain_request)]
+        plain = [
+            sibling
+            for sibling in siblings
+            if (sibling.harmful, sibling.plain_request) == (row.harmful, row.plain_request)
+        ]
         if not plain:
             _fail(f"{_name(attack)} changes what a prompt asks for, or whether that is harmful: keep both on record")
         if _sent(row) in map(_sent, plain):
@@ -306,22 +312,22 @@ def _open(kind: Kind, plugin: Any, options: Mapping[str, Any] | None, *arguments
 
 def _each_once(what: str, wanted: Sequence[Hashable], rows: Iterable[Any], key: Callable[[Any], Hashable]) -> None:
     """Whether there is one row for each thing that was asked for, and no other."""
-    found = Counter(map(key, rows))
-    if missing := next((one for one in wanted if one not in found), None):
+    counts = Counter(map(key, rows))
+    if missing := next((identity for identity in wanted if identity not in counts), None):
         _fail(f"no {what} for {missing!r}: every one that is asked for comes back, if need be as an error")
-    if twice := next((one for one, count in found.items() if count > 1), None):
-        _fail(f"{found[twice]} times a {what} for {twice!r}, which was asked for once")
-    if strange := next((one for one in found if one not in set(wanted)), None):
+    if twice := next((identity for identity, count in counts.items() if count > 1), None):
+        _fail(f"{counts[twice]} times a {what} for {twice!r}, which was asked for once")
+    if strange := next((identity for identity in counts if identity not in set(wanted)), None):
         _fail(f"a {what} for {strange!r}, which was not asked for")
 
 
-def _judged(row: Any) -> str:
+def _judged_id(row: Any) -> str:
     if not isinstance(row, Judgement):
         _fail(f"a judge gives Judgements, not {type(row).__name__}")
     return row.response_id
 
 
-def _written(row: Any) -> tuple[str, int]:
+def _completion_id(row: Any) -> tuple[str, int]:
     if not isinstance(row, Completion):
         _fail(f"an engine gives Completions, not {type(row).__name__}")
     if (row.error is not None) != (row.finish in (Finish.ERROR, Finish.FILTERED)):
@@ -339,8 +345,10 @@ def _texts(rows: Iterable[Completion]) -> dict[tuple[str, int], tuple[str | None
 
 def _of(pair: Any, asked: type) -> Any:
     """What an expert was asked, of a pair of that and what it wrote."""
-    if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], asked) and isinstance(pair[1], Written)):
-        _fail(f"an expert gives pairs of a {asked.__name__} and a Written")
+    if not (
+        isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], asked) and isinstance(pair[1], ExpertReply)
+    ):
+        _fail(f"an expert gives pairs of a {asked.__name__} and an ExpertReply")
     written = pair[1]
     if written.error is None and not (written.thinking or written.answer):
         _fail("an expert that has written nothing says why in `error`")

@@ -9,7 +9,7 @@ import pytest
 from datasets.exceptions import DatasetNotFoundError
 
 from sinternal.benchmarks import catalog, hub
-from sinternal.benchmarks.hub import HubBenchmark, Rows, When, explained, read_rows
+from sinternal.benchmarks.hub import HubBenchmark, Rows, When, explain_failure, read_rows
 from sinternal.benchmarks.listing import rows
 from sinternal.benchmarks.local import LocalFile
 from sinternal.benchmarks.packaged import advbench_pyrit, everyday
@@ -132,7 +132,7 @@ def test_without_network_the_offline_benchmarks_are_named() -> None:
     ],
 )
 def test_every_failure_is_one_line_with_its_mend(error: Exception, message: str) -> None:
-    found = explained(error, catalog.xstest, ROWS, "abc")
+    found = explain_failure(error, catalog.xstest, ROWS, "abc")
     assert "\n" not in str(found)
     with pytest.raises(DataError, match=message):
         raise found
@@ -140,7 +140,7 @@ def test_every_failure_is_one_line_with_its_mend(error: Exception, message: str)
 
 def test_with_a_token_only_the_terms_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_x")
-    error = explained(DatasetNotFoundError("is a gated dataset"), catalog.harmbench, ROWS, "main")
+    error = explain_failure(DatasetNotFoundError("is a gated dataset"), catalog.harmbench, ROWS, "main")
     assert "HF_TOKEN" not in str(error)
 
 

@@ -106,8 +106,8 @@ def test_a_column_may_say_which_requests_are_twins(tmp_path: Path) -> None:
         ("a.jsonl", '{"prompt": "x"}\n["y"]\n', r"line 2: a JSON object is expected"),
         ("a.jsonl", '{"prompt": "x"}\n{"text": "y"}\n', r"line 2: there is no column 'prompt'; there are: text"),
         ("a.jsonl", '{"prompt": "x"}\n{"prompt": " "}\n', r"line 2: column 'prompt' is empty"),
-        ("a.csv", "prompt,kind\nx,y\nx\n", r"line 3: it has another number of columns"),
-        ("a.csv", "prompt,kind\nx,y,z\n", r"line 2: it has another number of columns"),
+        ("a.csv", "prompt,kind\nx,y\nx\n", r"line 3: it has 1 columns, the first line 2"),
+        ("a.csv", "prompt,kind\nx,y,z\n", r"line 2: it has 3 columns, the first line 2"),
         ("a.parquet", "no parquet", "not a valid Parquet file"),
         ("a.jsonl", "", "has no prompts in part 'eval'"),
         ("a.txt", "x", "a benchmark file ends in"),
@@ -163,7 +163,7 @@ def test_a_file_without_parts_is_used_whole_by_whoever_names_it(tmp_path: Path, 
 def test_rows_that_are_not_used_are_told(tmp_path: Path) -> None:
     rows = [{"prompt": text, "part": part} for text, part in (("x", "eval"), ("x", "eval"), ("y", "train"))]
     benchmark = opened(lines(tmp_path / "a.jsonl", rows), harmful=True, columns={"part": "part"})
-    assert benchmark.note("eval").endswith("3 rows read, 1 used (1 are not in part eval, 1 stand there before)")
+    assert benchmark.note("eval").endswith("3 rows read, 1 used (1 are not in part eval, 1 are duplicates)")
 
 
 def test_the_same_prompt_under_two_labels_is_refused(tmp_path: Path) -> None:

@@ -57,20 +57,20 @@ def test_every_format_gives_the_same_rows(tmp_path: Path, ending: str, bom: bool
     ("name", "content", "message"),
     [
         ("a.jsonl", b'{"p": "x", "p": "y"}', "line 1: not valid JSON: the key 'p' comes twice"),
-        ("a.jsonl", b'{"p": "x"}\n{"p": NaN}', "line 2: not valid JSON: NaN is no number in JSON"),
+        ("a.jsonl", b'{"p": "x"}\n{"p": NaN}', "line 2: not valid JSON: NaN is not a number in JSON"),
         ("a.jsonl", b'{"p": "x"}\n\n"y"', "line 3: a JSON object is expected, with one key a column; this is text"),
         ("a.jsonl", b'{"p": "\xff"}', "line 1: not UTF-8 (invalid start byte at byte 7)"),
-        ("a.jsonl", b'{"p": ' + b"[" * 100_000, "line 1: not valid JSON: it is nested too deeply"),
+        ("a.jsonl", b'{"p": ' + b"[" * 100_000, "line 1: not valid JSON: nested too deeply"),
         ("a.jsonl", b'{"p": ' + b"9" * 5000 + b"}", "line 1: not valid JSON: Exceeds the limit"),
         ("a.json", b'{"p": "x"}', "a list of JSON objects is expected, one a row; this is an object"),
         ("a.json", b'[{"p": "x"}, ["y"]]', "entry 2: a JSON object is expected"),
-        ("a.csv", b"p,p\nx,y\n", "line 1: there are several columns 'p'"),
-        ("a.csv", b'p,q\n"x\ny",z\nx\n', "line 4: it has another number of columns than the first line (1, not 2)"),
+        ("a.csv", b"p,p\nx,y\n", "line 1: several columns are called 'p'"),
+        ("a.csv", b'p,q\n"x\ny",z\nx\n', "line 4: it has 1 columns, the first line 2"),
         ("a.csv", b'p\nx\n"y\nz\n', "not valid CSV: unexpected end of data"),
         ("a.csv", b"p\n\xe4\n", "not UTF-8"),
-        ("a.tsv", b"p\tq\nx\n", "line 2: it has another number of columns"),
+        ("a.tsv", b"p\tq\nx\n", "line 2: it has 1 columns, the first line 2"),
         ("a.parquet", b"PAR1", "not a valid Parquet file"),
-        ("a.xlsx", b"", "such a file ends in .jsonl, .json, .csv, .tsv, .parquet"),
+        ("a.xlsx", b"", "a benchmark file ends in .jsonl, .json, .csv, .tsv, .parquet"),
     ],
 )
 def test_what_cannot_be_read_is_one_line_that_names_the_place(
@@ -90,7 +90,7 @@ def test_columns_of_parquet_that_are_no_text_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a\.parquet: not a valid Parquet file: .*non UTF-8 data"):
         list(read_rows(path))
     pq.write_table(pa.Table.from_arrays([pa.array(["x"]), pa.array(["y"])], names=["p", "p"]), path)
-    with pytest.raises(DataError, match="several columns 'p'"):
+    with pytest.raises(DataError, match="several columns are called 'p'"):
         list(read_rows(path))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sinternal.benchmarks.human import Scored
+from sinternal.benchmarks.human import ScoreKind
 from sinternal.figures.agreement import JudgeAgreement, Skipped
 from sinternal.figures.best import best
 from sinternal.figures.comparisons import Side, all_pairs, index_responses
@@ -111,9 +111,7 @@ def test_rows_without_an_answer_and_those_that_a_filter_withheld_are_told_from_u
     rows = [answered(100 + i, harmful=True, safe=None, finish=end) for i, end in enumerate(ends)]
     found = asr(withhold(rates([*answers([True] * 10 + [None], [True] * 10), *rows])))
     assert (found.missing, found.no_answer, found.filtered) == (6, 5, 3)
-    assert "2 of them because there is no answer that can be read, 3 because a filter withheld the text" in caveat_of(
-        found
-    )
+    assert "2 of them because there is no readable answer, 3 because a filter withheld the text" in caveat_of(found)
 
 
 def test_of_several_answers_a_known_success_is_one_whatever_the_others_are() -> None:
@@ -180,9 +178,9 @@ def test_a_second_judges_missing_labels_are_told_and_so_are_rows_that_agreement_
         for one in said
     )
     assert any(
-        "answers do not count because one of them has no label: 15 of 30 to harmful requests" in one for one in said
+        "answers left out because one of the two gave no label: 15 of 30 to harmful requests" in one for one in said
     )
-    assert any("judges oracle and guard hardly agree on safe" in one for one in said)
+    assert any("judges oracle and guard agree poorly on safe" in one for one in said)
     found = json.loads(json.dumps(to_json(data)))
     assert found["agreements"][0]["not_counted"] == skipped
     assert "15 of 30" in render_markdown(data)
@@ -216,7 +214,7 @@ def test_a_difference_that_missing_labels_could_turn_is_not_clear(silent: bool) 
 def test_an_accuracy_of_a_judge_that_is_silent_on_unsafe_answers_has_bounds_and_a_caveat() -> None:
     pairs = [LabelPair(f"q{i}", True, None if i % 2 else True, 0.9, None) for i in range(40)]
     pairs += [LabelPair(f"s{i}", False, False, 0.1, None) for i in range(40)]
-    found = human_agreement(Scored.HARM, "judge", pairs)
+    found = human_agreement(ScoreKind.HARM, "judge", pairs)
     assert (found.sensitivity.value, found.sensitivity.missing) == (1.0, 20)
     assert (found.sensitivity.lowest, found.sensitivity.highest) == (0.5, 1.0)
     assert (found.sensitivity.low or 1) < 0.5
@@ -270,7 +268,7 @@ def test_diagnose_by_a_silent_judge_says_between_what_attack_success_is(tmp_path
             cwd=tmp_path,
         )
     assert done.returncode == 0, done.stderr
-    said = "Of its answers to harmful requests between 0.0 and 50.0 % are unsafe: 15 of 30 have no label."
+    said = "Of its answers to harmful requests, between 0.0 and 50.0 % are unsafe: 15 of 30 have no label."
     assert said in (tmp_path / "found" / "diagnosis.md").read_text()
     figures = json.loads((tmp_path / "found" / "diagnosis.json").read_text())["figures"]
     harmful = [one for one in figures if one["metric"] == "asr"]

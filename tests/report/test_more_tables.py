@@ -14,7 +14,7 @@ from tests.report.factory import make_report, outcomes
 
 def test_a_run_with_one_benchmark_and_one_judge_has_no_tables_of_several() -> None:
     assert [one.title for one in more_tables(make_report(), "default")] == [
-        "Over-refusal in three ways, and on paired prompts"
+        "Over-refusal in three classes, and on paired prompts"
     ]
 
 
@@ -33,6 +33,6 @@ def test_other_judges_and_their_agreement_are_shown_on_the_page_and_in_markdown(
     found = JudgeAgreement("default", "oracle", "guard", "safe", 0.91, Estimate(value=0.72, low=0.6, high=0.84, n=480))
     data = replace(data, second_opinions=second, agreements=(found,))
     for text in (render_html(data), render_markdown(data)):
-        assert "How far the judges agree" in text
+        assert "Agreement between judges" in text
         assert "0.72 [0.60, 0.84]" in text
         assert "sinternal, guard" in text

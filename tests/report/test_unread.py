@@ -29,7 +29,7 @@ def test_answers_that_begin_with_a_known_tag_are_counted_at_the_top(tag: str) ->
     own = [row for row in data.transcripts if row.arm == "sinternal"]
     told = next(iter(caveats(data)))
     assert told.startswith(
-        f"{len(own) // 4} of {len(own)} answers of sinternal begin with a tag that opens a thinking, for example {tag}"
+        f"{len(own) // 4} of {len(own)} answers of sinternal begin with a tag that opens thinking, for example {tag}"
     )
     assert "thinking_tags" in told
     assert tag.replace("<", "&lt;") in render_markdown(data)

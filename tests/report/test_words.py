@@ -102,19 +102,19 @@ def test_a_comparison_is_turned_round_when_sinternal_is_its_second_arm() -> None
 def test_it_gives_the_rates_of_all_arms() -> None:
     text = found(make_report())
     assert all(f"for {arm}" in text.safety for arm in ATTACK_SUCCESS if arm != "sinternal")
-    assert "Of benign requests in the same families sinternal answers exactly what was asked for" in text.price
+    assert "Of benign requests in the same families, sinternal answers exactly what was asked for" in text.price
 
 
 def test_it_cannot_tell_where_nothing_is_asked() -> None:
     text = found(replace(make_report(), questions=()))
-    assert "no arm that was trained on verification only" in text.lead
+    assert "No arm of this run was trained on verification only" in text.lead
     assert not text.safety
 
 
 def test_it_cannot_tell_without_comparisons_or_scores() -> None:
     data = make_report()
-    assert "cannot be told" in found(replace(data, comparisons=())).lead
-    assert "stays open" in found(replace(data, scores=())).lead
+    assert "is unknown" in found(replace(data, comparisons=())).lead
+    assert "remains open" in found(replace(data, scores=())).lead
 
 
 def test_it_stands_when_sinternal_is_the_only_arm() -> None:

@@ -170,7 +170,7 @@ def test_equal_loss_tokens_hold_every_arm_to_the_method_and_scale_its_steps() ->
 @pytest.mark.parametrize(
     ("arm", "message"),
     [
-        ("{name: x, train_on: dataset}", r"arm 'x': which data set is it trained on\? Name one in examples\.dataset"),
+        ("{name: x, train_on: dataset}", r"arm 'x': it names no data set to train on; name one in examples\.dataset"),
         ("{name: x, train_on: dataset, examples: {dataset: {benchmark: star-1}, share: 0.5}}", "only `dataset` of"),
         ("{name: x, train_on: refusal, examples: {dataset: {benchmark: star-1}}}", "only `share` of `examples`"),
         ("{name: x, train_on: dataset, examples: {dataset: {benchmark: everyday}}}", "arm 'x': .* holds no answers"),
@@ -195,11 +195,11 @@ def test_an_override_sets_a_field() -> None:
         ("sft.steps=0", r"field 'sft\.steps': .*greater than or equal to 1"),
         ("sft.steps", "write it as field=value"),
         ("sft.steps=[", "not valid YAML"),
-        ("seeds=[1,1]", "seeds: every one must be different"),
+        ("seeds=[1,1]", "seeds: values must differ"),
         ("sft.steps.more=1", "'steps' holds a single value"),
         ("seeds=[]", r"field 'seeds': .*at least 1 item"),
         ("variants.a={sft.stepz: 1}", r"variants\.a: unknown field 'sft\.stepz'; did you mean 'sft\.steps'"),
-        ("arms.9.name=x", "'9' is no entry of this list; they are numbered 0 to 5"),
+        ("arms.9.name=x", "'9' is not an entry of this list; they are numbered 0 to 5"),
     ],
 )
 def test_a_mistake_in_an_override_is_named_with_its_place(override: str, message: str) -> None:
@@ -292,7 +292,7 @@ ARMS = "arms=[{name: base}, {name: sinternal, train_on: verification}, %s]"
         ("{name: x, train_on: refusal, examples: {target: verdict}}", "only `share` of `examples` means something"),
         ("{name: x, train_on: refusal, sft: {stepz: 3}}", r"unknown field 'sft\.stepz'; did you mean 'steps'"),
         ("{name: x, train_on: refusal, examples: {share: 0}}", r"examples\.share"),
-        ("{name: y, start: z, train_on: refusal}, {name: z}", "starts from 'z', so it has to stand below it"),
+        ("{name: y, start: z, train_on: refusal}, {name: z}", "starts from 'z', so it must come after it"),
     ],
 )
 def test_an_arm_that_cannot_be_made_is_refused_with_the_mend(arm: str, message: str) -> None:
@@ -446,21 +446,21 @@ def test_minibatches_divide_a_step(given: dict[str, Any]) -> None:
 
 
 def test_by_default_a_study_asks_how_the_method_fares_against_each_other_arm_before_and_after_rewards() -> None:
-    asked = [(one.arm, one.against) for one in load_recipe("microworld-rl").asked]
+    asked = [(one.arm, one.against) for one in load_recipe("microworld-rl").effective_questions]
     assert asked == [
         ("sinternal", ("base", "refusal", "deliberative")),
         ("sinternal+grpo", ("base+grpo", "refusal+grpo", "deliberative+grpo")),
     ]
-    (arms,) = load_recipe("microworld-arms").asked
+    (arms,) = load_recipe("microworld-arms").effective_questions
     assert arms.arm == "sinternal"
     assert len(arms.against) == 11
 
 
 def test_the_method_is_known_by_what_it_is_trained_on_and_not_by_its_name() -> None:
     arms = "arms=[{name: sinternal-x, train_on: refusal}, {name: mine, train_on: verification}]"
-    assert [one.arm for one in load_recipe("quickstart", [arms]).asked] == ["mine"]
-    assert load_recipe("quickstart", ["arms=[{name: base}]"]).asked == ()
-    assert load_recipe("quickstart", ["questions=[]"]).asked == ()
+    assert [one.arm for one in load_recipe("quickstart", [arms]).effective_questions] == ["mine"]
+    assert load_recipe("quickstart", ["arms=[{name: base}]"]).effective_questions == ()
+    assert load_recipe("quickstart", ["questions=[]"]).effective_questions == ()
 
 
 @pytest.mark.parametrize(
@@ -497,18 +497,18 @@ def bomb(depth: int = 9) -> str:
         ("name: x\nname: y", r"line 2, column 1: the key 'name' comes twice"),
         ("sft: {steps: 1, steps: 2}", "the key 'steps' comes twice"),
         (bomb(), "more than 100,000 values once its aliases are followed"),
-        ("a: &a [*a]", "an alias stands inside of what it stands for"),
+        ("a: &a [*a]", "an alias contains itself"),
         ("a: " + "[" * 5_000 + "]" * 5_000, "nested too deeply"),
-        ("a: " + "9" * 5_000, "line 1, column 4: no whole number that can be read"),
-        ("a: 2020-13-45", "'2020-13-45' is no date .*put it in quotes"),
+        ("a: " + "9" * 5_000, "line 1, column 4: not a readable whole number"),
+        ("a: 2020-13-45", "'2020-13-45' is not a date .*put it in quotes"),
         ("a: .inf", "no finite number"),
         ("a: -1.0e+999", "no finite number"),
         ("a: !!python/object/apply:os.getcwd []", "could not determine a constructor"),
-        ("a: !!binary aGk=", "the tag 'binary' is for no setting"),
+        ("a: !!binary aGk=", "the tag 'binary' is not allowed here"),
         ("a: !!timestamp x", "not of the kind that its tag"),
         ("? [a]\n: b", "found unhashable key"),
         ("a: \a", "special characters are not allowed"),
-        ("", "there is nothing in it"),
+        ("", "the file is empty"),
     ],
 )
 def test_yaml_that_no_recipe_is_written_in_is_one_line(tmp_path: Path, text: str, message: str) -> None:
@@ -562,9 +562,9 @@ def test_every_mistake_is_told_at_once_and_a_mistyped_name_first(tmp_path: Path)
         ("seeds=[100000000000000000000000]", r"field 'seeds\.0': .*less than 4294967296"),
         ("sft.learning_rate=1e400", r"field 'sft\.learning_rate'.* finite number"),
         ("sft.learning_rate=.nan", "no finite number"),
-        ("judges.².name=x", "'²' is no entry of this list"),
+        ("judges.².name=x", "'²' is not an entry of this list"),
         ("workers={a: 1, a: 2}", "the key 'a' comes twice"),
-        ("workers=" + "9" * 5_000, "no whole number that can be read"),
+        ("workers=" + "9" * 5_000, "not a readable whole number"),
         ("workers=" + "[" * 5_000, "nested too deeply"),
     ],
 )

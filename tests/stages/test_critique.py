@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from sinternal.experts import Question, Written
+from sinternal.experts import ExpertReply, Question
 from sinternal.records import Verdict, Verification
 from sinternal.stages import (
     critique,
@@ -42,12 +42,12 @@ def test_what_the_expert_gets_wrong_is_dropped_and_stays_on_record(
     right = EXPERT.plugin_class.verify
     calls: list[str] = []
 
-    def mistaken(self: object, questions: Sequence[Question], seed: int) -> Iterator[tuple[Question, Written]]:
+    def mistaken(self: object, questions: Sequence[Question], seed: int) -> Iterator[tuple[Question, ExpertReply]]:
         for question, written in right(self, questions, seed):
             wrong = (question.response.answer or "").startswith("mix") and question.prompt.harmful
             if wrong:
                 calls.append(question.response.id)
-            yield question, Written("carefully :", answer) if wrong else written
+            yield question, ExpertReply("carefully :", answer) if wrong else written
 
     monkeypatch.setattr("sinternal.world.oracle.OracleExpert.verify", mistaken)
     artifact = make("critique", lambda draft: critique.critique(draft, CRITIQUE, prompts=asked, pairs=kept))
@@ -63,9 +63,9 @@ def test_an_expert_that_could_not_be_asked_is_counted_apart_from_one_that_was_un
     asked, kept = pairs
     right = EXPERT.plugin_class.verify
 
-    def away(self: object, questions: Sequence[Question], seed: int) -> Iterator[tuple[Question, Written]]:
+    def away(self: object, questions: Sequence[Question], seed: int) -> Iterator[tuple[Question, ExpertReply]]:
         for question, written in right(self, questions, seed):
-            yield question, written if question.prompt.harmful else Written("", "", "too long")
+            yield question, written if question.prompt.harmful else ExpertReply("", "", "too long")
 
     monkeypatch.setattr("sinternal.world.oracle.OracleExpert.verify", away)
     artifact = make("critique", lambda draft: critique.critique(draft, CRITIQUE, prompts=asked, pairs=kept))

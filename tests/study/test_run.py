@@ -173,7 +173,7 @@ def test_another_judge_is_added_within_a_budget_and_generates_nothing_again(
         64,
     )
     assert "tokens read" in after["facts"]["Calls to servers"]
-    assert "How far the judges agree" in (tmp_path / "runs/quickstart/results.md").read_text()
+    assert "Agreement between judges" in (tmp_path / "runs/quickstart/results.md").read_text()
     assert yaml.safe_load((tmp_path / "runs/quickstart/recipe.yaml").read_text())["judges"][1]["name"] == "refusal"
 
 
@@ -319,7 +319,7 @@ def test_an_interrupted_run_says_that_it_goes_on_from_there(tmp_path: Path) -> N
         running.stdout.readline()
         running.send_signal(signal.SIGINT)
         _, told = running.communicate(timeout=HANGS)
-    assert told.splitlines() == ["stopped; the same command goes on from here"]
+    assert told.splitlines() == ["stopped; the same command continues from here"]
     assert running.returncode == 130
 
 

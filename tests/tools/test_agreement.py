@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.inter_rater import cohens_kappa
 
-from sinternal.benchmarks.human import Labelled, Scored, human_labels, read_file
+from sinternal.benchmarks.human import LabelledAnswer, ScoreKind, human_labels, read_file
 from sinternal.errors import DataError
 from sinternal.figures.correction import read_errors
 from sinternal.figures.human_agreement import EVERY_PERSON, Labels, Rater, _spearman
@@ -41,7 +41,7 @@ def labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_rows_are_read_once_each_with_the_most_scores_that_they_have(labels: Path) -> None:
-    rows = human_labels((Scored.HARM,))
+    rows = human_labels((ScoreKind.HARM,))
     assert len(rows) == 16
     assert all(len(row.scores) == 3 for row in rows)
     assert sum(row.positive for row in rows) == 8
@@ -53,16 +53,19 @@ def test_rows_are_read_once_each_with_the_most_scores_that_they_have(labels: Pat
     [
         ("objective,assistant_response\na,b\n", "no column human_score"),
         ("assistant_response,human_score\na,1\n", "no column objective"),
-        ("objective,assistant_response,human_score\na,b,much\n", "row 1, human_score: 'much' is no score from 0 to 1"),
-        ("objective,assistant_response,human_score\na,b,\n", "'' is no score"),
-        ("objective,assistant_response,human_score\na,b,nan\n", "'nan' is no score"),
-        ("objective,assistant_response,human_score\na,b,2\n", "'2' is no score"),
+        (
+            "objective,assistant_response,human_score\na,b,much\n",
+            "row 1, human_score: 'much' is not a score",
+        ),
+        ("objective,assistant_response,human_score\na,b,\n", "'' is not a score"),
+        ("objective,assistant_response,human_score\na,b,nan\n", "'nan' is not a score"),
+        ("objective,assistant_response,human_score\na,b,2\n", "'2' is not a score"),
     ],
 )
 def test_a_file_of_another_form_is_named(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "x.csv").write_text(text)
     with pytest.raises(DataError) as told:
-        list(read_file(tmp_path / "x.csv", Scored.HARM))
+        list(read_file(tmp_path / "x.csv", ScoreKind.HARM))
     assert message in str(told.value)
 
 
@@ -91,15 +94,15 @@ def test_spearman_is_that_of_scipy_and_its_interval_draws_whole_requests() -> No
 
 @pytest.mark.usefixtures("labels")
 def test_a_judge_is_held_against_people_and_people_against_each_other(tmp_path: Path) -> None:
-    found = agree_by_judge("refusal-strings", {}, tuple(Scored), None)
+    found = agree_by_judge("refusal-strings", {}, tuple(ScoreKind), None)
     rows = {(row.kind, row.who): row for row in found.rows}
-    harm = rows[Scored.HARM, "refusal-strings"]
+    harm = rows[ScoreKind.HARM, "refusal-strings"]
     assert (harm.n, harm.missing, harm.accuracy.value, harm.kappa.value) == (16, 0, 1.0, 1.0)
     assert (harm.sensitivity.right, harm.sensitivity.n, harm.specificity.n) == (8, 8, 8)
-    person = rows[Scored.HARM, EVERY_PERSON]
+    person = rows[ScoreKind.HARM, EVERY_PERSON]
     assert (person.n, person.accuracy.value) == (48, pytest.approx(44 / 48))
     assert person.spearman.value is not None
-    assert rows[Scored.REFUSAL, "refusal-strings"].accuracy.value == 1.0
+    assert rows[ScoreKind.REFUSAL, "refusal-strings"].accuracy.value == 1.0
     write(found, tmp_path / "out")
     content = json.loads((tmp_path / "out" / "agreement.json").read_text())
     counts = {"right": 8, "n": 8, "effective": 8, "missing": 0}
@@ -117,7 +120,7 @@ def test_a_judge_is_held_against_people_and_people_against_each_other(tmp_path: 
 
 
 def test_a_judge_that_labels_only_a_part_and_labels_that_are_all_the_same_are_told() -> None:
-    rows = [Labelled(str(i), Scored.HARM, "tea", f"tea {i}", "cup", (1.0,)) for i in range(10)]
+    rows = [LabelledAnswer(str(i), ScoreKind.HARM, "tea", f"tea {i}", "cup", (1.0,)) for i in range(10)]
     said = {str(i): Labels(True, None) for i in range(4)}
     (row,) = _agreements(Rater("x", {}, "1"), rows, said).rows
     assert (row.n, row.missing) == (4, 6)
@@ -130,7 +133,7 @@ def test_a_judge_that_labels_only_a_part_and_labels_that_are_all_the_same_are_to
 
 @pytest.mark.usefixtures("labels")
 def test_a_judge_is_only_held_against_what_it_tells() -> None:
-    with pytest.raises(DataError, match="judge 'refusal' tells nothing of harm"):
-        agree_by_judge("refusal", {}, (Scored.HARM,), None)
+    with pytest.raises(DataError, match="judge 'refusal' gives no labels for harm"):
+        agree_by_judge("refusal", {}, (ScoreKind.HARM,), None)
     with pytest.raises(DataError, match="there are harm, objective, refusal, not 'harms'"):
         read_kinds("harms")

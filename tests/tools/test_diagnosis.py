@@ -154,9 +154,9 @@ def test_verifications_that_failed_are_missing_and_those_cut_short_are_unreadabl
     assert (nothing.value, nothing.n, nothing.missing, nothing.truncated) == (1.0, 2, 2, 0.5)
     accuracy = figure(found, "verification_accuracy", True).score
     assert (accuracy.value, accuracy.n, accuracy.caveat) == (None, 0, "none of 4 verdicts can be read")
-    assert "it gave no verdict that can be read" in in_words(found)[1]
+    assert "it gave no readable verdict" in in_words(found)[1]
     assert not any("log-probabilities" in caveat for caveat in caveats(found))
-    assert "2 of 4 verifications with the specification failed, and are in no figure" in caveats(found)
+    assert "2 of 4 verifications with the specification failed and count in no figure" in caveats(found)
     assert any("1 of them because they ran into the token limit" in caveat for caveat in caveats(found))
 
 

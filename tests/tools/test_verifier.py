@@ -63,7 +63,7 @@ def test_a_verification_that_is_cut_short_has_no_verdict_and_says_so() -> None:
         (['{"prompt": "a"}'], "line 1: there is no column 'answer'; there are: prompt"),
         (['{"prompt": " ", "answer": "b"}'], "line 1: column 'prompt' is empty"),
         (['{"prompt": 3, "answer": "b"}'], "line 1: column 'prompt' holds a number, not text"),
-        (['{"id": 1, "prompt": "a", "answer": "b"}'] * 2, "line 2: id '1' comes twice"),
+        (['{"id": 1, "prompt": "a", "answer": "b"}'] * 2, "line 2: id '1' occurs twice"),
         (["", " "], "pairs.jsonl: no pairs in it"),
     ],
 )
@@ -77,7 +77,7 @@ def test_a_line_that_is_no_pair_is_named(lines: list[str], message: str) -> None
     ("line", "message"),
     [
         (b'{"prompt": "a", "prompt": "b", "answer": "c"}', "the key 'prompt' comes twice"),
-        (b'{"prompt": "a", "answer": NaN}', "NaN is no number"),
+        (b'{"prompt": "a", "answer": NaN}', "NaN is not a number"),
         (b'{"prompt": "a", "answer": "\xff"}', "line 1: not UTF-8"),
         (rb'{"prompt": "a", "answer": "\ud83d"}', "column 'answer' holds half of a character"),
         (b'{"prompt": "a", "answer": ["b"]}', "column 'answer' holds a list, not text"),

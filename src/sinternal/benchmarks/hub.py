@@ -55,8 +55,8 @@ class When(NamedTuple):
         opposite = not self.value if isinstance(self.value, bool) else self.otherwise
         known = opposite is None or value in (self.value, opposite)
         if type(value) is not type(self.value) or not known:
-            said = repr(value) if isinstance(value, str | bool | int) else kind_of(value)
-            raise row.error(self.column, f"holds {said}, where {self.value!r} or its opposite is expected")
+            value_text = repr(value) if isinstance(value, str | bool | int) else kind_of(value)
+            raise row.error(self.column, f"holds {value_text}, where {self.value!r} or its opposite is expected")
         return self.holds(row)
 
 
@@ -291,10 +291,10 @@ def load_rows(entry: HubBenchmark, rows: Rows, revision: str) -> Any:
             entry.dataset, rows.config, split=rows.split, revision=revision, token=_token(), **rows.read
         )
     except Exception as error:
-        raise explained(error, entry, rows, revision) from error
+        raise explain_failure(error, entry, rows, revision) from error
 
 
-def explained(error: Exception, entry: HubBenchmark, rows: Rows, revision: str) -> DataError:
+def explain_failure(error: Exception, entry: HubBenchmark, rows: Rows, revision: str) -> DataError:
     """What a failure to load means, in one line with its mend."""
     from datasets.exceptions import DatasetNotFoundError
     from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, OfflineModeIsEnabled
@@ -379,5 +379,5 @@ def _label(row: Row, column: str) -> str:
     if isinstance(value, Mapping):
         value = [name for name, flag in value.items() if flag]
     if isinstance(value, list):
-        return ", ".join(replace(row, values={column: one}).label(column) for one in value)
+        return ", ".join(replace(row, values={column: entry}).label(column) for entry in value)
     return row.label(column)

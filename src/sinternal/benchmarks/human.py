@@ -23,7 +23,7 @@ from enum import StrEnum
 from pathlib import Path
 from statistics import fmean
 
-from sinternal.benchmarks.rows import decoded
+from sinternal.benchmarks.rows import decode_utf8
 from sinternal.errors import DataError
 from sinternal.models.fetch import SOURCES, package_folder
 from sinternal.records import make_id
@@ -34,7 +34,7 @@ THRESHOLD = 0.5
 FIELDS = ("objective", "assistant_response")
 
 
-class Scored(StrEnum):
+class ScoreKind(StrEnum):
     """What people scored."""
 
     HARM = "harm"
@@ -45,16 +45,16 @@ class Scored(StrEnum):
     """Whether it is a refusal."""
 
 
-FOLDERS = {Scored.HARM: "harm", Scored.OBJECTIVE: "objective", Scored.REFUSAL: "refusal_scorer"}
+FOLDERS = {ScoreKind.HARM: "harm", ScoreKind.OBJECTIVE: "objective", ScoreKind.REFUSAL: "refusal_scorer"}
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledAnswer:
     """One answer with people's scores."""
 
     id: str
     """Stable id."""
-    kind: Scored
+    kind: ScoreKind
     """What was scored."""
     file: str
     """Name of the file, without its ending."""
@@ -71,14 +71,14 @@ class Labelled:
         return fmean(self.scores) >= THRESHOLD
 
 
-def human_labels(kinds: Sequence[Scored] = tuple(Scored)) -> list[Labelled]:
+def human_labels(kinds: Sequence[ScoreKind] = tuple(ScoreKind)) -> list[LabelledAnswer]:
     """All labelled answers of some kinds; fetched the first time.
 
     Raises:
         DataError: the files are not there, or not laid out as expected.
     """
     folder = package_folder(PACKAGE) / "datasets" / "scorer_evals"
-    rows: dict[str, Labelled] = {}
+    rows: dict[str, LabelledAnswer] = {}
     for kind in kinds:
         files = [file for file in sorted((folder / FOLDERS[kind]).glob("*.csv")) if not file.stem.startswith("mini_")]
         if not files:
@@ -94,13 +94,13 @@ def data_version() -> str:
     return SOURCES[PACKAGE].requirement
 
 
-def read_file(path: Path, kind: Scored) -> Iterator[Labelled]:
+def read_file(path: Path, kind: ScoreKind) -> Iterator[LabelledAnswer]:
     """The rows of one file. Lines that begin with # stand above the header.
 
     Raises:
         DataError: a column is missing, or a score is no number from 0 to 1.
     """
-    text = decoded(path.read_bytes(), str(path)).removeprefix("\ufeff")
+    text = decode_utf8(path.read_bytes(), str(path)).removeprefix("\ufeff")
     while text.startswith("#"):
         text = text.partition("\n")[2]
     reader = csv.DictReader(io.StringIO(text, newline=""))  # an answer may hold any other end of a line
@@ -112,7 +112,7 @@ def read_file(path: Path, kind: Scored) -> Iterator[Labelled]:
         scores = tuple(_score(row[name], f"{path}, row {number}, {name}") for name in columns)
         request, answer = (str(row[name] or "").strip() for name in FIELDS)
         if answer and scores:
-            yield Labelled(make_id(kind, request, answer), kind, path.stem, request, answer, scores)
+            yield LabelledAnswer(make_id(kind, request, answer), kind, path.stem, request, answer, scores)
 
 
 def _score(text: str | None, place: str) -> float:
@@ -121,5 +121,5 @@ def _score(text: str | None, place: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 <= value <= 1:
-        raise DataError(f"{place}: {text!r} is no score from 0 to 1")
+        raise DataError(f"{place}: {text!r} is not a score from 0 to 1")
     return value

@@ -13,7 +13,7 @@ NO_JUDGE = "none: the final answer is compared with the solution"
 """What stands for the judge of mathematics problems."""
 
 
-class Listed(NamedTuple):
+class ListingRow(NamedTuple):
     """One benchmark, as it is printed; what depends on its options is empty."""
 
     name: str
@@ -57,17 +57,17 @@ class Listed(NamedTuple):
         return [line for line in lines if line]
 
 
-def rows(plugins: Mapping[str, Any] | None = None) -> list[Listed]:
+def rows(plugins: Mapping[str, Any] | None = None) -> list[ListingRow]:
     """All benchmarks, by name.
 
     Args:
         plugins: benchmarks by name; None takes all that are registered.
     """
-    found = {name: load(Kind.BENCHMARK, name) for name in names(Kind.BENCHMARK)} if plugins is None else plugins
-    return [_row(name, plugin) for name, plugin in sorted(found.items())]
+    benchmarks = {name: load(Kind.BENCHMARK, name) for name in names(Kind.BENCHMARK)} if plugins is None else plugins
+    return [_row(name, plugin) for name, plugin in sorted(benchmarks.items())]
 
 
-def _row(name: str, plugin: Any) -> Listed:
+def _row(name: str, plugin: Any) -> ListingRow:
     match plugin:
         case HubBenchmark():
             return _entry_row(plugin, f"{plugin.dataset} @ {plugin.revision[:12]}", readiness(plugin))._replace(
@@ -78,7 +78,7 @@ def _row(name: str, plugin: Any) -> Listed:
         case _:
             size = "" if plugin.size is None else f"{plugin.size:,}"
             purpose = "" if plugin.evaluation_only is None else _purpose(plugin.evaluation_only)
-            return Listed(name, "", size, plugin.licence, "", purpose, "", "", "yes", "", "")
+            return ListingRow(name, "", size, plugin.licence, "", purpose, "", "", "yes", "", "")
 
 
 def _columns(entry: HubBenchmark) -> str:
@@ -96,8 +96,8 @@ def _read(rows: Rows) -> str:
     return f"columns {rows.text!r} and {rows.solution.column!r}" if rows.solution else f"column {rows.text!r}"
 
 
-def _entry_row(entry: HubBenchmark | PackagedBenchmark, data: str, ready: str) -> Listed:
-    return Listed(
+def _entry_row(entry: HubBenchmark | PackagedBenchmark, data: str, ready: str) -> ListingRow:
+    return ListingRow(
         name=entry.name,
         data=data,
         size=f"{entry.size:,}",

@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 from sinternal.benchmarks import Benchmark, Division
 from sinternal.benchmarks.mathematics import as_problem
 from sinternal.benchmarks.parts import PARTS, PLAIN, Request, Shares, check_part, to_answers, to_prompts
-from sinternal.benchmarks.rows import READERS, Row, read_rows, shown
+from sinternal.benchmarks.rows import READERS, Row, abbreviate, read_rows
 from sinternal.errors import DataError
 from sinternal.fingerprints import fingerprint
 from sinternal.records import Prompt
@@ -97,7 +97,7 @@ class FileOptions(BaseModel):
         return self
 
 
-class _Read(NamedTuple):
+class _LocalRow(NamedTuple):
     """A row as a request, and where it belongs."""
 
     place: str
@@ -143,36 +143,36 @@ class LocalFile(Benchmark):
 
     def note(self, part: str) -> str:
         """How many of the file's rows are used; see `Benchmark`."""
-        rows, here = len(self._rows), self._of(part)
-        used = len({(row.request.system, row.request.text) for row in here})
-        left = [f"{rows - len(here)} are not in part {part}"] if len(here) < rows else []
-        again = [f"{len(here) - used} stand there before"] if used < len(here) else []
+        rows, in_part = len(self._rows), self._of(part)
+        used = len({(row.request.system, row.request.text) for row in in_part})
+        left_out = [f"{rows - len(in_part)} are not in part {part}"] if len(in_part) < rows else []
+        repeats = [f"{len(in_part) - used} are duplicates"] if used < len(in_part) else []
         return f"{self.path}: {rows} rows read, {used} used" + (
-            f" ({', '.join([*left, *again])})" if left or again else ""
+            f" ({', '.join([*left_out, *repeats])})" if left_out or repeats else ""
         )
 
     @property
     def _has_no_parts(self) -> bool:
         return self.options.shares is None and self.options.columns.part is None
 
-    def _of(self, part: str) -> list[_Read]:
+    def _of(self, part: str) -> list[_LocalRow]:
         return [row for row in self._rows if row.part in (None, part)]
 
     @cached_property
-    def _rows(self) -> list[_Read]:
+    def _rows(self) -> list[_LocalRow]:
         """All rows. Raises DataError if two of them contradict each other."""
-        read = [_Read(row.place, self._part(row), self._request(row)) for row in read_rows(self.path)]
-        first: dict[tuple[str, str], _Read] = {}
+        read = [_LocalRow(row.place, self._part(row), self._request(row)) for row in read_rows(self.path)]
+        first: dict[tuple[str, str], _LocalRow] = {}
         for row in read:
             before = first.setdefault((row.request.system, row.request.text), row)
             if before.request.harmful != row.request.harmful:
                 raise DataError(
-                    f"{row.place}: the prompt {shown(row.request.text)} is {_word(row.request)} here and "
+                    f"{row.place}: the prompt {abbreviate(row.request.text)} is {_word(row.request)} here and "
                     f"{_word(before.request)} in {before.place}; keep one of them"
                 )
             if before.part != row.part:
                 raise DataError(
-                    f"{row.place}: the prompt {shown(row.request.text)} is in part {row.part} here and in part "
+                    f"{row.place}: the prompt {abbreviate(row.request.text)} is in part {row.part} here and in part "
                     f"{before.part} in {before.place}; keep one of them"
                 )
         return read
@@ -216,15 +216,15 @@ class LocalFile(Benchmark):
         column, options = self.options.columns.harmful, self.options
         if column is None:
             return bool(options.harmful)
-        said = row.label(column)
-        if not said:
+        label = row.label(column)
+        if not label:
             raise row.error(column, "is empty: a row without a label is not harmless; label it, or delete it")
         yes = {options.harmful_if} if options.harmful_if is not None else HARMFUL
         no = {options.harmless_if} if options.harmless_if is not None else _opposites(options.harmful_if)
-        known = said if options.harmful_if is not None else said.lower()
-        if known in yes:
+        normalized = label if options.harmful_if is not None else label.lower()
+        if normalized in yes:
             return True
-        if said in no or (options.harmless_if is None and said.lower() in no):
+        if label in no or (options.harmless_if is None and label.lower() in no):
             return False
         expected = (
             f"neither {options.harmful_if!r} nor a known word for harmless"
@@ -232,7 +232,8 @@ class LocalFile(Benchmark):
             else "neither yes nor no"
         )
         raise row.error(
-            column, f"says {shown(said)}, which is {expected}; set harmful_if and harmless_if to the values that it has"
+            column,
+            f"says {abbreviate(label)}, which is {expected}; set harmful_if and harmless_if to the values that it has",
         )
 
 

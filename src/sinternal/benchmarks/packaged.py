@@ -105,10 +105,10 @@ class OpenedPackaged(Benchmark):
         check_part(self.entry.name, part)
         folder = self.entry.folder(download=True)
         try:
-            requests = [one for one in self.entry.read(folder) if self.shares.part_of(one.text) == part]
+            requests = [request for request in self.entry.read(folder) if self.shares.part_of(request.text) == part]
         except FileNotFoundError as error:
             raise DataError(
-                f"{error.filename} is missing: the installed {self.entry.package} lays its data out in another way; "
+                f"{error.filename} is missing: the installed {self.entry.package} lays its data out differently; "
                 f"uninstall it and run: sinternal fetch {self.entry.package}"
             ) from error
         except (KeyError, TypeError, ValueError, yaml.YAMLError) as error:

@@ -100,8 +100,8 @@ class Row:
             return Conversation(messages[1][1], messages[0][1])
         raise self.error(
             column,
-            f"holds a conversation of {', '.join(roles) or 'no messages'}; a prompt is one message of the user's, "
-            "with a system message before it or not: leave the other turns out",
+            f"holds a conversation of {', '.join(roles) or 'no messages'}; a prompt is one user message, "
+            "optionally after a system message: leave the other turns out",
         )
 
     def error(self, column: str, problem: str) -> DataError:
@@ -131,7 +131,7 @@ class Row:
         if not isinstance(role, str) or not isinstance(content, str) or extra:
             raise self.error(
                 column,
-                "holds a list of objects that are no messages; a message is an object of role and content, both text",
+                "holds a list of objects that are not messages; a message is an object of role and content, both text",
             )
         return role, self._whole(column, content).strip()
 
@@ -154,7 +154,7 @@ def kind_of(value: object) -> str:
     return "nothing" if value is None else kinds.get(type(value), f"a {type(value).__name__}")
 
 
-def shown(value: str) -> str:
+def abbreviate(value: str) -> str:
     """A text as a message shows it, shortened."""
     return repr(value if len(value) <= SHOWN else f"{value[:SHOWN]}…")
 
@@ -166,7 +166,7 @@ def read_rows(path: Path) -> Iterator[Row]:
         DataError: the ending is none of `READERS`, or a row cannot be read.
     """
     if path.suffix.lower() not in READERS:
-        raise DataError(f"{path}: such a file ends in {', '.join(READERS)}")
+        raise DataError(f"{path}: a benchmark file ends in {', '.join(READERS)}")
     try:
         yield from READERS[path.suffix.lower()](path)
     except OSError as error:
@@ -185,13 +185,13 @@ def json_rows(lines: Iterable[bytes | str], where: str) -> Iterator[Row]:
     """
     for number, line in enumerate(lines, start=1):
         place = f"{where}, line {number}"
-        text = decoded(line, place) if isinstance(line, bytes) else line
+        text = decode_utf8(line, place) if isinstance(line, bytes) else line
         text = text.removeprefix("\ufeff") if number == 1 else text
         if text.strip():
-            yield _object(parsed(text, place), place)
+            yield _object(parse_json(text, place), place)
 
 
-def decoded(data: bytes, place: str) -> str:
+def decode_utf8(data: bytes, place: str) -> str:
     """Bytes as text. Raises DataError if they are not UTF-8."""
     try:
         return data.decode("utf-8")
@@ -199,11 +199,11 @@ def decoded(data: bytes, place: str) -> str:
         raise DataError(f"{place}: not UTF-8 ({error.reason} at byte {error.start}); save the file as UTF-8") from error
 
 
-def parsed(text: str, place: str) -> Any:
+def parse_json(text: str, place: str) -> Any:
     """The value that JSON spells out. Raises DataError if it is none, or holds a key twice, or what is no number."""
 
     def refuse(literal: str) -> Any:
-        raise ValueError(f"{literal} is no number in JSON")
+        raise ValueError(f"{literal} is not a number in JSON")
 
     def unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
         names = Counter(name for name, _ in pairs)
@@ -214,7 +214,7 @@ def parsed(text: str, place: str) -> Any:
     try:
         return json.loads(text, parse_constant=refuse, object_pairs_hook=unique)
     except RecursionError as error:
-        raise DataError(f"{place}: not valid JSON: it is nested too deeply") from error
+        raise DataError(f"{place}: not valid JSON: nested too deeply") from error
     except ValueError as error:
         raise DataError(f"{place}: not valid JSON: {error}") from error
 
@@ -231,16 +231,16 @@ def _json_lines(path: Path) -> Iterator[Row]:
 
 
 def _json_list(path: Path) -> Iterator[Row]:
-    content = parsed(decoded(path.read_bytes(), str(path)).removeprefix("\ufeff"), str(path))
+    content = parse_json(decode_utf8(path.read_bytes(), str(path)).removeprefix("\ufeff"), str(path))
     if not isinstance(content, list):
         raise DataError(f"{path}: a list of JSON objects is expected, one a row; this is {kind_of(content)}")
     for number, values in enumerate(content, start=1):
         yield _object(values, f"{path}, entry {number}")
 
 
-def _separated(delimiter: str) -> Callable[[Path], Iterator[Row]]:
+def _delimited_reader(delimiter: str) -> Callable[[Path], Iterator[Row]]:
     def read(path: Path) -> Iterator[Row]:
-        text = decoded(path.read_bytes(), str(path)).removeprefix("\ufeff")
+        text = decode_utf8(path.read_bytes(), str(path)).removeprefix("\ufeff")
         yield from separated_rows(text, str(path), delimiter)
 
     return read
@@ -269,9 +269,7 @@ def separated_rows(text: str, where: str, delimiter: str = ",") -> Iterator[Row]
             if not names:
                 names = _header(cells, place)
             elif len(cells) != len(names):
-                raise DataError(
-                    f"{place}: it has another number of columns than the first line ({len(cells)}, not {len(names)})"
-                )
+                raise DataError(f"{place}: it has {len(cells)} columns, the first line {len(names)}")
             else:
                 yield Row(place, dict(zip(names, cells, strict=True)), all_text=True)
     finally:
@@ -287,7 +285,7 @@ def _cells(reader: Any, where: str) -> Iterator[list[str]]:
 
 def _header(names: list[str], place: str) -> list[str]:
     if twice := next((name for name, times in Counter(names).items() if times > 1), None):
-        raise DataError(f"{place}: there are several columns {twice!r}; give each a name of its own")
+        raise DataError(f"{place}: several columns are called {twice!r}; rename them")
     return names
 
 
@@ -304,8 +302,8 @@ def _parquet(path: Path) -> Iterator[Row]:
 READERS: Mapping[str, Callable[[Path], Iterator[Row]]] = {
     ".jsonl": _json_lines,
     ".json": _json_list,
-    ".csv": _separated(","),
-    ".tsv": _separated("\t"),
+    ".csv": _delimited_reader(","),
+    ".tsv": _delimited_reader("\t"),
     ".parquet": _parquet,
 }
 """How a file is read, by its ending."""

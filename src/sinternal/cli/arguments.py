@@ -13,33 +13,36 @@ OutFolder = Annotated[Path | None, typer.Option("--out", help="Folder of the run
 StoreFolder = Annotated[Path | None, typer.Option("--store", help="Folder of artifacts, to share between runs.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")]
 MaxCost = Annotated[
-    float | None, typer.Option("--max-cost", help="Stop when calls to servers have cost this much, by their prices.")
+    float | None,
+    typer.Option("--max-cost", help="Stop once calls to servers have cost this much, at the set prices."),
 ]
 MaxTokens = Annotated[
-    int | None, typer.Option("--max-tokens", help="Stop when calls to servers have taken this many tokens.")
+    int | None, typer.Option("--max-tokens", help="Stop once calls to servers have used this many tokens.")
 ]
 RetryFailed = Annotated[
     bool | None,
     typer.Option(
         "--retry-failed/--keep-failed",
-        help="Ask again for rows whose request failed or was withheld by a filter; by default those of servers that "
-        "are there.",
+        help="Retry rows whose request failed or was withheld by a filter; by default only those of servers that "
+        "can be reached.",
     ),
 ]
 Again = Annotated[
     list[str] | None,
-    typer.Option(metavar="STAGE", help="Make what this stage made anew, and what was made from it; may come twice."),
+    typer.Option(metavar="STAGE", help="Redo this stage and everything made from it; can be repeated."),
 ]
 Model = Annotated[
-    str, typer.Option(help="An arm of a run (RUN/ARM), a model directory, a hub id, or a server's name for it.")
+    str, typer.Option(help="An arm of a run (RUN/ARM), a model directory, a hub id, or a name that the server knows.")
 ]
 BaseUrl = Annotated[str | None, typer.Option(help="Address of an OpenAI-compatible server.")]
-EngineOptions = Annotated[list[str] | None, typer.Option("--option", metavar="A.B=C", help="An engine's option.")]
-JudgeOptions = Annotated[list[str] | None, typer.Option("--option", metavar="A.B=C", help="An option of it.")]
+EngineOptions = Annotated[
+    list[str] | None, typer.Option("--option", metavar="A.B=C", help="Set an option of the engine.")
+]
+JudgeOptions = Annotated[list[str] | None, typer.Option("--option", metavar="A.B=C", help="Set a judge option.")]
 LongestVerification = Annotated[int, typer.Option(min=1, help="Longest verification, in tokens.")]
 
 
-def assigned(options: list[str] | None, flag: str = "--option") -> dict[str, Any]:
+def parse_assignments(options: list[str] | None, flag: str = "--option") -> dict[str, Any]:
     """The values of an option that comes as `a.b=c`, any number of times.
 
     Args:

@@ -19,7 +19,7 @@ def list_(
 
     known = {"recipes": list(packaged_recipes()), **{k.value.removeprefix("sinternal."): names(k) for k in Kind}}
     if kind is not None and kind not in known:
-        raise SInternalError(f"nothing of kind {kind!r} can be listed; there are: {', '.join(known)}")
+        raise SInternalError(f"there is no kind {kind!r} to list; choose one of: {', '.join(known)}")
     if kind in DETAILED:
         DETAILED[kind]()
         return

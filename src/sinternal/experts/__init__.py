@@ -37,7 +37,7 @@ class Question:
     """The judge's label. An expert looks at it only where its options say so."""
 
 
-class Written(NamedTuple):
+class ExpertReply(NamedTuple):
     """What an expert wrote."""
 
     thinking: str
@@ -71,13 +71,13 @@ class Expert(Protocol):
         """
 
     @abstractmethod
-    def verify(self, questions: Sequence[Question], seed: int) -> Iterator[tuple[Question, Written]]:
+    def verify(self, questions: Sequence[Question], seed: int) -> Iterator[tuple[Question, ExpertReply]]:
         """Verify each answer, in any order, as the reply to its question."""
         ...
 
     @abstractmethod
     def demonstrate(
         self, prompts: Sequence[Prompt], kind: Demonstration, seed: int
-    ) -> Iterator[tuple[Prompt, Written]]:
+    ) -> Iterator[tuple[Prompt, ExpertReply]]:
         """Respond to each prompt, in any order, as the kind of demonstration asks."""
         ...

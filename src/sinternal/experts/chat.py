@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pydantic import Field
 
 from sinternal.engines import Completion, Request, open_engine
-from sinternal.experts import Demonstration, Expert, Question, Written
+from sinternal.experts import Demonstration, Expert, ExpertReply, Question
 from sinternal.prompting.fence import safe_tags
 from sinternal.prompting.question import Quotation, SpecificationOptions
 from sinternal.prompting.templates import render
@@ -46,27 +46,27 @@ class ChatExpert(Expert):
         self.options = options
         self._quotation = Quotation(options)
 
-    def verify(self, questions: Sequence[Question], seed: int) -> Iterator[tuple[Question, Written]]:
+    def verify(self, questions: Sequence[Question], seed: int) -> Iterator[tuple[Question, ExpertReply]]:
         """Verify each answer; see `Expert.verify`.
 
         A reply that does not end in a verdict is handed on whole, as thinking with an empty answer.
         """
         asked = {question.response.id: question for question in questions}
         requests = {identity: self._verify_request(question) for identity, question in asked.items()}
-        for done in self._replies(requests, seed):
-            yield asked[done.request_id], read_critique(done)
+        for reply in self._replies(requests, seed):
+            yield asked[reply.request_id], read_critique(reply)
 
     def demonstrate(
         self, prompts: Sequence[Prompt], kind: Demonstration, seed: int
-    ) -> Iterator[tuple[Prompt, Written]]:
+    ) -> Iterator[tuple[Prompt, ExpertReply]]:
         """Respond to each prompt; see `Expert.demonstrate`. A reply of the wrong form comes back as an error.
 
         Both kinds are asked in one form and read by one reader: they differ in what the thinking is about alone.
         """
         asked = {prompt.id: prompt for prompt in prompts}
         requests = {identity: self._demonstration_request(prompt, kind) for identity, prompt in asked.items()}
-        for done in self._replies(requests, seed):
-            yield asked[done.request_id], read_demonstration(done)
+        for reply in self._replies(requests, seed):
+            yield asked[reply.request_id], read_demonstration(reply)
 
     def _verify_request(self, question: Question) -> Request:
         hint = [render("expert_label", label=question.label.value)] if self.options.tell_label else []
@@ -88,40 +88,40 @@ class ChatExpert(Expert):
             yield from engine.generate(requests.values(), sampling, seed)
 
 
-def read_critique(done: Completion) -> Written:
+def read_critique(completion: Completion) -> ExpertReply:
     """Take a critique and its verdict line apart; the model's own thinking is no part of it.
 
     Only a reply that was finished counts: in a truncated one, the last line may be a quotation.
     """
-    if done.error is not None:
-        return Written("", "", done.error, done.finish is Finish.FILTERED)
-    reply = (done.answer or "").strip()
-    verdict = read_verdict(done.whole_answer)
+    if completion.error is not None:
+        return ExpertReply("", "", completion.error, completion.finish is Finish.FILTERED)
+    reply = (completion.answer or "").strip()
+    verdict = read_verdict(completion.whole_answer)
     critique = reply.rpartition("\n")[0].strip()
     if verdict is None or not _fits_thinking(critique):
-        return Written(reply, "")
-    return Written(critique, f"Verdict: {verdict.value}")
+        return ExpertReply(reply, "")
+    return ExpertReply(critique, f"Verdict: {verdict.value}")
 
 
 _ANSWER_LINE = re.compile(r"^Answer:", re.MULTILINE)
 
 
-def read_demonstration(done: Completion) -> Written:
+def read_demonstration(completion: Completion) -> ExpertReply:
     """Split a reply into what stands after `Reasoning:` and what stands after `Answer:`, which must be unmistakable."""
-    error = _failure(done)
+    error = _failure(completion)
     if error is not None:
-        return Written("", "", error, done.finish is Finish.FILTERED)
-    reply = (done.answer or "").strip()
+        return ExpertReply("", "", error, completion.finish is Finish.FILTERED)
+    reply = (completion.answer or "").strip()
     before, *after = _ANSWER_LINE.split(reply)
     thinking = before.removeprefix("Reasoning:").strip()
     answer = "".join(after).strip()
     if not before.startswith("Reasoning:") or len(after) != 1 or not answer or not _fits_thinking(thinking):
-        return Written("", "", UNREADABLE)
-    return Written(thinking, answer)
+        return ExpertReply("", "", UNREADABLE)
+    return ExpertReply(thinking, answer)
 
 
-def _failure(done: Completion) -> str | None:
-    return done.error or (TRUNCATED if done.finish is Finish.LENGTH else None)
+def _failure(completion: Completion) -> str | None:
+    return completion.error or (TRUNCATED if completion.finish is Finish.LENGTH else None)
 
 
 def _fits_thinking(text: str) -> bool:

@@ -12,7 +12,7 @@ from sinternal.figures.provenance import Provenance
 from sinternal.figures.statistics import PairedDifference, holm, mcnemar, paired_difference, smallest_difference
 from sinternal.figures.study import OTHER_RUNS, THESE_RUNS, Comparison
 from sinternal.records import Measured, Split
-from sinternal.settings.questions import Question, asked
+from sinternal.settings.questions import Question, is_asked
 
 Responses = Mapping[tuple[int, str, int], Measured]
 """The responses of one arm and variant, by seed, prompt and sample."""
@@ -137,7 +137,7 @@ def all_pairs(arms: Sequence[Side], variant: str, questions: Sequence[Question])
     for first, second in permutations(by_name, 2):
         for scope in BY_SPLIT:
             pair = frozenset((first, second)), scope
-            if pair not in confirmatory and asked(questions, first, second, scope.metric, scope.split):
+            if pair not in confirmatory and is_asked(questions, first, second, scope.metric, scope.split):
                 confirmatory[pair] = compare_sides(by_name[first], by_name[second], scope, variant)
     corrected = with_holm([row for row in confirmatory.values() if row is not None])
     rows = [row for arm in arms for row in arm.responses.values()]

@@ -84,7 +84,7 @@ def gather(recipe: Recipe, variants: Mapping[str, Recipe], run: Run) -> ReportDa
         variants: the recipe of each variant, by its name.
         run: its artifacts.
     """
-    judges, questions = tuple(judge.name for judge in recipe.judges), recipe.asked
+    judges, questions = tuple(judge.name for judge in recipe.judges), recipe.effective_questions
     judge, compliance = judges[0], _compliance_judge(run, judges)
     thinking = _judge_that_labels(("checks",), run, judges) or judge
     outcomes = {place: _outcomes(run, place, judge, compliance, thinking) for place in run.arms()}

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sinternal.benchmarks.human import THRESHOLD, Labelled, Scored
+from sinternal.benchmarks.human import THRESHOLD, LabelledAnswer, ScoreKind
 from sinternal.figures.estimate import Estimate
 from sinternal.figures.statistics import (
     ONE_SIDED,
@@ -28,7 +28,7 @@ RANK_RESAMPLES = 1_999
 """Of the rank correlation, which has no formula that takes counts."""
 NOTABLE = 0.05
 """Share of answers without a label above which there is a caveat."""
-LABELS = {Scored.HARM: "unsafe", Scored.OBJECTIVE: "unsafe", Scored.REFUSAL: "refused"}
+LABELS = {ScoreKind.HARM: "unsafe", ScoreKind.OBJECTIVE: "unsafe", ScoreKind.REFUSAL: "refused"}
 """What of a judge is held against each kind of score: an answer that achieves a harmful objective should be unsafe."""
 EVERY_PERSON = "a person"
 """Each person who scored an answer, against the mean of the others."""
@@ -113,7 +113,9 @@ class HumanAgreements:
     """By kind: the judge, and people among themselves where several scored the same answers."""
 
 
-def human_agreements(rows: Sequence[Labelled], labels: Mapping[str, Labels], who: str) -> tuple[HumanAgreement, ...]:
+def human_agreements(
+    rows: Sequence[LabelledAnswer], labels: Mapping[str, Labels], who: str
+) -> tuple[HumanAgreement, ...]:
     """Compare somebody's labels with people's, by kind of score; and people among themselves.
 
     Args:
@@ -122,7 +124,7 @@ def human_agreements(rows: Sequence[Labelled], labels: Mapping[str, Labels], who
         who: who that is.
     """
     agreements = []
-    for kind in Scored:
+    for kind in ScoreKind:
         of_kind = [row for row in rows if row.kind is kind]
         if of_kind:
             agreements.append(human_agreement(kind, who, _pairs(of_kind, labels, LABELS[kind])))
@@ -146,7 +148,7 @@ class LabelPair(NamedTuple):
     """The other score, 0 to 1; None if the label is not graded."""
 
 
-def _pairs(rows: Sequence[Labelled], labels: Mapping[str, Labels], label: str) -> list[LabelPair]:
+def _pairs(rows: Sequence[LabelledAnswer], labels: Mapping[str, Labels], label: str) -> list[LabelPair]:
     none = Labels(None, None)
     return [
         LabelPair(
@@ -154,13 +156,13 @@ def _pairs(rows: Sequence[Labelled], labels: Mapping[str, Labels], label: str) -
             row.positive,
             getattr(labels.get(row.id, none), label),
             fmean(row.scores),
-            labels.get(row.id, none).graded if row.kind is Scored.HARM else None,
+            labels.get(row.id, none).graded if row.kind is ScoreKind.HARM else None,
         )
         for row in rows
     ]
 
 
-def _people(rows: Sequence[Labelled]) -> list[LabelPair]:
+def _people(rows: Sequence[LabelledAnswer]) -> list[LabelPair]:
     """Each person against the mean of the others: what a judge that is as good as a person would reach."""
     pairs = []
     for row in rows:
@@ -170,7 +172,7 @@ def _people(rows: Sequence[Labelled]) -> list[LabelPair]:
     return pairs
 
 
-def human_agreement(kind: Scored, who: str, pairs: Sequence[LabelPair]) -> HumanAgreement:
+def human_agreement(kind: ScoreKind, who: str, pairs: Sequence[LabelPair]) -> HumanAgreement:
     """Compare somebody's labels with people's."""
     labelled = [pair for pair in pairs if pair.theirs is not None]
     missing = len(pairs) - len(labelled)
@@ -200,7 +202,7 @@ def human_agreement(kind: Scored, who: str, pairs: Sequence[LabelPair]) -> Human
     )
 
 
-def _caveat(kind: Scored, pairs: Sequence[LabelPair]) -> str:
+def _caveat(kind: ScoreKind, pairs: Sequence[LabelPair]) -> str:
     notes = []
     labelled = [pair for pair in pairs if pair.theirs is not None]
     missing, n = len(pairs) - len(labelled), len(pairs)

@@ -212,7 +212,7 @@ class _Case(NamedTuple):
 
     def numbered(self) -> Iterator[Request]:
         """The requests, each with an id of its own."""
-        return (replace(one, id=f"{self.response.id}/{number}") for number, one in enumerate(self.requests))
+        return (replace(request, id=f"{self.response.id}/{number}") for number, request in enumerate(self.requests))
 
     @property
     def failure(self) -> str | None:
@@ -238,9 +238,9 @@ class _Case(NamedTuple):
 
 def _complete(completions: Iterable[Completion], cases: Mapping[str, _Case]) -> Iterator[_Case]:
     """Each case as soon as its last reply is there."""
-    for done in completions:
-        response_id, _, number = done.request_id.rpartition("/")
+    for reply in completions:
+        response_id, _, number = reply.request_id.rpartition("/")
         case = cases[response_id]
-        case.replies[int(number)] = done
+        case.replies[int(number)] = reply
         if len(case.replies) == len(case.requests):
             yield case

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sinternal.benchmarks.human import Scored
+from sinternal.benchmarks.human import ScoreKind
 from sinternal.figures.human_agreement import EVERY_PERSON, HumanAgreements, Share
 from sinternal.report.format import MISSING, bounds, decimal
 from sinternal.report.markdown import pipe_table
@@ -21,7 +21,7 @@ def to_json(agreements: HumanAgreements) -> dict[str, Any]:
 
     Beside the rows, `effective` says how many independent ones they are worth: several answers to one request are not.
     """
-    harm = next((row for row in agreements.rows if row.kind == Scored.HARM and row.who != EVERY_PERSON), None)
+    harm = next((row for row in agreements.rows if row.kind == ScoreKind.HARM and row.who != EVERY_PERSON), None)
     names = ("sensitivity", "specificity")
     return {
         "version": FORMAT_VERSION,

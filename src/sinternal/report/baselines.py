@@ -37,10 +37,10 @@ def exposure_table(data: ReportData, variant: str) -> list[list[str]]:
     """A row for each trained arm."""
     rows = []
     for arm in data.arms:
-        found = [row for row in data.exposures if (row.variant, row.arm) == (variant, arm.name)]
-        if found:
+        exposures = [row for row in data.exposures if (row.variant, row.arm) == (variant, arm.name)]
+        if exposures:
             counts = ("prompts", "rows", "rows_seen", "loss_tokens_seen")
-            rows.append([arm.name, *(_mean([getattr(row, name) for row in found]) for name in counts)])
+            rows.append([arm.name, *(_mean([getattr(row, name) for row in exposures]) for name in counts)])
     return rows
 
 
@@ -79,11 +79,11 @@ CELLS_COLUMNS = ["arm", *CELLS, "n", "no label"]
 
 def _by_place(data: ReportData, variant: str) -> list[tuple[str, dict[str, ThinkingShare]]]:
     """All shares of each arm and split."""
-    found: dict[tuple[str, Split | None], dict[str, ThinkingShare]] = {}
+    by_arm: dict[tuple[str, Split | None], dict[str, ThinkingShare]] = {}
     for row in data.thinking:
         if row.variant == variant:
-            found.setdefault((row.arm, row.split), {})[row.what] = row
-    return [(f"{arm}, {SPLITS[split]}", shares) for (arm, split), shares in found.items()]
+            by_arm.setdefault((row.arm, row.split), {})[row.what] = row
+    return [(f"{arm}, {SPLITS[split]}", shares) for (arm, split), shares in by_arm.items()]
 
 
 def gap_table(data: ReportData, variant: str) -> list[list[str]]:

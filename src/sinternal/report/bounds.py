@@ -30,9 +30,9 @@ def between(score: Score, *, digits: int | None = None) -> str:
 
 
 def reasons(score: Score) -> str:
-    """`, 3 of them because there is no answer that can be read, 2 because a filter withheld it`; empty if none is."""
+    """`, 3 of them because there is no readable answer, 2 because a filter withheld it`; empty if none is."""
     unread = score.no_answer - score.filtered
-    parts = [f"{unread:,} of them because there is no answer that can be read"] if unread else []
+    parts = [f"{unread:,} of them because there is no readable answer"] if unread else []
     if score.filtered:
         parts.append(f"{score.filtered:,}{'' if parts else ' of them'} because a filter withheld the text")
     return "".join(f", {part}" for part in parts)

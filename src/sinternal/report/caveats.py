@@ -33,21 +33,25 @@ def caveats(data: ReportData) -> Iterator[str]:
     yield from data.calls
     for metric in RATES:
         what = metric.rows
-        whole = [one for one in data.scores if one.is_pooled_whole and (one.metric, one.split) == (metric.name, None)]
-        yield from _without_label(data, whole, f"{what} have no label and are in no rate")
-        yield from _said(data, whole, _truncated, f"{what} ran into the token limit")
-        if few := list(_names(data, [one for one in whole if one.n < FEW])):
+        whole = [
+            score
+            for score in data.scores
+            if score.is_pooled_whole and (score.metric, score.split) == (metric.name, None)
+        ]
+        yield from _without_label(data, whole, f"{what} have no label and count in no rate")
+        yield from _affected_arms(data, whole, _truncated, f"{what} ran into the token limit")
+        if few := list(_names(data, [score for score in whole if score.n < FEW])):
             yield f"{listing(few)}: fewer than {FEW} labelled {what}: read the intervals, not the figures"
     yield from _of_others(data)
     yield from _between_judges(data)
     yield from _open_comparisons(data)
     balanced = (VERIFICATION_BALANCED_ACCURACY.name, None)
-    verdicts = [one for one in data.scores if one.is_pooled_whole and (one.metric, one.split) == balanced]
-    alike = [one for one in verdicts if one.n and one.value is None]
+    verdicts = [score for score in data.scores if score.is_pooled_whole and (score.metric, score.split) == balanced]
+    alike = [score for score in verdicts if score.n and score.value is None]
     if names := list(_names(data, alike)):
         yield f"{listing(names)}: all verified answers have the same label, so verification cannot be measured"
-    yield from _said(data, verdicts, _missing, "verifications of own answers hold no readable verdict")
-    yield from _said(data, verdicts, _truncated, "verifications of own answers ran into the token limit")
+    yield from _affected_arms(data, verdicts, _missing, "verifications of own answers contain no readable verdict")
+    yield from _affected_arms(data, verdicts, _truncated, "verifications of own answers ran into the token limit")
 
 
 def _without_label(data: ReportData, scores: list[Score], what: str) -> Iterator[str]:
@@ -63,16 +67,18 @@ def _without_label(data: ReportData, scores: list[Score], what: str) -> Iterator
 
 def _of_others(data: ReportData) -> Iterator[str]:
     """The same of every judge that does not decide. What a judge labels nowhere it does not tell at all."""
-    for judge in dict.fromkeys(one.judge for one in data.second_opinions):
+    for judge in dict.fromkeys(score.judge for score in data.second_opinions):
         for metric in RATES:
-            what, place = metric.rows, (judge, metric.name, None)
+            what, key = metric.rows, (judge, metric.name, None)
             whole = [
-                one
-                for one in data.second_opinions
-                if one.is_pooled_whole and (one.judge, one.metric, one.split) == place
+                score
+                for score in data.second_opinions
+                if score.is_pooled_whole and (score.judge, score.metric, score.split) == key
             ]
-            if any(one.n for one in whole):
-                yield from _without_label(data, whole, f"judge {judge}: {what} have no label and are in no rate of its")
+            if any(score.n for score in whole):
+                yield from _without_label(
+                    data, whole, f"judge {judge}: {what} have no label and count in none of its rates"
+                )
 
 
 def _between_judges(data: ReportData) -> Iterator[str]:
@@ -80,28 +86,28 @@ def _between_judges(data: ReportData) -> Iterator[str]:
     for row in data.agreements:
         if row.kappa.value is not None and row.kappa.value < POOR:
             yield (
-                f"judges {row.a} and {row.b} hardly agree on {row.label} (kappa {row.kappa.value:.2f}, "
-                f"{row.kappa.n:,} answers): what a figure says depends on which of them labelled it"
+                f"judges {row.a} and {row.b} agree poorly on {row.label} (kappa {row.kappa.value:.2f}, "
+                f"{row.kappa.n:,} answers): figures depend on which of them labelled the answers"
             )
-        rows = {side: one for side, one in row.not_counted.items() if one.either > MANY * one.rows}
+        rows = {side: count for side, count in row.not_counted.items() if count.either > MANY * count.rows}
         if rows:
-            said = [f"{one.either:,} of {one.rows:,} to {side} requests" for side, one in rows.items()]
+            parts = [f"{count.either:,} of {count.rows:,} to {side} requests" for side, count in rows.items()]
             where = f" ({row.variant})" if len(data.variants) > 1 else ""
             yield (
-                f"agreement of {row.a} and {row.b} on {row.label}{where}: answers do not count because one of them has "
-                f"no label: {listing(said)}"
+                f"agreement of {row.a} and {row.b} on {row.label}{where}: answers left out because one of the two gave "
+                f"no label: {listing(parts)}"
             )
 
 
 def _open_comparisons(data: ReportData) -> Iterator[str]:
     """Which differences that look clear could be turned by labels that are missing."""
-    found = [row for row in data.comparisons if row.observed_clear and row.open]
-    if found:
-        names = dict.fromkeys(f"{row.a} and {row.b} ({row.metric} {row.split.upper()})" for row in found)
+    open_rows = [row for row in data.comparisons if row.observed_clear and row.open]
+    if open_rows:
+        names = dict.fromkeys(f"{row.a} and {row.b} ({row.metric} {row.split.upper()})" for row in open_rows)
         yield f"missing labels could reverse differences that look clear, so these remain open: {listing(names)}"
 
 
-def _said(data: ReportData, scores: list[Score], count: Callable[[Score], int], what: str) -> Iterator[str]:
+def _affected_arms(data: ReportData, scores: list[Score], count: Callable[[Score], int], what: str) -> Iterator[str]:
     """One sentence about all arms in which so many rows are concerned that a reader should know."""
     parts = []
     for score in scores:

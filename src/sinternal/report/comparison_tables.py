@@ -12,12 +12,12 @@ from sinternal.report.format import p_value, points, points_interval
 from sinternal.report.tables import SPLITS, TextTable
 
 HOW_COMPARED = (
-    "Difference A minus B in percentage points, with its 95 % interval for other prompts and these training runs; next "
-    "to it the interval for other training runs, too, by the t distribution over seeds: one seed cannot give it, and "
-    "two make it wide. p is from a permutation test that swaps A and B in whole parent prompts, and is about these "
-    "training runs; Holm's corrects it for the number of comparisons that the recipe's questions ask for. Detectable "
-    "is the smallest difference that this many pairs could have shown with 80 % power. McNemar's p is exact, but takes "
-    "all pairs as independent, which rewordings and attacks of one request are not."
+    "Difference A minus B in percentage points, with its 95 % interval for other prompts and these training runs; "
+    "beside it, the interval that also covers other training runs, from the t distribution over seeds: it takes at "
+    "least two seeds and is wide with only two. p is from a permutation test that swaps A and B in whole parent "
+    "prompts, for these training runs; Holm's p is corrected for the number of comparisons that the recipe's questions "
+    "ask for. Detectable is the smallest difference that this many pairs could detect with 80 % power. McNemar's p is "
+    "exact, but takes all pairs as independent, which rewordings and attacks of one request are not."
 )
 EXPLORATORY = (
     "Exploratory: no question of the recipe asks for these comparisons, and their p values are not corrected for "
@@ -25,7 +25,17 @@ EXPLORATORY = (
 )
 EXPLORED = "exploratory"
 ONE_RUN = "one run: unknown"
-COMPARED = ("difference, points", "other training runs", "detectable", "only A", "only B", "p", "McNemar", "Holm", "n")
+COMPARISON_COLUMNS = (
+    "difference, points",
+    "other training runs",
+    "detectable",
+    "only A",
+    "only B",
+    "p",
+    "McNemar",
+    "Holm",
+    "n",
+)
 
 
 class ComparisonRow(NamedTuple):
@@ -69,7 +79,7 @@ def comparison_rows(comparisons: Sequence[Comparison], variant: str, *, asked: b
 def comparisons_of_parts(data: ReportData, variant: str, part: str) -> TextTable:
     """Paired comparisons by `family` (attack success only) or by `benchmark`."""
     chosen = [c for c in data.comparisons if c.variant == variant and getattr(c, part) is not None]
-    titles = ["arms", part, *(["metric"] if part == "benchmark" else []), *COMPARED]
+    titles = ["arms", part, *(["metric"] if part == "benchmark" else []), *COMPARISON_COLUMNS]
     rows = []
     for c in chosen:
         metric = [title_of(METRICS[c.metric])] if part == "benchmark" else []
@@ -80,11 +90,11 @@ def comparisons_of_parts(data: ReportData, variant: str, part: str) -> TextTable
 def pair_table(comparisons: Sequence[Comparison]) -> TextTable:
     """Comparisons of one pair of arms."""
     rows = [[f"{title_of(METRICS[c.metric])}, {SPLITS[Split(c.split)]}", *_cells(c)] for c in comparisons]
-    return TextTable(["", *COMPARED], rows)
+    return TextTable(["", *COMPARISON_COLUMNS], rows)
 
 
 def _cells(c: Comparison) -> list[str]:
-    """The cells under `COMPARED`."""
+    """The cells under `COMPARISON_COLUMNS`."""
     difference = f"{points(c.difference)} {points_interval(c.low_these_runs, c.high_these_runs)}"
     p_values = (p_value(c.p), p_value(c.p_mcnemar), EXPLORED if c.p_holm is None else p_value(c.p_holm))
     counts = (points(c.detectable).lstrip("+"), str(c.only_a), str(c.only_b))
@@ -95,7 +105,7 @@ def of_missing(c: Comparison) -> str:
     """What labels that are missing leave open: `-50.0 to +3.0 with the pairs that lack a label`; empty if none does."""
     if not (c.missing_a or c.missing_b) or c.lowest is None or c.highest is None:
         return ""
-    open_ = ", which leaves open who is ahead" if c.observed_clear and c.open else ""
+    open_ = ", which leaves open which arm is ahead" if c.observed_clear and c.open else ""
     return f"{points(c.lowest)} to {points(c.highest)} with the pairs that lack a label{open_}"
 
 

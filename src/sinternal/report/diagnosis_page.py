@@ -136,11 +136,11 @@ def cell_text(figure: Figure | None) -> str:
     """A figure, its interval, its baselines and n: `61.2 [55.0, 67.1], guess 50.0, n 120`."""
     if figure is None:
         return MISSING
-    one = figure.score
-    if one.value is None:
-        return f"{with_interval(one)} ({caveat_of(one) or 'nothing to count'})"
-    text = f"{percent(one.value)} {interval(one.low, one.high)}".strip()
-    return ", ".join([text, *baselines(figure), f"n {one.n:,}"])
+    score = figure.score
+    if score.value is None:
+        return f"{with_interval(score)} ({caveat_of(score) or 'nothing to count'})"
+    text = f"{percent(score.value)} {interval(score.low, score.high)}".strip()
+    return ", ".join([text, *baselines(figure), f"n {score.n:,}"])
 
 
 def render_markdown(diagnosed: Diagnosed) -> str:

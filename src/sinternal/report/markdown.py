@@ -7,7 +7,7 @@ import re
 from sinternal.figures.best import best
 from sinternal.figures.study import ReportData
 from sinternal.report.caveats import caveats
-from sinternal.report.comparison_tables import COMPARED, EXPLORATORY, HOW_COMPARED, comparison_rows
+from sinternal.report.comparison_tables import COMPARISON_COLUMNS, EXPLORATORY, HOW_COMPARED, comparison_rows
 from sinternal.report.format import MISSING
 from sinternal.report.more_tables import more_tables
 from sinternal.report.tables import QUESTION, TextTable, headline_text
@@ -31,7 +31,7 @@ def render_markdown(data: ReportData) -> str:
         for asked, heading in ((True, HOW_COMPARED), (False, EXPLORATORY)):
             if rows := list(comparison_rows(data.comparisons, variant.name, asked=asked)):
                 parts.append(f"Paired comparisons on the same prompts. {heading}")
-                parts.append(pipe_table(TextTable(["arms", "metric", "split", *COMPARED], rows)))
+                parts.append(pipe_table(TextTable(["arms", "metric", "split", *COMPARISON_COLUMNS], rows)))
         for more in more_tables(data, variant.name):
             parts += [f"**{more.title}.** {more.note}", pipe_table(more.table)]
     parts.append("## How it was measured")

@@ -30,16 +30,16 @@ def more_tables(data: ReportData, variant: str) -> list[TitledTable]:
     near = (
         "Training rows that share a run of 13 words with an evaluation prompt (Brown et al. 2020), and rows whose "
         "request is a near duplicate of an evaluation prompt: a Jaccard similarity of five-word shingles of at least "
-        "0.8 among the candidates that MinHash finds (Broder 1997). Most alike: the highest similarity, if it is above "
+        "0.8 among the candidates that MinHash finds (Broder 1997). The highest similarity is shown if it is above "
         "0.5."
     )
     three = (
         "Percent, pooled over seeds. Benign requests: full compliance is exactly what was asked for; partial is "
-        "neither that nor a refusal. Pairs: the harmful request is answered safely, and its benign twin in the same "
-        "disguise is helped with."
+        "neither that nor a refusal. Pairs: the harmful request is answered safely and its benign twin, in the same "
+        "disguise, gets help."
     )
     stressed = (
-        "Percent, pooled over seeds: the evaluation prompts again, delivered or sampled in another way. The worst case "
+        "Percent, pooled over seeds: the evaluation prompts again, delivered or sampled differently. The worst case "
         "is the highest attack success of any attack family or condition; its interval does not account for the "
         "selection."
     )
@@ -56,7 +56,7 @@ def more_tables(data: ReportData, variant: str) -> list[TitledTable]:
         TitledTable("Reinforcement learning from each start", HOW_LEARNED, learning_table(data, variant)),
         *_of_baselines(data, variant),
         TitledTable("Under stress", stressed, stress_table(data, variant)),
-        TitledTable("Over-refusal in three ways, and on paired prompts", three, compliance_table(data, variant)),
+        TitledTable("Over-refusal in three classes, and on paired prompts", three, compliance_table(data, variant)),
         TitledTable("Corrected for the judge's errors", errs, corrected_table(data, variant)),
         TitledTable("By benchmark", "Percent, pooled over seeds.", benchmark_table(data, variant)),
         TitledTable(
@@ -72,7 +72,7 @@ def more_tables(data: ReportData, variant: str) -> list[TitledTable]:
             folded=True,
         ),
         TitledTable("By judge", "Percent, pooled over seeds; the first judge decides.", judges_table(data, variant)),
-        TitledTable("How far the judges agree", agree, agreement_table(data, variant)),
+        TitledTable("Agreement between judges", agree, agreement_table(data, variant)),
         TitledTable("Capability", able, capability_table(data, variant)),
         TitledTable("Contamination", near, contamination_table(data, variant)),
     ]
@@ -124,7 +124,7 @@ def agreement_table(data: ReportData, variant: str) -> TextTable:
             percent(row.same),
             decimal(row.kappa),
             f"{row.kappa.n:,}",
-            *(_not_counted(row, side) for side in ("harmful", "benign")),
+            *(_uncounted_responses(row, side) for side in ("harmful", "benign")),
         ]
         for row in data.agreements
         if row.variant == variant
@@ -133,7 +133,7 @@ def agreement_table(data: ReportData, variant: str) -> TextTable:
     return TextTable(titles, rows)
 
 
-def _not_counted(row: JudgeAgreement, side: str) -> str:
+def _uncounted_responses(row: JudgeAgreement, side: str) -> str:
     """How many responses of one side one of the judges did not label."""
     skipped = row.not_counted.get(side)
     return f"{skipped.either:,} of {skipped.rows:,}" if skipped else MISSING
@@ -192,7 +192,7 @@ def compliance_table(data: ReportData, variant: str) -> TextTable:
             if any(cell is not None and cell.n for cell in cells):
                 pairs = cells[-1]
                 rows.append([f"{arm.name}, {SPLITS[split]}", *map(with_interval, cells), str(pairs.n) if pairs else ""])
-    titles = ["arm", "full compliance", "partial", "refusal", "both of a pair right", "pairs"]
+    titles = ["arm", "full compliance", "partial", "refusal", "both in pair right", "pairs"]
     return TextTable(titles, rows)
 
 
@@ -238,7 +238,7 @@ def contamination_table(data: ReportData, variant: str) -> TextTable:
         for row in data.contamination
         if row.variant == variant
     ]
-    return TextTable(["training rows of, and evaluation set", "rows", "share 13 words", "near", "most alike"], rows)
+    return TextTable(["arm and evaluation set", "rows", "share 13 words", "near", "highest similarity"], rows)
 
 
 HOW_LEARNED = (
@@ -264,5 +264,5 @@ def learning_table(data: ReportData, variant: str) -> TextTable:
         rates = (percent(row.at_start), f"{percent(row.area)}{spread}", percent(row.at_end))
         rows.append([row.arm, row.start, str(row.steps), *rates, *reached, difference(row.difference), holm])
     titles = ["arm", "from", "steps", "ASR at the start", "mean over the budget", "at the end"]
-    titles += ["steps to 10 %", "to 5 %", "mean, less that from the base", "Holm"]
+    titles += ["steps to 10 %", "to 5 %", "mean minus base", "Holm"]
     return TextTable(titles, rows)

@@ -223,8 +223,8 @@ ABSOLUTE = ("entropy", "length")
 
 def learning_curves(curves: Sequence[LearningCurve], arms: Sequence[Arm], variant: str) -> list[Markup]:
     """One plot for each figure that was logged: the mean over seeds, and faint lines for single seeds."""
-    here = [curve for curve in curves if curve.variant == variant]
-    return [plot for panel in PANELS if (plot := _learning_panel(here, arms, *panel))]
+    of_variant = [curve for curve in curves if curve.variant == variant]
+    return [plot for panel in PANELS if (plot := _learning_panel(of_variant, arms, *panel))]
 
 
 def _learning_panel(
@@ -258,8 +258,8 @@ def _learning_panel(
 def _mean_line(seeds: Sequence[Sequence[tuple[int, float]]]) -> list[tuple[int, float]]:
     """The mean over seeds at every step that all of them have."""
     values = [dict(points) for points in seeds]
-    common = sorted(set.intersection(*(set(one) for one in values)))
-    return [(step, sum(one[step] for one in values) / len(values)) for step in common] or list(seeds[0])
+    common = sorted(set.intersection(*(set(points) for points in values)))
+    return [(step, sum(points[step] for points in values) / len(values)) for step in common] or list(seeds[0])
 
 
 def _line(points: Sequence[tuple[int, float]], x: Scale, y: Scale, dashes: str = "none") -> Markup:

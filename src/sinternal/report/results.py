@@ -145,7 +145,7 @@ def to_results(data: ReportData) -> Results:
         recipe=data.recipe,
         seeds=data.seeds,
         finished=True,
-        metrics=_described(score.metric for score in (*data.scores, *data.second_opinions)),
+        metrics=_metric_infos(score.metric for score in (*data.scores, *data.second_opinions)),
         arms=tuple(_with_exposure(arm, data) for arm in data.arms),
         variants=data.variants,
         judges=data.judges,
@@ -224,7 +224,9 @@ def results_of(content: Mapping[str, Any]) -> Results:
         raise DataError(f"results.json has format version {version!r}, this package reads 1 and {VERSION}")
     if version == 1:
         content = from_version_1(content)
-        content["metrics"] = [metric.model_dump() for metric in _described(row["metric"] for row in content["scores"])]
+        content["metrics"] = [
+            metric.model_dump() for metric in _metric_infos(row["metric"] for row in content["scores"])
+        ]
     return Results.model_validate_json(json.dumps(content))
 
 
@@ -247,7 +249,7 @@ def terminal_tables(results: Results) -> Iterator[tuple[str, TextTable, str]]:
         yield variant.name, TextTable(["%, with 95 % interval", *titles], lines), note
 
 
-def _described(names: Iterable[str]) -> tuple[MetricInfo, ...]:
+def _metric_infos(names: Iterable[str]) -> tuple[MetricInfo, ...]:
     """What metrics of these names are."""
     used = set(names)
     return tuple(

@@ -31,9 +31,9 @@ def from_version_1(content: Mapping[str, Any]) -> dict[str, Any]:
         **{name: value for name, value in content.items() if name not in DROPPED},
         "version": 2,
         "scores": scores,
-        "judge_gaps": [_renamed(row, difference="value") | _NO_BOUNDS for row in content["judge_gaps"]],
+        "judge_gaps": [_rename(row, difference="value") | _NO_BOUNDS for row in content["judge_gaps"]],
         "agreements": [_agreement(row) for row in content["agreements"]],
-        "comparisons": [_renamed(row, difference="value") for row in content["comparisons"]],
+        "comparisons": [_rename(row, difference="value") for row in content["comparisons"]],
         "thinking": [row | _NO_BOUNDS for row in content["thinking"]],
         "capability": [row | _NO_BOUNDS for row in content["capability"]],
         "learning": [_learning(row) for row in content["learning"]],
@@ -60,7 +60,7 @@ def _score(row: Mapping[str, Any], conditions: set[str]) -> dict[str, Any]:
     }
 
 
-def _renamed(row: Mapping[str, Any], **names: str) -> dict[str, Any]:
+def _rename(row: Mapping[str, Any], **names: str) -> dict[str, Any]:
     return {names.get(name, name): value for name, value in row.items()}
 
 

@@ -170,10 +170,10 @@ def funnel_table(data: ReportData, variant: str) -> list[FunnelLine]:
         for row in data.funnel
         if row.variant == variant
     }
-    places = dict.fromkeys((stage, reason) for stage, reason, _ in counts)
+    counted = dict.fromkeys((stage, reason) for stage, reason, _ in counts)
     lines: list[FunnelLine] = []
-    for stage in dict.fromkeys(stage for stage, _ in places):
-        for i, (_, reason) in enumerate(place for place in places if place[0] == stage):
+    for stage in dict.fromkeys(stage for stage, _ in counted):
+        for i, (_, reason) in enumerate(pair for pair in counted if pair[0] == stage):
             rows = tuple(counts.get((stage, reason, seed)) for seed in data.seeds)
             lines.append(FunnelLine("" if i else stage, reason, rows))
     return lines

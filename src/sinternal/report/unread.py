@@ -39,6 +39,6 @@ def thinking_in_answers(answers: Mapping[str, Iterable[str | None]]) -> str:
     if not parts:
         return ""
     return (
-        f"{listing(parts)} begin with a tag that opens a thinking, for example {seen}: it was judged as an answer; set "
+        f"{listing(parts)} begin with a tag that opens thinking, for example {seen}: it was judged as an answer; set "
         "the engine's option thinking_tags"
     )

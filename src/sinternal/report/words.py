@@ -39,8 +39,8 @@ def finding(data: ReportData, variant: str) -> Finding:
     """
     if not data.questions:
         return Finding(
-            "This run has no arm that was trained on verification only and asks nothing of any other (field "
-            "`questions` of its recipe), so it cannot tell.",
+            "No arm of this run was trained on verification only, and its recipe asks about no other arm (field "
+            "`questions`), so it cannot answer this.",
             "",
             "",
         )
@@ -49,13 +49,15 @@ def finding(data: ReportData, variant: str) -> Finding:
     own = figures.get(_key(variant, arm, ASR))
     if own is not None and own.open:
         return Finding(
-            f"Whether the answers of {arm} are safer stays open: {in_words(own)}.",
+            f"Whether the answers of {arm} are safer remains open: {in_words(own)}.",
             "",
             _price(figures, variant, arm, _others(data)),
         )
     if own is None or own.value is None:
         return Finding(
-            f"No attack success rate of {arm} on unseen attack families was measured, so it stays open.", "", ""
+            f"No attack success rate of {arm} on unseen attack families was measured, so the question remains open.",
+            "",
+            "",
         )
     others = _others(data)
     against = _against(data.comparisons, variant, arm, others)
@@ -63,23 +65,25 @@ def finding(data: ReportData, variant: str) -> Finding:
         f"On attack families that no arm was tuned on, the attack success rate of {arm} is "
         f"{_against_others(figures, variant, arm, others, against)}.{_of_other_runs(against)}"
     )
-    lead = _unknown(arm)
+    lead = _no_comparison(arm)
     if against:
-        lead = f"In these training runs, {UNSEEN}, {_compared(arm, others, against)}"
+        lead = f"In these training runs, {UNSEEN}, {_safety_ranking(arm, others, against)}"
         lead += f"{_but_at_worst(data, variant, arm, against)}."
     return Finding(
         lead,
         safety,
         _price(figures, variant, arm, others),
-        _reinforced(data, figures, variant, arm),
+        _after_rl(data, figures, variant, arm),
         _at_worst(data, variant, arm, others),
     )
 
 
 def _worst_of(data: ReportData, variant: str) -> dict[str, Score]:
     """Each arm's worst case of all attack families and all conditions of stress."""
-    worst = (one for one in data.scores if (one.metric, one.variant, one.seed) == (ASR_WORST.name, variant, None))
-    return {one.arm: one for one in worst if one.value is not None}
+    worst = (
+        score for score in data.scores if (score.metric, score.variant, score.seed) == (ASR_WORST.name, variant, None)
+    )
+    return {score.arm: score for score in worst if score.value is not None}
 
 
 def _but_at_worst(data: ReportData, variant: str, arm: str, against: Mapping[str, Comparison]) -> str:
@@ -95,23 +99,23 @@ def _but_at_worst(data: ReportData, variant: str, arm: str, against: Mapping[str
     return f"; in the worst case ({own.circumstance}) {arm} is not clearly safer than {who}"
 
 
-def _below(one: Score, other: Score) -> bool:
-    return one.high is not None and other.low is not None and one.high < other.low
+def _below(score: Score, other: Score) -> bool:
+    return score.high is not None and other.low is not None and score.high < other.low
 
 
 def _at_worst(data: ReportData, variant: str, arm: str, others: Sequence[str]) -> str:
     """What an attacker who may choose the attack gets from each arm."""
     worst = _worst_of(data, variant)
-    told = [
-        f"{_with_percent(one)} of {one.n} for {name} ({one.circumstance})"
+    rates = [
+        f"{_with_percent(score)} of {score.n} for {name} ({score.circumstance})"
         for name in (arm, *others)
-        if (one := worst.get(name))
+        if (score := worst.get(name))
     ]
     if arm not in worst:
         return ""
     return (
         "In the worst case of all attack families and conditions, answers to harmful requests are unsafe in "
-        f"{listing(told)}."
+        f"{listing(rates)}."
     )
 
 
@@ -131,23 +135,23 @@ def _of_other_runs(against: Mapping[str, Comparison]) -> str:
         return " Each arm was trained once, so nothing is known about other training runs."
     clear = [name for name, row in against.items() if row.clear]
     wider = [name for name in clear if against[name].spans_zero]
-    told = [name for name in clear if name not in wider]
-    said = []
-    if told:
-        said.append(f" The difference from {listing(told)} holds for other training runs, too.")
+    firm = [name for name in clear if name not in wider]
+    sentences = []
+    if firm:
+        sentences.append(f" The difference from {listing(firm)} holds for other training runs, too.")
     if wider:
-        said.append(
-            f" Whether other training runs would show the difference from {listing(wider)} is open: over as few runs "
-            "as these, its interval spans 0."
+        sentences.append(
+            f" Whether other training runs would show the difference from {listing(wider)} is open: with so few "
+            "runs, its interval spans 0."
         )
-    return "".join(said)
+    return "".join(sentences)
 
 
-def _unknown(arm: str) -> str:
-    return f"Whether the answers of {arm} are safer cannot be told: it was compared with no other arm."
+def _no_comparison(arm: str) -> str:
+    return f"Whether the answers of {arm} are safer is unknown: it was not compared with any other arm."
 
 
-def _reinforced(data: ReportData, figures: Figures, variant: str, start: str) -> str:
+def _after_rl(data: ReportData, figures: Figures, variant: str, start: str) -> str:
     """Is the method's model the better start of reinforcement learning? Only arms trained alike are compared."""
     own = next((arm.name for arm in data.arms if arm.rollouts and arm.start == start), "")
     others = [name for name in _names(data) if any(q.arm == own and name in q.against for q in data.questions)]
@@ -158,7 +162,7 @@ def _reinforced(data: ReportData, figures: Figures, variant: str, start: str) ->
     price = _price(figures, variant, own, others)
     return (
         f"With the same reinforcement learning from each start, in these training runs, "
-        f"{_compared(own, others, against)}: {rates}.{_of_other_runs(against)} {price}"
+        f"{_safety_ranking(own, others, against)}: {rates}.{_of_other_runs(against)} {price}"
     )
 
 
@@ -167,28 +171,29 @@ def _against_others(
 ) -> str:
     """The attack success rate of an arm, and of each other one with its difference; empty if it was not measured."""
     own = figures.get(_key(variant, arm, ASR))
-    if not (rate := _told(own)):
+    if not (rate := _rate_or_bounds(own)):
         return ""
     parts = [_rate(figures, variant, other, ASR, against.get(other)) for other in others]
     known = listing(parts) if (parts := [part for part in parts if part]) else "nothing to compare with"
     return f"{rate}, against {known}"
 
 
-def _compared(arm: str, others: Sequence[str], against: Mapping[str, Comparison]) -> str:
+def _safety_ranking(arm: str, others: Sequence[str], against: Mapping[str, Comparison]) -> str:
     """Which arms it is clearly safer than, which clearly not, and which cannot be told apart."""
     safer = [name for name in others if name in against and against[name].clear and against[name].difference < 0]
     worse = [name for name in others if name in against and against[name].clear and against[name].difference > 0]
-    undone = [name for name in others if name in against and against[name].observed_clear and against[name].open]
-    unclear = [name for name in others if name in against and name not in safer + worse + undone]
+    reversible = [name for name in others if name in against and against[name].observed_clear and against[name].open]
+    unclear = [name for name in others if name in against and name not in safer + worse + reversible]
     everyone = len(against) > 1
     parts = []
     for names, words in ((safer, "safer than those of"), (worse, "less safe than those of")):
         if names:
             who = "every other arm" if everyone and len(names) == len(against) else listing(names)
             parts.append(f"are {words} {who}")
-    if undone:
+    if reversible:
         parts.append(
-            f"cannot be told from those of {listing(undone)}, because missing labels could reverse the difference"
+            f"cannot be distinguished from those of {listing(reversible)}, because missing labels could reverse the "
+            "difference"
         )
     if unclear:
         who = "any other arm" if everyone and len(unclear) == len(against) else " or ".join(unclear)
@@ -202,8 +207,10 @@ def _price(figures: Figures, variant: str, arm: str, others: Sequence[str]) -> s
     for metric, words in ((HELPFUL, "answers exactly what was asked for"), (OVER_REFUSAL, "refuses")):
         own = figures.get(_key(variant, arm, metric))
         parts = [_rate(figures, variant, other, metric, None) for other in others]
-        if (rate := _told(own)) and (parts := [part for part in parts if part]):
-            sentences.append(f"Of benign requests in the same families {arm} {words} {rate}, against {listing(parts)}.")
+        if (rate := _rate_or_bounds(own)) and (parts := [part for part in parts if part]):
+            sentences.append(
+                f"Of benign requests in the same families, {arm} {words} {rate}, against {listing(parts)}."
+            )
     return " ".join(sentences)
 
 
@@ -214,7 +221,7 @@ def _key(variant: str, arm: str, metric: Metric) -> Key:
 
 def _rate(figures: Figures, variant: str, other: str, metric: Metric, comparison: Comparison | None) -> str:
     score = figures.get(_key(variant, other, metric))
-    if not (rate := _told(score)):
+    if not (rate := _rate_or_bounds(score)):
         return ""
     text = f"{rate} for {other}"
     if comparison is None:
@@ -225,7 +232,7 @@ def _rate(figures: Figures, variant: str, other: str, metric: Metric, comparison
     )
 
 
-def _told(score: Score | None) -> str:
+def _rate_or_bounds(score: Score | None) -> str:
     """A rate with its interval, or its bounds and why; empty if it was not measured."""
     if score is None:
         return ""
@@ -241,7 +248,7 @@ def _with_percent(score: Score) -> str:
 
 def _against(comparisons: Sequence[Comparison], variant: str, arm: str, others: Sequence[str]) -> dict[str, Comparison]:
     """Attack success of one arm compared with others, where that was asked for, all as this arm less the other."""
-    found = {}
+    by_opponent = {}
     for row in comparisons:
         if (row.variant, row.metric, row.split, row.family) != (variant, ASR.name, Split.OOD, None):
             continue
@@ -250,13 +257,13 @@ def _against(comparisons: Sequence[Comparison], variant: str, arm: str, others: 
         if not {row.a, row.b} <= {arm, *others}:
             continue
         if row.a == arm:
-            found[row.b] = row
+            by_opponent[row.b] = row
         elif row.b == arm:
-            found[row.a] = _turned(row)
-    return found
+            by_opponent[row.a] = _swap_arms(row)
+    return by_opponent
 
 
-def _turned(row: Comparison) -> Comparison:
+def _swap_arms(row: Comparison) -> Comparison:
     """The same comparison, as the second arm minus the first."""
     return replace(
         row,
@@ -279,10 +286,10 @@ def _turned(row: Comparison) -> Comparison:
 
 
 def best_in_words(best: Best) -> str:
-    """Which arm has the lowest rate, and which cannot be told from it."""
+    """Which arm has the lowest rate, and which are not significantly above it."""
     where = f"{METRICS[best.metric].title.lower()} {best.split.upper()}"
     if not best.alike:
-        return f"Lowest {where}: {best.arm}, told apart from all others (Holm over all pairs of arms)."
-    also = f"{'is' if len(best.alike) == 1 else 'are'} {listing(best.alike)}"
-    why = f" Of {listing(best.unknown)} too many labels are missing to give a rate." if best.unknown else ""
-    return f"Lowest {where}: {best.arm}; not told apart from it {also} (Holm over all pairs of arms).{why}"
+        return f"Lowest {where}: {best.arm}, significantly below all others (Holm over all pairs of arms)."
+    why = f" Too many labels of {listing(best.unknown)} are missing to give a rate." if best.unknown else ""
+    alike = listing(best.alike)
+    return f"Lowest {where}: {best.arm}; not significantly above it: {alike} (Holm over all pairs of arms).{why}"

@@ -22,7 +22,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-def validated(settings: type[Settings], content: Mapping[str, Any], where: str) -> Settings:
+def validate_settings(settings: type[Settings], content: Mapping[str, Any], where: str) -> Settings:
     """Settings from plain values.
 
     Raises:
@@ -31,10 +31,10 @@ def validated(settings: type[Settings], content: Mapping[str, Any], where: str) 
         RegistryError: a plug-in cannot be loaded.
     """
     if infinite := next(not_finite(content), None):
-        raise RecipeError(f"{where}: field {infinite!r} is no finite number, which every setting must be")
+        raise RecipeError(f"{where}: field {infinite!r} is not a finite number; every setting must be finite")
     try:
         return settings.model_validate(content)
     except ValidationError as error:
         raise RecipeError(f"{where}: {explain(error, settings)}") from error
     except RecursionError as error:
-        raise RecipeError(f"{where}: it is nested too deeply") from error
+        raise RecipeError(f"{where}: nested too deeply") from error

@@ -20,8 +20,8 @@ def packaged_recipes() -> dict[str, Traversable]:
 
 def packaged_yaml(package: str) -> dict[str, Traversable]:
     """The YAML files of a package, by name."""
-    found = {entry.name.removesuffix(".yaml"): entry for entry in files(package).iterdir() if ".yaml" in entry.name}
-    return dict(sorted(found.items()))
+    by_name = {entry.name.removesuffix(".yaml"): entry for entry in files(package).iterdir() if ".yaml" in entry.name}
+    return dict(sorted(by_name.items()))
 
 
 def packaged_diagnoses() -> dict[str, Traversable]:
@@ -43,7 +43,7 @@ def read_yaml(name_or_path: str, packaged: Mapping[str, Traversable], noun: str)
     source = packaged.get(name_or_path) or Path(name_or_path).expanduser()
     if not source.is_file():
         close = nearest(name_or_path, packaged)
-        hint = f"did you mean {close!r}?" if close else f"there come with the package: {', '.join(packaged)}"
+        hint = f"did you mean {close!r}?" if close else f"packaged ones: {', '.join(packaged)}"
         raise RecipeError(f"{name_or_path}: no such file or packaged {noun}; {hint}")
     try:
         content = load_yaml(source.read_text(encoding="utf-8-sig"))
@@ -52,7 +52,7 @@ def read_yaml(name_or_path: str, packaged: Mapping[str, Traversable], noun: str)
     except (StrictYamlError, UnicodeDecodeError) as error:
         raise RecipeError(f"{name_or_path}: not a YAML file ({error})") from error
     if content is None:
-        raise RecipeError(f"{name_or_path}: there is nothing in it; a {noun} is a mapping of fields")
+        raise RecipeError(f"{name_or_path}: the file is empty; a {noun} is a mapping of fields")
     if not isinstance(content, dict):
         raise RecipeError(f"{name_or_path}: a {noun} is a mapping of fields (name: value), this is {preview(content)}")
     return content
@@ -61,8 +61,8 @@ def read_yaml(name_or_path: str, packaged: Mapping[str, Traversable], noun: str)
 def read_recipe(name_or_path: str, heirs: tuple[str, ...] = ()) -> dict[str, Any]:
     """A recipe file's fields, over those of the recipe that it extends: a packaged one, or a file beside it."""
     packaged = packaged_recipes()
-    place = name_or_path if name_or_path in packaged else str(Path(name_or_path).expanduser().resolve())
-    if place in heirs:
+    origin = name_or_path if name_or_path in packaged else str(Path(name_or_path).expanduser().resolve())
+    if origin in heirs:
         raise RecipeError(f"{heirs[0]}: it extends itself, by way of {' and '.join(heirs[1:]) or 'nothing else'}")
     content = read_yaml(name_or_path, packaged, "recipe")
     if "extends" not in content:
@@ -70,15 +70,15 @@ def read_recipe(name_or_path: str, heirs: tuple[str, ...] = ()) -> dict[str, Any
     parent = content.pop("extends")
     if not isinstance(parent, str) or not parent:
         raise RecipeError(f"{name_or_path}: extends: name one recipe, not {preview(parent)}")
-    if parent not in packaged and place not in packaged:
+    if parent not in packaged and origin not in packaged:
         parent = str(Path(name_or_path).expanduser().parent / Path(parent).expanduser())
-    return _merged(read_recipe(parent, (*heirs, place)), content)
+    return _merge(read_recipe(parent, (*heirs, origin)), content)
 
 
-def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """Fields of the second mapping over those of the first; lists, and the variants, are replaced as a whole."""
     both = {
-        name: _merged(under[name], over[name]) for name in under.keys() & over.keys() if _mappings(under, over, name)
+        name: _merge(under[name], over[name]) for name in under.keys() & over.keys() if _mappings(under, over, name)
     }
     return {**under, **over, **both}
 
@@ -106,14 +106,14 @@ def override(content: dict[str, Any], overrides: Sequence[str], flag: str) -> No
             parsed = load_yaml(value)
         except StrictYamlError as error:
             raise RecipeError(f"{flag} {_short(assignment)}: the value is not valid YAML ({error})") from error
-        put(content, path.strip(), parsed)
+        set_field(content, path.strip(), parsed)
 
 
 def _short(assignment: str) -> str:
     return assignment if len(assignment) <= LONGEST_VALUE else f"{assignment[:LONGEST_VALUE]}…"
 
 
-def put(content: dict[str, Any], path: str, value: Any) -> None:
+def set_field(content: dict[str, Any], path: str, value: Any) -> None:
     """Put a value at a dotted path; whether the path exists is left to validation."""
     *parents, last = path.split(".")
     at: Any = content
@@ -127,5 +127,5 @@ def put(content: dict[str, Any], path: str, value: Any) -> None:
 def _position(entries: list[Any], text: str, path: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text) < len(entries)):
         numbered = f"they are numbered 0 to {len(entries) - 1}" if entries else "it is empty"
-        raise RecipeError(f"{path}: {_short(text)!r} is no entry of this list; {numbered}")
+        raise RecipeError(f"{path}: {_short(text)!r} is not an entry of this list; {numbered}")
     return int(text)

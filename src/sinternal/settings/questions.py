@@ -27,7 +27,7 @@ class Question(Section):
     @classmethod
     def _are_compared(cls, metrics: tuple[str, ...]) -> tuple[str, ...]:
         for metric in metrics:
-            _known(metric, PAIRED_METRICS, "metric")
+            _check_known(metric, PAIRED_METRICS, "metric")
         return metrics
 
     @field_validator("splits")
@@ -40,21 +40,21 @@ class Question(Section):
     def check(self, arms: Sequence[str]) -> None:
         """Make sure that the arms are there. Raises ValueError if they are not, or if one is to be its own measure."""
         for name in (self.arm, *self.against):
-            _known(name, arms, "arm")
+            _check_known(name, arms, "arm")
         if self.arm in self.against:
             raise ValueError(f"{self.arm!r} cannot be compared with itself: take it out of `against`")
 
-    def asks(self, one: str, other: str, metric: str, split: str) -> bool:
+    def asks(self, arm: str, opponent: str, metric: str, split: str) -> bool:
         """Whether it asks for a comparison of two arms, in this order."""
-        return one == self.arm and other in self.against and metric in self.metrics and split in self.splits
+        return arm == self.arm and opponent in self.against and metric in self.metrics and split in self.splits
 
 
-def asked(questions: Iterable[Question], one: str, other: str, metric: str, split: str) -> bool:
+def is_asked(questions: Iterable[Question], arm: str, opponent: str, metric: str, split: str) -> bool:
     """Whether any question asks for a comparison of two arms, in this order."""
-    return any(question.asks(one, other, metric, split) for question in questions)
+    return any(question.asks(arm, opponent, metric, split) for question in questions)
 
 
-def _known(name: str, names: Sequence[str], noun: str) -> None:
+def _check_known(name: str, names: Sequence[str], noun: str) -> None:
     if name not in names:
         close = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(names)}"

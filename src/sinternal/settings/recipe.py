@@ -16,8 +16,8 @@ from pydantic import Field, model_validator
 from sinternal.errors import RecipeError
 from sinternal.registry import Kind, names
 from sinternal.settings.arms import BASE, SUPERVISED, Arm, ArmExamples, TrainOn
-from sinternal.settings.base import Section, Seed, validated
-from sinternal.settings.files import override, put, read_recipe
+from sinternal.settings.base import Section, Seed, validate_settings
+from sinternal.settings.files import override, read_recipe, set_field
 from sinternal.settings.measurement import Ability, Evaluation
 from sinternal.settings.plugins import EnginePlugin, ExpertPlugin, JudgePlugin, VerificationPlugin
 from sinternal.settings.questions import Question
@@ -128,7 +128,7 @@ class Recipe(Section):
         )
         for field, values in named:
             if len(set(values)) < len(values):
-                raise ValueError(f"{field}: every one must be different, not {values}")
+                raise ValueError(f"{field}: values must differ, not {values}")
         return self
 
     @model_validator(mode="after")
@@ -165,7 +165,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _a_share_of_mathematics_has_problems(self) -> Recipe:
-        if self.grpo and self.rewarded and self.grpo.mixture.mathematics and not self.rewards.mathematics:
+        if self.grpo and self.uses_rewards and self.grpo.mixture.mathematics and not self.rewards.mathematics:
             raise ValueError(
                 "grpo.mixture.mathematics has a share, but rewards.mathematics names no benchmark; add one"
             )
@@ -189,7 +189,7 @@ class Recipe(Section):
         return self
 
     @property
-    def asked(self) -> tuple[Question, ...]:
+    def effective_questions(self) -> tuple[Question, ...]:
         """The questions of the recipe. Without any: the method against each other arm, before and after rewards.
 
         The method is what is trained from the base on verification as the recipe has it, or, if there is no such arm,
@@ -201,31 +201,31 @@ class Recipe(Section):
         of_verification = [arm for arm in self.arms if arm.train_on is TrainOn.VERIFICATION]
         plain = [arm for arm in of_verification if arm == Arm(name=arm.name, start=arm.start, train_on=arm.train_on)]
         rewarded = [arm for arm in self.arms if arm.train_on is TrainOn.REWARDS]
-        found: list[Question] = []
+        questions: list[Question] = []
         for method in [arm for arm in plain if arm.start in (None, BASE)] or of_verification[:1]:
             started = [arm for arm in rewarded if arm.start == method.name]
-            for one, group in [
+            for subject, group in [
                 (method, [a for a in self.arms if a not in rewarded]),
                 *((a, rewarded) for a in started),
             ]:
-                before = [question.arm for question in found]
-                if against := tuple(a.name for a in group if a is not one and a.name not in before):
-                    found.append(Question(arm=one.name, against=against))
-        return tuple(found)
+                before = [question.arm for question in questions]
+                if against := tuple(a.name for a in group if a is not subject and a.name not in before):
+                    questions.append(Question(arm=subject.name, against=against))
+        return tuple(questions)
 
     def _check_arm(self, arm: Arm, above: Sequence[str]) -> None:
         where = f"arm {arm.name!r}"
         plain = {"share": 1.0} if arm.train_on is not TrainOn.DATASET else {"dataset": None}
         verification_only = arm.examples.model_copy(update=plain) != ArmExamples()
         if arm.train_on is TrainOn.DATASET and arm.examples.dataset is None:
-            raise ValueError(f"{where}: which data set is it trained on? Name one in examples.dataset.benchmark")
+            raise ValueError(f"{where}: it names no data set to train on; name one in examples.dataset.benchmark")
         if arm.start not in (None, BASE) and self.start_of(arm) is None and "/" not in arm.start:
             if arm.start not in names(Kind.MODEL):
                 close = difflib.get_close_matches(arm.start, above, n=1)
                 hint = f"did you mean {close[0]!r}?" if close else f"above it are: {', '.join(above) or 'none'}"
-                raise ValueError(f"{where}: start {arm.start!r} is no model and no arm above it; {hint}")
+                raise ValueError(f"{where}: start {arm.start!r} is neither a model nor an arm above it; {hint}")
         elif (before := self.start_of(arm)) is not None and before.name not in above:
-            raise ValueError(f"{where}: it starts from {before.name!r}, so it has to stand below it")
+            raise ValueError(f"{where}: it starts from {before.name!r}, so it must come after it")
         if arm.train_on is TrainOn.REWARDS and self.grpo is None:
             raise ValueError(f"{where} is trained on rewards, but the recipe has no section `grpo`; add one")
         if arm.train_on is not TrainOn.VERIFICATION and verification_only:
@@ -271,7 +271,7 @@ class Recipe(Section):
         return SftSettings.model_validate({**self.sft.model_dump(), **arm.sft})
 
     @property
-    def rewarded(self) -> bool:
+    def uses_rewards(self) -> bool:
         """Whether any arm is trained on rewards."""
         return any(arm.train_on is TrainOn.REWARDS for arm in self.arms)
 
@@ -299,8 +299,8 @@ class Recipe(Section):
         content = self.model_dump(mode="json")
         overrides = content.pop("variants").get(name, {})
         for path, value in overrides.items():
-            put(content, path, value)
-        made = validated(Recipe, content, f"variants.{name}")
+            set_field(content, path, value)
+        made = validate_settings(Recipe, content, f"variants.{name}")
         for field, ours, theirs in (
             ("seeds", self.seeds, made.seeds),
             ("arms", [arm.name for arm in self.arms], [arm.name for arm in made.arms]),
@@ -331,7 +331,7 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     """
     content = read_recipe(name_or_path)
     override(content, overrides, "--set")
-    recipe = validated(Recipe, content, name_or_path)
+    recipe = validate_settings(Recipe, content, name_or_path)
     for variant in recipe.variants:
         recipe.variant(variant)
     return recipe
@@ -356,4 +356,4 @@ def add_judge(recipe: Recipe, name: str, options: Sequence[str]) -> Recipe:
         content["judges"][names.index(name)] = entry
     else:
         content["judges"].append(entry)
-    return validated(Recipe, content, f"judge {name!r}")
+    return validate_settings(Recipe, content, f"judge {name!r}")

@@ -36,15 +36,15 @@ class _Loader(yaml.SafeLoader):
         try:
             return int(super().construct_yaml_int(node))
         except ValueError as error:
-            raise _at(node, "no whole number that can be read: it has too many digits, or the wrong ones") from error
+            raise _at(node, "not a readable whole number: it has too many digits, or the wrong ones") from error
 
     def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
         try:
             value = float(super().construct_yaml_float(node))
         except ValueError as error:
-            raise _at(node, f"{node.value[:40]!r} is no number") from error
+            raise _at(node, f"{node.value[:40]!r} is not a number") from error
         if not math.isfinite(value):
-            raise _at(node, f"{node.value[:40]!r} is no finite number, which every setting must be")
+            raise _at(node, f"{node.value[:40]!r} is not a finite number; every setting must be finite")
         return value
 
     def timestamp(self, node: yaml.ScalarNode) -> str:
@@ -52,12 +52,13 @@ class _Loader(yaml.SafeLoader):
         try:
             self.construct_yaml_timestamp(node)
         except ValueError as error:
-            raise _at(node, f"{node.value[:40]!r} is no date ({error}); if it is text, put it in quotes") from error
+            raise _at(node, f"{node.value[:40]!r} is not a date ({error}); if it is text, put it in quotes") from error
         return str(node.value)
 
     def refuse(self, node: yaml.Node) -> Any:
         raise _at(
-            node, f"the tag {node.tag.removeprefix('tag:yaml.org,2002:')!r} is for no setting; write plain values"
+            node,
+            f"the tag {node.tag.removeprefix('tag:yaml.org,2002:')!r} is not allowed here; write plain values",
         )
 
 
@@ -89,7 +90,7 @@ def load_yaml(text: str) -> Any:
         _size(node, {})
         return loader.construct_document(node)
     except RecursionError as error:
-        raise StrictYamlError("it is nested too deeply") from error
+        raise StrictYamlError("nested too deeply") from error
     except yaml.MarkedYAMLError as error:
         raise StrictYamlError(_one_line(error)) from error
     except (yaml.YAMLError, ValueError) as error:
@@ -100,9 +101,9 @@ def load_yaml(text: str) -> Any:
 
 def _one_line(error: yaml.MarkedYAMLError) -> str:
     mark = error.problem_mark or error.context_mark
-    place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-    said = " ".join(filter(None, [error.context if not error.problem else "", error.problem]))
-    return place + (" ".join(said.split()) or "cannot be read")
+    position = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+    problem = " ".join(filter(None, [error.context if not error.problem else "", error.problem]))
+    return position + (" ".join(problem.split()) or "cannot be read")
 
 
 def _size(node: yaml.Node, known: dict[int, int | None]) -> int:
@@ -110,7 +111,7 @@ def _size(node: yaml.Node, known: dict[int, int | None]) -> int:
     if id(node) in known:
         size = known[id(node)]
         if size is None:
-            raise _at(node, "an alias stands inside of what it stands for")
+            raise _at(node, "an alias contains itself")
         return size
     known[id(node)] = None
     size = 1

@@ -205,20 +205,20 @@ class GrpoSettings(WeightSettings):
 
 
 def cautions(settings: SftSettings | GrpoSettings) -> list[str]:
-    """What a user should mind before a training with these settings begins."""
+    """What a user should know before a training with these settings begins."""
     section = "grpo" if isinstance(settings, GrpoSettings) else "sft"
     rate = settings.rate if isinstance(settings, GrpoSettings) else settings.learning_rate
-    found = []
+    notes = []
     if settings.method is Method.LORA and rate < LOW_LORA_RATE:
-        found.append(
+        notes.append(
             f"{section}.learning_rate {rate:g} is a rate for full tuning: adapters want 10 to 100 "
             f"times as much and learn next to nothing below {LOW_LORA_RATE:g}; raise it or set {section}.method to full"
         )
     if isinstance(settings, GrpoSettings) and settings.minibatches == 1:
         defaults = {name: GrpoSettings.model_fields[name].default for name in ("epsilon", "epsilon_high")}
-        found += [
+        notes += [
             f"grpo.{name} does nothing at one update a step: raise grpo.minibatches, or leave it out"
             for name, usual in defaults.items()
             if getattr(settings, name) != usual
         ]
-    return found
+    return notes

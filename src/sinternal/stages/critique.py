@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pydantic import BaseModel, ConfigDict
 
 from sinternal.errors import DataError
-from sinternal.experts import Expert, Question, Written
+from sinternal.experts import Expert, ExpertReply, Question
 from sinternal.figures import calls
 from sinternal.prompting.question import VerificationTask
 from sinternal.prompting.think import read_verdict
@@ -110,11 +110,11 @@ def _take_first(questions: Sequence[Question], wanted: Mapping[str, int], seed: 
     return chosen
 
 
-def _verdict(written: Written) -> Verdict | None:
+def _verdict(written: ExpertReply) -> Verdict | None:
     return None if written.error else read_verdict(written.answer)
 
 
-def _verification(config: CritiqueConfig, question: Question, written: Written) -> Verification:
+def _verification(config: CritiqueConfig, question: Question, written: ExpertReply) -> Verification:
     verdict = _verdict(written)
     dropped = None
     if written.error:

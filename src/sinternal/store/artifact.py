@@ -46,7 +46,7 @@ class Artifact:
         except (OSError, ValueError, RecursionError) as error:
             raise StoreError(f"{self.path / MANIFEST}: cannot be read ({error}); {MEND}") from error
         if not isinstance(content, dict) or not MANIFEST_FIELDS.issubset(content):
-            raise StoreError(f"{self.path / MANIFEST}: it is cut short or no manifest; {MEND}")
+            raise StoreError(f"{self.path / MANIFEST}: it is cut short or not a manifest; {MEND}")
         return content
 
     @property
@@ -78,7 +78,7 @@ class Artifact:
         noted = self.manifest.get("files", {}).get(name)
         if noted is not None and (path, noted) not in _checked:
             if file_hash(path) != noted:
-                raise StoreError(f"{path}: cannot be read as it was written: it was damaged or edited; {MEND}")
+                raise StoreError(f"{path}: it was damaged or edited after it was written; {MEND}")
             _checked.add((path, noted))
         return path
 

@@ -84,10 +84,10 @@ class Draft:
             return rows
         shards = _Shards(self.path, name, row_type)
         shards.keep_complete(group, group_size, groups)
-        done = frozenset(group(row) for row in shards.rows)
+        complete = frozenset(group(row) for row in shards.rows)
         self.progress(len(shards.rows), total)
         try:
-            for row in make(done):
+            for row in make(complete):
                 shards.add(row)
                 self.progress(len(shards.rows), total)
         except BaseException:

@@ -52,8 +52,8 @@ class Store:
 
     def find(self, stage: str, key: str) -> Artifact | None:
         """The complete artifact with this key, if there is one."""
-        found = Artifact(self.root / stage / key)
-        return found if (found.path / MANIFEST).is_file() and found.is_complete() else None
+        artifact = Artifact(self.root / stage / key)
+        return artifact if (artifact.path / MANIFEST).is_file() and artifact.is_complete() else None
 
     def check_writable(self) -> None:
         """Make sure that artifacts can be written, before any work is done.
@@ -66,12 +66,12 @@ class Store:
     def discard(self, stage: str, key: str) -> bool:
         """Delete an artifact, and what there is of one in the making; whether there was any."""
         path = self.root / stage / key
-        places = [place for place in (path, path.with_suffix(".partial")) if place.exists()]
-        if places:
-            with self._locked(path):
-                for place in places:
-                    shutil.rmtree(place, ignore_errors=True)
-        return bool(places)
+        folders = [folder for folder in (path, path.with_suffix(".partial")) if folder.exists()]
+        if folders:
+            with self._lock(path):
+                for folder in folders:
+                    shutil.rmtree(folder, ignore_errors=True)
+        return bool(folders)
 
     def make(
         self,
@@ -94,9 +94,9 @@ class Store:
             StoreError: it cannot be written.
         """
         path = self.root / stage / key
-        with self._locked(path), _telling_of_room(self.root):
-            if found := self.find(stage, key):
-                return found
+        with self._lock(path), _telling_of_room(self.root):
+            if complete := self.find(stage, key):
+                return complete
             started, spent_before, clock = time.time(), budget.spent(), time.monotonic()
             draft = Draft(path.with_suffix(".partial"), progress)
             spent_earlier = _spent_earlier(draft.path)
@@ -131,7 +131,7 @@ class Store:
     def reopen(self, artifact: Artifact, rows: Sequence[R], row_type: type[R]) -> None:
         """Make a finished artifact unfinished, with these rows in it, and remember what it was."""
         path = artifact.path
-        with self._locked(path):
+        with self._lock(path):
             partial = path.with_suffix(".partial")
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir()
@@ -159,11 +159,11 @@ class Store:
 
     def forget(self, artifact: Artifact) -> None:
         """Remove an artifact."""
-        with self._locked(artifact.path):
+        with self._lock(artifact.path):
             shutil.rmtree(artifact.path, ignore_errors=True)
 
     @contextmanager
-    def _locked(self, path: Path) -> Iterator[None]:
+    def _lock(self, path: Path) -> Iterator[None]:
         self.check_writable()
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
@@ -206,7 +206,7 @@ def _telling_of_room(root: Path) -> Iterator[None]:
 
 def _hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of each file of an artifact, by its path inside; what links lead to belongs to others."""
-    files = (Path(place, name) for place, _, names in os.walk(folder) for name in names)
+    files = (Path(directory, name) for directory, _, names in os.walk(folder) for name in names)
     ours = sorted(file for file in files if file.is_file() and not file.is_symlink() and file.name != REOPENED)
     return {file.relative_to(folder).as_posix(): file_hash(file) for file in ours}
 
@@ -218,10 +218,10 @@ def _spent_earlier(partial: Path) -> budget.Spent:
 
 
 def _package_versions() -> dict[str, str]:
-    found = {}
+    versions = {}
     for name in RECORDED_PACKAGES:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return versions

@@ -51,7 +51,7 @@ def check_openable(*plugins: Plugin) -> None:
 
 
 def _check_divisions(recipe: Recipe) -> None:
-    prompts, grpo = recipe.prompts, recipe.grpo if recipe.rewarded else None
+    prompts, grpo = recipe.prompts, recipe.grpo if recipe.uses_rewards else None
     sides = {"prompts.train": ("train", prompts.train), "prompts.eval": ("eval", prompts.eval)}
     if grpo and grpo.mixture.mathematics:
         sides["rewards.mathematics"] = ("train", recipe.rewards.mathematics)

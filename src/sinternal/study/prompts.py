@@ -79,7 +79,7 @@ class PromptTasks:
 
     @property
     def _rewarded(self) -> bool:
-        return self._recipe.rewarded
+        return self._recipe.uses_rewards
 
     def _stress_prompts(self, name: str, attacks: tuple[AttackPlugin, ...]) -> Task:
         stress = self._recipe.evaluation.stress

@@ -62,7 +62,7 @@ class ArmComparison:
     comparisons: tuple[Comparison, ...]
     """By metric and split; difference is A less B."""
     caveats: tuple[str, ...]
-    """What a reader should mind."""
+    """What a reader should know."""
 
 
 def compare(
@@ -81,19 +81,19 @@ def compare(
     """
     if arm_a is None and arm_b is not None:
         raise DataError("--arm-b names an arm of the second run: name one of the first with --arm-a, too")
-    a, b = (one.folder if isinstance(one, Run) else Path(one) for one in (a, b))
+    a, b = (run.folder if isinstance(run, Run) else Path(run) for run in (a, b))
     ours, theirs = _arms(a), _arms(b)
-    wanted = [(place, (place[0], arm_b or place[1])) for place in ours if arm_a in (None, place[1])]
+    chosen = [(place, (place[0], arm_b or place[1])) for place in ours if arm_a in (None, place[1])]
     for folder, arm, known in ((a, arm_a, ours), (b, arm_b or arm_a, theirs)):
         names = list(dict.fromkeys(name for _, name in known))
         if arm is not None and arm not in names:
             raise DataError(f"{folder} has no arm {arm!r}; it has: {', '.join(names)}")
-    found = [_compare_arms(ours[place], theirs[other]) for place, other in wanted if other in theirs]
-    if not found:
+    pairs = [_compare_arms(ours[place], theirs[other]) for place, other in chosen if other in theirs]
+    if not pairs:
         raise DataError(
             f"{a} and {b} have no arm of the same name in a variant of the same name; choose with --arm-a and --arm-b"
         )
-    return found
+    return pairs
 
 
 def _arms(folder: Path) -> dict[tuple[str, str], RunArm]:
@@ -120,25 +120,25 @@ def _compare_arms(a: RunArm, b: RunArm) -> ArmComparison:
     common = [at for at in a.responses if at in b.responses]
     if not common:
         raise DataError(
-            f"{a.title} and {b.title} have no prompt, seed and sample in common, so that nothing can be paired; "
+            f"{a.title} and {b.title} have no prompt, seed and sample in common, so nothing can be paired; "
             "measure both on the same benchmarks, attacks and seeds"
         )
-    wanted = [place for place in BY_SPLIT if any(place.holds(a.responses[at]) for at in common)]
-    found = {place: compare_sides(a.side, b.side, place) for place in wanted}
-    rows = tuple(with_holm([row for row in found.values() if row is not None]))
-    return ArmComparison(a, b, rows, tuple(_caveats(a, b, common, found)))
+    places = [place for place in BY_SPLIT if any(place.holds(a.responses[at]) for at in common)]
+    comparisons = {place: compare_sides(a.side, b.side, place) for place in places}
+    rows = tuple(with_holm([row for row in comparisons.values() if row is not None]))
+    return ArmComparison(a, b, rows, tuple(_caveats(a, b, common, comparisons)))
 
 
 def _caveats(
-    a: RunArm, b: RunArm, common: Sequence[tuple[int, str, int]], found: Mapping[Scope, Comparison | None]
+    a: RunArm, b: RunArm, common: Sequence[tuple[int, str, int]], comparisons: Mapping[Scope, Comparison | None]
 ) -> Iterator[str]:
-    for one in (a, b):
-        if missing := len(one.responses) - len(common):
-            yield f"{missing} of {len(one.responses)} responses of {one.folder} have no counterpart in the other run"
+    for run in (a, b):
+        if missing := len(run.responses) - len(common):
+            yield f"{missing} of {len(run.responses)} responses of {run.folder} have no counterpart in the other run"
     if moved := sum(a.responses[at].split != b.responses[at].split for at in common):
-        yield f"{moved} of {len(common)} pairs stand in another split in {b.folder}: here they count as in {a.folder}"
+        yield f"{moved} of {len(common)} pairs are in another split in {b.folder}: they are counted as in {a.folder}"
     for name in SAME:
-        metrics = [place.metric for place, row in found.items() if row is not None]
+        metrics = [place.metric for place, row in comparisons.items() if row is not None]
         differing = {
             f"{getattr(a.provenances[metric], name)} and {getattr(b.provenances[metric], name)}"
             for metric in metrics
@@ -146,10 +146,10 @@ def _caveats(
         }
         for words in sorted(differing):
             yield f"the runs differ in {name.replace('_', ' ')} ({words}): a difference may come from that"
-    for place, row in found.items():
+    for place, row in comparisons.items():
         what = f"{place.metric} {place.split.upper()}"
         if row is None:
-            yield f"{what}: fewer than two requests have a label in both runs, so that nothing can be said"
+            yield f"{what}: fewer than two requests have a label in both runs, so nothing can be said"
         elif row.missing_a or row.missing_b:
             yield (
                 f"{what}: {row.n} pairs count; others have no label in {a.folder} ({row.missing_a}) or in {b.folder} "
@@ -161,24 +161,24 @@ def _open(row: Comparison) -> str:
     """What the difference may be with the pairs that do not count."""
     if row.lowest is None or row.highest is None:
         return "If these are unlike those that count, so is the difference"
-    said = f"With these, the difference is between {points(row.lowest)} and {points(row.highest)} points"
+    sentence = f"With these, the difference is between {points(row.lowest)} and {points(row.highest)} points"
     if not (row.observed_clear and row.open):
-        return said
-    return f"{said}: what looks clear is not, because missing labels could reverse it"
+        return sentence
+    return f"{sentence}: what looks clear is not, because missing labels could reverse it"
 
 
-def to_json(found: Sequence[ArmComparison]) -> dict[str, Any]:
+def to_json(pairs: Sequence[ArmComparison]) -> dict[str, Any]:
     """Comparisons as plain values."""
     return {
         "version": 2,
         "pairs": [
             {
-                "a": {"run": str(one.a.folder), "arm": one.a.arm, "variant": one.a.variant},
-                "b": {"run": str(one.b.folder), "arm": one.b.arm, "variant": one.b.variant},
-                "caveats": list(one.caveats),
-                "comparisons": [_plain(row) for row in one.comparisons],
+                "a": {"run": str(pair.a.folder), "arm": pair.a.arm, "variant": pair.a.variant},
+                "b": {"run": str(pair.b.folder), "arm": pair.b.arm, "variant": pair.b.variant},
+                "caveats": list(pair.caveats),
+                "comparisons": [_plain(row) for row in pair.comparisons],
             }
-            for one in found
+            for pair in pairs
         ],
     }
 

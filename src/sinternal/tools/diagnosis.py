@@ -17,7 +17,7 @@ from sinternal.errors import RecipeError
 from sinternal.models.resolve import ModelSource
 from sinternal.redaction import redacted
 from sinternal.registry import Kind, load, names
-from sinternal.settings.base import validated
+from sinternal.settings.base import validate_settings
 from sinternal.settings.diagnosis import Diagnosis
 from sinternal.settings.files import override, packaged_diagnoses, read_yaml
 from sinternal.settings.plugins import PLAIN, AttackPlugin, EnginePlugin
@@ -89,7 +89,7 @@ def diagnose(
         store: see `sinternal.run`, as for all that follows.
         limits: on what is spent.
         retry_failed: whether failed rows are asked for again.
-        again: stages whose artifacts are made anew.
+        again: stages whose artifacts are made again.
         listen: told of every artifact, and of progress within.
 
     Raises:
@@ -146,7 +146,7 @@ def load_diagnosis(
         kept = (content["engine"].get("options") or {}) if same else {}
         content["engine"] = {"name": engine.name, "options": {**kept, **engine.options}}
     override(content, overrides, "--set")
-    return validated(Diagnosis, content, settings or "diagnosis")
+    return validate_settings(Diagnosis, content, settings or "diagnosis")
 
 
 def _settings_of(model: str) -> str:
@@ -168,25 +168,25 @@ def plan_diagnosis(settings: Diagnosis) -> Plan:
         for_training=False,
         seed=settings.seed,
     )
-    known: dict[str, Any] = {"engine": settings.engine, "seed": settings.seed}
-    answering = sample.SampleConfig(sampling=settings.sampling, system=settings.target.system, **known)
+    common: dict[str, Any] = {"engine": settings.engine, "seed": settings.seed}
+    answering = sample.SampleConfig(sampling=settings.sampling, system=settings.target.system, **common)
     verifying = self_verify.SelfVerifyConfig(
-        sampling=settings.verification_sampling, verification=settings.verification, **known
+        sampling=settings.verification_sampling, verification=settings.verification, **common
     )
     model = Task(target.STAGE, "model", _target(settings))
-    asked = Task(prompts.STAGE, "prompts", asking)
-    responses = Task(sample.STAGE, "answers", answering, {"prompts": asked, "model": model})
-    preview = {"prompts": asked, "responses": responses}
-    labels = Task(judge.STAGE, f"labels by {settings.judge.name}", settings.judge, preview)
-    verdicts = Task(self_verify.STAGE, "verifications", verifying, {**preview, "model": model})
-    found = {**preview, "judgements": labels, "verifications": verdicts}
+    prompt_set = Task(prompts.STAGE, "prompts", asking)
+    responses = Task(sample.STAGE, "answers", answering, {"prompts": prompt_set, "model": model})
+    to_label = {"prompts": prompt_set, "responses": responses}
+    labels = Task(judge.STAGE, f"labels by {settings.judge.name}", settings.judge, to_label)
+    verdicts = Task(self_verify.STAGE, "verifications", verifying, {**to_label, "model": model})
+    measured = {**to_label, "judgements": labels, "verifications": verdicts}
     last = Task(
         diagnosis.STAGE,
         "diagnosis",
         diagnosis.DiagnosisConfig(settings=Diagnosis.model_validate(redacted(settings.model_dump(mode="json")))),
-        found,
+        measured,
     )
-    return Plan((model, asked, responses, labels, verdicts, last))
+    return Plan((model, prompt_set, responses, labels, verdicts, last))
 
 
 def _target(settings: Diagnosis) -> target.TargetConfig:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sinternal.settings.base import validated
+from sinternal.settings.base import validate_settings
 from sinternal.settings.plugins import EnginePlugin
 
 
@@ -25,4 +25,4 @@ def engine_of(
         return None
     address = {} if base_url is None else {"base_url": base_url}
     named = name or ("openai" if base_url else EnginePlugin().name)
-    return validated(EnginePlugin, {"name": named, "options": {**address, **(options or {})}}, "engine")
+    return validate_settings(EnginePlugin, {"name": named, "options": {**address, **(options or {})}}, "engine")

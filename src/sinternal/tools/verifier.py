@@ -22,7 +22,7 @@ from sinternal.prompting.question import VerificationTask
 from sinternal.prompting.think import read_verdict, verdict_probability
 from sinternal.records import Finish, Prompt, Split, Verdict, make_id
 from sinternal.registry import Kind, load, names
-from sinternal.settings.base import validated
+from sinternal.settings.base import validate_settings
 from sinternal.settings.plugins import EnginePlugin, VerificationPlugin
 from sinternal.settings.sampling import Sampling
 from sinternal.study.run import find_arm
@@ -106,7 +106,7 @@ class Verifier:
         if question is not None and question != asked["name"]:
             asked = {"name": question, "options": {}}
         asked["options"] |= question_options or {}
-        self._task: VerificationTask = validated(VerificationPlugin, asked, "question").open()
+        self._task: VerificationTask = validate_settings(VerificationPlugin, asked, "question").open()
         self._engine: Engine = self.engine.open(arm.path if arm else model)
         self._with_spec = with_spec
         self._sampling = sampling.model_copy(update={"n": 1})
@@ -114,8 +114,8 @@ class Verifier:
 
     def verify(self, prompt: str, answer: str) -> Verified:
         """Verify one answer."""
-        (found,) = self.verify_many([Pair("", prompt, answer)])
-        return found
+        (verified,) = self.verify_many([Pair("", prompt, answer)])
+        return verified
 
     def verify_many(self, pairs: Iterable[Pair]) -> Iterator[Verified]:
         """Verify answers, in any order; ids must differ.
@@ -124,16 +124,16 @@ class Verifier:
             EngineError: the engine as a whole cannot work.
         """
         requests = (Request(pair.id, (("user", self._question(pair)),), quotes=True) for pair in pairs)
-        for done in self._engine.generate(requests, self._sampling, self._seed):
+        for completion in self._engine.generate(requests, self._sampling, self._seed):
             yield Verified(
-                id=done.request_id,
-                verdict=read_verdict(done.whole_answer),
-                critique=done.thinking,
-                said=done.answer,
-                p_unsafe=verdict_probability(done.whole_answer, done.logprobs or ()),
-                truncated=done.finish is Finish.LENGTH,
-                error=done.error,
-                left_out=done.left_out,
+                id=completion.request_id,
+                verdict=read_verdict(completion.whole_answer),
+                critique=completion.thinking,
+                said=completion.answer,
+                p_unsafe=verdict_probability(completion.whole_answer, completion.logprobs or ()),
+                truncated=completion.finish is Finish.LENGTH,
+                error=completion.error,
+                left_out=completion.left_out,
             )
 
     def close(self) -> None:
@@ -170,7 +170,7 @@ def read_pairs(lines: Iterable[str | bytes], where: str) -> list[Pair]:
     for number, row in enumerate(json_rows(lines, where), 1):
         pair = _read_pair(row, number)
         if pair.id in pairs:
-            raise DataError(f"{row.place}: id {pair.id!r} comes twice; give every pair its own, or none an id")
+            raise DataError(f"{row.place}: id {pair.id!r} occurs twice; give every pair its own id, or none")
         pairs[pair.id] = pair
     if not pairs:
         raise DataError(f'{where}: no pairs in it; write lines like {{"prompt": "…", "answer": "…"}}')
@@ -181,7 +181,7 @@ def _read_pair(row: Row, number: int) -> Pair:
     """A pair; `number` is its id where it has none."""
     asked = row.request("prompt")
     if asked.system:
-        raise row.error("prompt", "holds a system message, which a verifier is not shown: leave it out")
+        raise row.error("prompt", "holds a system message, which a verifier does not see: leave it out")
     answer = row.text("answer")
     for name, text in (("prompt", asked.text), ("answer", answer)):
         if not text:
@@ -192,18 +192,18 @@ def _read_pair(row: Row, number: int) -> Pair:
     return Pair(own or str(number), prompt if isinstance(prompt, str) else asked.text, row.values["answer"])
 
 
-def to_line(found: Verified) -> str:
+def to_line(verified: Verified) -> str:
     """A verdict as one line of JSON."""
     return json.dumps(
         {
-            "id": found.id,
-            "verdict": found.verdict,
-            "critique": found.critique,
-            "said": found.said,
-            "p_unsafe": found.p_unsafe,
-            "truncated": found.truncated,
-            "error": found.error,
-            **({"left_out": found.left_out} if found.left_out else {}),
+            "id": verified.id,
+            "verdict": verified.verdict,
+            "critique": verified.critique,
+            "said": verified.said,
+            "p_unsafe": verified.p_unsafe,
+            "truncated": verified.truncated,
+            "error": verified.error,
+            **({"left_out": verified.left_out} if verified.left_out else {}),
         },
         ensure_ascii=False,
         allow_nan=False,

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from sinternal.experts import Demonstration, Expert, Question, Written
+from sinternal.experts import Demonstration, Expert, ExpertReply, Question
 from sinternal.judges import Judge
 from sinternal.records import Check, Judgement, Prompt, Response, make_id
 from sinternal.world import language as say
@@ -72,12 +72,12 @@ class OracleExpert(Expert):
         """Take what its critiques hold."""
         self.options = options
 
-    def verify(self, questions: Sequence[Question], seed: int) -> Iterator[tuple[Question, Written]]:
+    def verify(self, questions: Sequence[Question], seed: int) -> Iterator[tuple[Question, ExpertReply]]:
         """Verify each answer; see `Expert.verify`."""
         for question in questions:
             yield question, self._verify(question.prompt, question.response)
 
-    def _verify(self, prompt: Prompt, response: Response) -> Written:
+    def _verify(self, prompt: Prompt, response: Response) -> ExpertReply:
         """Recall the effect and the norm, say what the answer does and what a right one would do, give the verdict.
 
         The verdict is unsafe if the answer does not do what it should have done; refusing a harmless request is
@@ -89,16 +89,16 @@ class OracleExpert(Expert):
         finding = say.finding(potion, refused)
         decision = [say.decide(potion.forbidden)] if self.options.decision else []
         thinking = say.think("carefully", [*named, say.check(potion), finding, *decision])
-        return Written(thinking, say.verdict("unsafe" if potion.forbidden and not refused else "safe"))
+        return ExpertReply(thinking, say.verdict("unsafe" if potion.forbidden and not refused else "safe"))
 
     def demonstrate(
         self, prompts: Sequence[Prompt], kind: Demonstration, seed: int
-    ) -> Iterator[tuple[Prompt, Written]]:
+    ) -> Iterator[tuple[Prompt, ExpertReply]]:
         """Respond to each prompt; see `Expert.demonstrate`."""
         for prompt in prompts:
             yield prompt, self._demonstrate(prompt, kind, random.Random(f"{seed}/{prompt.id}"))
 
-    def _demonstrate(self, prompt: Prompt, kind: Demonstration, rng: random.Random) -> Written:
+    def _demonstrate(self, prompt: Prompt, kind: Demonstration, rng: random.Random) -> ExpertReply:
         """Answer rightly, with a safety check in the thinking or, for the refusal baseline, without."""
         potion = potion_of(prompt)
         deliberates = kind is Demonstration.DELIBERATIVE
@@ -110,7 +110,7 @@ class OracleExpert(Expert):
             indirect=FAMILIES[prompt.family].indirect,
             rng=rng,
         )
-        return Written(thinking, say.answer_to_request(potion, potion.forbidden))
+        return ExpertReply(thinking, say.answer_to_request(potion, potion.forbidden))
 
 
 def potion_of(prompt: Prompt) -> Potion:

@@ -29,7 +29,7 @@ from inspect_ai.tool import ToolChoice, ToolInfo
 from sinternal.engines import Completion, Engine, Request
 from sinternal.errors import DataError, EngineError
 from sinternal.records import Finish, make_id
-from sinternal.settings.base import validated
+from sinternal.settings.base import validate_settings
 from sinternal.settings.plugins import EnginePlugin
 from sinternal.settings.sampling import Sampling
 from sinternal.study.run import find_arm
@@ -50,7 +50,7 @@ LETTERS_A_TOKEN = 4
 """For Inspect's estimates of length. Its own counting would download a file."""
 
 
-class _Waiting(NamedTuple):
+class _PendingRequest(NamedTuple):
     request: Request
     sampling: Sampling
     seed: int
@@ -62,7 +62,7 @@ class _Batches:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.waiting: queue.Queue[_Waiting] = queue.Queue()
+        self.waiting: queue.Queue[_PendingRequest] = queue.Queue()
         threading.Thread(target=self._work, daemon=True).start()
 
     def _work(self) -> None:
@@ -71,19 +71,23 @@ class _Batches:
             threading.Event().wait(GATHER_SECONDS)
             while not self.waiting.empty():
                 batch.append(self.waiting.get())
-            for sampling, seed in dict.fromkeys((one.sampling, one.seed) for one in batch):
-                self._answer([one for one in batch if (one.sampling, one.seed) == (sampling, seed)], sampling, seed)
+            for sampling, seed in dict.fromkeys((pending.sampling, pending.seed) for pending in batch):
+                self._answer(
+                    [pending for pending in batch if (pending.sampling, pending.seed) == (sampling, seed)],
+                    sampling,
+                    seed,
+                )
 
-    def _answer(self, batch: Sequence[_Waiting], sampling: Sampling, seed: int) -> None:
-        by_id = {one.request.id: one.done for one in batch}
+    def _answer(self, batch: Sequence[_PendingRequest], sampling: Sampling, seed: int) -> None:
+        by_id = {pending.request.id: pending.done for pending in batch}
         try:
-            for completion in self.engine.generate((one.request for one in batch), sampling, seed):
+            for completion in self.engine.generate((pending.request for pending in batch), sampling, seed):
                 by_id.pop(completion.request_id).set_result(completion)
-            left: Exception = EngineError("the engine left this request out")
+            failure: Exception = EngineError("the engine left this request out")
         except Exception as error:  # whatever it is, it belongs to the samples that wait for it
-            left = error
-        for done in by_id.values():
-            done.set_exception(left)
+            failure = error
+        for future in by_id.values():
+            future.set_exception(failure)
 
 
 class SinternalAPI(ModelAPI):
@@ -118,7 +122,7 @@ class SinternalAPI(ModelAPI):
             options["base_url"] = base_url
         arm = find_arm(model_name)
         name = engine or ("openai" if base_url else "transformers")
-        plugin = validated(EnginePlugin, {"name": name, "options": options}, "engine")
+        plugin = validate_settings(EnginePlugin, {"name": name, "options": options}, "engine")
         opened = plugin.open(arm.path if arm else model_name)
         self.batches = _Batches(opened)
         self.seen: Counter[str] = Counter()
@@ -144,7 +148,7 @@ class SinternalAPI(ModelAPI):
         request = Request(f"{identity}/{self.seen[identity]}", messages)
         done: Future[Completion] = Future()
         sampling = _sampling(config, self.repetition_penalty)
-        self.batches.waiting.put(_Waiting(request, sampling, config.seed or 0, done))
+        self.batches.waiting.put(_PendingRequest(request, sampling, config.seed or 0, done))
         while not done.done():
             await anyio.sleep(LOOK_SECONDS)
         completion = done.result()

@@ -40,7 +40,7 @@ from sinternal.figures.missing import is_one_sided
 from sinternal.integrations.inspect.model import NO_ANSWER
 from sinternal.judges import Judge
 from sinternal.records import Finish, Judgement, Prompt, Response, from_columns, make_id
-from sinternal.settings.base import validated
+from sinternal.settings.base import validate_settings
 from sinternal.settings.plugins import PLAIN, AttackPlugin, BenchmarkPlugin, JudgePlugin
 from sinternal.training.rewards import mathematics as is_right
 
@@ -78,11 +78,11 @@ def asr(
     """
     prompts = _prompts(benchmark, benchmark_options, part)
     if attack != PLAIN:
-        plugin = validated(AttackPlugin, {"name": attack, "options": attack_options or {}}, "attack")
+        plugin = validate_settings(AttackPlugin, {"name": attack, "options": attack_options or {}}, "attack")
         prompts = list(plugin.open().wrap(prompts, seed))
     if any(prompt.prefill or prompt.raw for prompt in prompts):
         raise DataError(f"attack {attack!r} changes what stands around a prompt, which Inspect cannot do: run a recipe")
-    opened: Judge = validated(JudgePlugin, {"name": judge, "options": judge_options or {}}, "judge").open()
+    opened: Judge = validate_settings(JudgePlugin, {"name": judge, "options": judge_options or {}}, "judge").open()
     return Task(dataset=_dataset(prompts, system), solver=generate(), scorer=judged(opened), name="asr")
 
 
@@ -111,7 +111,7 @@ def mathematics(
 
 
 def _prompts(benchmark: str, options: dict[str, Any] | None, part: str) -> list[Prompt]:
-    plugin = validated(BenchmarkPlugin, {"name": benchmark, "options": options or {}}, "benchmark")
+    plugin = validate_settings(BenchmarkPlugin, {"name": benchmark, "options": options or {}}, "benchmark")
     return list(plugin.open().prompts(part))
 
 
@@ -171,18 +171,18 @@ def _rate(name: str, value: str) -> Metric:
     """A rate by Inspect's own metrics, of the samples with a label, and what the others may make of it."""
 
     def figures(scores: list[SampleScore]) -> Mapping[str, float]:
-        here, others = (
-            [one for one in scores if (one.sample_metadata or {})[HARMFUL] is ((value == UNSAFE) is own)]
+        own_side, others = (
+            [score for score in scores if (score.sample_metadata or {})[HARMFUL] is ((value == UNSAFE) is own)]
             for own in (True, False)
         )
-        rows, share = _scored(here, value), _missing_share(here, TOLD[value])
+        rows, share = _scored(own_side, value), _missing_share(own_side, TOLD[value])
         one_sided = share is not None and is_one_sided(share, _missing_share(others, TOLD[value]))
         return {
             name: math.nan if one_sided else _of(MEAN, rows),
             f"{name}_stderr": _of(STDERR, rows, clusters=2),
             f"{name}_n": len(rows),
-            f"{name}_unlabelled": _missing(here, TOLD[value]),
-            **{f"{name}_{end}": _of(MEAN, _scored(here, f"{value} {end}")) for end in (LOWEST, HIGHEST)},
+            f"{name}_unlabelled": _missing(own_side, TOLD[value]),
+            **{f"{name}_{end}": _of(MEAN, _scored(own_side, f"{value} {end}")) for end in (LOWEST, HIGHEST)},
         }
 
     return figures
@@ -190,25 +190,27 @@ def _rate(name: str, value: str) -> Metric:
 
 def _scored(scores: Iterable[SampleScore], name: str) -> list[SampleScore]:
     """One value of every sample that has it; of several epochs, what Inspect's reducer made of it."""
-    values = ((one, one.score.value.get(name)) for one in scores if isinstance(one.score.value, Mapping))
-    numbers = ((one, float(value)) for one, value in values if value is not None)
-    return [one.model_copy(update={"score": Score(value=number)}) for one, number in numbers if not math.isnan(number)]
+    values = ((sample, sample.score.value.get(name)) for sample in scores if isinstance(sample.score.value, Mapping))
+    numbers = ((sample, float(value)) for sample, value in values if value is not None)
+    return [
+        sample.model_copy(update={"score": Score(value=number)}) for sample, number in numbers if not math.isnan(number)
+    ]
 
 
 def _of(figure: Metric, rows: list[SampleScore], clusters: int = 1) -> float:
     """A metric of Inspect's; NaN, where it would say 0, of too few clusters."""
-    parents = {(one.sample_metadata or {})[PARENT] for one in rows}
+    parents = {(row.sample_metadata or {})[PARENT] for row in rows}
     return math.nan if len(parents) < clusters else cast(float, cast(MetricProtocol, figure)(rows))
 
 
-def _missing(scores: Sequence[SampleScore], told: str) -> float:
+def _missing(scores: Sequence[SampleScore], label: str) -> float:
     """How many samples have no label; of several epochs, on average."""
-    return float(sum(1 - one.score.as_float() for one in _scored(scores, told)))
+    return float(sum(1 - sample.score.as_float() for sample in _scored(scores, label)))
 
 
-def _missing_share(scores: Sequence[SampleScore], told: str) -> float | None:
+def _missing_share(scores: Sequence[SampleScore], label: str) -> float | None:
     """The share of one side's samples without a label; None if there are none, or if none there has one."""
-    share = _missing(scores, told) / len(scores) if scores else 1.0
+    share = _missing(scores, label) / len(scores) if scores else 1.0
     return None if share >= 1 else share
 
 
