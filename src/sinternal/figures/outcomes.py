@@ -55,7 +55,7 @@ def join(
 
     Verifications of answers that the judge gave no label are left out: there is nothing to compare them with.
     """
-    asked = {prompt.id: prompt for prompt in prompts}
+    prompts_by_id = {prompt.id: prompt for prompt in prompts}
     labels = {row.response_id: row for row in judgements}
     verified: dict[str, list[Verification]] = defaultdict(list)
     for row in verifications:
@@ -63,4 +63,4 @@ def join(
         if safe is not None:
             label = Verdict.SAFE if safe else Verdict.UNSAFE
             verified[row.response_id].append(replace(row, label=label))
-    return [Outcome(asked[r.prompt_id], r, labels[r.id], tuple(verified[r.id])) for r in responses]
+    return [Outcome(prompts_by_id[r.prompt_id], r, labels[r.id], tuple(verified[r.id])) for r in responses]
