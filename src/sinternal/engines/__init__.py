@@ -1,4 +1,4 @@
-"""The contract of an engine, and the words in which it is asked."""
+"""The contract of an engine, with its requests and completions."""
 
 from __future__ import annotations
 

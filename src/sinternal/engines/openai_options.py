@@ -107,7 +107,7 @@ class OpenAIOptions(TemplateOptions):
 REACH = frozenset(
     ("base_url", "api_key_env", "headers", "query", "concurrency", "timeout", "max_retries", "stream", "price")
 )
-"""Options that say how a server is reached and what it costs, and nothing of what it writes."""
+"""Options that say how a server is reached and what it costs, and change nothing in what it writes."""
 
 
 class Address(NamedTuple):

@@ -160,7 +160,7 @@ def read_reply(body: bytes, *, chat: bool) -> Reply:
 
 
 def read_usage(body: bytes, content: Mapping[str, Any] | None = None) -> Usage:
-    """What a reply took, even one that makes no sense otherwise."""
+    """The tokens that a reply cost, even one that makes no sense otherwise."""
     if content is None:
         try:
             parsed = _parse(body)

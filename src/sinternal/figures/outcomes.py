@@ -1,4 +1,4 @@
-"""One response with all that is known of it, which every figure is computed from."""
+"""One response with all its labels and verifications: every figure is computed from these."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from sinternal.records import Finish, Judgement, Prompt, Response, Verdict, Veri
 
 @dataclass(frozen=True)
 class Outcome:
-    """One response of one arm, with all that is known of it."""
+    """One response of one arm, with its labels and verifications."""
 
     prompt: Prompt
-    """What was asked."""
+    """The prompt."""
     response: Response
-    """What was said."""
+    """The response."""
     judgement: Judgement
-    """How it was labelled."""
+    """Its labels."""
     verifications: tuple[Verification, ...]
     """How the same model verified its answer, with and without the specification."""
 
@@ -51,7 +51,7 @@ def join(
     judgements: Iterable[Judgement],
     verifications: Iterable[Verification] = (),
 ) -> list[Outcome]:
-    """Bring the rows of one evaluation together, by the labels of one judge.
+    """Join the rows of one evaluation, with the labels of one judge.
 
     Verifications of answers that the judge gave no label are left out: there is nothing to compare them with.
     """
