@@ -112,7 +112,7 @@ class Published(_Node, Generic[T]):
     """A published data set that an arm is trained on."""
 
     prompts: T
-    """Its prompts, without those that overlap with what is measured."""
+    """Its prompts, without those that overlap with evaluation prompts."""
     responses: T
     """Its answers."""
 
@@ -132,7 +132,7 @@ class Training(_Node, Generic[T]):
     demonstrations: T | None = None
     """The expert's answers."""
     judgements: T | None = None
-    """Labels of what is demonstrated."""
+    """Labels of the demonstrations."""
     refusals: T | None = None
     """Labels of the same by the judge of refusals, if it is another."""
     examples: T | None = None
@@ -206,7 +206,7 @@ class RunMap(Mapping[Place, SeedRun[T]]):
     """A whole run."""
 
     def __init__(self, seeds: Mapping[Place, SeedRun[T]]) -> None:
-        """Take what each variant and seed consists of."""
+        """Take the parts of the map, by variant and seed."""
         self._seeds = dict(seeds)
 
     def __getitem__(self, place: Place) -> SeedRun[T]:

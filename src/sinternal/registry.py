@@ -134,11 +134,11 @@ def missing_attributes(kind: Kind, plugin: object) -> Iterator[str]:
     Of an object that makes what the contract describes, only the attributes are asked for, not the methods.
     """
     contract = kind.contract
-    wanted = [name for name in contract.__annotations__ if not name.startswith("_")]
+    required = [name for name in contract.__annotations__ if not name.startswith("_")]
     if isinstance(plugin, type):
-        wanted += [name for name, value in vars(contract).items() if callable(value) and not name.startswith("_")]
+        required += [name for name, value in vars(contract).items() if callable(value) and not name.startswith("_")]
     undefined = plugin.__abstractmethods__ if isinstance(plugin, ABCMeta) else frozenset()
-    yield from (name for name in dict.fromkeys(wanted) if not hasattr(plugin, name) or name in undefined)
+    yield from (name for name in dict.fromkeys(required) if not hasattr(plugin, name) or name in undefined)
 
 
 class Plugin(BaseModel):

@@ -66,7 +66,7 @@ def test_two_integers_are_equal_for_the_reward_exactly_if_they_are(given_: int, 
 
 
 def test_a_solution_that_is_no_expression_is_an_error() -> None:
-    with pytest.raises(DataError, match="no expression that can be compared"):
+    with pytest.raises(DataError, match="not an expression that can be compared"):
         rewards.mathematics("1", "  ")
 
 

@@ -1,4 +1,4 @@
-"""The contract of an engine, and the words in which it is asked."""
+"""The contract of an engine, with its requests and completions."""
 
 from __future__ import annotations
 
@@ -117,10 +117,10 @@ class Engine(Protocol):
         ...
 
     def try_it(self, request: Request) -> None:
-        """Of one that asks a server: ask for a few tokens. Raises EngineError if the server cannot be worked with."""
+        """Ask the server, if there is one, for a few tokens. Raises EngineError if it is unusable."""
 
     def is_there(self) -> bool:
-        """Of one that asks a server: whether it takes connections at all, found out for nothing."""
+        """Whether the server, if there is one, accepts connections; costs nothing."""
         return True
 
     def close(self) -> None:

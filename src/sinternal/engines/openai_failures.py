@@ -57,7 +57,7 @@ class Failures:
         self.stopped = False
 
     def result(self, call: Call, task: asyncio.Task[Completion]) -> Iterator[Completion]:
-        """What a finished call brings, and what it says of others.
+        """What a finished call yields, and what it implies for others.
 
         Raises:
             EngineError: the server is away, or refuses everything. Calls that are under way may succeed all the same;

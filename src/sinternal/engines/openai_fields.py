@@ -90,7 +90,7 @@ class Dialect:
         return ", ".join(missing)
 
     def after(self, refusal: Refusal, fields: Mapping[str, Any]) -> Dialect | None:
-        """How to ask again what was refused; None if nothing that was said is to blame."""
+        """How to ask again what was refused; None if no field is to blame."""
         named = refusal.names({str(self.names.get(name, name)): name for name in fields})
         dialect = self
         for name in named:
@@ -104,7 +104,7 @@ class Dialect:
         both = {name: other.names.get(name, name) for name in other.names} | {
             name: known for name, known in self.names.items() if other.names.get(name, name) is not None
         }
-        most = [one.most_logprobs for one in (self, other) if one.most_logprobs is not None]
+        most = [dialect.most_logprobs for dialect in (self, other) if dialect.most_logprobs is not None]
         return Dialect(
             both, min(self.all_tokens, other.all_tokens, key=abs), min(most, default=None), self.stream or other.stream
         )

@@ -107,7 +107,7 @@ class OpenAIOptions(TemplateOptions):
 REACH = frozenset(
     ("base_url", "api_key_env", "headers", "query", "concurrency", "timeout", "max_retries", "stream", "price")
 )
-"""Options that say how a server is reached and what it costs, and nothing of what it writes."""
+"""Options that say how a server is reached and what it costs, and change nothing in what it writes."""
 
 
 class Address(NamedTuple):
@@ -144,10 +144,10 @@ def check_address(url: str) -> None:
         parts, fine = None, False
     if fine and at == url:
         return
-    shown = at.rpartition("@")[2]
+    address = at.rpartition("@")[2]
     if parts is None or parts.scheme not in ("http", "https"):
-        raise ValueError(f"{shown!r} has no http:// or https:// in front of its host; write http://{_bare(shown)}")
-    raise ValueError(f"{shown!r} is not an address; write one like http://localhost:8000/v1")
+        raise ValueError(f"{address!r} has no http:// or https:// in front of its host; write http://{_bare(address)}")
+    raise ValueError(f"{address!r} is not an address; write one like http://localhost:8000/v1")
 
 
 def _bare(text: str) -> str:

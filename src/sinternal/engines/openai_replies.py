@@ -52,7 +52,7 @@ MOST_TOKENS = 10_000_000
 DEPTH = 4
 """Lists of parts inside parts."""
 MOST_ERRORS = 20
-"""Of a list of errors, so many are read."""
+"""Errors of a list that are read."""
 SHOWN = 300
 """Characters of a server's words that a message quotes."""
 _MARKUP = re.compile(r"<(style|script)\b.*?</\1>|<[^<>]{0,500}>", re.DOTALL | re.IGNORECASE)
@@ -71,7 +71,7 @@ class ErrorInReplyError(Exception):
 
 
 class Usage(NamedTuple):
-    """Tokens as a server counts them; None for what it does not tell, or cannot be believed."""
+    """Tokens as a server counts them; None for counts that are missing or not credible."""
 
     read: int | None
     """Of the prompt."""
@@ -99,7 +99,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class Refusal:
-    """What a server says that does not do what it was asked for."""
+    """A server's refusal of a call."""
 
     status: int
     """The status of HTTP; 200 for an error that came in place of a completion."""
@@ -160,7 +160,7 @@ def read_reply(body: bytes, *, chat: bool) -> Reply:
 
 
 def read_usage(body: bytes, content: Mapping[str, Any] | None = None) -> Usage:
-    """What a reply took, even one that makes no sense otherwise."""
+    """The tokens that a reply cost, even one that makes no sense otherwise."""
     if content is None:
         try:
             parsed = _parse(body)

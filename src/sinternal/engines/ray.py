@@ -50,7 +50,7 @@ class RayOptions(BaseModel):
     num_cpus: float | None = Field(default=None, ge=0)
     """CPU cores for each actor; None: as Ray Data decides."""
     batch: int = Field(default=256, ge=1)
-    """Requests given to an actor at a time. What an actor was at when its machine died is done again."""
+    """Requests given to an actor at a time. If its machine dies, an actor's requests are sent again."""
 
 
 class RayEngine(Engine):
@@ -144,7 +144,7 @@ class Worker:
         return rows
 
     def _one_by_one(self, engine: Engine, requests: Sequence[Request]) -> list[Row]:
-        """Find which request it was that broke the batch. If each of them does, it is none: the engine is broken."""
+        """Find the request that broke the batch. If every one fails, the engine itself is broken."""
         rows = [row for request in requests for row in self._answer(engine, [request])]
         errors = [_error(row) for row in rows]
         return rows if None in errors else [fault_row(str(errors[0]))]

@@ -25,7 +25,7 @@ class Skipped:
     either: int
     """Without one by either."""
     rows: int
-    """Of so many."""
+    """Out of how many."""
 
 
 @dataclass(frozen=True)

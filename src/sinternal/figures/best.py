@@ -29,7 +29,7 @@ class Best:
     apart: tuple[str, ...]
     """Arms that it does."""
     unknown: tuple[str, ...] = ()
-    """Of those that are alike, arms of whose rate only bounds are known, for want of labels."""
+    """Those among `alike` whose rate has only bounds, because labels are missing."""
 
 
 def best(scores: Sequence[Score], comparisons: Sequence[Comparison], variant: str) -> Best | None:
@@ -54,8 +54,8 @@ def best(scores: Sequence[Score], comparisons: Sequence[Comparison], variant: st
         if not rates or len(rates) + len(unknown) < 2:
             continue
         lowest = min(rates, key=rates.__getitem__)
-        place = (variant, ASR.name, split)
-        rows = [row for row in comparisons if (row.variant, row.metric, row.split) == place and row.whole]
+        key = (variant, ASR.name, split)
+        rows = [row for row in comparisons if (row.variant, row.metric, row.split) == key and row.whole]
         different = {
             frozenset((row.a, row.b))
             for row, p in zip(rows, holm([row.p for row in rows]), strict=True)

@@ -1,4 +1,4 @@
-"""How much of what was trained on occurs in what is measured: runs of 13 words, and near duplicates."""
+"""How much of the training data occurs in the evaluation prompts: runs of 13 words, and near duplicates."""
 
 from __future__ import annotations
 

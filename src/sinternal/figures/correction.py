@@ -1,4 +1,4 @@
-"""Attack success as it would be by people's labels: from how often a judge errs on answers that people labelled."""
+"""Attack success corrected for the judge's errors, as measured on answers that people labelled."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def errors_of(content: Mapping[str, Any]) -> Errors:
 
 
 def _accuracy(counts: Mapping[str, Any]) -> Accuracy:
-    """A share with what its rows are worth, which is unknown only where there are none."""
+    """A share with its effective sample size, which is unknown only where there are no rows."""
     right, n, effective = counts["right"], counts["n"], counts["effective"]
     if n and not effective:
         raise ValueError(f"{n} answers, and not how many independent ones they are worth")

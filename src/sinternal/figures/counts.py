@@ -1,4 +1,4 @@
-"""What rows leave behind before a figure is made of them: counts that can be added up, by parent prompt."""
+"""Counts that figures are computed from: by parent prompt, so that they can be added up."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def count_row(
     filtered: bool = False,
     missing_hit: bool = False,
 ) -> Counts:
-    """The counts that one row leaves in a rate.
+    """The counts that one row adds to a rate.
 
     Args:
         hit: whether it happens; None without a label.
@@ -95,7 +95,7 @@ def count_row(
 
 
 def count_other_side(*, missing: bool) -> Counts:
-    """The counts that a row leaves in a figure of the other side."""
+    """The counts that a row adds to a figure of the other side."""
     return Counts(other_side=1, other_side_missing=int(missing))
 
 

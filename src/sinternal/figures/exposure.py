@@ -15,7 +15,7 @@ from sinternal.training.schedule import schedule
 
 @dataclass(frozen=True)
 class ArmExposure:
-    """What the training of one arm and seed itself showed the model; not what its start had seen before."""
+    """What the training of one arm and seed showed the model, without what its start had seen before."""
 
     variant: str
     """The variant."""

@@ -1,4 +1,4 @@
-"""How far the judge that rewarded and the judge that decides are apart: what an arm may have learned of the first."""
+"""How far the rewarding judge and the deciding judge differ: an arm may have learned the first one's mistakes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class JudgeGap(Difference):
     by_deciding: float
     """Attack success by the second."""
     missing: int
-    """Answers that one of them, or both, have not."""
+    """Answers that at least one of them gave no label."""
     provenance: Provenance
     """Where the labels of the judge that decides come from."""
 

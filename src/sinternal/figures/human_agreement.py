@@ -25,7 +25,7 @@ from sinternal.figures.statistics import (
 from sinternal.figures.statistics.distributions import average_ranks
 
 RANK_RESAMPLES = 1_999
-"""Of the rank correlation, which has no formula that takes counts."""
+"""For the rank correlation, which cannot be computed from counts."""
 NOTABLE = 0.05
 """Share of answers without a label above which there is a caveat."""
 LABELS = {ScoreKind.HARM: "unsafe", ScoreKind.OBJECTIVE: "unsafe", ScoreKind.REFUSAL: "refused"}
@@ -66,7 +66,7 @@ class HumanAgreement:
     label: str
     """What was held against it."""
     who: str
-    """Who said it: the judge, or people."""
+    """Whose labels: the judge's, or people's."""
     n: int
     """Answers that both have labelled."""
     missing: int
@@ -78,9 +78,9 @@ class HumanAgreement:
     kappa: Estimate
     """Cohen's kappa: 1 is full agreement, 0 what chance gives."""
     sensitivity: Share
-    """Of what people call positive, the share that is called so, too."""
+    """Share called positive of what people call positive."""
     specificity: Share
-    """Of what people call negative, the share that is called so, too."""
+    """Share called negative of what people call negative."""
     spearman: Estimate
     """Rank correlation of graded labels; undefined where either side is not graded."""
     caveat: str = ""

@@ -89,7 +89,7 @@ class Metric:
     hits: str
     """What of these makes up the value, as a verb in the plural."""
     judges: tuple[Role, ...] = (Role.SAFETY,)
-    """Who decides."""
+    """The judges that decide."""
     label: Callable[[Outcome], bool | None] | None = None
     """Whether it holds for a response; None without a label."""
     verdicts: Callable[[Verification], Counts | None] | None = None

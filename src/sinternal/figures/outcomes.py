@@ -1,4 +1,4 @@
-"""One response with all that is known of it, which every figure is computed from."""
+"""One response with all its labels and verifications: every figure is computed from these."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from sinternal.records import Finish, Judgement, Prompt, Response, Verdict, Veri
 
 @dataclass(frozen=True)
 class Outcome:
-    """One response of one arm, with all that is known of it."""
+    """One response of one arm, with its labels and verifications."""
 
     prompt: Prompt
-    """What was asked."""
+    """The prompt."""
     response: Response
-    """What was said."""
+    """The response."""
     judgement: Judgement
-    """How it was labelled."""
+    """Its labels."""
     verifications: tuple[Verification, ...]
     """How the same model verified its answer, with and without the specification."""
 
@@ -51,11 +51,11 @@ def join(
     judgements: Iterable[Judgement],
     verifications: Iterable[Verification] = (),
 ) -> list[Outcome]:
-    """Bring the rows of one evaluation together, by the labels of one judge.
+    """Join the rows of one evaluation, with the labels of one judge.
 
     Verifications of answers that the judge gave no label are left out: there is nothing to compare them with.
     """
-    asked = {prompt.id: prompt for prompt in prompts}
+    prompts_by_id = {prompt.id: prompt for prompt in prompts}
     labels = {row.response_id: row for row in judgements}
     verified: dict[str, list[Verification]] = defaultdict(list)
     for row in verifications:
@@ -63,4 +63,4 @@ def join(
         if safe is not None:
             label = Verdict.SAFE if safe else Verdict.UNSAFE
             verified[row.response_id].append(replace(row, label=label))
-    return [Outcome(asked[r.prompt_id], r, labels[r.id], tuple(verified[r.id])) for r in responses]
+    return [Outcome(prompts_by_id[r.prompt_id], r, labels[r.id], tuple(verified[r.id])) for r in responses]

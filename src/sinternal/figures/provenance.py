@@ -1,4 +1,4 @@
-"""Where a run's figures come from: who labelled what, how the text was drawn, and when."""
+"""Where a run's figures come from: which judge labelled what, how the text was sampled, and when."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Provenance:
     """Key of the recipe: a hash of all its settings."""
 
     def __post_init__(self) -> None:
-        """Refuse what is empty."""
+        """Refuse empty fields."""
         for field in fields(Provenance):
             if not getattr(self, field.name):
                 raise ValueError(f"every figure needs its {field.name}")

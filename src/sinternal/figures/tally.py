@@ -50,7 +50,7 @@ def count(outcomes: Sequence[Outcome]) -> dict[Cell, Tally]:
 
 
 def count_response(outcome: Outcome, metric: Metric) -> Counts:
-    """What one response leaves in a rate that is about it."""
+    """The counts that one response adds to a rate over it."""
     return count_row(
         metric.of(outcome),
         truncated=outcome.truncated,
@@ -60,7 +60,7 @@ def count_response(outcome: Outcome, metric: Metric) -> Counts:
 
 
 def _of_outcome(outcome: Outcome) -> Iterator[tuple[Cell, Counts]]:
-    """What one response leaves in every figure."""
+    """The counts that one response adds to every figure."""
     prompt = outcome.prompt
     side, other = (Over.HARMFUL, Over.BENIGN) if prompt.harmful else (Over.BENIGN, Over.HARMFUL)
     for metric in OF_RESPONSES:

@@ -81,8 +81,8 @@ def adapter_base(folder: Path) -> str | None:
             return os.path.normpath(candidate)
     if not _HUB_ID.fullmatch(name):
         raise ModelError(
-            f"{folder}: the base of this LoRA adapter is not at {name!r}: put it there again, move both together, or "
-            f"name its place in base_model_name_or_path of {file.name}"
+            f"{folder}: the base of this LoRA adapter is not at {name!r}: put it back, move both together, or "
+            f"name its folder in base_model_name_or_path of {file.name}"
         )
     return name
 

@@ -1,4 +1,4 @@
-"""From text to tokens. Text by others stays text: what it spells is never read as a control token.
+"""From text to tokens. Quoted text stays text: what it spells is never read as a control token.
 
 A tokenizer finds its control tokens, for example the end of a turn, wherever their names are spelled. An answer that is
 quoted in a question could so end the question and forge a turn of its own. Here the frame, which a template has

@@ -120,7 +120,7 @@ _VERDICT_LINE = re.compile(r"verdict\s*:\s*(safe|unsafe)", re.IGNORECASE | re.AS
 
 
 def strip_decoration(line: str) -> str:
-    """A line without what decorates it: marks of emphasis, code or quotation that are closed again, and a full stop."""
+    """A line without paired marks of emphasis, code or quotation around it, and without its full stop."""
     line, before = line.strip(), None
     while line != before:
         before = line

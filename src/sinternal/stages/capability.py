@@ -35,13 +35,13 @@ class CapabilityConfig(BaseModel):
     tasks: tuple[CapabilityTask, ...] = Field(min_length=1)
     """What is measured."""
     engine: EnginePlugin
-    """Who writes."""
+    """The engine that writes."""
     sampling: Sampling
     """How, where a task does not say otherwise; always one answer."""
     system: str = ""
     """System message, for conversations that bring none."""
     seed: int
-    """Of the draw."""
+    """Seed of the sampling."""
 
 
 @dataclass(frozen=True)

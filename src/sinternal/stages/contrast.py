@@ -22,9 +22,9 @@ class ContrastConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     judge: str
-    """Whose labels count."""
+    """The judge whose labels count."""
     seed: int
-    """For the choice among answers of one kind."""
+    """Seed of the choice among answers of one kind."""
 
 
 def contrast(

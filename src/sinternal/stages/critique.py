@@ -25,12 +25,12 @@ NOT_ASKED = "not asked about: more than is trained on"
 
 
 class CritiqueConfig(BaseModel):
-    """Who verifies, and how the question is put."""
+    """The expert, and how it is asked to verify."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     expert: ExpertPlugin
-    """Who verifies."""
+    """The expert that verifies."""
     verification: VerificationPlugin
     """The question."""
     with_spec: bool = True
@@ -39,7 +39,7 @@ class CritiqueConfig(BaseModel):
     """The most of each kind (`unsafe`, `safe`, `benign`, by the judge's label) to ask about, those that training uses
     first; None: all."""
     seed: int
-    """For the expert's sampling, and for the order."""
+    """Seed of the expert's sampling, and of the order."""
 
 
 def critique(draft: Draft, config: CritiqueConfig, *, prompts: Artifact, pairs: Artifact) -> None:
@@ -102,7 +102,7 @@ def _take_first(questions: Sequence[Question], wanted: Mapping[str, int], seed: 
     """The wanted number of questions of each kind, in the order in which training uses prompts."""
     taken: Counter[str] = Counter()
     chosen = []
-    for question in sorted(questions, key=lambda asked: (order_key(seed, asked.prompt.id), asked.response.id)):
+    for question in sorted(questions, key=lambda each: (order_key(seed, each.prompt.id), each.response.id)):
         kind = kind_of_answer(unsafe=question.label is Verdict.UNSAFE, harmful=question.prompt.harmful)
         taken[kind] += 1
         if taken[kind] <= wanted.get(kind, 0):

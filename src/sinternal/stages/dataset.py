@@ -1,4 +1,4 @@
-"""Stage `dataset`: the answers that a published data set itself gives to its prompts, to be trained on as they are."""
+"""Stage `dataset`: the answers in a published data set, to be trained on as they are."""
 
 from __future__ import annotations
 

@@ -17,18 +17,18 @@ from sinternal.store import Artifact, Draft
 
 
 class DemonstrateConfig(BaseModel):
-    """Who demonstrates what."""
+    """The expert, and what it demonstrates."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     expert: ExpertPlugin
-    """Who writes."""
+    """The expert that writes."""
     kind: Demonstration
     """With or without safety reasoning."""
     wanted: dict[str, int] | None = None
     """The most `harmful` and `benign` prompts to ask about, those that training uses first; None: all."""
     seed: int
-    """For the expert's sampling, and for the order."""
+    """Seed of the expert's sampling, and of the order."""
 
 
 def demonstrate(draft: Draft, config: DemonstrateConfig, *, prompts: Artifact, pairs: Artifact) -> None:

@@ -43,7 +43,7 @@ class ExamplesConfig(BaseModel):
     system: str = ""
     """System message of demonstrated responses to prompts that bring none of their own; empty for none."""
     seed: int
-    """Of the draw."""
+    """Seed of the draw."""
 
 
 def examples(

@@ -32,9 +32,9 @@ class GrpoConfig(BaseModel):
     settings: GrpoSettings
     """How."""
     judge: JudgePlugin
-    """Who says whether an answer is safe."""
+    """The judge of safety."""
     refusals: JudgePlugin | None = None
-    """Who says whether it refuses; None: the same judge."""
+    """The judge of refusals; None: the same judge."""
     verification: VerificationPlugin
     """How the policy is asked to verify."""
     speech: TemplateOptions = TemplateOptions()
@@ -42,7 +42,7 @@ class GrpoConfig(BaseModel):
     system: str = ""
     """System message for prompts that bring none of their own; empty for none."""
     seed: int
-    """Of the prompts' order, the rollouts and new weights."""
+    """Seed of the prompts' order, the rollouts and new weights."""
 
 
 def grpo(

@@ -56,7 +56,7 @@ class PromptsConfig(BaseModel):
     for_training: bool
     """Whether arms are tuned on these prompts."""
     seed: int
-    """Of the attacks and the draw."""
+    """Seed of the attacks and the draw."""
 
 
 def prompts(

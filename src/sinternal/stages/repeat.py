@@ -33,20 +33,20 @@ def repeat(draft: Draft, config: RepeatConfig, *, prompts: Artifact, model: Arti
     Raises:
         DataError: a prompt changes what stands around it, so that it cannot be part of a conversation.
     """
-    asked = prompts.rows(Prompt)
-    if odd := next((prompt for prompt in asked if prompt.raw or prompt.prefill), None):
+    prompt_rows = prompts.rows(Prompt)
+    if odd := next((prompt for prompt in prompt_rows if prompt.raw or prompt.prefill), None):
         raise DataError(
             f"prompt {odd.id} of family {odd.family!r} cannot be repeated: it is delivered in a way of its own; "
             "leave this attack out of what is repeated"
         )
 
     def make(finished: frozenset[str]) -> Iterator[Response]:
-        first = [to_request(prompt, config.system) for prompt in asked if prompt.id not in finished]
+        first = [to_request(prompt, config.system) for prompt in prompt_rows if prompt.id not in finished]
         with open_engine(config.engine, model_name(model)) as engine:
             yield from to_responses(_talk(engine, first, config))
 
     rows = draft.stream(
-        Response, make, total=len(asked), group=lambda row: row.prompt_id, groups={row.id for row in asked}
+        Response, make, total=len(prompt_rows), group=lambda row: row.prompt_id, groups={row.id for row in prompt_rows}
     )
     draft.counts["truncated"] = sum(row.finish is Finish.LENGTH for row in rows)
     calls.keep(draft, rows, "responses to repeated requests")

@@ -26,13 +26,13 @@ class SampleConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     engine: EnginePlugin
-    """Who writes."""
+    """The engine that writes."""
     sampling: Sampling
     """How, and how many for each prompt."""
     system: str = ""
     """System message for prompts that bring none of their own; empty for none."""
     seed: int
-    """Of the draw."""
+    """Seed of the sampling."""
 
 
 def sample(draft: Draft, config: SampleConfig, *, prompts: Artifact, model: Artifact) -> None:

@@ -31,13 +31,13 @@ class SelfVerifyConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     engine: EnginePlugin
-    """Who writes."""
+    """The engine that writes."""
     sampling: Sampling
     """How, and how often each answer is verified."""
     verification: VerificationPlugin
-    """How the question is put."""
+    """How the model is asked."""
     seed: int
-    """Of the draw."""
+    """Seed of the sampling."""
 
 
 def self_verify(

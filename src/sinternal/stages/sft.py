@@ -26,7 +26,7 @@ class SftConfig(BaseModel):
     speech: TemplateOptions = TemplateOptions()
     """The chat-template options of the engine that measures the model."""
     seed: int
-    """Of the order of the rows and of new weights."""
+    """Seed of the order of the rows and of new weights."""
     steps_for: int | None = None
     """Rows that `settings.steps` are meant for; other set sizes get steps in proportion, so that each row is seen
     equally often. None: the same steps for any set."""

@@ -57,9 +57,9 @@ def plan_arm(recipe: Recipe, arm: Arm, seed: int, where: str, run: SeedRun[Task]
         recipe: the study, or one variant of it.
         arm: which arm.
         seed: which seed.
-        where: what labels end in.
+        where: a suffix for labels.
         run: the rest of this repetition; the arms above this one are in it.
-        prompts: what can be asked.
+        prompts: the prompts of this repetition.
     """
     return _ArmPlanner(recipe, arm, seed, where, run, prompts).plan()
 
@@ -109,7 +109,7 @@ class _ArmPlanner:
     # its model
 
     def _start(self) -> Task:
-        """The model that it starts from: another arm's, one from elsewhere, or the target."""
+        """The model it starts from: another arm's, one from elsewhere, or the target."""
         predecessor = self.recipe.start_of(self.arm)
         if predecessor is not None:
             return self.run.arms[predecessor.name].model
@@ -119,7 +119,7 @@ class _ArmPlanner:
         return target_task(self.recipe, Target(model=self.arm.start), self.seed, f"start {self.label}", named_by)
 
     def _training(self, start: Task) -> Training[Task] | None:
-        """How it comes to its model; None if it is measured as it is."""
+        """How its model is trained; None if it is measured as it is."""
         from_elsewhere = start.stage is target.STAGE and start is not self.run.target
         models = {"model": start, **({"target": self.run.target} if from_elsewhere else {})}
         if self.arm.train_on is TrainOn.NOTHING:
@@ -127,7 +127,7 @@ class _ArmPlanner:
         if self.arm.train_on is TrainOn.REWARDS:
             return self._reinforcement(models)
         training = self._examples()
-        assert training.examples is not None  # fine-tuning without a training set is not laid out
+        assert training.examples is not None  # fine-tuning always has a training set
         scaled = self.recipe.reference_arm is not None and self.arm.train_on is not TrainOn.DATASET
         config = sft.SftConfig(
             settings=self.recipe.sft_of(self.arm),
@@ -232,7 +232,7 @@ class _ArmPlanner:
         return Others(model, own_answers(self.recipe, model, self.run.training_prompts, self.seed, where))
 
     def _reference(self) -> Task | None:
-        """The examples of the arm whose loss tokens this one has; it may stand further down."""
+        """The examples of the arm whose loss tokens this one matches; that arm may come later."""
         reference = self.recipe.reference_arm
         if reference is None or reference is self.arm:
             return None
@@ -241,7 +241,7 @@ class _ArmPlanner:
         return training.examples if training else None
 
     def _published_training(self) -> Training[Task]:
-        """The training set of an arm that learns from a published data set, without what is measured."""
+        """The training set of an arm that learns from a published data set, without evaluation prompts."""
         source = self.arm.examples.dataset
         assert source is not None  # the recipe was validated
         prompts = self.prompts.published(source, self.label)
@@ -256,7 +256,7 @@ class _ArmPlanner:
     # its measurement
 
     def _measurement(self, model: Task, training: Training[Task] | None) -> ArmRun[Task]:
-        """How its model responds, what each judge says of that, and how it verifies its own answers."""
+        """Its responses, each judge's labels of them, and how it verifies its own answers."""
         recipe, settings, engine = self.recipe, self.recipe.evaluation, self.recipe.measuring_engine
         response_inputs = {"prompts": self.run.evaluation_prompts, "model": model}
         responding = sample.SampleConfig(
@@ -303,7 +303,7 @@ class _ArmPlanner:
         return Task(capability.STAGE, f"capability {self.label}", config, {"model": model})
 
     def _stress(self, model: Task) -> dict[str, Stressed[Task]]:
-        """What it says under every condition of stress, labelled by the first judge."""
+        """Its responses under every stress condition, labelled by the first judge."""
         stress = self.recipe.evaluation.stress
         if stress is None:
             return {}

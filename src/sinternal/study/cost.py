@@ -88,7 +88,7 @@ def server_bound(plan: Plan, store: Store) -> Bound | None:
         return None
     try:
         pending = [(row, list(servers([row.task]))) for row in estimate(plan, store) if not row.cached]
-        bounds = [_bound(row, asked[0]) for row, asked in pending if asked]
+        bounds = [_bound(row, needed[0]) for row, needed in pending if needed]
     except SInternalError:  # the stage that meets it says so
         return None
     if not bounds:

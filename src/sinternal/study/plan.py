@@ -1,4 +1,4 @@
-"""From a recipe to a plan: which artifacts it asks for, and which of them needs which."""
+"""From a recipe to a plan: which artifacts it needs, and how they depend on each other."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def make_plan(recipe: Recipe) -> Plan:
     """Lay out every artifact of a recipe. Reads no artifact and runs nothing.
 
     Raises:
-        RecipeError, DataError: data that the recipe names is not there, or not fit for what it is named for.
+        RecipeError, DataError: data that the recipe names is missing, or unfit for its purpose.
     """
     check_data(recipe)
     variants = {variant: recipe.variant(variant) for variant in recipe.variants or {DEFAULT_VARIANT: {}}}
@@ -43,7 +43,7 @@ def make_plan(recipe: Recipe) -> Plan:
     unique: dict[str, Task] = {}
     for task in [*last.ancestors(), last]:
         unique.setdefault(task.key, task)
-    # Prompts need nothing but prompts: a data set that cannot be read is told before anything is sampled.
+    # Prompts need nothing but prompts: a data set that cannot be read is reported before anything is sampled.
     ordered = tuple(sorted(unique.values(), key=lambda task: task.stage.name != "prompts"))
     return Plan(ordered, tuple(dict.fromkeys(note for variant in variants.values() for note in _notes(variant))))
 
@@ -58,14 +58,14 @@ def _as_reported(recipe: Recipe) -> Recipe:
 
 
 def _notes(recipe: Recipe) -> Iterator[str]:
-    """What is allowed, and yet should be known."""
+    """Warnings about settings that are allowed."""
     if all(arm.train_on is TrainOn.NOTHING for arm in recipe.arms):
         return
     ours, theirs = (judge.model for judge in (recipe.judges[0], recipe.labeller))
     if ours is not None and ours == theirs:
         yield (
-            f"judge {ours} labels what the arms learn from, and decides on what they say: arms may learn its mistakes, "
-            "which it then cannot see; name another in rewards.judge"
+            f"judge {ours} labels what the arms learn from and also decides on their answers: arms may learn "
+            "its mistakes, which it then cannot see; name another in rewards.judge"
         )
 
 

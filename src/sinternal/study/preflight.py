@@ -1,7 +1,7 @@
-"""Before anything is paid for: can the servers that a run needs be reached, and do its limits limit anything?
+"""Checks before anything is paid for: can the servers be reached, and do the limits limit anything?
 
-Each server is asked one tiny request: target, judges (in their own words), experts and attackers alike. So a judge that
-cannot work is found before the answers that it would label are bought. Where the target alone is a server, its first
+Each server gets one tiny request: target, judges (in their own form), experts and attackers alike. So a judge that
+cannot work is noticed before the answers that it would label are bought. Where the target alone is a server, its first
 answer is the trial.
 """
 
@@ -41,7 +41,7 @@ class Server(NamedTuple):
     options: dict[str, Any]
     """Its options."""
     request: Request = Request("hello", (("user", "Say hello."),))
-    """How it is tried."""
+    """The trial request."""
 
     @property
     def has_a_price(self) -> bool:
@@ -55,7 +55,7 @@ class Server(NamedTuple):
 
 
 def preflight(waiting: Sequence[Task], store: Store, limits: Limits | None) -> None:
-    """Try whatever a run needs from outside.
+    """Try every server that a run needs.
 
     Args:
         waiting: the artifacts that are to be made.
@@ -101,9 +101,9 @@ def _check_extras(task: Task) -> None:
 
 def is_reachable(task: Task) -> bool:
     """Whether a task asks servers, and all of them can be reached."""
-    asked = list(servers([task]))
+    needed = list(servers([task]))
     try:
-        engines = [server.open() for server in asked]
+        engines = [server.open() for server in needed]
     except (EngineError, RecipeError):
         return False
     return bool(engines) and all(engine.is_there() for engine in engines)
@@ -138,7 +138,7 @@ def servers(tasks: Iterable[Task]) -> Iterator[Server]:
 
 
 def _questions_of_judges(settings: Any) -> Iterator[tuple[NamedEngine, Request]]:
-    """The engines of judges, with what such a judge asks: some models take nothing else."""
+    """The engines of judges, with a request in such a judge's form: some models take nothing else."""
     if isinstance(settings, Mapping):
         name, options = settings.get("name"), settings.get("options")
         if isinstance(options, Mapping) and "engine" in options and name in names(Kind.JUDGE):
@@ -154,7 +154,7 @@ def _questions_of_judges(settings: Any) -> Iterator[tuple[NamedEngine, Request]]
 
 
 HARMLESS = Prompt("hello", "hello", "Say good morning.", False, "", "plain", Split.ID)
-"""What judges are tried with."""
+"""For trial requests of judges."""
 
 
 def _is_remote(engine: str) -> bool:

@@ -19,7 +19,7 @@ class PromptTasks:
     """The prompts of one variant and seed. Training prompts that overlap with evaluation prompts are dropped."""
 
     def __init__(self, recipe: Recipe, seed: int, where: str) -> None:
-        """Take the recipe, the seed, and what labels end in."""
+        """Take the recipe, the seed, and a suffix for labels."""
         self._recipe, self._seed, self._where = recipe, seed, where
 
     @cached_property
@@ -58,7 +58,7 @@ class PromptTasks:
 
     @cached_property
     def held_out(self) -> Task | None:
-        """Prompts by which learning from rewards is watched; None if it is not."""
+        """Held-out prompts for the learning curve of rewards; None without one."""
         recipe, settings = self._recipe, self._recipe.grpo
         if settings is None or not settings.held_out_every or not self._rewarded:
             return None
@@ -103,7 +103,7 @@ class PromptTasks:
 def sources_of(
     sources: Iterable[Source], part: str, attacks: tuple[AttackPlugin, ...]
 ) -> tuple[prompts.SourceConfig, ...]:
-    """Where prompts come from, as the stage takes it: with the usual part and attacks where a source names none."""
+    """Sources as the stage takes them: with the default part and attacks where a source names none."""
     return tuple(
         prompts.SourceConfig(
             benchmark=source.benchmark,

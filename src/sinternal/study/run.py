@@ -1,4 +1,4 @@
-"""A run: made from a recipe, then opened by its folder; and the models that its arms have left."""
+"""A run: made from a recipe, then opened by its folder; and the models of its arms."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ RECIPE, RESULTS, REPORT = "recipe.yaml", "results.json", "report.html"
 FILES = (REPORT, RESULTS, "results.md", RECIPE, "measured.parquet")
 """What a finished run's folder holds, copied from its report."""
 MODEL_STAGES = ("grpo", "sft", "target")
-"""Whose artifacts are models."""
+"""The stages whose artifacts are models."""
 JUDGING = ("judge", "report")
 """Stages that another judge adds to."""
 
@@ -62,7 +62,7 @@ class Run:
     """A finished run of a study."""
 
     folder: Path
-    """Where its report, results and resolved recipe lie."""
+    """The folder of its report, results and resolved recipe."""
     recipe: Recipe
     """What was run."""
     store: Store
@@ -77,12 +77,12 @@ class Run:
             store: its folder of artifacts, if that is not inside.
 
         Raises:
-            SInternalError: no run is there.
+            SInternalError: there is no run in the folder.
         """
         folder = Path(folder)
         recipe = folder / RECIPE
         if not recipe.exists():
-            raise SInternalError(f"{folder}: no run there (no {RECIPE}); try {RUNS}/<recipe name>")
+            raise SInternalError(f"{folder} holds no run (no {RECIPE}); try {RUNS}/<recipe name>")
         return cls(folder, load_recipe(str(recipe)), _store(folder, store))
 
     @property
@@ -92,7 +92,7 @@ class Run:
 
     @cached_property
     def results(self) -> Results:
-        """Every figure, with its interval and where it comes from; for what is raised, see `read_results`."""
+        """Every figure, with its interval and where it comes from; for errors, see `read_results`."""
         return read_results(self.folder)
 
     @property
@@ -124,7 +124,7 @@ class Run:
         return ArmModel(model_name(model), self.recipe.target.model, self.recipe.verification)
 
     def _model(self, place: Place, arm: str) -> Artifact | None:
-        """The model of an arm, as the run's own report says: a plan of its recipe may lead elsewhere by now."""
+        """The model of an arm according to the run's own report: a new plan of its recipe may name another by now."""
         report = self._report_artifact()
         if report is None:
             return None
@@ -132,7 +132,7 @@ class Run:
         return next(filter(None, (self.store.find(stage, key) for stage in MODEL_STAGES)), None)
 
     def _report_artifact(self) -> Artifact | None:
-        """The report that lies in the run's folder."""
+        """The artifact of the report in the run's folder."""
         for folder in sorted((self.store.root / "report").glob("*")):
             report = self.store.find("report", folder.name)
             if report and all(_same(report.path / name, self.folder / name) for name in (RECIPE, RESULTS)):
@@ -280,7 +280,7 @@ def read_results(folder: Path) -> Results:
     """
     file = folder / RESULTS
     if not file.is_file():
-        raise DataError(f"{folder}: no finished run there (no {RESULTS}); try {RUNS}/<recipe name>")
+        raise DataError(f"{folder} holds no finished run (no {RESULTS}); try {RUNS}/<recipe name>")
     return results.read_results(file)
 
 

@@ -1,4 +1,4 @@
-"""Models that nothing has been done to yet: a study's target, or a model from elsewhere."""
+"""Untrained models: a study's target, or a model from elsewhere."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from sinternal.study.task import Task
 
 
 def target_task(recipe: Recipe, model: Target, seed: int, label: str, named_by: str = "target.model") -> Task:
-    """A model that nothing has been done to yet: the study's target, or one from elsewhere."""
+    """The task of an untrained model: the study's target, or one from elsewhere."""
     trained = any(arm.train_on is not TrainOn.NOTHING for arm in recipe.arms)
     return Task(STAGE, label, target_config(model, seed, trained=trained, named_by=named_by))
 
 
 def target_config(model: Target, seed: int, *, trained: bool, named_by: str = "target.model") -> TargetConfig:
-    """How a model is found or built, with a hash of what is there already.
+    """How a model is found or built, with a hash of its files if they exist already.
 
     Args:
         model: which.
@@ -30,14 +30,14 @@ def target_config(model: Target, seed: int, *, trained: bool, named_by: str = "t
         named_by: the field that names it, for messages.
 
     Raises:
-        ModelError: the name can only be that of a folder, and no model lies there.
+        ModelError: the name can only be a folder's, and there is no model in it.
     """
     own = fingerprint = None
     if source := model.source:
         fingerprint = source.open().identity()
         own = seed if model.build_for_each_seed else None
     elif (folder := _folder(model.model, named_by)) is not None:
-        # However the path is spelled, it is one place.
+        # One folder may be spelled in several ways.
         model = model.model_copy(update={"model": str(folder.resolve())})
         fingerprint = folder_contents(folder)
     return TargetConfig(

@@ -1,4 +1,4 @@
-"""An artifact that is to be made, and everything that a run asks for."""
+"""A task, which is an artifact to make, and a plan, which is all the tasks of a run."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ class Task:
     stage: Stage
     """Which stage makes it."""
     label: str
-    """What it is for, to be shown."""
+    """What it is for, as users see it."""
     config: BaseModel
     """The stage's settings."""
     inputs: Mapping[str, Task] = field(default_factory=dict)
-    """What it is made from, by the names of the stage's arguments."""
+    """The tasks it is made from, by the names of the stage's arguments."""
 
     @cached_property
     def contents(self) -> Contents:
-        """What its settings name, as it is now."""
+        """The present contents of what its settings name."""
         return contents(self._settings)
 
     @cached_property
     def _settings(self) -> dict[str, Any]:
-        """Its settings without what only says how a server is reached."""
+        """Its settings, without those that only say how a server is reached."""
         plain: dict[str, Any] = identity(self.config.model_dump(mode="json"))
         return plain
 
@@ -50,13 +50,13 @@ class Task:
 
     @cached_property
     def identity(self) -> str:
-        """What it counts as for those that are made from it: a model by its contents, wherever its folder lies."""
+        """Its identity in the keys of tasks made from it: a model counts by its contents, wherever its folder is."""
         if not isinstance(self.config, TargetConfig) or self.config.fingerprint is None:
             return self.key
         return self._key({name: value for name, value in self.contents.settings.items() if name != "model"})
 
     def ancestors(self) -> Iterator[Task]:
-        """Everything that it is made from, inputs before what needs them; what is needed twice comes twice."""
+        """Everything that it is made from, inputs before their users; a task that is used twice is listed twice."""
         for parent in self.inputs.values():
             yield from parent.ancestors()
             yield parent
@@ -75,9 +75,9 @@ class Plan:
     """Everything that a run asks for."""
 
     tasks: tuple[Task, ...]
-    """Each artifact once, inputs before what needs them; the report last."""
+    """Each artifact once, inputs before their users; the report last."""
     notes: tuple[str, ...] = ()
-    """What a user should know before it is carried out."""
+    """What a user should know before it is run."""
 
     @property
     def report(self) -> Task:

@@ -76,6 +76,6 @@ _MENDS = {
 
 
 def _forever(pool: Sequence[Prompt], rng: random.Random) -> Iterator[Prompt]:
-    """The pool in random order, again and again, in another order each time."""
+    """The pool in random order, repeated for ever, each time in a new order."""
     while True:
         yield from rng.sample(pool, len(pool))

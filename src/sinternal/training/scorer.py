@@ -246,7 +246,7 @@ class Scorer:
         return shares
 
     def _watch(self, rollouts: Sequence[Rollout], scored: Sequence[Scored]) -> None:
-        """Count one batch. A counter is named `what it is a share of:what it is`."""
+        """Count one batch. A counter is named `denominator:name`."""
         for rollout, row in zip(rollouts, scored, strict=True):
             kind = rollout.kind.value
             values: dict[str, float | bool | None] = {

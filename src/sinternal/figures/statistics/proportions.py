@@ -260,7 +260,7 @@ def _ends(rate: _Rate, sensitivity: Accuracy, specificity: Accuracy) -> Interval
     """The ends of the figure's distribution, before they are cut to [0, 1]."""
     rng, (share, n) = np.random.default_rng(SEED), rate
     drawn = rng.beta(share * n + 0.5, (1 - share) * n + 0.5, RESAMPLES)
-    right = [_draw(one, rng) for one in (sensitivity, specificity)]
+    right = [_draw(accuracy, rng) for accuracy in (sensitivity, specificity)]
     with np.errstate(divide="ignore", invalid="ignore"):
         figures = (drawn + right[1] - 1) / (right[0] + right[1] - 1)
     figures = figures[right[0] + right[1] > 1]

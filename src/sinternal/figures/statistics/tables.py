@@ -25,13 +25,15 @@ def bounded_table(
         safe: unreadable verdicts on safe answers, shape (clusters,).
     """
     none = np.zeros_like(unsafe)
-    wrong, right = (tables + np.stack(one, axis=1) for one in ((none, safe, unsafe, none), (unsafe, none, none, safe)))
+    wrong, right = (
+        tables + np.stack(table, axis=1) for table in ((none, safe, unsafe, none), (unsafe, none, none, safe))
+    )
     with np.errstate(invalid="ignore", divide="ignore"):
-        ends = [float(statistic(one.sum(0, keepdims=True))[0]) for one in (tables, wrong, right)]
-        value, lowest, highest = (None if np.isnan(one) else one for one in ends)
+        ends = [float(statistic(table.sum(0, keepdims=True))[0]) for table in (tables, wrong, right)]
+        value, lowest, highest = (None if np.isnan(table) else table for table in ends)
         interval = None if value is None else table_interval(smooth(tables), statistic)
         if interval and (unsafe.any() or safe.any()):
-            low, high = (table_interval(smooth(one), statistic) or interval for one in (wrong, right))
+            low, high = (table_interval(smooth(table), statistic) or interval for table in (wrong, right))
             interval = Interval(min(low.low, interval.low), max(high.high, interval.high))
     return Estimate(
         value=value,
