@@ -22,7 +22,7 @@ class VerificationTask(Protocol):
     """Asks for a critique and a verdict. A task inherits from this class."""
 
     Options: ClassVar[type[BaseModel]] = NoOptions
-    """What it can be told; a name or value that the model does not know is an error of the recipe."""
+    """Its options; a name or value that the model does not know is an error of the recipe."""
 
     def __init__(self, options: Any) -> None:
         """Take the options, an object of `Options`.
