@@ -402,7 +402,7 @@ def test_a_run_leaves_stress_tests_pairs_and_contamination_in_its_report(tmp_pat
     done = sinternal("run", "quickstart", *stressed, "--set=evaluation.stress.limit=8", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "runs/quickstart/results.md").read_text()
-    for title in ("Under stress", "Over-refusal in three ways", "Contamination"):
+    for title in ("Under stress", "Over-refusal in three classes", "Contamination"):
         assert f"**{title}" in text
     for condition in (
         "template-stripping",
