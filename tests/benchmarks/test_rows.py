@@ -106,13 +106,13 @@ def test_columns_of_parquet_that_are_no_text_are_named(tmp_path: Path) -> None:
         ("half \ud83d", r"holds half of a character \(a lone surrogate\)"),
         ([{"role": "user", "content": "\ud83d"}], "holds half of a character"),
         ([], "a conversation of no messages"),
-        ([{"from": "human", "value": "x"}], "a list of objects that are no messages"),
-        ([{"role": "user", "content": None}], "a list of objects that are no messages"),
-        ([{"role": "user", "content": "x", "tool_calls": [1]}], "a list of objects that are no messages"),
-        ([{"role": "user", "content": [{"type": "image", "url": "x"}]}], "a list of objects that are no messages"),
+        ([{"from": "human", "value": "x"}], "a list of objects that are not messages"),
+        ([{"role": "user", "content": None}], "a list of objects that are not messages"),
+        ([{"role": "user", "content": "x", "tool_calls": [1]}], "a list of objects that are not messages"),
+        ([{"role": "user", "content": [{"type": "image", "url": "x"}]}], "a list of objects that are not messages"),
         (
             [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}],
-            "a conversation of user, assistant; a prompt is one message of the user's",
+            "a conversation of user, assistant; a prompt is one user message",
         ),
     ],
 )

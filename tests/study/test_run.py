@@ -211,7 +211,7 @@ def test_list_benchmarks_tells_licence_gating_purpose_and_what_loads_here(
     text = " ".join(listed.stdout.split())
     for part in ("walledai/StrongREJECT @ df54272b395c · n 313 · MIT · gated · for evaluation only", "training, too"):
         assert part in text
-    assert "loads here and now: no: the data of pyrit is not here; run: sinternal fetch pyrit" in text
+    assert "loads now: no: the data of pyrit is not here; run: sinternal fetch pyrit" in text
 
 
 def test_an_arm_of_a_run_is_a_model_by_its_name(
@@ -402,7 +402,7 @@ def test_a_run_leaves_stress_tests_pairs_and_contamination_in_its_report(tmp_pat
     done = sinternal("run", "quickstart", *stressed, "--set=evaluation.stress.limit=8", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "runs/quickstart/results.md").read_text()
-    for title in ("Under stress", "Over-refusal in three ways", "Contamination"):
+    for title in ("Under stress", "Over-refusal in three classes", "Contamination"):
         assert f"**{title}" in text
     for condition in (
         "template-stripping",

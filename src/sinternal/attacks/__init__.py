@@ -18,7 +18,7 @@ class Attack(Protocol):
     """One family of ways to ask. An attack inherits from this class, and names its family."""
 
     Options: ClassVar[type[BaseModel]] = NoOptions
-    """What it can be told; a name or value that the model does not know is an error of the recipe."""
+    """Its options; a name or value that the model does not know is an error of the recipe."""
     family: ClassVar[str]
     """Its name in reports."""
     held_out: ClassVar[bool] = True

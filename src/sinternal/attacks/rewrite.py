@@ -43,7 +43,7 @@ class ModelRewrite(Attack):
     """An attack that is a model with instructions. Subclasses bring the instructions."""
 
     Options: ClassVar[type[BaseModel]] = RewriteOptions
-    """What it can be told: `RewriteOptions`, or more."""
+    """Its options: `RewriteOptions`, or more."""
 
     def __init__(self, options: RewriteOptions) -> None:
         """Take the options; the engine is opened when the first prompt waits."""

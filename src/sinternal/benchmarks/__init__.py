@@ -31,7 +31,7 @@ class Benchmark(Protocol):
     """
 
     Options: ClassVar[type[BaseModel]] = NoOptions
-    """What it can be told; a name or value that the model does not know is an error of the recipe."""
+    """Its options; a name or value that the model does not know is an error of the recipe."""
     evaluation_only: bool | None = True
     """Whether its licence or purpose forbids training on it; None of a class whose options say so."""
     holds_answers: bool = False

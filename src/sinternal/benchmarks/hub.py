@@ -340,7 +340,7 @@ def hub_in_reach() -> bool:
 
 
 def readiness(entry: HubBenchmark) -> str:
-    """Whether an entry can be loaded here and now, as far as that shows without a download: yes, or no and why."""
+    """Whether an entry can be loaded now, as far as that shows without a download: yes, or no and why."""
     if not is_there("datasets"):
         return "no: pip install 'sinternal[hub]'"
     if is_cached(entry.dataset):

@@ -33,7 +33,7 @@ class ListingRow(NamedTuple):
     decoding: str
     """The decoding that is meant for it."""
     ready: str
-    """Whether it loads here and now: yes, or no and why. Nothing is downloaded to find out."""
+    """Whether it loads now: yes, or no and why. Nothing is downloaded to find out."""
     columns: str
     """What is read: `prompt (eval)`."""
     unconfirmed: str
@@ -50,7 +50,7 @@ class ListingRow(NamedTuple):
             (self.data, size, self.licence, gated, use),
             (self.columns,),
             (judge, self.decoding),
-            (f"loads here and now: {self.ready}",),
+            (f"loads now: {self.ready}",),
             (unconfirmed,),
         )
         lines = (" \N{MIDDLE DOT} ".join(part for part in line if part) for line in parts)

@@ -83,7 +83,7 @@ class PackagedBenchmark:
         return package_folder(self.package, download=download)
 
     def readiness(self) -> str:
-        """Whether it can be loaded here and now: yes, or no and why."""
+        """Whether it can be loaded now: yes, or no and why."""
         try:
             self.folder(download=False)
         except DataError as error:

@@ -61,7 +61,7 @@ class Expert(Protocol):
     """Writes training targets. An expert inherits from this class."""
 
     Options: ClassVar[type[BaseModel]] = NoOptions
-    """What it can be told; a name or value that the model does not know is an error of the recipe."""
+    """Its options; a name or value that the model does not know is an error of the recipe."""
 
     def __init__(self, options: Any) -> None:
         """Take the options, an object of `Options`.

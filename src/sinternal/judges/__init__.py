@@ -16,7 +16,7 @@ class Judge(Protocol):
     """Labels responses. A judge inherits from this class, and says where it differs from the defaults."""
 
     Options: ClassVar[type[BaseModel]] = NoOptions
-    """What it can be told; a name or value that the model does not know is an error of the recipe."""
+    """Its options; a name or value that the model does not know is an error of the recipe."""
     tells_safety: ClassVar[bool] = True
     """Whether it labels safety; one that does not can only stand beside another, and is never the first."""
     tells_refusals: ClassVar[bool] = False

@@ -46,7 +46,7 @@ class RequestShown(StrEnum):
 
 
 class GuardOptions(BaseModel):
-    """What every judge that is a model can be told."""
+    """Options of every judge that is a model."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -77,7 +77,7 @@ class Guard(Judge):
     name: ClassVar[str]
     """Its registered name."""
     Options: ClassVar[type[BaseModel]] = GuardOptions
-    """What it can be told: `GuardOptions`, or more."""
+    """Its options: `GuardOptions`, or more."""
     max_tokens: ClassVar[int] = 64
     """Longest reply, in tokens."""
 

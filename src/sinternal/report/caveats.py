@@ -13,13 +13,13 @@ from sinternal.report.format import listing
 from sinternal.report.unread import of_arms
 
 MANY = 0.05
-"""Share of rows without a label, or cut short, from which a reader is told."""
+"""Share of rows without a label, or cut short, above which there is a caveat."""
 FEW = 30
 """Rows below which a figure says little."""
 POOR = 0.4
 """Cohen's kappa below which agreement beyond chance is poor (Fleiss, Levin & Paik 2003, section 18.1)."""
 RATES = (ASR, OVER_REFUSAL)
-"""Whose rows a reader is told of."""
+"""Metrics whose rows have caveats."""
 
 
 def caveats(data: ReportData) -> Iterator[str]:

@@ -179,7 +179,7 @@ def _against_others(
 
 
 def _safety_ranking(arm: str, others: Sequence[str], against: Mapping[str, Comparison]) -> str:
-    """Which arms it is clearly safer than, which clearly not, and which cannot be told apart."""
+    """Which arms it is clearly safer than, which clearly not, and which show no clear difference."""
     safer = [name for name in others if name in against and against[name].clear and against[name].difference < 0]
     worse = [name for name in others if name in against and against[name].clear and against[name].difference > 0]
     reversible = [name for name in others if name in against and against[name].observed_clear and against[name].open]
