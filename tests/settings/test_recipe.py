@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from sinternal.errors import ModelError, RecipeError
+from sinternal.layout import RunMap
 from sinternal.prompting.specification import Packaged, load_spec
 from sinternal.settings.files import packaged_recipes
 from sinternal.settings.recipe import Recipe, add_judge, load_recipe
@@ -40,12 +41,10 @@ def plan_of(name: str, *overrides: str) -> dict[str, Task]:
 @pytest.mark.parametrize("name", list(packaged_recipes()))
 def test_no_two_arms_of_a_packaged_recipe_are_the_same_model(name: str) -> None:
     recipe = load_recipe(name)
-    measured: dict[str, list[str]] = {}
-    for what, task in make_plan(recipe).report.inputs.items():
-        if "/respond " in what:
-            measured.setdefault(what.partition("/respond ")[0], []).append(task.key)
-    assert len(measured) == len(recipe.seeds) * max(1, len(recipe.variants))
-    assert all(len(set(keys)) == len(recipe.arms) for keys in measured.values())
+    run = RunMap[Task].from_flat(make_plan(recipe).report.inputs)
+    assert len(run) == len(recipe.seeds) * max(1, len(recipe.variants))
+    for seed_run in run.values():
+        assert len({arm.responses.key for arm in seed_run.arms.values()}) == len(recipe.arms)
 
 
 REAL = "r1-distill-qwen-7b-arms"
@@ -232,7 +231,7 @@ def test_a_changed_field_changes_only_what_depends_on_it() -> None:
     after = {task.label: task.key for task in make_plan(load_recipe("quickstart", ["sft.steps=7"])).tasks}
     changed = {label.split()[0] for label in before if before[label] != after[label]}
     under_stress = {"delivery", "repetition", "sampling"}
-    assert changed == {"sft", "grpo", "respond", "judge", "verify", "report"} | under_stress
+    assert changed == {"sft", "grpo", "respond", "judge", "self-verify", "report"} | under_stress
     for stage in ("respond base, seed 0", "judge base, seed 0 by oracle", "self-verify base, seed 0"):
         assert before[stage] == after[stage]
 
@@ -342,7 +341,7 @@ def test_a_model_from_elsewhere_is_measured_as_it_is_and_checked_before_it_is_tr
     tasks = {task.label: task for task in make_plan(load_recipe("quickstart", [ARMS % arms, "seeds=[0]"])).tasks}
     found = tasks["respond other, seed 0"].inputs["model"]
     assert (found.stage.name, found.config.model) == ("target", "some/model")  # type: ignore[attr-defined]
-    assert tasks["grpo more, seed 0"].inputs["target"] is tasks["base, seed 0"]
+    assert tasks["grpo more, seed 0"].inputs["target"] is tasks["target, seed 0"]
 
 
 def test_all_arms_of_rewards_have_the_same_budget_and_prompts() -> None:

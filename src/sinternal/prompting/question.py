@@ -22,11 +22,7 @@ class VerificationTask(Protocol):
     """Asks for a critique and a verdict. A task inherits from this class."""
 
     Options: ClassVar[type[BaseModel]] = NoOptions
-<<<<<<< HEAD
     """Its options; an unknown name or invalid value is an error in the recipe."""
-=======
-    """Its options; a name or value that the model does not know is an error of the recipe."""
->>>>>>> english2
 
     def __init__(self, options: Any) -> None:
         """Take the options, an object of `Options`.
