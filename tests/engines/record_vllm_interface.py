@@ -31,7 +31,7 @@ def record(wheel: Path) -> dict[str, object]:
             "LLM attributes": sorted({*methods(llm), *assigned(llm)}),
             "LLMEngine attributes": sorted(assigned(find("v1/engine/llm_engine", "LLMEngine"))),
             "EngineCoreClient attributes": sorted(methods(find("v1/engine/core_client", "EngineCoreClient"))),
-            "EngineWithModel": fields(find("config/model", "EngineWithModel")),
+            "ModelConfig": fields(find("config/model", "ModelConfig")),
             "SamplingParams": fields(find("sampling_params", "SamplingParams")),
             "TokensPrompt": fields(find("inputs/llm", "TokensPrompt")),
             "LoRARequest": fields(find("lora/request", "LoRARequest")),

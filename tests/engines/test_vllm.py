@@ -87,7 +87,7 @@ def test_all_that_is_asked_of_vllm_is_there_in_its_source() -> None:
     assert {"generate", "get_tokenizer", "llm_engine", "model_config"} <= set(INTERFACE["LLM attributes"])
     assert "engine_core" in INTERFACE["LLMEngine attributes"]
     assert "shutdown" in INTERFACE["EngineCoreClient attributes"]
-    assert "max_model_len" in INTERFACE["EngineWithModel"]
+    assert "max_model_len" in INTERFACE["ModelConfig"]
 
 
 def test_an_installed_vllm_has_the_recorded_interface() -> None:

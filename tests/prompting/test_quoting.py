@@ -29,7 +29,7 @@ from sinternal.records import Finish, Prompt, Response, Verdict
 from sinternal.registry import Kind, load, names
 from sinternal.settings.plugins import VerificationPlugin
 from sinternal.settings.sampling import Sampling
-from sinternal.stages.self_verify import SelfVerifyConfig, verify
+from sinternal.stages.self_verify import SelfVerifyConfig, self_verify
 from sinternal.store import Artifact, Draft
 from sinternal.tools.verifier import Verifier
 from tests.chat_models import ASSISTANT, BOS, EOS, R1_DISTILL, THINK_TOKENS, USER, byte_level, chatml, qwen, save_model
@@ -140,7 +140,7 @@ def everything_asked(recorder: Recorder, make: Callable[[str, Build], Artifact],
         )
         make(
             f"verify {task}{tag}",
-            lambda draft, config=config: verify(draft, config, prompts=written, responses=written, model=written),  # type: ignore[misc]
+            lambda draft, config=config: self_verify(draft, config, prompts=written, responses=written, model=written),  # type: ignore[misc]
         )
     Verifier("m", engine="recorder").verify(text, text)
     expert = open_plugin(ChatExpert, ENGINE)

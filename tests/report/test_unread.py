@@ -38,12 +38,12 @@ def test_answers_that_begin_with_a_known_tag_are_counted_at_the_top(tag: str) ->
 
 @pytest.mark.parametrize("answer", ["<plan>so</plan> yes", "analysis of it", "I <think> so", ""])
 def test_what_is_no_known_tag_at_the_beginning_is_an_answer(answer: str) -> None:
-    assert not any("opens a thinking" in one for one in caveats(with_answers(answer)))
+    assert not any("opens thinking" in one for one in caveats(with_answers(answer)))
 
 
 def test_only_answers_to_evaluation_prompts_count() -> None:
     data = with_answers("<think>so", kind="training example")
-    assert not any("opens a thinking" in one for one in caveats(data))
+    assert not any("opens thinking" in one for one in caveats(data))
 
 
 def test_every_arm_is_named_and_its_variant_where_there_are_several() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -48,17 +47,6 @@ def test_no_item_is_both_trained_and_measured_on(make: Make) -> None:
     }
     parents = [{row.parent_id for row in rows} for rows in parts.values()]
     assert sum(map(len, parents)) == len(set.union(*parents))
-
-
-def test_a_name_that_reports_use_for_a_kind_of_prompts_is_refused(make: Make, tmp_path: Path) -> None:
-    (tmp_path / "harmful.jsonl").write_text('{"prompt": "draw a cat"}\n')
-    options = {"path": str(tmp_path / "harmful.jsonl"), "harmful": True, "shares": {"eval": 1.0}}
-    source = {"benchmark": "file", "options": options, "part": "eval", "attacks": [{"name": "plain"}]}
-    config = prompts.PromptsConfig.model_validate(
-        {"sources": [source], "tuned_on": [], "for_training": False, "seed": 0}
-    )
-    with pytest.raises(DataError, match=r"no benchmark can be called 'harmful'.*options\.name"):
-        make("prompts", lambda draft: prompts.prompts(draft, config))
 
 
 def test_stress_puts_no_request_again_that_is_not_measured(make: Make) -> None:

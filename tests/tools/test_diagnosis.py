@@ -25,7 +25,7 @@ from tests.conftest import judgement_of, plain_prompt, response_to
 from tests.report.test_study_page import unpacked
 from tests.servers import Body, serve
 
-SETTINGS: dict[str, Any] = load_diagnosis("microworld").model_dump(mode="json")
+SETTINGS = load_diagnosis("microworld")
 
 
 def verified(response: str, label: Verdict | None, verdicts: list[tuple[Verdict | None, float | None]]) -> Any:
@@ -295,14 +295,14 @@ class TestAThinkingThatWasJudgedAsTheAnswer:
         assert done.returncode == 0, done.stderr
         (folder,) = (tmp_path / "runs").iterdir()
         content = json.loads((folder / "diagnosis.json").read_text())
-        found = [one for one in content["caveats"] if "opens a thinking" in one]
+        found = [one for one in content["caveats"] if "opens thinking" in one]
         for one in found:
             assert f"Note: {one.replace('<', '&lt;')}." in (folder / "diagnosis.md").read_text()
         return "".join(found)
 
     def test_tags_that_the_engine_was_told_not_to_read_are_a_caveat(self, tmp_path: Path) -> None:
         told = self.caveat(tmp_path, "<thinking>Cats.</thinking>", "--option=thinking_tags=['<mine>', '</mine>']")
-        assert told.startswith("6 of 6 answers begin with a tag that opens a thinking, for example <thinking>:")
+        assert told.startswith("6 of 6 answers begin with a tag that opens thinking, for example <thinking>:")
         assert "set the engine's option thinking_tags" in told
 
     def test_tags_that_are_read_or_that_nobody_knows_are_none(self, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from sinternal.errors import DataError, EngineError
 from sinternal.models.loading import load_model
 from sinternal.prompting.chat import generation_prompt
 from sinternal.records import Judgement, Prompt, Response
+from sinternal.registry import NoOptions
 from sinternal.settings.training import GrpoSettings, Method
 from sinternal.training.grpo import Asking, Log, _arguments, _Trainer, train
 from sinternal.training.rewards import kind_of
@@ -147,7 +148,7 @@ class Failing(OracleJudge):
     """Fails for some answers."""
 
     def __init__(self, fails: Callable[[Response], bool]) -> None:
-        super().__init__()
+        super().__init__(NoOptions())
         self.fails = fails
 
     def judge(self, items: Iterable[tuple[Prompt, Response]]) -> Iterator[Judgement]:
@@ -238,7 +239,7 @@ class Says(OracleJudge):
     """Says the same of every answer."""
 
     def __init__(self, safe: bool) -> None:
-        super().__init__()
+        super().__init__(NoOptions())
         self.safe = safe
 
     def judge(self, items: Iterable[tuple[Prompt, Response]]) -> Iterator[Judgement]:
@@ -331,7 +332,7 @@ class Parity(OracleJudge):
 def run_of(start: Path, out: Path, how: GrpoSettings, asking: Asking = ASKING) -> Log:
     prompts = [plain_prompt(f"{n}?", harmful=bool(n % 2)) for n in range(8)]
     turns = schedule(prompts, how.mixture, how.prompts, how.steps, 0)
-    return train(start, turns, [], Panel(Parity()), asking, how, 0, out, lambda *_: None)
+    return train(start, turns, [], Panel(Parity(NoOptions())), asking, how, 0, out, lambda *_: None)
 
 
 def batches_of(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, torch.Tensor]]:
