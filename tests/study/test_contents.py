@@ -21,6 +21,7 @@ from sinternal.fingerprints import fingerprint
 from sinternal.records import Prompt, Response
 from sinternal.settings.plugins import JudgePlugin
 from sinternal.settings.recipe import load_recipe
+from sinternal.stages import judge
 from sinternal.store import Artifact, Draft, Store
 from sinternal.study import execute
 from sinternal.study.contents import check_unchanged, contents
@@ -98,7 +99,7 @@ def test_an_edited_specification_is_seen_by_what_quotes_it_and_a_renamed_one_is_
     before = keys(specification("my-spec"))
     (folder / "1-cakes.md").write_text("---\ntitle: Cakes\n---\nNo cakes, no buns.\n")
     after = keys(specification("my-spec"))
-    assert {"verify base", "critique sinternal"} <= changed(before, after)
+    assert {"self-verify base", "critique sinternal"} <= changed(before, after)
     assert "respond base" not in changed(before, after)
     folder.rename(tmp_path / "spec")
     assert changed(after, keys(specification("spec"))) == {"report"}
@@ -168,7 +169,7 @@ def test_a_model_is_the_same_wherever_its_folder_lies(tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "model", tmp_path / "copy")
     before = keys("target.model=./model")
     assert changed(before, keys(f"target.model={tmp_path}/model")) == {"report"}
-    assert changed(before, keys("target.model=copy")) == {"report", "base"}
+    assert changed(before, keys("target.model=copy")) == {"report", "target"}
     with (tmp_path / "model" / "model.safetensors").open("r+b") as weights:
         weights.seek(-1, os.SEEK_END)
         weights.write(b"\x7f")
@@ -209,11 +210,11 @@ def test_the_labels_of_a_plugin_carry_its_revision(
         "prompts": make("prompts", lambda draft: draft.write([prompt], Prompt)),
         "responses": make("responses", lambda draft: draft.write([response_to(prompt, "ok")], Response)),
     }
-    task = Task("judge", "labels", JudgePlugin(name="mine"))
-    labels = execute._make(store.root, "judge", task.config, inputs, task.key, task.contents)
-    revision = judge_revision({"name": "mine", "options": {}}, "0.1.0", plugin_of(labels, "mine"))
+    task = Task(judge.STAGE, "labels", JudgePlugin(name="mine"))
+    labels = execute._make(store.root, judge.STAGE, task.config, inputs, task.key, task.contents)
+    revision = judge_revision(JudgePlugin(name="mine"), "0.1.0", plugin_of(labels, "mine"))
     assert re.fullmatch(r"my-ext 0\.1 \(source [0-9a-f]{8}\)", revision)
-    assert judge_revision({"name": "oracle", "options": {}}, "0.1.0", plugin_of(labels, "oracle")) == "sinternal 0.1.0"
+    assert judge_revision(JudgePlugin(name="oracle"), "0.1.0", plugin_of(labels, "oracle")) == "sinternal 0.1.0"
 
 
 def test_an_artifact_whose_input_changes_as_it_is_made_is_not_kept(tmp_path: Path, store: Store) -> None:
