@@ -45,7 +45,7 @@ def test_a_run_gives_its_figures_its_report_and_its_models(finished: sinternal.R
     assert finished.arms == ("base", "sinternal")
     scores = [score for score in finished.scores if score.metric == "asr"]
     assert {score.arm for score in scores} == {"base", "sinternal"}
-    assert finished.results["finished"] is True
+    assert finished.results.finished
     assert finished.recipe.seeds == (0,)
     again = sinternal.Run.open(finished.folder)
     assert again.scores == finished.scores
@@ -73,7 +73,7 @@ def test_a_second_call_makes_nothing_and_whoever_listens_is_told(finished: sinte
 
 def test_another_judge_labels_a_run_without_a_command_line(finished: sinternal.Run) -> None:
     judged = sinternal.judge(finished, "refusal-strings")
-    assert judged.results["judges"] == ["oracle", "refusal-strings"]
+    assert judged.results.judges == ("oracle", "refusal-strings")
     sinternal.run(finished.recipe, out=finished.folder)  # as it was, for the other tests
 
 
@@ -94,7 +94,7 @@ def test_a_served_model_is_diagnosed(tmp_path: Path) -> None:
             limits=sinternal.Limits(max_tokens=100_000),
         )
     assert diagnosis.settings.engine.options == {"base_url": server.url, "concurrency": 2}
-    assert diagnosis.results["version"] == 1
+    assert diagnosis.results["version"] == 2
     assert "diagnosis of served" in diagnosis.text.lower()
     assert diagnosis.page.is_file()
 

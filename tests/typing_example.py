@@ -23,7 +23,7 @@ def measure(folder: Path) -> float | None:
     return finished.scores[0].value
 
 
-class Mine:
+class Mine(Judge):
     judged = "answer"
 
     def judge(self, items: Iterable[tuple[Prompt, Response]]) -> Iterator[Judgement]:

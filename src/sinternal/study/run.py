@@ -11,6 +11,7 @@ from typing import NamedTuple, Self
 
 from sinternal.budget import Limits
 from sinternal.errors import DataError, ModelError, SInternalError
+from sinternal.figures.score import Score
 from sinternal.layout import Place, RunMap
 from sinternal.models.resolve import is_model
 from sinternal.report import results
@@ -94,6 +95,11 @@ class Run:
     def results(self) -> Results:
         """Every figure, with its interval and where it comes from; for errors, see `read_results`."""
         return read_results(self.folder)
+
+    @property
+    def scores(self) -> tuple[Score, ...]:
+        """Every score of the results, those of deciding judges first."""
+        return self.results.scores
 
     @property
     def arms(self) -> tuple[str, ...]:
