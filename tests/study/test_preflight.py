@@ -176,7 +176,9 @@ def test_what_a_server_left_out_stands_in_the_provenance_of_every_figure(
     with serve(reply=reply) as server:
         found = execute(planned(server), store, 1, ignore)
     figures = json.loads((found.path / "diagnosis.json").read_text())["figures"]
-    assert {figure["decoding"].partition("; ")[2] for figure in figures} == {"top_k, min_p as the server has it"}
+    assert {figure["provenance"]["decoding"].partition("; ")[2] for figure in figures} == {
+        "top_k, min_p as the server has it"
+    }
 
 
 def test_no_secret_of_the_settings_is_in_any_file_of_a_run(planned: Callable[..., Plan], store: Store) -> None:

