@@ -30,8 +30,7 @@ def more_tables(data: ReportData, variant: str) -> list[TitledTable]:
     near = (
         "Training rows that share a run of 13 words with an evaluation prompt (Brown et al. 2020), and rows whose "
         "request is a near duplicate of an evaluation prompt: a Jaccard similarity of five-word shingles of at least "
-        "0.8 among the candidates that MinHash finds (Broder 1997). The highest similarity is shown if it is above "
-        "0.5."
+        "0.8. The highest similarity is that of all pairs."
     )
     three = (
         "Percent, pooled over seeds. Benign requests: full compliance is exactly what was asked for; partial is "
