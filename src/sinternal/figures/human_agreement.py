@@ -84,7 +84,7 @@ class HumanAgreement:
     spearman: Estimate
     """Rank correlation of graded labels; undefined where either side is not graded."""
     caveat: str = ""
-    """What a reader should mind."""
+    """What a reader should know."""
 
 
 @dataclass(frozen=True)

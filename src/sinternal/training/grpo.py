@@ -85,7 +85,7 @@ class Log(NamedTuple):
     held_out: list[dict[str, float | None]]
     """On held-out training prompts; step 0 is the start."""
     notes: list[str]
-    """What a user should mind."""
+    """What a user should know."""
 
 
 def train(

@@ -47,7 +47,7 @@ class Log(NamedTuple):
     training: list[dict[str, float]]
     """One entry with `step` and `loss` (mean cross-entropy, nats per token) every few steps."""
     notes: list[str]
-    """What a user should mind."""
+    """What a user should know."""
 
 
 def train(

@@ -84,7 +84,7 @@ def save_model(start: Start, trained: Any, out: Path, *, section: str, moved: bo
         moved: whether there was a gradient to follow.
 
     Returns:
-        What a user should mind.
+        What a user should know.
 
     Raises:
         DataError: a weight is NaN or infinite, or none has changed although there was a gradient.
