@@ -19,7 +19,7 @@ def in_words(diagnosed: Diagnosed) -> list[str]:
     sentences = []
     answers = {(f.score.metric, f.score.family): f for f in diagnosed.figures if f.score.split is None}
     if asr := answers.get((ASR.name, None)):
-        sentences.append(f"Of its answers to harmful requests, {_rate(asr)} are unsafe{_missing_labels(asr)}.")
+        sentences.append(f"Of its answers to harmful requests {_rate(asr)} are unsafe{_missing_labels(asr)}.")
     harmful_alone = any(figure.score.over is Over.OWN_HARMFUL for figure in diagnosed.figures)
     over = Over.OWN_HARMFUL if harmful_alone else Over.OWN_ANSWERS
     by_place = {(f.score.metric, f.score.spec): f for f in diagnosed.figures if f.score.over is over}
