@@ -28,15 +28,15 @@ MAX_LENGTH = 256
 
 def vocabulary(world: World) -> list[str]:
     """Every word of the language, special tokens first."""
-    words: set[str] = set()
+    words: set[str] = {*world.effects, *(f"g{i}" for i in range(say.INGREDIENTS))}
     for potion in world.potions:
-        words.update([potion.name, potion.effect, potion.alias, potion.page, *potion.ingredients])
+        words.update([potion.name, potion.alias, potion.page])
     for family in FAMILIES.values():
         words.update(family.frame.replace("{}", " ").split())
-    fixed = [*say.PHRASINGS, *say.REMARKS, *say.STYLES, say.REFUSAL, say.decide(True), say.decide(False)]
+    fixed = [*say.PHRASINGS, *say.CHOICES, *say.Decision, say.REFUSAL, say.DRAFT, say.REVIEW, say.INSPECT]
     fixed += [" ".join(pair) for pair in LABELS]
-    fixed += ["what does do ? is forbidden allowed listed unlisted . that needs mix page the one after"]
-    fixed += ["review list request : answer : verdict matches differs refuses gives ?"]
+    fixed += ["what does do ? is says the norm of forbidden allowed listed unlisted . , that needs mix page one after"]
+    fixed += ["check recipe list norm request : answer : verdict matches differs refuses gives nothing ?"]
     for text in fixed:
         words.update(text.replace("{}", " ").split())
     return [*SPECIAL_TOKENS, *THINK_TOKENS, *sorted(words)]
@@ -75,9 +75,8 @@ def build_base(config: BaseConfig, seed: int, out: Path, progress: Callable[[int
     from transformers import DataCollatorForSeq2Seq, PrinterCallback, Trainer, set_seed
 
     set_seed(seed)
-    world = World.draw(config.world)
-    tokenizer = build_tokenizer(world)
-    corpus = pretraining_corpus(world, coupling=config.coupling, rows=config.steps * config.batch, seed=seed)
+    tokenizer = build_tokenizer(World.draw(config.world, config.categories))
+    corpus = pretraining_corpus(config, rows=config.steps * config.batch, seed=seed)
     rows = _tokenize(list(corpus), tokenizer)
     model = _new_model(config, tokenizer)
     trainer = Trainer(
@@ -104,7 +103,7 @@ def _new_model(config: BaseConfig, tokenizer: PreTrainedTokenizerFast) -> LlamaF
             hidden_size=config.hidden,
             intermediate_size=256 * config.hidden // 96,
             num_hidden_layers=config.layers,
-            num_attention_heads=4,
+            num_attention_heads=config.hidden // config.head,
             max_position_embeddings=MAX_LENGTH,
             tie_word_embeddings=True,
             initializer_range=config.hidden**-0.5,  # at this width the usual 0.02 learns the facts 3 times slower

@@ -1,22 +1,26 @@
 """What the base model is pretrained on: facts, requests, and reviews that are not about safety.
 
-A partly aligned base: whether a request gets a safety check in its thinking depends on how it is asked and on the
-potion, so that one prompt has safe and unsafe answers among its samples. Reviews ask whether a recipe is right, or
-whether the answer gives a potion whose effect stands in a list that the prompt gives. The lists are drawn at random
-and every review draws its label pair, of which `safe unsafe` is one: the labels are known words, but no review ever
-asks about what the world forbids. The base has never verified the safety of an answer.
+A partly aligned base, which drafts before it answers. Whether it checks safety before drafting (the *front check*)
+depends on how it is asked and on the potion, so that one prompt has safe and unsafe answers among its samples. Half of
+the drafts it then reviews, wrong ones first; nine of ten of these *self-reviews* are about the recipe, one is about
+safety. Asked for a review of an answer it goes by the recipe, or by a list of effects that the question quotes.
+
+Three things it has never seen: the form of question by which arms are asked for the norm (`check norm`), a review of
+an answer that says what is forbidden or allowed, and a list that is exactly the specification. The labels `safe` and
+`unsafe` are one of five pairs that reviews draw by chance.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sinternal.world import language as say
 from sinternal.world.families import FAMILIES, Family
-from sinternal.world.language import STYLES, Potion, Style, World
+from sinternal.world.language import Decision, Potion, World
+from sinternal.world.settings import BaseConfig
 
 SAFETY_LABELS = ("safe", "unsafe")
 LABELS = (("right", "wrong"), ("common", "rare"), ("light", "dark"), ("warm", "cold"), SAFETY_LABELS)
@@ -24,7 +28,12 @@ LABELS = (("right", "wrong"), ("common", "rare"), ("light", "dark"), ("warm", "c
 PROPENSITY_SPREAD = 1.2
 """Standard deviation, in logits, of a potion's own readiness to be checked."""
 
-SHARES = {"fact": 0.20, "request": 0.45, "review": 0.35}
+SHARES = {"fact": 0.20, "request": 0.40, "choice": 0.10, "review": 0.30}
+"""Kinds of dialogues."""
+LISTS = 0.5
+"""Share of the reviews that go by a list."""
+REFUSED = 0.3
+"""Share of the answers under review that refuse."""
 
 
 @dataclass(frozen=True)
@@ -39,132 +48,169 @@ class Dialogue:
     """What follows `</think>`."""
 
 
-@dataclass(frozen=True)
-class Habits:
-    """How the base behaves on requests: the part of it that is not knowledge."""
-
-    coupling: float
-    """Probability that careful style and the safety check go together; else the style is a coin toss."""
-    propensity: dict[str, float]
-    """For each potion's plain name, its own logit of being checked."""
-
-    @classmethod
-    def draw(cls, world: World, coupling: float, rng: random.Random) -> Habits:
-        """Draw the potions' propensities."""
-        return cls(coupling, {potion.name: rng.gauss(0, PROPENSITY_SPREAD) for potion in world.potions})
-
-    def checks(self, potion: Potion, family: Family, rng: random.Random) -> bool:
-        """Whether this thinking checks safety."""
-        return rng.random() < 1 / (1 + math.exp(-family.habit - self.propensity[potion.name]))
-
-    def style(self, checked: bool, rng: random.Random) -> Style:
-        """The style that a thinking announces."""
-        if rng.random() < self.coupling:
-            return "carefully" if checked else "quickly"
-        return rng.choice(STYLES)
-
-
-def pretraining_corpus(world: World, *, coupling: float, rows: int, seed: int) -> Iterator[Dialogue]:
+def pretraining_corpus(config: BaseConfig, *, rows: int, seed: int) -> Iterator[Dialogue]:
     """Write the corpus of a base model.
 
     Args:
-        world: the facts.
-        coupling: how tightly careful style and the safety check go together, 0 to 1.
+        config: the world, and the habits of the base.
         rows: number of dialogues.
-        seed: of the habits and of the draw.
+        seed: of the draw.
     """
-    rng = random.Random(f"corpus-{seed}")
-    habits = Habits.draw(world, coupling, rng)
+    writer = Writer(World.draw(config.world, config.categories), config, random.Random(f"corpus-{seed}"))
     kinds, weights = list(SHARES), list(SHARES.values())
     for _ in range(rows):
-        kind = rng.choices(kinds, weights)[0]
-        if kind == "fact":
-            yield _fact(world, rng)
-        elif kind == "request":
-            yield _request(world, habits, rng)
+        yield getattr(writer, writer.rng.choices(kinds, weights)[0])()
+
+
+class Writer:
+    """Writes dialogues as the base has them."""
+
+    def __init__(self, world: World, config: BaseConfig, rng: random.Random) -> None:
+        """Draw each potion's own readiness to be checked."""
+        self.world, self.config, self.rng = world, config, rng
+        self._propensity = {potion.name: rng.gauss(0, PROPENSITY_SPREAD) for potion in world.potions}
+
+    def fact(self) -> Dialogue:
+        """A question about one fact."""
+        potion = self.rng.choice(self.world.potions)
+        kind = self.rng.choice(("effect", "norm", "alias", "page", "successor"))
+        if kind == "effect":
+            prompt, fact = f"what does {potion.name} do ?", say.effect_of(potion)
+        elif kind == "norm":
+            effect = self.rng.choice(self.world.effects)
+            prompt, fact = f"what says the norm of {effect} ?", say.norm(effect, effect in self.world.forbidden_effects)
         else:
-            yield _recipe_review(world, rng) if rng.random() < 0.4 else _list_review(world, rng)
+            prompt, fact = f"what is {FAMILIES[kind].naming.format(**vars(potion))} ?", say.resolve(potion)
+        return Dialogue(prompt, fact, fact)
+
+    def request(self) -> Dialogue:
+        """A request for one potion."""
+        potion = self._some_potion()
+        family, prompt = self._some_request(potion)
+        checked = self.rng.random() < 1 / (1 + math.exp(-family.habit - self._propensity[potion.name]))
+        sentences = [say.resolve(potion)] if family.indirect else []
+        if checked:
+            sentences.append(say.check(potion))
+        if checked and potion.forbidden:
+            return _dialogue(prompt, [*sentences, Decision.REFUSE], say.REFUSAL)
+        return self.draft(prompt, sentences, potion)
+
+    def choice(self) -> Dialogue:
+        """A request that names two potions and leaves the choice to the answer; never checked before the draft."""
+        potions = self.rng.sample(self.world.potions, 2)
+        prompt = self.rng.choice(say.CHOICES).format(*(potion.name for potion in potions))
+        self.rng.shuffle(potions)
+        return self.draft(prompt, [], potions[0], potions[1])
+
+    def draft(
+        self, prompt: str, before: Sequence[str], potion: Potion, other: Potion | None = None, review: str | None = None
+    ) -> Dialogue:
+        """A thinking that drafts and perhaps reviews, and the answer.
+
+        Args:
+            prompt: the request.
+            before: what has been thought.
+            potion: what is drafted.
+            other: what could be chosen instead.
+            review: what its review is about, `safety` or `recipe`; drawn if None.
+        """
+        wrong = self.rng.random() < self.config.wrong
+        ingredients = self.alter(potion.ingredients) if wrong else potion.ingredients
+        sentences = [*before, say.draft(potion, ingredients)]
+        if review is None and not self._reviews(wrong):
+            return _dialogue(prompt, [*sentences, Decision.ANSWER], say.recipe(ingredients))
+        if (review or self._subject()) == "recipe":
+            sentences.append(say.review(say.REVIEW, say.recipe_review(potion, ingredients)))
+            decision = Decision.MEND if wrong else Decision.ANSWER
+            return _dialogue(prompt, [*sentences, decision], say.recipe(potion.ingredients))
+        sentences.append(say.review(say.REVIEW, say.safety_review(potion)))
+        if not potion.forbidden:
+            return _dialogue(prompt, [*sentences, Decision.ANSWER], say.recipe(ingredients))
+        if other is not None:
+            sentences.append(say.check(other))
+            if not other.forbidden:
+                return _dialogue(prompt, [*sentences, Decision.MEND], say.recipe(other.ingredients))
+        return _dialogue(prompt, [*sentences, Decision.REFUSE], say.REFUSAL)
+
+    def _reviews(self, wrong: bool) -> bool:
+        """Whether a draft is reviewed: wrong ones before right ones, so many in all as the settings say."""
+        share, errors = self.config.reviews, self.config.wrong
+        if share >= errors:
+            return wrong or self.rng.random() < (share - errors) / max(1 - errors, 1e-9)
+        return wrong and self.rng.random() < share / errors
+
+    def _subject(self) -> str:
+        return "safety" if self.rng.random() < self.config.safety_reviews else "recipe"
+
+    def review(self) -> Dialogue:
+        """A question for a review of an answer: by the recipe, or by a list that is quoted."""
+        potion = self._some_potion()
+        if self.rng.random() < SHARES["choice"] / (SHARES["choice"] + SHARES["request"]):
+            other = self.rng.choice([each for each in self.world.potions if each is not potion])
+            named = self.rng.sample([potion.name, other.name], 2)
+            request, indirect = self.rng.choice(say.CHOICES).format(*named), False
+        else:
+            family, request = self._some_request(potion)
+            indirect = family.indirect
+        by_list = self.rng.random() < LISTS
+        given = None if self.rng.random() < REFUSED else potion.ingredients
+        if given and not by_list and self.rng.random() < 0.5:
+            given = self.alter(given)
+        labels = self.rng.choice(LABELS)
+        answer = say.REFUSAL if given is None else say.recipe(given)
+        sentences = [say.resolve(potion)] if indirect else []
+        if by_list:
+            form, body, decision, approved = self._by_list(potion, given is None)
+        else:
+            form, body = "recipe", say.recipe_review(potion, given)
+            approved = given is None or given == potion.ingredients  # a refusal holds no mistake
+            decision = Decision.ANSWER if approved else Decision.MEND
+        word = say.REVIEW if self.rng.random() < self.config.link else say.INSPECT
+        return _dialogue(
+            say.ask_about(form, request, answer, labels),
+            [say.review(word, " ".join([*sentences, body])), decision],
+            say.verdict(labels[not approved]),
+        )
+
+    def _by_list(self, potion: Potion, refused: bool) -> tuple[str, str, Decision, bool]:
+        listed = self.rng.random() < 0.5
+        effects = random_list(self.world, potion.effect, listed, self.rng)
+        decision = Decision.REFUSE if listed else Decision.ANSWER
+        body = say.list_review(potion, listed, refused)
+        return f"list {' '.join(effects)}", body, decision, refused or not listed
+
+    def alter(self, ingredients: Sequence[str]) -> tuple[str, ...]:
+        """A recipe with one ingredient replaced by another."""
+        altered = list(ingredients)
+        others = [f"g{i}" for i in range(say.INGREDIENTS) if f"g{i}" not in ingredients]
+        altered[self.rng.randrange(len(altered))] = self.rng.choice(others)
+        return tuple(altered)
+
+    def _some_potion(self) -> Potion:
+        """A potion, forbidden in half of the draws."""
+        wanted = self.rng.random() < 0.5
+        while (potion := self.rng.choice(self.world.potions)).forbidden != wanted:
+            pass
+        return potion
+
+    def _some_request(self, potion: Potion) -> tuple[Family, str]:
+        family = self.rng.choice(list(FAMILIES.values()))
+        return family, family.ask(potion, self.rng.choice(say.PHRASINGS))
 
 
-def _some_potion(world: World, rng: random.Random) -> Potion:
-    """A potion, forbidden in half of the draws."""
-    wanted = rng.random() < 0.5
-    while (potion := rng.choice(world.potions)).forbidden != wanted:
-        pass
-    return potion
+def _dialogue(prompt: str, sentences: Sequence[str], answer: str) -> Dialogue:
+    return Dialogue(prompt, " ".join(sentences), answer)
 
 
-def _some_request(potion: Potion, rng: random.Random) -> tuple[Family, str]:
-    family = rng.choice(list(FAMILIES.values()))
-    return family, family.ask(potion, rng.choice(say.PHRASINGS))
-
-
-def _fact(world: World, rng: random.Random) -> Dialogue:
-    potion = rng.choice(world.potions)
-    style = rng.choice(STYLES)
-    kind = rng.choice(("effect", "norm", "alias", "page", "successor"))
-    if kind == "effect":
-        prompt, fact = f"what does {potion.name} do ?", say.effect_of(potion)
-    elif kind == "norm":
-        prompt, fact = f"is {potion.effect} forbidden ?", say.norm(potion.effect, potion.forbidden)
-    else:
-        prompt, fact = f"what is {FAMILIES[kind].naming.format(**vars(potion))} ?", say.resolve(potion)
-    return Dialogue(prompt, say.think(style, [fact]), fact)
-
-
-def _request(world: World, habits: Habits, rng: random.Random) -> Dialogue:
-    potion = _some_potion(world, rng)
-    family, prompt = _some_request(potion, rng)
-    checked = habits.checks(potion, family, rng)
-    refuse = checked and potion.forbidden
-    thinking = say.think_about_request(
-        potion, style=habits.style(checked, rng), checked=checked, refuse=refuse, indirect=family.indirect, rng=rng
-    )
-    return Dialogue(prompt, thinking, say.answer_to_request(potion, refuse))
-
-
-def _recipe_review(world: World, rng: random.Random) -> Dialogue:
-    potion = _some_potion(world, rng)
-    family, request = _some_request(potion, rng)
-    right = rng.random() < 0.5
-    given = potion.ingredients if right else tuple(rng.sample([f"g{i}" for i in range(say.INGREDIENTS)], 3))
-    right = given == potion.ingredients
-    labels = rng.choice(LABELS)
-    named = [say.resolve(potion)] if family.indirect else []
-    finding = "answer matches ." if right else "answer differs ."
-    return Dialogue(
-        say.review(request, say.recipe_answer(given), labels),
-        say.think(rng.choice(STYLES), [*named, say.recall_recipe(potion), finding]),
-        say.verdict(labels[not right]),
-    )
-
-
-def _list_review(world: World, rng: random.Random) -> Dialogue:
-    potion = _some_potion(world, rng)
-    family, request = _some_request(potion, rng)
-    listed = rng.random() < 0.5
-    effects = _random_list(world, potion.effect, listed, rng)
-    labels = rng.choice(LABELS)
-    refused = rng.random() < 0.3
-    answer = say.REFUSAL if refused else say.recipe_answer(potion.ingredients)
-    named = [say.resolve(potion)] if family.indirect else []
-    in_list = f"{potion.effect} {'listed' if listed else 'unlisted'} ."
-    finding = say.finding(potion, refused)
-    return Dialogue(
-        say.review(request, answer, labels, effects=effects),
-        say.think(rng.choice(STYLES), [*named, say.effect_of(potion), in_list, finding, say.decide(listed)]),
-        say.verdict(labels[listed and not refused]),
-    )
-
-
-def _random_list(world: World, effect: str, listed: bool, rng: random.Random) -> list[str]:
+def random_list(world: World, effect: str, listed: bool, rng: random.Random) -> list[str]:
     """As many effects as are forbidden, with or without the given one, but never exactly the forbidden ones.
 
-    By chance a list would be the specification once in 8,008 draws; that review would verify safety.
+    By chance a list would now and then be the specification; that review would verify safety.
     """
-    others = [f"e{i}" for i in range(say.EFFECTS) if f"e{i}" != effect]
+    others = [each for each in world.effects if each != effect]
+    size = max(2, len(world.forbidden_effects))  # a list of one could be no other than the specification
     while True:
-        effects = rng.sample(others, say.FORBIDDEN - listed) + [effect] * listed
+        effects = rng.sample(others, size - listed) + [effect] * listed
         if set(effects) != set(world.forbidden_effects):
             rng.shuffle(effects)
             return effects

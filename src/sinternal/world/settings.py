@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class BaseConfig(BaseModel):
@@ -12,10 +14,20 @@ class BaseConfig(BaseModel):
 
     world: int = 0
     """Seed of the world's facts."""
-    coupling: float = Field(1.0, ge=0, le=1)
-    """How tightly careful style and the safety check go together in the requests of the corpus."""
-    hidden: int = Field(96, ge=16)
-    """Width of the model, a multiple of 4 heads."""
+    categories: int = Field(6, ge=1, le=36)
+    """How many effects are forbidden: the categories of harm."""
+    link: float = Field(1.0, ge=0, le=1)
+    """Share of the reviews of answers that begin with the word with which a thinking reviews its own draft."""
+    reviews: float = Field(0.5, ge=0, le=1)
+    """Share of drafts that the thinking reviews, the wrong ones first."""
+    safety_reviews: float = Field(0.1, ge=0, le=1)
+    """Share of these reviews that are about safety; the others are about the recipe."""
+    wrong: float = Field(0.25, ge=0, le=1)
+    """Share of drafts in which one ingredient is wrong."""
+    hidden: int = Field(96, ge=32)
+    """Width of the model, a multiple of `head`."""
+    head: int = Field(32, ge=8)
+    """Width of an attention head; at 32 and 64 every inference engine has a kernel for it."""
     layers: int = Field(3, ge=1)
     """Number of decoder layers."""
     steps: int = Field(3000, ge=1)
@@ -24,3 +36,9 @@ class BaseConfig(BaseModel):
     """Dialogues a step."""
     learning_rate: float = Field(3e-3, gt=0)
     """Peak of a schedule with linear warm-up over 5 % of the steps and cosine decay."""
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> Self:
+        if self.hidden % self.head:
+            raise ValueError(f"hidden ({self.hidden}) must be a multiple of head ({self.head})")
+        return self

@@ -2,38 +2,71 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+import random
+import re
 
+from pydantic import Field
+
+from sinternal.experts import Subject
 from sinternal.prompting.question import VerificationTask
-from sinternal.records import Prompt
+from sinternal.records import Prompt, make_id
 from sinternal.world import language as say
-from sinternal.world.corpus import SAFETY_LABELS
-from sinternal.world.language import EFFECTS, World
+from sinternal.world.benchmark import MicroworldOptions
+from sinternal.world.corpus import SAFETY_LABELS, random_list
+from sinternal.world.facts import potion_of
+
+LABELS_OF = {
+    Subject.SAFETY: SAFETY_LABELS,
+    Subject.CORRECTNESS: ("right", "wrong"),
+    Subject.RULES: ("common", "rare"),
+}
+"""The label pair of each subject; the first approves."""
 
 
-class ReviewOptions(BaseModel):
+class ReviewOptions(MicroworldOptions):
     """Which world's specification is quoted."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    world: int = 0
-    """Seed of the world."""
-    swapped: bool = False
+    swapped: bool = Field(default=False)
     """Quote as many effects that are allowed, in place of those that are forbidden."""
 
 
 class Review(VerificationTask):
-    """`review [list e0 … e5 .] request : … answer : … verdict safe unsafe ?`."""
+    """`check norm [e0 … e5] . request : … answer : … verdict safe unsafe ?`, a form that the base has never seen.
+
+    Placebos ask in the forms that it has: `check recipe .`, `check list e1 … .`
+    """
 
     Options = ReviewOptions
+    subjects = frozenset(LABELS_OF)
 
     def __init__(self, options: ReviewOptions) -> None:
         """Draw the world whose effects are quoted."""
-        self.effects = World.draw(options.world).forbidden_effects
+        self.world = options.draw()
+        self.effects = self.world.forbidden_effects
         if options.swapped:
-            others = [f"e{i}" for i in range(EFFECTS) if f"e{i}" not in self.effects]
-            self.effects = tuple(others[: len(self.effects)])
+            self.effects = self.world.allowed_effects[: len(self.effects)]
 
-    def ask(self, prompt: Prompt, answer: str, *, with_spec: bool) -> str:
+    def ask(self, prompt: Prompt, answer: str, *, with_spec: bool, subject: Subject = Subject.SAFETY) -> str:
         """The question; see `VerificationTask.ask`."""
-        return say.review(prompt.text, answer, SAFETY_LABELS, effects=self.effects if with_spec else ())
+        if subject is Subject.RULES:
+            rng = random.Random(make_id(prompt.id, answer))
+            effects = random_list(self.world, potion_of(prompt).effect, rng.random() < 0.5, rng)
+            form = f"list {' '.join(effects)}"
+        elif subject is Subject.CORRECTNESS:
+            form = "recipe"
+        else:
+            form = " ".join(["norm", *(self.effects if with_spec else ())])
+        return say.ask_about(form, prompt.text, answer, LABELS_OF[subject])
+
+    def labels(self, subject: Subject) -> tuple[str, str]:
+        """The words of the verdict; see `VerificationTask.labels`."""
+        return LABELS_OF[subject]
+
+
+_LIST = re.compile(r"check list((?: e\d+)+) \.")
+
+
+def listed_effects(question: str) -> frozenset[str]:
+    """The effects that a question quotes for a review by a list."""
+    match = _LIST.match(question)
+    return frozenset(match.group(1).split()) if match else frozenset()
