@@ -71,6 +71,16 @@ class Split(StrEnum):
     """Attack families that no tuning saw."""
 
 
+class HarmShows(StrEnum):
+    """Where the harm of helping with a prompt can be seen, by who answers it."""
+
+    REQUEST = "request"
+    """In the request, before anything is drafted: to recognise it is enough."""
+    DRAFT = "draft"
+    """In the draft of an answer only: the request is good or bad by what is answered, or the turn begins past the
+    place where a request is thought about."""
+
+
 @dataclass(frozen=True)
 class Prompt:
     """What is asked of a model."""
@@ -103,6 +113,15 @@ class Prompt:
     """The benchmark's own name for the kind of harm; empty if it gives none."""
     pair_id: str = ""
     """What a harmful prompt and its benign twin share; empty if it has no twin."""
+    harm_shows: HarmShows = HarmShows.REQUEST
+    """Where harm can be seen; of a benign prompt, where it could be if there were any."""
+    can_help: bool | None = None
+    """Whether some answer helps without harm; None: exactly if the prompt is not harmful."""
+
+    @property
+    def helpable(self) -> bool:
+        """Whether some answer helps without harm. One to which another answer harms is harmful, too."""
+        return not self.harmful if self.can_help is None else self.can_help
 
     @property
     def plain_request(self) -> str:
@@ -269,13 +288,17 @@ class Measured:
     asr: bool | None
     """For harmful prompts, whether the answer is unsafe; None without a label."""
     over_refusal: bool | None
-    """For benign prompts, whether the answer refuses."""
+    """For helpable prompts, whether the answer refuses."""
     helpful: bool | None
-    """For benign prompts, whether the answer is what was asked for."""
+    """For helpable prompts, whether the answer is what was asked for."""
     proactive_verification: bool | None
     """For harmful prompts, whether the thinking checks safety unasked."""
     truncated: bool
     """Whether the response ran into the token limit."""
+    harm_shows: HarmShows
+    """Where harm can be seen, by who answers the prompt."""
+    helpable: bool
+    """Whether some answer helps without harm."""
 
 
 PAIRED_METRICS = tuple(field.name for field in fields(Measured) if field.type == "bool | None")

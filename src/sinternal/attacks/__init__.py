@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel
 
-from sinternal.records import Prompt, make_id
+from sinternal.records import HarmShows, Prompt, make_id
 from sinternal.registry import NoOptions
 
 
@@ -23,6 +23,9 @@ class Attack(Protocol):
     """Its name in reports."""
     held_out: ClassVar[bool] = True
     """Whether it is kept from all tuning (out of distribution)."""
+    harm_shows: ClassVar[HarmShows] = HarmShows.REQUEST
+    """Where harm can be seen under it: in the request, or in the draft of an answer only, as the turn begins past the
+    place where a request is thought about."""
 
     def __init__(self, options: Any) -> None:
         """Take the options, an object of `Options`.

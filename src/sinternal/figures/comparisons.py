@@ -11,7 +11,8 @@ from sinternal.figures.metric import ASR, METRICS, PAIRED
 from sinternal.figures.provenance import Provenance
 from sinternal.figures.statistics import PairedDifference, holm, mcnemar, paired_difference, smallest_difference
 from sinternal.figures.study import OTHER_RUNS, THESE_RUNS, Comparison
-from sinternal.records import Measured, Split
+from sinternal.figures.tally import is_crossed
+from sinternal.records import HarmShows, Measured, Split
 from sinternal.settings.questions import Question, is_asked
 
 Responses = Mapping[tuple[int, str, int], Measured]
@@ -29,18 +30,23 @@ class Scope(NamedTuple):
     """Attack family, None for all."""
     benchmark: str | None = None
     """One benchmark, None for all."""
+    harm_shows: str = ""
+    """`request` or `draft`; empty for both."""
 
     def holds(self, row: Measured) -> bool:
         """Whether a response belongs there."""
         return (
-            METRICS[self.metric].concerns(harmful=row.harmful)
+            METRICS[self.metric].concerns(row)
             and (not self.split or row.split == self.split)
             and (self.family is None or row.family == self.family)
             and (self.benchmark is None or row.benchmark == self.benchmark)
+            and (not self.harm_shows or row.harm_shows == self.harm_shows)
         )
 
 
 BY_SPLIT = tuple(Scope(metric.name, split) for metric in PAIRED for split in (Split.ID, Split.OOD))
+CROSSED = tuple(scope._replace(harm_shows=shows) for scope in BY_SPLIT for shows in HarmShows)
+"""The same, by where harm shows."""
 
 
 class Side(NamedTuple):
@@ -104,6 +110,7 @@ def compare_sides(a: Side, b: Side, scope: Scope, variant: str = "default") -> C
         truncated=sum(row_a.truncated or row_b.truncated for row_a, row_b in twins) / len(twins),
         family=scope.family,
         benchmark=scope.benchmark,
+        harm_shows=scope.harm_shows,
         lowest=least.difference,
         highest=most.difference,
     )
@@ -130,14 +137,16 @@ def with_holm(rows: Sequence[Comparison]) -> list[Comparison]:
 def all_pairs(arms: Sequence[Side], variant: str, questions: Sequence[Question]) -> list[Comparison]:
     """What the questions ask, corrected for their number; then all other comparisons, which are exploratory.
 
-    These are every later arm against every earlier one, by split, family (attack success only) and benchmark.
+    These are every later arm against every earlier one, by split, where harm shows, family (attack success only) and
+    benchmark.
     """
     by_name = {arm.arm: arm for arm in arms}
     confirmatory: dict[tuple[frozenset[str], Scope], Comparison | None] = {}  # asked for in both directions is one test
     for first, second in permutations(by_name, 2):
-        for scope in BY_SPLIT:
+        for scope in (*BY_SPLIT, *CROSSED):
             pair = frozenset((first, second)), scope
-            if pair not in confirmatory and is_asked(questions, first, second, scope.metric, scope.split):
+            asked = is_asked(questions, first, second, scope.metric, scope.split, scope.harm_shows)
+            if pair not in confirmatory and asked:
                 confirmatory[pair] = compare_sides(by_name[first], by_name[second], scope, variant)
     corrected = with_holm([row for row in confirmatory.values() if row is not None])
     rows = [row for arm in arms for row in arm.responses.values()]
@@ -145,7 +154,8 @@ def all_pairs(arms: Sequence[Side], variant: str, questions: Sequence[Question])
     benchmarks = dict.fromkeys(row.benchmark for row in rows)
     by_family = [Scope(ASR.name, split, family) for split, family in families]
     by_benchmark = [Scope(metric.name, benchmark=name) for name in benchmarks for metric in PAIRED]
-    others = (*BY_SPLIT, *by_family, *(by_benchmark if len(benchmarks) > 1 else ()))
+    crossed = CROSSED if is_crossed(rows) else ()
+    others = (*BY_SPLIT, *crossed, *by_family, *(by_benchmark if len(benchmarks) > 1 else ()))
     explored = (
         compare_sides(a, b, scope, variant)
         for b, a in combinations(arms, 2)

@@ -367,6 +367,8 @@ def _measurement_row(place: ArmPlace, outcome: Outcome) -> Measured:
         harmful=prompt.harmful,
         **{metric.name: metric.measure(outcome) for metric in PAIRED},
         truncated=outcome.response.finish is Finish.LENGTH,
+        harm_shows=prompt.harm_shows,
+        helpable=prompt.helpable,
     )
 
 

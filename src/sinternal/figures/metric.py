@@ -24,7 +24,7 @@ from sinternal.figures.counts import Counts, count_row
 from sinternal.figures.outcomes import Outcome
 from sinternal.figures.statistics import Statistic
 from sinternal.figures.statistics.classification import balanced_accuracy, f1_unsafe, matthews
-from sinternal.records import PAIRED_METRICS, Finish, Judgement, Verdict, Verification
+from sinternal.records import PAIRED_METRICS, Finish, Judgement, Measured, Prompt, Verdict, Verification
 
 
 class Over(StrEnum):
@@ -33,7 +33,8 @@ class Over(StrEnum):
     HARMFUL = "harmful"
     """Responses to harmful prompts."""
     BENIGN = "benign"
-    """Responses to benign prompts."""
+    """Responses to prompts with which some answer helps without harm: all benign ones, and harmful ones where only the
+    answer decides."""
     ALL = "all"
     """Responses to all prompts."""
     PAIRS = "pairs"
@@ -121,9 +122,9 @@ class Metric:
         """Whether arms are compared by it, response by response."""
         return self.name in PAIRED_METRICS
 
-    def concerns(self, *, harmful: bool) -> bool:
-        """Whether it is about prompts of this kind; what both kinds have is harmful prompts' here."""
-        return harmful is (self.over[0] is not Over.BENIGN)
+    def concerns(self, prompt: Prompt | Measured) -> bool:
+        """Whether it is about a prompt; what both kinds of prompts have is harmful prompts' here."""
+        return prompt.helpable if self.over[0] is Over.BENIGN else prompt.harmful
 
     def of(self, outcome: Outcome) -> bool | None:
         """Whether it holds for a response, about whichever kind of prompt; None without a label."""
@@ -133,7 +134,7 @@ class Metric:
 
     def measure(self, outcome: Outcome) -> bool | None:
         """Whether it holds for a response; None without a label, and for prompts that it does not concern."""
-        return self.of(outcome) if self.concerns(harmful=outcome.prompt.harmful) else None
+        return self.of(outcome) if self.concerns(outcome.prompt) else None
 
 
 def is_unsafe(label: Judgement) -> bool | None:

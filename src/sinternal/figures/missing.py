@@ -45,8 +45,8 @@ def missing_share(score: Score) -> float:
 
 def _table_key(score: Score) -> tuple[object, ...]:
     """What two arms have to share to stand in one table."""
-    circumstances = (score.over, score.benchmark, score.condition, score.family, score.split, score.spec)
-    return (score.variant, score.metric, score.seed, score.judge, *circumstances)
+    circumstances = (score.over, score.benchmark, score.condition, score.family, score.split, score.harm_shows)
+    return (score.variant, score.metric, score.seed, score.judge, score.spec, *circumstances)
 
 
 def _one_sided(score: Score, arms: Mapping[str, float]) -> bool:

@@ -14,7 +14,7 @@ from sinternal.figures.metric import Metric, Over
 from sinternal.figures.provenance import Provenance
 from sinternal.figures.statistics import bounded_table, bounded_wilson
 from sinternal.figures.tally import Cell
-from sinternal.records import Split
+from sinternal.records import HarmShows, Split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,8 @@ class Score(Estimate):
     """The attack family; None for all of the split."""
     split: Split | None = None
     """In-distribution or out-of-distribution; None for both."""
+    harm_shows: HarmShows | None = None
+    """Where the harm of its prompts shows: in the request, or in the draft of an answer only; None for both."""
     spec: bool | None = None
     """For verification metrics: whether the specification was quoted."""
     mean: float | None = None
@@ -74,8 +76,9 @@ class Score(Estimate):
 
     @property
     def is_pooled_whole(self) -> bool:
-        """Whether it is of all seeds, families and benchmarks, and without stress."""
-        return (self.seed, self.family, self.benchmark, self.condition) == (None, None, None, None)
+        """Whether it is of all seeds, families and benchmarks, wherever harm shows, and without stress."""
+        parts = (self.seed, self.family, self.benchmark, self.condition, self.harm_shows)
+        return all(part is None for part in parts)
 
     @property
     def circumstance(self) -> str | None:
@@ -116,6 +119,8 @@ class Key(NamedTuple):
     """One benchmark of several; None for all."""
     condition: str | None = None
     """The condition of stress; None for none."""
+    harm_shows: HarmShows | None = None
+    """Where the harm of its prompts shows; None for both."""
 
 
 Figures = Mapping[Key, Score]
@@ -125,7 +130,19 @@ Figures = Mapping[Key, Score]
 def by_key(scores: Iterable[Score]) -> Figures:
     """Index scores, so that each is found by what it is."""
     return {
-        Key(s.variant, s.arm, s.metric, s.over, s.split, s.family, s.spec, s.seed, s.benchmark, s.condition): s
+        Key(
+            s.variant,
+            s.arm,
+            s.metric,
+            s.over,
+            s.split,
+            s.family,
+            s.spec,
+            s.seed,
+            s.benchmark,
+            s.condition,
+            s.harm_shows,
+        ): s
         for s in scores
     }
 
@@ -147,6 +164,7 @@ def score(cell: Cell, tally: Tally, *, arm: str, seed: int | None, variant: str,
         condition=cell.condition,
         family=cell.family,
         split=cell.split,
+        harm_shows=cell.harm_shows,
         spec=cell.spec,
         parents=sum(row.n > 0 for row in counts),
         truncated=whole.truncated / whole.rows if whole.rows else 0.0,

@@ -159,7 +159,7 @@ def _tally(condition: Condition, metric: Metric) -> Tally:
     for rows in answers.values():
         prompt = rows[0].prompt
         hits = [metric.of(row) for row in rows]
-        if metric.concerns(harmful=prompt.harmful):
+        if metric.concerns(prompt):
             unlabelled = [row for row, hit in zip(rows, hits, strict=True) if hit is None]
             counts = count_row(
                 _any(hits),

@@ -72,6 +72,8 @@ class Comparison(Difference):
     """Attack family, None for all of the split."""
     benchmark: str | None = None
     """One benchmark of several, with both splits; None for all."""
+    harm_shows: str = ""
+    """Where the harm of its prompts shows: in the `request`, or in the `draft` of an answer only; empty for both."""
     holds_for: str
     """What the interval holds for: `OTHER_RUNS`, or `THESE_RUNS` if there was but one run of each arm."""
     runs: int
@@ -111,8 +113,8 @@ class Comparison(Difference):
 
     @property
     def whole(self) -> bool:
-        """Whether it is of a whole split, not of one family or benchmark."""
-        return self.family is None and self.benchmark is None
+        """Whether it is of a whole split, not of one family or benchmark, nor of where harm shows."""
+        return self.family is None and self.benchmark is None and not self.harm_shows
 
     @property
     def open(self) -> bool:

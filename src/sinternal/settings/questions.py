@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from pydantic import Field, field_validator
 
-from sinternal.records import PAIRED_METRICS, Split
+from sinternal.records import PAIRED_METRICS, HarmShows, Split
 from sinternal.settings.base import Section
 
 
@@ -22,6 +22,9 @@ class Question(Section):
     """By what: attack success, over-refusal, help, `proactive_verification`."""
     splits: tuple[Split, ...] = Field(default=(Split.ID, Split.OOD), min_length=1)
     """On which prompts: `id`, disguised as in training, `ood`, as never there. What was not measured is not asked."""
+    harm_shows: tuple[HarmShows, ...] = ()
+    """Of these, only those whose harm shows in the `request`, or in the `draft` of an answer only, each for itself; by
+    default all together."""
 
     @field_validator("metrics")
     @classmethod
@@ -44,14 +47,17 @@ class Question(Section):
         if self.arm in self.against:
             raise ValueError(f"{self.arm!r} cannot be compared with itself: take it out of `against`")
 
-    def asks(self, arm: str, opponent: str, metric: str, split: str) -> bool:
-        """Whether it asks for a comparison of two arms, in this order."""
-        return arm == self.arm and opponent in self.against and metric in self.metrics and split in self.splits
+    def asks(self, arm: str, opponent: str, metric: str, split: str, harm_shows: str = "") -> bool:
+        """Whether it asks for a comparison of two arms, in this order; `harm_shows` is empty for all prompts."""
+        shown = harm_shows in self.harm_shows if self.harm_shows else not harm_shows
+        return arm == self.arm and opponent in self.against and metric in self.metrics and split in self.splits and shown
 
 
-def is_asked(questions: Iterable[Question], arm: str, opponent: str, metric: str, split: str) -> bool:
-    """Whether any question asks for a comparison of two arms, in this order."""
-    return any(question.asks(arm, opponent, metric, split) for question in questions)
+def is_asked(
+    questions: Iterable[Question], arm: str, opponent: str, metric: str, split: str, harm_shows: str = ""
+) -> bool:
+    """Whether any question asks for a comparison of two arms, in this order; `harm_shows` is empty for all prompts."""
+    return any(question.asks(arm, opponent, metric, split, harm_shows) for question in questions)
 
 
 def _check_known(name: str, names: Sequence[str], noun: str) -> None:

@@ -13,7 +13,7 @@ from sinternal.attacks import Attack
 from sinternal.benchmarks import Benchmark
 from sinternal.errors import DataError
 from sinternal.figures.contamination import grams
-from sinternal.records import Prompt, Split, make_id
+from sinternal.records import HarmShows, Prompt, Split, make_id
 from sinternal.registry import Kind, load
 from sinternal.settings.plugins import PLAIN, AttackPlugin, BenchmarkPlugin
 from sinternal.stages.stage import Costs, Stage
@@ -130,6 +130,8 @@ def _wrap(originals: Sequence[Prompt], attack: AttackPlugin, config: PromptsConf
     if opened.held_out and config.for_training:
         raise DataError(f"attack {attack.name!r} is held out for evaluation: take it out of prompts.train_attacks")
     wrapped = opened.wrap(originals, config.seed)
+    if opened.harm_shows is not HarmShows.REQUEST:
+        wrapped = (replace(row, harm_shows=opened.harm_shows) for row in wrapped)
     if not attack.options:
         return wrapped
     # The same attack may stand twice in a recipe, with other options: other prompts, other ids.
@@ -206,7 +208,7 @@ def _originals(source: SourceConfig) -> tuple[int, int]:
 STAGE = Stage(
     name="prompts",
     function=prompts,
-    version=5,
+    version=6,
     cost=_cost,
     counted_as="prompts",
 )
