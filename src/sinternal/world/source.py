@@ -38,7 +38,7 @@ class MicroworldBase(ModelSource):
         return fingerprint(located) if located else None
 
     def build(self, seed: int, out: Path, progress: Progress) -> None:
-        """Pretrain a base from scratch; about five minutes on one core."""
+        """Pretrain a base from scratch; about six minutes on one core."""
         from sinternal.world.base import build_base
 
         build_base(self.options, seed, out, progress)
