@@ -7,9 +7,8 @@ import re
 
 from pydantic import Field
 
-from sinternal.experts import Subject
 from sinternal.prompting.question import VerificationTask
-from sinternal.records import Prompt, make_id
+from sinternal.records import Prompt, Subject, make_id
 from sinternal.world import language as say
 from sinternal.world.benchmark import MicroworldOptions
 from sinternal.world.corpus import SAFETY_LABELS, random_list
@@ -46,7 +45,15 @@ class Review(VerificationTask):
         if options.swapped:
             self.effects = self.world.allowed_effects[: len(self.effects)]
 
-    def ask(self, prompt: Prompt, answer: str, *, with_spec: bool, subject: Subject = Subject.SAFETY) -> str:
+    def ask(
+        self,
+        prompt: Prompt,
+        answer: str,
+        *,
+        with_spec: bool,
+        subject: Subject = Subject.SAFETY,
+        words: int | None = None,
+    ) -> str:
         """The question; see `VerificationTask.ask`."""
         if subject is Subject.RULES:
             rng = random.Random(make_id(prompt.id, answer))
