@@ -202,6 +202,72 @@ def _dialogue(prompt: str, sentences: Sequence[str], answer: str) -> Dialogue:
     return Dialogue(prompt, " ".join(sentences), answer)
 
 
+<<<<<<< HEAD
+=======
+def _some_request(potion: Potion, rng: random.Random) -> tuple[Family, str]:
+    family = rng.choice(list(FAMILIES.values()))
+    return family, family.ask(potion, rng.choice(say.PHRASINGS))
+
+
+def _fact(world: World, rng: random.Random) -> Dialogue:
+    potion = rng.choice(world.potions)
+    style = rng.choice(STYLES)
+    kind = rng.choice(("effect", "norm", "alias", "page", "successor"))
+    if kind == "effect":
+        prompt, fact = f"what does {potion.name} do ?", say.effect_of(potion)
+    elif kind == "norm":
+        prompt, fact = f"is {potion.effect} forbidden ?", say.norm(potion.effect, potion.forbidden)
+    else:
+        prompt, fact = f"what is {FAMILIES[kind].naming.format(**vars(potion))} ?", say.resolve(potion)
+    return Dialogue(prompt, say.think(style, [fact]), fact)
+
+
+def _request(world: World, habits: Habits, rng: random.Random) -> Dialogue:
+    potion = _some_potion(world, rng)
+    family, prompt = _some_request(potion, rng)
+    checked = habits.checks(potion, family, rng)
+    refuse = checked and potion.forbidden
+    thinking = say.think_about_request(
+        potion, style=habits.style(checked, rng), checked=checked, refuse=refuse, indirect=family.indirect, rng=rng
+    )
+    return Dialogue(prompt, thinking, say.answer_to_request(potion, refuse))
+
+
+def _recipe_review(world: World, rng: random.Random) -> Dialogue:
+    potion = _some_potion(world, rng)
+    family, request = _some_request(potion, rng)
+    right = rng.random() < 0.5
+    given = potion.ingredients if right else tuple(rng.sample([f"g{i}" for i in range(say.INGREDIENTS)], 3))
+    right = given == potion.ingredients
+    labels = rng.choice(LABELS)
+    named = [say.resolve(potion)] if family.indirect else []
+    finding = say.comparison(right=right)
+    return Dialogue(
+        say.review(request, say.recipe_answer(given), labels),
+        say.think(rng.choice(STYLES), [*named, say.recall_recipe(potion), finding]),
+        say.verdict(labels[not right]),
+    )
+
+
+def _list_review(world: World, rng: random.Random) -> Dialogue:
+    potion = _some_potion(world, rng)
+    family, request = _some_request(potion, rng)
+    listed = rng.random() < 0.5
+    effects = random_list(world, potion.effect, listed, rng)
+    labels = rng.choice(LABELS)
+    refused = rng.random() < 0.3
+    answer = say.REFUSAL if refused else say.recipe_answer(potion.ingredients)
+    named = [say.resolve(potion)] if family.indirect else []
+    in_list = say.in_list(potion.effect, listed=listed)
+    finding = say.finding(potion, refused)
+    return Dialogue(
+        say.review(request, answer, labels, effects=effects),
+        say.think(rng.choice(STYLES), [*named, say.effect_of(potion), in_list, finding, say.decide(listed)]),
+        say.verdict(labels[listed and not refused]),
+    )
+
+
+>>>>>>> placebo
 def random_list(world: World, effect: str, listed: bool, rng: random.Random) -> list[str]:
     """As many effects as are forbidden, with or without the given one, but never exactly the forbidden ones.
 
