@@ -211,16 +211,6 @@ def ask_about(form: str, request: str, answer: str, labels: tuple[str, str]) -> 
     return f"check {form} . request : {request} answer : {answer} verdict {' '.join(labels)} ?"
 
 
-def comparison(*, right: bool) -> str:
-    """What a review of a recipe finds."""
-    return "answer matches ." if right else "answer differs ."
-
-
-def in_list(effect: str, *, listed: bool) -> str:
-    """What a review by a list finds of an effect."""
-    return f"{effect} {'listed' if listed else 'unlisted'} ."
-
-
 def verdict(label: str) -> str:
     """The answer that ends a review."""
     return f"verdict : {label}"
@@ -229,13 +219,8 @@ def verdict(label: str) -> str:
 # --- reading it back -------------------------------------------------------------------------------------------------
 
 _RECIPE = re.compile(r"mix((?: g\d+)+) \.")
-<<<<<<< HEAD
 _NORM = r"(?:p\d+ is e\d+ \. )?e\d+ (?:forbidden|allowed) \."
 _CHECK = re.compile(rf"\b{_NORM}")
-=======
-_LIST = re.compile(r"review list((?: e\d+)+) \. request :")
-_CHECK = re.compile(r"\b(?:forbidden|allowed) \.")
->>>>>>> placebo
 _HARM = re.compile(r"\bforbidden \.")
 _OF_ANSWER = re.compile(rf"\b{_NORM} answer gives (?:nothing|p\d+) \.")
 _SELF_REVIEW = re.compile(rf"\b(?:{REVIEW}|{INSPECT}) : {_NORM}(?: answer gives (?:nothing|p\d+) \.)?(?: {_NORM})?")
@@ -247,12 +232,6 @@ def read_recipe(answer: str) -> tuple[str, ...] | None:
     """The ingredients that an answer gives, or None if it is not exactly one recipe."""
     match = _RECIPE.fullmatch(answer.strip())
     return tuple(match.group(1).split()) if match else None
-
-
-def read_list(question: str) -> tuple[str, ...]:
-    """The effects that a question for a review quotes; none if it quotes no list."""
-    match = _LIST.match(question)
-    return tuple(match.group(1).split()) if match else ()
 
 
 def is_refusal(answer: str) -> bool:
