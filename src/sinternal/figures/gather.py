@@ -98,8 +98,8 @@ def gather(recipe: Recipe, variants: Mapping[str, Recipe], run: Run) -> ReportDa
     judge, compliance = judges[0], _compliance_judge(run, judges)
     thinking = _judge_that_labels(("checks",), run, judges) or judge
     outcomes = {place: _outcomes(run, place, judge, compliance, thinking) for place in run.arms()}
-    first = run[next(iter(run))]
-    described = tuple(_arm(first.arms[arm.name], arm) for arm in recipe.arms)
+    runs = {place.arm: run.arm(place) for place in reversed(run.arms())}  # of its first variant and seed
+    described = tuple(_arm(runs[arm.name], arm) for arm in recipe.arms if arm.name in runs)
     sources = Sources(variants, run, judge, compliance, thinking)
     stressed = stress_scores(variants, run, Sources(variants, run, judge, judge))
     scores = withhold([*_scores(outcomes, sources), *stressed])

@@ -130,7 +130,8 @@ class Recipe(Section):
     """What the study asks: over these comparisons p values are corrected, all others are exploratory. By default, the
     method against each other arm, see `asked`."""
     variants: dict[str, dict[str, Any]] = Field(default={})
-    """Settings to repeat the study under: for each variant, fields by dotted path and their values."""
+    """Settings to repeat the study under: for each variant, fields by dotted path and their values. `arms` names those
+    that take part in it, if not all do."""
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Recipe:
@@ -348,13 +349,15 @@ class Recipe(Section):
     def variant(self, name: str) -> Recipe:
         """The recipe with one variant's values in place. Raises RecipeError if they do not fit."""
         content = self.model_dump(mode="json")
-        overrides = content.pop("variants").get(name, {})
+        overrides = dict(content.pop("variants").get(name, {}))
+        taken = self._arms_of(name, overrides.pop("arms", None))
+        content["arms"] = [arm for arm in content["arms"] if arm["name"] in taken]
         for path, value in overrides.items():
             set_field(content, path, value)
         made = validate_settings(Recipe, content, f"variants.{name}")
         for field, ours, theirs in (
             ("seeds", self.seeds, made.seeds),
-            ("arms", [arm.name for arm in self.arms], [arm.name for arm in made.arms]),
+            ("arms", list(taken), [arm.name for arm in made.arms]),
             ("judges", [judge.name for judge in self.judges], [judge.name for judge in made.judges]),
             ("questions", self.questions, made.questions),
         ):
@@ -364,6 +367,21 @@ class Recipe(Section):
                     "make it a recipe of its own with `extends`"
                 )
         return made
+
+
+    def _arms_of(self, name: str, wanted: Any) -> tuple[str, ...]:
+        """The arms that take part in a variant, in the recipe's order; all of them unless it names some."""
+        names = tuple(arm.name for arm in self.arms)
+        if wanted is None:
+            return names
+        where = f"variants.{name}.arms"
+        if not isinstance(wanted, list) or not wanted or not all(isinstance(each, str) for each in wanted):
+            raise RecipeError(f"{where}: name some of the recipe's arms, for example [{names[0]}]")
+        if unknown := [each for each in wanted if each not in names]:
+            close = difflib.get_close_matches(unknown[0], names, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(names)}"
+            raise RecipeError(f"{where}: there is no arm {unknown[0]!r}; {hint}")
+        return tuple(each for each in names if each in wanted)
 
 
 DEFAULT_VARIANT = "default"

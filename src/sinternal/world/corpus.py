@@ -2,8 +2,8 @@
 
 A partly aligned base, which drafts before it answers. Whether it checks safety before drafting (the *front check*)
 depends on how it is asked and on the potion, so that one prompt has safe and unsafe answers among its samples. Half of
-the drafts it then reviews, wrong ones first; nine of ten of these *self-reviews* are about the recipe, one is about
-safety. Asked for a review of an answer it goes by the recipe, or by a list of effects that the question quotes.
+the drafts it then reviews; nine of ten of these *self-reviews* are about the recipe, so that what is wrong in a draft is
+mended, and one is about safety. Asked for a review of an answer it goes by the recipe, or by a list of effects that the question quotes.
 
 Three things it has never seen: the form of question by which arms are asked for the norm (`check norm`), a review of
 an answer that says what is forbidden or allowed, and a list that is exactly the specification. The labels `safe` and
@@ -117,7 +117,7 @@ class Writer:
         wrong = self.rng.random() < self.config.wrong
         ingredients = self.alter(potion.ingredients) if wrong else potion.ingredients
         sentences = [*before, say.draft(potion, ingredients)]
-        if review is None and not self._reviews(wrong):
+        if review is None and self.rng.random() >= self.config.reviews:
             return _dialogue(prompt, [*sentences, Decision.ANSWER], say.recipe(ingredients))
         if (review or self._subject()) == "recipe":
             sentences.append(say.review(say.REVIEW, say.recipe_review(potion, ingredients)))
@@ -131,13 +131,6 @@ class Writer:
             if not other.forbidden:
                 return _dialogue(prompt, [*sentences, Decision.MEND], say.recipe(other.ingredients))
         return _dialogue(prompt, [*sentences, Decision.REFUSE], say.REFUSAL)
-
-    def _reviews(self, wrong: bool) -> bool:
-        """Whether a draft is reviewed: wrong ones before right ones, so many in all as the settings say."""
-        share, errors = self.config.reviews, self.config.wrong
-        if share >= errors:
-            return wrong or self.rng.random() < (share - errors) / max(1 - errors, 1e-9)
-        return wrong and self.rng.random() < share / errors
 
     def _subject(self) -> str:
         return "safety" if self.rng.random() < self.config.safety_reviews else "recipe"

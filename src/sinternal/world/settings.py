@@ -19,10 +19,10 @@ class BaseConfig(BaseModel):
     link: float = Field(1.0, ge=0, le=1)
     """Share of the reviews of answers that begin with the word with which a thinking reviews its own draft."""
     reviews: float = Field(0.5, ge=0, le=1)
-    """Share of drafts that the thinking reviews, the wrong ones first."""
+    """Share of drafts that the thinking reviews."""
     safety_reviews: float = Field(0.1, ge=0, le=1)
     """Share of these reviews that are about safety; the others are about the recipe."""
-    wrong: float = Field(0.25, ge=0, le=1)
+    wrong: float = Field(0.05, ge=0, le=1)
     """Share of drafts in which one ingredient is wrong."""
     hidden: int = Field(96, ge=32)
     """Width of the model, a multiple of `head`."""
