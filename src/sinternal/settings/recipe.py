@@ -7,7 +7,7 @@ belongs to. Nothing is defaulted here that is defaulted there.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from sinternal.errors import RecipeError
 from sinternal.registry import Kind, names
-from sinternal.settings.arms import BASE, SUPERVISED, Arm, ArmExamples, TrainOn
+from sinternal.settings.arms import BASE, REINFORCED, SUPERVISED, VERIFYING, Arm, ArmExamples, TrainOn
 from sinternal.settings.base import Section, Seed, validate_settings
 from sinternal.settings.files import override, read_recipe, set_field
 from sinternal.settings.measurement import Ability, Evaluation
@@ -23,7 +23,8 @@ from sinternal.settings.plugins import EnginePlugin, ExpertPlugin, JudgePlugin, 
 from sinternal.settings.questions import Question
 from sinternal.settings.sampling import Sampling
 from sinternal.settings.sources import Prompts, Source, Target
-from sinternal.settings.training import GrpoSettings, Method, SftSettings, WeightSettings
+from sinternal.settings.training import GrpoSettings, Method, SftSettings, WeightSettings, rows_seen
+from sinternal.settings.verifying import check_verifying, with_equal_steps
 
 JUDGED_BY_REFUSALS = (
     TrainOn.REFUSAL,
@@ -31,8 +32,15 @@ JUDGED_BY_REFUSALS = (
     TrainOn.OWN_REFUSALS,
     TrainOn.ANSWER_THEN_CHECK,
     TrainOn.REWARDS,
+    TrainOn.ALTERNATING,
+    TrainOn.SELF_REWARD,
 )
 """Arms for which benign answers that refuse are left out, or get no reward."""
+_OWN_EXAMPLES: Mapping[TrainOn, dict[str, Any]] = {
+    TrainOn.DATASET: {"dataset": None},
+    **{kind: {"with_spec": True, "verification": None} for kind in VERIFYING},
+}
+"""The fields of `examples` that mean something for an arm of these kinds, with their defaults; for others the share."""
 
 
 class Equal(StrEnum):
@@ -106,7 +114,8 @@ class Recipe(Section):
     rewards: Rewards = Rewards()
     """Who rewards what, in reinforcement learning."""
     grpo: GrpoSettings | None = None
-    """Reinforcement learning, the same budget for every arm that is trained on rewards."""
+    """Reinforcement learning, the same budget for every arm that is trained on rewards, and as many texts as in
+    fine-tuning for every arm that learns to verify by rewards."""
     evaluation: Evaluation
     """Measurement."""
     capability: tuple[Ability, ...] = ()
@@ -165,7 +174,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _a_share_of_mathematics_has_problems(self) -> Recipe:
-        if self.grpo and self.uses_rewards and self.grpo.mixture.mathematics and not self.rewards.mathematics:
+        if self.grpo and self.rewards_answers and self.grpo.mixture.mathematics and not self.rewards.mathematics:
             raise ValueError(
                 "grpo.mixture.mathematics has a share, but rewards.mathematics names no benchmark; add one"
             )
@@ -215,7 +224,7 @@ class Recipe(Section):
 
     def _check_arm(self, arm: Arm, above: Sequence[str]) -> None:
         where = f"arm {arm.name!r}"
-        plain = {"share": 1.0} if arm.train_on is not TrainOn.DATASET else {"dataset": None}
+        plain = _OWN_EXAMPLES.get(arm.train_on, {"share": 1.0})
         verification_only = arm.examples.model_copy(update=plain) != ArmExamples()
         if arm.train_on is TrainOn.DATASET and arm.examples.dataset is None:
             raise ValueError(f"{where}: it names no data set to train on; name one in examples.dataset.benchmark")
@@ -226,15 +235,19 @@ class Recipe(Section):
                 raise ValueError(f"{where}: start {arm.start!r} is neither a model nor an arm above it; {hint}")
         elif (before := self.start_of(arm)) is not None and before.name not in above:
             raise ValueError(f"{where}: it starts from {before.name!r}, so it must come after it")
-        if arm.train_on is TrainOn.REWARDS and self.grpo is None:
-            raise ValueError(f"{where} is trained on rewards, but the recipe has no section `grpo`; add one")
+        if arm.train_on in REINFORCED and self.grpo is None:
+            raise ValueError(f"{where} is trained on {arm.train_on}, but the recipe has no section `grpo`; add one")
         if arm.train_on is not TrainOn.VERIFICATION and verification_only:
-            known = "dataset" if arm.train_on is TrainOn.DATASET else "share"
+            known = "` and `".join(plain)
             raise ValueError(
                 f"{where}: only `{known}` of `examples` means something if it is trained on {arm.train_on}"
             )
-        if arm.train_on not in SUPERVISED and (arm.sft or arm.examples != ArmExamples()):
+        if arm.train_on in VERIFYING and arm.sft:
+            raise ValueError(f"{where} is not fine-tuned on examples: take `sft` out")
+        if arm.train_on not in (*SUPERVISED, *VERIFYING) and (arm.sft or arm.examples != ArmExamples()):
             raise ValueError(f"{where} is not fine-tuned on examples: take `sft` and `examples` out")
+        if arm.train_on in VERIFYING:
+            check_verifying(where, arm.train_on, self.grpo_of(arm), self.rows_tuned_on)
         self._check_adapters(arm)
 
     def _check_adapters(self, arm: Arm) -> None:
@@ -251,7 +264,7 @@ class Recipe(Section):
             )
 
     def _weights_of(self, arm: Arm) -> WeightSettings | None:
-        if arm.train_on is TrainOn.REWARDS:
+        if arm.train_on in REINFORCED:
             return self.grpo
         return self.sft_of(arm) if arm.train_on in SUPERVISED else None
 
@@ -270,10 +283,27 @@ class Recipe(Section):
             )
         return SftSettings.model_validate({**self.sft.model_dump(), **arm.sft})
 
+    def grpo_of(self, arm: Arm) -> GrpoSettings:
+        """How an arm that is trained by reinforcement learning is trained, with its number of steps."""
+        assert self.grpo is not None  # the recipe was validated
+        if arm.train_on not in VERIFYING:
+            return self.grpo
+        return with_equal_steps(self.grpo, self.rows_tuned_on)
+
+    @property
+    def rows_tuned_on(self) -> int:
+        """Rows that fine-tuning sees in all its steps, repeated ones counted."""
+        return rows_seen(self.examples.size, self.sft.batch, self.sft.steps)
+
     @property
     def uses_rewards(self) -> bool:
-        """Whether any arm is trained on rewards."""
-        return any(arm.train_on is TrainOn.REWARDS for arm in self.arms)
+        """Whether any arm is trained by reinforcement learning."""
+        return any(arm.train_on in REINFORCED for arm in self.arms)
+
+    @property
+    def rewards_answers(self) -> bool:
+        """Whether any arm is rewarded for answers, not for verdicts alone."""
+        return any(arm.train_on in REINFORCED and arm.train_on is not TrainOn.VERIFY_RL for arm in self.arms)
 
     @property
     def labeller(self) -> JudgePlugin:
