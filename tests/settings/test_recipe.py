@@ -18,7 +18,7 @@ from sinternal.settings.sampling import Sampling
 from sinternal.settings.training import GrpoSettings
 from sinternal.study.cost import cautions
 from sinternal.study.plan import Task, make_plan
-from sinternal.training.lengths import rows_seen
+from sinternal.settings.training import rows_seen
 from tests.conftest import plain_prompt
 
 
