@@ -15,10 +15,9 @@ from sinternal.prompting.specification import Packaged, load_spec
 from sinternal.settings.files import packaged_recipes
 from sinternal.settings.recipe import Recipe, add_judge, load_recipe
 from sinternal.settings.sampling import Sampling
-from sinternal.settings.training import GrpoSettings
+from sinternal.settings.training import GrpoSettings, rows_seen
 from sinternal.study.cost import cautions
 from sinternal.study.plan import Task, make_plan
-from sinternal.settings.training import rows_seen
 from tests.conftest import plain_prompt
 
 
@@ -53,7 +52,11 @@ REAL = "r1-distill-qwen-7b-arms"
 def question(critique: Task, *, with_spec: bool = True) -> str:
     """What an arm is asked in training."""
     asked = critique.config.verification.open()
-    return str(asked.ask(plain_prompt("draw a cat"), "Here.", with_spec=with_spec and critique.config.with_spec))
+    return str(
+        asked.ask(
+            plain_prompt("draw a cat"), "Here.", with_spec=with_spec and critique.config.specification == "quoted"
+        )
+    )
 
 
 def test_each_arm_of_the_comparison_differs_from_the_method_in_what_its_name_says() -> None:

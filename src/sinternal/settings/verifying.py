@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sinternal.settings.arms import TrainOn
+from sinternal.settings.arms import Arm, SpecificationUse, TrainOn
 from sinternal.settings.training import GrpoSettings
 
 STRATA = 4
@@ -20,24 +20,31 @@ def with_equal_steps(settings: GrpoSettings, rows: int) -> GrpoSettings:
     return settings.model_copy(update={"steps": steps})
 
 
-def check_verifying(where: str, train_on: TrainOn, settings: GrpoSettings, rows: int) -> None:
+def check_verifying(arm: Arm, settings: GrpoSettings, rows: int) -> None:
     """Make sure that an arm that verifies can be trained as is said of it.
 
     Args:
-        where: the arm, in words.
-        train_on: what it is trained on.
+        arm: the arm.
         settings: how, with its own number of steps.
         rows: what fine-tuning sees in all its steps.
 
     Raises:
         ValueError: its budget, its balance or the source of its rewards would be another.
     """
+    where = f"arm {arm.name!r}"
+    if arm.sft:
+        raise ValueError(f"{where} is not fine-tuned on examples: take `sft` out")
+    if arm.examples.specification is SpecificationUse.DISTILLED:
+        raise ValueError(
+            f"{where}: there is no expert from whom rewards could distil the specification; take quoted or absent for "
+            "examples.specification"
+        )
     if settings.patience is not None:
         raise ValueError(
             f"{where}: grpo.patience would end it early, and choose its model by the judge's labels of held-out "
             "answers, so that neither its budget nor what it learned from would be as said; take it out"
         )
-    if train_on is TrainOn.SELF_REWARD:
+    if arm.train_on is TrainOn.SELF_REWARD:
         if settings.mixture.verification:
             raise ValueError(
                 f"{where}: grpo.mixture.verification rewards verdicts by the judge's labels, and no judge of safety is "
@@ -50,7 +57,7 @@ def check_verifying(where: str, train_on: TrainOn, settings: GrpoSettings, rows:
             f"prompts and a quarter about safe ones to benign prompts, so grpo.prompts ({settings.prompts}) must be a "
             f"multiple of {STRATA}"
         )
-    if train_on is TrainOn.ALTERNATING and settings.steps < 2:
+    if arm.train_on is TrainOn.ALTERNATING and settings.steps < 2:
         raise ValueError(
             f"{where}: the {rows:,} rows that fine-tuning sees are one step of {settings.of_a_step:,} rollouts, which "
             "cannot alternate; lower grpo.prompts or set grpo.verifying_steps to 2 or more"
