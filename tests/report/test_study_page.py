@@ -8,6 +8,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+from sinternal.figures.study import Arm, LearningCurve
 from sinternal.report.study_page import render_html
 from tests.report.factory import make_report, with_transcript
 
@@ -141,3 +142,30 @@ def test_a_link_to_a_page_shows_the_rest(tmp_path: Path) -> None:
     seen = dom(page, f"#arm=base&page={last}")
     assert f"page {last} of {last}" in seen
     assert shown(seen) == total - 50 * (last - 1)
+
+
+def test_verdicts_that_collapse_and_a_gap_to_the_judge_are_seen_in_the_curves() -> None:
+    data = make_report()
+    points = {"unsafe_verdicts": ((1, 0.4), (2, 0.0)), "balanced_accuracy": ((1, 0.7), (2, 0.5))}
+    gap = {"self_judge_gap": ((1, -0.2), (2, 0.6))}
+    curve = LearningCurve("default", "sinternal", 0, "rollouts", {**points, **gap})
+    page = render_html(replace(data, curves=(curve,)))
+    for title in ("Verdicts that say unsafe", "Balanced accuracy of verdicts", "policy less judge"):
+        assert title in page
+    (plot,) = [plot for plot in re.findall(r"<figure.*?</figure>", page, re.DOTALL) if "policy less judge" in plot]
+    (line,) = re.findall(r'<polyline[^>]*points="([^"]*)"', plot)
+    heights = [float(point.split(",")[1]) for point in line.split()]
+    assert all(16 <= height <= 240 for height in heights), "a gap below 0 is inside the plot, too"
+
+
+def test_arms_that_were_rewarded_otherwise_need_not_have_had_as_many_rollouts() -> None:
+    data = make_report()
+    rewarded = (
+        Arm("base+grpo", "rewards of its own rollouts", 0, 60, start="base", rollouts=7680),
+        Arm("verify-rl", "rewards of its verdicts alone", 0, 35, rollouts=4480),
+    )
+    assert "arms differ in examples or optimiser steps" not in render_html(replace(data, arms=(*data.arms, *rewarded)))
+    other = replace(rewarded[0], name="tuned+grpo", start="sinternal", rollouts=100)
+    assert "arms differ in examples or optimiser steps" in render_html(
+        replace(data, arms=(*data.arms, *rewarded, other))
+    )

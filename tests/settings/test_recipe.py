@@ -15,10 +15,9 @@ from sinternal.prompting.specification import Packaged, load_spec
 from sinternal.settings.files import packaged_recipes
 from sinternal.settings.recipe import Recipe, add_judge, load_recipe
 from sinternal.settings.sampling import Sampling
-from sinternal.settings.training import GrpoSettings
+from sinternal.settings.training import GrpoSettings, rows_seen
 from sinternal.study.cost import cautions
 from sinternal.study.plan import Task, make_plan
-from sinternal.training.lengths import rows_seen
 from tests.conftest import plain_prompt
 
 
@@ -608,3 +607,81 @@ def test_a_model_that_is_not_there_is_told_before_anything_runs(
     (tmp_path / "file").write_text("")
     with pytest.raises(ModelError, match=message):
         make_plan(load_recipe("quickstart", [f"target.model={json.dumps(model)}"]))
+
+
+VERIFYING = ("verify-rl", "alternating", "self-reward")
+
+
+@pytest.mark.parametrize("train_on", VERIFYING)
+def test_arms_that_verify_by_rewards_learn_from_as_many_texts_as_fine_tuning_sees(train_on: str) -> None:
+    arm = ARMS % f"{{name: x, train_on: {train_on}}}, {{name: r, train_on: rewards}}"
+    plan = plan_of("quickstart", arm)
+    settings = plan["grpo x"].config.settings
+    seen = rows_seen(360, 32, 150)
+    assert settings.steps == round(seen / (16 * 8))
+    assert abs(settings.steps * 16 * 8 - seen) <= 16 * 8 / 2
+    assert plan["grpo r"].config.settings.steps == 20, "rewards keep the steps that are written"
+    assert plan["grpo x"].config.rows_tuned_on == seen
+    other = plan_of("quickstart", arm, "grpo.verifying_steps=7", "sft.steps=10")
+    assert other["grpo x"].config.settings.steps == 7
+    fewer = plan_of("quickstart", arm, "sft.steps=75", "grpo.rollouts.n=4")
+    assert fewer["grpo x"].config.settings.steps == round(rows_seen(360, 32, 75) / 64)
+
+
+def test_verdicts_are_learned_on_the_answers_that_the_method_verifies() -> None:
+    arms = ", ".join(f"{{name: {kind}, train_on: {kind}}}" for kind in VERIFYING)
+    plan = plan_of("quickstart", ARMS % arms)
+    pairs = plan["critique sinternal"].inputs["pairs"]
+    assert plan["grpo verify-rl"].inputs["pairs"] is plan["grpo alternating"].inputs["pairs"]
+    assert plan["grpo verify-rl"].inputs["pairs"].key == pairs.key
+    assert "pairs" not in plan["grpo self-reward"].inputs
+    assert {plan[f"grpo {kind}"].config.answers for kind in VERIFYING} == {360}
+
+
+@pytest.mark.parametrize(("use", "quoted"), [("quoted", True), ("absent", False)])
+@pytest.mark.parametrize("train_on", VERIFYING)
+def test_the_specification_is_quoted_to_arms_that_verify_by_rewards_as_they_say(
+    train_on: str, use: str, quoted: bool
+) -> None:
+    arm = f"{{name: x, train_on: {train_on}, examples: {{specification: {use}}}}}"
+    assert plan_of("quickstart", ARMS % arm)["grpo x"].config.with_spec is quoted
+
+
+@pytest.mark.parametrize(
+    ("arm", "overrides", "message"),
+    [
+        ("train_on: verify-rl", ["grpo.prompts=6"], r"grpo\.prompts \(6\) must be a multiple of 4"),
+        ("train_on: alternating", ["grpo.prompts=6"], r"grpo\.prompts \(6\) must be a multiple of 4"),
+        ("train_on: alternating", ["sft.steps=3"], "are one step of 128 rollouts, which cannot alternate"),
+        ("train_on: verify-rl", ["grpo.patience=2"], r"grpo\.patience would end it early, and choose its model"),
+        ("train_on: self-reward", ["grpo.patience=2"], r"grpo\.patience would end it early"),
+        ("train_on: self-reward", ["grpo.mixture.verification=0.2"], "no judge of safety is to reward this arm"),
+        ("train_on: verify-rl, sft: {steps: 3}", [], "not fine-tuned on examples: take `sft` out"),
+        ("train_on: verify-rl, examples: {target: verdict}", [], "only `specification` and `verification` of"),
+        ("train_on: self-reward, examples: {share: 0.5}", [], "only `specification` and `verification` of"),
+        ("train_on: verify-rl, examples: {specification: distilled}", [], "no expert from whom rewards could distil"),
+        ("train_on: verify-rl", ["grpo=null"], "is trained on verify-rl, but the recipe has no section `grpo`"),
+    ],
+)
+def test_an_arm_that_cannot_verify_by_rewards_as_is_said_of_it_is_refused(
+    arm: str, overrides: list[str], message: str
+) -> None:
+    with pytest.raises(RecipeError, match=message):
+        load_recipe("quickstart", [ARMS % f"{{name: x, {arm}}}", *overrides])
+
+
+@pytest.mark.parametrize("train_on", ["alternating", "self-reward"])
+def test_refusing_everything_never_pays_so_somebody_has_to_tell_refusals(train_on: str) -> None:
+    guard = "{name: llama-guard, options: {engine: {name: openai, model: m}}}"
+    arms = f"arms=[{{name: base}}, {{name: x, train_on: {train_on}}}]"
+    with pytest.raises(RecipeError, match=r"'llama-guard' does not label refusals.*rewards\.refusals"):
+        load_recipe("quickstart", [arms, f"rewards.judge={guard}"])
+    load_recipe("quickstart", [arms, f"rewards.judge={guard}", "rewards.refusals={name: refusal-strings}"])
+
+
+def test_verdicts_alone_take_no_problems_of_mathematics() -> None:
+    shared = ["grpo.mixture.mathematics=0.5"]
+    alone = "arms=[{name: base}, {name: x, train_on: verify-rl}]"
+    assert "mathematics" not in plan_of("quickstart", alone, *shared)["grpo x"].inputs
+    with pytest.raises(RecipeError, match=r"rewards\.mathematics names no benchmark"):
+        load_recipe("quickstart", [alone.replace("verify-rl", "alternating"), *shared])

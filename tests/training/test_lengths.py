@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from sinternal.records import Example
-from sinternal.settings.training import Method, SftSettings
-from sinternal.training.lengths import loss_tokens, rows_seen
+from sinternal.settings.training import Method, SftSettings, rows_seen
+from sinternal.training.lengths import loss_tokens
 from sinternal.training.sft import train
 
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sinternal.errors import DataError
-from sinternal.records import Prompt
+from sinternal.records import Prompt, Verdict
 from sinternal.settings.training import ByKind
 from sinternal.training.rewards import Kind
-from sinternal.training.schedule import schedule
+from sinternal.training.schedule import Stored, Turn, alternate, schedule, schedule_stored
 from tests.conftest import plain_prompt
 
 
@@ -83,3 +83,37 @@ def test_a_kind_without_prompts_is_an_error_that_says_what_to_add(
 def test_a_step_too_small_for_its_kinds_is_an_error() -> None:
     with pytest.raises(DataError, match=r"grpo\.prompts \(1\) leaves no room for 2 kinds"):
         schedule(prompts(), ByKind(harmful=1, benign=1), 1, 1, 0)
+
+
+def stored(answers: int, label: Verdict) -> list[Turn]:
+    return [
+        Turn(plain_prompt(f"{label} {i}", harmful=True), Kind.VERIFICATION, Stored(f"{i}", label))
+        for i in range(answers)
+    ]
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 6), st.integers(1, 5))
+def test_every_step_has_its_share_of_each_kind_of_answers_and_none_comes_twice_before_all_have_come(
+    unsafe: int, safe: int, size: int, steps: int
+) -> None:
+    pools = {"unsafe": stored(unsafe, Verdict.UNSAFE), "safe": stored(safe, Verdict.SAFE)}
+    turns = schedule_stored(pools, {"unsafe": size, "safe": size}, steps, seed=0)
+    assert len(turns) == 2 * size * steps
+    for i in range(0, len(turns), 2 * size):
+        labels = Counter(turn.stored.label for turn in turns[i : i + 2 * size] if turn.stored)
+        assert labels == {Verdict.UNSAFE: size, Verdict.SAFE: size}
+    for name, pool in pools.items():
+        uses = Counter(turn.prompt.id for turn in turns if turn.stored and turn.stored.label == name)
+        counts = [uses[turn.prompt.id] for turn in pool]
+        assert max(counts) - min(counts) <= 1
+    assert turns == schedule_stored(pools, {"unsafe": size, "safe": size}, steps, seed=0)
+
+
+@pytest.mark.parametrize(("steps", "others"), [(3, 3), (3, 2), (1, 0)])
+def test_steps_alternate_and_none_is_lost(steps: int, others: int) -> None:
+    first, second = stored(2 * steps, Verdict.SAFE), stored(2 * others, Verdict.UNSAFE)
+    turns = alternate(first, second, per_step=2)
+    labels = [turn.stored.label for turn in turns if turn.stored]
+    expected = [label for i in range(steps) for label in ["safe"] * 2 + ["unsafe"] * 2 * (i < others)]
+    assert labels == expected
+    assert Counter(turns) == Counter([*first, *second])

@@ -13,7 +13,7 @@ from sinternal.errors import DataError, EngineError
 from sinternal.prompting.think import split_thinking
 from sinternal.records import Judgement, Prompt, Response, Verdict
 from sinternal.training.rewards import Kind
-from sinternal.training.scorer import Labels, Panel, Rollout, Scorer, score
+from sinternal.training.scorer import Labels, OwnVerdict, Panel, Rollout, Scorer, score
 from tests.chat_models import chatml, r1_distill
 from tests.conftest import plain_prompt
 
@@ -291,3 +291,121 @@ def test_what_a_trainer_watches_is_a_share_of_what_it_is_about_and_is_taken_once
     assert found["mean_reward"] == pytest.approx((0 + 1 + 0 + 0 + 1 + 1) / 6)
     assert found["judge_failed"] == 0
     assert one.take() == {}
+
+
+SAFE, UNSAFE, UNREAD = (OwnVerdict(verdict) for verdict in (Verdict.SAFE, Verdict.UNSAFE, None))
+CUT = OwnVerdict(None, truncated=True)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "own", "labels", "reward"),
+    [
+        (HARMFUL, SAFE, Labels(safe=False), 1.0),  # whatever the judge says
+        (HARMFUL, UNSAFE, Labels(safe=True), 0.0),
+        (HARMFUL, SAFE, Labels(None, error="connection lost"), 1.0),
+        (HARMFUL, UNREAD, Labels(safe=True), 0.0),
+        (HARMFUL, CUT, Labels(safe=True), None),
+        (BENIGN, SAFE, Labels(False, refused=False), 1.0),
+        (BENIGN, SAFE, Labels(True, refused=True), 0.0),  # refusing everything does not pay
+        (BENIGN, UNSAFE, Labels(True, refused=False), 0.0),
+        (BENIGN, UNREAD, Labels(True, refused=False), 0.0),
+        (BENIGN, SAFE, Labels(True, refused=None), None),
+        (BENIGN, SAFE, Labels(None, None), None),
+    ],
+)
+def test_a_policy_rewards_its_answers_by_its_own_verdicts(
+    prompt: Prompt, own: OwnVerdict, labels: Labels, reward: float | None
+) -> None:
+    assert score(rollout(prompt, "an answer", own=own), labels).reward == reward
+
+
+def own_verdicts(said: Sequence[str]) -> tuple[Scorer, list[str]]:
+    """A scorer whose policy says these of its answers in turn, and the answers that it was asked about."""
+    one, asked, waiting = scorer(), [], iter(said)
+
+    def verify(rollouts: Sequence[Rollout]) -> list[list[int]]:
+        asked.extend(rollout.answer or "" for rollout in rollouts)
+        return [one.tokenizer(next(waiting))["input_ids"] for _ in rollouts]
+
+    one.verify = verify
+    return one, asked
+
+
+def call_own(one: Scorer, *cases: tuple[Prompt, str, bool]) -> list[float | None]:
+    return one(
+        completion_ids=[one.tokenizer(text)["input_ids"] for _, text, _ in cases],
+        prompt_id=[prompt.id for prompt, _, _ in cases],
+        kind=[KINDS[prompt.id].value for prompt, _, _ in cases],
+        label=[None] * len(cases),
+        self_rewarded=[own for _, _, own in cases],
+    )
+
+
+def test_only_whole_answers_that_reward_themselves_are_verified_and_each_gets_its_own_verdict() -> None:
+    one, asked = own_verdicts([f"Verdict: unsafe{END}", f"Verdict: safe{END}"])
+    rewards = call_own(
+        one,
+        (HARMFUL, f"unsafe{END}", False),
+        (HARMFUL, f"one{END}", True),
+        (HARMFUL, "never ends", True),
+        (HARMFUL, END, True),
+        (PROBLEM, rf"\boxed{{2}}{END}", False),
+        (BENIGN, f"two{END}", True),
+    )
+    assert asked == ["one", "two"]
+    assert rewards == [0.0, 0.0, None, 0.0, 1.0, 1.0]
+
+
+def test_the_gap_between_own_verdicts_and_the_judge_is_on_record() -> None:
+    verdict = {word: f"Verdict: {word}{END}" for word in ("safe", "unsafe")}
+    one, _ = own_verdicts([verdict["safe"], verdict["safe"], verdict["unsafe"], f"hm{END}", "Verdict: never ends"])
+    call_own(
+        one,
+        (HARMFUL, f"unsafe{END}", True),  # safe to the policy, not to the judge
+        (HARMFUL, f"fine{END}", True),
+        (BENIGN, f"fine{END}", True),  # the other way round
+        (HARMFUL, f"unsafe indeed{END}", True),  # no verdict
+        (HARMFUL, f"another{END}", True),  # none either, for lack of room
+    )
+    found = one.take()
+    assert found["self_judge_gap"] == pytest.approx((1 + 0 - 1) / 3)
+    assert found["unsafe_verdicts"] == pytest.approx(1 / 3)
+    assert found["unread_verdicts"] == pytest.approx(1 / 4)
+    assert found["unverified"] == pytest.approx(1 / 5)
+    assert found["balanced_accuracy"] == pytest.approx((0 / 2 + 1 / 2) / 2)
+    assert (found["right_unsafe"], found["right_safe"], found["right_benign"]) == (0, 1, 0)
+
+
+def verdicts(*cases: tuple[Prompt, str, Verdict | None]) -> dict[str, float]:
+    one = scorer()
+    one(
+        completion_ids=[one.tokenizer(text)["input_ids"] for _, text, _ in cases],
+        prompt_id=[prompt.id for prompt, _, _ in cases],
+        kind=["verification"] * len(cases),
+        label=[label for _, _, label in cases],
+    )
+    return one.take()
+
+
+@pytest.mark.parametrize(("word", "share"), [("safe", 0.0), ("unsafe", 1.0)])
+def test_verdicts_that_are_all_the_same_have_the_balanced_accuracy_of_a_guess(word: str, share: float) -> None:
+    said = f"Verdict: {word}{END}"
+    found = verdicts(*[(HARMFUL, said, Verdict.UNSAFE)] * 9, (HARMFUL, said, Verdict.SAFE))
+    assert (found["balanced_accuracy"], found["unsafe_verdicts"]) == (0.5, share)
+
+
+def test_a_verdict_that_cannot_be_read_is_wrong_and_one_without_a_label_or_an_end_is_not_counted() -> None:
+    found = verdicts(
+        (HARMFUL, f"who knows{END}", Verdict.UNSAFE),
+        (HARMFUL, f"Verdict: unsafe{END}", Verdict.UNSAFE),
+        (BENIGN, f"Verdict: safe{END}", Verdict.SAFE),
+        (BENIGN, f"Verdict: unsafe{END}", None),
+        (BENIGN, "Verdict: unsafe", Verdict.SAFE),
+    )
+    assert found["balanced_accuracy"] == pytest.approx((1 / 2 + 1) / 2)
+    assert found["unread_verdicts"] == pytest.approx(1 / 3)
+    assert found["unsafe_verdicts"] == pytest.approx(1 / 2)
+    assert found["reward_verification"] == pytest.approx(2 / 3)
+    assert "balanced_accuracy" not in verdicts((BENIGN, f"Verdict: safe{END}", Verdict.SAFE)), (
+        "of one label there is none"
+    )

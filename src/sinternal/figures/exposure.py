@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sinternal.layout import ArmPlace, RunMap
-from sinternal.records import Prompt
-from sinternal.settings.training import GrpoSettings, SftSettings
+from sinternal.settings.training import GrpoSettings, SftSettings, rows_seen
 from sinternal.store import Artifact
-from sinternal.training.lengths import rows_seen
-from sinternal.training.schedule import schedule
 
 
 @dataclass(frozen=True)
@@ -26,7 +23,7 @@ class ArmExposure:
     prompts: int
     """Different prompts behind the rows."""
     rows: int
-    """Rows of the training set; for rewards, the prompts that rollouts are drawn for."""
+    """Rows of the training set; for rewards, the prompts, or questions about answers, that rollouts are drawn for."""
     rows_seen: int
     """Rows that the optimiser saw, repeated ones counted; for rewards, rollouts."""
     loss_tokens_seen: int | None
@@ -46,17 +43,13 @@ def exposures(run: RunMap[Artifact], place: ArmPlace) -> Iterator[ArmExposure]:
         tokens = round(shown["loss_tokens"] * seen / shown["rows"])
         yield ArmExposure(*place, shown["prompts"], shown["rows"], seen, tokens)
     elif training.grpo:
-        pools = (training.prompts, training.mathematics)
-        prompts = [row for pool in pools if pool is not None for row in pool.rows(Prompt)]
-        yield _exposure_to_rewards(place, prompts, training.grpo)
+        yield _exposure_to_rewards(place, training.grpo)
 
 
-def _exposure_to_rewards(place: ArmPlace, prompts: Sequence[Prompt], rewarded: Artifact) -> ArmExposure:
-    config, steps = rewarded.manifest["config"], rewarded.counts["steps"]
-    settings = GrpoSettings.model_validate(config["settings"])
-    turns = schedule(prompts, settings.mixture, settings.prompts, steps, config["seed"])
+def _exposure_to_rewards(place: ArmPlace, rewarded: Artifact) -> ArmExposure:
+    settings = GrpoSettings.model_validate(rewarded.manifest["config"]["settings"])
     lengths = [row.get("length") for row in rewarded.json("training")]
     known = [length for length in lengths if length is not None]
-    written = round(sum(known) * settings.prompts * settings.rollouts.n) if len(known) == len(lengths) else None
-    drawn = len({turn.prompt.id for turn in turns})
-    return ArmExposure(*place, drawn, len(turns), rewarded.counts["rollouts"], written)
+    written = round(sum(known) * settings.of_a_step) if len(known) == len(lengths) else None
+    counts = rewarded.counts
+    return ArmExposure(*place, counts["different prompts"], counts["turns"], counts["rollouts"], written)

@@ -79,6 +79,9 @@ TRAINED_ON = {
     TrainOn.ANSWER_THEN_CHECK: "a draft of an answer, its verification, and the reply that follows, in one response",
     TrainOn.DATASET: "the answers of a published data set, as they are",
     TrainOn.REWARDS: "rewards of its own rollouts: reinforcement learning",
+    TrainOn.VERIFY_RL: "rewards of its verdicts alone, on the base's own answers: reinforcement learning",
+    TrainOn.ALTERNATING: "rewards, by turns of its verdicts and of its answers: reinforcement learning",
+    TrainOn.SELF_REWARD: "its own answers, rewarded by its own verdicts on them: reinforcement learning",
 }
 SPECIFICATION = {
     SpecificationUse.DISTILLED: "the {quoted} is shown to the expert and not quoted in training",

@@ -69,9 +69,14 @@ def _compare(
     rows: Sequence[Learning], arms: Sequence[Arm], held_out: Mapping[tuple[str, int], Sequence[tuple[int, float]]]
 ) -> Iterator[Learning]:
     untrained = {arm.name for arm in arms if not arm.steps}
-    reference = next((row.arm for row in rows if row.start in (*untrained, "base")), None)
+    trained_on = {arm.name: arm.trained_on for arm in arms}
+    references: dict[str, str] = {}
+    for row in rows:
+        if row.start in (*untrained, "base"):
+            references.setdefault(trained_on[row.arm], row.arm)
     differences, seeds_compared = {}, {}
     for row in rows:
+        reference = references.get(trained_on[row.arm])
         seeds = [seed for name, seed in held_out if name == row.arm and (reference, seed) in held_out]
         if reference is not None and row.arm != reference:
             mine = [_area(held_out[row.arm, seed]) for seed in seeds]
@@ -83,7 +88,8 @@ def _compare(
         if row.arm in comparisons:
             result = comparisons[row.arm]
             difference = Estimate(value=result.difference, low=result.low, high=result.high, n=seeds_compared[row.arm])
-            yield replace(row, against=reference, difference=difference, p=result.p, p_holm=p_holm[row.arm])
+            against = references[trained_on[row.arm]]
+            yield replace(row, against=against, difference=difference, p=result.p, p_holm=p_holm[row.arm])
         else:
             yield row
 

@@ -208,6 +208,14 @@ PANELS = (
     ("rollouts", "reward_benign", "Reward on benign prompts", "mean reward"),
     ("rollouts", "reward_mathematics", "Reward on mathematics", "mean reward"),
     ("rollouts", "reward_verification", "Reward on verification", "mean reward"),
+    ("rollouts", "balanced_accuracy", "Balanced accuracy of verdicts", "mean share right over both labels"),
+    ("rollouts", "unsafe_verdicts", "Verdicts that say unsafe", "share of readable verdicts"),
+    ("rollouts", "right_unsafe", "Right verdicts on unsafe answers", "share of verdicts"),
+    ("rollouts", "right_safe", "Right verdicts on safe answers to harmful prompts", "share of verdicts"),
+    ("rollouts", "right_benign", "Right verdicts on safe answers to benign prompts", "share of verdicts"),
+    ("rollouts", "self_judge_gap", "Own answers called safe, policy less judge", "difference of shares"),
+    ("rollouts", "unread_verdicts", "Verdicts that cannot be read", "share of verdicts"),
+    ("rollouts", "unverified", "Own verdicts cut short", "share of own verdicts"),
     ("rollouts", "over_refusal", "Over-refusal, training rollouts", "share of benign refused"),
     ("rollouts", "zero_spread", "Groups without spread", "share of groups"),
     ("rollouts", "truncated", "Truncated rollouts", "share of rollouts"),
@@ -238,9 +246,10 @@ def _learning_panel(
     if not lines:
         return None
     is_share = figure not in ABSOLUTE
-    top = max(value for points in lines.values() for _, value in points)
+    values = [value for points in lines.values() for _, value in points]
+    top, bottom = max(values), min(0, floor(10 * min(values)) / 10)
     x = Scale(0, max(points[-1][0] for points in lines.values()) or 1, 64, 500)
-    y = Scale(0, min(1, max(0.1, ceil(10 * top) / 10)) if is_share else 1.05 * top or 1, 240, 16)
+    y = Scale(bottom, min(1, max(0.1, ceil(10 * top) / 10)) if is_share else 1.05 * top or 1, 240, 16)
     content = _grid(x, y, "optimiser step", unit, share=is_share, steps=True)
     for i, arm in enumerate(arms):
         seeds = [points for (name, _), points in lines.items() if name == arm.name]

@@ -113,6 +113,9 @@ def _section(data: ReportData, variant: Variant) -> Section:
 def _same_training(data: ReportData) -> bool | None:
     """Whether all arms that were trained in one way had as much of it; None if no two were."""
     tuned = [(arm.examples, arm.steps) for arm in data.arms if arm.steps and not arm.rollouts]
-    rewarded = [(arm.rollouts, arm.steps) for arm in data.arms if arm.rollouts]
-    alike = [len(set(group)) == 1 for group in (tuned, rewarded) if len(group) > 1]
+    rewarded: dict[str, list[tuple[int, int]]] = {}
+    for arm in data.arms:
+        if arm.rollouts:
+            rewarded.setdefault(arm.trained_on, []).append((arm.rollouts, arm.steps))
+    alike = [len(set(group)) == 1 for group in (tuned, *rewarded.values()) if len(group) > 1]
     return all(alike) if alike else None

@@ -153,8 +153,14 @@ def _no_comparison(arm: str) -> str:
 
 def _after_rl(data: ReportData, figures: Figures, variant: str, start: str) -> str:
     """Is the method's model the better start of reinforcement learning? Only arms trained alike are compared."""
-    own = next((arm.name for arm in data.arms if arm.rollouts and arm.start == start), "")
-    others = [name for name in _names(data) if any(q.arm == own and name in q.against for q in data.questions)]
+    asked = {question.arm for question in data.questions}
+    own = next((arm.name for arm in data.arms if arm.rollouts and arm.start == start and arm.name in asked), "")
+    trained_on = {arm.name: arm.trained_on for arm in data.arms}
+    others = [
+        name
+        for name in _names(data)
+        if any(q.arm == own and name in q.against for q in data.questions) and trained_on[name] == trained_on[own]
+    ]
     against = _against(data.comparisons, variant, own, others)
     rates = _against_others(figures, variant, own, others, against)
     if not against or not rates:

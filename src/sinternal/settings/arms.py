@@ -67,6 +67,12 @@ class TrainOn(StrEnum):
     """The answers of a published data set, all of them and as they are (as STAR-1 does)."""
     REWARDS = "rewards"
     """Its own rollouts, rewarded by a judge: reinforcement learning."""
+    VERIFY_RL = "verify-rl"
+    """Verdicts alone, on the target's own stored answers: rewarded if they are the judge's labels."""
+    ALTERNATING = "alternating"
+    """By turns such verdicts, and answers that a judge rewards (after Chen et al. 2026, arXiv 2602.07594)."""
+    SELF_REWARD = "self-reward"
+    """Its own answers, rewarded by its own verdicts on them (in the spirit of SDGO, arXiv 2508.15648)."""
 
 
 SUPERVISED = (
@@ -82,6 +88,10 @@ SUPERVISED = (
     TrainOn.DATASET,
 )
 """What is trained by fine-tuning on examples."""
+VERIFYING = (TrainOn.VERIFY_RL, TrainOn.ALTERNATING, TrainOn.SELF_REWARD)
+"""Reinforcement learning in which the policy verifies: with as many rollouts as fine-tuning sees rows."""
+REINFORCED = (TrainOn.REWARDS, *VERIFYING)
+"""What is trained by reinforcement learning."""
 
 
 class ArmExamples(Section):
@@ -92,9 +102,9 @@ class ArmExamples(Section):
     target: ExampleTarget = ExampleTarget.BOTH
     """For verification: what of the expert's text is trained on."""
     specification: SpecificationUse = SpecificationUse.QUOTED
-    """For verification, who is shown the specification; for a placebo of `rules`, those rules."""
+    """For verification, by examples or rewards: who is shown the specification; for a placebo of `rules`, its rules."""
     verification: VerificationPlugin | None = None
-    """For verification: another way to put the question in training, for example with another specification."""
+    """For the same: another way to put the question in training, for example with another specification."""
     answers: Target | None = None
     """For verification: whose answers are verified, if not the target's own."""
     dataset: Source | None = None

@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from sinternal.errors import RecipeError
 from sinternal.records import Subject
 from sinternal.registry import Kind, names
-from sinternal.settings.arms import BASE, SUPERVISED, Arm, ArmExamples, TrainOn
+from sinternal.settings.arms import BASE, REINFORCED, SUPERVISED, VERIFYING, Arm, ArmExamples, TrainOn
 from sinternal.settings.base import Section, Seed, validate_settings
 from sinternal.settings.files import override, read_recipe, set_field
 from sinternal.settings.measurement import Ability, Evaluation
@@ -24,7 +24,8 @@ from sinternal.settings.plugins import EnginePlugin, ExpertPlugin, JudgePlugin, 
 from sinternal.settings.questions import Question
 from sinternal.settings.sampling import Sampling
 from sinternal.settings.sources import Prompts, Source, Target
-from sinternal.settings.training import GrpoSettings, Method, SftSettings, WeightSettings
+from sinternal.settings.training import GrpoSettings, Method, SftSettings, WeightSettings, rows_seen
+from sinternal.settings.verifying import check_verifying, with_equal_steps
 
 JUDGED_BY_REFUSALS = (
     TrainOn.MIXED,
@@ -35,15 +36,16 @@ JUDGED_BY_REFUSALS = (
     TrainOn.OWN_REFUSALS,
     TrainOn.ANSWER_THEN_CHECK,
     TrainOn.REWARDS,
+    TrainOn.ALTERNATING,
+    TrainOn.SELF_REWARD,
 )
 """Arms for which benign answers that refuse are left out, or get no reward."""
-
-
 EXAMPLE_FIELDS = {
     TrainOn.VERIFICATION: ("share", "target", "specification", "verification", "answers"),
     TrainOn.PLACEBO: ("share", "target", "specification", "verification", "answers"),
     TrainOn.MIXED: ("share", "specification", "verification"),
     TrainOn.DATASET: ("dataset",),
+    **dict.fromkeys(VERIFYING, ("specification", "verification")),
 }
 """The fields of `examples` that mean something for an arm; for all others that are fine-tuned it is `share`."""
 
@@ -119,7 +121,8 @@ class Recipe(Section):
     rewards: Rewards = Rewards()
     """Who rewards what, in reinforcement learning."""
     grpo: GrpoSettings | None = None
-    """Reinforcement learning, the same budget for every arm that is trained on rewards."""
+    """Reinforcement learning, the same budget for every arm that is trained on rewards, and as many texts as in
+    fine-tuning for every arm that learns to verify by rewards."""
     evaluation: Evaluation
     """Measurement."""
     capability: tuple[Ability, ...] = ()
@@ -179,7 +182,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _a_share_of_mathematics_has_problems(self) -> Recipe:
-        if self.grpo and self.uses_rewards and self.grpo.mixture.mathematics and not self.rewards.mathematics:
+        if self.grpo and self.rewards_answers and self.grpo.mixture.mathematics and not self.rewards.mathematics:
             raise ValueError(
                 "grpo.mixture.mathematics has a share, but rewards.mathematics names no benchmark; add one"
             )
@@ -190,6 +193,8 @@ class Recipe(Section):
         above: list[str] = []
         for arm in self.arms:
             self._check_arm(arm, above)
+            if arm.train_on in VERIFYING:
+                check_verifying(arm, self.grpo_of(arm), self.rows_tuned_on)
             above.append(arm.name)
         return self
 
@@ -240,15 +245,15 @@ class Recipe(Section):
                 raise ValueError(f"{where}: start {arm.start!r} is neither a model nor an arm above it; {hint}")
         elif (before := self.start_of(arm)) is not None and before.name not in above:
             raise ValueError(f"{where}: it starts from {before.name!r}, so it must come after it")
-        if arm.train_on is TrainOn.REWARDS and self.grpo is None:
-            raise ValueError(f"{where} is trained on rewards, but the recipe has no section `grpo`; add one")
+        if arm.train_on in REINFORCED and self.grpo is None:
+            raise ValueError(f"{where} is trained on {arm.train_on}, but the recipe has no section `grpo`; add one")
         if not set(changed) <= set(known):
             *others, last = (f"`{name}`" for name in known)
             listed, verb = (f"{', '.join(others)} and {last}", "mean") if others else (last, "means")
             raise ValueError(
                 f"{where}: only {listed} of `examples` {verb} something if it is trained on {arm.train_on}"
             )
-        if arm.train_on not in SUPERVISED and (arm.sft or arm.examples != ArmExamples()):
+        if arm.train_on not in (*SUPERVISED, *VERIFYING) and (arm.sft or arm.examples != ArmExamples()):
             raise ValueError(f"{where} is not fine-tuned on examples: take `sft` and `examples` out")
         self._check_placebo(arm)
         self._check_adapters(arm)
@@ -290,7 +295,7 @@ class Recipe(Section):
             )
 
     def _weights_of(self, arm: Arm) -> WeightSettings | None:
-        if arm.train_on is TrainOn.REWARDS:
+        if arm.train_on in REINFORCED:
             return self.grpo
         return self.sft_of(arm) if arm.train_on in SUPERVISED else None
 
@@ -309,10 +314,27 @@ class Recipe(Section):
             )
         return SftSettings.model_validate({**self.sft.model_dump(), **arm.sft})
 
+    def grpo_of(self, arm: Arm) -> GrpoSettings:
+        """How an arm that is trained by reinforcement learning is trained, with its number of steps."""
+        assert self.grpo is not None  # the recipe was validated
+        if arm.train_on not in VERIFYING:
+            return self.grpo
+        return with_equal_steps(self.grpo, self.rows_tuned_on)
+
+    @property
+    def rows_tuned_on(self) -> int:
+        """Rows that fine-tuning sees in all its steps, repeated ones counted."""
+        return rows_seen(self.examples.size, self.sft.batch, self.sft.steps)
+
     @property
     def uses_rewards(self) -> bool:
-        """Whether any arm is trained on rewards."""
-        return any(arm.train_on is TrainOn.REWARDS for arm in self.arms)
+        """Whether any arm is trained by reinforcement learning."""
+        return any(arm.train_on in REINFORCED for arm in self.arms)
+
+    @property
+    def rewards_answers(self) -> bool:
+        """Whether any arm is rewarded for answers, not for verdicts alone."""
+        return any(arm.train_on in REINFORCED and arm.train_on is not TrainOn.VERIFY_RL for arm in self.arms)
 
     @property
     def labeller(self) -> JudgePlugin:

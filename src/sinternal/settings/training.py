@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from math import ceil
 from typing import Self
 
 from pydantic import Field, model_validator
@@ -54,6 +55,18 @@ class SftSettings(WeightSettings):
     """Longest row in tokens; a longer one is an error, never cut."""
     save_steps: int | None = Field(default=None, ge=1)
     """Write a checkpoint every so many steps, from which an interrupted run goes on."""
+
+
+def rows_seen(rows: int, batch: int, steps: int) -> int:
+    """Rows that so many steps see. The last batch of a pass is smaller where `batch` does not divide `rows`.
+
+    Args:
+        rows: of the set.
+        batch: rows to a step.
+        steps: optimiser steps.
+    """
+    passes, rest = divmod(steps, ceil(rows / batch))
+    return passes * rows + min(rest * batch, rows)
 
 
 class RolloutEngine(StrEnum):
@@ -141,7 +154,10 @@ class GrpoSettings(WeightSettings):
     """
 
     steps: int = Field(ge=1)
-    """How often rollouts are drawn and learned from."""
+    """How often rollouts are drawn and learned from, by arms that are trained on `rewards`."""
+    verifying_steps: int | None = Field(default=None, ge=1)
+    """The same for `verify-rl`, `alternating` and `self-reward`. None: as many as give as many rollouts as fine-tuning
+    sees rows, so that these arms learn from as many texts as the method does."""
     prompts: int = Field(default=64, ge=1)
     """Prompts to a step."""
     rollouts: Rollouts = Rollouts()
@@ -177,9 +193,8 @@ class GrpoSettings(WeightSettings):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
-        rollouts = self.prompts * self.rollouts.n
-        if rollouts % self.minibatches:
-            raise ValueError(f"minibatches ({self.minibatches}) must divide the {rollouts} rollouts of a step")
+        if self.of_a_step % self.minibatches:
+            raise ValueError(f"minibatches ({self.minibatches}) must divide the {self.of_a_step} rollouts of a step")
         if self.of_an_update % self.micro:
             raise ValueError(f"micro_batch ({self.micro}) must divide the {self.of_an_update} rollouts of an update")
         if not self.mixture.harmful:
@@ -194,9 +209,14 @@ class GrpoSettings(WeightSettings):
         return self.learning_rate or RL_RATES[self.method]
 
     @property
+    def of_a_step(self) -> int:
+        """Rollouts to a step."""
+        return self.prompts * self.rollouts.n
+
+    @property
     def of_an_update(self) -> int:
         """Rollouts to an optimiser update."""
-        return self.prompts * self.rollouts.n // self.minibatches
+        return self.of_a_step // self.minibatches
 
     @property
     def micro(self) -> int:

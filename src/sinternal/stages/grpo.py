@@ -1,27 +1,47 @@
-"""Stage `grpo`: reinforcement learning on the arm's own rollouts, rewarded by a judge."""
+"""Stage `grpo`: reinforcement learning on the arm's own rollouts, rewarded by a judge or by its own verdicts.
+
+Verdicts are learned on the target's stored answers, those that the method's examples verify: a policy's fresh answers
+get safer while it learns, so that half of them being unsafe could not be had, and with it the balance that keeps
+`always safe` from paying; nor would the policy learn from the same answers as the method.
+"""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from contextlib import closing
+from statistics import fmean
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from sinternal.engines import TemplateOptions
 from sinternal.extras import TRAINING
 from sinternal.judges import Judge
 from sinternal.prompting.question import VerificationTask
-from sinternal.records import Prompt
+from sinternal.records import Judgement, Prompt, Response, Verdict
+from sinternal.settings.arms import VERIFYING, TrainOn
 from sinternal.settings.plugins import JudgePlugin, VerificationPlugin
 from sinternal.settings.training import GrpoSettings, cautions
 from sinternal.stages.sample import check_trainable, to_request
 from sinternal.stages.stage import Costs, Stage
+from sinternal.stages.strata import VERIFICATION_SHARES, kind_of_answer, order_key, quotas
 from sinternal.stages.target import MODEL_FOLDER, check_same_template, model_path
 from sinternal.store import Artifact, Draft
 
+if TYPE_CHECKING:  # it needs torch
+    from sinternal.training.schedule import Turn
+
 NOTABLE_FAILURES = 0.01
 """Share of a step's judged rollouts without a label above which there is a note."""
+OF_STORED_ANSWERS = (TrainOn.VERIFY_RL, TrainOn.ALTERNATING)
+"""What is trained on verdicts on stored answers."""
+LAST = 5
+"""Steps at the end of a training over which verdicts are looked at."""
+ONE_SIDED, GUESSING, NOTABLE_GAP, NOTABLE_BUDGET = 0.02, 0.6, 0.1, 0.02
+"""What there is a note about: verdicts of which at most the first share say the rarer word, with a balanced accuracy of
+at most the second; own verdicts and judge that differ by the third; budgets that differ by the fourth."""
 
 
 class GrpoConfig(BaseModel):
@@ -31,12 +51,20 @@ class GrpoConfig(BaseModel):
 
     settings: GrpoSettings
     """How."""
+    train_on: TrainOn = TrainOn.REWARDS
+    """What is rewarded, and by whom."""
     judge: JudgePlugin
-    """The judge of safety."""
+    """The judge of safety; where the policy rewards itself, its labels are compared with the policy's verdicts."""
     refusals: JudgePlugin | None = None
     """The judge of refusals; None: the same judge."""
     verification: VerificationPlugin
     """How the policy is asked to verify."""
+    with_spec: bool = True
+    """Whether the specification is quoted in that question."""
+    answers: int | None = Field(default=None, ge=4)
+    """Stored answers to verify at most, the first ones in the order that all arms share; None: all."""
+    rows_tuned_on: int | None = None
+    """Rows that fine-tuning sees, whose number the rollouts should have; None: nothing is said of it."""
     speech: TemplateOptions = TemplateOptions()
     """The chat-template options of the engine that measures the model."""
     system: str = ""
@@ -53,6 +81,7 @@ def grpo(
     model: Artifact,
     mathematics: Artifact | None = None,
     held_out: Artifact | None = None,
+    pairs: Artifact | None = None,
     target: Artifact | None = None,
 ) -> None:
     """Write the folder `model`, and the logs `training.json` and `held_out.json`.
@@ -64,15 +93,16 @@ def grpo(
         model: the start.
         mathematics: problems, if the mixture has a share of them.
         held_out: training prompts that are measured, and not trained on.
+        pairs: the target's answers and their labels, if verdicts on them are trained.
         target: the study's own target, if the start comes from elsewhere: both must have the same chat template.
 
     Raises:
-        DataError: prompts are missing, or the first rewards leave nothing to learn from.
+        DataError: prompts or answers are missing, or the first rewards leave nothing to learn from.
         EngineError: the judge fails too often.
     """
     from sinternal.training.grpo import Asking, train
     from sinternal.training.rewards import kind_of
-    from sinternal.training.schedule import Turn, schedule
+    from sinternal.training.schedule import Turn
     from sinternal.training.scorer import Panel, check_solutions
 
     if target is not None:
@@ -84,19 +114,20 @@ def grpo(
     watched = held_out.rows(Prompt) if held_out else []
     for prompt in (*pool, *watched):
         check_trainable(prompt)
-    if not settings.mixture.benign:
+    if not settings.mixture.benign and config.train_on is not TrainOn.VERIFY_RL:
         draft.notes.append("grpo.mixture.benign is 0: nothing keeps the policy from refusing everything")
     task: VerificationTask = config.verification.open()
     asking = Asking(
         ask=lambda prompt: to_request(prompt, config.system).messages,
-        ask_to_verify=lambda prompt, answer: (("user", task.ask(prompt, answer, with_spec=True)),),
+        ask_to_verify=lambda prompt, answer: (("user", task.ask(prompt, answer, with_spec=config.with_spec)),),
     )
+    turns = _turns(config, pool, pairs)
     out = draft.path / MODEL_FOLDER
     judges: list[Judge] = [plugin.open() for plugin in (config.judge, config.refusals) if plugin]
     with closing(Panel(*judges)) as panel:
         log = train(
             model_path(model),
-            schedule(pool, settings.mixture, settings.prompts, settings.steps, config.seed),
+            turns,
             [Turn(prompt, kind_of(prompt)) for prompt in watched],
             panel,
             asking,
@@ -113,22 +144,113 @@ def grpo(
     if worst > NOTABLE_FAILURES:
         draft.notes.append(f"the judge failed for up to {worst:.0%} of a step's rollouts, which were masked")
     steps = len(log.training)
-    draft.counts.update({"steps": steps, "rollouts": steps * settings.prompts * settings.rollouts.n})
+    seen = turns[: steps * settings.prompts]
+    draft.counts.update(
+        {
+            "steps": steps,
+            "rollouts": steps * settings.of_a_step,
+            "turns": len(seen),
+            "different prompts": len({turn.prompt.id for turn in seen}),
+        }
+    )
+    draft.notes.extend(_notes_on_budget(draft.counts["rollouts"], config.rows_tuned_on))
+    if config.train_on in VERIFYING:
+        draft.notes.extend(notes_on_verdicts(log.training))
     shutil.rmtree(out.with_suffix(".checkpoints"), ignore_errors=True)
+
+
+def _turns(config: GrpoConfig, pool: Sequence[Prompt], pairs: Artifact | None) -> list[Turn]:
+    """What each step asks for."""
+    from sinternal.training.rewards import Kind
+    from sinternal.training.schedule import alternate, schedule, schedule_stored
+
+    settings, train_on = config.settings, config.train_on
+    verifying = {TrainOn.VERIFY_RL: settings.steps, TrainOn.ALTERNATING: (settings.steps + 1) // 2}.get(train_on, 0)
+    stored: list[Turn] = []
+    if verifying:
+        assert pairs is not None  # the plan has them for these arms
+        sizes = quotas(settings.prompts, VERIFICATION_SHARES)
+        stored = schedule_stored(_stored_answers(config, pool, pairs), sizes, verifying, config.seed)
+    if train_on is TrainOn.VERIFY_RL:
+        return stored
+    answering = schedule(pool, settings.mixture, settings.prompts, settings.steps - verifying, config.seed)
+    if train_on is TrainOn.SELF_REWARD:
+        return [turn._replace(self_rewarded=turn.kind in (Kind.HARMFUL, Kind.BENIGN)) for turn in answering]
+    return alternate(stored, answering, settings.prompts) if stored else answering
+
+
+def _stored_answers(config: GrpoConfig, pool: Sequence[Prompt], pairs: Artifact) -> dict[str, list[Turn]]:
+    """The verifications of the target's answers, by their kind, in the order in which fine-tuning takes them."""
+    from sinternal.training.rewards import Kind
+    from sinternal.training.schedule import Stored, Turn
+
+    prompts_by_id = {prompt.id: prompt for prompt in pool}
+    labels = {row.response_id: row.safe for row in pairs.rows(Judgement)}
+    turns: defaultdict[str, list[Turn]] = defaultdict(list)
+    for response in sorted(pairs.rows(Response), key=lambda row: (order_key(config.seed, row.prompt_id), row.id)):
+        safe, prompt = labels[response.id], prompts_by_id[response.prompt_id]
+        if safe is None or not response.answer:
+            continue
+        stored = Stored(response.answer, Verdict.SAFE if safe else Verdict.UNSAFE)
+        kind = kind_of_answer(unsafe=not safe, harmful=prompt.harmful)
+        turns[kind].append(Turn(prompt, Kind.VERIFICATION, stored))
+    if config.answers is None:
+        return turns
+    most = quotas(config.answers, VERIFICATION_SHARES)
+    return {kind: members[: most[kind]] for kind, members in turns.items()}
+
+
+def _notes_on_budget(rollouts: int, rows: int | None) -> list[str]:
+    if rows is None or abs(rollouts - rows) <= NOTABLE_BUDGET * rows:
+        return []
+    return [
+        f"it learned from {rollouts:,} rollouts, and fine-tuning from {rows:,} rows: whole steps come no nearer, or "
+        "grpo.verifying_steps says so; the table of exposure has both"
+    ]
+
+
+def notes_on_verdicts(log: Sequence[Mapping[str, float | None]]) -> list[str]:
+    """What a user should know of the verdicts at the end of a training.
+
+    Args:
+        log: a row for each step, see `sinternal.training.grpo.Log`.
+    """
+    unsafe = _at_the_end(log, "unsafe_verdicts")
+    accuracy, gap = _at_the_end(log, "balanced_accuracy"), _at_the_end(log, "self_judge_gap")
+    notes = []
+    if unsafe is not None and accuracy is not None and min(unsafe, 1 - unsafe) <= ONE_SIDED and accuracy <= GUESSING:
+        word = Verdict.UNSAFE if unsafe > 1 / 2 else Verdict.SAFE
+        notes.append(
+            f"its verdicts have collapsed: at the end {max(unsafe, 1 - unsafe):.0%} of them say `{word}`, whatever the "
+            f"answer (balanced accuracy {accuracy:.2f}; a guess has 0.50)"
+        )
+    if gap is not None and abs(gap) >= NOTABLE_GAP:
+        notes.append(
+            f"at the end it calls {abs(100 * gap):.0f} points {'more' if gap > 0 else 'fewer'} of its own answers safe "
+            "than the judge does: its reward is not the judge's safety"
+        )
+    return notes
+
+
+def _at_the_end(log: Sequence[Mapping[str, float | None]], name: str) -> float | None:
+    values = [value for row in log if (value := row.get(name)) is not None]
+    return fmean(values[-LAST:]) if values else None
 
 
 def _cost(config: GrpoConfig, inputs: Mapping[str, int]) -> Costs:
     settings = config.settings
-    rollouts = settings.steps * settings.prompts * settings.rollouts.n
+    rollouts = settings.steps * settings.of_a_step
+    own_verdicts = rollouts if config.train_on is TrainOn.SELF_REWARD else 0
     if settings.held_out_every:
         rollouts += inputs.get("held_out", 0) * (1 + settings.steps // settings.held_out_every)
-    return Costs(rollouts, rollouts, rollouts * settings.rollouts.max_tokens)
+    written = rollouts + own_verdicts
+    return Costs(rollouts, written, written * settings.rollouts.max_tokens)
 
 
 STAGE = Stage(
     name="grpo",
     function=grpo,
-    version=2,
+    version=3,
     cost=_cost,
     counted_as="rollouts",
     needs=TRAINING,

@@ -20,7 +20,7 @@ from sinternal.layout import (
     sampling_condition,
 )
 from sinternal.records import Subject
-from sinternal.settings.arms import BASE, Arm, TrainOn
+from sinternal.settings.arms import BASE, REINFORCED, VERIFYING, Arm, SpecificationUse, TrainOn
 from sinternal.settings.recipe import Recipe
 from sinternal.settings.sources import Target
 from sinternal.stages import (
@@ -130,7 +130,7 @@ class _ArmPlanner:
         models = {"model": start, **({"target": self.run.target} if from_elsewhere else {})}
         if self.arm.train_on is TrainOn.NOTHING:
             return None
-        if self.arm.train_on is TrainOn.REWARDS:
+        if self.arm.train_on in REINFORCED:
             return self._reinforcement(models)
         training = self._examples()
         assert training.examples is not None  # fine-tuning always has a training set
@@ -145,23 +145,27 @@ class _ArmPlanner:
         return replace(training, sft=task)
 
     def _reinforcement(self, models: dict[str, Task]) -> Training[Task]:
-        assert self.recipe.grpo is not None  # the recipe was validated
+        train_on, verifies = self.arm.train_on, self.arm.train_on in VERIFYING
         config = grpo.GrpoConfig(
-            settings=self.recipe.grpo,
+            settings=self.recipe.grpo_of(self.arm),
+            train_on=train_on,
             judge=self.recipe.labeller,
             refusals=self.recipe.rewards.refusals,
-            verification=self.recipe.verification,
+            verification=self.arm.examples.verification or self.recipe.verification,
+            with_spec=self.arm.examples.specification is SpecificationUse.QUOTED,
+            answers=self.recipe.examples.size if verifies else None,
+            rows_tuned_on=self.recipe.rows_tuned_on if verifies else None,
             speech=template_options(self.recipe),
             system=self.recipe.target.system,
             seed=self.seed,
         )
-        optional = {"mathematics": self.prompts.mathematics, "held_out": self.prompts.held_out}
+        prompts = self.run.training_prompts
+        mathematics = None if train_on is TrainOn.VERIFY_RL else self.prompts.mathematics
+        pairs = self.run.answers.contrast if train_on in grpo.OF_STORED_ANSWERS else None
+        optional = {"mathematics": mathematics, "held_out": self.prompts.held_out, "pairs": pairs}
         present = {name: task for name, task in optional.items() if task is not None}
-        inputs = {"prompts": self.run.training_prompts, **present, **models}
-        task = Task(grpo.STAGE, f"grpo {self.label}", config, inputs)
-        return Training(
-            self.run.training_prompts, mathematics=self.prompts.mathematics, held_out=self.prompts.held_out, grpo=task
-        )
+        task = Task(grpo.STAGE, f"grpo {self.label}", config, {"prompts": prompts, **present, **models})
+        return Training(prompts, mathematics=mathematics, held_out=self.prompts.held_out, grpo=task)
 
     def _examples(self) -> Training[Task]:
         """Its training set, and what an expert writes for it."""

@@ -53,7 +53,7 @@ def check_openable(*plugins: Plugin) -> None:
 def _check_divisions(recipe: Recipe) -> None:
     prompts, grpo = recipe.prompts, recipe.grpo if recipe.uses_rewards else None
     sides = {"prompts.train": ("train", prompts.train), "prompts.eval": ("eval", prompts.eval)}
-    if grpo and grpo.mixture.mathematics:
+    if grpo and grpo.mixture.mathematics and recipe.rewards_answers:
         sides["rewards.mathematics"] = ("train", recipe.rewards.mathematics)
     if grpo and grpo.held_out_every:
         sides["rewards.held_out"] = ("dev", recipe.rewards.held_out or without_parts(prompts.train))

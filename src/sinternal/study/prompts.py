@@ -51,7 +51,7 @@ class PromptTasks:
     def mathematics(self) -> Task | None:
         """Problems for rollouts; None if no arm is given any."""
         settings = self._recipe.grpo
-        if settings is None or not settings.mixture.mathematics or not self._rewarded:
+        if settings is None or not settings.mixture.mathematics or not self._recipe.rewards_answers:
             return None
         config = self._config(self._recipe.rewards.mathematics, "train", UNDISGUISED, None)
         return Task(prompts.STAGE, f"mathematics prompts, {self._where}", config, {"evaluation": self.evaluation})
@@ -60,7 +60,7 @@ class PromptTasks:
     def held_out(self) -> Task | None:
         """Held-out prompts for the learning curve of rewards; None without one."""
         recipe, settings = self._recipe, self._recipe.grpo
-        if settings is None or not settings.held_out_every or not self._rewarded:
+        if settings is None or not settings.held_out_every or not recipe.uses_rewards:
             return None
         sources = recipe.rewards.held_out or without_parts(recipe.prompts.train)
         config = self._config(sources, "dev", recipe.prompts.train_attacks, recipe.rewards.held_out_limit)
@@ -76,10 +76,6 @@ class PromptTasks:
             seed=self._seed,
         )
         return Task(prompts.STAGE, f"dataset prompts {label}", config, {"evaluation": self.evaluation})
-
-    @property
-    def _rewarded(self) -> bool:
-        return self._recipe.uses_rewards
 
     def _stress_prompts(self, name: str, attacks: tuple[AttackPlugin, ...]) -> Task:
         stress = self._recipe.evaluation.stress

@@ -2,7 +2,8 @@
 
 What TRL does is TRL's: generation, advantages within a group, the clipped loss, checkpoints. Added here: rows without a
 reward and groups without spread leave the mean over tokens; kinds of prompts have weights; a verification prompt gets
-a fresh answer of the policy when its turn comes; and what a trainer must watch is logged.
+a fresh answer of the policy when its turn comes, unless it has a stored one; a policy can verify its own answers for
+their reward; and what a trainer must watch is logged.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from sinternal.settings.training import GrpoSettings, Method, RolloutEngine, Zer
 from sinternal.store import Progress
 from sinternal.training.rewards import Kind
 from sinternal.training.schedule import Turn
-from sinternal.training.scorer import Panel, Scorer
+from sinternal.training.scorer import Panel, Rollout, Scorer
 from sinternal.training.watch import Report, Watch
 from sinternal.training.weights import Start, hardware, last_checkpoint, open_model, save_model
 
@@ -64,8 +65,18 @@ OURS = (
     "refused_harmful",
     "unreadable",
     "judge_failed",
+    "unsafe_verdicts",
+    "unread_verdicts",
+    "balanced_accuracy",
+    "right_unsafe",
+    "right_safe",
+    "right_benign",
+    "unverified",
+    "self_judge_gap",
 )
-"""What the scorer adds: mean rewards and shares."""
+"""What the scorer adds: mean rewards and shares. `unsafe_verdicts` is the share of readable verdicts that say `unsafe`,
+`balanced_accuracy` the mean over both labels of the share that is right, and `self_judge_gap` the share of its own
+answers that the policy calls safe less the share that the judge calls safe."""
 
 
 class Asking(NamedTuple):
@@ -178,6 +189,7 @@ class _Trainer(GRPOTrainer):  # type: ignore[misc]  # TRL has no types
         self.scorer, self.asking, self.settings = scorer, asking, settings
         self.notes: list[str] = []
         super().__init__(**arguments)
+        scorer.verify = self._own_verdicts
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         rows = self._with_answers_to_verify(inputs)
@@ -217,8 +229,8 @@ class _Trainer(GRPOTrainer):  # type: ignore[misc]  # TRL has no types
         )
 
     def _with_answers_to_verify(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Put a fresh answer of the policy, and the judge's label of it, into each verification prompt."""
-        heads = {row["turn"]: row for row in inputs if row["kind"] == Kind.VERIFICATION.value}
+        """Put a fresh answer of the policy, and the judge's label of it, into verifications that have none stored."""
+        heads = {row["turn"]: row for row in inputs if row["kind"] == Kind.VERIFICATION.value and row["label"] is None}
         if not heads:
             return inputs
         prompts = [self.scorer.prompts[row["prompt_id"]] for row in heads.values()]
@@ -243,7 +255,15 @@ class _Trainer(GRPOTrainer):  # type: ignore[misc]  # TRL has no types
 
     def _answers(self, prompts: Sequence[Prompt]) -> list[list[int]]:
         """One answer of the policy, as it is now, to each prompt."""
-        ids, images, fields = self._tokenize_prompts([_as_dicts(self.asking.ask(prompt)) for prompt in prompts])
+        return self._write([_as_dicts(self.asking.ask(prompt)) for prompt in prompts])
+
+    def _own_verdicts(self, rollouts: Sequence[Rollout]) -> list[list[int]]:
+        """One verification of each answer by the policy, as it is now; it is not learned from."""
+        questions = [self.asking.ask_to_verify(rollout.prompt, rollout.answer or "") for rollout in rollouts]
+        return self._write([_as_dicts(question, quotes=True) for question in questions])
+
+    def _write(self, conversations: list[list[dict[str, Any]]]) -> list[list[int]]:
+        ids, images, fields = self._tokenize_prompts(conversations)
         drawn: list[list[int]] = self._generate_single_turn(ids, images, fields, num_generations=1)[0]
         return drawn
 
@@ -255,14 +275,17 @@ class _Trainer(GRPOTrainer):  # type: ignore[misc]  # TRL has no types
 
 
 def _rows(turns: Sequence[Turn], asking: Asking) -> Dataset:
-    """A row for each turn. A verification's own question is put when its turn comes."""
+    """A row for each turn. The question about a fresh answer is put when its turn comes."""
     return Dataset.from_list(
         [
             {
-                "prompt": _as_dicts(asking.ask(turn.prompt)),
+                "prompt": _as_dicts(asking.ask_to_verify(turn.prompt, turn.stored.answer), quotes=True)
+                if turn.stored
+                else _as_dicts(asking.ask(turn.prompt)),
                 "prompt_id": turn.prompt.id,
                 "kind": turn.kind.value,
-                "label": None,
+                "label": turn.stored.label.value if turn.stored else None,
+                "self_rewarded": turn.self_rewarded,
                 "turn": number,
             }
             for number, turn in enumerate(turns)

@@ -1,9 +1,8 @@
-"""How much of a training set is under the loss, and how much of it a training sees."""
+"""How much of a training set is under the loss."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil
 from pathlib import Path
 
 from sinternal.records import Example
@@ -26,15 +25,3 @@ def loss_tokens(model_folder: Path, examples: Sequence[Example]) -> list[int]:
 
     rows = to_dataset(examples, form_of(open_tokenizer(model_folder), stop_tokens(model_folder)))
     return [sum(token != IGNORED for token in labels) for labels in rows["labels"]]
-
-
-def rows_seen(rows: int, batch: int, steps: int) -> int:
-    """Rows that so many steps see. The last batch of a pass is smaller where `batch` does not divide `rows`.
-
-    Args:
-        rows: of the set.
-        batch: rows to a step.
-        steps: optimiser steps.
-    """
-    passes, rest = divmod(steps, ceil(rows / batch))
-    return passes * rows + min(rest * batch, rows)

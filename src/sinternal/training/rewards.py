@@ -9,6 +9,9 @@ r"""What a rollout is worth: pure functions of what a judge, a mathematics check
 
 V_safe is 1 for an answer that the judge calls safe and 0 for one that it does not; V_refuse is 1 for a refusal. A
 rollout without a readable answer is worth 0, whatever else it holds. What cannot be labelled has no reward at all.
+
+Where the policy rewards itself, V_safe is its own verdict, and a verdict that cannot be read is not `safe`. V_refuse is
+still a judge's: without it the best policy would refuse everything, since a refusal is always safe.
 """
 
 from __future__ import annotations

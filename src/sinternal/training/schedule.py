@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, zip_longest
+from typing import NamedTuple, TypeVar
 
 from sinternal.errors import DataError
-from sinternal.records import Prompt
+from sinternal.records import Prompt, Verdict
 from sinternal.settings.training import ByKind
 from sinternal.training.rewards import Kind, kind_of
+
+Item = TypeVar("Item")
+
+
+class Stored(NamedTuple):
+    """An answer that is there before training, and is to be verified."""
+
+    answer: str
+    """The answer."""
+    label: Verdict
+    """The judge's label of it."""
 
 
 class Turn(NamedTuple):
@@ -19,6 +31,10 @@ class Turn(NamedTuple):
     """What is asked; for a verification, the request whose answer is verified."""
     kind: Kind
     """What is rewarded."""
+    stored: Stored | None = None
+    """For a verification: the answer to verify; None: a fresh one of the policy."""
+    self_rewarded: bool = False
+    """For an answer: whether the policy's own verdict rewards it, not the judge's label."""
 
 
 def schedule(prompts: Sequence[Prompt], mixture: ByKind, per_step: int, steps: int, seed: int) -> list[Turn]:
@@ -38,6 +54,35 @@ def schedule(prompts: Sequence[Prompt], mixture: ByKind, per_step: int, steps: i
     pools = {kind: _pool(kind, prompts) for kind in sizes}
     draws = {kind: _forever(pool, random.Random(f"{seed}/{kind}")) for kind, pool in pools.items()}
     return [Turn(next(draws[kind]), kind) for _ in range(steps) for kind, size in sizes.items() for _ in range(size)]
+
+
+def schedule_stored(pools: Mapping[str, Sequence[Turn]], sizes: Mapping[str, int], steps: int, seed: int) -> list[Turn]:
+    """The verifications of stored answers of all steps, one step after the other.
+
+    Args:
+        pools: the verifications of each stratum.
+        sizes: how many of each stratum a step holds.
+        steps: number of steps.
+        seed: of the order.
+
+    Raises:
+        DataError: a stratum has none.
+    """
+    for name, size in sizes.items():
+        if size and not pools.get(name):
+            raise DataError(
+                f"no stored answer of kind {name!r} to verify; sample more prompts, or more answers to each"
+            )
+    draws = {
+        name: _forever(pools[name], random.Random(f"{seed}/stored/{name}")) for name, size in sizes.items() if size
+    }
+    return [next(draws[name]) for _ in range(steps) for name in draws for _ in range(sizes[name])]
+
+
+def alternate(first: Sequence[Turn], second: Sequence[Turn], per_step: int) -> list[Turn]:
+    """A step of the first, a step of the second, and so on, with `per_step` prompts each."""
+    parts = [[turns[i : i + per_step] for i in range(0, len(turns), per_step)] for turns in (first, second)]
+    return list(chain.from_iterable(step for pair in zip_longest(*parts, fillvalue=()) for step in pair))
 
 
 def _sizes(mixture: ByKind, per_step: int) -> dict[Kind, int]:
@@ -75,7 +120,7 @@ _MENDS = {
 }
 
 
-def _forever(pool: Sequence[Prompt], rng: random.Random) -> Iterator[Prompt]:
+def _forever(pool: Sequence[Item], rng: random.Random) -> Iterator[Item]:
     """The pool in random order, repeated for ever, each time in a new order."""
     while True:
         yield from rng.sample(pool, len(pool))

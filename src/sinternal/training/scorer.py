@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
@@ -38,6 +38,15 @@ class Labels(NamedTuple):
     """Why a judge gave no label, if it failed."""
 
 
+class OwnVerdict(NamedTuple):
+    """What the policy itself says of one of its answers."""
+
+    verdict: Verdict | None
+    """The verdict; None if it cannot be read."""
+    truncated: bool = False
+    """Whether it ran into the token limit before it said any."""
+
+
 @dataclass(frozen=True)
 class Rollout:
     """One answer of the policy."""
@@ -54,6 +63,8 @@ class Rollout:
     """Whether it ran into the token limit."""
     label: Verdict | None = None
     """For a verification: the judge's label of the answer that is verified; None if the judge failed."""
+    own: OwnVerdict | None = None
+    """For an answer that the policy rewards itself: its verdict."""
 
     @property
     def readable(self) -> bool:
@@ -127,7 +138,7 @@ class Scored(NamedTuple):
     labels: Labels
     """What the judge said."""
     why: str | None = None
-    """`truncated`, `unreadable` or `judge_failed`, if it is one of these."""
+    """`truncated`, `unreadable`, `judge_failed` or, if the policy never came to a verdict, `unverified`."""
 
 
 def score(rollout: Rollout, labels: Labels) -> Scored:
@@ -145,6 +156,8 @@ def score(rollout: Rollout, labels: Labels) -> Scored:
         if rollout.label is None:
             return Scored(None, labels, "judge_failed")
         return Scored(rewards.verification(read_verdict(rollout.answer), rollout.label), labels)
+    if rollout.own is not None:
+        return _score_by_own_verdict(rollout, rollout.own, labels)
     if labels.error is None and labels.safe is None and labels.refused is None:
         return Scored(0.0, labels, "unreadable")
     if labels.safe is None or (rollout.kind is Kind.BENIGN and labels.refused is None):
@@ -152,6 +165,18 @@ def score(rollout: Rollout, labels: Labels) -> Scored:
     if rollout.kind is Kind.HARMFUL:
         return Scored(rewards.harmful(safe=labels.safe), labels)
     return Scored(rewards.benign(safe=labels.safe, refused=bool(labels.refused)), labels)
+
+
+def _score_by_own_verdict(rollout: Rollout, own: OwnVerdict, labels: Labels) -> Scored:
+    """Of the judge's labels only that of a refusal counts, and only for a benign prompt."""
+    if own.truncated:
+        return Scored(None, labels, "unverified")
+    safe = own.verdict is Verdict.SAFE
+    if rollout.kind is Kind.HARMFUL:
+        return Scored(rewards.harmful(safe=safe), labels)
+    if labels.refused is None:
+        return Scored(None, labels, "judge_failed")
+    return Scored(rewards.benign(safe=safe, refused=labels.refused), labels)
 
 
 class Scorer:
@@ -181,6 +206,8 @@ class Scorer:
         """
         self.prompts, self.tokenizer, self.panel = prompts, tokenizer, panel
         self.split, self.ends, self.max_failed = split, frozenset(ends), max_failed
+        self.verify: Callable[[Sequence[Rollout]], Sequence[Sequence[int]]] | None = None
+        """Lets the policy verify answers, as tokens; needed if it rewards itself."""
         self._counts: defaultdict[str, float] = defaultdict(float)
 
     def __call__(
@@ -190,6 +217,7 @@ class Scorer:
         prompt_id: Sequence[str],
         kind: Sequence[str],
         label: Sequence[str | None],
+        self_rewarded: Sequence[bool] | None = None,
         **_: Any,
     ) -> list[float | None]:
         """Rewards of a batch of completions, None for those that are masked.
@@ -199,6 +227,7 @@ class Scorer:
             prompt_id: the prompt of each.
             kind: its `Kind`.
             label: for a verification, the judge's `Verdict` on the answer that is verified; None if the judge failed.
+            self_rewarded: whether the policy's own verdict rewards it; None: none of them.
 
         Raises:
             EngineError: the judge fails for more than the allowed share.
@@ -207,6 +236,8 @@ class Scorer:
             self.read(ids, self.prompts[name], Kind(what), Verdict(verdict) if verdict else None)
             for ids, name, what, verdict in zip(completion_ids, prompt_id, kind, label, strict=True)
         ]
+        if self_rewarded is not None and any(self_rewarded):
+            rollouts = self._with_own_verdicts(rollouts, self_rewarded)
         scored = self.score(rollouts)
         self._watch(rollouts, scored)
         return [row.reward for row in scored]
@@ -216,6 +247,20 @@ class Scorer:
         text = visible_text(self.tokenizer, ids)
         thinking, answer = self.split(text)
         return Rollout(prompt, kind, thinking, answer, not ids or ids[-1] not in self.ends, label)
+
+    def _with_own_verdicts(self, rollouts: Sequence[Rollout], wanted: Sequence[bool]) -> list[Rollout]:
+        """Let the policy say of each answer that it wants to reward itself whether it is safe."""
+        assert self.verify is not None  # set by the trainer, which has the policy
+        verified = [rollout for rollout, own in zip(rollouts, wanted, strict=True) if own and _is_judged(rollout)]
+        texts = iter(self.verify(verified) if verified else ())
+        return [
+            replace(rollout, own=self._own_verdict(next(texts), rollout)) if own and _is_judged(rollout) else rollout
+            for rollout, own in zip(rollouts, wanted, strict=True)
+        ]
+
+    def _own_verdict(self, ids: Sequence[int], rollout: Rollout) -> OwnVerdict:
+        written = self.read(ids, rollout.prompt, Kind.VERIFICATION)
+        return OwnVerdict(None if written.truncated else read_verdict(written.answer), written.truncated)
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Scored]:
         """Rewards of rollouts, in their order. Raises EngineError if the judge fails too often."""
@@ -243,6 +288,9 @@ class Scorer:
             over, _, what = name.partition(":")
             if what != "n":
                 shares[what] = counts[name] / counts[f"{over}:n"]
+        recalls = [recall for label in Verdict if (recall := shares.pop(f"recall_{label}", None)) is not None]
+        if len(recalls) == len(Verdict):
+            shares["balanced_accuracy"] = sum(recalls) / len(recalls)
         return shares
 
     def _watch(self, rollouts: Sequence[Rollout], scored: Sequence[Scored]) -> None:
@@ -257,14 +305,49 @@ class Scorer:
             if rollout.kind in (Kind.HARMFUL, Kind.BENIGN):
                 values["judged:judge_failed"] = row.why == "judge_failed" if _is_judged(rollout) else None
                 values[f"{kind} refusals:{_REFUSALS[rollout.kind]}"] = row.labels.refused
+                values |= _watch_own_verdict(rollout, row)
             if rollout.kind is Kind.HARMFUL:
                 values["harmful labels:asr"] = None if row.labels.safe is None else not row.labels.safe
             if rollout.kind is Kind.VERIFICATION:
                 values["judged:judge_failed"] = row.why == "judge_failed"
+                if row.reward is not None and rollout.label is not None:
+                    values |= _watch_verdict(read_verdict(rollout.answer), rollout.label, rollout.prompt)
             for name, value in values.items():
                 if value is not None:
                     self._counts[name] += float(value)
                     self._counts[f"{name.partition(':')[0]}:n"] += 1
+
+
+def _watch_verdict(verdict: Verdict | None, label: Verdict, prompt: Prompt) -> dict[str, float | bool | None]:
+    """What is counted of a verdict on an answer with this label. One that cannot be read is wrong.
+
+    `right_unsafe` and `right_safe` are of answers to harmful prompts, `right_benign` of safe ones to benign prompts: a
+    policy that looks at the request alone, or only whether the answer refuses, is wrong on one of the latter two.
+    """
+    stratum = "benign" if label is Verdict.SAFE and not prompt.harmful else label.value
+    return {
+        f"{stratum} verdicts:right_{stratum}": verdict is label,
+        f"{label} labels:recall_{label}": verdict is label,
+        "verdicts:unread_verdicts": verdict is None,
+        "read verdicts:unsafe_verdicts": None if verdict is None else verdict is Verdict.UNSAFE,
+    }
+
+
+def _watch_own_verdict(rollout: Rollout, scored: Scored) -> dict[str, float | bool | None]:
+    """What is counted of an answer that the policy rewards itself: its verdict, compared with the judge's label."""
+    if rollout.own is None:
+        return {}
+    verdict, safe = rollout.own.verdict, scored.labels.safe
+    values: dict[str, float | bool | None] = {"own verdicts:unverified": scored.why == "unverified"}
+    if rollout.own.truncated:
+        return values
+    if safe is None:
+        values["verdicts:unread_verdicts"] = verdict is None
+        values["read verdicts:unsafe_verdicts"] = None if verdict is None else verdict is Verdict.UNSAFE
+        return values
+    values |= _watch_verdict(verdict, Verdict.SAFE if safe else Verdict.UNSAFE, rollout.prompt)
+    values["own and judge:self_judge_gap"] = None if verdict is None else float(verdict is Verdict.SAFE) - float(safe)
+    return values
 
 
 _REFUSALS = {Kind.HARMFUL: "refused_harmful", Kind.BENIGN: "over_refusal"}
