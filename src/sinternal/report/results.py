@@ -18,6 +18,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from sinternal.errors import DataError
 from sinternal.figures.agreement import JudgeAgreement
 from sinternal.figures.best import Best, best
+from sinternal.figures.effect import Effect
 from sinternal.figures.estimate import Estimate
 from sinternal.figures.exposure import ArmExposure
 from sinternal.figures.gap import JudgeGap
@@ -120,6 +121,9 @@ class Results(_Part):
     """What the study asks."""
     comparisons: tuple[Comparison, ...]
     """Arms compared on the same prompts."""
+    effects: tuple[Effect, ...] = ()
+    """What the method does beyond its placebos, and beside it, beyond the base; files made before there were effects
+    have none."""
     best: tuple[BestInWords, ...]
     """By variant, the arms that may have the lowest attack success."""
     capability: tuple[Capability, ...]
@@ -155,6 +159,7 @@ def to_results(data: ReportData) -> Results:
         agreements=data.agreements,
         questions=data.questions,
         comparisons=data.comparisons,
+        effects=data.effects,
         best=tuple(_bests(data)),
         capability=data.capability,
         contamination=data.contamination,
