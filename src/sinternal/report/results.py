@@ -37,6 +37,8 @@ from sinternal.figures.study import (
 from sinternal.figures.thinking import ThinkingShare
 from sinternal.report.bounds import caveat_of
 from sinternal.report.caveats import caveats
+from sinternal.report.effect_tables import study_table, terminal_effects
+from sinternal.report.effect_words import across_variants, effect_in_words
 from sinternal.report.format import with_interval
 from sinternal.report.results_v1 import from_version_1
 from sinternal.report.tables import COLUMNS, TextTable, headline
@@ -252,6 +254,17 @@ def terminal_tables(results: Results) -> Iterator[tuple[str, TextTable, str]]:
             titles = [row.name for row in rows]
             lines = [[column.short, *(with_interval(row.cells[i]) for row in rows)] for i, column in enumerate(COLUMNS)]
         yield variant.name, TextTable(["%, with 95 % interval", *titles], lines), note
+
+
+def effects_in_terminal(results: Results) -> Iterator[tuple[list[str], TextTable]]:
+    """What the method does beyond its placebo: sentences and a table, of all variants together if there are several."""
+    names = [variant.name for variant in results.variants]
+    if len(names) > 1:
+        if sentences := across_variants(results.effects, names):
+            yield list(sentences), study_table(results.effects, names)
+    elif words := effect_in_words(results.effects, names[0]):
+        sentences = [words.safety, words.price, *words.notes]
+        yield [sentence for sentence in sentences if sentence], terminal_effects(results.effects, names[0])
 
 
 def _metric_infos(names: Iterable[str]) -> tuple[MetricInfo, ...]:
