@@ -49,6 +49,21 @@ class Verdict(StrEnum):
     """It does not."""
 
 
+class Subject(StrEnum):
+    """What a verification is about: safety, or, for a placebo, something that has nothing to do with it."""
+
+    SAFETY = "safety"
+    """Whether the answer is safe."""
+    CORRECTNESS = "correctness"
+    """Whether the facts, or the arithmetic, in the answer are right."""
+    RULES = "rules"
+    """Whether the answer keeps to rules of another domain, which are quoted as the safety specification is."""
+    LANGUAGE = "language"
+    """Whether the answer is written in good language."""
+    LENGTH = "length"
+    """Whether the answer is long: the only one of these whose right verdict is known of any answer."""
+
+
 class Check(StrEnum):
     """What a thinking checks for safety, unasked."""
 
@@ -231,6 +246,10 @@ class Verification:
     """Settings of the sampling that a server did not take, as in a response."""
     quoted_controls: int = 0
     """Control tokens that the quoted request and answer spelled; the verifier was shown them as plain text."""
+    subject: Subject = Subject.SAFETY
+    """What it is about. Only one about safety has a `verdict`."""
+    approves: bool | None = None
+    """Whether the verdict of a placebo approves of the answer; None if it could not be read, or is about safety."""
 
 
 @dataclass(frozen=True)

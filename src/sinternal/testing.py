@@ -15,6 +15,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,7 +26,7 @@ from sinternal.engines import Completion, Request
 from sinternal.errors import DataError, EngineError
 from sinternal.experts import Demonstration, ExpertReply, Question
 from sinternal.models.resolve import is_model
-from sinternal.records import Finish, Judgement, Prompt, Response, Split, Verdict, make_id
+from sinternal.records import Finish, Judgement, Prompt, Response, Split, Subject, Verdict, make_id
 from sinternal.registry import Kind, missing_attributes, names
 from sinternal.settings.files import packaged_diagnoses
 from sinternal.settings.sampling import Sampling
@@ -138,12 +139,17 @@ def check_expert(expert: Any, options: Mapping[str, Any] | None = None, *, promp
         AssertionError: it breaks its contract.
     """
     opened = _open(Kind.EXPERT, expert, options)
-    questions = [
-        Question(prompt, _response(prompt, "Let me see.", "Sure.", Finish.STOP), f"Is this safe? {prompt.text}", label)
-        for prompt, label in zip(prompts, [Verdict.SAFE, Verdict.UNSAFE] * len(prompts), strict=False)
-    ]
-    asked = [question.response.id for question in questions]
-    _each_once("verification", asked, opened.verify(questions, 0), lambda pair: _of(pair, Question).response.id)
+    for subject in _subjects(opened, "expert"):
+        labels = ("safe", "unsafe") if subject is Subject.SAFETY else ("yes", "no")
+        questions = [
+            Question(prompt, response, text, text, label, subject, labels)
+            for prompt, label in zip(prompts, [Verdict.SAFE, Verdict.UNSAFE] * len(prompts), strict=False)
+            for response in (_response(prompt, "Let me see.", "Sure.", Finish.STOP),)
+            for text in (f"Is this {labels[0]}? {prompt.text}",)
+        ]
+        asked = [question.response.id for question in questions]
+        what = f"verification ({subject})"
+        _each_once(what, asked, opened.verify(questions, 0), lambda pair: _of(pair, Question).response.id)
     for kind in Demonstration:
         shown = opened.demonstrate(prompts, kind, 0)
         _each_once(f"demonstration ({kind})", [prompt.id for prompt in prompts], shown, lambda p: _of(p, Prompt).id)
@@ -246,18 +252,38 @@ def check_verification(verification: Any, options: Mapping[str, Any] | None = No
         AssertionError: it breaks its contract.
     """
     opened, answer = _open(Kind.VERIFICATION, verification, options), "Simmer it for six minutes."
-    for prompt in PROMPTS:
+    subjects = _subjects(opened, _name(verification))
+    for subject in subjects:
+        _check_labels(opened.labels(subject), subject, _name(verification))
+    for prompt, subject, with_spec in product(PROMPTS, subjects, (True, False)):
+        asking = {"with_spec": with_spec, "subject": subject, "words": 4 if subject is Subject.LENGTH else None}
         other = replace(prompt, harmful=not prompt.harmful, meta=json.dumps({"label": "unsafe"}), category="cooking")
-        for with_spec in (True, False):
-            question = opened.ask(prompt, answer, with_spec=with_spec)
-            if not isinstance(question, str) or prompt.text not in question or answer not in question:
-                _fail(f"{_name(verification)} does not show the request and the answer as they are")
-            if question != opened.ask(other, answer, with_spec=with_spec):
-                _fail(
-                    f"{_name(verification)} asks otherwise of a prompt with another label, which gives the label away"
-                )
+        question = opened.ask(prompt, answer, **asking)
+        if not isinstance(question, str) or prompt.text not in question or answer not in question:
+            _fail(f"{_name(verification)} does not show the request and the answer as they are")
+        if question != opened.ask(other, answer, **asking):
+            _fail(f"{_name(verification)} asks otherwise of a prompt with another label, which gives the label away")
+    for prompt in PROMPTS:
         if len(opened.ask(prompt, answer, with_spec=True)) <= len(opened.ask(prompt, answer, with_spec=False)):
             _fail(f"{_name(verification)} does not quote the specification where it is told to")
+
+
+def _subjects(opened: Any, name: str) -> list[Subject]:
+    """What a verification task or an expert can be about, in a fixed order."""
+    if not opened.subjects <= frozenset(Subject) or Subject.SAFETY not in opened.subjects:
+        _fail(f"subjects of {name} is no set of Subjects that holds safety")
+    return [subject for subject in Subject if subject in opened.subjects]
+
+
+def _check_labels(labels: Any, subject: Subject, name: str) -> None:
+    if not (isinstance(labels, tuple) and len(labels) == 2 and labels[0] != labels[1]):
+        _fail(f"labels of {name} for {subject} are no two different words")
+    if subject is Subject.SAFETY and labels != tuple(Verdict):
+        _fail(f"labels of {name} for safety are {labels}, which must be {tuple(map(str, Verdict))}")
+    if subject is not Subject.SAFETY and set(labels) & set(Verdict):
+        _fail(f"labels of {name} for {subject} speak of safety, which a placebo must not")
+    if any(label != label.lower().strip() or len(label.split()) != 1 for label in labels):
+        _fail(f"labels of {name} for {subject} are no single words in lower case")
 
 
 def check_model_source(source: Any, options: Mapping[str, Any] | None = None, *, build_in: Path | None = None) -> None:

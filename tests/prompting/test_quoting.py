@@ -144,7 +144,7 @@ def everything_asked(recorder: Recorder, make: Callable[[str, Build], Artifact],
         )
     Verifier("m", engine="recorder").verify(text, text)
     expert = open_plugin(ChatExpert, ENGINE)
-    list(expert.verify([Question(prompt, response, render_question(prompt, text), Verdict.UNSAFE)], 0))
+    list(expert.verify([Question(prompt, response, asked, asked, Verdict.UNSAFE)], 0))
     for kind in Demonstration:
         list(expert.demonstrate([prompt], kind, 0))
     for name in names(Kind.JUDGE):

@@ -53,7 +53,11 @@ REAL = "r1-distill-qwen-7b-arms"
 def question(critique: Task, *, with_spec: bool = True) -> str:
     """What an arm is asked in training."""
     asked = critique.config.verification.open()
-    return str(asked.ask(plain_prompt("draw a cat"), "Here.", with_spec=with_spec and critique.config.with_spec))
+    return str(
+        asked.ask(
+            plain_prompt("draw a cat"), "Here.", with_spec=with_spec and critique.config.specification == "quoted"
+        )
+    )
 
 
 def test_each_arm_of_the_comparison_differs_from_the_method_in_what_its_name_says() -> None:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 from pydantic import BaseModel
 
 from sinternal.records import Finish, Prompt, Response, Verdict
+from sinternal.records import Subject as Subject
 from sinternal.registry import NoOptions
 
 
@@ -21,6 +22,12 @@ class Demonstration(StrEnum):
     """An ordinary thinking that says nothing of safety, then the right answer, refusal or help."""
     DELIBERATIVE = "deliberative"
     """A thinking that reasons from the specification, then the right answer."""
+    DELIBERATIVE_REVIEWS = "deliberative-reviews"
+    """The same, and it reviews the answer that it drafts for correctness: so a habit of reviewing stays alive, but
+    nothing shows a review for safety."""
+    DELIBERATIVE_CHECKS = "deliberative-checks"
+    """A thinking that drafts first and then checks the draft against the specification: it shows outright what
+    verification-only training is to bring about, and so is a ceiling, not a baseline."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +39,17 @@ class Question:
     response: Response
     """What it said."""
     text: str
-    """The question as the trained model will be asked it: specification, request and answer."""
+    """The question as the trained model will be asked it."""
+    expert_text: str
+    """The question as the expert is asked it: the same, or with a specification that the trained model is not shown."""
     label: Verdict
-    """The judge's label. An expert looks at it only where its options say so."""
+    """The judge's label of the answer's safety. An expert looks at it only where its options say so."""
+    subject: Subject = Subject.SAFETY
+    """What the question is about."""
+    labels: tuple[str, str] = ("safe", "unsafe")
+    """The two words that a verdict may say; the first approves of the answer."""
+    right: str | None = None
+    """Which of the two is right, if something other than the judge's label tells it exactly."""
 
 
 class ExpertReply(NamedTuple):
@@ -62,6 +77,8 @@ class Expert(Protocol):
 
     Options: ClassVar[type[BaseModel]] = NoOptions
     """Its options; a name or value that the model does not know is an error of the recipe."""
+    subjects: ClassVar[frozenset[Subject]] = frozenset({Subject.SAFETY})
+    """What it can verify an answer for; anything but safety is for placebos."""
 
     def __init__(self, options: Any) -> None:
         """Take the options, an object of `Options`.
@@ -72,7 +89,11 @@ class Expert(Protocol):
 
     @abstractmethod
     def verify(self, questions: Sequence[Question], seed: int) -> Iterator[tuple[Question, ExpertReply]]:
-        """Verify each answer, in any order, as the reply to its question."""
+        """Verify each answer, in any order, as the reply to its question.
+
+        A reply ends in a line `Verdict: <label>` with one of the question's two labels. All questions of a call are
+        about one subject, one of `subjects`.
+        """
         ...
 
     @abstractmethod

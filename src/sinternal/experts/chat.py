@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pydantic import Field
 
 from sinternal.engines import Completion, Request, open_engine
-from sinternal.experts import Demonstration, Expert, ExpertReply, Question
+from sinternal.experts import Demonstration, Expert, ExpertReply, Question, Subject
 from sinternal.prompting.fence import safe_tags
 from sinternal.prompting.question import Quotation, SpecificationOptions
 from sinternal.prompting.templates import render
-from sinternal.prompting.think import CLOSE, OPEN, read_verdict
+from sinternal.prompting.think import CLOSE, OPEN, read_label
 from sinternal.records import Finish, Prompt
 from sinternal.settings.plugins import EngineWithModel
 from sinternal.settings.sampling import Sampling
@@ -33,13 +33,15 @@ class ChatOptions(SpecificationOptions):
     max_tokens: int = Field(2048, ge=1)
     """Longest reply, in tokens; a reasoning model needs room for its own thinking too."""
     tell_label: bool = False
-    """Whether the expert is told the judge's label. Then few verdicts are rejected, and fewer mistakes are found."""
+    """Whether the expert is told the judge's label or, for a placebo, the right verdict where that is known. Then few
+    verdicts are rejected, and fewer mistakes are found."""
 
 
 class ChatExpert(Expert):
     """Writes critiques and demonstrations with a chat model."""
 
     Options = ChatOptions
+    subjects = frozenset(Subject)
 
     def __init__(self, options: ChatOptions) -> None:
         """Read the specification; the engine is opened when there is something to ask."""
@@ -54,14 +56,15 @@ class ChatExpert(Expert):
         asked = {question.response.id: question for question in questions}
         requests = {identity: self._verify_request(question) for identity, question in asked.items()}
         for reply in self._replies(requests, seed):
-            yield asked[reply.request_id], read_critique(reply)
+            question = asked[reply.request_id]
+            yield question, read_critique(reply, question.labels)
 
     def demonstrate(
         self, prompts: Sequence[Prompt], kind: Demonstration, seed: int
     ) -> Iterator[tuple[Prompt, ExpertReply]]:
         """Respond to each prompt; see `Expert.demonstrate`. A reply of the wrong form comes back as an error.
 
-        Both kinds are asked in one form and read by one reader: they differ in what the thinking is about alone.
+        All kinds are asked in one form and read by one reader: they differ in what the thinking is about alone.
         """
         asked = {prompt.id: prompt for prompt in prompts}
         requests = {identity: self._demonstration_request(prompt, kind) for identity, prompt in asked.items()}
@@ -69,15 +72,17 @@ class ChatExpert(Expert):
             yield asked[reply.request_id], read_demonstration(reply)
 
     def _verify_request(self, question: Question) -> Request:
-        hint = [render("expert_label", label=question.label.value)] if self.options.tell_label else []
-        return _request(question.response.id, render("expert_verify"), "\n\n".join([question.text, *hint]))
+        hint = [_hint(question)] if self.options.tell_label else []
+        about_safety = question.subject is Subject.SAFETY
+        system = render("expert_verify") if about_safety else render("expert_placebo", subject=question.subject)
+        return _request(question.response.id, system, "\n\n".join(filter(None, [question.expert_text, *hint])))
 
     def _demonstration_request(self, prompt: Prompt, kind: Demonstration) -> Request:
         (tag,) = safe_tags(("request",), (prompt.text,))
-        if kind is Demonstration.DELIBERATIVE:
-            system = render("expert_deliberative", specification=self._quotation.about(prompt.text))
-        else:
+        if kind is Demonstration.REFUSAL:
             system = render("expert_refusal")
+        else:
+            system = render(_DELIBERATIONS[kind], specification=self._quotation.about(prompt.text))
         return _request(prompt.id, system, render("expert_request", request=prompt.text, request_tag=tag))
 
     def _replies(self, requests: Mapping[str, Request], seed: int) -> Iterator[Completion]:
@@ -88,7 +93,22 @@ class ChatExpert(Expert):
             yield from engine.generate(requests.values(), sampling, seed)
 
 
-def read_critique(completion: Completion) -> ExpertReply:
+_DELIBERATIONS = {
+    Demonstration.DELIBERATIVE: "expert_deliberative",
+    Demonstration.DELIBERATIVE_REVIEWS: "expert_deliberative_reviews",
+    Demonstration.DELIBERATIVE_CHECKS: "expert_deliberative_checks",
+}
+"""The template that asks for each kind of demonstration that cites the specification."""
+
+
+def _hint(question: Question) -> str:
+    """What an expert may be told beside the question; empty if nothing is known."""
+    if question.subject is Subject.SAFETY:
+        return render("expert_label", label=question.label.value)
+    return "" if question.right is None else render("expert_right", label=question.right)
+
+
+def read_critique(completion: Completion, labels: tuple[str, str]) -> ExpertReply:
     """Take a critique and its verdict line apart; the model's own thinking is no part of it.
 
     Only a reply that was finished counts: in a truncated one, the last line may be a quotation.
@@ -96,11 +116,11 @@ def read_critique(completion: Completion) -> ExpertReply:
     if completion.error is not None:
         return ExpertReply("", "", completion.error, completion.finish is Finish.FILTERED)
     reply = (completion.answer or "").strip()
-    verdict = read_verdict(completion.whole_answer)
+    label = read_label(completion.whole_answer, labels)
     critique = reply.rpartition("\n")[0].strip()
-    if verdict is None or not _fits_thinking(critique):
+    if label is None or not _fits_thinking(critique):
         return ExpertReply(reply, "")
-    return ExpertReply(critique, f"Verdict: {verdict.value}")
+    return ExpertReply(critique, f"Verdict: {label}")
 
 
 _ANSWER_LINE = re.compile(r"^Answer:", re.MULTILINE)

@@ -53,7 +53,7 @@ from sinternal.records import (
     Verification,
     make_id,
 )
-from sinternal.settings.arms import BASE, ExampleTarget, TrainOn
+from sinternal.settings.arms import BASE, ExampleTarget, SpecificationUse, TrainOn
 from sinternal.settings.arms import Arm as ArmSettings
 from sinternal.settings.questions import Question
 from sinternal.settings.recipe import Recipe
@@ -68,12 +68,22 @@ Outcomes = Mapping[ArmPlace, Sequence[Outcome]]
 TRAINED_ON = {
     TrainOn.NOTHING: "nothing",
     TrainOn.VERIFICATION: "verification only: the expert's critique and verdict on the base's own answers",
+    TrainOn.PLACEBO: "a placebo: the expert's critique and verdict on the same answers, about {subject} and not safety",
+    TrainOn.MIXED: "half verification, half safe answers after a thinking that reasons from the specification",
     TrainOn.REFUSAL: "safe answers, after an ordinary thinking without safety reasoning",
     TrainOn.DELIBERATIVE: "safe answers, after a thinking that reasons from the specification",
+    TrainOn.DELIBERATIVE_REVIEWS: "safe answers, after a thinking that reasons from the specification and reviews its "
+    "draft for correctness",
+    TrainOn.DELIBERATIVE_CHECKS: "safe answers, after a thinking that drafts and checks the draft against the "
+    "specification: a ceiling",
     TrainOn.OWN_REFUSALS: "the base's own safe answers",
     TrainOn.ANSWER_THEN_CHECK: "a draft of an answer, its verification, and the reply that follows, in one response",
     TrainOn.DATASET: "the answers of a published data set, as they are",
     TrainOn.REWARDS: "rewards of its own rollouts: reinforcement learning",
+}
+SPECIFICATION = {
+    SpecificationUse.DISTILLED: "the {quoted} is shown to the expert and not quoted in training",
+    SpecificationUse.ABSENT: "the {quoted} is not quoted, nor shown to the expert",
 }
 
 
@@ -265,10 +275,12 @@ def _trained_on(arm: ArmSettings) -> str:
     if arm.train_on is TrainOn.NOTHING:
         return "nothing: a ready-made model" if arm.start else "nothing: the untouched base"
     examples, notes = arm.examples, []
+    subject = arm.placebo.kind.value if arm.placebo else ""
+    quoted = "specification" if arm.placebo is None else "list of rules"
     if examples.target is not ExampleTarget.BOTH:
         notes.append(f"the {examples.target} alone")
-    if not examples.with_spec:
-        notes.append("the specification is not quoted")
+    if examples.specification is not SpecificationUse.QUOTED:
+        notes.append(SPECIFICATION[examples.specification].format(quoted=quoted))
     if examples.verification:
         notes.append("the question is put in another way")
     if examples.answers:
@@ -276,7 +288,7 @@ def _trained_on(arm: ArmSettings) -> str:
     if examples.share < 1:
         notes.append(f"{examples.share:.0%} of the different examples")
     notes.extend(f"{name} {value}" for name, value in arm.sft.items())
-    return "; ".join([TRAINED_ON[arm.train_on], *notes])
+    return "; ".join([TRAINED_ON[arm.train_on].format(subject=subject), *notes])
 
 
 def _scores(outcomes: Outcomes, sources: Sources) -> Iterator[Score]:

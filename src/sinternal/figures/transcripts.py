@@ -12,7 +12,7 @@ from sinternal.figures.outcomes import Outcome
 from sinternal.figures.stress import conditions
 from sinternal.figures.study import Transcript
 from sinternal.layout import ArmPlace, Place, RunMap
-from sinternal.records import Example, Finish, Prompt, Response, Verification
+from sinternal.records import Example, Finish, Prompt, Response, Subject, Verification
 from sinternal.settings.recipe import Recipe
 from sinternal.store import Artifact
 
@@ -98,7 +98,7 @@ def of_training(run: RunMap[Artifact]) -> Iterator[Transcript]:
             prompt_of = {response.id: response.prompt_id for response in answers.contrast.rows(Response)}
             for row in training.critiques.rows(Verification)[:ROWS]:
                 prompt = prompts_by_id[prompt_of[row.response_id]]
-                transcript = _plain(place, prompt, CRITIQUE, row.dropped or f"kept: {row.verdict}")
+                transcript = _plain(place, prompt, CRITIQUE, row.dropped or f"kept: {_kept_word(row)}")
                 yield replace(transcript, prompt=row.prompt, thinking=row.critique, answer=row.answer)
 
 
@@ -123,6 +123,10 @@ def _plain(place: ArmPlace, prompt: Prompt, kind: str, outcome: str) -> Transcri
 
 def _verdict_word(row: Verification) -> str:
     return str(row.verdict or _without_text(row.finish) or "unparsed")
+
+
+def _kept_word(row: Verification) -> str:
+    return str(row.verdict) if row.subject is Subject.SAFETY else "approves" if row.approves else "objects"
 
 
 def _without_text(finish: Finish | None) -> str:

@@ -1,4 +1,4 @@
-"""How a model is asked whether an answer is safe: the same question for the expert, the training and the evaluation.
+"""How a model is asked to verify an answer: the same question for the expert, the training and the evaluation.
 
 For real models it is the specification, the request and the answer, then the question.
 """
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from sinternal.prompting.fence import safe_tags
 from sinternal.prompting.specification import Packaged, load_spec
 from sinternal.prompting.templates import render
-from sinternal.records import Prompt
+from sinternal.records import Prompt, Subject
 from sinternal.registry import NoOptions
 
 
@@ -23,6 +23,8 @@ class VerificationTask(Protocol):
 
     Options: ClassVar[type[BaseModel]] = NoOptions
     """Its options; an unknown name or invalid value is an error in the recipe."""
+    subjects: ClassVar[frozenset[Subject]] = frozenset({Subject.SAFETY})
+    """What it can ask about; anything but safety is for placebos."""
 
     def __init__(self, options: Any) -> None:
         """Take the options, an object of `Options`.
@@ -32,15 +34,30 @@ class VerificationTask(Protocol):
         """
 
     @abstractmethod
-    def ask(self, prompt: Prompt, answer: str, *, with_spec: bool) -> str:
+    def ask(
+        self,
+        prompt: Prompt,
+        answer: str,
+        *,
+        with_spec: bool,
+        subject: Subject = Subject.SAFETY,
+        words: int | None = None,
+    ) -> str:
         """The user's message that asks to verify an answer.
 
         Args:
             prompt: what was asked of the model whose answer is verified.
             answer: that answer, without its thinking.
-            with_spec: whether the safety specification is quoted.
+            with_spec: whether the specification is quoted: that of safety or, for a placebo, what its subject has of
+                the kind, if anything. A placebo never quotes the safety specification.
+            subject: what the verification is about, one of `subjects`.
+            words: above how many words an answer is long; given only where the subject is the length.
         """
         ...
+
+    def labels(self, subject: Subject) -> tuple[str, str]:
+        """The two words that a verdict about a subject may say; the first approves of the answer."""
+        return ("safe", "unsafe") if subject is Subject.SAFETY else ("yes", "no")
 
 
 class SpecificationOptions(BaseModel):
@@ -87,17 +104,33 @@ class SpecificationTask(VerificationTask):
     """
 
     Options = SpecificationOptions
+    subjects = frozenset(Subject)
 
     def __init__(self, options: SpecificationOptions) -> None:
         """Read the specification. Raises DataError if it cannot be read."""
         self._quotation = Quotation(options)
+        # A user's folder is about safety: rules of another domain are always the package's own, as many as of that.
+        most = len(load_spec(packaged=Packaged.WRITING).sections)
+        writing = {"folder": None, "packaged": Packaged.WRITING, "relevant": min(options.relevant, most)}
+        self._rules = Quotation(options.model_copy(update=writing))
 
-    def ask(self, prompt: Prompt, answer: str, *, with_spec: bool) -> str:
+    def ask(
+        self,
+        prompt: Prompt,
+        answer: str,
+        *,
+        with_spec: bool,
+        subject: Subject = Subject.SAFETY,
+        words: int | None = None,
+    ) -> str:
         """The question; see `VerificationTask.ask`. The request is shown as it was sent, disguise and all."""
         request_tag, answer_tag = safe_tags(("request", "answer"), (prompt.text, answer))
+        quotation = {Subject.SAFETY: self._quotation, Subject.RULES: self._rules}.get(subject) if with_spec else None
         return render(
-            "verify",
-            specification=self._quotation.about(f"{prompt.text}\n{answer}") if with_spec else None,
+            "verify" if subject is Subject.SAFETY else "verify_placebo",
+            subject=subject,
+            words=words,
+            specification=None if quotation is None else quotation.about(f"{prompt.text}\n{answer}"),
             request=prompt.text,
             answer=answer,
             request_tag=request_tag,

@@ -116,7 +116,6 @@ def opening_tag(answer: str | None) -> str | None:
 Alternatives = Sequence[tuple[str, float]]
 """Tokens that could have stood in a place, as text, and their natural log-probabilities."""
 _LETTERS = re.compile(r"[a-z]+")
-_VERDICT_LINE = re.compile(r"verdict\s*:\s*(safe|unsafe)", re.IGNORECASE | re.ASCII)
 
 
 def strip_decoration(line: str) -> str:
@@ -140,8 +139,21 @@ def read_verdict(answer: str | None) -> Verdict | None:
     The one accepted form is a last line that says `Verdict: safe` or `Verdict: unsafe` and nothing else, emphasis,
     quotation marks and a full stop aside. Anything else is None, which callers count as unparsed.
     """
-    match = _VERDICT_LINE.fullmatch(strip_decoration((answer or "").strip().split("\n")[-1]))
-    return Verdict(match.group(1).lower()) if match else None
+    label = read_label(answer, tuple(Verdict))
+    return None if label is None else Verdict(label)
+
+
+def read_label(answer: str | None, labels: Sequence[str]) -> str | None:
+    """Read which of some labels the last line says as its verdict, in the form that `read_verdict` accepts.
+
+    Args:
+        answer: the answer of a verification.
+        labels: words in lower case, of which none is another.
+    """
+    words = "|".join(map(re.escape, labels))
+    line = strip_decoration((answer or "").strip().split("\n")[-1])
+    match = re.fullmatch(rf"verdict\s*:\s*({words})", line, re.IGNORECASE | re.ASCII)
+    return match.group(1).lower() if match else None
 
 
 def verdict_probability(answer: str | None, tokens: Sequence[tuple[str, Alternatives]]) -> float | None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from sinternal.records import Subject
 from sinternal.settings.base import Section
 from sinternal.settings.plugins import VerificationPlugin
 from sinternal.settings.sources import Source, Target
@@ -26,6 +27,18 @@ class ExampleTarget(StrEnum):
     """The verdict alone."""
 
 
+class SpecificationUse(StrEnum):
+    """Who is shown the safety specification when an answer is verified."""
+
+    QUOTED = "quoted"
+    """The expert and the trained model: it is quoted in the question."""
+    DISTILLED = "distilled"
+    """The expert alone: the model learns its verdicts and critiques from questions that do not quote it (context
+    distillation)."""
+    ABSENT = "absent"
+    """Nobody."""
+
+
 class TrainOn(StrEnum):
     """What an arm is trained on (the arms of the paper's comparison)."""
 
@@ -33,10 +46,19 @@ class TrainOn(StrEnum):
     """The untouched base."""
     VERIFICATION = "verification"
     """The expert's critiques and verdicts of the model's own answers: the method."""
+    PLACEBO = "placebo"
+    """The expert's critiques and verdicts of the same answers, in the same form, about something other than safety:
+    what tuning of this form does by itself. The effect of the method is its own less this."""
+    MIXED = "mixed"
+    """Half rows of verification, half rows of deliberative responses."""
     REFUSAL = "refusal"
     """Right answers after an ordinary thinking, without safety reasoning."""
     DELIBERATIVE = "deliberative"
     """Right answers after a thinking that reasons from the specification."""
+    DELIBERATIVE_REVIEWS = "deliberative-reviews"
+    """The same, where the thinking also reviews its draft for correctness."""
+    DELIBERATIVE_CHECKS = "deliberative-checks"
+    """Right answers after a thinking that drafts and checks its draft against the specification: a ceiling."""
     OWN_REFUSALS = "own-refusals"
     """The model's own answers that the judge calls safe, and its own help with benign requests (as ThinkSafe does)."""
     ANSWER_THEN_CHECK = "answer-then-check"
@@ -49,8 +71,12 @@ class TrainOn(StrEnum):
 
 SUPERVISED = (
     TrainOn.VERIFICATION,
+    TrainOn.PLACEBO,
+    TrainOn.MIXED,
     TrainOn.REFUSAL,
     TrainOn.DELIBERATIVE,
+    TrainOn.DELIBERATIVE_REVIEWS,
+    TrainOn.DELIBERATIVE_CHECKS,
     TrainOn.OWN_REFUSALS,
     TrainOn.ANSWER_THEN_CHECK,
     TrainOn.DATASET,
@@ -65,14 +91,29 @@ class ArmExamples(Section):
     """Share of the different examples that is used; the number of rows stays, so that each comes more often."""
     target: ExampleTarget = ExampleTarget.BOTH
     """For verification: what of the expert's text is trained on."""
-    with_spec: bool = True
-    """For verification: whether the specification is quoted."""
+    specification: SpecificationUse = SpecificationUse.QUOTED
+    """For verification, who is shown the specification; for a placebo of `rules`, those rules."""
     verification: VerificationPlugin | None = None
     """For verification: another way to put the question in training, for example with another specification."""
     answers: Target | None = None
     """For verification: whose answers are verified, if not the target's own."""
     dataset: Source | None = None
     """For a published data set: which."""
+
+
+class Placebo(Section):
+    """A verification about something other than safety."""
+
+    kind: Subject
+    """What its critiques and verdicts are about: correctness, rules, language or length."""
+
+    @field_validator("kind")
+    @classmethod
+    def _is_not_about_safety(cls, kind: Subject) -> Subject:
+        if kind is Subject.SAFETY:
+            others = ", ".join(subject for subject in Subject if subject is not Subject.SAFETY)
+            raise ValueError(f"a placebo has no safety in it; take one of: {others}")
+        return kind
 
 
 class Arm(Section):
@@ -84,6 +125,8 @@ class Arm(Section):
     """An arm above it, or a model directory, Hugging Face id or registered source; by default the base."""
     train_on: TrainOn = TrainOn.NOTHING
     """What it is trained on."""
+    placebo: Placebo | None = None
+    """For a placebo: of which kind."""
     examples: ArmExamples = ArmExamples()
     """How its training set differs from the usual one."""
     sft: dict[str, Any] = Field(default={})

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, field_validator
 
+from sinternal.settings.arms import SpecificationUse
 from sinternal.settings.base import Section
 from sinternal.settings.plugins import AttackOrName, EnginePlugin
 from sinternal.settings.sampling import Sampling
@@ -47,6 +48,17 @@ class Stress(Section):
     """At most this many harmful and this many benign requests of each benchmark, under every condition."""
 
 
+MEASURED_USES = (SpecificationUse.QUOTED, SpecificationUse.ABSENT)
+"""The ways in which a model can be asked to verify: no expert takes part, so that nothing can be distilled."""
+
+
+def measured_uses(uses: tuple[SpecificationUse, ...]) -> tuple[SpecificationUse, ...]:
+    """Ways to ask that can be measured, each once. Raises ValueError for others."""
+    if impossible := next((use for use in uses if use not in MEASURED_USES), None):
+        raise ValueError(f"{impossible} is a way to train, and asks as absent does: take {' or '.join(MEASURED_USES)}")
+    return tuple(dict.fromkeys(uses))
+
+
 class Evaluation(Section):
     """How every arm is measured."""
 
@@ -56,8 +68,16 @@ class Evaluation(Section):
     """How the arm responds."""
     verification_sampling: Sampling
     """How it verifies its own answers."""
+    specification: tuple[SpecificationUse, ...] = Field(MEASURED_USES, min_length=1)
+    """In which ways it is asked to verify them: with the specification quoted, which it has to apply then, or absent,
+    so that it has to know by itself what is unsafe."""
     stress: Stress | None = None
     """Measure again under stress."""
     agreement: Path | None = None
     """An `agreement.json` that says how often the first judge errs by people's labels: rates are then shown corrected
     for its errors, too."""
+
+    @field_validator("specification")
+    @classmethod
+    def _can_be_measured(cls, uses: tuple[SpecificationUse, ...]) -> tuple[SpecificationUse, ...]:
+        return measured_uses(uses)

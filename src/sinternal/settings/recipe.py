@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from sinternal.errors import RecipeError
+from sinternal.records import Subject
 from sinternal.registry import Kind, names
 from sinternal.settings.arms import BASE, SUPERVISED, Arm, ArmExamples, TrainOn
 from sinternal.settings.base import Section, Seed, validate_settings
@@ -27,13 +28,25 @@ from sinternal.settings.training import GrpoSettings, Method, SftSettings, Weigh
 from sinternal.settings.trials import Trial, placebos_of, trials
 
 JUDGED_BY_REFUSALS = (
+    TrainOn.MIXED,
     TrainOn.REFUSAL,
     TrainOn.DELIBERATIVE,
+    TrainOn.DELIBERATIVE_REVIEWS,
+    TrainOn.DELIBERATIVE_CHECKS,
     TrainOn.OWN_REFUSALS,
     TrainOn.ANSWER_THEN_CHECK,
     TrainOn.REWARDS,
 )
 """Arms for which benign answers that refuse are left out, or get no reward."""
+
+
+EXAMPLE_FIELDS = {
+    TrainOn.VERIFICATION: ("share", "target", "specification", "verification", "answers"),
+    TrainOn.PLACEBO: ("share", "target", "specification", "verification", "answers"),
+    TrainOn.MIXED: ("share", "specification", "verification"),
+    TrainOn.DATASET: ("dataset",),
+}
+"""The fields of `examples` that mean something for an arm; for all others that are fine-tuned it is `share`."""
 
 
 class Equal(StrEnum):
@@ -224,8 +237,8 @@ class Recipe(Section):
 
     def _check_arm(self, arm: Arm, above: Sequence[str]) -> None:
         where = f"arm {arm.name!r}"
-        plain = {"share": 1.0} if arm.train_on is not TrainOn.DATASET else {"dataset": None}
-        verification_only = arm.examples.model_copy(update=plain) != ArmExamples()
+        known = EXAMPLE_FIELDS.get(arm.train_on, ("share",))
+        changed = arm.examples.model_dump(exclude_defaults=True)
         if arm.train_on is TrainOn.DATASET and arm.examples.dataset is None:
             raise ValueError(f"{where}: it names no data set to train on; name one in examples.dataset.benchmark")
         if arm.start not in (None, BASE) and self.start_of(arm) is None and "/" not in arm.start:
@@ -237,14 +250,39 @@ class Recipe(Section):
             raise ValueError(f"{where}: it starts from {before.name!r}, so it must come after it")
         if arm.train_on is TrainOn.REWARDS and self.grpo is None:
             raise ValueError(f"{where} is trained on rewards, but the recipe has no section `grpo`; add one")
-        if arm.train_on is not TrainOn.VERIFICATION and verification_only:
-            known = "dataset" if arm.train_on is TrainOn.DATASET else "share"
+        if not set(changed) <= set(known):
+            *others, last = (f"`{name}`" for name in known)
+            listed, verb = (f"{', '.join(others)} and {last}", "mean") if others else (last, "means")
             raise ValueError(
-                f"{where}: only `{known}` of `examples` means something if it is trained on {arm.train_on}"
+                f"{where}: only {listed} of `examples` {verb} something if it is trained on {arm.train_on}"
             )
         if arm.train_on not in SUPERVISED and (arm.sft or arm.examples != ArmExamples()):
             raise ValueError(f"{where} is not fine-tuned on examples: take `sft` and `examples` out")
+        self._check_placebo(arm)
         self._check_adapters(arm)
+
+    def _check_placebo(self, arm: Arm) -> None:
+        """Whether it is said what a placebo is about, and whether question and expert can be about it."""
+        where = f"arm {arm.name!r}"
+        if arm.train_on is not TrainOn.PLACEBO:
+            if arm.placebo is not None:
+                raise ValueError(f"{where} is trained on {arm.train_on}: take `placebo` out, or train it on placebo")
+            return
+        if arm.placebo is None:
+            raise ValueError(
+                f"{where} is a placebo of no kind; say which, for example `placebo: {{kind: correctness}}`"
+            )
+        kind = arm.placebo.kind
+        if kind is not Subject.RULES and arm.examples.specification is not ArmExamples().specification:
+            raise ValueError(
+                f"{where}: a placebo about {kind} quotes no rules; take examples.specification out, or take kind rules"
+            )
+        for role, plugin in (("verification", arm.examples.verification or self.verification), ("expert", self.expert)):
+            subjects: frozenset[Subject] = plugin.plugin_class.subjects
+            if kind not in subjects:
+                others = ", ".join(sorted(subjects - {Subject.SAFETY}))
+                hint = f"it knows placebos about {others}" if others else "it knows no placebo; take another"
+                raise ValueError(f"{where}: {role} {plugin.name!r} has no placebo about {kind}; {hint}")
 
     def _check_adapters(self, arm: Arm) -> None:
         """An adapter is trained further as what it is, so that arms one after the other must agree on its size."""
@@ -297,6 +335,19 @@ class Recipe(Section):
         tuned = [arm for arm in self.arms if arm.train_on in SUPERVISED and arm.train_on is not TrainOn.DATASET]
         own = [arm for arm in tuned if arm.train_on is TrainOn.VERIFICATION]
         return next(iter(own or tuned), None)
+
+    def counterpart_of(self, placebo: Arm) -> Arm | None:
+        """The arm that a placebo is the placebo of, whose answers and number of rows it takes.
+
+        It is the first one that is trained on verifying the same answers, if possible with the same target.
+        """
+        same = [
+            arm
+            for arm in self.arms
+            if arm.train_on is TrainOn.VERIFICATION
+            and (arm.examples.answers, arm.examples.share) == (placebo.examples.answers, placebo.examples.share)
+        ]
+        return next((arm for arm in same if arm.examples.target is placebo.examples.target), next(iter(same), None))
 
     @property
     def measuring_engine(self) -> EnginePlugin:

@@ -11,14 +11,17 @@ from sinternal.errors import DataError
 from sinternal.experts import Expert, ExpertReply, Question
 from sinternal.figures import calls
 from sinternal.prompting.question import VerificationTask
-from sinternal.prompting.think import read_verdict
-from sinternal.records import Judgement, Prompt, Response, Verdict, Verification, make_id
+from sinternal.prompting.think import read_label
+from sinternal.records import Judgement, Prompt, Response, Subject, Verdict, Verification, make_id
+from sinternal.settings.arms import SpecificationUse
 from sinternal.settings.plugins import ExpertPlugin, VerificationPlugin
+from sinternal.stages.placebo import count_words, median_words, notes_on_verdicts, right_label
 from sinternal.stages.stage import Costs, Stage
 from sinternal.stages.strata import kind_of_answer, order_key
 from sinternal.store import Artifact, Draft
 
 UNPARSED, DISAGREES = "expert gave no readable verdict", "expert disagrees with the judge"
+WRONG = "expert gave the wrong verdict"
 FAILED = "expert could not be asked"
 FILTERED = "a content filter of the expert's server withheld it"
 NOT_ASKED = "not asked about: more than is trained on"
@@ -33,8 +36,10 @@ class CritiqueConfig(BaseModel):
     """The expert that verifies."""
     verification: VerificationPlugin
     """The question."""
-    with_spec: bool = True
-    """Whether the specification is quoted in the training prompts."""
+    specification: SpecificationUse = SpecificationUse.QUOTED
+    """Who is shown the specification."""
+    subject: Subject = Subject.SAFETY
+    """What the critiques are about; anything but safety is a placebo."""
     wanted: dict[str, int] | None = None
     """The most of each kind (`unsafe`, `safe`, `benign`, by the judge's label) to ask about, those that training uses
     first; None: all."""
@@ -57,7 +62,7 @@ def critique(draft: Draft, config: CritiqueConfig, *, prompts: Artifact, pairs: 
         waiting = [question for question in questions if question.response.id not in finished]
         unreadable = []
         for question, written in expert.verify(waiting, config.seed):
-            if _verdict(written) is None:
+            if _label(question, written) is None:
                 unreadable.append(question)
             else:
                 yield _verification(config, question, written)
@@ -75,6 +80,11 @@ def critique(draft: Draft, config: CritiqueConfig, *, prompts: Artifact, pairs: 
     calls.keep(draft, rows, "critiques")
     del draft.counts["failed"]  # counted by its reason
     draft.counts.update(Counter(row.dropped for row in rows if row.dropped))
+    if config.subject is not Subject.SAFETY and (kept := [row for row in rows if row.dropped is None]):
+        approving, rejecting = questions[0].labels
+        draft.counts.update({f"verdict {approving}": sum(bool(row.approves) for row in kept)})
+        draft.counts.update({f"verdict {rejecting}": sum(not row.approves for row in kept)})
+        draft.notes.extend(notes_on_verdicts(kept, {True: approving, False: rejecting}))
     if all(row.dropped for row in rows):
         reasons = ", ".join(f"{reason}: {count}" for reason, count in Counter(row.dropped for row in rows).items())
         raise DataError(
@@ -85,17 +95,38 @@ def critique(draft: Draft, config: CritiqueConfig, *, prompts: Artifact, pairs: 
 
 def _questions(config: CritiqueConfig, prompts: Artifact, pairs: Artifact) -> list[Question]:
     task: VerificationTask = config.verification.open()
+    subject, labels = config.subject, task.labels(config.subject)
     prompts_by_id = {prompt.id: prompt for prompt in prompts.rows(Prompt)}
-    labels = {row.response_id: Verdict.SAFE if row.safe else Verdict.UNSAFE for row in pairs.rows(Judgement)}
+    judged = {row.response_id: Verdict.SAFE if row.safe else Verdict.UNSAFE for row in pairs.rows(Judgement)}
+    responses = pairs.rows(Response)
+    words = None
+    if subject is Subject.LENGTH:
+        kinds = (_kind(judged[response.id], prompts_by_id[response.prompt_id]) for response in responses)
+        words = median_words(
+            [(kind, count_words(row.answer or "")) for kind, row in zip(kinds, responses, strict=True)]
+        )
+
+    def ask(response: Response, *, quoting: bool) -> str:
+        prompt, answer = prompts_by_id[response.prompt_id], response.answer or ""
+        return task.ask(prompt, answer, with_spec=quoting, subject=subject, words=words)
+
     return [
         Question(
             prompt=prompts_by_id[response.prompt_id],
             response=response,
-            text=task.ask(prompts_by_id[response.prompt_id], response.answer or "", with_spec=config.with_spec),
-            label=labels[response.id],
+            text=ask(response, quoting=config.specification is SpecificationUse.QUOTED),
+            expert_text=ask(response, quoting=config.specification is not SpecificationUse.ABSENT),
+            label=judged[response.id],
+            subject=subject,
+            labels=labels,
+            right=right_label(subject, response.answer or "", words, labels),
         )
-        for response in pairs.rows(Response)
+        for response in responses
     ]
+
+
+def _kind(label: Verdict, prompt: Prompt) -> str:
+    return kind_of_answer(unsafe=label is Verdict.UNSAFE, harmful=prompt.harmful)
 
 
 def _take_first(questions: Sequence[Question], wanted: Mapping[str, int], seed: int) -> list[Question]:
@@ -103,39 +134,45 @@ def _take_first(questions: Sequence[Question], wanted: Mapping[str, int], seed: 
     taken: Counter[str] = Counter()
     chosen = []
     for question in sorted(questions, key=lambda each: (order_key(seed, each.prompt.id), each.response.id)):
-        kind = kind_of_answer(unsafe=question.label is Verdict.UNSAFE, harmful=question.prompt.harmful)
+        kind = _kind(question.label, question.prompt)
         taken[kind] += 1
         if taken[kind] <= wanted.get(kind, 0):
             chosen.append(question)
     return chosen
 
 
-def _verdict(written: ExpertReply) -> Verdict | None:
-    return None if written.error else read_verdict(written.answer)
+def _label(question: Question, written: ExpertReply) -> str | None:
+    """What the expert's verdict says; None if it cannot be read."""
+    return None if written.error else read_label(written.answer, question.labels)
 
 
 def _verification(config: CritiqueConfig, question: Question, written: ExpertReply) -> Verification:
-    verdict = _verdict(written)
-    dropped = None
-    if written.error:
-        dropped = FILTERED if written.filtered else FAILED
-    elif verdict is None:
-        dropped = UNPARSED
-    elif verdict != question.label:
-        dropped = DISAGREES
+    label, about_safety = _label(question, written), question.subject is Subject.SAFETY
     return Verification(
         id=make_id("verification", config.expert.name, question.response.id, question.text),
         response_id=question.response.id,
         verifier=config.expert.name,
-        with_spec=config.with_spec,
+        with_spec=config.specification is SpecificationUse.QUOTED,
         prompt=question.text,
         critique=written.thinking,
         answer=written.answer or written.error,
-        verdict=verdict,
+        verdict=Verdict(label) if label is not None and about_safety else None,
         label=question.label,
-        dropped=dropped,
+        dropped=_reason_to_drop(question, written, label),
         finish=written.finish,
+        subject=question.subject,
+        approves=None if label is None or about_safety else label == question.labels[0],
     )
+
+
+def _reason_to_drop(question: Question, written: ExpertReply, label: str | None) -> str | None:
+    if written.error:
+        return FILTERED if written.filtered else FAILED
+    if label is None:
+        return UNPARSED
+    if question.subject is Subject.SAFETY:
+        return None if label == question.label else DISAGREES
+    return WRONG if question.right not in (None, label) else None
 
 
 def _cost(config: CritiqueConfig, inputs: Mapping[str, int]) -> Costs:
@@ -151,7 +188,7 @@ def expert_costs(available: int, wanted: Mapping[str, int] | None) -> Costs:
 STAGE = Stage(
     name="critique",
     function=critique,
-    version=3,
+    version=4,
     cost=_cost,
     counted_as="verifications",
     asks=Verification,

@@ -17,7 +17,15 @@ from sinternal.records import Example, Judgement, Prompt, Response, Verdict, Ver
 from sinternal.settings.arms import ExampleTarget
 from sinternal.stages.sample import check_trainable
 from sinternal.stages.stage import Costs, Stage
-from sinternal.stages.strata import DEMONSTRATION_SHARES, VERIFICATION_SHARES, kind_of_answer, order_key, quotas
+from sinternal.stages.strata import (
+    DEMONSTRATED,
+    DEMONSTRATION_SHARES,
+    MIXED_SHARES,
+    VERIFICATION_SHARES,
+    kind_of_answer,
+    order_key,
+    quotas,
+)
 from sinternal.stages.target import model_path
 from sinternal.store import Artifact, Draft
 
@@ -25,6 +33,10 @@ EXPOSURE = "exposure"
 """Name of the file that says what training on the set shows a model."""
 UNSAFE, REFUSES, NO_LABEL = "the judge calls it unsafe", "refuses a benign request", "no label"
 """Why an answer is not trained on."""
+REPLACED = "about another answer than the method's"
+"""Rows of a placebo for which its expert wrote nothing usable."""
+UNEQUAL = 0.1
+"""Share by which the loss tokens of a placebo may differ from those of the method without a note."""
 LONGEST = 100
 """How many times more rows than `size` a set may take to have as many loss tokens as another."""
 
@@ -40,6 +52,8 @@ class ExamplesConfig(BaseModel):
     """Share of the different examples of each kind that is used."""
     target: ExampleTarget = ExampleTarget.BOTH
     """What of a verification is trained on."""
+    mixed: bool = False
+    """Whether verifications and demonstrations are rows of their own, half and half, where there are both."""
     system: str = ""
     """System message of demonstrated responses to prompts that bring none of their own; empty for none."""
     seed: int
@@ -58,6 +72,7 @@ def examples(
     verifications: Artifact | None = None,
     demonstrations: Artifact | None = None,
     reference: Artifact | None = None,
+    counterpart: Artifact | None = None,
 ) -> None:
     """Write the table `examples`, and `exposure.json`: different prompts, rows, and tokens under the loss.
 
@@ -70,9 +85,11 @@ def examples(
         judgements: if given, keep only answers that are safe and, to benign prompts, no refusals.
         refusals: labels of refusals, if `judgements` holds none.
         verifications: train on verifying, not on responding, if given.
-        demonstrations: with `verifications`: train on drafting an answer, verifying it, and giving it or, if it is
-            unsafe, the demonstrated one instead.
+        demonstrations: with `verifications`, unless they are mixed: train on drafting an answer, verifying it, and
+            giving it or, if it is unsafe, the demonstrated one instead.
         reference: another arm's examples: take as many rows as have as many tokens under the loss as these.
+        counterpart: the examples that these are a placebo of: take rows about the same answers, each as often and in
+            the same order.
 
     Raises:
         DataError: a kind is empty, or a row cannot be tokenised.
@@ -85,10 +102,16 @@ def examples(
             draft, prompts_by_id, demonstrated, judgements.rows(Judgement), (refusals or judgements).rows(Judgement)
         )
     used = [row for row in verifications.rows(Verification) if row.dropped is None] if verifications else []
+    candidates: Iterable[Example]
     if verifications is None:
         candidates, shares = _demonstrations(prompts_by_id, demonstrated, config.system), DEMONSTRATION_SHARES
     elif demonstrations is None:
         candidates, shares = _verifications(used, prompts_by_id, responses_by_id, config.target), VERIFICATION_SHARES
+    elif config.mixed:
+        verified = _verifications(used, prompts_by_id, responses_by_id, config.target)
+        shown = _demonstrations(prompts_by_id, demonstrated, config.system)
+        candidates = [*verified, *(replace(row, stratum=f"{DEMONSTRATED} {row.stratum}") for row in shown)]
+        shares = MIXED_SHARES
     else:
         candidates = _answer_then_check(used, prompts_by_id, responses_by_id, demonstrated.values(), config.system)
         shares = VERIFICATION_SHARES
@@ -99,6 +122,8 @@ def examples(
     tokens = _loss_tokens(model, rows)
     if config.size is None:
         drawn = _shuffle_all(rows, config.seed)
+    elif counterpart is not None:
+        drawn = _same_answers(draft, rows, counterpart.rows(Example))
     else:
         pools = _pools(rows, quotas(config.size, shares), config)
         draft.counts.update({f"used {name}": len(members) for name, members in sorted(pools.items())})
@@ -107,6 +132,8 @@ def examples(
     draft.write(drawn, Example)
     seen = Exposure(len({row.prompt_id for row in drawn}), len(drawn), sum(tokens[_key(row)] for row in drawn))
     draft.write_json(EXPOSURE, seen._asdict())
+    if counterpart is not None:
+        draft.notes.extend(note_on_tokens(seen.loss_tokens, _read_exposure(counterpart).loss_tokens))
 
 
 class Exposure(NamedTuple):
@@ -118,6 +145,41 @@ class Exposure(NamedTuple):
     """Rows."""
     loss_tokens: int
     """Tokens under the loss."""
+
+
+def note_on_tokens(placebo: int, method: int) -> Iterator[str]:
+    """What to know if a placebo has not about as many tokens under the loss as what it is a placebo of."""
+    if abs(placebo - method) > UNEQUAL * method:
+        yield (
+            f"the placebo has {placebo:,} tokens under the loss and the method {method:,} "
+            f"({placebo / method - 1:+.0%}): a part of their difference may be that of the lengths"
+        )
+
+
+def _same_answers(draft: Draft, rows: Sequence[Example], method: Sequence[Example]) -> list[Example]:
+    """A row about the answer of each row of the method, in the same order.
+
+    Where the placebo's expert has left nothing usable about an answer, another row of the same kind stands in.
+    """
+    about = {row.response_id: row for row in rows}
+    spare: dict[str, list[Example]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: row.id):
+        spare[row.stratum].append(row)
+    times: Counter[str] = Counter()
+    drawn, replaced = [], 0
+    for row in method:
+        taken = about.get(row.response_id)
+        if taken is None:
+            replaced += 1
+            if not (others := spare[row.stratum]):
+                raise DataError(
+                    f"no training example of kind {row.stratum!r}; sample more prompts, or more answers to each"
+                )
+            taken = min(others, key=lambda other: times[other.id])
+        times[taken.id] += 1
+        drawn.append(replace(taken, id=make_id("example", taken.id, times[taken.id] - 1)))
+    draft.counts[REPLACED] = replaced
+    return drawn
 
 
 def balance(
@@ -298,7 +360,8 @@ def _verifications(
             prompt=row.prompt,
             thinking="" if target is ExampleTarget.VERDICT else row.critique or "",
             answer="" if target is ExampleTarget.CRITIQUE else row.answer or "",
-            stratum=kind_of_answer(unsafe=row.verdict is Verdict.UNSAFE, harmful=prompt.harmful),
+            # Verdicts that are used agree with the judge's label, which those of a placebo say nothing of.
+            stratum=kind_of_answer(unsafe=row.label is Verdict.UNSAFE, harmful=prompt.harmful),
             prompt_id=prompt.id,
             response_id=row.response_id,
             verification_id=row.id,
@@ -313,7 +376,7 @@ def _cost(config: ExamplesConfig, inputs: Mapping[str, int]) -> Costs:
 STAGE = Stage(
     name="examples",
     function=examples,
-    version=3,
+    version=4,
     cost=_cost,
     counted_as="examples",
 )

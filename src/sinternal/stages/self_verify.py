@@ -1,4 +1,4 @@
-"""Stage `self_verify`: a model verifies its own answers, with the specification quoted and without.
+"""Stage `self_verify`: a model verifies its own answers, with the specification quoted, without, or in both ways.
 
 No label takes part: what a verdict is compared with is joined to it when figures are computed, so that a judge can be
 added or changed later.
@@ -7,22 +7,23 @@ added or changed later.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from sinternal.engines import Request, open_engine
 from sinternal.figures import calls
 from sinternal.prompting.question import VerificationTask
 from sinternal.prompting.think import read_verdict, verdict_probability
 from sinternal.records import Prompt, Response, Verification, make_id
+from sinternal.settings.arms import SpecificationUse
+from sinternal.settings.measurement import MEASURED_USES, measured_uses
 from sinternal.settings.plugins import EnginePlugin, VerificationPlugin
 from sinternal.settings.sampling import Sampling
 from sinternal.stages.judge import note_on_controls
 from sinternal.stages.stage import Costs, Stage
 from sinternal.stages.target import model_name
 from sinternal.store import Artifact, Draft
-
-SPEC_SETTINGS = (True, False)
 
 
 class SelfVerifyConfig(BaseModel):
@@ -36,14 +37,21 @@ class SelfVerifyConfig(BaseModel):
     """How, and how often each answer is verified."""
     verification: VerificationPlugin
     """How the model is asked."""
+    specification: Annotated[tuple[SpecificationUse, ...], AfterValidator(measured_uses)] = MEASURED_USES
+    """In which ways it is asked: with the specification quoted, absent, or both."""
     seed: int
     """Seed of the sampling."""
+
+    @property
+    def quoting(self) -> tuple[bool, ...]:
+        """Whether the specification is quoted, for each way."""
+        return tuple(use is SpecificationUse.QUOTED for use in self.specification)
 
 
 def self_verify(
     draft: Draft, config: SelfVerifyConfig, *, prompts: Artifact, responses: Artifact, model: Artifact
 ) -> None:
-    """Write the table `verifications`: `sampling.n` rows for each answer, and each with and without the specification.
+    """Write the table `verifications`: `sampling.n` rows for each answer and way to ask.
 
     With the specification quoted a model has to apply it; without, it has to know by itself what is unsafe.
     """
@@ -57,7 +65,7 @@ def self_verify(
         )
         for row in responses.rows(Response)
         if row.answer is not None
-        for with_spec in SPEC_SETTINGS
+        for with_spec in config.quoting
     }
 
     def make(finished: frozenset[str]) -> Iterator[Verification]:
@@ -98,7 +106,7 @@ def self_verify(
 
 
 def _cost(config: SelfVerifyConfig, inputs: Mapping[str, int]) -> Costs:
-    rows = len(SPEC_SETTINGS) * inputs["responses"] * config.sampling.n
+    rows = len(config.quoting) * inputs["responses"] * config.sampling.n
     return Costs(rows, rows, rows * config.sampling.max_tokens)
 
 

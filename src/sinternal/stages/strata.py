@@ -10,6 +10,13 @@ from sinternal.records import make_id
 VERIFICATION_SHARES: Mapping[str, float] = {"unsafe": 0.5, "safe": 0.25, "benign": 0.25}
 """Verdicts in balance: as many unsafe as safe ones, the safe ones half refusals of harmful prompts, half help."""
 DEMONSTRATION_SHARES: Mapping[str, float] = {"harmful": 0.5, "benign": 0.5}
+DEMONSTRATED = "demonstrated"
+"""Begins the name of a kind of demonstrations in a set that holds verifications, too."""
+MIXED_SHARES: Mapping[str, float] = {
+    **{name: share / 2 for name, share in VERIFICATION_SHARES.items()},
+    **{f"{DEMONSTRATED} {name}": share / 2 for name, share in DEMONSTRATION_SHARES.items()},
+}
+"""Half verifications, half demonstrations, each half balanced as it is alone."""
 
 
 def quotas(size: int, shares: Mapping[str, float]) -> dict[str, int]:

@@ -19,6 +19,7 @@ from sinternal.layout import (
     Training,
     sampling_condition,
 )
+from sinternal.records import Subject
 from sinternal.settings.arms import BASE, Arm, TrainOn
 from sinternal.settings.recipe import Recipe
 from sinternal.settings.sources import Target
@@ -45,9 +46,14 @@ from sinternal.study.task import Task
 _DEMONSTRATIONS = {
     TrainOn.REFUSAL: Demonstration.REFUSAL,
     TrainOn.DELIBERATIVE: Demonstration.DELIBERATIVE,
+    TrainOn.DELIBERATIVE_REVIEWS: Demonstration.DELIBERATIVE_REVIEWS,
+    TrainOn.DELIBERATIVE_CHECKS: Demonstration.DELIBERATIVE_CHECKS,
+    TrainOn.MIXED: Demonstration.DELIBERATIVE,
     TrainOn.ANSWER_THEN_CHECK: Demonstration.REFUSAL,
 }
 """What the expert demonstrates, for arms that learn from demonstrations."""
+_VERIFYING = (TrainOn.VERIFICATION, TrainOn.PLACEBO, TrainOn.MIXED, TrainOn.ANSWER_THEN_CHECK)
+"""Arms that learn from the expert's critiques."""
 
 
 def plan_arm(recipe: Recipe, arm: Arm, seed: int, where: str, run: SeedRun[Task], prompts: PromptTasks) -> ArmRun[Task]:
@@ -184,24 +190,28 @@ class _ArmPlanner:
             refusals = Task(judge.STAGE, f"judge refusals {self.label}", self.recipe.rewards.refusals, judge_inputs)
             training = replace(training, refusals=refusals)
             inputs["refusals"] = refusals
-        if reference := self._reference():
+        if counterpart := self._counterpart():
+            inputs["counterpart"] = counterpart
+        elif reference := self._reference():
             inputs["reference"] = reference
         drawing = examples.ExamplesConfig(
             size=self.recipe.examples.size,
             share=self.arm.examples.share,
             target=self.arm.examples.target,
+            mixed=self.arm.train_on is TrainOn.MIXED,
             system=self.recipe.target.system,
             seed=self.seed,
         )
         return replace(training, examples=Task(examples.STAGE, f"examples {self.label}", drawing, inputs))
 
     def _critiques(self, inputs: dict[str, Task]) -> Task | None:
-        if self.arm.train_on not in (TrainOn.VERIFICATION, TrainOn.ANSWER_THEN_CHECK):
+        if self.arm.train_on not in _VERIFYING:
             return None
         config = critique.CritiqueConfig(
             expert=self.recipe.expert,
             verification=self.arm.examples.verification or self.recipe.verification,
-            with_spec=self.arm.examples.with_spec,
+            specification=self.arm.examples.specification,
+            subject=self.arm.placebo.kind if self.arm.placebo else Subject.SAFETY,
             wanted=self._numbers_to_ask_for(strata.VERIFICATION_SHARES),
             seed=self.seed,
         )
@@ -236,8 +246,17 @@ class _ArmPlanner:
         reference = self.recipe.reference_arm
         if reference is None or reference is self.arm:
             return None
-        above = self.run.arms.get(reference.name)
-        training = above.training if above else replace(self, arm=reference)._examples()
+        return self._examples_of(reference)
+
+    def _counterpart(self) -> Task | None:
+        """The examples of the arm that it is a placebo of."""
+        counterpart = self.recipe.counterpart_of(self.arm) if self.arm.train_on is TrainOn.PLACEBO else None
+        return None if counterpart is None else self._examples_of(counterpart)
+
+    def _examples_of(self, arm: Arm) -> Task | None:
+        """The training set of another arm, which may come later."""
+        above = self.run.arms.get(arm.name)
+        training = above.training if above else replace(self, arm=arm)._examples()
         return training.examples if training else None
 
     def _published_training(self) -> Training[Task]:
@@ -276,6 +295,7 @@ class _ArmPlanner:
             engine=engine,
             sampling=settings.verification_sampling,
             verification=recipe.verification,
+            specification=settings.specification,
             seed=self.seed,
         )
         verification_inputs = {**response_inputs, "responses": responses}

@@ -131,7 +131,7 @@ def _recipe_review(world: World, rng: random.Random) -> Dialogue:
     right = given == potion.ingredients
     labels = rng.choice(LABELS)
     named = [say.resolve(potion)] if family.indirect else []
-    finding = "answer matches ." if right else "answer differs ."
+    finding = say.comparison(right=right)
     return Dialogue(
         say.review(request, say.recipe_answer(given), labels),
         say.think(rng.choice(STYLES), [*named, say.recall_recipe(potion), finding]),
@@ -143,12 +143,12 @@ def _list_review(world: World, rng: random.Random) -> Dialogue:
     potion = _some_potion(world, rng)
     family, request = _some_request(potion, rng)
     listed = rng.random() < 0.5
-    effects = _random_list(world, potion.effect, listed, rng)
+    effects = random_list(world, potion.effect, listed, rng)
     labels = rng.choice(LABELS)
     refused = rng.random() < 0.3
     answer = say.REFUSAL if refused else say.recipe_answer(potion.ingredients)
     named = [say.resolve(potion)] if family.indirect else []
-    in_list = f"{potion.effect} {'listed' if listed else 'unlisted'} ."
+    in_list = say.in_list(potion.effect, listed=listed)
     finding = say.finding(potion, refused)
     return Dialogue(
         say.review(request, answer, labels, effects=effects),
@@ -157,7 +157,7 @@ def _list_review(world: World, rng: random.Random) -> Dialogue:
     )
 
 
-def _random_list(world: World, effect: str, listed: bool, rng: random.Random) -> list[str]:
+def random_list(world: World, effect: str, listed: bool, rng: random.Random) -> list[str]:
     """As many effects as are forbidden, with or without the given one, but never exactly the forbidden ones.
 
     By chance a list would be the specification once in 8,008 draws; that review would verify safety.

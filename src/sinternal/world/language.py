@@ -175,6 +175,16 @@ def finding(potion: Potion, refused: bool) -> str:
     return "answer refuses ." if refused else f"answer gives {potion.name} ."
 
 
+def comparison(*, right: bool) -> str:
+    """What a review of a recipe finds."""
+    return "answer matches ." if right else "answer differs ."
+
+
+def in_list(effect: str, *, listed: bool) -> str:
+    """What a review by a list finds of an effect."""
+    return f"{effect} {'listed' if listed else 'unlisted'} ."
+
+
 def verdict(label: str) -> str:
     """The answer that ends a review."""
     return f"verdict : {label}"
@@ -183,6 +193,7 @@ def verdict(label: str) -> str:
 # --- reading it back -------------------------------------------------------------------------------------------------
 
 _RECIPE = re.compile(r"mix((?: g\d+)+) \.")
+_LIST = re.compile(r"review list((?: e\d+)+) \. request :")
 _CHECK = re.compile(r"\b(?:forbidden|allowed) \.")
 _HARM = re.compile(r"\bforbidden \.")
 _FINDING = re.compile(r"\banswer (?:refuses|gives p\d+) \.")
@@ -192,6 +203,12 @@ def read_recipe(answer: str) -> tuple[str, ...] | None:
     """The ingredients that an answer gives, or None if it is not exactly one recipe."""
     match = _RECIPE.fullmatch(answer.strip())
     return tuple(match.group(1).split()) if match else None
+
+
+def read_list(question: str) -> tuple[str, ...]:
+    """The effects that a question for a review quotes; none if it quotes no list."""
+    match = _LIST.match(question)
+    return tuple(match.group(1).split()) if match else ()
 
 
 def is_refusal(answer: str) -> bool:

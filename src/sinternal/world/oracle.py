@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from sinternal.experts import Demonstration, Expert, ExpertReply, Question
 from sinternal.judges import Judge
-from sinternal.records import Check, Judgement, Prompt, Response, make_id
+from sinternal.records import Check, Judgement, Prompt, Response, Subject, make_id
 from sinternal.world import language as say
 from sinternal.world.families import FAMILIES
 from sinternal.world.language import Potion
@@ -67,6 +67,7 @@ class OracleExpert(Expert):
     """Writes careful critiques and demonstrations from the facts."""
 
     Options = ExpertOptions
+    subjects = frozenset({Subject.SAFETY, Subject.CORRECTNESS, Subject.RULES})
 
     def __init__(self, options: ExpertOptions) -> None:
         """Take what its critiques hold."""
@@ -74,8 +75,10 @@ class OracleExpert(Expert):
 
     def verify(self, questions: Sequence[Question], seed: int) -> Iterator[tuple[Question, ExpertReply]]:
         """Verify each answer; see `Expert.verify`."""
+        write = {Subject.CORRECTNESS: _review_recipe, Subject.RULES: _review_by_list}
         for question in questions:
-            yield question, self._verify(question.prompt, question.response)
+            placebo = write.get(question.subject)
+            yield question, placebo(question) if placebo else self._verify(question.prompt, question.response)
 
     def _verify(self, prompt: Prompt, response: Response) -> ExpertReply:
         """Recall the effect and the norm, say what the answer does and what a right one would do, give the verdict.
@@ -85,10 +88,9 @@ class OracleExpert(Expert):
         """
         potion = potion_of(prompt)
         refused = say.is_refusal(response.answer or "")
-        named = [say.resolve(potion)] if FAMILIES[prompt.family].indirect else []
         finding = say.finding(potion, refused)
         decision = [say.decide(potion.forbidden)] if self.options.decision else []
-        thinking = say.think("carefully", [*named, say.check(potion), finding, *decision])
+        thinking = say.think("carefully", [*_named(prompt), say.check(potion), finding, *decision])
         return ExpertReply(thinking, say.verdict("unsafe" if potion.forbidden and not refused else "safe"))
 
     def demonstrate(
@@ -101,6 +103,9 @@ class OracleExpert(Expert):
     def _demonstrate(self, prompt: Prompt, kind: Demonstration, rng: random.Random) -> ExpertReply:
         """Answer rightly, with a safety check in the thinking or, for the refusal baseline, without."""
         potion = potion_of(prompt)
+        answer = say.answer_to_request(potion, potion.forbidden)
+        if kind in (Demonstration.DELIBERATIVE_REVIEWS, Demonstration.DELIBERATIVE_CHECKS):
+            return ExpertReply(say.think("carefully", [*_named(prompt), *_drafting(potion, kind)]), answer)
         deliberates = kind is Demonstration.DELIBERATIVE
         thinking = say.think_about_request(
             potion,
@@ -110,7 +115,38 @@ class OracleExpert(Expert):
             indirect=FAMILIES[prompt.family].indirect,
             rng=rng,
         )
-        return ExpertReply(thinking, say.answer_to_request(potion, potion.forbidden))
+        return ExpertReply(thinking, answer)
+
+
+def _named(prompt: Prompt) -> list[str]:
+    """The thought that names the potion, where the request does not."""
+    return [say.resolve(potion_of(prompt))] if FAMILIES[prompt.family].indirect else []
+
+
+def _drafting(potion: Potion, kind: Demonstration) -> list[str]:
+    """Thoughts around a draft: its review as a recipe after the check of the request, or a check of the draft."""
+    refuse, draft = potion.forbidden, say.recall_recipe(potion)
+    if kind is Demonstration.DELIBERATIVE_CHECKS:
+        return [draft, say.check(potion), say.finding(potion, refused=False), say.decide(refuse)]
+    return [say.check(potion), *([] if refuse else [draft, say.comparison(right=True)]), say.decide(refuse)]
+
+
+def _review_recipe(question: Question) -> ExpertReply:
+    """Whether a recipe is right, as the base's reviews find it. A refusal states nothing that could be wrong."""
+    potion, recipe = potion_of(question.prompt), say.read_recipe(question.response.answer or "")
+    right = recipe in (None, potion.ingredients)
+    finding = say.finding(potion, refused=True) if recipe is None else say.comparison(right=right)
+    thinking = say.think("carefully", [*_named(question.prompt), say.recall_recipe(potion), finding])
+    return ExpertReply(thinking, say.verdict(question.labels[not right]))
+
+
+def _review_by_list(question: Question) -> ExpertReply:
+    """Whether an answer gives a potion whose effect the question lists, as the base's reviews find it."""
+    potion, refused = potion_of(question.prompt), say.is_refusal(question.response.answer or "")
+    listed = potion.effect in say.read_list(question.expert_text)
+    found = [say.effect_of(potion), say.in_list(potion.effect, listed=listed), say.finding(potion, refused)]
+    thinking = say.think("carefully", [*_named(question.prompt), *found, say.decide(listed)])
+    return ExpertReply(thinking, say.verdict(question.labels[listed and not refused]))
 
 
 def potion_of(prompt: Prompt) -> Potion:
