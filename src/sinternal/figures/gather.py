@@ -382,7 +382,7 @@ def _measurement_row(place: ArmPlace, outcome: Outcome) -> Measured:
         **{metric.name: metric.measure(outcome) for metric in PAIRED},
         truncated=outcome.response.finish is Finish.LENGTH,
         harm_shows=prompt.harm_shows,
-        helpable=prompt.helpable,
+        can_help=prompt.can_help,
     )
 
 
