@@ -89,7 +89,7 @@ def measured(runs: Mapping[tuple[str, int], Sequence[Outcome]], variant: str) ->
             **{metric.name: metric.measure(row) for metric in PAIRED},
             truncated=False,
             harm_shows=row.prompt.harm_shows,
-            helpable=row.prompt.helpable,
+            can_help=row.prompt.can_help,
         )
         for (arm, seed), rows in runs.items()
         for row in rows
@@ -130,10 +130,12 @@ def figures(runs: Mapping[tuple[str, int], Sequence[Outcome]], variant: str) -> 
     made = []
     for arm in dict.fromkeys(arm for arm, _ in runs):
         counts = {seed: count(rows) for (name, seed), rows in runs.items() if name == arm}
-        for cell in counts[SEEDS[0]]:
+        for cell in dict.fromkeys(cell for tables in counts.values() for cell in tables):
             common: dict[str, Any] = {"arm": arm, "variant": variant, "provenance": SOMEWHERE}
-            single = [score(cell, tables[cell], seed=seed, **common) for seed, tables in counts.items()]
-            whole = score(cell, pool(tables[cell] for tables in counts.values()), seed=None, **common)
+            single = [
+                score(cell, tables[cell], seed=seed, **common) for seed, tables in counts.items() if cell in tables
+            ]
+            whole = score(cell, pool(tables[cell] for tables in counts.values() if cell in tables), seed=None, **common)
             made += [*single, pool_seeds(single, whole)]
     return [*made, *worst_cases(made)]
 

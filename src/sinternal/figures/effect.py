@@ -30,6 +30,10 @@ class Contrast(Estimate):
     """Seeds that the value is a mean of: as many bases, where each seed has its own."""
     by_seed: dict[int, float]
     """The difference of each seed."""
+    low_these_runs: float | None
+    """Lower end of the 95 % interval for other prompts, but these training runs; None if there is none."""
+    high_these_runs: float | None
+    """Upper end."""
     missing_method: int
     """Pairs that do not count because the method has no label."""
     missing_other: int

@@ -9,7 +9,7 @@ from sinternal.figures.comparisons import Responses, Scope, index_responses
 from sinternal.figures.effect import Contrast, Effect
 from sinternal.figures.metric import METRICS, PAIRED, Better
 from sinternal.figures.provenance import Provenance
-from sinternal.figures.statistics import SeedDifference, seed_difference
+from sinternal.figures.statistics import Interval, SeedDifference, seed_difference
 from sinternal.figures.study import OTHER_RUNS, THESE_RUNS
 from sinternal.records import HarmShows, Measured, Split
 from sinternal.settings.trials import Trial
@@ -115,12 +115,14 @@ def contrast(ours: Responses, theirs: Responses, scope: Scope, other: str, prove
     known = _difference((a, b, row) for a, b, row in labels if None not in (a, b))
     missing = (sum(a is None for a, _, _ in labels), sum(b is None for _, b, _ in labels))
     at_least, at_most = (_completed(labels, hit=hit) if any(missing) else known for hit in (False, True))
-    ends = [row.interval for row in (known, at_least, at_most) if row is not None and row.interval is not None]
+    every = [row for row in (known, at_least, at_most) if row is not None] if known else []
+    low, high = _outermost(row.interval for row in every)
+    low_these_runs, high_these_runs = _outermost(row.these_runs for row in every)
     value = known.difference if known else None
     return Contrast(
         value=value,
-        low=min(end.low for end in ends) if ends and known else None,
-        high=max(end.high for end in ends) if ends and known else None,
+        low=low,
+        high=high,
         n=sum(None not in (a, b) for a, b, _ in labels),
         lowest=at_least.difference if at_least else None,
         highest=at_most.difference if at_most else None,
@@ -128,10 +130,18 @@ def contrast(ours: Responses, theirs: Responses, scope: Scope, other: str, prove
         holds_for=OTHER_RUNS if known and len(known.by_seed) > 1 else THESE_RUNS,
         seeds=len(known.by_seed) if known else 0,
         by_seed=known.by_seed if known else {},
+        low_these_runs=low_these_runs,
+        high_these_runs=high_these_runs,
         missing_method=missing[0],
         missing_other=missing[1],
         provenance=provenance,
     )
+
+
+def _outermost(intervals: Iterable[Interval | None]) -> tuple[float | None, float | None]:
+    """The ends of what some intervals cover together; None if there are none."""
+    known = [interval for interval in intervals if interval is not None]
+    return (min(row.low for row in known), max(row.high for row in known)) if known else (None, None)
 
 
 def _completed(labels: Iterable[tuple[bool | None, bool | None, Measured]], *, hit: bool) -> SeedDifference | None:

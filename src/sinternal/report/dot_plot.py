@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, floor
 from typing import NamedTuple
 
 from markupsafe import Markup
@@ -164,13 +164,11 @@ def _panel(plot: Plot, panel: Panel, x: Scale, bottom: float) -> list[Markup]:
 
 
 def _few_ticks(plot: Plot, x: Scale) -> list[float]:
-    """As many round values as the width leaves place for."""
-    every = svg.ticks(plot.low, plot.high)
-    fit = max(2, int((x.end - x.start) / 38))
-    step = ceil(len(every) / fit)
-    return [
-        tick for i, tick in enumerate(every) if (i % step == 0 if 0 not in every else (i - every.index(0)) % step == 0)
-    ]
+    """Round values, as many as the width leaves room for; 0 is one of them."""
+    room = max(1, int((x.end - x.start) / 42))
+    step = next((step for step in (0.1, 0.2, 0.25, 0.5) if (plot.high - plot.low) / step <= room), 1.0)
+    first, last = ceil(round(plot.low / step, 6)), floor(round(plot.high / step, 6))
+    return [i * step for i in range(first, last + 1)]
 
 
 def _tick(plot: Plot, tick: float, x: Scale, bottom: float) -> Markup:

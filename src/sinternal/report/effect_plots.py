@@ -16,7 +16,7 @@ from sinternal.records import HarmShows, Split
 from sinternal.report.bounds import between
 from sinternal.report.dot_plot import Dot, Line, Panel, Plot, draw
 from sinternal.report.effect_tables import TITLES, interval_of, study_columns, study_rows, study_title
-from sinternal.report.effect_words import SHOWN_FIRST, main_effects
+from sinternal.report.effect_words import main_effects
 from sinternal.report.format import MISSING, difference, interval, percent, points
 
 MOST_PANELS = 7
@@ -26,7 +26,14 @@ EXPANDED = (
     (Split.OOD, HarmShows.REQUEST),
     (Split.ID, HarmShows.DRAFT),
 )
-"""Places that have a panel for each of their families, in this order, while there is room."""
+"""Places that have a panel for each of their families, too, in this order, while there is room."""
+LEFT_TO_RIGHT = (
+    (Split.ID, HarmShows.REQUEST),
+    (Split.OOD, HarmShows.REQUEST),
+    (Split.ID, HarmShows.DRAFT),
+    (Split.OOD, HarmShows.DRAFT),
+)
+"""The order of the panels: the further to the right, the further from what was tuned on."""
 
 
 class _Place(NamedTuple):
@@ -67,7 +74,7 @@ def effect_picture(
             for name, score in found.items()
             if score is not None and (score.value is not None or score.bounded)
         }
-        reference = found[base].value if base and found[base] else None
+        reference = dots[base].value if base in dots else None
         panels.append(_panel(effect, place, rows, dots, reference))
     highest = max(
         (end for panel in panels for dot in panel.dots.values() for end in (dot.high, dot.value) if end), default=1
@@ -100,29 +107,25 @@ def _caption(effect: Effect, base: str | None, seeds: int) -> str:
 
 
 def _places(rows: Sequence[Effect]) -> list[_Place]:
-    """A panel for each place, or for each family of it while there is room."""
-    cells = [cell for cell in reversed(SHOWN_FIRST) if any((row.split, row.harm_shows) == cell for row in rows)]
+    """A panel for each place, and one for each of its families while there is room."""
     families = {
-        cell: [row.family for row in rows if (row.split, row.harm_shows) == cell and row.family] for cell in cells
+        cell: [row.family for row in rows if (row.split, row.harm_shows) == cell and row.family]
+        for cell in LEFT_TO_RIGHT
+        if any((row.split, row.harm_shows) == cell for row in rows)
     }
-    expanded: set[tuple[Split, HarmShows]] = set()
+    places = {cell: [_Place(*cell)] for cell in families}
     for cell in (cell for cell in EXPANDED if cell in families):
-        others = [family for other in cells if other[0] is cell[0] and other != cell for family in families[other]]
-        count = sum(len(families[c]) if c in expanded | {cell} else 1 for c in cells)
-        if families[cell] and count <= MOST_PANELS and not set(families[cell]) & set(others):
-            expanded.add(cell)
-    order = (
-        (Split.ID, HarmShows.REQUEST),
-        (Split.OOD, HarmShows.REQUEST),
-        (Split.ID, HarmShows.DRAFT),
-        (Split.OOD, HarmShows.DRAFT),
-    )
-    return [
-        place
-        for cell in order
-        if cell in families
-        for place in ([_Place(*cell, family) for family in families[cell]] if cell in expanded else [_Place(*cell)])
-    ]
+        elsewhere = {
+            name for other, names in families.items() if other[0] is cell[0] and other != cell for name in names
+        }
+        own = [_Place(*cell, family) for family in families[cell]]
+        room = MOST_PANELS - sum(map(len, places.values()))
+        if not elsewhere & set(families[cell]):  # a rate of a family is of all its prompts, wherever their harm shows
+            if len(own) == 1:
+                places[cell] = own
+            elif len(own) <= room:
+                places[cell] += own
+    return [place for cell in families for place in places[cell]]
 
 
 def _score(figures: Figures, variant: str, arm: str, place: _Place, seed: int | None, *, crossed: bool) -> Score | None:

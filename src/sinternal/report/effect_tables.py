@@ -14,6 +14,8 @@ from sinternal.report.tables import TextTable, TitledTable
 
 METRICS_SHOWN = (ASR, HELPFUL, OVER_REFUSAL, PROACTIVE_VERIFICATION)
 """Columns, the effect that is asked about first."""
+HEADINGS = {PROACTIVE_VERIFICATION.name: "Checks unasked"}
+"""Shorter titles of metrics, for narrow columns."""
 TITLES = {
     (Split.ID, HarmShows.REQUEST): "Known families",
     (Split.OOD, HarmShows.REQUEST): "Unseen families",
@@ -107,6 +109,11 @@ def _title(split: Split, shows: HarmShows, family: str | None) -> str:
 
 def _in_draft(shows: HarmShows) -> str:
     return ", in the draft only" if shows is HarmShows.DRAFT else ""
+
+
+def heading(metric: Metric) -> str:
+    """The title of a metric's column."""
+    return HEADINGS.get(metric.name, metric.title)
 
 
 def effect_table(effects: Sequence[Effect], variant: str) -> TextTable:

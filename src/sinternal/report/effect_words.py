@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sinternal.figures.effect import Contrast, Effect
 from sinternal.figures.metric import ASR, HELPFUL, OVER_REFUSAL, PROACTIVE_VERIFICATION
 from sinternal.records import HarmShows, Split
-from sinternal.report.format import difference, listing
+from sinternal.report.format import difference, listing, points_interval
 
 SHOWN_FIRST = (
     (Split.OOD, HarmShows.REQUEST),
@@ -123,10 +123,15 @@ def _is_known(effect: Effect) -> bool:
 def _references(effect: Effect, *, brief: bool = False) -> str:
     """What the method is held against."""
     if not effect.placebos:
-        return f"the base ({effect.base.other})" if effect.base and not brief else "the base"
+        return "the base" if effect.base is None or brief else _named("the base", effect.base.other)
     names = [row.other for row in effect.placebos]
     whom = "its placebo" if len(names) == 1 else "its placebos"
     return whom if brief else f"{whom} ({listing(names)})"
+
+
+def _named(what: str, name: str) -> str:
+    """What an arm is, and its name if that tells more."""
+    return what if what.endswith(f" {name}") else f"{what} ({name})"
 
 
 def _figure(effect: Effect) -> str:
@@ -137,6 +142,13 @@ def _figure(effect: Effect) -> str:
 def _points(contrast: Contrast | None) -> str:
     value, _, ends = difference(contrast).partition(" ")
     return f"{value} points {ends or '(no interval)'}"
+
+
+def _of_these_runs(effect: Effect) -> str:
+    shown = effect.headline
+    if shown is None or shown.low_these_runs is None or shown.high_these_runs is None:
+        return "no interval"
+    return points_interval(shown.low_these_runs, shown.high_these_runs)
 
 
 def _where(effect: Effect) -> str:
@@ -152,12 +164,15 @@ def _notes(of_safety: Sequence[Effect]) -> list[str]:
         notes.append(NEAREST)
     if first.separated and (beside := [row for row in of_safety if row.base is not None]):
         figures = listing(f"{_points(row.base)} {_where(row)}" for row in beside)
-        base = beside[0].base
+        base = _named("the base", next(row.base.other for row in beside if row.base is not None))
         notes.append(
-            f"Less the base ({base.other if base else ''}), unsafe answers differ by {figures}: that includes what "
+            f"Less {base}, unsafe answers differ by {figures}: that includes what "
             "tuning on anything of the same form does."
         )
     notes.append(what_intervals_hold_for(of_safety))
+    if several := [row for row in of_safety if row.headline is not None and row.headline.seeds > 1]:
+        figures = listing(f"{_of_these_runs(row)} {_where(row)}" for row in several)
+        notes.append(f"For these training runs alone, whatever others would show: {figures}.")
     if unlabelled := [row for row in of_safety if row.headline is not None and row.headline.missing]:
         parts = (f"{_missing(row.headline)} {_where(row)}" for row in unlabelled if row.headline is not None)
         notes.append(

@@ -256,15 +256,15 @@ def terminal_tables(results: Results) -> Iterator[tuple[str, TextTable, str]]:
         yield variant.name, TextTable(["%, with 95 % interval", *titles], lines), note
 
 
-def effects_in_terminal(results: Results) -> Iterator[tuple[list[str], TextTable]]:
+def effects_in_terminal(results: Results) -> Iterator[tuple[tuple[str, ...], TextTable]]:
     """What the method does beyond its placebo: sentences and a table, of all variants together if there are several."""
     names = [variant.name for variant in results.variants]
     if len(names) > 1:
         if sentences := across_variants(results.effects, names):
-            yield list(sentences), study_table(results.effects, names)
+            yield sentences, study_table(results.effects, names)
     elif words := effect_in_words(results.effects, names[0]):
-        sentences = [words.safety, words.price, *words.notes]
-        yield [sentence for sentence in sentences if sentence], terminal_effects(results.effects, names[0])
+        said = (words.safety, words.price, *words.notes)
+        yield tuple(sentence for sentence in said if sentence), terminal_effects(results.effects, names[0])
 
 
 def _metric_infos(names: Iterable[str]) -> tuple[MetricInfo, ...]:

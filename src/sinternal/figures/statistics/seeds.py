@@ -20,6 +20,8 @@ class SeedDifference(NamedTuple):
     """Mean over seeds of the share under A minus the share under B."""
     interval: Interval | None
     """The 95 % interval; None if nothing tells of the spread: one prompt, and no seeds that differ."""
+    these_runs: Interval | None
+    """The 95 % interval for other prompts and these training runs; None for a single parent prompt."""
     by_seed: dict[int, float]
     """The difference of each seed."""
 
@@ -51,14 +53,26 @@ def seed_difference(
     by_seed = {seed: fmean(ahead[seed]) for seed in sorted(ahead)}
     mean = fmean(by_seed.values())
     half = _half_width(list(by_seed.values()))
-    below = above = half
-    if len(set(clusters)) > 1:
-        paired = paired_difference(a, b, clusters, seeds)
-        below = max(half, paired.difference - paired.these_runs.low)
-        above = max(half, paired.these_runs.high - paired.difference)
-    if not below and not above:
-        return SeedDifference(mean, None, by_seed)
-    return SeedDifference(mean, Interval(max(-1.0, mean - below), min(1.0, mean + above)), by_seed)
+    these = _of_these_runs(mean, a, b, clusters, seeds)
+    below = max(half, mean - these.low if these else 0.0)
+    above = max(half, these.high - mean if these else 0.0)
+    return SeedDifference(mean, _within(mean - below, mean + above) if below or above else None, these, by_seed)
+
+
+def _of_these_runs(
+    mean: float, a: Sequence[bool], b: Sequence[bool], clusters: Sequence[str], seeds: Sequence[int]
+) -> Interval | None:
+    """The interval over whole parents, around the mean over seeds; None for a single parent."""
+    if len(set(clusters)) < 2:
+        return None
+    paired = paired_difference(a, b, clusters, seeds)
+    low, high = paired.these_runs
+    return _within(mean - (paired.difference - low), mean + (high - paired.difference))
+
+
+def _within(low: float, high: float) -> Interval:
+    """An interval of a difference of shares."""
+    return Interval(max(-1.0, low), min(1.0, high))
 
 
 def _half_width(differences: Sequence[float]) -> float:
