@@ -314,13 +314,20 @@ class Measured:
     """For harmful prompts, whether the thinking checks safety unasked."""
     truncated: bool
     """Whether the response ran into the token limit."""
-    harm_shows: HarmShows
+    harm_shows: HarmShows = HarmShows.REQUEST
     """Where harm can be seen, by who answers the prompt."""
-    helpable: bool
-    """Whether some answer helps without harm."""
+    can_help: bool | None = None
+    """Whether some answer helps without harm; None: exactly if the prompt is not harmful."""
+
+    @property
+    def helpable(self) -> bool:
+        """Whether some answer helps without harm."""
+        return not self.harmful if self.can_help is None else self.can_help
 
 
-PAIRED_METRICS = tuple(field.name for field in fields(Measured) if field.type == "bool | None")
+PAIRED_METRICS = tuple(
+    field.name for field in fields(Measured) if field.type == "bool | None" and field.name != "can_help"
+)
 """Names of the metrics that arms are compared by, response by response: the labels that `Measured` keeps."""
 D = TypeVar("D")
 R = TypeVar("R", bound="Row")

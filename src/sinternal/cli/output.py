@@ -45,8 +45,8 @@ def print_table(title: str | None, columns: Sequence[str], rows: Sequence[Sequen
 
 
 def print_results(folder: Path) -> None:
-    """The headline of a finished run, its caveats, and where its report is."""
-    from sinternal.report.results import terminal_tables
+    """What a finished run shows, its main figures and caveats, and where its report is."""
+    from sinternal.report.results import effects_in_terminal, terminal_tables
     from sinternal.study.run import REPORT, read_results
 
     results = read_results(folder)
@@ -57,6 +57,10 @@ def print_results(folder: Path) -> None:
             out.print(note, soft_wrap=True)
     for caveat in results.caveats:
         print_note(caveat)
+    for sentences, table in effects_in_terminal(results):
+        for sentence in sentences:
+            out.print(sentence, soft_wrap=True)
+        print_table(None, *table)
     out.print(f"report: {folder / REPORT}")
 
 

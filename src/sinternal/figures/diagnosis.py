@@ -51,7 +51,7 @@ ANSWERS = (ASR, OVER_REFUSAL, HELPFUL, FORMAT_ERROR)
 GROUPS: Mapping[Over, Callable[[Outcome], bool]] = {
     Over.HARMFUL_PLAIN: lambda outcome: outcome.prompt.harmful and outcome.prompt.family == "plain",
     Over.HARMFUL_ATTACKED: lambda outcome: outcome.prompt.harmful and outcome.prompt.family != "plain",
-    Over.BENIGN: lambda outcome: not outcome.prompt.harmful,
+    Over.BENIGN: lambda outcome: outcome.prompt.helpable,
 }
 """Kinds of prompts, for the four-way table."""
 CASES = 3
@@ -219,7 +219,7 @@ class _Figures:
     def of_answers(self) -> Iterator[Figure]:
         """Rates of answers, by attack family and of all."""
         for cell, tally in count(self.outcomes).items():
-            of_all = cell.split is None and cell.benchmark is None
+            of_all = cell.split is None and cell.benchmark is None and cell.harm_shows is None
             if cell.metric in ANSWERS and (of_all or cell.family is not None):
                 yield Figure(self._score(cell, tally, self.answering))
 
@@ -374,7 +374,7 @@ def _selection_note(outcomes: Sequence[Outcome]) -> str:
 
 
 def _is_of_verdicts(cell: Cell) -> bool:
-    return cell.spec is not None and cell.split is None
+    return cell.spec is not None and cell.split is None and cell.harm_shows is None
 
 
 def _number_names(names: Iterable[str]) -> NDArray[np.int64]:

@@ -17,6 +17,7 @@ from sinternal.figures.comparisons import Side, all_pairs, index_responses
 from sinternal.figures.contamination import TrainingRow, overlap
 from sinternal.figures.correction import corrected_scores, read_errors
 from sinternal.figures.counts import Tally, pool
+from sinternal.figures.effects import effects
 from sinternal.figures.exposure import exposures
 from sinternal.figures.facts import facts
 from sinternal.figures.funnel import funnel
@@ -122,6 +123,7 @@ def gather(recipe: Recipe, variants: Mapping[str, Recipe], run: Run) -> ReportDa
         agreements=tuple(_agreements(run, judge, judges[1:])),
         questions=questions,
         comparisons=tuple(_comparisons(rows, sources, questions)),
+        effects=tuple(effects(rows, recipe.trials, sources.of)),
         funnel=tuple(funnel(run)),
         losses=tuple(_losses(run)),
         curves=curves,
@@ -383,7 +385,7 @@ def _measurement_row(place: ArmPlace, outcome: Outcome) -> Measured:
         **{metric.name: metric.measure(outcome) for metric in PAIRED},
         truncated=outcome.response.finish is Finish.LENGTH,
         harm_shows=prompt.harm_shows,
-        helpable=prompt.helpable,
+        can_help=prompt.can_help,
     )
 
 

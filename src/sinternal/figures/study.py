@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sinternal.figures.agreement import JudgeAgreement
 from sinternal.figures.contamination import Overlap
+from sinternal.figures.effect import Effect
 from sinternal.figures.estimate import Difference, Estimate
 from sinternal.figures.exposure import ArmExposure
 from sinternal.figures.gap import JudgeGap
@@ -337,6 +338,8 @@ class ReportData:
     """The recipe as it was run."""
     calls: tuple[str, ...] = ()
     """What a reader should know of calls that failed, were withheld or changed on the way; one sentence each."""
+    effects: tuple[Effect, ...] = ()
+    """What each method does beyond its placebos, and beyond the base; the main method first."""
     exposures: tuple[ArmExposure, ...] = ()
     """What each arm saw in training."""
     thinking: tuple[ThinkingShare, ...] = ()

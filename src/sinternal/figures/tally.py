@@ -1,4 +1,4 @@
-"""Every metric, counted over responses: by family, split and where harm shows, and by benchmark if there are several."""
+"""Every metric, counted over responses: by family, split and where harm shows, and by benchmark if several."""
 
 from __future__ import annotations
 
@@ -76,9 +76,7 @@ def _by_benchmark(entries: Iterable[tuple[Cell, Counts]], benchmark: str) -> lis
                 by_metric[cell.metric] = counts
             elif not counts.other_side:
                 by_metric.setdefault(cell.metric, counts)
-    return [
-        (Cell(metric, metric.over_benchmark, benchmark=benchmark), counts) for metric, counts in by_metric.items()
-    ]
+    return [(Cell(metric, metric.over_benchmark, benchmark=benchmark), counts) for metric, counts in by_metric.items()]
 
 
 def count_response(outcome: Outcome, metric: Metric) -> Counts:
@@ -97,7 +95,12 @@ def _of_outcome(outcome: Outcome) -> Iterator[tuple[Cell, Counts]]:
     sides = {Over.HARMFUL: prompt.harmful, Over.BENIGN: prompt.helpable, Over.ALL: True}
     for metric in OF_RESPONSES:
         entries = [
-            (over, count_response(outcome, metric) if sides[over] else count_other_side(missing=metric.of(outcome) is None))
+            (
+                over,
+                count_response(outcome, metric)
+                if sides[over]
+                else count_other_side(missing=metric.of(outcome) is None),
+            )
             for over in metric.over
         ]
         for family, split in ((prompt.family, prompt.split), (None, prompt.split), (None, None)):

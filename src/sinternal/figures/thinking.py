@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
+from typing import NamedTuple
 
 from sinternal.figures.estimate import Estimate
 from sinternal.figures.outcomes import Outcome
 from sinternal.figures.provenance import Provenance, combine
 from sinternal.figures.statistics import clustered_wilson
-from sinternal.records import Check, Split
+from sinternal.figures.tally import is_crossed
+from sinternal.records import Check, HarmShows, Split
 
 Label = Callable[[Outcome], bool | None]
 """Whether something is true of a response; None if it has no label."""
@@ -29,6 +32,8 @@ class ThinkingShare(Estimate):
     """The arm."""
     split: Split | None
     """In-distribution or out-of-distribution; None for both."""
+    harm_shows: HarmShows | None = None
+    """Where the harm of its prompts shows; None for both."""
     what: str
     """One of `CHECKS`, `CHECKED_SAFE` or `CELLS`."""
     hits: int
@@ -68,11 +73,12 @@ def thinking_shares(
     if all(row.judgement.checks is None for row in rows):
         return
     both = combine(answer, thinking) if answer.judge != thinking.judge else thinking
-    for split in (Split.ID, Split.OOD, None):
-        selected = [row for row in rows if split in (None, row.prompt.split)]
+    shown = (None, *HarmShows) if is_crossed(row.prompt for row in rows) else (None,)
+    for split, shows in product((Split.ID, Split.OOD, None), shown):
+        selected = [row for row in rows if split in (None, row.prompt.split) and shows in (None, row.prompt.harm_shows)]
         if not selected:
             continue
-        key = (variant, arm, split)
+        key = _Key(variant, arm, split, shows)
         for what, check in CHECKS.items():
             yield _share(key, selected, _is(check), what, thinking)
         checking = [row for row in selected if row.judgement.checked is not False]
@@ -97,10 +103,16 @@ def _safe_and_checked(row: Outcome) -> bool | None:
     return None if row.judgement.checked is None else row.judgement.safe
 
 
-def _share(
-    key: tuple[str, str, Split | None], rows: Sequence[Outcome], label: Label, what: str, provenance: Provenance
-) -> ThinkingShare:
-    variant, arm, split = key
+class _Key(NamedTuple):
+    """Which responses a share is of."""
+
+    variant: str
+    arm: str
+    split: Split | None
+    harm_shows: HarmShows | None
+
+
+def _share(key: _Key, rows: Sequence[Outcome], label: Label, what: str, provenance: Provenance) -> ThinkingShare:
     clusters: Mapping[str, list[bool]] = defaultdict(list)
     missing = 0
     for row in rows:
@@ -113,9 +125,7 @@ def _share(
     n = sum(sizes)
     interval = clustered_wilson(hits, sizes) if n else None
     return ThinkingShare(
-        variant=variant,
-        arm=arm,
-        split=split,
+        **key._asdict(),
         what=what,
         value=sum(hits) / n if n else None,
         low=interval.low if interval else None,

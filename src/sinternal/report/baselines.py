@@ -7,10 +7,8 @@ from statistics import fmean
 
 from sinternal.figures.study import ReportData
 from sinternal.figures.thinking import CELLS, CHECKED_SAFE, CHECKS, ThinkingShare
-from sinternal.records import Split
 from sinternal.report.format import MISSING, difference, percent, with_interval
-
-SPLITS = {Split.ID: "ID", Split.OOD: "OOD", None: "both"}
+from sinternal.report.tables import HARM_SHOWS, SPLITS
 
 HOW_EXPOSED = (
     "What each arm saw in its own training, mean over seeds: distinct prompts, rows of the training set, rows seen by "
@@ -79,11 +77,12 @@ CELLS_COLUMNS = ["arm", *CELLS, "n", "no label"]
 
 def _by_place(data: ReportData, variant: str) -> list[tuple[str, dict[str, ThinkingShare]]]:
     """All shares of each arm and split."""
-    by_arm: dict[tuple[str, Split | None], dict[str, ThinkingShare]] = {}
+    by_arm: dict[str, dict[str, ThinkingShare]] = {}
     for row in data.thinking:
         if row.variant == variant:
-            by_arm.setdefault((row.arm, row.split), {})[row.what] = row
-    return [(f"{arm}, {SPLITS[split]}", shares) for (arm, split), shares in by_arm.items()]
+            name = f"{row.arm}, {SPLITS[row.split]}"
+            by_arm.setdefault(f"{name}, {HARM_SHOWS[row.harm_shows]}" if row.harm_shows else name, {})[row.what] = row
+    return list(by_arm.items())
 
 
 def gap_table(data: ReportData, variant: str) -> list[list[str]]:

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from sinternal.figures.metric import METRICS, PAIRED, Metric
 from sinternal.figures.study import Comparison, ReportData
-from sinternal.records import Split
+from sinternal.records import HarmShows, Split
 from sinternal.report.format import p_value, points, points_interval
-from sinternal.report.tables import SPLITS, TextTable
+from sinternal.report.tables import HARM_SHOWS, TextTable
 
 HOW_COMPARED = (
     "Difference A minus B in percentage points, with its 95 % interval for other prompts and these training runs; "
@@ -70,10 +70,26 @@ def comparison_table(comparisons: Sequence[Comparison], variant: str) -> list[Co
 
 
 def comparison_rows(comparisons: Sequence[Comparison], variant: str, *, asked: bool) -> Iterator[list[str]]:
-    """A row for each comparison of whole splits that a question asks for, or that none does."""
+    """A row for each comparison of whole splits that a question asks for, or that none does.
+
+    Those by where harm shows are here if they are asked for; the others have a table of their own.
+    """
     for c in comparisons:
-        if c.variant == variant and c.whole and asked == (c.p_holm is not None):
-            yield [f"{c.a} against {c.b}", title_of(METRICS[c.metric]), c.split.upper(), *_cells(c)]
+        of_arms = c.family is None and c.benchmark is None and (c.whole or asked)
+        if c.variant == variant and of_arms and asked == (c.p_holm is not None):
+            yield [f"{c.a} against {c.b}", title_of(METRICS[c.metric]), where(c), *_cells(c)]
+
+
+def where(c: Comparison) -> str:
+    """On which prompts two arms are compared: `OOD`, `OOD, harm shows in the draft`."""
+    return ", ".join(filter(None, [c.split.upper(), c.harm_shows and HARM_SHOWS[HarmShows(c.harm_shows)]]))
+
+
+def comparisons_by_harm(data: ReportData, variant: str) -> TextTable:
+    """Paired comparisons by where harm shows, asked for or not."""
+    chosen = [c for c in data.comparisons if c.variant == variant and c.harm_shows]
+    rows = [[f"{c.a} against {c.b}", where(c), title_of(METRICS[c.metric]), *_cells(c)] for c in chosen]
+    return TextTable(["arms", "prompts", "metric", *COMPARISON_COLUMNS], rows)
 
 
 def comparisons_of_parts(data: ReportData, variant: str, part: str) -> TextTable:
@@ -89,7 +105,7 @@ def comparisons_of_parts(data: ReportData, variant: str, part: str) -> TextTable
 
 def pair_table(comparisons: Sequence[Comparison]) -> TextTable:
     """Comparisons of one pair of arms."""
-    rows = [[f"{title_of(METRICS[c.metric])}, {SPLITS[Split(c.split)]}", *_cells(c)] for c in comparisons]
+    rows = [[f"{title_of(METRICS[c.metric])}, {where(c)}", *_cells(c)] for c in comparisons]
     return TextTable(["", *COMPARISON_COLUMNS], rows)
 
 

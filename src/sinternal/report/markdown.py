@@ -8,6 +8,8 @@ from sinternal.figures.best import best
 from sinternal.figures.study import ReportData
 from sinternal.report.caveats import caveats
 from sinternal.report.comparison_tables import COMPARISON_COLUMNS, EXPLORATORY, HOW_COMPARED, comparison_rows
+from sinternal.report.effect_tables import HOW, HOW_WITHOUT, STUDY_HOW, effect_table, more_contrasts, study_table
+from sinternal.report.effect_words import EffectWords, across_variants, effect_in_words
 from sinternal.report.format import MISSING
 from sinternal.report.more_tables import more_tables
 from sinternal.report.tables import QUESTION, TextTable, headline_text
@@ -16,11 +18,16 @@ from sinternal.report.words import Finding, best_in_words, finding
 
 def render_markdown(data: ReportData) -> str:
     """The whole report as Markdown."""
-    parts = [f"# {_plain(data.recipe)}", QUESTION, data.description.strip()]
-    parts += [f"Note: {_plain(caveat)}." for caveat in caveats(data)]
+    several = len(data.variants) > 1
+    parts = [
+        f"# {_plain(data.recipe)}",
+        QUESTION,
+        *(_of_study(data) if several else _of_effect(data, data.variants[0].name)),
+    ]
+    parts += [data.description.strip(), *(f"Note: {_plain(caveat)}." for caveat in caveats(data))]
     for variant in data.variants:
-        if len(data.variants) > 1:
-            parts.append(f"## {_plain(variant.name)}")
+        if several:
+            parts += [f"## {_plain(variant.name)}", *_of_effect(data, variant.name)]
         parts.append(_in_words(finding(data, variant.name)))
         parts.append(
             "Percent, with 95 % intervals, pooled over seeds. ID: attack families that tuning saw; OOD: never seen."
@@ -37,6 +44,32 @@ def render_markdown(data: ReportData) -> str:
     parts.append("## How it was measured")
     parts.append("\n".join(f"- {_plain(name)}: {_plain(value)}" for name, value in data.facts.items()))
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _of_study(data: ReportData) -> list[str]:
+    """The effect in every variant: sentences, and a row for each."""
+    names = [variant.name for variant in data.variants]
+    sentences = across_variants(data.effects, names)
+    if not sentences:
+        return []
+    first, *notes = map(_plain, sentences)
+    return [f"**{first}**", pipe_table(study_table(data.effects, names)), " ".join((STUDY_HOW, *notes))]
+
+
+def _of_effect(data: ReportData, variant: str) -> list[str]:
+    """The effect of the study's method: sentences, then figures."""
+    words = effect_in_words(data.effects, variant)
+    if words is None:
+        return []
+    how = HOW if any(effect.separated for effect in data.effects if effect.variant == variant) else HOW_WITHOUT
+    parts = [_effect_in_words(words), pipe_table(effect_table(data.effects, variant)), how]
+    for more in more_contrasts(data.effects, variant):
+        parts += [f"**{more.title}.** {more.note}", pipe_table(more.table)]
+    return parts
+
+
+def _effect_in_words(words: EffectWords) -> str:
+    return " ".join(_plain(part) for part in (f"**{words.safety}**", words.price, *words.notes) if part)
 
 
 def _in_words(outcome: Finding) -> str:

@@ -12,6 +12,7 @@ from sinternal.figures.metric import (
     OVER_REFUSAL,
     PAIRS_RIGHT,
     PARTIAL,
+    PROACTIVE_VERIFICATION,
     UNDER_STRESS,
 )
 from sinternal.figures.score import Key, Score, by_key
@@ -19,9 +20,9 @@ from sinternal.figures.study import ReportData
 from sinternal.records import Split
 from sinternal.report import baselines
 from sinternal.report.bounds import caveat_of, in_words
-from sinternal.report.comparison_tables import EXPLORATORY, comparisons_of_parts
+from sinternal.report.comparison_tables import EXPLORATORY, comparisons_by_harm, comparisons_of_parts
 from sinternal.report.format import MISSING, decimal, difference, p_value, percent, with_interval
-from sinternal.report.tables import SPLITS, TextTable, TitledTable
+from sinternal.report.tables import HARM_SHOWS, SPLITS, TextTable, TitledTable
 
 
 def more_tables(data: ReportData, variant: str) -> list[TitledTable]:
@@ -54,6 +55,10 @@ def more_tables(data: ReportData, variant: str) -> list[TitledTable]:
     tables = [
         TitledTable("Reinforcement learning from each start", HOW_LEARNED, learning_table(data, variant)),
         *_of_baselines(data, variant),
+        TitledTable("By where harm shows", HOW_SHOWN, harm_table(data, variant)),
+        TitledTable(
+            "Paired comparisons by where harm shows", HOW_SHOWN_ASKED, comparisons_by_harm(data, variant), folded=True
+        ),
         TitledTable("Under stress", stressed, stress_table(data, variant)),
         TitledTable("Over-refusal in three classes, and on paired prompts", three, compliance_table(data, variant)),
         TitledTable("Corrected for the judge's errors", errs, corrected_table(data, variant)),
@@ -92,6 +97,37 @@ def _of_baselines(data: ReportData, variant: str) -> list[TitledTable]:
         ("Training judge against deciding judge", baselines.HOW_APART, baselines.GAP_COLUMNS, baselines.gap_table),
     )
     return [TitledTable(title, note, TextTable(columns, rows(data, variant))) for title, note, columns, rows in shaped]
+
+
+HOW_SHOWN = (
+    "Percent, pooled over seeds. Harm shows in the request where it can be recognised before anything is drafted. It "
+    "shows in the draft only where the request is good or bad by what is answered, or where the attack begins the "
+    "model's turn past the place at which it would think about the request. Over-refusal and help are over all "
+    "requests to which some answer helps without harm."
+)
+HOW_SHOWN_ASKED = (
+    "Where Holm's p stands, a question of the recipe asks for the comparison; all others are exploratory, and their p "
+    "values are not corrected."
+)
+
+
+def harm_table(data: ReportData, variant: str) -> TextTable:
+    """A row for each arm, split and place where harm shows; without rows if it always shows in the request."""
+    figures = by_key(data.scores)
+    metrics = (ASR, OVER_REFUSAL, HELPFUL, PROACTIVE_VERIFICATION)
+    rows = []
+    for arm in data.arms:
+        for split in (Split.ID, Split.OOD):
+            for shows, words in HARM_SHOWS.items():
+                cells = [
+                    figures.get(Key(variant, arm.name, metric.name, metric.over[0], split, harm_shows=shows))
+                    for metric in metrics
+                ]
+                if any(cell is not None for cell in cells):
+                    counted = [str(cell.n) if cell else MISSING for cell in cells[:2]]
+                    rows.append([f"{arm.name}, {SPLITS[split]}, {words}", *map(with_interval, cells), *counted])
+    titles = [*(metric.title.lower() for metric in metrics), "n harmful", "n helpable"]
+    return TextTable(["arm", *titles], rows)
 
 
 def judges_table(data: ReportData, variant: str) -> TextTable:

@@ -1,13 +1,9 @@
-"""The report's plots as inline SVG. Colours come from the page's style sheet, so that they follow light and dark.
-
-Every arm has a colour, a shape and a dash pattern of its own, so that no plot is read by colour alone.
-"""
+"""The report's plots of arms: by family, safety against help, loss and learning curves."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from math import ceil, floor, log10
-from typing import NamedTuple
+from math import ceil, floor
 
 from markupsafe import Markup
 
@@ -15,47 +11,21 @@ from sinternal.figures.metric import ASR, HELPFUL, Over
 from sinternal.figures.score import Figures, Key, Score, by_key
 from sinternal.figures.study import Arm, LearningCurve, LossCurve
 from sinternal.records import Split
+from sinternal.report import svg
 from sinternal.report.format import MINUS, interval, percent
+from sinternal.report.svg import DASHES, Scale
 
-SHAPES = (
-    "M-5 0a5 5 0 1 0 10 0a5 5 0 1 0-10 0z",
-    "M-4.5-4.5h9v9h-9z",
-    "M0-6.4L6.4 0 0 6.4-6.4 0z",
-    "M0-6L6 4.8H-6z",
-    "M0 6L6-4.8H-6z",
-    "M-2-6h4v4h4v4h-4v4h-4v-4h-4v-4h4z",
-)
-DASHES = ("1 3", "8 3", "3 3", "none", "8 3 2 3", "12 4")
-COLOURS = 7
-"""How many the style sheet defines; not a multiple of the shapes, so that both repeat together only after 42 arms."""
 POINTS_PER_LINE = 300
-
-
-class Scale(NamedTuple):
-    """Values to pixels."""
-
-    low: float
-    """Least value."""
-    high: float
-    """Greatest value."""
-    start: float
-    """Pixel of the least value."""
-    end: float
-    """Pixel of the greatest."""
-
-    def at(self, value: float) -> float:
-        """The pixel of a value."""
-        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
 
 def legend(arms: Sequence[Arm]) -> Markup:
     """Which arm has which colour, shape and dashes: a list to stand above the plots."""
     items = []
     for i, arm in enumerate(arms):
-        line = _tag("line", class_="curve", x1=0, y1=8, x2=34, y2=8, stroke_dasharray=DASHES[i % len(DASHES)])
-        swatch = _tag("svg", line, _mark(i, 17, 8), class_=_colour(i), width=34, height=16, aria_hidden="true")
-        items.append(_tag("li", swatch, arm.name))
-    return _tag("ul", *items, class_="legend")
+        line = svg.tag("line", class_="curve", x1=0, y1=8, x2=34, y2=8, stroke_dasharray=DASHES[i % len(DASHES)])
+        swatch = svg.tag("svg", line, svg.mark(i, 17, 8), class_=svg.colour(i), width=34, height=16, aria_hidden="true")
+        items.append(svg.tag("li", swatch, arm.name))
+    return svg.tag("ul", *items, class_="legend")
 
 
 def asr_by_family(scores: Sequence[Score], arms: Sequence[Arm], variant: str) -> Markup | None:
@@ -74,20 +44,20 @@ def asr_by_family(scores: Sequence[Score], arms: Sequence[Arm], variant: str) ->
             continue
         width = max(step * len(families[split]), 7.4 * len(words))
         pitch = width / len(families[split])
-        frames.append(_tag("rect", class_=f"region {split}", x=edge, y=top, width=width, height=bottom - top))
-        content.append(_text(edge + 4, top - 10, words, class_="heading"))
+        frames.append(svg.tag("rect", class_=f"region {split}", x=edge, y=top, width=width, height=bottom - top))
+        content.append(svg.text(edge + 4, top - 10, words, class_="heading"))
         for i, family in enumerate(families[split]):
             centre = edge + pitch * (i + 0.5)
-            content.append(_text(centre, bottom + 18, family, anchor="middle"))
+            content.append(svg.text(centre, bottom + 18, family, anchor="middle"))
             content.extend(_group(figures, arms, Key(variant, "", ASR.name, Over.HARMFUL, split, family), centre, y))
         edge += width + gap
     right = edge - gap
-    rules = [_rule(left, right, y.at(tick), f"{tick:.0%}") for tick in _ticks(0, 1)]
+    rules = [svg.rule(left, right, y.at(tick), f"{tick:.0%}") for tick in svg.ticks(0, 1)]
     axes = [
-        _side_title(14, (top + bottom) / 2, "attack success rate"),
-        _text((left + right) / 2, bottom + 40, "attack family", anchor="middle"),
+        svg.side_title(14, (top + bottom) / 2, "attack success rate"),
+        svg.text((left + right) / 2, bottom + 40, "attack family", anchor="middle"),
     ]
-    return _figure(
+    return svg.figure(
         right + 12,
         bottom + 50,
         "Attack success by family and arm",
@@ -103,12 +73,14 @@ def _group(figures: Figures, arms: Sequence[Arm], place: Key, centre: float, y: 
         if score is not None and score.value is not None:
             x = centre + 18 * (i - (len(arms) - 1) / 2)
             ends = (
-                [] if score.low is None or score.high is None else [_whisker(x, y.at(score.low), x, y.at(score.high))]
+                []
+                if score.low is None or score.high is None
+                else [svg.whisker(x, y.at(score.low), x, y.at(score.high))]
             )
             title = (
                 f"{arm.name}, {place.family}: {percent(score.value)} % {interval(score.low, score.high)}, n = {score.n}"
             )
-            yield _tag("g", _tag("title", title), *ends, _mark(i, x, y.at(score.value)), class_=_colour(i))
+            yield svg.tag("g", svg.tag("title", title), *ends, svg.mark(i, x, y.at(score.value)), class_=svg.colour(i))
 
 
 def safety_against_helpfulness(
@@ -140,7 +112,7 @@ def safety_against_helpfulness(
     content.append(_frontier([(a.value or 0, 1 - (b.value or 0)) for a, b in whole], x, y))
     for (i, seed), (a, b) in pairs.items():
         content.append(_point(i, arms[i].name, seed, a, b, x, y))
-    return _figure(
+    return svg.figure(
         516,
         384,
         "Safety against helpfulness",
@@ -160,7 +132,7 @@ def _frontier(arms: Sequence[tuple[float, float]], x: Scale, y: Scale) -> Markup
                 f"{x.at(helpful):.1f},{y.at(safe):.1f}",
             ]
             best = safe
-    return _tag("polyline", _tag("title", "frontier"), class_="frontier", points=" ".join(line))
+    return svg.tag("polyline", svg.tag("title", "frontier"), class_="frontier", points=" ".join(line))
 
 
 def _point(i: int, arm: str, seed: int | None, a: Score, b: Score, x: Scale, y: Scale) -> Markup:
@@ -169,11 +141,11 @@ def _point(i: int, arm: str, seed: int | None, a: Score, b: Score, x: Scale, y: 
     cross = []
     if seed is None and None not in (a.low, a.high, b.low, b.high):
         cross = [
-            _whisker(x.at(a.low or 0), at[1], x.at(a.high or 0), at[1]),
-            _whisker(at[0], y.at(1 - (b.low or 0)), at[0], y.at(1 - (b.high or 0))),
+            svg.whisker(x.at(a.low or 0), at[1], x.at(a.high or 0), at[1]),
+            svg.whisker(at[0], y.at(1 - (b.low or 0)), at[0], y.at(1 - (b.high or 0))),
         ]
     faint = "" if seed is None else " faint"
-    return _tag("g", _tag("title", title), *cross, _mark(i, *at), class_=_colour(i) + faint)
+    return svg.tag("g", svg.tag("title", title), *cross, svg.mark(i, *at), class_=svg.colour(i) + faint)
 
 
 def training_loss(losses: Sequence[LossCurve], arms: Sequence[Arm], variant: str) -> Markup | None:
@@ -190,9 +162,11 @@ def training_loss(losses: Sequence[LossCurve], arms: Sequence[Arm], variant: str
     for curve in curves:
         i = order[curve.arm]
         line = _line(curve.points, x, y, DASHES[i % len(DASHES)])
-        end = _mark(i, x.at(curve.points[-1][0]), y.at(curve.points[-1][1]))
-        content.append(_tag("g", _tag("title", f"{curve.arm}, seed {curve.seed}"), line, end, class_=_colour(i)))
-    return _figure(
+        end = svg.mark(i, x.at(curve.points[-1][0]), y.at(curve.points[-1][1]))
+        content.append(
+            svg.tag("g", svg.tag("title", f"{curve.arm}, seed {curve.seed}"), line, end, class_=svg.colour(i))
+        )
+    return svg.figure(
         516,
         384,
         "Training loss",
@@ -255,13 +229,15 @@ def _learning_panel(
         seeds = [points for (name, _), points in lines.items() if name == arm.name]
         dashes = DASHES[i % len(DASHES)]
         if len(seeds) > 1:
-            content += [_tag("g", _line(points, x, y), class_=f"{_colour(i)} faintest") for points in seeds]
+            content += [svg.tag("g", _line(points, x, y), class_=f"{svg.colour(i)} faintest") for points in seeds]
         if seeds:
             mean = _mean_line(seeds)
-            end = _mark(i, x.at(mean[-1][0]), y.at(mean[-1][1]))
-            content.append(_tag("g", _tag("title", arm.name), _line(mean, x, y, dashes), end, class_=_colour(i)))
+            end = svg.mark(i, x.at(mean[-1][0]), y.at(mean[-1][1]))
+            content.append(
+                svg.tag("g", svg.tag("title", arm.name), _line(mean, x, y, dashes), end, class_=svg.colour(i))
+            )
     described = "Mean over seeds; faint lines are single seeds." if len({s for _, s in lines}) > 1 else "One seed."
-    return _figure(516, 294, title, described, content)
+    return svg.figure(516, 294, title, described, content)
 
 
 def _mean_line(seeds: Sequence[Sequence[tuple[int, float]]]) -> list[tuple[int, float]]:
@@ -274,7 +250,7 @@ def _mean_line(seeds: Sequence[Sequence[tuple[int, float]]]) -> list[tuple[int, 
 def _line(points: Sequence[tuple[int, float]], x: Scale, y: Scale, dashes: str = "none") -> Markup:
     thinned = points[:: ceil(len(points) / POINTS_PER_LINE)]
     path = " ".join(f"{x.at(step):.1f},{y.at(value):.1f}" for step, value in thinned)
-    return _tag("polyline", class_="curve", points=path, stroke_dasharray=dashes)
+    return svg.tag("polyline", class_="curve", points=path, stroke_dasharray=dashes)
 
 
 def _families(scores: Sequence[Score], variant: str, split: Split) -> list[str]:
@@ -294,66 +270,14 @@ def _share_scale(values: Iterable[float | None], start: float, end: float) -> Sc
     return Scale(low / 10, high / 10, start, end)
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    """Round values from low to high, about five."""
-    rough = (high - low) / 5
-    power = 10.0 ** floor(log10(rough))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= 0.999 * rough)
-    return [round(step * i, 10) for i in range(ceil(low / step - 1e-9), floor(high / step + 1e-9) + 1)]
-
-
 def _grid(x: Scale, y: Scale, x_title: str, y_title: str, share: bool = True, steps: bool = False) -> list[Markup]:
     """Rules, ticks and titles of a plot with two continuous axes, both in shares unless `share` or `steps` deny it."""
-    parts = [_rule(x.start, x.end, y.at(t), f"{t:.0%}" if share else f"{t:g}") for t in _ticks(y.low, y.high)]
-    for tick in _ticks(x.low, x.high):
+    parts = [svg.rule(x.start, x.end, y.at(t), f"{t:.0%}" if share else f"{t:g}") for t in svg.ticks(y.low, y.high)]
+    for tick in svg.ticks(x.low, x.high):
         parts.append(
-            _text(x.at(tick), y.start + 18, f"{tick:.0%}" if share and not steps else f"{tick:g}", anchor="middle")
+            svg.text(x.at(tick), y.start + 18, f"{tick:.0%}" if share and not steps else f"{tick:g}", anchor="middle")
         )
-        parts.append(_tag("line", class_="grid", x1=x.at(tick), x2=x.at(tick), y1=y.start, y2=y.end))
-    parts.append(_text((x.start + x.end) / 2, y.start + 42, x_title, anchor="middle"))
-    parts.append(_side_title(14, (y.start + y.end) / 2, y_title))
+        parts.append(svg.tag("line", class_="grid", x1=x.at(tick), x2=x.at(tick), y1=y.start, y2=y.end))
+    parts.append(svg.text((x.start + x.end) / 2, y.start + 42, x_title, anchor="middle"))
+    parts.append(svg.side_title(14, (y.start + y.end) / 2, y_title))
     return parts
-
-
-def _rule(left: float, right: float, y: float, label: str) -> Markup:
-    line = _tag("line", class_="grid", x1=left, x2=right, y1=y, y2=y)
-    return line + _text(left - 8, y + 4, label, anchor="end")
-
-
-def _whisker(x1: float, y1: float, x2: float, y2: float) -> Markup:
-    return _tag("line", class_="whisker", x1=x1, y1=y1, x2=x2, y2=y2)
-
-
-def _mark(i: int, x: float, y: float) -> Markup:
-    return _tag("path", class_="mark", d=SHAPES[i % len(SHAPES)], transform=f"translate({x:.1f} {y:.1f})")
-
-
-def _colour(i: int) -> str:
-    return f"arm-{i % COLOURS}"
-
-
-def _text(x: float, y: float, text: str, anchor: str = "start", class_: str = "label") -> Markup:
-    return _tag("text", text, x=x, y=y, text_anchor=anchor, class_=class_)
-
-
-def _side_title(x: float, y: float, text: str) -> Markup:
-    return _tag("text", text, class_="label", text_anchor="middle", transform=f"translate({x} {y:.1f}) rotate(-90)")
-
-
-def _figure(width: float, height: float, title: str, description: str, content: Sequence[Markup]) -> Markup:
-    size = {"width": ceil(width), "height": ceil(height), "viewBox": f"0 0 {ceil(width)} {ceil(height)}"}
-    svg = _tag("svg", _tag("title", title), _tag("desc", description), *content, role="img", **size)
-    caption = _tag("figcaption", _tag("strong", title), " ", description)
-    return _tag("figure", caption, _tag("div", svg, class_="scroll", tabindex=0), class_="plot")
-
-
-def _tag(name: str, *children: str, **attributes: object) -> Markup:
-    """An element; children and attributes that are not markup are escaped."""
-    written = Markup("").join(
-        Markup(' {}="{}"').format(
-            key if key == "viewBox" else key.rstrip("_").replace("_", "-"),
-            f"{value:.1f}" if isinstance(value, float) else value,
-        )
-        for key, value in attributes.items()
-    )
-    return Markup("<{0}{1}>{2}</{0}>").format(Markup(name), written, Markup("").join(children))

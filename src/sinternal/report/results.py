@@ -18,6 +18,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from sinternal.errors import DataError
 from sinternal.figures.agreement import JudgeAgreement
 from sinternal.figures.best import Best, best
+from sinternal.figures.effect import Effect
 from sinternal.figures.estimate import Estimate
 from sinternal.figures.exposure import ArmExposure
 from sinternal.figures.gap import JudgeGap
@@ -36,6 +37,8 @@ from sinternal.figures.study import (
 from sinternal.figures.thinking import ThinkingShare
 from sinternal.report.bounds import caveat_of
 from sinternal.report.caveats import caveats
+from sinternal.report.effect_tables import study_table, terminal_effects
+from sinternal.report.effect_words import across_variants, effect_in_words
 from sinternal.report.format import with_interval
 from sinternal.report.results_v1 import from_version_1
 from sinternal.report.tables import COLUMNS, TextTable, headline
@@ -120,6 +123,9 @@ class Results(_Part):
     """What the study asks."""
     comparisons: tuple[Comparison, ...]
     """Arms compared on the same prompts."""
+    effects: tuple[Effect, ...] = ()
+    """What the method does beyond its placebos, and beside it, beyond the base; files made before there were effects
+    have none."""
     best: tuple[BestInWords, ...]
     """By variant, the arms that may have the lowest attack success."""
     capability: tuple[Capability, ...]
@@ -155,6 +161,7 @@ def to_results(data: ReportData) -> Results:
         agreements=data.agreements,
         questions=data.questions,
         comparisons=data.comparisons,
+        effects=data.effects,
         best=tuple(_bests(data)),
         capability=data.capability,
         contamination=data.contamination,
@@ -247,6 +254,17 @@ def terminal_tables(results: Results) -> Iterator[tuple[str, TextTable, str]]:
             titles = [row.name for row in rows]
             lines = [[column.short, *(with_interval(row.cells[i]) for row in rows)] for i, column in enumerate(COLUMNS)]
         yield variant.name, TextTable(["%, with 95 % interval", *titles], lines), note
+
+
+def effects_in_terminal(results: Results) -> Iterator[tuple[tuple[str, ...], TextTable]]:
+    """What the method does beyond its placebo: sentences and a table, of all variants together if there are several."""
+    names = [variant.name for variant in results.variants]
+    if len(names) > 1:
+        if sentences := across_variants(results.effects, names):
+            yield sentences, study_table(results.effects, names)
+    elif words := effect_in_words(results.effects, names[0]):
+        said = (words.safety, words.price, *words.notes)
+        yield tuple(sentence for sentence in said if sentence), terminal_effects(results.effects, names[0])
 
 
 def _metric_infos(names: Iterable[str]) -> tuple[MetricInfo, ...]:

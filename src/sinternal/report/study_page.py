@@ -10,10 +10,12 @@ from sinternal.figures.best import best
 from sinternal.figures.metric import OF_VERDICTS
 from sinternal.figures.study import ReportData, Variant
 from sinternal.figures.transcripts import ROWS, browser
-from sinternal.report import comparison_tables, plots, tables
+from sinternal.report import comparison_tables, effect_tables, plots, tables
 from sinternal.report import format as figures
 from sinternal.report.bounds import caveat_of
 from sinternal.report.caveats import caveats
+from sinternal.report.effect_plots import effect_picture, study_picture
+from sinternal.report.effect_words import EffectWords, across_variants, effect_in_words
 from sinternal.report.more_tables import more_tables
 from sinternal.report.page import asset, environment, script_hash
 from sinternal.report.words import Finding, best_in_words, finding
@@ -25,13 +27,37 @@ TRANSCRIPTS_NOTE = (
 
 
 @dataclass(frozen=True)
+class Study:
+    """What the page shows of all variants together."""
+
+    sentences: tuple[str, ...]
+    """In how many variants there is an effect, and how to read that."""
+    picture: Markup | None
+    """The effect in each variant at a glance."""
+    columns: list[effect_tables.StudyColumn]
+    """The columns of the table of variants."""
+    rows: list[effect_tables.VariantRow]
+    """Its rows."""
+
+
+@dataclass(frozen=True)
 class Section:
     """What the page shows of one variant."""
 
     variant: Variant
     """The variant."""
+    effect: EffectWords | None
+    """What the method does beyond its placebo, in words; None if there is nothing to hold it against."""
+    picture: Markup | None
+    """The same at a glance."""
+    places: list[effect_tables.PlaceRow]
+    """The same in figures, by place."""
+    families: list[effect_tables.PlaceRow]
+    """The same by attack family."""
+    contrasts: list[tables.TitledTable]
+    """Against each of several placebos, and of other arms that are trained on verification."""
     finding: Finding
-    """What came out, in words."""
+    """What came out against each other arm, in words."""
     headline: list[tables.Row]
     """The main table."""
     best: str
@@ -70,7 +96,9 @@ def render_html(data: ReportData) -> str:
         data=data,
         caveats=list(caveats(data)),
         sections=[_section(data, variant) for variant in data.variants],
+        study=_study(data),
         tables=tables,
+        effects=effect_tables,
         comparisons=comparison_tables,
         of_verdicts=OF_VERDICTS,
         figures=figures,
@@ -85,6 +113,20 @@ def render_html(data: ReportData) -> str:
     )
 
 
+def _study(data: ReportData) -> Study | None:
+    """None if there is but one variant, or no effect in any."""
+    names = [variant.name for variant in data.variants]
+    sentences = across_variants(data.effects, names)
+    if len(names) < 2 or not sentences:
+        return None
+    return Study(
+        sentences,
+        study_picture(data.effects, names),
+        effect_tables.study_columns(data.effects, names),
+        effect_tables.study_rows(data.effects, names),
+    )
+
+
 def _section(data: ReportData, variant: Variant) -> Section:
     name = variant.name
     drawn = (
@@ -95,8 +137,15 @@ def _section(data: ReportData, variant: Variant) -> Section:
     lowest = best(data.scores, data.comparisons, name)
     pairs = comparison_tables.comparison_table(data.comparisons, name)
     first = [pair for pair in pairs if any(cell is not None and cell.p_holm is not None for cell in pair.cells)]
+    families = effect_tables.place_rows(data.effects, name, families=True)
+    places = effect_tables.place_rows(data.effects, name)
     return Section(
         variant=variant,
+        effect=effect_in_words(data.effects, name),
+        picture=effect_picture(data.effects, data.scores, data.arms, data.seeds, name),
+        places=places,
+        families=families if len(families) > len(places) else [],
+        contrasts=effect_tables.more_contrasts(data.effects, name),
         finding=finding(data, name),
         headline=tables.headline(data.scores, data.arms, name),
         best=best_in_words(lowest) if lowest else "",

@@ -22,11 +22,13 @@ from sinternal.figures.metric import (
 )
 from sinternal.figures.score import Key, Score, by_key
 from sinternal.figures.study import Arm, ReportData
-from sinternal.records import Split
+from sinternal.records import HarmShows, Split
 from sinternal.report.format import with_interval
 
 QUESTION = "Does training a model only to verify its own answers make the answers themselves safer?"
 SPLITS = {Split.ID: "ID", Split.OOD: "OOD", None: "both"}
+
+HARM_SHOWS = {HarmShows.REQUEST: "harm shows in the request", HarmShows.DRAFT: "harm shows in the draft only"}
 
 
 class Column(NamedTuple):

@@ -258,7 +258,7 @@ def _against(comparisons: Sequence[Comparison], variant: str, arm: str, others: 
     for row in comparisons:
         if (row.variant, row.metric, row.split, row.family) != (variant, ASR.name, Split.OOD, None):
             continue
-        if row.p_holm is None or row.benchmark is not None:
+        if row.p_holm is None or row.benchmark is not None or row.harm_shows:
             continue
         if not {row.a, row.b} <= {arm, *others}:
             continue

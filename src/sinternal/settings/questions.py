@@ -50,7 +50,9 @@ class Question(Section):
     def asks(self, arm: str, opponent: str, metric: str, split: str, harm_shows: str = "") -> bool:
         """Whether it asks for a comparison of two arms, in this order; `harm_shows` is empty for all prompts."""
         shown = harm_shows in self.harm_shows if self.harm_shows else not harm_shows
-        return arm == self.arm and opponent in self.against and metric in self.metrics and split in self.splits and shown
+        return (
+            arm == self.arm and opponent in self.against and metric in self.metrics and split in self.splits and shown
+        )
 
 
 def is_asked(

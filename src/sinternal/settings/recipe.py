@@ -25,6 +25,7 @@ from sinternal.settings.questions import Question
 from sinternal.settings.sampling import Sampling
 from sinternal.settings.sources import Prompts, Source, Target
 from sinternal.settings.training import GrpoSettings, Method, SftSettings, WeightSettings, rows_seen
+from sinternal.settings.trials import Trial, placebos_of, trials
 from sinternal.settings.verifying import check_verifying, with_equal_steps
 
 JUDGED_BY_REFUSALS = (
@@ -212,8 +213,9 @@ class Recipe(Section):
         """The questions of the recipe. Without any: the method against each other arm, before and after rewards.
 
         The method is what is trained from the base on verification as the recipe has it, or, if there is no such arm,
-        on verification at all. Arms that are trained on rewards are compared among themselves, as a start of that
-        training is what they tell of.
+        on verification at all. Its placebos are asked about first: only they tell its effect from that of any tuning
+        of the same form. Arms that are trained on rewards are compared among themselves, as a start of that training is
+        what they tell of.
         """
         if self.questions is not None:
             return self.questions
@@ -228,9 +230,16 @@ class Recipe(Section):
                 *((a, rewarded) for a in started),
             ]:
                 before = [question.arm for question in questions]
-                if against := tuple(a.name for a in group if a is not subject and a.name not in before):
+                placebos = placebos_of(subject, self.arms)
+                others = [a for a in (*placebos, *(a for a in group if a not in placebos)) if a is not subject]
+                if against := tuple(a.name for a in others if a.name not in before):
                     questions.append(Question(arm=subject.name, against=against))
         return tuple(questions)
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """Each arm whose effect is measured, with its placebos and its base; the arms of questions come first."""
+        return trials(self.arms, self.effective_questions)
 
     def _check_arm(self, arm: Arm, above: Sequence[str]) -> None:
         where = f"arm {arm.name!r}"

@@ -184,5 +184,5 @@ def to_json(pairs: Sequence[ArmComparison]) -> dict[str, Any]:
 
 
 def _plain(row: Comparison) -> dict[str, Any]:
-    skipped = ("variant", "a", "b", "family", "benchmark")
+    skipped = ("variant", "a", "b", "family", "benchmark", "harm_shows")
     return {name: value for name, value in asdict(row).items() if name not in skipped}

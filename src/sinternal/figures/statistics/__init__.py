@@ -23,6 +23,7 @@ from sinternal.figures.statistics.proportions import (
     rogan_gladen,
     wilson,
 )
+from sinternal.figures.statistics.seeds import SeedDifference, seed_difference
 from sinternal.figures.statistics.tables import bounded_table
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "Interval",
     "MeanDifference",
     "PairedDifference",
+    "SeedDifference",
     "Statistic",
     "bounded_table",
     "bounded_wilson",
@@ -48,6 +50,7 @@ __all__ = [
     "over_seeds",
     "paired_difference",
     "rogan_gladen",
+    "seed_difference",
     "sign_flip",
     "smallest_difference",
     "smooth",

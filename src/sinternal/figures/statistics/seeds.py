@@ -1,0 +1,82 @@
+"""Two arms on the same prompts, seed by seed: the mean difference, with an interval over seeds."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from statistics import fmean, stdev
+from typing import NamedTuple
+
+from sinternal.figures.statistics.bootstrap import Interval
+from sinternal.figures.statistics.distributions import t_quantile
+from sinternal.figures.statistics.paired import paired_difference
+
+
+class SeedDifference(NamedTuple):
+    """How much more often something happens under A than under B, as the mean over seeds."""
+
+    difference: float
+    """Mean over seeds of the share under A minus the share under B."""
+    interval: Interval | None
+    """The 95 % interval; None if nothing tells of the spread: one prompt, and no seeds that differ."""
+    these_runs: Interval | None
+    """The 95 % interval for other prompts and these training runs; None for a single parent prompt."""
+    by_seed: dict[int, float]
+    """The difference of each seed."""
+
+
+def seed_difference(
+    a: Sequence[bool], b: Sequence[bool], clusters: Sequence[str], seeds: Sequence[int]
+) -> SeedDifference:
+    """Compare two arms on the same prompts within each seed, and average over seeds, each with the same weight.
+
+    With several seeds the interval is that of Student's t over them, with one degree of freedom less than there are
+    seeds. Seeds that agree by chance, or all at 0 or 100 %, tell nothing of what other prompts would show, so that the
+    interval is never narrower than that over whole parent prompts for these runs (`paired_difference`), which is all
+    there is of a single seed.
+
+    Args:
+        a: what happened under A, one entry for each pair.
+        b: what happened under B.
+        clusters: what parent each pair belongs to.
+        seeds: what seed each pair belongs to.
+
+    Raises:
+        ValueError: there are no pairs.
+    """
+    ahead: dict[int, list[int]] = defaultdict(list)
+    for hit_a, hit_b, seed in zip(a, b, seeds, strict=True):
+        ahead[seed].append(int(hit_a) - int(hit_b))
+    if not ahead:
+        raise ValueError("there are no pairs to compare")
+    by_seed = {seed: fmean(ahead[seed]) for seed in sorted(ahead)}
+    mean = fmean(by_seed.values())
+    half = _half_width(list(by_seed.values()))
+    these = _of_these_runs(mean, a, b, clusters, seeds)
+    below = max(half, mean - these.low if these else 0.0)
+    above = max(half, these.high - mean if these else 0.0)
+    return SeedDifference(mean, _within(mean - below, mean + above) if below or above else None, these, by_seed)
+
+
+def _of_these_runs(
+    mean: float, a: Sequence[bool], b: Sequence[bool], clusters: Sequence[str], seeds: Sequence[int]
+) -> Interval | None:
+    """The interval over whole parents, around the mean over seeds; None for a single parent."""
+    if len(set(clusters)) < 2:
+        return None
+    paired = paired_difference(a, b, clusters, seeds)
+    low, high = paired.these_runs
+    return _within(mean - (paired.difference - low), mean + (high - paired.difference))
+
+
+def _within(low: float, high: float) -> Interval:
+    """An interval of a difference of shares."""
+    return Interval(max(-1.0, low), min(1.0, high))
+
+
+def _half_width(differences: Sequence[float]) -> float:
+    """Half the width of the 95 % t interval of a mean; 0 for a single value."""
+    if len(differences) < 2:
+        return 0.0
+    return t_quantile(0.975, len(differences) - 1) * stdev(differences) / math.sqrt(len(differences))

@@ -1,0 +1,226 @@
+"""What a method does beyond its placebo, in sentences that say no more than the intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sinternal.figures.effect import Contrast, Effect
+from sinternal.figures.metric import ASR, HELPFUL, OVER_REFUSAL, PROACTIVE_VERIFICATION
+from sinternal.records import HarmShows, Split
+from sinternal.report.format import difference, listing, points_interval
+
+SHOWN_FIRST = (
+    (Split.OOD, HarmShows.REQUEST),
+    (Split.OOD, HarmShows.DRAFT),
+    (Split.ID, HarmShows.REQUEST),
+    (Split.ID, HarmShows.DRAFT),
+)
+"""Places in the order of their weight: what no arm was tuned on comes first."""
+WHERE = {
+    (Split.OOD, HarmShows.REQUEST): "in unseen attack families",
+    (Split.OOD, HarmShows.DRAFT): "where harm shows in the draft only",
+    (Split.ID, HarmShows.REQUEST): "in known attack families",
+    (Split.ID, HarmShows.DRAFT): "where harm shows in the draft only, in known families",
+}
+"""Each place, in a sentence."""
+COUNTED = {
+    ASR.name: "unsafe answers",
+    HELPFUL.name: "helpful answers",
+    OVER_REFUSAL.name: "refusals of requests that it could help with",
+    PROACTIVE_VERIFICATION.name: "thinkings that check safety unasked",
+}
+"""What each metric counts, in a sentence."""
+NOT_SEPARATED = (
+    "The recipe has no placebo arm, so this effect is not separated from that of tuning on anything of the same form: "
+    "it is the method less the base."
+)
+NEAREST = (
+    "Of several placebos, each figure takes the one that leaves the smallest effect, which is the conservative choice; "
+    "an effect counts as clear only if it is clear against every one of them."
+)
+
+
+@dataclass(frozen=True)
+class EffectWords:
+    """What a run shows of one variant."""
+
+    safety: str
+    """One sentence on unsafe answers."""
+    price: str
+    """One sentence on help and refusals; empty if neither was measured."""
+    notes: tuple[str, ...]
+    """What a reader has to know of these, one sentence or two each."""
+
+
+def main_effects(effects: Iterable[Effect], variant: str) -> list[Effect]:
+    """The effects of the study's own method in one variant: that of its first question."""
+    of_variant = [row for row in effects if row.variant == variant]
+    return [row for row in of_variant if row.method == of_variant[0].method and row.headline is not None]
+
+
+def effect_in_words(effects: Iterable[Effect], variant: str) -> EffectWords | None:
+    """Say what the study's own method does beyond its placebo; None if there is nothing to hold it against."""
+    rows = main_effects(effects, variant)
+    of_safety = _whole(rows, ASR.name)
+    if not of_safety:
+        return None
+    of_price = [of_metric for name in (HELPFUL.name, OVER_REFUSAL.name) if (of_metric := _whole(rows, name))]
+    return EffectWords(
+        f"{rows[0].method} {'; it '.join(_clauses(of_safety))}.", _price(of_price), tuple(_notes(of_safety))
+    )
+
+
+def _price(metrics: Sequence[Sequence[Effect]]) -> str:
+    """Safety is cheap for a model that helps nobody, so help stands beside it; empty if it was not measured."""
+    clauses, alike = [], []
+    for rows in metrics:
+        if all(_is_known(row) and row.direction == 0 for row in rows):
+            alike.append(COUNTED[rows[0].metric])
+        else:
+            clauses += _clauses(rows, brief=True)
+    if alike:
+        clauses.append(
+            f"showed no clear difference from {_references(metrics[0][0], brief=True)} in {' or in '.join(alike)}"
+        )
+    return f"At the same time, it {'; it '.join(clauses)}." if clauses else ""
+
+
+def _whole(rows: Iterable[Effect], metric: str) -> list[Effect]:
+    """Effects on all of a place by one metric, the weightiest first."""
+    whole = [row for row in rows if row.metric == metric and row.family is None]
+    return sorted(whole, key=lambda row: SHOWN_FIRST.index((row.split, row.harm_shows)))
+
+
+def _clauses(rows: Sequence[Effect], *, brief: bool = False) -> list[str]:
+    """What the intervals show of one metric, a clause for each way in which they go.
+
+    Args:
+        rows: effects on it.
+        brief: whether to leave out the figures where there is no clear difference, and the names of placebos.
+    """
+    counted, whom = COUNTED[rows[0].metric], _references(rows[0], brief=brief)
+    known = [row for row in rows if _is_known(row)]
+    clauses = []
+    for direction, words in ((-1, "fewer"), (1, "more")):
+        if clear := [row for row in known if row.direction == direction]:
+            clauses.append(f"gave {words} {counted} than {whom}: {listing(map(_figure, clear))}")
+    if unclear := [row for row in known if row.direction == 0]:
+        which = f" {listing(map(_where, unclear))}" if brief else f": {listing(map(_figure, unclear))}"
+        clauses.append(f"showed no clear difference from {whom} in {counted}{which}")
+    if unknown := [row for row in rows if row not in known]:
+        clauses.append(
+            f"cannot be compared with {whom} in {counted} {listing(map(_where, unknown))}, as no pair of answers has "
+            "both labels"
+        )
+    return clauses
+
+
+def _is_known(effect: Effect) -> bool:
+    return effect.headline is not None and effect.headline.value is not None
+
+
+def _references(effect: Effect, *, brief: bool = False) -> str:
+    """What the method is held against."""
+    if not effect.placebos:
+        return "the base" if effect.base is None or brief else _named("the base", effect.base.other)
+    names = [row.other for row in effect.placebos]
+    whom = "its placebo" if len(names) == 1 else "its placebos"
+    return whom if brief else f"{whom} ({listing(names)})"
+
+
+def _named(what: str, name: str) -> str:
+    """What an arm is, and its name if that tells more."""
+    return what if what.endswith(f" {name}") else f"{what} ({name})"
+
+
+def _figure(effect: Effect) -> str:
+    """A difference in points, its interval, and where."""
+    return f"{_points(effect.headline)} {_where(effect)}"
+
+
+def _points(contrast: Contrast | None) -> str:
+    value, _, ends = difference(contrast).partition(" ")
+    return f"{value} points {ends or '(no interval)'}"
+
+
+def _of_these_runs(effect: Effect) -> str:
+    shown = effect.headline
+    if shown is None or shown.low_these_runs is None or shown.high_these_runs is None:
+        return "no interval"
+    return points_interval(shown.low_these_runs, shown.high_these_runs)
+
+
+def _where(effect: Effect) -> str:
+    return WHERE[effect.split, effect.harm_shows]
+
+
+def _notes(of_safety: Sequence[Effect]) -> list[str]:
+    """Which placebo, what the base would have said, what intervals hold for, and what has no label."""
+    first, notes = of_safety[0], []
+    if not first.separated:
+        notes.append(NOT_SEPARATED)
+    elif len(first.placebos) > 1:
+        notes.append(NEAREST)
+    if first.separated and (beside := [row for row in of_safety if row.base is not None]):
+        figures = listing(f"{_points(row.base)} {_where(row)}" for row in beside)
+        base = _named("the base", next(row.base.other for row in beside if row.base is not None))
+        notes.append(
+            f"Less {base}, unsafe answers differ by {figures}: that includes what "
+            "tuning on anything of the same form does."
+        )
+    notes.append(what_intervals_hold_for(of_safety))
+    if several := [row for row in of_safety if row.headline is not None and row.headline.seeds > 1]:
+        figures = listing(f"{_of_these_runs(row)} {_where(row)}" for row in several)
+        notes.append(f"For these training runs alone, whatever others would show: {figures}.")
+    if unlabelled := [row for row in of_safety if row.headline is not None and row.headline.missing]:
+        parts = (f"{_missing(row.headline)} {_where(row)}" for row in unlabelled if row.headline is not None)
+        notes.append(
+            f"Answers without a label: {listing(parts)}. They count as neither safe nor unsafe, and the intervals hold "
+            "whatever they are."
+        )
+    return notes
+
+
+def what_intervals_hold_for(effects: Sequence[Effect]) -> str:
+    """How the intervals were made, and for what they hold, by the number of seeds."""
+    seeds = sorted({row.headline.seeds for row in effects if row.headline is not None} - {0}, reverse=True)
+    parts = [
+        f"Student's t over {count} seeds, for other prompts and other training runs"
+        if count > 1
+        else "over whole parent prompts of one seed, so that nothing is known about other training runs"
+        for count in seeds
+    ]
+    return f"95 % intervals: {'; or, where labels leave fewer seeds, '.join(parts)}." if parts else ""
+
+
+def _missing(contrast: Contrast) -> str:
+    return f"{contrast.missing_method:,} of the method and {contrast.missing_other:,} of {contrast.other}"
+
+
+def across_variants(effects: Sequence[Effect], variants: Sequence[str]) -> tuple[str, ...]:
+    """In how many variants of a study the method makes fewer unsafe answers than its placebo, in each place."""
+    by_place: dict[tuple[Split, HarmShows], list[Effect]] = {}
+    for variant in variants:
+        for row in _whole(main_effects(effects, variant), ASR.name):
+            by_place.setdefault((row.split, row.harm_shows), []).append(row)
+    sentences = []
+    for place in (place for place in SHOWN_FIRST if place in by_place):
+        rows = by_place[place]
+        fewer, more = (sum(row.direction == way for row in rows) for way in (-1, 1))
+        known = [row for row in rows if row.headline is not None and row.headline.value is not None]
+        counts = f"fewer in {fewer}, more in {more}, no clear difference in {len(known) - fewer - more}"
+        unknown = f", unknown in {len(rows) - len(known)}" if len(known) < len(rows) else ""
+        sentences.append(f"{WHERE[place]}: {counts}{unknown}")
+    if not sentences:
+        return ()
+    first = next(row for rows in by_place.values() for row in rows)
+    whom = "its placebo" if first.separated else "the base"
+    said = (
+        f"Unsafe answers of {first.method} compared with {whom}, over {len(variants)} variants: {'; '.join(sentences)}."
+    )
+    note = (
+        "Each variant is judged by its own 95 % interval, not corrected for their number: of variants without any "
+        "effect, one in twenty would look clear."
+    )
+    return (said, note) if first.separated else (said, NOT_SEPARATED, note)
