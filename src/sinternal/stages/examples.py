@@ -13,7 +13,7 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from sinternal.errors import DataError
-from sinternal.records import Example, Judgement, Prompt, Response, Verdict, Verification, make_id
+from sinternal.records import Example, Judgement, Prompt, Response, Subject, Verdict, Verification, make_id
 from sinternal.settings.arms import ExampleTarget
 from sinternal.stages.sample import check_trainable
 from sinternal.stages.stage import Costs, Stage
@@ -360,13 +360,17 @@ def _verifications(
             prompt=row.prompt,
             thinking="" if target is ExampleTarget.VERDICT else row.critique or "",
             answer="" if target is ExampleTarget.CRITIQUE else row.answer or "",
-            # Verdicts that are used agree with the judge's label, which those of a placebo say nothing of.
-            stratum=kind_of_answer(unsafe=row.label is Verdict.UNSAFE, harmful=prompt.harmful),
+            stratum=kind_of_answer(unsafe=_safety(row) is Verdict.UNSAFE, harmful=prompt.harmful),
             prompt_id=prompt.id,
             response_id=row.response_id,
             verification_id=row.id,
             quotes=True,
         )
+
+
+def _safety(row: Verification) -> Verdict | None:
+    """Whether the answer is safe: by the verdict, which agrees with the judge, or for a placebo by the judge alone."""
+    return row.verdict if row.subject is Subject.SAFETY else row.label
 
 
 def _cost(config: ExamplesConfig, inputs: Mapping[str, int]) -> Costs:
