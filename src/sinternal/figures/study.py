@@ -335,6 +335,9 @@ class ReportData:
     """The recipe as it was run."""
     calls: tuple[str, ...] = ()
     """What a reader should know of calls that failed, were withheld or changed on the way; one sentence each."""
+    placebos: tuple[str, ...] = ()
+    """What a reader should know of placebos that differ from the method in more than their subject; one sentence
+    each."""
     exposures: tuple[ArmExposure, ...] = ()
     """What each arm saw in training."""
     thinking: tuple[ThinkingShare, ...] = ()
