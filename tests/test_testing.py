@@ -23,7 +23,7 @@ from sinternal.judges.guard import Guard
 from sinternal.judges.refusal_strings import RefusalStrings
 from sinternal.models.resolve import ModelSource
 from sinternal.prompting.question import VerificationTask
-from sinternal.records import Finish, Judgement, Prompt, Split, make_id
+from sinternal.records import Finish, Judgement, Prompt, Split, Subject, make_id
 from sinternal.registry import Kind, load, names
 from sinternal.testing import (
     PROMPTS,
@@ -433,7 +433,15 @@ def test_a_broken_benchmark_is_caught(benchmark: Any, parts: Sequence[str], sent
 
 def task_by(ask: Callable[[Prompt, str, bool], str]) -> type[VerificationTask]:
     class Asking(VerificationTask):
-        def ask(self, prompt: Prompt, answer: str, *, with_spec: bool) -> str:
+        def ask(
+            self,
+            prompt: Prompt,
+            answer: str,
+            *,
+            with_spec: bool,
+            subject: Subject = Subject.SAFETY,
+            words: int | None = None,
+        ) -> str:
             return ask(prompt, answer, with_spec)
 
     return Asking

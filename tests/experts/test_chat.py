@@ -21,7 +21,8 @@ ANSWER = "Sure.\nVerdict: safe"
 
 def question(i: int, label: Verdict = Verdict.UNSAFE) -> Question:
     response = Response(f"r{i}", f"p{i}", 0, "own thinking", ANSWER, Finish.STOP)
-    return Question(PROMPTS[i], response, open_plugin(SpecificationTask).ask(PROMPTS[i], ANSWER, with_spec=True), label)
+    text = open_plugin(SpecificationTask).ask(PROMPTS[i], ANSWER, with_spec=True)
+    return Question(PROMPTS[i], response, text, text, label)
 
 
 Reply = str | Completion | Callable[[Request], str]

@@ -26,6 +26,7 @@ from sinternal.figures.learning import learning, read_curves
 from sinternal.figures.metric import ASR, PAIRED, PROACTIVE_VERIFICATION
 from sinternal.figures.missing import withhold
 from sinternal.figures.outcomes import Outcome, join
+from sinternal.figures.placebo import placebo_notes
 from sinternal.figures.provenance import Provenance, Sources, day, decoding, recipe_key
 from sinternal.figures.score import Score, pool_seeds, score
 from sinternal.figures.stress import stress_scores, worst_cases
@@ -141,6 +142,7 @@ def gather(recipe: Recipe, variants: Mapping[str, Recipe], run: Run) -> ReportDa
         calls=tuple(_calls(run)),
         exposures=tuple(row for place in run.arms() for row in exposures(run, place)),
         thinking=tuple(_thinking(outcomes, sources)),
+        placebos=tuple(placebo_notes(variants, run)),
         judge_gaps=tuple(_judge_gaps(variants, run, outcomes, sources)),
         recipe_yaml=yaml.safe_dump(
             recipe.model_dump(mode="json", exclude={"workers"}), sort_keys=False, allow_unicode=True
