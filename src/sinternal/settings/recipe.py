@@ -19,7 +19,7 @@ from sinternal.settings.arms import BASE, SUPERVISED, Arm, ArmExamples, TrainOn
 from sinternal.settings.base import Section, Seed, validate_settings
 from sinternal.settings.files import override, read_recipe, set_field
 from sinternal.settings.measurement import Ability, Evaluation
-from sinternal.settings.plugins import EnginePlugin, ExpertPlugin, JudgePlugin, VerificationPlugin
+from sinternal.settings.plugins import PLAIN, EnginePlugin, ExpertPlugin, JudgePlugin, VerificationPlugin
 from sinternal.settings.questions import Question
 from sinternal.settings.sampling import Sampling
 from sinternal.settings.sources import Prompts, Source, Target
@@ -33,6 +33,9 @@ JUDGED_BY_REFUSALS = (
     TrainOn.REWARDS,
 )
 """Arms for which benign answers that refuse are left out, or get no reward."""
+
+
+CONTINUE = "if its server can, set the engine's option `prefill` (vLLM and SGLang: continue; llama.cpp: trailing)"
 
 
 class Equal(StrEnum):
@@ -164,6 +167,39 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _checks_can_be_located_and_thinkings_continued(self) -> Recipe:
+        if self.evaluation.checks is None:
+            return self
+        if self.check_locator is None:
+            raise ValueError(
+                "evaluation.checks: no judge of `judges` tells where a thinking checks safety; add one that does, for "
+                "example safety-thinking"
+            )
+        if not self._continues_turns:
+            raise ValueError(
+                f"evaluation.checks: a thinking is cut and continued, and engine {self.measuring_engine.name!r} is not "
+                f"known to continue a turn that has begun; {CONTINUE}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _attacks_can_begin_the_turn(self) -> Recipe:
+        stress = self.evaluation.stress
+        named = (
+            ("prompts.eval_attacks", self.prompts.eval_attacks),
+            *((f"prompts.eval.{i}.attacks", source.attacks or ()) for i, source in enumerate(self.prompts.eval)),
+            ("evaluation.stress.attacks", stress.attacks if stress else ()),
+        )
+        for field, attacks in named:
+            begun = [attack.name for attack in attacks if attack.name != PLAIN and attack.plugin_class.prefills]
+            if begun and not self._continues_turns:
+                raise ValueError(
+                    f"{field}: {begun[0]!r} begins the model's turn, and engine {self.measuring_engine.name!r} is not "
+                    f"known to continue one; {CONTINUE}, or take the attack out"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _a_share_of_mathematics_has_problems(self) -> Recipe:
         if self.grpo and self.uses_rewards and self.grpo.mixture.mathematics and not self.rewards.mathematics:
             raise ValueError(
@@ -288,6 +324,16 @@ class Recipe(Section):
         tuned = [arm for arm in self.arms if arm.train_on in SUPERVISED and arm.train_on is not TrainOn.DATASET]
         own = [arm for arm in tuned if arm.train_on is TrainOn.VERIFICATION]
         return next(iter(own or tuned), None)
+
+    @property
+    def check_locator(self) -> JudgePlugin | None:
+        """The first judge that tells where a thinking checks safety."""
+        return next((judge for judge in self.judges if judge.plugin_class.locates_checks), None)
+
+    @property
+    def _continues_turns(self) -> bool:
+        engine = self.measuring_engine
+        return bool(engine.plugin_class.continues_turns(engine.validated_options))
 
     @property
     def measuring_engine(self) -> EnginePlugin:
