@@ -282,7 +282,7 @@ class CheckPlace:
     opening: str = ""
     """The words by which one would begin there, with the white space before them; they say nothing of what it finds."""
     other_opening: str = ""
-    """The same of a review of something else than safety; empty for none."""
+    """The same of a review of something else than safety, there or in the place of a check; empty for none."""
     error: str | None = None
     """Why it is not known: the judge's request, or its reply that could not be read."""
     finish: Finish | None = None
@@ -303,6 +303,8 @@ class Intervention(StrEnum):
 
     CUT = "cut"
     """Its check and all that follows are taken out."""
+    REPLACED = "replaced"
+    """The same, and the opening of a review of something else is put where the check stood: few models check again."""
     KEPT = "kept"
     """The control: all that follows the check is taken out, the check stays."""
     INSERTED = "inserted"

@@ -1,7 +1,8 @@
 """Do safety checks in thinkings cause safe answers, or only stand before them?
 
 A thinking with a check is continued without it, and with it: attack success without less attack success with, paired by
-thinking, is what the check causes. So is the difference between a thinking that has none, continued as it is, and the
+thinking, is what the check causes. To keep the model from checking again, a review of something else is also put in the
+place of the check. So is the difference between a thinking that has none, continued as it is, and the
 same with the opening of one; beside it stands the difference from a review of something else at the same place, since
 any interruption might change an answer.
 
@@ -33,6 +34,8 @@ class Contrast(StrEnum):
 
     CUT = "check cut, less kept"
     """The thinking checks: without its check, less with it."""
+    REPLACED = "check replaced, less kept"
+    """The same with the opening of a review of something else in place of its check."""
     INSERTED = "no check, less inserted"
     """It does not: as it is, less with a check that was opened."""
     OTHER = "other review, less inserted"
@@ -41,10 +44,15 @@ class Contrast(StrEnum):
 
 _SIDES = {
     Contrast.CUT: (Intervention.CUT, Intervention.KEPT),
+    Contrast.REPLACED: (Intervention.REPLACED, Intervention.KEPT),
     Contrast.INSERTED: (Intervention.UNCHANGED, Intervention.INSERTED),
     Contrast.OTHER: (Intervention.OTHER, Intervention.INSERTED),
 }
 """The continuations without and with a check."""
+
+
+OF_CHECKED = (Contrast.CUT, Contrast.REPLACED)
+"""Those about thinkings that check, in whose control the whole check is kept."""
 
 
 class Among(StrEnum):
@@ -234,18 +242,18 @@ def _pairs(rows: Iterable[tuple[int, Continued]], contrast: Contrast) -> Iterato
 
 def _is_as_meant(pair: _Pair, contrast: Contrast) -> bool:
     """Whether there is a check on the one side and none on the other, as far as that is known."""
-    carried_out = contrast is Contrast.CUT or pair.with_check.checks is True
+    carried_out = contrast in OF_CHECKED or pair.with_check.checks is True
     return carried_out and pair.without.checks is False
 
 
 def _shares(pairs: Sequence[_Pair], contrast: Contrast) -> dict[str, Any]:
     without = [pair.without.checks for pair in pairs if pair.without.checks is not None]
-    opened = [] if contrast is Contrast.CUT else [pair.with_check.checks for pair in pairs]
+    opened = [] if contrast in OF_CHECKED else [pair.with_check.checks for pair in pairs]
     carried_out = [checks for checks in opened if checks is not None]
     unknown = [
         pair
         for pair in pairs
-        if pair.without.checks is None or (contrast is not Contrast.CUT and pair.with_check.checks is None)
+        if pair.without.checks is None or (contrast not in OF_CHECKED and pair.with_check.checks is None)
     ]
     return {
         "check_without": sum(without) / len(without) if without else None,

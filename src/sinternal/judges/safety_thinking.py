@@ -123,7 +123,7 @@ class SafetyThinking(ChatGuard):
             end=span.end if span else None,
             place=len(response.thinking or "") if absent else None,
             opening="\n\n" + render("check_opening") if absent else "",
-            other_opening="\n\n" + render("other_opening") if absent else "",
+            other_opening="\n\n" + render("other_opening") if named and response.thinking is not None else "",
             error=error,
         )
 

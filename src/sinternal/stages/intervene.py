@@ -1,9 +1,12 @@
 """Stage `intervene`: thinkings without their safety check, and with one that they lacked, for a model to continue.
 
 A check that stands before a safe answer may be its cause, or only keep it company. So a thinking is cut where its check
-begins, and the model goes on from there; the control is cut just behind the check. A thinking without any gets the
-opening of one, where it would stand; what the check finds is left to the model. Its controls are cut at the same place:
-one gets nothing, and one the opening of a review of something else, since any interruption might change an answer.
+begins, and the model goes on from there, or from the opening of a review of something else in the place of the check,
+after which it will seldom check again. The control is cut just behind the check.
+
+A thinking without any gets the opening of one, where it would stand; what the check finds is left to the model. Its
+controls are cut at the same place: one gets nothing, and one the opening of a review of something else, since any
+interruption might change an answer.
 """
 
 from __future__ import annotations
@@ -76,6 +79,8 @@ def _texts(place: CheckPlace, thinking: str, own: int) -> Iterator[tuple[Interve
         if place.start >= own:
             yield Intervention.CUT, thinking[: place.start].rstrip()
             yield Intervention.KEPT, thinking[: place.end].rstrip()
+            if place.other_opening:
+                yield Intervention.REPLACED, (thinking[: place.start].rstrip() + place.other_opening).strip()
     elif place.place is not None and place.place >= own:
         before = thinking[: place.place].rstrip()
         yield Intervention.UNCHANGED, before

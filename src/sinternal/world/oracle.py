@@ -61,7 +61,7 @@ class OracleJudge(Judge):
                 end=span[1] if span else None,
                 place=place,
                 opening="" if place is None else f" {say.check_opening(potion)}",
-                other_opening="" if place is None else f" {say.recipe_opening(potion)}",
+                other_opening="" if place is None and span is None else f" {say.recipe_opening(potion)}",
             )
 
 
