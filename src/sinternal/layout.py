@@ -161,6 +161,22 @@ class Stressed(_Node, Generic[T]):
 
 
 @dataclass(frozen=True)
+class Checked(_Node, Generic[T]):
+    """What safety checks in an arm's thinkings cause: thinkings are continued without theirs, or with one."""
+
+    places: T
+    """Where its thinkings check, or would."""
+    prompts: T
+    """Thinkings to be continued, and what was done to each."""
+    responses: T
+    """How the arm's model goes on."""
+    judgements: T
+    """Labels by the first judge."""
+    further: T
+    """Where the continued thinkings check."""
+
+
+@dataclass(frozen=True)
 class ArmRun(_Node, Generic[T]):
     """One arm of one variant and seed."""
 
@@ -180,7 +196,9 @@ class ArmRun(_Node, Generic[T]):
     """What else it can do."""
     stress: Mapping[str, Stressed[T]] = field(default_factory=dict)
     """What it does under stress, by condition."""
-    NODES: ClassVar[Mapping[str, type[_Node]]] = {"training": Training, "stress": Stressed}
+    checks: Checked[T] | None = None
+    """What its safety checks cause; None if that is not measured."""
+    NODES: ClassVar[Mapping[str, type[_Node]]] = {"training": Training, "stress": Stressed, "checks": Checked}
     NAMED: ClassVar[frozenset[str]] = frozenset({"judgements", "stress"})
 
 

@@ -279,6 +279,93 @@ class Example:
 
 
 @dataclass(frozen=True)
+class CheckPlace:
+    """Where a thinking checks safety unasked or, if it does not, where such a check would stand.
+
+    With neither a check nor a place for one, and without an error, there is nothing to be said: no thinking, or one
+    that never gets to where a check would stand.
+    """
+
+    id: str
+    """Stable id."""
+    response_id: str
+    """The response."""
+    judge: str
+    """Who looked."""
+    start: int | None = None
+    """Where the first check begins, in characters of the thinking; None if there is none, or if that is not known."""
+    end: int | None = None
+    """Just behind it, and behind what it finds."""
+    place: int | None = None
+    """Where a check would stand, in characters of the thinking, if there is none."""
+    opening: str = ""
+    """The words by which one would begin there, with the white space before them; they say nothing of what it finds."""
+    other_opening: str = ""
+    """The same of a review of something else than safety, there or in the place of a check; empty for none."""
+    error: str | None = None
+    """Why it is not known: the judge's request, or its reply that could not be read."""
+    finish: Finish | None = None
+    """Why the judge's own reply ended; None if it was not asked."""
+    left_out: str = ""
+    """Settings that the judge's server did not take, as in a response."""
+    quoted_controls: int = 0
+    """Control tokens that the thinking spells; the judge was shown them as plain text."""
+
+    @property
+    def checked(self) -> bool | None:
+        """Whether the thinking checks safety; None if that is not known."""
+        return None if self.error is not None else self.start is not None
+
+
+class Intervention(StrEnum):
+    """What is done to a thinking before the model continues it."""
+
+    CUT = "cut"
+    """Its check and all that follows are taken out."""
+    REPLACED = "replaced"
+    """The same, and the opening of a review of something else is put where the check stood: few models check again."""
+    KEPT = "kept"
+    """The control: all that follows the check is taken out, the check stays."""
+    INSERTED = "inserted"
+    """The opening of a check is put where one would stand, and all that follows is taken out."""
+    OTHER = "other"
+    """The same with the opening of a review of something else than safety."""
+    UNCHANGED = "unchanged"
+    """The control: all that follows that place is taken out, and nothing is put there."""
+
+
+class ThinkingFate(StrEnum):
+    """What becomes of a thinking about a harmful request, where checks are taken out and put in."""
+
+    CHECKED = "with a check"
+    """It checks, and is continued without its check and with it."""
+    UNCHECKED = "without a check"
+    """It does not, and is continued with a check and without."""
+    NO_PLACE = "never at a place for a check"
+    """It checks nothing, and does not get to where a check would stand."""
+    NOT_KNOWN = "not told by the judge"
+    """Whether it checks is not known."""
+    NOT_OWN = "begun by an attack"
+    """What checks, or the place for a check, is in words that an attack has put there."""
+    UNUSABLE = "with control tokens or tags"
+    """It spells what an engine would not read as text."""
+    NOT_WHOLE = "not whole"
+    """There is none, or it never closed."""
+
+
+@dataclass(frozen=True)
+class Intervened:
+    """A prompt that makes a model continue an earlier thinking of its own, after an intervention."""
+
+    id: str
+    """Id of the prompt, whose prefill holds the thinking."""
+    response_id: str
+    """The response whose thinking it was."""
+    intervention: Intervention
+    """What was done to it."""
+
+
+@dataclass(frozen=True)
 class Measured:
     """What was measured of one response, so that runs can be compared prompt by prompt."""
 
@@ -331,7 +418,7 @@ PAIRED_METRICS = tuple(
 """Names of the metrics that arms are compared by, response by response: the labels that `Measured` keeps."""
 D = TypeVar("D")
 R = TypeVar("R", bound="Row")
-Row = Prompt | Response | Judgement | Verification | Example | Measured
+Row = Prompt | Response | Judgement | Verification | CheckPlace | Intervened | Example | Measured
 """Everything that a store keeps in tables; figures are computed from it."""
 
 

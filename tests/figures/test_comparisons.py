@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from sinternal.figures.comparisons import Side, all_pairs, index_responses
-from sinternal.figures.study import OTHER_RUNS, THESE_RUNS
+from sinternal.figures.estimate import OTHER_RUNS, THESE_RUNS
 from sinternal.records import Measured, Split
 from sinternal.settings.questions import Question
 from tests.report.factory import SOMEWHERE

@@ -9,13 +9,14 @@ from typing import Any
 
 from sinternal.figures.counts import pool
 from sinternal.figures.effects import effects
+from sinternal.figures.estimate import OTHER_RUNS
 from sinternal.figures.metric import PAIRED, PROACTIVE_VERIFICATION
 from sinternal.figures.outcomes import Outcome
 from sinternal.figures.provenance import Provenance
 from sinternal.figures.score import Score, pool_seeds, score
 from sinternal.figures.statistics import paired_difference, smallest_difference
 from sinternal.figures.stress import worst_cases
-from sinternal.figures.study import OTHER_RUNS, Arm, Comparison, FunnelRow, LossCurve, ReportData, Transcript, Variant
+from sinternal.figures.study import Arm, Comparison, FunnelRow, LossCurve, ReportData, Transcript, Variant
 from sinternal.figures.tally import count
 from sinternal.records import (
     Check,

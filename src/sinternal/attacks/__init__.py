@@ -23,6 +23,8 @@ class Attack(Protocol):
     """Its name in reports."""
     held_out: ClassVar[bool] = True
     """Whether it is kept from all tuning (out of distribution)."""
+    prefills: ClassVar[bool] = False
+    """Whether it begins the model's turn, which not every server can continue."""
     harm_shows: ClassVar[HarmShows] = HarmShows.REQUEST
     """Where harm can be seen under it: in the request, or in the draft of an answer only, as the turn begins past the
     place where a request is thought about."""

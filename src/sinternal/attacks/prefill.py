@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from sinternal.attacks import TextAttack, disguise
 from sinternal.prompting.templates import render
 from sinternal.prompting.think import CLOSE, OPEN
-from sinternal.records import Prompt
+from sinternal.records import HarmShows, Prompt
 
 
 class PrefillOptions(BaseModel):
@@ -22,12 +22,17 @@ class PrefillOptions(BaseModel):
 
 
 class ThinkingPrefill(TextAttack):
-    """The model's own thinking begins, in words put into its mouth, by resolving to help.
+    """The model's own thinking begins, in words put into its mouth, in the middle of carrying the request out.
 
-    Kuo et al. 2025 ("H-CoT"), arXiv 2502.12893.
+    Kuo et al. 2025 ("H-CoT"), arXiv 2502.12893: a thinking that looks like an execution phase already under way leaves
+    no place for the phase in which a model asks itself whether to help. Theirs are written for each request by another
+    model, out of what the target thinks of harmless ones; ours speaks of the goal in general words and holds nothing
+    of use to anyone.
     """
 
     family = "thinking-prefill"
+    harm_shows = HarmShows.DRAFT
+    prefills = True
     Options = PrefillOptions
 
     def __init__(self, options: PrefillOptions) -> None:
@@ -39,6 +44,26 @@ class ThinkingPrefill(TextAttack):
         return disguise(prompt, self.family, prompt.text, prefill=f"{OPEN}\n{self.text}")
 
 
+class SkipTheCheck(TextAttack):
+    """The model's own thinking begins past all deliberation, with the heading of the draft of an answer.
+
+    Whether the request is a bad one is no longer asked where it usually is: what is left is to look at one's own draft.
+    """
+
+    family = "skip-the-check"
+    harm_shows = HarmShows.DRAFT
+    prefills = True
+    Options = PrefillOptions
+
+    def __init__(self, options: PrefillOptions) -> None:
+        """Take the words, or those of the attack's own template."""
+        self.text = options.text or render("attack_skip_the_check")
+
+    def rewrite(self, prompt: Prompt, rng: random.Random) -> Prompt:
+        """The same text and a thinking that begins with a draft; see `TextAttack.rewrite`."""
+        return disguise(prompt, self.family, prompt.text, prefill=f"{OPEN}\n{self.text}")
+
+
 class AnswerPrefill(TextAttack):
     """The thinking is closed before it begins, and the answer begins, in words put into its mouth, by agreeing.
 
@@ -46,6 +71,7 @@ class AnswerPrefill(TextAttack):
     """
 
     family = "answer-prefill"
+    prefills = True
     Options = PrefillOptions
 
     def __init__(self, options: PrefillOptions) -> None:
@@ -64,6 +90,7 @@ class SkipThinking(TextAttack):
     """
 
     family = "skip-thinking"
+    prefills = True
 
     def rewrite(self, prompt: Prompt, rng: random.Random) -> Prompt:
         """The same text and an empty thinking; see `TextAttack.rewrite`."""

@@ -91,6 +91,11 @@ class Engine(Protocol):
     runs_one_model: ClassVar[bool] = False
     """Whether it always runs the model that a server or a file has, so that it cannot run what was trained here."""
 
+    @classmethod
+    def continues_turns(cls, options: Any) -> bool:
+        """Whether, with these options, it can continue a turn of the assistant that has begun: `Request.prefill`."""
+        return True
+
     def __init__(self, model: str, options: Any) -> None:
         """Open a model.
 

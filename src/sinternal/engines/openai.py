@@ -70,6 +70,11 @@ class OpenAIEngine(Engine):
     asks_server = True
     runs_one_model = True
 
+    @classmethod
+    def continues_turns(cls, options: OpenAIOptions) -> bool:
+        """Whether the server is known to; see `Engine.continues_turns`."""
+        return options.prefill is not Prefill.NO
+
     def __init__(self, model: str, options: OpenAIOptions, key: str | None = None) -> None:
         """Take a model's name on the server, or a model directory if the option `model` says what it is called there.
 

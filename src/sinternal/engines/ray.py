@@ -59,6 +59,11 @@ class RayEngine(Engine):
     Options = RayOptions
     REACH = frozenset(("address", "concurrency", "num_gpus", "num_cpus", "batch"))
 
+    @classmethod
+    def continues_turns(cls, options: RayOptions) -> bool:
+        """Whether the engine in each actor can; see `Engine.continues_turns`."""
+        return bool(options.worker.plugin_class.continues_turns(options.worker.validated_options))
+
     def __init__(self, model: str, options: RayOptions) -> None:
         """Connect to the cluster; the actors open the model when there is something to generate.
 

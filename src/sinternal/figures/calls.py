@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
 from sinternal.budget import Spent
-from sinternal.records import Finish, Judgement, Response, Verification
+from sinternal.records import CheckPlace, Finish, Judgement, Response, Verification
 from sinternal.store import Artifact, Draft
 
 FILE = "calls"
@@ -70,12 +70,12 @@ class Calls:
             yield f"{server_defaults(self.left_out)}: it does not take {_pronoun(len(self.left_out))}"
 
 
-def calls_of(rows: Iterable[Response | Judgement | Verification], name: str = "rows") -> Calls:
+def calls_of(rows: Iterable[Response | Judgement | Verification | CheckPlace], name: str = "rows") -> Calls:
     """The calls behind some rows, and what these are called."""
     return _count([_call_end(row) for row in rows], name)
 
 
-def keep(draft: Draft, rows: Sequence[Response | Judgement | Verification], name: str) -> None:
+def keep(draft: Draft, rows: Sequence[Response | Judgement | Verification | CheckPlace], name: str) -> None:
     """Write what became of the calls behind rows into an artifact: its file, counts and notes.
 
     Args:
@@ -116,7 +116,7 @@ def _count(ends: Sequence[CallEnd], name: str) -> Calls:
     return Calls(name, len(ends), dict(failed), dict(filtered), dict(left_out))
 
 
-def _call_end(row: Response | Judgement | Verification) -> CallEnd:
+def _call_end(row: Response | Judgement | Verification | CheckPlace) -> CallEnd:
     if isinstance(row, Verification):  # an expert's keeps the error where its answer would stand
         return CallEnd(row.finish, row.dropped if row.verifier == SELF else row.answer, row.left_out)
     return CallEnd(row.finish, row.error, row.left_out)

@@ -7,10 +7,11 @@ from dataclasses import replace
 from itertools import combinations, permutations
 from typing import NamedTuple
 
+from sinternal.figures.estimate import OTHER_RUNS, THESE_RUNS
 from sinternal.figures.metric import ASR, METRICS, PAIRED
 from sinternal.figures.provenance import Provenance
 from sinternal.figures.statistics import PairedDifference, holm, mcnemar, paired_difference, smallest_difference
-from sinternal.figures.study import OTHER_RUNS, THESE_RUNS, Comparison
+from sinternal.figures.study import Comparison
 from sinternal.figures.tally import is_crossed
 from sinternal.records import HarmShows, Measured, Split
 from sinternal.settings.questions import Question, is_asked

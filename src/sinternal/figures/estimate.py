@@ -5,6 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 
+OTHER_RUNS = "other prompts and other training runs"
+THESE_RUNS = "other prompts, and these training runs only"
+"""What the interval of a difference holds for."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:

@@ -13,6 +13,7 @@ import yaml
 
 from sinternal.figures.agreement import JudgeAgreement, judge_agreement
 from sinternal.figures.calls import Calls, read
+from sinternal.figures.causes import CheckEffect, check_effects, continuations
 from sinternal.figures.comparisons import Side, all_pairs, index_responses
 from sinternal.figures.contamination import TrainingRow, overlap
 from sinternal.figures.correction import corrected_scores, read_errors
@@ -27,7 +28,7 @@ from sinternal.figures.metric import ASR, PAIRED, PROACTIVE_VERIFICATION
 from sinternal.figures.missing import withhold
 from sinternal.figures.outcomes import Outcome, join
 from sinternal.figures.placebo import placebo_notes
-from sinternal.figures.provenance import Provenance, Sources, day, decoding, recipe_key
+from sinternal.figures.provenance import Provenance, Sources, day, decoding, last_start, recipe_key
 from sinternal.figures.score import Score, pool_seeds, score
 from sinternal.figures.stress import stress_scores, worst_cases
 from sinternal.figures.study import (
@@ -45,12 +46,15 @@ from sinternal.figures.thinking import ThinkingShare, thinking_shares
 from sinternal.figures.transcripts import of_answer, of_training, under_stress
 from sinternal.layout import ArmPlace, ArmRun, Place, RunMap
 from sinternal.records import (
+    CheckPlace,
     Example,
     Finish,
+    Intervened,
     Judgement,
     Measured,
     Prompt,
     Response,
+    ThinkingFate,
     Verification,
     make_id,
 )
@@ -143,6 +147,7 @@ def gather(recipe: Recipe, variants: Mapping[str, Recipe], run: Run) -> ReportDa
         exposures=tuple(row for place in run.arms() for row in exposures(run, place)),
         thinking=tuple(_thinking(outcomes, sources)),
         placebos=tuple(placebo_notes(variants, run)),
+        check_effects=tuple(_check_effects(variants, run, sources)),
         judge_gaps=tuple(_judge_gaps(variants, run, outcomes, sources)),
         recipe_yaml=yaml.safe_dump(
             recipe.model_dump(mode="json", exclude={"workers"}), sort_keys=False, allow_unicode=True
@@ -212,6 +217,30 @@ def _thinking(outcomes: Outcomes, sources: Sources) -> Iterator[ThinkingShare]:
         rows = [row for place, group in outcomes.items() if place[:2] == (variant, arm) for row in group]
         provenances = (sources.of(variant, arm, metric.name) for metric in (PROACTIVE_VERIFICATION, ASR))
         yield from thinking_shares(variant, arm, rows, *provenances)
+
+
+def _check_effects(variants: Mapping[str, Recipe], run: Run, sources: Sources) -> Iterator[CheckEffect]:
+    """What the checks of each arm cause, over all seeds."""
+    for variant, arm in dict.fromkeys((place.variant, place.arm) for place in run.arms()):
+        checked = {seed: one.checks for seed, one in run.of_arm(variant, arm).items() if one.checks is not None}
+        locator = variants[variant].check_locator
+        if not checked or locator is None:
+            continue
+        continued = {
+            seed: continuations(
+                checks.prompts.rows(Intervened),
+                join(checks.prompts.rows(Prompt), checks.responses.rows(Response), checks.judgements.rows(Judgement)),
+                checks.further.rows(CheckPlace),
+            )
+            for seed, checks in checked.items()
+        }
+        fates = {
+            str(fate): sum((checks.places.counts | checks.prompts.counts)[fate] for checks in checked.values())
+            for fate in ThinkingFate
+        }
+        measured = day(last_start([checks.responses for checks in checked.values()]))
+        provenance = replace(sources.of(variant, arm, ASR.name), measured=measured)
+        yield from check_effects(variant, arm, continued, fates, locator.name, provenance)
 
 
 def _judge_gaps(variants: Mapping[str, Recipe], run: Run, outcomes: Outcomes, sources: Sources) -> Iterator[JudgeGap]:

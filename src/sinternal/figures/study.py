@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sinternal.figures.agreement import JudgeAgreement
+from sinternal.figures.causes import CheckEffect
 from sinternal.figures.contamination import Overlap
 from sinternal.figures.effect import Effect
 from sinternal.figures.estimate import Difference, Estimate
@@ -47,8 +48,6 @@ class Variant:
 
 LEVEL = 0.05
 """Of the corrected test, below which a difference counts as clear."""
-OTHER_RUNS = "other prompts and other training runs"
-THESE_RUNS = "other prompts, and these training runs only"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -347,5 +346,7 @@ class ReportData:
     """What each arm saw in training."""
     thinking: tuple[ThinkingShare, ...] = ()
     """What thinkings check, whether they see harm, and what is answered then."""
+    check_effects: tuple[CheckEffect, ...] = ()
+    """What safety checks in thinkings cause."""
     judge_gaps: tuple[JudgeGap, ...] = ()
     """How far the judge that rewarded and the one that decides are apart, if they are two."""

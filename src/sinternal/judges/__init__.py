@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel
 
-from sinternal.records import Judgement, Prompt, Response
+from sinternal.records import CheckPlace, Judgement, Prompt, Response
 from sinternal.registry import NoOptions
 
 
@@ -23,6 +23,8 @@ class Judge(Protocol):
     """Whether it labels refusals; one that does not needs another beside it where refusals are rewarded."""
     fallback: ClassVar[bool] = False
     """Whether it only stands in where no better judge can run."""
+    locates_checks: ClassVar[bool] = False
+    """Whether it tells where a thinking checks safety, by `locate_checks`."""
     judged: str = "answer"
     """What it looks at for `safe`: `answer`, `full` or `thinking`."""
 
@@ -37,6 +39,14 @@ class Judge(Protocol):
     def judge(self, items: Iterable[tuple[Prompt, Response]]) -> Iterator[Judgement]:
         """One judgement for each item, in any order. A label that cannot be given is None, never a guess."""
         ...
+
+    def locate_checks(self, items: Iterable[tuple[Prompt, Response]]) -> Iterator[CheckPlace]:
+        """Where each thinking first checks safety unasked, or else where it would: one row for each item, in any order.
+
+        A check begins with its first word and ends behind what it finds; a decision that follows is no part of it. Only
+        judges with `locates_checks` are asked. What cannot be told is a row with an error, never a guess.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not locate checks")
 
     def close(self) -> None:
         """Give back memory, connections and processes; may be called twice. The judge is not used again."""

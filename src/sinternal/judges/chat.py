@@ -27,9 +27,13 @@ class ChatGuard(Guard):
 
     def ask(self, prompt: Prompt, text: str) -> Request:
         """The task, then the request and what is judged between tags that neither of them can close."""
+        return self.exchange(prompt, text, self.task())
+
+    def exchange(self, prompt: Prompt, text: str, task: str) -> Request:
+        """The same with another task than the usual one."""
         request = shown_request(prompt, self.request)
         request_tag, tag = safe_tags(("request", self.part), (request, text))
         exchange = render(
             "judge_exchange", request=request, text=text, request_tag=request_tag, tag=tag, part=self.part
         )
-        return Request("", (("system", self.task()), ("user", exchange)), quotes=True)
+        return Request("", (("system", task), ("user", exchange)), quotes=True)

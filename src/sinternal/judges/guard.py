@@ -150,12 +150,15 @@ class Guard(Judge):
                 continue
             unreadable.append(judgement)
             if len(unreadable) == PATIENCE:
-                raise DataError(
-                    f"judge {self.name!r}: none of its first {PATIENCE} replies could be read, the last was {error}; "
-                    f"is {self.options.engine.model!r} the model that this judge is made for, with its own chat "
-                    "template?"
-                )
+                raise DataError(self._not_understood(error))
         yield from unreadable
+
+    def _not_understood(self, error: str | None) -> str:
+        """What to tell the user if none of the first replies can be read."""
+        return (
+            f"judge {self.name!r}: none of its first {PATIENCE} replies could be read, the last was {error}; is "
+            f"{self.options.engine.model!r} the model that this judge is made for, with its own chat template?"
+        )
 
     def _read_case(self, case: _Case) -> tuple[Labels | None, str | None]:
         """The labels, or why there are none."""

@@ -47,6 +47,15 @@ _CONTROL = re.compile(
 """How control tokens of the model families in use are spelled, for servers, whose tokenizer is not known."""
 
 
+_PLACEHOLDER = re.compile(r"\[(?!/|INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_|THINK|CLS|SEP|MASK|PAD|UNK)[A-Z_]+\]")
+"""What texts leave for others to fill in, such as [NAME]: it is spelled as control tokens are, and is none."""
+
+
+def spells_control(text: str) -> bool:
+    """Whether a text spells what looks like a control token, or a tag around thinking, of a known model family."""
+    return any(not _PLACEHOLDER.fullmatch(match[0]) for match in _CONTROL.finditer(text))
+
+
 def break_up(text: str, names: Sequence[str] | None = None) -> tuple[str, int]:
     """Put a space behind the first character of every control token that a text spells, for all to see.
 

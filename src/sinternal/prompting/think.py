@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
-from sinternal.records import Verdict
+from sinternal.records import Prompt, Response, Verdict
 
 OPEN, CLOSE = "<think>", "</think>"
 
@@ -93,6 +93,26 @@ def split_thinking(text: str, *, opened: bool, tags: Sequence[Tags] = KNOWN_TAGS
         return _channels(body if written else f"{used.open}{body}")
     thinking, closed, answer = (body.removeprefix(used.open) if written else body).partition(used.close)
     return Text(thinking.strip(), _AROUND.sub("", answer).strip() if closed else None)
+
+
+def begun_thinking(prefill: str) -> str | None:
+    """The thinking that a prefill begins: empty if it begins none, None if it closes it, so that none can follow."""
+    if not prefill:
+        return ""
+    thinking, answer = split_thinking(prefill, opened=False)
+    return thinking if answer is None else None
+
+
+def own_start(prompt: Prompt, response: Response) -> int | None:
+    """Where the thinking of a response is the model's own, in characters: behind what it was made to begin with.
+
+    Some servers give the thinking without that: all of it is then the model's own. None if no thinking is: there is
+    none, or the prefill has closed it.
+    """
+    begun = begun_thinking(prompt.prefill)
+    if begun is None or response.thinking is None:
+        return None
+    return len(begun) if response.thinking.startswith(begun) else 0
 
 
 _CHANNEL_STARTS = ("<|channel|>", "<|start|>assistant<|channel|>", "<|message|>")

@@ -18,7 +18,7 @@ from sinternal.figures.metric import (
 from sinternal.figures.score import Key, Score, by_key
 from sinternal.figures.study import ReportData
 from sinternal.records import Split
-from sinternal.report import baselines
+from sinternal.report import baselines, causes
 from sinternal.report.bounds import caveat_of, in_words
 from sinternal.report.comparison_tables import EXPLORATORY, comparisons_by_harm, comparisons_of_parts
 from sinternal.report.format import MISSING, decimal, difference, p_value, percent, with_interval
@@ -83,11 +83,15 @@ def more_tables(data: ReportData, variant: str) -> list[TitledTable]:
     return [table for table in tables if table.table.rows]
 
 
+CHECKS = "What thinking checks unasked"
+"""The title beside which stands what the checks cause."""
+
+
 def _of_baselines(data: ReportData, variant: str) -> list[TitledTable]:
     """What training showed the arms, what their thinkings check and see, and how far judges are apart."""
     shaped = (
         ("What each arm saw in training", baselines.HOW_EXPOSED, baselines.EXPOSURE_COLUMNS, baselines.exposure_table),
-        ("What thinking checks unasked", baselines.HOW_CHECKED, baselines.CHECKS_COLUMNS, baselines.checks_table),
+        (CHECKS, baselines.HOW_CHECKED, baselines.CHECKS_COLUMNS, baselines.checks_table),
         (
             "Harm recognised in thinking, and safety of the answer",
             baselines.HOW_SEEN,
@@ -96,7 +100,15 @@ def _of_baselines(data: ReportData, variant: str) -> list[TitledTable]:
         ),
         ("Training judge against deciding judge", baselines.HOW_APART, baselines.GAP_COLUMNS, baselines.gap_table),
     )
-    return [TitledTable(title, note, TextTable(columns, rows(data, variant))) for title, note, columns, rows in shaped]
+    made = [TitledTable(title, note, TextTable(columns, rows(data, variant))) for title, note, columns, rows in shaped]
+    causal = [
+        TitledTable("What checks in thinking cause", causes.HOW_CAUSED, causes.causes_table(data, variant)),
+        TitledTable(
+            "Thinkings that were continued", causes.HOW_COUNTED, causes.fates_table(data, variant), folded=True
+        ),
+    ]
+    beside = 1 + next(i for i, (title, *_) in enumerate(shaped) if title == CHECKS)
+    return [*made[:beside], *causal, *made[beside:]]
 
 
 HOW_SHOWN = (

@@ -18,6 +18,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from sinternal.errors import DataError
 from sinternal.figures.agreement import JudgeAgreement
 from sinternal.figures.best import Best, best
+from sinternal.figures.causes import CheckEffect
 from sinternal.figures.effect import Effect
 from sinternal.figures.estimate import Estimate
 from sinternal.figures.exposure import ArmExposure
@@ -115,6 +116,8 @@ class Results(_Part):
     """Every figure, of each seed and pooled; those of the deciding judges first."""
     thinking: tuple[ThinkingShare, ...]
     """What thinkings check, whether they see harm, and what is answered then."""
+    check_effects: tuple[CheckEffect, ...] = ()
+    """What safety checks in thinkings cause."""
     judge_gaps: tuple[JudgeGap, ...]
     """How far the judge that rewarded and the one that decides are apart."""
     agreements: tuple[JudgeAgreement, ...]
@@ -157,6 +160,7 @@ def to_results(data: ReportData) -> Results:
         judges=data.judges,
         scores=tuple(replace(score, caveat=caveat_of(score)) for score in (*data.scores, *data.second_opinions)),
         thinking=data.thinking,
+        check_effects=data.check_effects,
         judge_gaps=data.judge_gaps,
         agreements=data.agreements,
         questions=data.questions,

@@ -59,6 +59,18 @@ def measured_uses(uses: tuple[SpecificationUse, ...]) -> tuple[SpecificationUse,
     return tuple(dict.fromkeys(uses))
 
 
+class Checks(Section):
+    """What a safety check in a thinking does: the thinking is continued without its check, and with one that it lacks.
+
+    Of thinkings about harmful evaluation prompts. It takes a judge that locates checks, and an engine that continues a
+    turn that has begun.
+    """
+
+    limit: int | None = Field(default=None, ge=1)
+    """Thinkings about at most this many harmful prompts of each arm and seed, the same for every arm; None takes all.
+    Each is continued two or three times."""
+
+
 class Evaluation(Section):
     """How every arm is measured."""
 
@@ -73,6 +85,8 @@ class Evaluation(Section):
     so that it has to know by itself what is unsafe."""
     stress: Stress | None = None
     """Measure again under stress."""
+    checks: Checks | None = None
+    """Measure what safety checks in thinkings cause."""
     agreement: Path | None = None
     """An `agreement.json` that says how often the first judge errs by people's labels: rates are then shown corrected
     for its errors, too."""

@@ -20,7 +20,7 @@ from sinternal.settings.arms import BASE, REINFORCED, SUPERVISED, VERIFYING, Arm
 from sinternal.settings.base import Section, Seed, validate_settings
 from sinternal.settings.files import override, read_recipe, set_field
 from sinternal.settings.measurement import Ability, Evaluation
-from sinternal.settings.plugins import EnginePlugin, ExpertPlugin, JudgePlugin, VerificationPlugin
+from sinternal.settings.plugins import PLAIN, EnginePlugin, ExpertPlugin, JudgePlugin, VerificationPlugin
 from sinternal.settings.questions import Question
 from sinternal.settings.sampling import Sampling
 from sinternal.settings.sources import Prompts, Source, Target
@@ -49,6 +49,9 @@ EXAMPLE_FIELDS = {
     **dict.fromkeys(VERIFYING, ("specification", "verification")),
 }
 """The fields of `examples` that mean something for an arm; for all others that are fine-tuned it is `share`."""
+
+
+CONTINUE = "if its server can, set the engine's option `prefill` (vLLM and SGLang: continue; llama.cpp: trailing)"
 
 
 class Equal(StrEnum):
@@ -179,6 +182,39 @@ class Recipe(Section):
                 f"refusals, by which benign answers are taken or rewarded for arm {judged[0]!r}; name another judge "
                 "for them in rewards.refusals, for example qwen3guard, wildguard or refusal"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _checks_can_be_located_and_thinkings_continued(self) -> Recipe:
+        if self.evaluation.checks is None:
+            return self
+        if self.check_locator is None:
+            raise ValueError(
+                "evaluation.checks: no judge of `judges` tells where a thinking checks safety; add one that does, for "
+                "example safety-thinking"
+            )
+        if not self._continues_turns:
+            raise ValueError(
+                f"evaluation.checks: a thinking is cut and continued, and engine {self.measuring_engine.name!r} is not "
+                f"known to continue a turn that has begun; {CONTINUE}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _attacks_can_begin_the_turn(self) -> Recipe:
+        stress = self.evaluation.stress
+        named = (
+            ("prompts.eval_attacks", self.prompts.eval_attacks),
+            *((f"prompts.eval.{i}.attacks", source.attacks or ()) for i, source in enumerate(self.prompts.eval)),
+            ("evaluation.stress.attacks", stress.attacks if stress else ()),
+        )
+        for field, attacks in named:
+            begun = [attack.name for attack in attacks if attack.name != PLAIN and attack.plugin_class.prefills]
+            if begun and not self._continues_turns:
+                raise ValueError(
+                    f"{field}: {begun[0]!r} begins the model's turn, and engine {self.measuring_engine.name!r} is not "
+                    f"known to continue one; {CONTINUE}, or take the attack out"
+                )
         return self
 
     @model_validator(mode="after")
@@ -371,6 +407,16 @@ class Recipe(Section):
             and (arm.examples.answers, arm.examples.share) == (placebo.examples.answers, placebo.examples.share)
         ]
         return next((arm for arm in same if arm.examples.target is placebo.examples.target), next(iter(same), None))
+
+    @property
+    def check_locator(self) -> JudgePlugin | None:
+        """The first judge that tells where a thinking checks safety."""
+        return next((judge for judge in self.judges if judge.plugin_class.locates_checks), None)
+
+    @property
+    def _continues_turns(self) -> bool:
+        engine = self.measuring_engine
+        return bool(engine.plugin_class.continues_turns(engine.validated_options))
 
     @property
     def measuring_engine(self) -> EnginePlugin:

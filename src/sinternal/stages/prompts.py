@@ -168,10 +168,10 @@ def _limit(rows: Sequence[Prompt], limit: int | None, seed: int) -> list[Prompt]
     """
     if limit is None:
         return list(rows)
-    return [row for harmful in (True, False) for row in _in_turn(rows, harmful, seed)[:limit]]
+    return [row for harmful in (True, False) for row in in_turn(rows, harmful, seed)[:limit]]
 
 
-def _in_turn(rows: Iterable[Prompt], harmful: bool, seed: int) -> list[Prompt]:
+def in_turn(rows: Iterable[Prompt], harmful: bool, seed: int) -> list[Prompt]:
     """One side's rows, shuffled by hashes: a first row of every request, then a second of every one, and so on."""
     by_request: dict[str, list[Prompt]] = defaultdict(list)
     for row in rows:

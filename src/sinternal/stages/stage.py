@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sinternal.records import Judgement, Response, Verification
+from sinternal.records import CheckPlace, Judgement, Response, Verification
 
-Answered = Response | Judgement | Verification
+Answered = Response | Judgement | Verification | CheckPlace
 """Rows that each take a call to a model."""
 
 

@@ -12,6 +12,7 @@ from sinternal.layout import (
     REPETITION,
     Answers,
     ArmRun,
+    Checked,
     Others,
     Published,
     SeedRun,
@@ -31,7 +32,9 @@ from sinternal.stages import (
     demonstrate,
     examples,
     grpo,
+    intervene,
     judge,
+    locate,
     repeat,
     sample,
     self_verify,
@@ -312,7 +315,34 @@ class _ArmPlanner:
             rewarding=rewarding,
             capability=self._capability(model),
             stress=self._stress(model),
+            checks=self._checks(model, responses),
         )
+
+    def _checks(self, model: Task, responses: Task) -> Checked[Task] | None:
+        """Its thinkings about harmful prompts, continued without their checks and with others'."""
+        recipe, settings = self.recipe, self.recipe.evaluation.checks
+        if settings is None:
+            return None
+        assert recipe.check_locator is not None  # the recipe was validated
+        of_arm = {"prompts": self.run.evaluation_prompts, "responses": responses}
+        looking = locate.LocateConfig(judge=recipe.check_locator, limit=settings.limit, seed=self.seed)
+        places = Task(locate.STAGE, f"locate checks {self.label}", looking, of_arm)
+        inputs = {**of_arm, "places": places}
+        begun = Task(intervene.STAGE, f"intervene in {self.label}", intervene.InterveneConfig(), inputs)
+        continuing = sample.SampleConfig(
+            engine=recipe.measuring_engine,
+            sampling=recipe.evaluation.sampling,
+            system=recipe.target.system,
+            seed=self.seed,
+        )
+        continued = Task(
+            sample.STAGE, f"continue thinking {self.label}", continuing, {"prompts": begun, "model": model}
+        )
+        judged = {"prompts": begun, "responses": continued}
+        judgements = Task(judge.STAGE, f"judge continued {self.label}", recipe.judges[0], judged)
+        again = locate.LocateConfig(judge=recipe.check_locator, seed=self.seed)
+        further = Task(locate.STAGE, f"locate further checks {self.label}", again, judged)
+        return Checked(places, begun, continued, judgements, further)
 
     def _capability(self, model: Task) -> Task | None:
         if not self.recipe.capability:

@@ -13,6 +13,7 @@ from sinternal.settings.plugins import JudgePlugin
 from sinternal.settings.sampling import Sampling
 from sinternal.settings.training import cautions as settings_cautions
 from sinternal.stages.grpo import GrpoConfig
+from sinternal.stages.locate import LocateConfig
 from sinternal.stages.sft import SftConfig
 from sinternal.stages.stage import Costs
 from sinternal.store import Store
@@ -103,12 +104,13 @@ def _bound(row: Row, server: Server) -> Bound:
     if stage in ("sample", "repeat", "self_verify"):
         sampling: Sampling = config.sampling  # type: ignore[attr-defined]
         limit = sampling.max_tokens
-    if stage in ("judge", "self_verify") and answer_sampling is not None:
+    if stage in ("judge", "locate", "self_verify") and answer_sampling is not None:
         quoted = answer_sampling.max_tokens
-    if isinstance(config, JudgePlugin):
-        judge: Judge = config.open()
+    if isinstance(config, JudgePlugin | LocateConfig):
+        judge: Judge = config.open() if isinstance(config, JudgePlugin) else config.judge.open()
         if isinstance(judge, Guard):
-            calls, limit = calls * len(judge.ask_all(_ANY, "")), judge.max_tokens
+            calls *= len(judge.ask_all(_ANY, "")) if isinstance(config, JudgePlugin) else 1
+            limit = judge.max_tokens
     if stage == "critique":
         calls *= 2  # what cannot be read is asked for once more
     read, written = calls * (PROMPT + quoted), calls * limit

@@ -10,7 +10,7 @@ from collections.abc import Iterable, MutableMapping
 from typing import Any
 
 from sinternal.figures import calls
-from sinternal.records import Judgement, Response, Verification
+from sinternal.stages.stage import Answered
 from sinternal.store import Artifact, Store
 from sinternal.study.preflight import is_reachable
 from sinternal.study.task import Plan, Task
@@ -77,5 +77,5 @@ def _reopen(store: Store, task: Task, artifact: Artifact) -> None:
     store.reopen(artifact, [row for row in rows if not _failed(row)], row_type)
 
 
-def _failed(row: Response | Judgement | Verification) -> bool:
+def _failed(row: Answered) -> bool:
     return row.finish is not None and row.finish.without_text

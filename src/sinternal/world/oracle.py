@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sinternal.experts import Demonstration, Expert, ExpertReply, Question, Subject
 from sinternal.judges import Judge
-from sinternal.records import Check, Judgement, Prompt, Response, make_id
+from sinternal.records import Check, CheckPlace, Judgement, Prompt, Response, make_id
 from sinternal.world import language as say
 from sinternal.world.corpus import Writer
 from sinternal.world.facts import chosen, options_of
@@ -32,6 +32,7 @@ class OracleJudge(Judge):
     """
 
     tells_refusals = True
+    locates_checks = True
 
     def judge(self, items: Iterable[tuple[Prompt, Response]]) -> Iterator[Judgement]:
         """Label each response; see `Judge.judge`."""
@@ -50,6 +51,23 @@ class OracleJudge(Judge):
                 helpful=_helps(options, recipe) if understood else None,
                 checks=None if response.thinking is None else _checks(response.thinking),
                 saw_harm=None if response.thinking is None else say.sees_harm(response.thinking),
+            )
+
+    def locate_checks(self, items: Iterable[tuple[Prompt, Response]]) -> Iterator[CheckPlace]:
+        """Where each thinking first checks safety, by the grammar; see `Judge.locate_checks`."""
+        for prompt, response in items:
+            thinking = response.thinking or ""
+            span, potion = say.find_check(thinking), potion_of(prompt)
+            place = None if span else say.check_place(thinking)
+            yield CheckPlace(
+                id=make_id("check place", "oracle", response.id),
+                response_id=response.id,
+                judge="oracle",
+                start=span[0] if span else None,
+                end=span[1] if span else None,
+                place=place,
+                opening="" if place is None else f" {say.check_opening(potion)}",
+                other_opening="" if place is None and span is None else f" {say.recipe_opening(potion)}",
             )
 
 
