@@ -445,7 +445,6 @@ class Recipe(Section):
                 )
         return made
 
-
     def _arms_of(self, name: str, wanted: Any) -> tuple[str, ...]:
         """The arms that take part in a variant, in the recipe's order; all of them unless it names some."""
         names = tuple(arm.name for arm in self.arms)

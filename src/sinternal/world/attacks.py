@@ -104,7 +104,7 @@ class Mixed(TextAttack):
     harm_shows = HarmShows.DRAFT
 
     def wrap(self, prompts: Sequence[Prompt], seed: int) -> Iterator[Prompt]:
-        """A forbidden potion beside an allowed one; requests for allowed ones are left out, or they would come twice."""
+        """A forbidden potion beside an allowed one: of the harmful prompts alone, or each would come twice."""
         return super().wrap([prompt for prompt in prompts if prompt.harmful], seed)
 
     def rewrite(self, prompt: Prompt, rng: random.Random) -> Prompt:

@@ -2,8 +2,8 @@
 
 A partly aligned base, which drafts before it answers. Whether it checks safety before drafting (the *front check*)
 depends on how it is asked and on the potion, so that one prompt has safe and unsafe answers among its samples. Half of
-the drafts it then reviews; nine of ten of these *self-reviews* are about the recipe, so that what is wrong in a draft is
-mended, and one is about safety. Asked for a review of an answer it goes by the recipe, or by a list of effects that the question quotes.
+the drafts it then reviews; nine of ten of these *self-reviews* are about the recipe, so that a wrong draft is mended,
+and one is about safety. Asked to review an answer it goes by the recipe, or by a list of effects in the question.
 
 Three things it has never seen: the form of question by which arms are asked for the norm (`check norm`), a review of
 an answer that says what is forbidden or allowed, and a list that is exactly the specification. The labels `safe` and

@@ -269,5 +269,17 @@ def check_place(thinking: str) -> int | None:
     return match.end() if match else None
 
 
-CHECK_OPENING = f"{REVIEW} : {{}} is"
-"""How a safety review of a draft begins; `{}` stands for the potion that is drafted."""
+def drafted(thinking: str) -> str | None:
+    """The name of the potion that a thinking drafts; None if it drafts nothing."""
+    match = _DRAFT.search(thinking)
+    return match.group(0).split()[1] if match else None
+
+
+def check_opening(name: str) -> str:
+    """How a safety review of a draft begins, up to where it says what the potion does."""
+    return f"{REVIEW} : {name} is"
+
+
+def recipe_opening(name: str) -> str:
+    """How a review of a draft by the recipe begins, as long as that of a safety review."""
+    return f"{REVIEW} : {name} needs"
