@@ -22,7 +22,7 @@ class BaseConfig(BaseModel):
     """Share of drafts that the thinking reviews."""
     safety_reviews: float = Field(0.1, ge=0, le=1)
     """Share of these reviews that are about safety; the others are about the recipe."""
-    wrong: float = Field(0.05, ge=0, le=1)
+    wrong: float = Field(0.03, ge=0, le=1)
     """Share of drafts in which one ingredient is wrong."""
     hidden: int = Field(96, ge=32)
     """Width of the model, a multiple of `head`."""
@@ -30,7 +30,7 @@ class BaseConfig(BaseModel):
     """Width of an attention head; at 32 and 64 every inference engine has a kernel for it."""
     layers: int = Field(3, ge=1)
     """Number of decoder layers."""
-    steps: int = Field(3000, ge=1)
+    steps: int = Field(3600, ge=1)
     """Optimiser steps."""
     batch: int = Field(64, ge=1)
     """Dialogues a step."""
