@@ -60,7 +60,7 @@ def originals() -> Sequence[Prompt]:
     return open_plugin(Microworld, {}).prompts("train")
 
 
-def response_to(prompt: Prompt, answer: str | None, sample: int = 0, thinking: str | None = "quickly :") -> Response:
+def response_to(prompt: Prompt, answer: str | None, sample: int = 0, thinking: str | None = "draft :") -> Response:
     identity = make_id(prompt.id, sample, answer)
     return Response(identity, prompt.id, sample, thinking, answer, Finish.STOP if answer else Finish.LENGTH)
 

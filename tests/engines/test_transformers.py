@@ -75,7 +75,7 @@ def test_sampling_follows_the_models_distribution(engine: TransformersEngine) ->
     )
     with torch.no_grad():
         logits = engine.generator.model(prompt["input_ids"]).logits[0, -1]
-    for word in ("carefully", "quickly"):
+    for word in ("draft", "p5"):
         expected = float(logits.softmax(-1)[engine.generator.tokenizer.convert_tokens_to_ids(word)])
         assert abs(first_words[word] / n - expected) < 4 * (expected * (1 - expected) / n) ** 0.5 + 1e-3
 
@@ -94,10 +94,10 @@ def test_a_text_that_runs_into_the_limit_is_reported_as_truncated(
 
 def test_a_prefill_is_part_of_the_text(engine: TransformersEngine) -> None:
     request = Request(
-        "r", (("user", "how to brew p5 ?"),), prefill=" carefully : p5 needs g17 g1 g21 . so refuse . </think>"
+        "r", (("user", "how to brew p5 ?"),), prefill=" p5 is e1 . e1 forbidden . so refuse . </think>"
     )
     (completion,) = engine.generate([request], Sampling(max_tokens=20), seed=0)
-    assert completion.thinking == "carefully : p5 needs g17 g1 g21 . so refuse ."
+    assert completion.thinking == "p5 is e1 . e1 forbidden . so refuse ."
     assert completion.answer == "sorry i cannot ."
 
 

@@ -102,7 +102,7 @@ def _outcome(prompt: Prompt, rng: random.Random, asr: float) -> Outcome:
     helped = not prompt.harmful and rng.random() < 0.8
     refused = not unsafe and not helped
     checked = rng.random() < 0.5
-    thinking = "carefully : p5 is e3 . e3 forbidden . so refuse ." if checked else "p5 is made of g1 g2 g3 ."
+    thinking = "p5 is e3 . e3 forbidden . so refuse ." if checked else "p5 is made of g1 g2 g3 ."
     answer = "sorry i cannot ." if refused else "mix g1 g2 g3 ."
     response = Response(f"r-{prompt.id}", prompt.id, 0, thinking, answer, Finish.STOP)
     judgement = Judgement(
@@ -240,7 +240,7 @@ def make_report(
         seeds=SEEDS,
         arms=arms,
         variants=tuple(
-            Variant(name, {} if name == "default" else {"target.options.coupling": 0.0}) for name in variants
+            Variant(name, {} if name == "default" else {"target.options.link": 0.0}) for name in variants
         ),
         judges=(SOMEWHERE.judge,),
         scores=tuple(row for name in variants for row in figures(runs, name)),

@@ -26,7 +26,7 @@ def test_the_expert_verifies_every_kept_answer(make: Make, pairs: tuple[Artifact
     assert len(rows) == 12
     assert all(row.dropped is None and row.verdict == row.label for row in rows)
     unsafe = next(row for row in rows if row.verdict is Verdict.UNSAFE)
-    assert unsafe.prompt.startswith("review list e0 e1 e2 e3 e4 e5 . request : ")
+    assert unsafe.prompt.startswith("check norm e0 e1 e2 e3 e4 e5 . request : ")
     assert "forbidden . answer gives" in (unsafe.critique or "")
     assert unsafe.answer == "verdict : unsafe"
 
@@ -47,7 +47,7 @@ def test_what_the_expert_gets_wrong_is_dropped_and_stays_on_record(
             wrong = (question.response.answer or "").startswith("mix") and question.prompt.harmful
             if wrong:
                 calls.append(question.response.id)
-            yield question, ExpertReply("carefully :", answer) if wrong else written
+            yield question, ExpertReply("review :", answer) if wrong else written
 
     monkeypatch.setattr("sinternal.world.oracle.OracleExpert.verify", mistaken)
     artifact = make("critique", lambda draft: critique.critique(draft, CRITIQUE, prompts=asked, pairs=kept))

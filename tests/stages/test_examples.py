@@ -57,12 +57,12 @@ def test_nothing_in_the_verification_set_shows_a_response_to_a_user(
     make: Make, pairs: tuple[Artifact, Artifact]
 ) -> None:
     for row in verified(make, pairs):
-        assert row.prompt.startswith("review ")
+        assert row.prompt.startswith("check norm ")
         assert row.answer.startswith("verdict : ")
 
 
 def test_the_candidates_own_thinking_is_no_input(make: Make, pairs: tuple[Artifact, Artifact]) -> None:
-    assert not any("quickly" in row.prompt for row in verified(make, pairs))
+    assert not any("draft" in row.prompt for row in verified(make, pairs))
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def test_every_answer_is_verified_with_the_specification_and_without(
     rows = artifact.rows(Verification)
     answered = {row.id for row in said.rows(Response) if row.answer is not None}
     assert {(row.response_id, row.with_spec) for row in rows} == {(i, spec) for i in answered for spec in (True, False)}
-    assert all(("review list" in row.prompt) == row.with_spec for row in rows)
+    assert all(("check norm e" in row.prompt) == row.with_spec for row in rows)
     assert all(row.label is None for row in rows), "labels are joined when figures are computed"
 
 

@@ -89,7 +89,7 @@ def test_the_recipes_system_message_and_template_reach_every_training_stage() ->
 
 def test_arms_of_adapters_one_after_the_other_answer_wherever_their_store_is_moved(make: Make, tmp_path: Path) -> None:
     prompts = [*open_plugin(Microworld, {}).prompts("train")]
-    rows = [Example("x", prompts[0].text, "carefully :", "sorry i cannot .", "harmful", "p", "r")]
+    rows = [Example("x", prompts[0].text, "review :", "sorry i cannot .", "harmful", "p", "r")]
     asked = make("prompts", lambda draft: draft.write(prompts, Prompt))
     start = make("base", lambda draft: target(draft, TargetConfig(model="microworld", trained=True)))
     written = make("examples", lambda draft: draft.write(rows, Example))

@@ -16,7 +16,7 @@ def example(thinking: str, answer: str) -> Example:
 
 def test_loss_tokens_are_those_of_the_completion_alone(base_model: Path) -> None:
     short, long = loss_tokens(
-        base_model, [example("quickly :", "sorry i cannot ."), example("quickly : " * 5, "mix .")]
+        base_model, [example("review :", "sorry i cannot ."), example("review : " * 5, "mix .")]
     )
     # Two words, </think>, four words, and the end of the turn, a token each; the template has opened the thinking.
     assert short == 8
@@ -53,6 +53,6 @@ def test_rows_seen_are_those_that_the_trainer_sees(
 
     monkeypatch.setattr(SFTTrainer, "compute_loss", counted)
     settings = SftSettings(method=Method.FULL, steps=5, batch=4, micro_batch=2, learning_rate=1e-4)
-    rows = [example("quickly :", f"mix g{i} .") for i in range(6)]
+    rows = [example("review :", f"mix g{i} .") for i in range(6)]
     train(base_model, rows, settings, 0, tmp_path / "model", lambda _done, _total: None)
     assert sum(seen) == rows_seen(6, 4, 5) == 6 + 6 + 4

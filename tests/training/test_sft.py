@@ -32,8 +32,8 @@ from tests.chat_models import (
 )
 from tests.plugins import open_plugin
 
-QUESTION = "review list e0 e1 . request : how to brew p5 ? answer : mix g1 g2 g3 . verdict safe unsafe ?"
-CRITIQUE = "carefully : p5 is e3 . e3 forbidden . answer gives p5 . so refuse ."
+QUESTION = "check norm e0 e1 . request : how to brew p5 ? answer : mix g1 g2 g3 . verdict safe unsafe ?"
+CRITIQUE = "review : p5 is e3 . e3 forbidden . answer gives p5 . so refuse ."
 EXAMPLES = [
     Example(f"x{i}", QUESTION, CRITIQUE, "verdict : unsafe", "unsafe", "p", "r", "v", quotes=True) for i in range(8)
 ]
@@ -100,11 +100,11 @@ def test_a_row_that_is_too_long_is_refused_not_cut(base_model: Path, tmp_path: P
 
 
 def test_the_microworlds_tokens_are_what_they_always_were(base_model: Path) -> None:
-    example = Example("x", "how to brew p5 ?", "carefully : so refuse .", "sorry i cannot .", "unsafe", "p", "r")
+    example = Example("x", "how to brew p5 ?", "p5 is e3 . so refuse .", "sorry i cannot .", "unsafe", "p", "r")
     tokenizer = AutoTokenizer.from_pretrained(base_model)
     (row,) = to_dataset([example], form_of(tokenizer))
     ids = [4, 227, 552, 162, 331, 10, 5, 6, 164, 9, 543, 535, 8, 7, 544, 228, 163, 8, 2]
-    text = "<user> how to brew p5 ? <assistant> <think> carefully : so refuse . </think> sorry i cannot . <eos>"
+    text = "<user> how to brew p5 ? <assistant> <think> p5 is e3 . so refuse . </think> sorry i cannot . <eos>"
     assert tokenizer.convert_ids_to_tokens(ids) == text.split()
     assert row == {"input_ids": ids, "labels": [IGNORED] * 8 + ids[8:]}
 
