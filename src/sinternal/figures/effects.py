@@ -10,7 +10,7 @@ from sinternal.figures.effect import Contrast, Effect
 from sinternal.figures.metric import METRICS, PAIRED, Better
 from sinternal.figures.provenance import Provenance
 from sinternal.figures.statistics import Interval, SeedDifference, seed_difference
-from sinternal.figures.study import OTHER_RUNS, THESE_RUNS
+from sinternal.figures.estimate import OTHER_RUNS, THESE_RUNS
 from sinternal.records import HarmShows, Measured, Split
 from sinternal.settings.trials import Trial
 

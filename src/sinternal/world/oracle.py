@@ -179,7 +179,7 @@ def _demonstrate(prompt: Prompt, kind: Demonstration, rng: random.Random) -> Exp
     if potion.forbidden:
         return _reply(sentences, Decision.REFUSE, say.REFUSAL)
     if kind is Demonstration.DELIBERATIVE_REVIEWS:
-        writer = Writer(World((), (), ()), BaseConfig(safety_reviews=0), rng)
+        writer = Writer(World((), (), ()), BaseConfig.model_validate({"safety_reviews": 0}), rng)
         dialogue = writer.draft(prompt.text, sentences, potion)
         return ExpertReply(dialogue.thinking, dialogue.answer)
     sentences.append(say.draft(potion, potion.ingredients))
