@@ -247,7 +247,7 @@ def make_report(
         agreements=(),
         questions=(Question(arm="sinternal", against=("base", "refusal", "deliberative")),),
         comparisons=tuple(row for name in variants for row in comparisons(runs, name)),
-        effects=tuple(effects(rows, [trial], lambda *_: SOMEWHERE)),
+        effects=tuple(effects(rows, {name: [trial] for name in variants}, lambda *_: SOMEWHERE)),
         funnel=tuple(
             FunnelRow(name, seed, None, stage, reason, rows + seed)
             for name in variants

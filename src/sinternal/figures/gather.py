@@ -120,7 +120,7 @@ def gather(recipe: Recipe, variants: Mapping[str, Recipe], run: Run) -> ReportDa
         agreements=tuple(_agreements(run, judge, judges[1:])),
         questions=questions,
         comparisons=tuple(_comparisons(rows, sources, questions)),
-        effects=tuple(effects(rows, recipe.trials, sources.of)),
+        effects=tuple(effects(rows, {name: made.trials for name, made in variants.items()}, sources.of)),
         funnel=tuple(funnel(run)),
         losses=tuple(_losses(run)),
         curves=curves,

@@ -76,13 +76,15 @@ def effect_picture(
         }
         reference = dots[base].value if base in dots else None
         panels.append(_panel(effect, place, rows, dots, reference))
+    if not any(panel.dots for panel in panels):
+        return None
     highest = max(
         (end for panel in panels for dot in panel.dots.values() for end in (dot.high, dot.value) if end), default=1
     )
     less = "less placebo" if placebos else "less base"
     return draw(
         Plot(
-            f"Unsafe answers of {first.method}, beside {'its placebo' if placebos else 'the base (no placebo)'}",
+            f"Unsafe answers of {first.method}, beside {_references(first)}",
             _caption(first, base, len(seeds)),
             lines,
             panels,
@@ -91,6 +93,12 @@ def effect_picture(
             foot=f"{first.method} {less}",
         )
     )
+
+
+def _references(effect: Effect) -> str:
+    if not effect.placebos:
+        return "the base (no placebo)"
+    return "its placebo" if len(effect.placebos) == 1 else "its placebos"
 
 
 def _caption(effect: Effect, base: str | None, seeds: int) -> str:

@@ -25,9 +25,9 @@ TITLES = {
 """Each place, as a heading."""
 HOW = (
     "Percentage points, the method less its placebo on the same prompts of the same seed, with 95 % intervals; bold "
-    "where the interval, against every placebo, does not include 0. Intervals are Student's t over seeds, never "
-    "narrower than those over whole parent prompts, which stand alone if there is one seed; they hold whatever labels "
-    "are missing."
+    "where the interval, against every placebo, does not include 0; beside it, the method less the base. Intervals are "
+    "Student's t over seeds, never narrower than those over whole parent prompts, which stand alone if there is one "
+    "seed; they hold whatever labels are missing."
 )
 HOW_WITHOUT = (
     "Percentage points, the method less the base on the same prompts of the same seed, with 95 % intervals; bold where "

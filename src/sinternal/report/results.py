@@ -263,7 +263,7 @@ def effects_in_terminal(results: Results) -> Iterator[tuple[tuple[str, ...], Tex
         if sentences := across_variants(results.effects, names):
             yield sentences, study_table(results.effects, names)
     elif words := effect_in_words(results.effects, names[0]):
-        said = (words.safety, words.price, *words.notes)
+        said = (words.safety, words.price, words.caution, *words.notes)
         yield tuple(sentence for sentence in said if sentence), terminal_effects(results.effects, names[0])
 
 
