@@ -44,6 +44,19 @@ STUDY_HOW = (
 )
 
 
+EFFECT_COLUMNS = (
+    "where",
+    "figure",
+    "less placebo",
+    "placebo",
+    "less base",
+    "pairs",
+    "seeds",
+    "no label",
+    "bounds",
+)
+
+
 class PlaceRow(NamedTuple):
     """One place, and the effect on each metric there."""
 
@@ -125,8 +138,7 @@ def effect_table(effects: Sequence[Effect], variant: str) -> TextTable:
         for metric, effect in zip(METRICS_SHOWN, row.cells, strict=True)
         if effect is not None and (effect.family is None or metric is ASR)
     ]
-    titles = ["where", "figure", "less placebo", "placebo", "less base", "pairs", "seeds", "no label", "bounds"]
-    return TextTable(titles, rows)
+    return TextTable(list(EFFECT_COLUMNS), rows)
 
 
 def _text_cells(effect: Effect) -> list[str]:
@@ -176,9 +188,7 @@ def other_methods_table(effects: Iterable[Effect], variant: str) -> TextTable:
         for row in listed
         if (row.variant, row.metric, row.family) == (variant, ASR.name, None) and row.method != name
     ]
-    return TextTable(
-        ["arm and place", "less placebo", "placebo", "less base", "pairs", "seeds", "no label", "bounds"], rows
-    )
+    return TextTable(["arm and place", *EFFECT_COLUMNS[2:]], rows)
 
 
 def more_contrasts(effects: Sequence[Effect], variant: str) -> list[TitledTable]:
