@@ -243,5 +243,7 @@ def across_variants(effects: Sequence[Effect], variants: Sequence[str]) -> tuple
     if not any(separated.values()):
         return (said, NOT_SEPARATED, note)
     without = [name for name, has_placebo in separated.items() if not has_placebo]
-    caution = f"There is no placebo in {listing(without)}: less the base there, which separates nothing."
-    return (said, *([caution] if without else []), note)
+    caution = (
+        [f"There is no placebo in {listing(without)}: less the base there, which separates nothing."] if without else []
+    )
+    return (said, *caution, note)
