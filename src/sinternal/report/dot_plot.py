@@ -159,6 +159,8 @@ def _panel(plot: Plot, panel: Panel, x: Scale, bottom: float) -> list[Markup]:
     for i, line in enumerate(plot.lines):
         if line.label in panel.dots:
             parts.append(_dot(line.shape, panel.dots[line.label], x, _middle(i)))
+    if not plot.foot:
+        return parts
     value, interval = panel.foot
     kind = "effect clear" if panel.bold else "effect"
     parts.append(svg.text(middle, bottom + AXIS + 18, value, anchor="middle", class_=kind))
