@@ -50,6 +50,7 @@ from sinternal.records import (
     Measured,
     Prompt,
     Response,
+    Subject,
     Verification,
     make_id,
 )
@@ -80,6 +81,13 @@ TRAINED_ON = {
     TrainOn.ANSWER_THEN_CHECK: "a draft of an answer, its verification, and the reply that follows, in one response",
     TrainOn.DATASET: "the answers of a published data set, as they are",
     TrainOn.REWARDS: "rewards of its own rollouts: reinforcement learning",
+}
+SUBJECTS = {
+    Subject.SAFETY: "their safety",
+    Subject.CORRECTNESS: "their correctness",
+    Subject.RULES: "rules of another domain",
+    Subject.LANGUAGE: "their language",
+    Subject.LENGTH: "their length",
 }
 SPECIFICATION = {
     SpecificationUse.DISTILLED: "the {quoted} is shown to the expert and not quoted in training",
@@ -275,7 +283,7 @@ def _trained_on(arm: ArmSettings) -> str:
     if arm.train_on is TrainOn.NOTHING:
         return "nothing: a ready-made model" if arm.start else "nothing: the untouched base"
     examples, notes = arm.examples, []
-    subject = arm.placebo.kind.value if arm.placebo else ""
+    subject = SUBJECTS[arm.placebo.kind] if arm.placebo else ""
     quoted = "specification" if arm.placebo is None else "list of rules"
     if examples.target is not ExampleTarget.BOTH:
         notes.append(f"the {examples.target} alone")
