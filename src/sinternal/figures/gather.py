@@ -270,7 +270,7 @@ def _arm(run: ArmRun[Artifact], arm: ArmSettings) -> Arm:
     start = "" if arm.start in (None, BASE) else arm.start
     return Arm(
         arm.name,
-        _trained_on(arm),
+        trained_on(arm),
         counts.get("examples", 0),
         counts.get("steps", 0),
         start or "",
@@ -278,7 +278,7 @@ def _arm(run: ArmRun[Artifact], arm: ArmSettings) -> Arm:
     )
 
 
-def _trained_on(arm: ArmSettings) -> str:
+def trained_on(arm: ArmSettings) -> str:
     """What an arm was trained on, in words, with what is special about its examples."""
     if arm.train_on is TrainOn.NOTHING:
         return "nothing: a ready-made model" if arm.start else "nothing: the untouched base"
