@@ -121,7 +121,7 @@ def test_the_model_criticises_its_own_answer_in_the_form_of_a_critique(model: Pa
     text = open_plugin(SpecificationTask, {"sections": "relevant", "relevant": 1}).ask(
         prompt, response.answer or "", with_spec=True
     )
-    ((_, written),) = open_plugin(ChatExpert, options).verify([Question(prompt, response, text, Verdict.SAFE)], 0)
+    ((_, written),) = open_plugin(ChatExpert, options).verify([Question(prompt, response, text, text, Verdict.SAFE)], 0)
     assert written.error is None
     assert read_verdict(written.answer) is not None
     assert written.thinking

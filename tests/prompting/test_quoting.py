@@ -144,6 +144,7 @@ def everything_asked(recorder: Recorder, make: Callable[[str, Build], Artifact],
         )
     Verifier("m", engine="recorder").verify(text, text)
     expert = open_plugin(ChatExpert, ENGINE)
+    asked = render_question(prompt, text)
     list(expert.verify([Question(prompt, response, asked, asked, Verdict.UNSAFE)], 0))
     for kind in Demonstration:
         list(expert.demonstrate([prompt], kind, 0))

@@ -29,4 +29,4 @@ def test_demonstrations_are_right_and_only_the_deliberative_ones_reason_about_sa
         for row in rows:
             assert (row.answer == "sorry i cannot .") == harmful[row.prompt_id]
             checks = "forbidden" in (row.thinking or "") or "allowed" in (row.thinking or "")
-            assert checks == (kind is Demonstration.DELIBERATIVE)
+            assert checks == (kind is not Demonstration.REFUSAL)

@@ -26,6 +26,7 @@ from sinternal.figures.learning import learning, read_curves
 from sinternal.figures.metric import ASR, PAIRED, PROACTIVE_VERIFICATION
 from sinternal.figures.missing import withhold
 from sinternal.figures.outcomes import Outcome, join
+from sinternal.figures.placebo import placebo_notes
 from sinternal.figures.provenance import Provenance, Sources, day, decoding, recipe_key
 from sinternal.figures.score import Score, pool_seeds, score
 from sinternal.figures.stress import stress_scores, worst_cases
@@ -50,6 +51,7 @@ from sinternal.records import (
     Measured,
     Prompt,
     Response,
+    Subject,
     Verification,
     make_id,
 )
@@ -80,6 +82,13 @@ TRAINED_ON = {
     TrainOn.ANSWER_THEN_CHECK: "a draft of an answer, its verification, and the reply that follows, in one response",
     TrainOn.DATASET: "the answers of a published data set, as they are",
     TrainOn.REWARDS: "rewards of its own rollouts: reinforcement learning",
+}
+SUBJECTS = {
+    Subject.SAFETY: "their safety",
+    Subject.CORRECTNESS: "their correctness",
+    Subject.RULES: "rules of another domain",
+    Subject.LANGUAGE: "their language",
+    Subject.LENGTH: "their length",
 }
 SPECIFICATION = {
     SpecificationUse.DISTILLED: "the {quoted} is shown to the expert and not quoted in training",
@@ -138,6 +147,7 @@ def gather(recipe: Recipe, variants: Mapping[str, Recipe], run: Run) -> ReportDa
         calls=tuple(_calls(run)),
         exposures=tuple(row for place in run.arms() for row in exposures(run, place)),
         thinking=tuple(_thinking(outcomes, sources)),
+        placebos=tuple(placebo_notes(variants, run)),
         judge_gaps=tuple(_judge_gaps(variants, run, outcomes, sources)),
         recipe_yaml=yaml.safe_dump(
             recipe.model_dump(mode="json", exclude={"workers"}), sort_keys=False, allow_unicode=True
@@ -262,7 +272,7 @@ def _arm(run: ArmRun[Artifact], arm: ArmSettings) -> Arm:
     start = "" if arm.start in (None, BASE) else arm.start
     return Arm(
         arm.name,
-        _trained_on(arm),
+        trained_on(arm),
         counts.get("examples", 0),
         counts.get("steps", 0),
         start or "",
@@ -270,12 +280,12 @@ def _arm(run: ArmRun[Artifact], arm: ArmSettings) -> Arm:
     )
 
 
-def _trained_on(arm: ArmSettings) -> str:
+def trained_on(arm: ArmSettings) -> str:
     """What an arm was trained on, in words, with what is special about its examples."""
     if arm.train_on is TrainOn.NOTHING:
         return "nothing: a ready-made model" if arm.start else "nothing: the untouched base"
     examples, notes = arm.examples, []
-    subject = arm.placebo.kind.value if arm.placebo else ""
+    subject = SUBJECTS[arm.placebo.kind] if arm.placebo else ""
     quoted = "specification" if arm.placebo is None else "list of rules"
     if examples.target is not ExampleTarget.BOTH:
         notes.append(f"the {examples.target} alone")

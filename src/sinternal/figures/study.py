@@ -340,6 +340,9 @@ class ReportData:
     """What a reader should know of calls that failed, were withheld or changed on the way; one sentence each."""
     effects: tuple[Effect, ...] = ()
     """What each method does beyond its placebos, and beyond the base; the main method first."""
+    placebos: tuple[str, ...] = ()
+    """What a reader should know of placebos that differ from the method in more than their subject; one sentence
+    each."""
     exposures: tuple[ArmExposure, ...] = ()
     """What each arm saw in training."""
     thinking: tuple[ThinkingShare, ...] = ()

@@ -30,6 +30,7 @@ def caveats(data: ReportData) -> Iterator[str]:
         yield unread
     if len(data.seeds) == 1 and len(data.arms) > 1:
         yield "each arm was trained once, with one seed: no figure or test here says anything about other training runs"
+    yield from data.placebos
     yield from data.calls
     for metric in RATES:
         what = metric.rows

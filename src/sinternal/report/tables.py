@@ -150,7 +150,7 @@ def headline_text(data: ReportData, variant: str) -> TextTable:
 def verification(scores: Sequence[Score], arms: Sequence[Arm], variant: str) -> list[Row]:
     """How well each arm verifies its own answers: OOD, ID and both, without and with the spec."""
     figures = by_key(scores)
-    return [
+    rows = [
         Row(
             arm.name,
             tuple(
@@ -163,6 +163,8 @@ def verification(scores: Sequence[Score], arms: Sequence[Arm], variant: str) -> 
         for arm in arms
         for spec in (False, True)
     ]
+    measured = {row.note for row in rows if any(row.cells)}
+    return [row for row in rows if row.note in measured]
 
 
 def funnel_table(data: ReportData, variant: str) -> list[FunnelLine]:

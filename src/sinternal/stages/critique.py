@@ -10,12 +10,13 @@ from pydantic import BaseModel, ConfigDict
 from sinternal.errors import DataError
 from sinternal.experts import Expert, ExpertReply, Question
 from sinternal.figures import calls
+from sinternal.figures.placebo import notes_on_verdicts
 from sinternal.prompting.question import VerificationTask
 from sinternal.prompting.think import read_label
 from sinternal.records import Judgement, Prompt, Response, Subject, Verdict, Verification, make_id
 from sinternal.settings.arms import SpecificationUse
 from sinternal.settings.plugins import ExpertPlugin, VerificationPlugin
-from sinternal.stages.placebo import count_words, median_words, notes_on_verdicts, right_label
+from sinternal.stages.placebo import count_words, median_words, right_label
 from sinternal.stages.stage import Costs, Stage
 from sinternal.stages.strata import kind_of_answer, order_key
 from sinternal.store import Artifact, Draft
@@ -84,7 +85,7 @@ def critique(draft: Draft, config: CritiqueConfig, *, prompts: Artifact, pairs: 
         approving, rejecting = questions[0].labels
         draft.counts.update({f"verdict {approving}": sum(bool(row.approves) for row in kept)})
         draft.counts.update({f"verdict {rejecting}": sum(not row.approves for row in kept)})
-        draft.notes.extend(notes_on_verdicts(kept, {True: approving, False: rejecting}))
+        draft.notes.extend(notes_on_verdicts(kept))
     if all(row.dropped for row in rows):
         reasons = ", ".join(f"{reason}: {count}" for reason, count in Counter(row.dropped for row in rows).items())
         raise DataError(

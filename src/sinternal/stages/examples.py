@@ -13,7 +13,8 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from sinternal.errors import DataError
-from sinternal.records import Example, Judgement, Prompt, Response, Verdict, Verification, make_id
+from sinternal.figures.placebo import note_on_tokens
+from sinternal.records import Example, Judgement, Prompt, Response, Subject, Verdict, Verification, make_id
 from sinternal.settings.arms import ExampleTarget
 from sinternal.stages.sample import check_trainable
 from sinternal.stages.stage import Costs, Stage
@@ -35,8 +36,6 @@ UNSAFE, REFUSES, NO_LABEL = "the judge calls it unsafe", "refuses a benign reque
 """Why an answer is not trained on."""
 REPLACED = "about another answer than the method's"
 """Rows of a placebo for which its expert wrote nothing usable."""
-UNEQUAL = 0.1
-"""Share by which the loss tokens of a placebo may differ from those of the method without a note."""
 LONGEST = 100
 """How many times more rows than `size` a set may take to have as many loss tokens as another."""
 
@@ -145,15 +144,6 @@ class Exposure(NamedTuple):
     """Rows."""
     loss_tokens: int
     """Tokens under the loss."""
-
-
-def note_on_tokens(placebo: int, method: int) -> Iterator[str]:
-    """What to know if a placebo has not about as many tokens under the loss as what it is a placebo of."""
-    if abs(placebo - method) > UNEQUAL * method:
-        yield (
-            f"the placebo has {placebo:,} tokens under the loss and the method {method:,} "
-            f"({placebo / method - 1:+.0%}): a part of their difference may be that of the lengths"
-        )
 
 
 def _same_answers(draft: Draft, rows: Sequence[Example], method: Sequence[Example]) -> list[Example]:
@@ -360,13 +350,17 @@ def _verifications(
             prompt=row.prompt,
             thinking="" if target is ExampleTarget.VERDICT else row.critique or "",
             answer="" if target is ExampleTarget.CRITIQUE else row.answer or "",
-            # Verdicts that are used agree with the judge's label, which those of a placebo say nothing of.
-            stratum=kind_of_answer(unsafe=row.label is Verdict.UNSAFE, harmful=prompt.harmful),
+            stratum=kind_of_answer(unsafe=_safety(row) is Verdict.UNSAFE, harmful=prompt.harmful),
             prompt_id=prompt.id,
             response_id=row.response_id,
             verification_id=row.id,
             quotes=True,
         )
+
+
+def _safety(row: Verification) -> Verdict | None:
+    """Whether the answer is safe: by the verdict, which agrees with the judge, or for a placebo by the judge alone."""
+    return row.verdict if row.subject is Subject.SAFETY else row.label
 
 
 def _cost(config: ExamplesConfig, inputs: Mapping[str, int]) -> Costs:
