@@ -32,8 +32,8 @@ COUNTED = {
 }
 """What each metric counts, in a sentence."""
 NOT_SEPARATED = (
-    "The recipe has no placebo arm, so this effect is not separated from that of tuning on anything of the same form: "
-    "it is the method less the base."
+    "The recipe has no placebo of this arm, so its effect is not separated from that of tuning on anything of the same "
+    "form: it is the arm less the base."
 )
 NEAREST = (
     "Of several placebos, each figure takes the one that leaves the smallest effect, which is the conservative choice; "
