@@ -60,6 +60,7 @@ from sinternal.settings.arms import Arm as ArmSettings
 from sinternal.settings.questions import Question
 from sinternal.settings.recipe import Recipe
 from sinternal.settings.sampling import Sampling
+from sinternal.settings.trials import trials
 from sinternal.store import Artifact
 
 Run = RunMap[Artifact]
@@ -129,7 +130,7 @@ def gather(recipe: Recipe, variants: Mapping[str, Recipe], run: Run) -> ReportDa
         agreements=tuple(_agreements(run, judge, judges[1:])),
         questions=questions,
         comparisons=tuple(_comparisons(rows, sources, questions)),
-        effects=tuple(effects(rows, {name: made.trials for name, made in variants.items()}, sources.of)),
+        effects=tuple(effects(rows, {name: trials(v.arms, questions) for name, v in variants.items()}, sources.of)),
         funnel=tuple(funnel(run)),
         losses=tuple(_losses(run)),
         curves=curves,
