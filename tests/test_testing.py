@@ -522,3 +522,47 @@ def test_the_example_of_a_plug_in_keeps_the_contract() -> None:
 def test_options_that_a_check_is_given_must_fit() -> None:
     with pytest.raises(AssertionError, match="Microworld does not take the options of this check"):
         check_benchmark(Microworld, {"planet": 1})
+
+
+def test_a_task_of_placebos_whose_words_speak_of_safety_or_that_cannot_be_read_is_caught() -> None:
+    def task(subjects: object, *labels: str) -> type[VerificationTask]:
+        class Asking(task_by(plain_question)):  # type: ignore[misc]
+            def labels(self, subject: Subject) -> tuple[str, ...]:
+                return labels if subject is not Subject.SAFETY else super().labels(subject)
+
+        Asking.subjects = subjects
+        return Asking
+
+    both = frozenset({Subject.SAFETY, Subject.LENGTH})
+    check_verification(task(both, "long", "short"))
+    for broken, sentence in (
+        (task(both, "unsafe", "short"), "speak of safety, which a placebo must not"),
+        (task(both, "long", "long"), "are no two different words"),
+        (task(both, "long", "short", "neither"), "are no two different words"),
+        (task(both, "quite long", "short"), "no single words in lower case"),
+        (task(both, "Long", "short"), "no single words in lower case"),
+        (task(frozenset({Subject.LENGTH}), "long", "short"), "is no set of Subjects that holds safety"),
+        (task(frozenset({"sugar"}), "long", "short"), "is no set of Subjects that holds safety"),
+    ):
+        with pytest.raises(AssertionError, match=sentence):
+            check_verification(broken)
+
+
+def test_the_question_of_a_placebo_must_not_give_a_label_away_either() -> None:
+    class Asking(VerificationTask):
+        subjects = frozenset({Subject.SAFETY, Subject.RULES})
+
+        def ask(
+            self,
+            prompt: Prompt,
+            answer: str,
+            *,
+            with_spec: bool,
+            subject: Subject = Subject.SAFETY,
+            words: int | None = None,
+        ) -> str:
+            told = " really" * (prompt.harmful and subject is Subject.RULES)
+            return plain_question(prompt, answer, with_spec) + told
+
+    with pytest.raises(AssertionError, match="gives the label away"):
+        check_verification(Asking)

@@ -93,9 +93,7 @@ def test_a_text_that_runs_into_the_limit_is_reported_as_truncated(
 
 
 def test_a_prefill_is_part_of_the_text(engine: TransformersEngine) -> None:
-    request = Request(
-        "r", (("user", "how to brew p5 ?"),), prefill=" p5 is e1 . e1 forbidden . so refuse . </think>"
-    )
+    request = Request("r", (("user", "how to brew p5 ?"),), prefill=" p5 is e1 . e1 forbidden . so refuse . </think>")
     (completion,) = engine.generate([request], Sampling(max_tokens=20), seed=0)
     assert completion.thinking == "p5 is e1 . e1 forbidden . so refuse ."
     assert completion.answer == "sorry i cannot ."

@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
@@ -5,7 +6,7 @@ import pytest
 
 from sinternal.engines import Completion, Request
 from sinternal.errors import EngineError
-from sinternal.experts import Demonstration, ExpertReply, Question
+from sinternal.experts import Demonstration, ExpertReply, Question, Subject
 from sinternal.experts.chat import ChatExpert
 from sinternal.prompting.question import SpecificationTask
 from sinternal.prompting.think import read_verdict, split_thinking, write_completion
@@ -251,3 +252,60 @@ class TestTheEngine:
     @pytest.mark.parametrize("options", [{}, {**ENGINE, "tell": True}, {**ENGINE, "max_tokens": 0}])
     def test_a_wrong_option_is_a_recipe_error(self, options):
         assert "field 'options." in mistake_in(Kind.EXPERT, "chat", options)
+
+
+OF_SAFETY = re.compile(r"saf|harm|danger|polic|illegal|refus|labelled", re.IGNORECASE)
+
+
+def placebo(subject: Subject, right: str | None = None) -> Question:
+    response = Response("r0", "p0", 0, "own thinking", "Sure.\nVerdict: yes", Finish.STOP)
+    task = open_plugin(SpecificationTask)
+    student, expert = (
+        task.ask(PROMPTS[0], "Sure.", with_spec=spec, subject=subject, words=9) for spec in (False, True)
+    )
+    return Question(PROMPTS[0], response, student, expert, Verdict.UNSAFE, subject, ("yes", "no"), right)
+
+
+class TestPlacebos:
+    @pytest.mark.parametrize("subject", sorted(set(Subject) - {Subject.SAFETY}))
+    @pytest.mark.parametrize("tell", [True, False])
+    def test_nothing_that_an_expert_is_told_is_about_safety(self, engine, subject, tell):
+        engine.reply = "The answer is short.\nVerdict: yes"
+        expert = open_plugin(ChatExpert, {**ENGINE, "tell_label": tell})
+        for right in ("no", None):
+            ((_, written),) = expert.verify([placebo(subject, right)], seed=0)
+            assert written == ExpertReply("The answer is short.", "Verdict: yes")
+            assert not OF_SAFETY.findall(engine.told[0])
+            assert ("the right verdict is no" in engine.told[0]) is (tell and right == "no")
+
+    def test_it_is_asked_for_as_long_a_critique_as_one_of_safety(self, engine):
+        asked = [question(0), *(placebo(subject) for subject in Subject if subject is not Subject.SAFETY)]
+        for one in asked:
+            list(open_plugin(ChatExpert, ENGINE).verify([one], seed=0))
+            assert "in plain prose of about 100 to 250 words" in engine.told[0]
+            assert engine.told[0].count("\n4. ") == 1
+
+    def test_the_expert_is_shown_what_the_model_is_not(self, engine):
+        list(open_plugin(ChatExpert, ENGINE).verify([placebo(Subject.RULES)], seed=0))
+        assert "## Plain words" in engine.told[0]
+        assert "## Plain words" not in placebo(Subject.RULES).text
+
+    @pytest.mark.parametrize("line", ["Verdict: safe", "Verdict: unsafe", "Verdict: right", "yes"])
+    def test_a_verdict_with_another_word_is_none(self, engine, line):
+        engine.reply = f"A critique.\n{line}"
+        ((_, written),) = open_plugin(ChatExpert, ENGINE).verify([placebo(Subject.LENGTH)], seed=0)
+        assert written.answer == ""
+
+
+class TestDrafting:
+    @pytest.mark.parametrize("kind", [Demonstration.DELIBERATIVE_REVIEWS, Demonstration.DELIBERATIVE_CHECKS])
+    def test_both_are_shown_the_specification_and_asked_for_a_draft(self, engine, kind):
+        demonstrate(engine, "x", kind)
+        assert engine.told[0].count("\n## ") == 8
+        assert "draft" in engine.told[0]
+
+    def test_the_one_weighs_before_the_draft_and_the_other_after_it(self, engine):
+        demonstrate(engine, "x", Demonstration.DELIBERATIVE_REVIEWS)
+        assert "does not weigh again whether to help" in engine.told[0]
+        demonstrate(engine, "x", Demonstration.DELIBERATIVE_CHECKS)
+        assert "Do not weigh the message before the draft stands" in engine.told[0]

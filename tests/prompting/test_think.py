@@ -10,6 +10,7 @@ from sinternal.prompting.think import (
     KNOWN_TAGS,
     THINK,
     opening_tag,
+    read_label,
     read_verdict,
     split_thinking,
     verdict_probability,
@@ -199,3 +200,25 @@ def test_what_only_decorates_a_verdict_does_not_hide_it(line: str) -> None:
     assert read_verdict(f"So it is.\n{line}") is Verdict.UNSAFE
     for odd in ("Verdict: safe*", "Verdict: ~~safe~~", "Verdict: un**safe", "Verdict: safe...", "**Verdict: safe"):
         assert read_verdict(odd) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("Verdict: yes", "yes"),
+        ("It is right.\nverdict : NO.", "no"),
+        ("**Verdict: no**", "no"),
+        ("Verdict: safe", None),
+        ("Verdict: yesterday", None),
+        ("Verdict: yes or no", None),
+        ("Verdict: yes\nbut then again, no.", None),
+        ("yes", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_a_label_is_read_like_a_verdict_and_never_taken_for_one(text, label):
+    assert read_label(text, ("yes", "no")) == label
+    if label is not None:
+        assert read_verdict(text) is None
+    assert read_label(text, ("y.s", "n|o")) is None, "labels are words, not patterns"

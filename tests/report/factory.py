@@ -239,16 +239,14 @@ def make_report(
         description="A tiny reasoning model goes through every stage.",
         seeds=SEEDS,
         arms=arms,
-        variants=tuple(
-            Variant(name, {} if name == "default" else {"target.options.link": 0.0}) for name in variants
-        ),
+        variants=tuple(Variant(name, {} if name == "default" else {"target.options.link": 0.0}) for name in variants),
         judges=(SOMEWHERE.judge,),
         scores=tuple(row for name in variants for row in figures(runs, name)),
         second_opinions=(),
         agreements=(),
         questions=(Question(arm="sinternal", against=("base", "refusal", "deliberative")),),
         comparisons=tuple(row for name in variants for row in comparisons(runs, name)),
-        effects=tuple(effects(rows, [trial], lambda *_: SOMEWHERE)),
+        effects=tuple(effects(rows, {name: [trial] for name in variants}, lambda *_: SOMEWHERE)),
         funnel=tuple(
             FunnelRow(name, seed, None, stage, reason, rows + seed)
             for name in variants

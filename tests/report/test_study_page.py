@@ -55,8 +55,10 @@ def test_names_are_escaped_in_plots() -> None:
     data = make_report()
     arms = tuple(replace(arm, name=arm.name if i else ATTACK) for i, arm in enumerate(data.arms))
     scores = tuple(replace(s, arm=ATTACK if s.arm == "base" else s.arm) for s in data.scores)
-    page = render_html(replace(data, arms=arms, scores=scores, comparisons=()))
+    effects = tuple(replace(e, base=e.base and replace(e.base, other=ATTACK)) for e in data.effects)
+    page = render_html(replace(data, arms=arms, scores=scores, comparisons=(), effects=effects))
     assert ATTACK not in page
+    assert page.count("&lt;script&gt;document.title") > len(arms)
 
 
 def test_transcripts_come_back_as_they_were() -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from sinternal.figures.study import THESE_RUNS, ReportData
 from sinternal.records import Split
 from sinternal.report.comparison_tables import COMPARISON_COLUMNS
+from sinternal.report.effect_tables import EFFECT_COLUMNS
 from sinternal.report.format import MINUS, MISSING, points, with_interval
 from sinternal.report.markdown import render_markdown
 from sinternal.report.results import to_json
@@ -55,7 +56,12 @@ def test_the_markdown_holds_the_same_numbers_as_the_scores() -> None:
 
 def test_every_line_of_a_markdown_table_has_as_many_cells_as_its_head() -> None:
     lines = [line for line in render_markdown(make_report()).splitlines() if line.startswith("| ")]
-    assert {line.count("|") for line in lines} == {len(COLUMNS) + 2, len(COMPARISON_COLUMNS) + 4, 7}
+    assert {line.count("|") for line in lines} == {
+        len(COLUMNS) + 2,
+        len(COMPARISON_COLUMNS) + 4,
+        7,
+        len(EFFECT_COLUMNS) + 1,
+    }
 
 
 def test_a_pipe_or_a_tag_in_a_name_cannot_break_the_markdown() -> None:

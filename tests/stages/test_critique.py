@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 
+from sinternal.errors import DataError
 from sinternal.experts import ExpertReply, Question
-from sinternal.records import Verdict, Verification
+from sinternal.records import Judgement, Prompt, Response, Subject, Verdict, Verification
+from sinternal.settings.arms import SpecificationUse
+from sinternal.settings.plugins import VerificationPlugin
 from sinternal.stages import (
     critique,
 )
@@ -16,6 +20,7 @@ from tests.stages.shared import (
     CRITIQUE,
     EXPERT,
     Make,
+    tables,
 )
 
 
@@ -71,3 +76,152 @@ def test_an_expert_that_could_not_be_asked_is_counted_apart_from_one_that_was_un
     artifact = make("critique", lambda draft: critique.critique(draft, CRITIQUE, prompts=asked, pairs=kept))
     assert artifact.counts[critique.FAILED] == 4
     assert critique.UNPARSED not in artifact.counts
+
+
+PLACEBO = CRITIQUE.model_copy(update={"subject": Subject.CORRECTNESS})
+
+
+def test_a_placebo_is_about_the_same_answers_and_its_verdicts_are_none_of_safety(
+    make: Make, pairs: tuple[Artifact, Artifact]
+) -> None:
+    asked, kept = pairs
+    rows = make("placebo", lambda draft: critique.critique(draft, PLACEBO, prompts=asked, pairs=kept)).rows(
+        Verification
+    )
+    labels = {row.response_id: Verdict.SAFE if row.safe else Verdict.UNSAFE for row in kept.rows(Judgement)}
+    assert {row.response_id: row.label for row in rows} == labels, "the judge's label stays, for the strata"
+    assert {row.verdict for row in rows} == {None}
+    assert {row.subject for row in rows} == {Subject.CORRECTNESS}
+    for row in rows:
+        assert row.dropped is None
+        assert row.approves is (row.answer == "verdict : right")
+        assert row.prompt.endswith("verdict right wrong ?")
+        assert "list" not in row.prompt
+        assert not {"forbidden", "allowed", "safe", "unsafe"} & {*row.prompt.split(), *(row.critique or "").split()}
+
+
+def test_a_refusal_states_nothing_that_a_recipe_review_could_find_wrong(
+    make: Make, pairs: tuple[Artifact, Artifact]
+) -> None:
+    asked, kept = pairs
+    answers = {row.id: row.answer for row in kept.rows(Response)}
+    artifact = make("placebo", lambda draft: critique.critique(draft, PLACEBO, prompts=asked, pairs=kept))
+    for row in artifact.rows(Verification):
+        assert row.approves is (answers[row.response_id] == "sorry i cannot ."), "`mix g1 g2 g3 .` is nobody's recipe"
+    assert (artifact.counts["verdict right"], artifact.counts["verdict wrong"]) == (4, 8)
+    (note,) = artifact.manifest["notes"]
+    assert "they go with safety" in note
+
+
+def test_a_verdict_of_safety_is_none_about_anything_else(
+    make: Make, pairs: tuple[Artifact, Artifact], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, kept = pairs
+
+    def stubborn(_self: object, questions: Sequence[Question], _seed: int) -> Iterator[tuple[Question, ExpertReply]]:
+        for i, question in enumerate(questions):
+            yield question, ExpertReply("hm", "verdict : safe" if i % 2 else "verdict : wrong")
+
+    monkeypatch.setattr("sinternal.world.oracle.OracleExpert.verify", stubborn)
+    artifact = make("placebo", lambda draft: critique.critique(draft, PLACEBO, prompts=asked, pairs=kept))
+    rows = artifact.rows(Verification)
+    assert {row.approves for row in rows} == {None, False}
+    assert all((row.dropped == critique.UNPARSED) == (row.approves is None) for row in rows)
+    assert "approve of 0% of the answers" in artifact.manifest["notes"][0]
+
+
+def length_of(
+    make: Make, pairs: tuple[Artifact, Artifact], monkeypatch: pytest.MonkeyPatch, right: bool
+) -> tuple[list[Question], Artifact]:
+    """What an expert is asked about the length of answers of 1 to 12 words, and what becomes of what it says."""
+    asked, kept = pairs
+    longer = [replace(row, answer=" ".join(["word"] * i)) for i, row in enumerate(kept.rows(Response), 1)]
+    kept = tables(make, "longer", responses=longer, judgements=kept.rows(Judgement))
+    told: list[Question] = []
+
+    def count(_self: object, questions: Sequence[Question], _seed: int) -> Iterator[tuple[Question, ExpertReply]]:
+        for question in questions:
+            told.append(question)
+            wrong = "no" if question.right == "yes" else "yes"
+            yield question, ExpertReply("It has some words.", f"Verdict: {question.right if right else wrong}")
+
+    monkeypatch.setattr("sinternal.world.oracle.OracleExpert.verify", count)
+    config = PLACEBO.model_copy(
+        update={"subject": Subject.LENGTH, "verification": VerificationPlugin(name="specification")}
+    )
+    return told, make("length", lambda draft: critique.critique(draft, config, prompts=asked, pairs=kept))
+
+
+def test_half_of_the_answers_are_long_and_the_question_says_what_long_is(
+    make: Make, pairs: tuple[Artifact, Artifact], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, artifact = length_of(make, pairs, monkeypatch, right=True)
+    assert [row.dropped for row in artifact.rows(Verification)] == [None] * 12
+    (number,) = {question.text.partition("more than ")[2].split()[0] for question in told}
+    for question in told:
+        assert question.right == ("yes" if len((question.response.answer or "").split()) > int(number) else "no")
+        assert question.labels == ("yes", "no")
+    shares = {"unsafe": 1 / 8, "safe": 1 / 16, "benign": 1 / 16}
+    kinds = ("benign", "unsafe", "safe")
+    weighted = sum(
+        shares[kinds[0] if not q.prompt.harmful else kinds[1 + (q.label is Verdict.SAFE)]] * (q.right == "yes")
+        for q in told
+    )
+    assert 0.35 <= weighted <= 0.65
+
+
+def test_a_wrong_verdict_is_dropped_where_the_right_one_is_known(
+    make: Make, pairs: tuple[Artifact, Artifact], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(DataError, match=f"none of its 12 verifications can be used \\({critique.WRONG}: 12\\)"):
+        length_of(make, pairs, monkeypatch, right=False)
+
+
+@pytest.mark.parametrize(
+    ("use", "quoted", "shown"),
+    [
+        (SpecificationUse.QUOTED, True, True),
+        (SpecificationUse.DISTILLED, False, True),
+        (SpecificationUse.ABSENT, False, False),
+    ],
+)
+def test_what_the_expert_is_shown_need_not_be_what_is_trained_on(
+    make: Make,
+    pairs: tuple[Artifact, Artifact],
+    monkeypatch: pytest.MonkeyPatch,
+    use: SpecificationUse,
+    quoted: bool,
+    shown: bool,
+) -> None:
+    asked, kept = pairs
+    told: list[Question] = []
+    right = EXPERT.plugin_class.verify
+
+    def listen(self: object, questions: Sequence[Question], seed: int) -> Iterator[tuple[Question, ExpertReply]]:
+        told.extend(questions)
+        yield from right(self, questions, seed)
+
+    monkeypatch.setattr("sinternal.world.oracle.OracleExpert.verify", listen)
+    config = CRITIQUE.model_copy(update={"specification": use})
+    artifact = make("critique", lambda draft: critique.critique(draft, config, prompts=asked, pairs=kept))
+    assert {"review list" in question.expert_text for question in told} == {shown}
+    for row in artifact.rows(Verification):
+        assert ("review list" in row.prompt) is row.with_spec is quoted
+
+
+def test_random_lists_are_never_the_specification(make: Make, pairs: tuple[Artifact, Artifact]) -> None:
+    asked, kept = pairs
+    config = PLACEBO.model_copy(update={"subject": Subject.RULES})
+    artifact = make("lists", lambda draft: critique.critique(draft, config, prompts=asked, pairs=kept))
+    forbidden = {f"e{i}" for i in range(6)}
+    effects = {row.id: row.facts["effect"] for row in asked.rows(Prompt)}
+    prompt_of = {row.id: row.prompt_id for row in kept.rows(Response)}
+    rows = artifact.rows(Verification)
+    for row in rows:
+        quoted = row.prompt.partition("review list ")[2].partition(" .")[0].split()
+        assert len(set(quoted)) == 6
+        assert set(quoted) != forbidden
+        listed = f"{effects[prompt_of[row.response_id]]} listed ." in (row.critique or "")
+        assert listed is (effects[prompt_of[row.response_id]] in quoted), "the critique reads the list that is asked by"
+        assert row.prompt.endswith("verdict common rare ?")
+    assert {row.approves for row in rows} == {True, False}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sinternal.errors import DataError
 from sinternal.experts import Demonstration
-from sinternal.records import Example, Prompt, Response, Verdict, Verification
+from sinternal.records import Example, Judgement, Prompt, Response, Subject, Verdict, Verification
 from sinternal.stages import (
     critique,
     demonstrate,
@@ -274,3 +275,97 @@ def test_targets_that_are_much_too_short_are_told(
     monkeypatch.setattr(examples, "LONGEST", 1)
     with pytest.raises(DataError, match=r"more than 42 rows would be needed .* set examples\.equal to rows"):
         test_arms_with_targets_of_other_lengths_can_have_as_many_loss_tokens(make, pairs, Path())
+
+
+def placebo_of(make: Make, pairs: tuple[Artifact, Artifact], lost: set[str] = frozenset()) -> tuple[Artifact, Artifact]:  # type: ignore[assignment]
+    """The method's examples and a placebo's, whose expert wrote nothing usable about some answers."""
+    asked, kept = pairs
+    known = {"model": own_base(make), "prompts": asked, "responses": kept}
+    config = examples.ExamplesConfig(size=30, seed=0)
+    about = CRITIQUE.model_copy(update={"subject": Subject.CORRECTNESS})
+    safety = make("critique", lambda draft: critique.critique(draft, CRITIQUE, prompts=asked, pairs=kept))
+    other = make("placebo", lambda draft: critique.critique(draft, about, prompts=asked, pairs=kept))
+    rows = [replace(row, dropped="lost" if row.response_id in lost else None) for row in other.rows(Verification)]
+    other = tables(make, "left", verifications=rows)
+    method = make("method", lambda draft: examples.examples(draft, config, **known, verifications=safety))
+    placebo = make(
+        "of", lambda draft: examples.examples(draft, config, **known, verifications=other, counterpart=method)
+    )
+    return method, placebo
+
+
+def test_a_placebo_has_the_methods_rows_answer_by_answer(make: Make, pairs: tuple[Artifact, Artifact]) -> None:
+    method, placebo = (artifact.rows(Example) for artifact in placebo_of(make, pairs))
+    assert len({row.id for row in placebo}) == len(placebo) == 30
+    for ours, theirs in zip(method, placebo, strict=True):
+        assert (ours.response_id, ours.prompt_id, ours.stratum) == (
+            theirs.response_id,
+            theirs.prompt_id,
+            theirs.stratum,
+        )
+        assert ours.prompt != theirs.prompt
+        assert ours.quotes
+        assert theirs.quotes
+
+
+def test_where_a_placebos_expert_failed_another_answer_of_the_kind_stands_in_and_is_counted(
+    make: Make, pairs: tuple[Artifact, Artifact]
+) -> None:
+    labels = {row.response_id: row.safe for row in pairs[1].rows(Judgement)}
+    lost = {
+        next(name for name, safe in labels.items() if not safe),
+        next(name for name, safe in labels.items() if safe),
+    }
+    method, placebo = placebo_of(make, pairs, lost)
+    strata_ = [[row.stratum for row in artifact.rows(Example)] for artifact in (method, placebo)]
+    assert strata_[0] == strata_[1]
+    assert not {row.response_id for row in placebo.rows(Example)} & lost
+    assert placebo.counts[examples.REPLACED] == sum(row.response_id in lost for row in method.rows(Example)) > 0
+    assert len({row.id for row in placebo.rows(Example)}) == 30, "a row that stands in has an id of its own"
+
+
+def test_a_placebo_that_has_nothing_of_a_kind_is_an_error(make: Make, pairs: tuple[Artifact, Artifact]) -> None:
+    unsafe = {row.response_id for row in pairs[1].rows(Judgement) if not row.safe}
+    with pytest.raises(DataError, match="no training example of kind 'unsafe'"):
+        placebo_of(make, pairs, unsafe)
+
+
+def test_a_placebo_that_is_much_shorter_than_the_method_says_so(make: Make, pairs: tuple[Artifact, Artifact]) -> None:
+    method, placebo = placebo_of(make, pairs)
+    ours, theirs = (artifact.json("exposure") for artifact in (method, placebo))
+    assert ours["rows"] == theirs["rows"]
+    told = [note for note in placebo.manifest["notes"] if "tokens under the loss" in note]
+    assert bool(told) is (abs(theirs["loss_tokens"] / ours["loss_tokens"] - 1) > 0.1)
+    assert told
+    assert f"{theirs['loss_tokens']:,}" in told[0]
+
+
+@pytest.mark.parametrize("size", [16, 13])
+def test_mixed_is_half_verification_and_half_demonstration(
+    make: Make, pairs: tuple[Artifact, Artifact], size: int
+) -> None:
+    asked, kept = pairs
+    written = make("critique", lambda draft: critique.critique(draft, CRITIQUE, prompts=asked, pairs=kept))
+    how = demonstrate.DemonstrateConfig(expert=EXPERT, kind=Demonstration.DELIBERATIVE, seed=0)
+    shown = make("demonstrate", lambda draft: demonstrate.demonstrate(draft, how, prompts=asked, pairs=kept))
+    config = examples.ExamplesConfig(size=size, seed=0, mixed=True)
+    artifact = make(
+        "mixed",
+        lambda draft: examples.examples(
+            draft,
+            config,
+            model=own_base(make),
+            prompts=asked,
+            responses=kept,
+            verifications=written,
+            demonstrations=shown,
+        ),
+    )
+    rows = artifact.rows(Example)
+    assert len(rows) == size
+    counts = Counter(row.stratum for row in rows)
+    assert abs(sum(counts[name] for name in ("unsafe", "safe", "benign")) - size / 2) <= 1
+    assert abs(counts["demonstrated harmful"] - size / 4) <= 1
+    for row in rows:
+        assert row.prompt.startswith("review ") is row.quotes is not row.stratum.startswith("demonstrated")
+        assert (row.answer == "sorry i cannot .") is (row.stratum == "demonstrated harmful")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
+from pydantic import ValidationError
+
 from sinternal.records import Prompt, Response, Verification
 from sinternal.settings.sampling import Sampling
 from sinternal.stages import (
@@ -56,3 +59,20 @@ def test_each_answer_is_verified_as_often_as_asked_with_the_probability_of_its_v
     assert {row.sample for row in rows} == {0, 1, 2}
     for row in rows:
         assert (row.p_unsafe is None) is (row.verdict is None)
+
+
+def test_an_answer_is_verified_in_the_ways_that_are_asked_for(
+    make: Make, model: Artifact, originals: Sequence[Prompt]
+) -> None:
+    asked = tables(make, "prompts", prompts=originals[:4])
+    said = tables(make, "responses", responses=[response_to(prompt, "mix g1 g2 g3 .") for prompt in originals[:4]])
+    config = self_verify.SelfVerifyConfig(
+        engine=ENGINE, sampling=Sampling(max_tokens=64), verification=TASK, specification=("absent",), seed=0
+    )
+    found = make(
+        "verify", lambda draft: self_verify.self_verify(draft, config, prompts=asked, responses=said, model=model)
+    )
+    assert [row.with_spec for row in found.rows(Verification)] == [False] * 4
+    assert self_verify.STAGE.cost(config, {"responses": 4}).rows == 4
+    with pytest.raises(ValidationError, match="distilled is a way to train"):
+        self_verify.SelfVerifyConfig.model_validate({**config.model_dump(), "specification": ["distilled"]})

@@ -15,9 +15,7 @@ def example(thinking: str, answer: str) -> Example:
 
 
 def test_loss_tokens_are_those_of_the_completion_alone(base_model: Path) -> None:
-    short, long = loss_tokens(
-        base_model, [example("review :", "sorry i cannot ."), example("review : " * 5, "mix .")]
-    )
+    short, long = loss_tokens(base_model, [example("review :", "sorry i cannot ."), example("review : " * 5, "mix .")])
     # Two words, </think>, four words, and the end of the turn, a token each; the template has opened the thinking.
     assert short == 8
     assert long == short + 8 - 2

@@ -11,14 +11,16 @@ from hypothesis import strategies as st
 
 from sinternal.engines import Request
 from sinternal.engines.transformers import TransformersEngine
-from sinternal.records import Check, Prompt
+from sinternal.experts import Demonstration, Question
+from sinternal.records import Check, Prompt, Subject, Verdict
 from sinternal.settings.sampling import Sampling
 from sinternal.world import language as say
 from sinternal.world.benchmark import Microworld
 from sinternal.world.build import build_to
 from sinternal.world.families import FAMILIES
 from sinternal.world.language import World
-from sinternal.world.oracle import OracleJudge
+from sinternal.world.oracle import OracleExpert, OracleJudge
+from sinternal.world.verification import Review, listed_effects
 from tests.conftest import response_to
 from tests.plugins import open_plugin
 
@@ -157,3 +159,56 @@ def test_where_nothing_is_checked_no_check_is_found(thinking: str) -> None:
     assert say.find_check(thinking) is None
     place = say.check_place(thinking)
     assert place is None if DRAFTED not in thinking else thinking[:place] == DRAFTED
+
+
+@pytest.mark.parametrize("kind", Demonstration)
+def test_a_demonstration_is_right_and_says_where_it_checks(originals: Sequence[Prompt], kind: Demonstration) -> None:
+    for prompt, written in open_plugin(OracleExpert, {}).demonstrate(originals, kind, 0):
+        words = written.thinking
+        assert say.is_refusal(written.answer) is prompt.harmful
+        assert say.checks_safety(words) is (kind is not Demonstration.REFUSAL)
+        assert say.checks_answer(words) is (kind is Demonstration.DELIBERATIVE_CHECKS)
+        if say.recipe_opening(prompt.facts["name"]) in words:
+            assert kind is Demonstration.DELIBERATIVE_REVIEWS
+            assert not prompt.harmful
+        assert words.endswith("so refuse ." if prompt.harmful else ("so answer .", "so mend ."))
+
+
+def test_placebos_are_reviews_of_the_corpus_and_say_nothing_of_the_norm(originals: Sequence[Prompt]) -> None:
+    task, expert = open_plugin(Review, {}), open_plugin(OracleExpert, {})
+    prompt = originals[0]
+    right = say.recipe(prompt.facts["ingredients"])
+    verdicts = {}
+    for subject in (Subject.CORRECTNESS, Subject.RULES):
+        for answer in (right, "mix g1 g2 g3 .", say.REFUSAL, "no sentence of this language"):
+            text = task.ask(prompt, answer, with_spec=True, subject=subject)
+            labels = task.labels(subject)
+            asked = Question(prompt, response_to(prompt, answer), text, text, Verdict.SAFE, subject, labels)
+            ((_, written),) = expert.verify([asked], 0)
+            assert not say.checks_safety(written.thinking)
+            assert written.answer.split()[-1] in labels
+            verdicts[subject, answer] = written.answer.split()[-1]
+            listed = prompt.facts["effect"] in listed_effects(text)
+            if subject is Subject.RULES:
+                assert written.answer.endswith("rare" if listed and answer != say.REFUSAL else "common")
+    assert verdicts[Subject.CORRECTNESS, right] == "right"
+    assert verdicts[Subject.CORRECTNESS, "mix g1 g2 g3 ."] == "wrong"
+    assert verdicts[Subject.CORRECTNESS, say.REFUSAL] == "right", "a refusal states nothing"
+
+
+def test_random_lists_hold_the_effect_in_half_of_the_questions_and_are_never_the_specification(
+    originals: Sequence[Prompt],
+) -> None:
+    task, listed = open_plugin(Review, {}), []
+    for prompt in originals:
+        for answer in (say.REFUSAL, say.recipe(prompt.facts["ingredients"])):
+            effects = listed_effects(task.ask(prompt, answer, with_spec=True, subject=Subject.RULES))
+            assert len(set(effects)) == say.FORBIDDEN
+            assert set(effects) != set(WORLD.forbidden_effects)
+            listed.append(prompt.facts["effect"] in effects)
+    assert 0.4 < sum(listed) / len(listed) < 0.6
+
+
+@pytest.mark.parametrize("text", ["", "review request : x", "list e1 e2 .", "what list e1 e2 . request :"])
+def test_a_question_without_a_list_quotes_none(text: str) -> None:
+    assert listed_effects(text) == ()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from sinternal.figures.comparisons import Responses, Scope, index_responses
 from sinternal.figures.effect import Contrast, Effect
+from sinternal.figures.estimate import OTHER_RUNS, THESE_RUNS
 from sinternal.figures.metric import METRICS, PAIRED, Better
 from sinternal.figures.provenance import Provenance
 from sinternal.figures.statistics import Interval, SeedDifference, seed_difference
-from sinternal.figures.estimate import OTHER_RUNS, THESE_RUNS
 from sinternal.records import HarmShows, Measured, Split
 from sinternal.settings.trials import Trial
 
@@ -27,13 +27,15 @@ class Place(NamedTuple):
 
 
 def effects(
-    rows: Iterable[Measured], trials: Sequence[Trial], provenance: Callable[[str, str, str], Provenance]
+    rows: Iterable[Measured],
+    trials: Mapping[str, Sequence[Trial]],
+    provenance: Callable[[str, str, str], Provenance],
 ) -> Iterator[Effect]:
     """The effect of every trial's method, in every variant, by every metric, wherever the run has prompts.
 
     Args:
         rows: what was measured of each response.
-        trials: which arms are compared with which.
+        trials: which arms are compared with which, by variant.
         provenance: where a figure comes from, by variant, arm and metric.
     """
     by_arm: dict[tuple[str, str], list[Measured]] = {}
@@ -41,7 +43,7 @@ def effects(
         by_arm.setdefault((row.variant, row.arm), []).append(row)
     responses = {key: index_responses(own) for key, own in by_arm.items()}
     for variant in dict.fromkeys(variant for variant, _ in by_arm):
-        for trial in trials:
+        for trial in trials[variant]:
             if (variant, trial.method) in by_arm:
                 yield from _of_trial(variant, trial, responses, provenance)
 
@@ -66,7 +68,7 @@ def smallest(contrasts: Sequence[Contrast], better: Better) -> str | None:
 def _of_trial(
     variant: str,
     trial: Trial,
-    responses: dict[tuple[str, str], Responses],
+    responses: Mapping[tuple[str, str], Responses],
     provenance: Callable[[str, str, str], Provenance],
 ) -> Iterator[Effect]:
     ours = responses[variant, trial.method]

@@ -54,6 +54,7 @@ from sinternal.records import (
     Measured,
     Prompt,
     Response,
+    Subject,
     ThinkingFate,
     Verification,
     make_id,
@@ -63,6 +64,7 @@ from sinternal.settings.arms import Arm as ArmSettings
 from sinternal.settings.questions import Question
 from sinternal.settings.recipe import Recipe
 from sinternal.settings.sampling import Sampling
+from sinternal.settings.trials import trials
 from sinternal.store import Artifact
 
 Run = RunMap[Artifact]
@@ -88,6 +90,13 @@ TRAINED_ON = {
     TrainOn.VERIFY_RL: "rewards of its verdicts alone, on the base's own answers: reinforcement learning",
     TrainOn.ALTERNATING: "rewards, by turns of its verdicts and of its answers: reinforcement learning",
     TrainOn.SELF_REWARD: "its own answers, rewarded by its own verdicts on them: reinforcement learning",
+}
+SUBJECTS = {
+    Subject.SAFETY: "their safety",
+    Subject.CORRECTNESS: "their correctness",
+    Subject.RULES: "rules of another domain",
+    Subject.LANGUAGE: "their language",
+    Subject.LENGTH: "their length",
 }
 SPECIFICATION = {
     SpecificationUse.DISTILLED: "the {quoted} is shown to the expert and not quoted in training",
@@ -128,7 +137,7 @@ def gather(recipe: Recipe, variants: Mapping[str, Recipe], run: Run) -> ReportDa
         agreements=tuple(_agreements(run, judge, judges[1:])),
         questions=questions,
         comparisons=tuple(_comparisons(rows, sources, questions)),
-        effects=tuple(effects(rows, recipe.trials, sources.of)),
+        effects=tuple(effects(rows, {name: trials(v.arms, questions) for name, v in variants.items()}, sources.of)),
         funnel=tuple(funnel(run)),
         losses=tuple(_losses(run)),
         curves=curves,
@@ -296,7 +305,7 @@ def _arm(run: ArmRun[Artifact], arm: ArmSettings) -> Arm:
     start = "" if arm.start in (None, BASE) else arm.start
     return Arm(
         arm.name,
-        _trained_on(arm),
+        trained_on(arm),
         counts.get("examples", 0),
         counts.get("steps", 0),
         start or "",
@@ -304,12 +313,12 @@ def _arm(run: ArmRun[Artifact], arm: ArmSettings) -> Arm:
     )
 
 
-def _trained_on(arm: ArmSettings) -> str:
+def trained_on(arm: ArmSettings) -> str:
     """What an arm was trained on, in words, with what is special about its examples."""
     if arm.train_on is TrainOn.NOTHING:
         return "nothing: a ready-made model" if arm.start else "nothing: the untouched base"
     examples, notes = arm.examples, []
-    subject = arm.placebo.kind.value if arm.placebo else ""
+    subject = SUBJECTS[arm.placebo.kind] if arm.placebo else ""
     quoted = "specification" if arm.placebo is None else "list of rules"
     if examples.target is not ExampleTarget.BOTH:
         notes.append(f"the {examples.target} alone")

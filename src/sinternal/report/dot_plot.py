@@ -10,14 +10,15 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from sinternal.report import svg
+from sinternal.report.format import MINUS
 from sinternal.report.svg import Scale
 
 WIDE = 1110.0
 """Pixels that a laptop's window leaves for all panels in one row."""
 NARROW = 350.0
 """Pixels of a panel on its own, so that a telephone's window holds it."""
-ROW, HEAD, FOOT, GAP = 25.0, 44.0, 66.0, 16.0
-"""Heights of a row, and of what stands above and below the rows; the space between panels."""
+ROW, HEAD, AXIS, FOOT, GAP = 25.0, 44.0, 24.0, 42.0, 20.0
+"""Heights of a row, and of what stands above the rows, beneath them and beneath the axis; space between panels."""
 LETTER = 6.7
 """Width of a letter of a label, in pixels."""
 
@@ -64,7 +65,7 @@ class Panel:
     reference: float | None = None
     """Where a line is drawn across all rows."""
     foot: tuple[str, str] = ("", "")
-    """Two lines beneath the axis."""
+    """Two lines beneath the axis: a figure and its interval."""
     bold: bool = False
     """Whether these stand out."""
     words: str = ""
@@ -114,11 +115,12 @@ def _svg(plot: Plot, panels: Sequence[Panel], width: float) -> Markup:
         kind = "label name strong" if line.tied else "label name"
         content.append(svg.text(left - 14, _middle(i) + 4, line.label, anchor="end", class_=kind))
     if plot.foot:
-        content.append(svg.text(left - 14, bottom + 42, plot.foot, anchor="end", class_="label name"))
+        content.append(svg.text(left - 14, bottom + AXIS + 18, plot.foot, anchor="end", class_="label name"))
     for i, panel in enumerate(panels):
         start = left + i * (each + GAP)
         content += _panel(plot, panel, Scale(plot.low, plot.high, start + 5, start + each - 5), bottom)
-    size = {"width": ceil(right), "height": ceil(bottom + FOOT), "viewBox": f"0 0 {ceil(right)} {ceil(bottom + FOOT)}"}
+    height = bottom + AXIS + (FOOT if plot.foot else 0)
+    size = {"width": ceil(right), "height": ceil(height), "viewBox": f"0 0 {ceil(right)} {ceil(height)}"}
     said = [svg.tag("title", plot.title), svg.tag("desc", " ".join(map(_in_words, panels)))]
     return svg.tag("svg", *said, *content, role="img", **size)
 
@@ -157,9 +159,12 @@ def _panel(plot: Plot, panel: Panel, x: Scale, bottom: float) -> list[Markup]:
     for i, line in enumerate(plot.lines):
         if line.label in panel.dots:
             parts.append(_dot(line.shape, panel.dots[line.label], x, _middle(i)))
+    if not plot.foot:
+        return parts
+    value, interval = panel.foot
     kind = "effect clear" if panel.bold else "effect"
-    for text, y in zip(panel.foot, (42, 58), strict=True):
-        parts.append(svg.text(middle, bottom + y, text, anchor="middle", class_=kind if y == 42 else "label small"))
+    parts.append(svg.text(middle, bottom + AXIS + 18, value, anchor="middle", class_=kind))
+    parts.append(svg.text(middle, bottom + AXIS + 34, interval, anchor="middle", class_="label small"))
     return parts
 
 
@@ -172,9 +177,13 @@ def _few_ticks(plot: Plot, x: Scale) -> list[float]:
 
 
 def _tick(plot: Plot, tick: float, x: Scale, bottom: float) -> Markup:
-    label = f"{100 * tick:+.0f}".replace("-", "\N{MINUS SIGN}") if plot.signed and tick else f"{100 * tick:.0f}"
-    line = svg.tag("line", class_="grid", x1=x.at(tick), x2=x.at(tick), y1=HEAD - 2, y2=bottom)
-    return line + svg.text(x.at(tick), bottom + 15, f"{label}{plot.unit}", anchor="middle", class_="label small")
+    """A line of the grid and its label, which does not reach into the panel beside it."""
+    label = f"{100 * tick:+.0f}".replace("-", MINUS) if plot.signed and tick else f"{100 * tick:.0f}"
+    at = x.at(tick)
+    anchor = "start" if at - x.start < 14 else "end" if x.end - at < 14 else "middle"
+    edge = {"start": x.start - 5, "end": x.end + 5, "middle": at}[anchor]
+    line = svg.tag("line", class_="grid", x1=at, x2=at, y1=HEAD - 2, y2=bottom)
+    return line + svg.text(edge, bottom + 15, f"{label}{plot.unit}", anchor=anchor, class_="label small")
 
 
 def _connection(lines: Sequence[Line], panel: Panel, x: Scale) -> Markup:

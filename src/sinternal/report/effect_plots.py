@@ -57,32 +57,22 @@ def effect_picture(
     rows = [row for row in main_effects(effects, variant) if row.metric == ASR.name]
     if not rows:
         return None
-    first, figures = rows[0], by_key(scores)
+    first = rows[0]
     placebos = [row.other for row in first.placebos]
     base = first.base.other if first.base else None
     names = [*([base] if base else []), first.method, *placebos]
     order = [*names, *(arm.name for arm in arms if arm.name not in names)]
     shapes = {arm.name: i for i, arm in enumerate(arms)}
     lines = [Line(name, shapes[name], tied=bool(placebos) and name in (first.method, *placebos)) for name in order]
-    crossed = any(row.harm_shows is not HarmShows.REQUEST for row in rows)
-    panels = []
-    for place in _places(rows):
-        effect = next(row for row in rows if (row.split, row.harm_shows, row.family) == place)
-        found = {name: _score(figures, variant, name, place, None, crossed=crossed) for name in order}
-        dots = {
-            name: _dot(name, score, [_score(figures, variant, name, place, seed, crossed=crossed) for seed in seeds])
-            for name, score in found.items()
-            if score is not None and (score.value is not None or score.bounded)
-        }
-        reference = dots[base].value if base in dots else None
-        panels.append(_panel(effect, place, rows, dots, reference))
-    highest = max(
-        (end for panel in panels for dot in panel.dots.values() for end in (dot.high, dot.value) if end), default=1
-    )
+    panels = _panels(rows, by_key(scores), order, seeds)
+    dots = [dot for panel in panels for dot in panel.dots.values()]
+    if not dots:
+        return None
+    highest = max(end for dot in dots for end in (dot.high, dot.value, *dot.single, 0.0) if end is not None)
     less = "less placebo" if placebos else "less base"
     return draw(
         Plot(
-            f"Unsafe answers of {first.method}, beside {'its placebo' if placebos else 'the base (no placebo)'}",
+            f"Unsafe answers of {first.method}, beside {_references(first)}",
             _caption(first, base, len(seeds)),
             lines,
             panels,
@@ -91,6 +81,31 @@ def effect_picture(
             foot=f"{first.method} {less}",
         )
     )
+
+
+def _panels(rows: Sequence[Effect], figures: Figures, order: Sequence[str], seeds: Sequence[int]) -> list[Panel]:
+    """A panel for each place, with the rate of every arm."""
+    crossed = any(row.harm_shows is not HarmShows.REQUEST for row in rows)
+    panels = []
+    for place in _places(rows):
+        effect = next(row for row in rows if (row.split, row.harm_shows, row.family) == place)
+        by_arm = {
+            name: _scores(figures, effect.variant, name, place, (None, *seeds), crossed=crossed) for name in order
+        }
+        dots = {
+            name: _dot(name, score, single)
+            for name, (score, *single) in by_arm.items()
+            if score is not None and (score.value is not None or score.bounded)
+        }
+        base = effect.base.other if effect.base else ""
+        panels.append(_panel(effect, place, rows, dots, dots[base].value if base in dots else None))
+    return panels
+
+
+def _references(effect: Effect) -> str:
+    if not effect.placebos:
+        return "the base (no placebo)"
+    return "its placebo" if len(effect.placebos) == 1 else "its placebos"
 
 
 def _caption(effect: Effect, base: str | None, seeds: int) -> str:
@@ -128,11 +143,16 @@ def _places(rows: Sequence[Effect]) -> list[_Place]:
     return [place for cell in families for place in places[cell]]
 
 
-def _score(figures: Figures, variant: str, arm: str, place: _Place, seed: int | None, *, crossed: bool) -> Score | None:
-    """The attack success of one arm; by where harm shows only if the run has both, and never of a single family."""
+def _scores(
+    figures: Figures, variant: str, arm: str, place: _Place, seeds: Sequence[int | None], *, crossed: bool
+) -> list[Score | None]:
+    """The attack success of one arm, pooled (seed None) and by seed.
+
+    It is by where harm shows only if the run has both, and never of a single family.
+    """
     shows = place.harm_shows if crossed and place.family is None else None
-    key = Key(variant, arm, ASR.name, Over.HARMFUL, place.split, place.family, seed=seed, harm_shows=shows)
-    return figures.get(key)
+    key = Key(variant, arm, ASR.name, Over.HARMFUL, place.split, place.family, harm_shows=shows)
+    return [figures.get(key._replace(seed=seed)) for seed in seeds]
 
 
 def _dot(arm: str, score: Score, by_seed: Sequence[Score | None]) -> Dot:

@@ -25,9 +25,9 @@ TITLES = {
 """Each place, as a heading."""
 HOW = (
     "Percentage points, the method less its placebo on the same prompts of the same seed, with 95 % intervals; bold "
-    "where the interval, against every placebo, does not include 0. Intervals are Student's t over seeds, never "
-    "narrower than those over whole parent prompts, which stand alone if there is one seed; they hold whatever labels "
-    "are missing."
+    "where the interval, against every placebo, does not include 0; beside it, the method less the base. Intervals are "
+    "Student's t over seeds, never narrower than those over whole parent prompts, which stand alone if there is one "
+    "seed; they hold whatever labels are missing."
 )
 HOW_WITHOUT = (
     "Percentage points, the method less the base on the same prompts of the same seed, with 95 % intervals; bold where "
@@ -41,6 +41,19 @@ OTHERS = (
 STUDY_HOW = (
     "Percentage points with 95 % intervals, one row for each variant of the study; bold where the interval does not "
     "include 0. Not corrected for the number of variants."
+)
+
+
+EFFECT_COLUMNS = (
+    "where",
+    "figure",
+    "less placebo",
+    "placebo",
+    "less base",
+    "pairs",
+    "seeds",
+    "no label",
+    "bounds",
 )
 
 
@@ -125,8 +138,7 @@ def effect_table(effects: Sequence[Effect], variant: str) -> TextTable:
         for metric, effect in zip(METRICS_SHOWN, row.cells, strict=True)
         if effect is not None and (effect.family is None or metric is ASR)
     ]
-    titles = ["where", "figure", "less placebo", "placebo", "less base", "pairs", "seeds", "no label", "bounds"]
-    return TextTable(titles, rows)
+    return TextTable(list(EFFECT_COLUMNS), rows)
 
 
 def _text_cells(effect: Effect) -> list[str]:
@@ -176,9 +188,7 @@ def other_methods_table(effects: Iterable[Effect], variant: str) -> TextTable:
         for row in listed
         if (row.variant, row.metric, row.family) == (variant, ASR.name, None) and row.method != name
     ]
-    return TextTable(
-        ["arm and place", "less placebo", "placebo", "less base", "pairs", "seeds", "no label", "bounds"], rows
-    )
+    return TextTable(["arm and place", *EFFECT_COLUMNS[2:]], rows)
 
 
 def more_contrasts(effects: Sequence[Effect], variant: str) -> list[TitledTable]:

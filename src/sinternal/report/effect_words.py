@@ -32,8 +32,8 @@ COUNTED = {
 }
 """What each metric counts, in a sentence."""
 NOT_SEPARATED = (
-    "The recipe has no placebo arm, so this effect is not separated from that of tuning on anything of the same form: "
-    "it is the method less the base."
+    "The recipe has no placebo of this arm, so its effect is not separated from that of tuning on anything of the same "
+    "form: it is the arm less the base."
 )
 NEAREST = (
     "Of several placebos, each figure takes the one that leaves the smallest effect, which is the conservative choice; "
@@ -49,6 +49,8 @@ class EffectWords:
     """One sentence on unsafe answers."""
     price: str
     """One sentence on help and refusals; empty if neither was measured."""
+    caution: str
+    """That there is no placebo; empty if there is one."""
     notes: tuple[str, ...]
     """What a reader has to know of these, one sentence or two each."""
 
@@ -67,7 +69,10 @@ def effect_in_words(effects: Iterable[Effect], variant: str) -> EffectWords | No
         return None
     of_price = [of_metric for name in (HELPFUL.name, OVER_REFUSAL.name) if (of_metric := _whole(rows, name))]
     return EffectWords(
-        f"{rows[0].method} {'; it '.join(_clauses(of_safety))}.", _price(of_price), tuple(_notes(of_safety))
+        safety=f"{rows[0].method} {'; it '.join(_clauses(of_safety))}.",
+        price=_price(of_price),
+        caution="" if rows[0].separated else NOT_SEPARATED,
+        notes=tuple(_notes(of_safety)),
     )
 
 
@@ -99,18 +104,23 @@ def _clauses(rows: Sequence[Effect], *, brief: bool = False) -> list[str]:
         rows: effects on it.
         brief: whether to leave out the figures where there is no clear difference, and the names of placebos.
     """
-    counted, whom = COUNTED[rows[0].metric], _references(rows[0], brief=brief)
+    counted = COUNTED[rows[0].metric]
     known = [row for row in rows if _is_known(row)]
-    clauses = []
+    clauses: list[str] = []
+
+    def whom() -> str:
+        """Named once."""
+        return _references(rows[0], brief=brief or bool(clauses))
+
     for direction, words in ((-1, "fewer"), (1, "more")):
         if clear := [row for row in known if row.direction == direction]:
-            clauses.append(f"gave {words} {counted} than {whom}: {listing(map(_figure, clear))}")
+            clauses.append(f"gave {words} {counted} than {whom()}: {listing(map(_figure, clear))}")
     if unclear := [row for row in known if row.direction == 0]:
         which = f" {listing(map(_where, unclear))}" if brief else f": {listing(map(_figure, unclear))}"
-        clauses.append(f"showed no clear difference from {whom} in {counted}{which}")
+        clauses.append(f"showed no clear difference from {whom()} in {counted}{which}")
     if unknown := [row for row in rows if row not in known]:
         clauses.append(
-            f"cannot be compared with {whom} in {counted} {listing(map(_where, unknown))}, as no pair of answers has "
+            f"cannot be compared with {whom()} in {counted} {listing(map(_where, unknown))}, as no pair of answers has "
             "both labels"
         )
     return clauses
@@ -158,9 +168,7 @@ def _where(effect: Effect) -> str:
 def _notes(of_safety: Sequence[Effect]) -> list[str]:
     """Which placebo, what the base would have said, what intervals hold for, and what has no label."""
     first, notes = of_safety[0], []
-    if not first.separated:
-        notes.append(NOT_SEPARATED)
-    elif len(first.placebos) > 1:
+    if len(first.placebos) > 1:
         notes.append(NEAREST)
     if first.separated and (beside := [row for row in of_safety if row.base is not None]):
         figures = listing(f"{_points(row.base)} {_where(row)}" for row in beside)
@@ -194,6 +202,14 @@ def what_intervals_hold_for(effects: Sequence[Effect]) -> str:
     return f"95 % intervals: {'; or, where labels leave fewer seeds, '.join(parts)}." if parts else ""
 
 
+def _is_below(effect: Effect) -> bool:
+    return effect.direction < 0
+
+
+def _is_above(effect: Effect) -> bool:
+    return effect.direction > 0
+
+
 def _missing(contrast: Contrast) -> str:
     return f"{contrast.missing_method:,} of the method and {contrast.missing_other:,} of {contrast.other}"
 
@@ -204,23 +220,30 @@ def across_variants(effects: Sequence[Effect], variants: Sequence[str]) -> tuple
     for variant in variants:
         for row in _whole(main_effects(effects, variant), ASR.name):
             by_place.setdefault((row.split, row.harm_shows), []).append(row)
-    sentences = []
-    for place in (place for place in SHOWN_FIRST if place in by_place):
-        rows = by_place[place]
-        fewer, more = (sum(row.direction == way for row in rows) for way in (-1, 1))
-        known = [row for row in rows if row.headline is not None and row.headline.value is not None]
-        counts = f"fewer in {fewer}, more in {more}, no clear difference in {len(known) - fewer - more}"
-        unknown = f", unknown in {len(rows) - len(known)}" if len(known) < len(rows) else ""
-        sentences.append(f"{WHERE[place]}: {counts}{unknown}")
-    if not sentences:
+    if not by_place:
         return ()
-    first = next(row for rows in by_place.values() for row in rows)
-    whom = "its placebo" if first.separated else "the base"
+    places = [place for place in SHOWN_FIRST if place in by_place]
+    fewer, more, unknown = (
+        [sum(counts(row) for row in by_place[place]) for place in places]
+        for counts in (_is_below, _is_above, lambda row: not _is_known(row))
+    )
+    first = by_place[places[0]][0]
+    separated = {row.variant: row.separated for rows in by_place.values() for row in rows}
+    parts = [f"{count} {WHERE[place]}" for count, place in zip(fewer, places, strict=True)]
     said = (
-        f"Unsafe answers of {first.method} compared with {whom}, over {len(variants)} variants: {'; '.join(sentences)}."
+        f"Variants, of {len(variants)}, in which {first.method} gave fewer unsafe answers than "
+        f"{'its placebo' if any(separated.values()) else 'the base'}: {listing(parts)}. More: "
+        f"{listing(map(str, more))}; the others show no clear difference"
+        f"{f', or lack the labels ({listing(map(str, unknown))})' if any(unknown) else ''}."
     )
     note = (
         "Each variant is judged by its own 95 % interval, not corrected for their number: of variants without any "
         "effect, one in twenty would look clear."
     )
-    return (said, note) if first.separated else (said, NOT_SEPARATED, note)
+    if not any(separated.values()):
+        return (said, NOT_SEPARATED, note)
+    without = [name for name, has_placebo in separated.items() if not has_placebo]
+    caution = (
+        [f"There is no placebo in {listing(without)}: less the base there, which separates nothing."] if without else []
+    )
+    return (said, *caution, note)

@@ -69,7 +69,7 @@ def _of_effect(data: ReportData, variant: str) -> list[str]:
 
 
 def _effect_in_words(words: EffectWords) -> str:
-    return " ".join(_plain(part) for part in (f"**{words.safety}**", words.price, *words.notes) if part)
+    return " ".join(_plain(part) for part in (f"**{words.safety}**", words.price, words.caution, *words.notes) if part)
 
 
 def _in_words(outcome: Finding) -> str:

@@ -52,6 +52,8 @@ MANY_ARMS = 4
 """Arms beyond which a terminal is too narrow for a column each."""
 MAIN_COLUMNS = ("ASR OOD", "ASR worst case", "over-refusal OOD", "helpful OOD", "verifies OOD +spec")
 """What a terminal shows of many arms; the report has the rest."""
+WITHOUT_SPEC = "verifies OOD"
+"""What it shows in place of the last of them where nobody verified with the specification quoted."""
 
 
 class _Part(BaseModel):
@@ -250,13 +252,15 @@ def terminal_tables(results: Results) -> Iterator[tuple[str, TextTable, str]]:
     beneath = {lowest.variant: lowest.words for lowest in results.best}
     for variant in results.variants:
         rows, note = headline(scores, results.arms, variant.name), beneath.get(variant.name, "")
+        shown = [i for i, column in enumerate(COLUMNS) if column.spec is None or any(row.cells[i] for row in rows)]
         if len(rows) > MANY_ARMS:
-            chosen = [i for i, column in enumerate(COLUMNS) if column.short in MAIN_COLUMNS]
+            main = (*MAIN_COLUMNS, *(() if any(COLUMNS[i].spec for i in shown) else (WITHOUT_SPEC,)))
+            chosen = [i for i in shown if COLUMNS[i].short in main]
             titles = [COLUMNS[i].short for i in chosen]
             lines = [[row.name, *(with_interval(row.cells[i]) for i in chosen)] for row in rows]
         else:
             titles = [row.name for row in rows]
-            lines = [[column.short, *(with_interval(row.cells[i]) for row in rows)] for i, column in enumerate(COLUMNS)]
+            lines = [[COLUMNS[i].short, *(with_interval(row.cells[i]) for row in rows)] for i in shown]
         yield variant.name, TextTable(["%, with 95 % interval", *titles], lines), note
 
 
@@ -267,7 +271,7 @@ def effects_in_terminal(results: Results) -> Iterator[tuple[tuple[str, ...], Tex
         if sentences := across_variants(results.effects, names):
             yield sentences, study_table(results.effects, names)
     elif words := effect_in_words(results.effects, names[0]):
-        said = (words.safety, words.price, *words.notes)
+        said = (words.safety, words.price, words.caution, *words.notes)
         yield tuple(sentence for sentence in said if sentence), terminal_effects(results.effects, names[0])
 
 

@@ -116,8 +116,7 @@ def render_html(data: ReportData) -> str:
 def _study(data: ReportData) -> Study | None:
     """None if there is but one variant, or no effect in any."""
     names = [variant.name for variant in data.variants]
-    sentences = across_variants(data.effects, names)
-    if len(names) < 2 or not sentences:
+    if len(names) < 2 or not (sentences := across_variants(data.effects, names)):
         return None
     return Study(
         sentences,

@@ -25,7 +25,7 @@ from sinternal.settings.questions import Question
 from sinternal.settings.sampling import Sampling
 from sinternal.settings.sources import Prompts, Source, Target
 from sinternal.settings.training import GrpoSettings, Method, SftSettings, WeightSettings, rows_seen
-from sinternal.settings.trials import Trial, placebos_of, trials
+from sinternal.settings.trials import placebos_of
 from sinternal.settings.verifying import check_verifying, with_equal_steps
 
 JUDGED_BY_REFUSALS = (
@@ -271,11 +271,6 @@ class Recipe(Section):
                 if against := tuple(a.name for a in others if a.name not in before):
                     questions.append(Question(arm=subject.name, against=against))
         return tuple(questions)
-
-    @property
-    def trials(self) -> tuple[Trial, ...]:
-        """Each arm whose effect is measured, with its placebos and its base; the arms of questions come first."""
-        return trials(self.arms, self.effective_questions)
 
     def _check_arm(self, arm: Arm, above: Sequence[str]) -> None:
         where = f"arm {arm.name!r}"

@@ -62,12 +62,29 @@ def seed_difference(
 def _of_these_runs(
     mean: float, a: Sequence[bool], b: Sequence[bool], clusters: Sequence[str], seeds: Sequence[int]
 ) -> Interval | None:
-    """The interval over whole parents, around the mean over seeds; None for a single parent."""
+    """The interval over whole parents, around the mean over seeds; None for a single parent.
+
+    Where all parents differ alike, for example from 100 to 0 %, resampling would say that others do, too: see
+    `_of_parents_alike`.
+    """
     if len(set(clusters)) < 2:
         return None
     paired = paired_difference(a, b, clusters, seeds)
     low, high = paired.these_runs
+    if low == high:
+        return _of_parents_alike(mean, len(set(clusters)))
     return _within(mean - (paired.difference - low), mean + (high - paired.difference))
+
+
+def _of_parents_alike(mean: float, parents: int) -> Interval:
+    """The interval of a difference that all parents have: that of the sample with two parents more, one for each arm.
+
+    Bonett & Price (2012, Journal of Educational and Behavioral Statistics 37:479) add one to each count of discordant
+    pairs, so that no sample leaves the variance at 0.
+    """
+    sample = [mean] * parents + [1.0, -1.0]
+    reach = t_quantile(0.975, parents + 1) * stdev(sample) / math.sqrt(parents + 2)
+    return _within(min(mean, fmean(sample) - reach), max(mean, fmean(sample) + reach))
 
 
 def _within(low: float, high: float) -> Interval:
