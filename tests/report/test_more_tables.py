@@ -67,6 +67,7 @@ def test_figures_by_where_harm_shows_stand_in_tables_of_their_own() -> None:
         scores=tuple(scores),
         comparisons=tuple(all_pairs(sides, "default", [question])),
         questions=(question,),
+        losses=(),
         arms=tuple(Arm(arm, "nothing", 0, 0) for arm in rows),
     )
     tables = {table.title: table.table for table in more_tables(data, "default")}

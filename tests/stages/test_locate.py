@@ -119,12 +119,13 @@ def test_a_place_that_is_not_in_the_thinking_is_the_judges_mistake(
     ],
 )
 def test_what_a_judge_may_not_say(odd: dict[str, int | str | None]) -> None:
-    place = CheckPlace("c", "r", "judge", **odd)  # type: ignore[arg-type]
-    response = Response("r", "p", 0, "a check", "answer", "stop")  # type: ignore[arg-type]
-    if {"start", "error"} <= odd.keys():
-        assert place.checked is None, "an error is no check, whatever else it says"
-    else:
-        assert not locate._is_there(place, response)
+    assert not CheckPlace("c", "r", "judge", **odd).fits("a check")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("place", [{"start": 0, "end": 7}, {"place": 0}, {"place": 7}, {}, {"error": "timed out"}])
+def test_what_a_judge_may_say(place: dict[str, int | str]) -> None:
+    assert CheckPlace("c", "r", "judge", **place).fits("a check")  # type: ignore[arg-type]
+    assert CheckPlace("c", "r", "judge", **place).fits(None) == ("end" not in place and place.get("place", 0) == 0)  # type: ignore[arg-type]
 
 
 def test_a_judge_that_leaves_a_thinking_out_has_not_told_that_there_is_no_check(
