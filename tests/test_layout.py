@@ -10,6 +10,7 @@ from sinternal.layout import (
     Answers,
     ArmPlace,
     ArmRun,
+    Checked,
     Others,
     Place,
     Published,
@@ -46,6 +47,7 @@ arms = st.builds(
     rewarding=maybe,
     capability=maybe,
     stress=st.dictionaries(names, st.builds(Stressed[int], leaves, leaves, leaves), max_size=2),
+    checks=st.none() | st.builds(Checked[int], leaves, leaves, leaves, leaves, leaves),
 )
 runs = st.dictionaries(
     st.builds(Place, names, st.integers(0, 2**32 - 1)),

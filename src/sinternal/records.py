@@ -316,6 +316,14 @@ class CheckPlace:
         """Whether the thinking checks safety; None if that is not known."""
         return None if self.error is not None else self.start is not None
 
+    def fits(self, thinking: str | None) -> bool:
+        """Whether it speaks of places in a thinking, and of a check or of a place for one, not of both."""
+        length = len(thinking or "")
+        if self.start is not None and self.end is not None:
+            return self.error is None and self.place is None and 0 <= self.start < self.end <= length
+        nowhere = self.start is None and self.end is None
+        return nowhere and (self.place is None or (self.error is None and 0 <= self.place <= length))
+
 
 class Intervention(StrEnum):
     """What is done to a thinking before the model continues it."""

@@ -25,6 +25,7 @@ from sinternal.benchmarks import Division
 from sinternal.engines import Completion, Request
 from sinternal.errors import DataError, EngineError
 from sinternal.experts import Demonstration, ExpertReply, Question
+from sinternal.judges import Judge
 from sinternal.models.resolve import is_model
 from sinternal.records import Finish, Judgement, Prompt, Response, Split, Subject, Verdict, make_id
 from sinternal.registry import Kind, missing_attributes, names
@@ -83,7 +84,22 @@ def check_judge(
                 f"{row.judge} says in a judgement that it looked at {row.judged!r}, but its judged is {opened.judged!r}"
             )
     _nothing_of_nothing("judge", opened.judge(iter(())))
+    if judge.locates_checks:
+        _check_places(opened, items)
     _close_twice(opened)
+
+
+def _check_places(judge: Judge, items: Sequence[tuple[Prompt, Response]]) -> None:
+    """Check where a judge locates checks: one row for each response, of places that are in its thinking."""
+    rows = list(judge.locate_checks(iter(items)))
+    _each_once("place of checks in the response", [row.id for _, row in items], iter(rows), lambda row: row.response_id)
+    thinkings = {row.id: row.thinking for _, row in items}
+    for row in rows:
+        if not row.fits(thinkings[row.response_id]):
+            _fail(f"{row.judge} tells of a place that is not in the thinking, or of a check and of a place for one")
+        if row.place is not None and not row.opening.strip():
+            _fail(f"{row.judge} tells where a check would stand, but not by which words it would begin: give `opening`")
+    _nothing_of_nothing("judge", judge.locate_checks(iter(())))
 
 
 def check_engine(

@@ -287,7 +287,10 @@ def test_inspects_rate_has_bounds_and_vanishes_where_the_judge_is_silent_on_one_
     def told(safe: bool | None, i: int, *, harmful: bool) -> SampleScore:
         label = Judgement("j", "r", "guard", "answer", safe)
         metadata = {tasks.PARENT: f"p{i}", tasks.HARMFUL: harmful}
-        return SampleScore(score=InspectScore(value=tasks.values_of(label, harmful=harmful)), sample_metadata=metadata)
+        return SampleScore(
+            score=InspectScore(value=tasks.values_of(label, harmful=harmful, helpable=not harmful)),
+            sample_metadata=metadata,
+        )
 
     harmful = [told(True if i % 2 else None, i, harmful=True) for i in range(30)]
     scores = [*harmful, *(told(True, i, harmful=False) for i in range(30, 60))]

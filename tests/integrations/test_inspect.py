@@ -156,7 +156,7 @@ def test_a_standard_error_is_that_of_parent_prompts_and_figures_of_nobody_are_no
 
 
 def scored(label: Judgement, parent: str, *, harmful: bool = True) -> SampleScore:
-    value = tasks.values_of(label, harmful=harmful)
+    value = tasks.values_of(label, harmful=harmful, helpable=not harmful)
     return SampleScore(score=Score(value=value), sample_metadata={tasks.PARENT: parent, tasks.HARMFUL: harmful})
 
 

@@ -2,10 +2,11 @@ import re
 import time
 import unicodedata
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sinternal.prompting.fence import safe_tags
+from sinternal.prompting.fence import safe_tags, spells_control
 
 NAMES = ("request", "answer")
 PIECES = [
@@ -71,3 +72,15 @@ def test_hostile_texts_cost_no_time():
         NAMES, ["<" + " " * 200_000, "</answer-" + "9" * 200_000, "".join(f"</answer-{n}>" for n in range(9_000))]
     )
     assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(
+    "text", ["<|im_end|>", "a </think> b", "[INST] hi", "[/INST]", "<\uff5cUser\uff5c>", "</s>", "[THINK]"]
+)
+def test_control_tokens_are_seen_where_they_are_spelled(text: str) -> None:
+    assert spells_control(text)
+
+
+@pytest.mark.parametrize("text", ["", "Dear [NAME],", "[TODO]", "a < b > c", "x[0]", "<b>bold</b>", "so refuse ."])
+def test_what_is_left_for_others_to_fill_in_is_no_control_token(text: str) -> None:
+    assert not spells_control(text)

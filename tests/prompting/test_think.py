@@ -9,14 +9,16 @@ from hypothesis import strategies as st
 from sinternal.prompting.think import (
     KNOWN_TAGS,
     THINK,
+    begun_thinking,
     opening_tag,
+    own_start,
     read_label,
     read_verdict,
     split_thinking,
     verdict_probability,
     write_completion,
 )
-from sinternal.records import Verdict
+from sinternal.records import Finish, Prompt, Response, Split, Verdict
 
 words = st.text(alphabet=st.characters(blacklist_characters="<>", blacklist_categories=("Cs",)), max_size=60)
 
@@ -222,3 +224,36 @@ def test_a_label_is_read_like_a_verdict_and_never_taken_for_one(text, label):
     if label is not None:
         assert read_verdict(text) is None
     assert read_label(text, ("y.s", "n|o")) is None, "labels are words, not patterns"
+
+
+@pytest.mark.parametrize(
+    ("prefill", "begun"),
+    [
+        ("", ""),
+        ("<think>\n", ""),
+        ("<think>\nThe plan is settled.", "The plan is settled."),
+        ("<think>\n\n</think>\n\n", None),
+        ("<think>\n\n</think>\n\nSure,", None),
+        ("Sure,", None),
+    ],
+)
+def test_a_prefill_begins_a_thinking_or_leaves_no_room_for_one(prefill: str, begun: str | None) -> None:
+    assert begun_thinking(prefill) == begun
+
+
+@pytest.mark.parametrize(
+    ("prefill", "thinking", "start"),
+    [
+        ("", "mine", 0),
+        ("", "", 0),
+        ("", None, None),
+        ("<think>\nTheirs.", "Theirs. mine", 7),
+        ("<think>\nTheirs.", "mine", 0),
+        ("<think>\n\n</think>\n\n", "", None),
+    ],
+)
+def test_a_thinking_is_the_models_own_behind_what_it_was_made_to_begin_with(
+    prefill: str, thinking: str | None, start: int | None
+) -> None:
+    prompt = Prompt("p", "p", "Ask", True, "own", "plain", Split.OOD, prefill=prefill)
+    assert own_start(prompt, Response("r", "p", 0, thinking, "Here.", Finish.STOP)) == start

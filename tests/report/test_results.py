@@ -64,7 +64,7 @@ def test_an_unknown_field_does_not_fit(results: dict[str, Any]) -> None:
 
 
 def test_every_field_of_a_score_is_described() -> None:
-    for part in ("Score", "Comparison", "JudgeGap", "TrainedArm", "BestInWords"):
+    for part in ("Score", "Comparison", "JudgeGap", "CheckEffect", "ThinkingShare", "TrainedArm", "BestInWords"):
         fields = results_schema()["$defs"][part]["properties"]
         assert all(field.get("description") for field in fields.values()), part
 

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sinternal.figures.study import THESE_RUNS, ReportData
+from sinternal.figures.estimate import THESE_RUNS
+from sinternal.figures.study import ReportData
 from sinternal.records import Split
 from sinternal.report.comparison_tables import COMPARISON_COLUMNS
 from sinternal.report.effect_tables import EFFECT_COLUMNS

@@ -685,3 +685,52 @@ def test_verdicts_alone_take_no_problems_of_mathematics() -> None:
     assert "mathematics" not in plan_of("quickstart", alone, *shared)["grpo x"].inputs
     with pytest.raises(RecipeError, match=r"rewards\.mathematics names no benchmark"):
         load_recipe("quickstart", [alone.replace("verify-rl", "alternating"), *shared])
+
+
+SERVED = ("target={model: served}", "arms=[{name: base}]", "grpo=null", "evaluation.stress=null")
+
+
+def test_what_checks_cause_is_measured_of_every_arm_only_if_it_is_asked_for() -> None:
+    assert not any(label.startswith("locate") for label in plan_of("quickstart"))
+    plan = plan_of("quickstart", "evaluation.checks={limit: 7}")
+    looked, begun = plan["locate checks sinternal"], plan["intervene in sinternal"]
+    assert (looked.config.limit, looked.config.judge.name) == (7, "oracle")
+    assert begun.inputs["places"] is looked
+    continued = plan["continue thinking sinternal"]
+    assert continued.inputs == {"prompts": begun, "model": plan["respond sinternal"].inputs["model"]}
+    assert continued.config.sampling == plan["respond sinternal"].config.sampling
+    assert plan["judge continued sinternal"].inputs == plan["locate further checks sinternal"].inputs
+    assert plan["locate further checks sinternal"].config.limit is None
+
+
+def test_checks_take_a_judge_that_locates_them() -> None:
+    with pytest.raises(RecipeError, match=r"evaluation.checks: no judge of .* add one that does"):
+        load_recipe("quickstart", ["evaluation.checks={}", "judges=[{name: refusal-strings}]", *SERVED])
+
+
+@pytest.mark.parametrize(
+    ("engine", "possible"),
+    [
+        ("{name: openai}", False),
+        ("{name: openai, options: {prefill: continue}}", True),
+        ("{name: ray, options: {worker: {name: openai}}}", False),
+        ("{name: ray}", True),
+        ("{name: transformers}", True),
+        ("{name: vllm}", True),
+        ("{name: llamacpp}", True),
+    ],
+)
+def test_an_engine_that_cannot_continue_a_turn_is_told_before_anything_is_run(engine: str, possible: bool) -> None:
+    for setting, told in (
+        ("evaluation.checks={}", "evaluation.checks: a thinking is cut and continued"),
+        ("prompts.eval_attacks=[plain, skip-the-check]", "prompts.eval_attacks: 'skip-the-check' begins the model's"),
+        ("evaluation.stress={attacks: [answer-prefill]}", "evaluation.stress.attacks: 'answer-prefill' begins"),
+    ):
+        overrides = [*SERVED, f"engine={engine}", setting]
+        if possible:
+            load_recipe("quickstart", overrides)
+        else:
+            with pytest.raises(RecipeError, match="is not known to continue") as caught:
+                load_recipe("quickstart", overrides)
+            assert told in str(caught.value)
+            assert "set the engine's option `prefill`" in str(caught.value)

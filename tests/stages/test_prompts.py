@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
+from sinternal.benchmarks import Benchmark
 from sinternal.errors import DataError
-from sinternal.records import Prompt, Split
+from sinternal.records import HarmShows, Prompt, Split
+from sinternal.settings.plugins import BenchmarkPlugin
 from sinternal.stages import (
     prompts,
 )
@@ -38,6 +42,52 @@ def test_families_that_tuning_saw_are_in_distribution_and_others_out_of_it(make:
         ("role-play", Split.ID),
         ("alias", Split.OOD),
     }
+
+
+def test_an_attack_says_where_harm_shows_and_a_benchmark_for_what_is_not_in_disguise(make: Make) -> None:
+    attacks = [{"name": "plain"}, {"name": "skip-the-check"}, {"name": "thinking-prefill", "options": {"text": "so"}}]
+    source = {"benchmark": "microworld", "part": "eval", "attacks": attacks}
+    config = prompts.PromptsConfig.model_validate(
+        {"sources": [source], "for_training": False, "tuned_on": [{"name": "plain"}], "seed": 0}
+    )
+    rows = make("prompts", lambda draft: prompts.prompts(draft, config)).rows(Prompt)
+    assert {(row.family, row.harm_shows, row.split) for row in rows} == {
+        ("plain", HarmShows.REQUEST, Split.ID),
+        ("skip-the-check", HarmShows.DRAFT, Split.OOD),
+        ("thinking-prefill", HarmShows.DRAFT, Split.OOD),
+    }
+
+
+def test_an_attack_on_a_prompt_whose_harm_shows_in_the_draft_leaves_it_there(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choices = [
+        replace(plain_prompt(f"one of two ? {i}", harmful=True), harm_shows=HarmShows.DRAFT, can_help=True)
+        for i in range(3)
+    ]
+    monkeypatch.setattr(BenchmarkPlugin, "open", lambda _: Listed(choices))
+    config = prompts.PromptsConfig.model_validate(
+        {
+            "sources": [{"benchmark": "microworld", "part": "eval", "attacks": [{"name": "role-play"}]}],
+            "for_training": False,
+            "tuned_on": [{"name": "plain"}],
+            "seed": 0,
+        }
+    )
+    rows = make("prompts", lambda draft: prompts.prompts(draft, config)).rows(Prompt)
+    assert {(row.family, row.harm_shows, row.can_help, row.helpable) for row in rows} == {
+        ("role-play", HarmShows.DRAFT, True, True)
+    }
+
+
+class Listed(Benchmark):
+    """Prompts that are given."""
+
+    def __init__(self, rows: Sequence[Prompt]) -> None:
+        self.rows = rows
+
+    def prompts(self, part: str) -> Sequence[Prompt]:
+        return self.rows
 
 
 def test_no_item_is_both_trained_and_measured_on(make: Make) -> None:

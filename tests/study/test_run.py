@@ -17,6 +17,7 @@ import jsonschema
 import pytest
 import yaml
 
+from sinternal.figures.causes import Among, Contrast
 from sinternal.report.results import results_schema
 from sinternal.store import MANIFEST
 from tests.commands import COMMAND, HANGS, in_process, sinternal
@@ -415,3 +416,18 @@ def test_a_run_leaves_stress_tests_pairs_and_contamination_in_its_report(tmp_pat
     results = json.loads((tmp_path / "runs/quickstart/results.json").read_text())
     for score in results["scores"]:
         assert all(score["provenance"].values())
+
+
+def test_a_run_tells_what_checks_in_thinking_cause(tmp_path: Path) -> None:
+    options = ["--set=evaluation.checks={limit: 6}", "--set=arms=[{name: base, train_on: nothing}]"]
+    small = [option for option in SMALL if "arms" not in option]
+    done = sinternal("run", "quickstart", *small, *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "runs/quickstart/results.json").read_text())
+    whole = [row for row in results["check_effects"] if row["split"] is None]
+    assert {(row["contrast"], row["among"]) for row in whole} == {
+        (contrast, among) for contrast in Contrast for among in Among
+    }
+    assert sum(whole[0]["thinkings"].values()) == 6
+    assert sum(row["n"] + row["missing_without"] + row["missing_with"] for row in whole if row["among"] == "all") > 0
+    assert "What checks in thinking cause" in (tmp_path / "runs/quickstart/results.md").read_text()

@@ -228,10 +228,7 @@ class OpenAIEngine(Engine):
 
     async def _ask(self, client: openai.AsyncOpenAI, call: Call, sampling: Sampling, seed: int) -> Completion:
         if call.request.prefill and self.options.prefill is Prefill.NO:
-            raise FailedError(
-                "this server is not known to continue an assistant's turn; set the engine's option `prefill`",
-                outage=False,
-            )
+            raise FailedError("set the engine's option `prefill`, if this server can continue a turn", outage=False)
         dialect = self.dialect
         while True:
             fields = dialect.write(

@@ -82,7 +82,7 @@ class CheckEffect(Estimate):
     contrast: Contrast
     """What is compared."""
     among: Among
-    """Over which thinkings."""
+    """Over which of the thinkings that were continued."""
     split: Split | None
     """In-distribution or out-of-distribution; None for both."""
     harm_shows: HarmShows | None

@@ -43,7 +43,7 @@ from sinternal.figures.study import (
 )
 from sinternal.figures.tally import Cell, count
 from sinternal.figures.thinking import ThinkingShare, thinking_shares
-from sinternal.figures.transcripts import of_answer, of_training, under_stress
+from sinternal.figures.transcripts import of_answer, of_continued, of_training, under_stress
 from sinternal.layout import ArmPlace, ArmRun, Place, RunMap
 from sinternal.records import (
     CheckPlace,
@@ -147,6 +147,7 @@ def gather(recipe: Recipe, variants: Mapping[str, Recipe], run: Run) -> ReportDa
         transcripts=(
             *(of_answer(place, outcome) for place, group in outcomes.items() for outcome in group),
             *under_stress(variants, run),
+            *of_continued(run),
             *of_training(run),
         ),
         measured=rows,

@@ -250,7 +250,8 @@ class Transcript:
     critique: str | None
     """What it wrote before the verdict without the specification."""
     kind: str = "answer"
-    """What the text is: an answer, one under some condition of stress, a training example, an expert's critique."""
+    """What the text is: an answer, one under some condition of stress, one after an intervention in the thinking, a
+    training example, an expert's critique."""
 
 
 @dataclass(frozen=True)

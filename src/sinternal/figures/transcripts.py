@@ -8,11 +8,11 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
-from sinternal.figures.outcomes import Outcome
+from sinternal.figures.outcomes import Outcome, join
 from sinternal.figures.stress import conditions
 from sinternal.figures.study import Transcript
 from sinternal.layout import ArmPlace, Place, RunMap
-from sinternal.records import Example, Finish, Prompt, Response, Subject, Verification
+from sinternal.records import Example, Finish, Intervened, Judgement, Prompt, Response, Subject, Verification
 from sinternal.settings.recipe import Recipe
 from sinternal.store import Artifact
 
@@ -81,6 +81,16 @@ def under_stress(variants: Mapping[str, Recipe], run: RunMap[Artifact]) -> Itera
             for condition in conditions(settings.stress, settings.sampling, run.arm(place)):
                 for outcome in condition.outcomes if condition.any_of else ():  # the mean is of the same answers
                     yield of_answer(place, outcome, f"under stress: {condition.name}")
+
+
+def of_continued(run: RunMap[Artifact]) -> Iterator[Transcript]:
+    """How every arm goes on with thinkings whose checks were taken out, and into which some were put."""
+    for place in run.arms():
+        if checks := run.arm(place).checks:
+            done = {row.id: row.intervention for row in checks.prompts.rows(Intervened)}
+            rows = (checks.prompts.rows(Prompt), checks.responses.rows(Response), checks.judgements.rows(Judgement))
+            for outcome in join(*rows):
+                yield of_answer(place, outcome, f"thinking continued, check {done[outcome.prompt.id]}")
 
 
 def of_training(run: RunMap[Artifact]) -> Iterator[Transcript]:

@@ -49,7 +49,7 @@ def locate(draft: Draft, config: LocateConfig, *, prompts: Artifact, responses: 
         pending = {row.id: row for row in waiting if row.id not in finished}
         for place in judge.locate_checks((drawn[row.prompt_id], row) for row in list(pending.values())):
             response = pending.pop(place.response_id, None)
-            if response is None or not _is_there(place, response):
+            if response is None or not place.fits(response.thinking):
                 raise DataError(
                     f"judge {config.judge.name!r} tells of response {place.response_id!r} what cannot be: a place that "
                     "is not in its thinking, or it was not asked, or told twice; mend the judge"
@@ -67,15 +67,6 @@ def locate(draft: Draft, config: LocateConfig, *, prompts: Artifact, responses: 
     draft.counts["judge failed"] = sum(row.error is not None for row in places)
     calls.keep(draft, places, "places of checks")
     draft.notes.extend(note_on_controls(row.quoted_controls for row in places))
-
-
-def _is_there(place: CheckPlace, response: Response) -> bool:
-    """Whether a row speaks of places in the thinking, and of a check or of a place for one, not of both."""
-    length = len(response.thinking or "")
-    if place.error is not None or place.start is None:
-        check = place.start is None and place.end is None
-        return check and (place.place is None or (place.error is None and 0 <= place.place <= length))
-    return place.place is None and place.end is not None and 0 <= place.start < place.end <= length
 
 
 def _cost(config: LocateConfig, inputs: Mapping[str, int]) -> Costs:
