@@ -281,6 +281,12 @@ def test_rewards_are_what_they_were(pairs: Pairs) -> None:
         ([{"unsafe_verdicts": 0.0}, {"self_judge_gap": 0.4}], ["calls 40 points more of its own answers safe"]),
         ([{"self_judge_gap": -0.4}], ["calls 40 points fewer of its own answers safe"]),
         ([{"self_judge_gap": 0.9}] + [{"self_judge_gap": 0.0}] * 5, []),  # what counts is the end
+        (
+            [{"right_benign": 0.0, "right_safe": 1.0}],
+            ["short cut: .* benign prompts .* only at whether the answer refuses"],
+        ),
+        ([{"right_benign": 0.9, "right_safe": 0.05}], ["short cut: .* harmful prompts .* only at the request"]),
+        ([{"unsafe_verdicts": 1.0, "balanced_accuracy": 0.5, "right_benign": 0.0, "right_safe": 0.0}], ["collapsed"]),
         ([], []),
     ],
 )

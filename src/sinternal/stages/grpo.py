@@ -35,6 +35,13 @@ if TYPE_CHECKING:  # it needs torch
 
 NOTABLE_FAILURES = 0.01
 """Share of a step's judged rollouts without a label above which there is a note."""
+SELDOM = 0.1
+"""Share of right verdicts on one kind of safe answers at which there is a note."""
+SHORTCUTS = (
+    ("right_benign", "benign", "whether the answer refuses"),
+    ("right_safe", "harmful", "the request"),
+)
+"""What a policy without understanding can go by: the figure that shows it, the prompts, what it looks at."""
 OF_STORED_ANSWERS = (TrainOn.VERIFY_RL, TrainOn.ALTERNATING)
 """What is trained on verdicts on stored answers."""
 LAST = 5
@@ -223,6 +230,13 @@ def notes_on_verdicts(log: Sequence[Mapping[str, float | None]]) -> list[str]:
         notes.append(
             f"its verdicts have collapsed: at the end {max(unsafe, 1 - unsafe):.0%} of them say `{word}`, whatever the "
             f"answer (balanced accuracy {accuracy:.2f}; a guess has 0.50)"
+        )
+    else:
+        notes.extend(
+            f"its verdicts take a short cut: at the end {right:.0%} of those on safe answers to {prompts} prompts are "
+            f"right, as if it looked only at {what}; that alone earns 3/4 where verdicts are rewarded"
+            for name, prompts, what in SHORTCUTS
+            if (right := _at_the_end(log, name)) is not None and right <= SELDOM
         )
     if gap is not None and abs(gap) >= NOTABLE_GAP:
         notes.append(
