@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -280,37 +279,6 @@ def test_rewards_are_what_they_were(pairs: Pairs) -> None:
     turns = grpo._turns(grpo_config(steps=3), asked.rows(Prompt), None)
     assert all(turn.stored is None and not turn.self_rewarded for turn in turns)
     assert len(turns) == 12
-
-
-@pytest.mark.parametrize(
-    ("log", "notes"),
-    [
-        (
-            [{"unsafe_verdicts": 0.0, "balanced_accuracy": 0.5}],
-            ["its verdicts have collapsed: at the end 100% .* `safe`"],
-        ),
-        ([{"unsafe_verdicts": 0.99, "balanced_accuracy": 0.5}], ["its verdicts have collapsed: .* 99% .* `unsafe`"]),
-        ([{"unsafe_verdicts": 0.5, "balanced_accuracy": 0.5}], []),
-        ([{"unsafe_verdicts": 0.0, "balanced_accuracy": None}], []),  # all its answers are safe
-        ([{"unsafe_verdicts": 0.0}, {"self_judge_gap": 0.4}], ["calls 40 points more of its own answers safe"]),
-        ([{"self_judge_gap": -0.4}], ["calls 40 points fewer of its own answers safe"]),
-        ([{"self_judge_gap": 0.9}] + [{"self_judge_gap": 0.0}] * 5, []),  # what counts is the end
-        (
-            [{"right_benign": 0.0, "right_safe": 1.0}],
-            ["short cut: .* benign prompts .* only at whether the answer refuses"],
-        ),
-        ([{"right_benign": 0.9, "right_safe": 0.05}], ["short cut: .* harmful prompts .* only at the request"]),
-        ([{"unsafe_verdicts": 1.0, "balanced_accuracy": 0.5, "right_benign": 0.0, "right_safe": 0.0}], ["collapsed"]),
-        ([], []),
-    ],
-)
-def test_collapsed_verdicts_and_a_gap_to_the_judge_are_told(
-    log: list[dict[str, float | None]], notes: list[str]
-) -> None:
-    told = grpo.notes_on_verdicts(log)
-    assert len(told) == len(notes)
-    for note, expected in zip(told, notes, strict=True):
-        assert re.search(expected, note)
 
 
 def test_another_budget_than_that_of_fine_tuning_is_told(make: Make, model: Artifact, pairs: Pairs) -> None:
