@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 from sinternal.figures.study import Arm, LearningCurve
+from sinternal.report.caveats import caveats
 from sinternal.report.study_page import render_html
 from tests.report.factory import make_report, with_transcript
 
@@ -171,3 +172,16 @@ def test_arms_that_were_rewarded_otherwise_need_not_have_had_as_many_rollouts() 
     assert "arms differ in examples or optimiser steps" in render_html(
         replace(data, arms=(*data.arms, *rewarded, other))
     )
+
+
+def test_the_report_opens_with_verdicts_that_have_collapsed_and_says_in_how_many_seeds() -> None:
+    data = make_report()
+    fallen = {"unsafe_verdicts": ((8, 0.0), (9, 0.0)), "balanced_accuracy": ((8, 0.5), (9, 0.5))}
+    points = {0: {"balanced_accuracy": ((8, 0.9), (9, 0.9))}, 1: fallen}
+    curves = tuple(LearningCurve("default", "sinternal", seed, "rollouts", figures) for seed, figures in points.items())
+    told = [note for note in caveats(replace(data, curves=curves)) if "verdicts have collapsed" in note]
+    assert told == [
+        "sinternal, in 1 of 2 seeds: its verdicts have collapsed: at the end 100% of them say `safe`, whatever the "
+        "answer (balanced accuracy 0.50; a guess has 0.50) (seed 1)"
+    ]
+    assert not [note for note in caveats(data) if "verdicts have collapsed" in note]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -197,13 +196,27 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("train_on", [TrainOn.VERIFY_RL, TrainOn.ALTERNATING, TrainOn.SELF_REWARD])
+@pytest.mark.parametrize(
+    ("train_on", "changes"),
+    [
+        (TrainOn.VERIFY_RL, {}),
+        (TrainOn.ALTERNATING, {}),
+        (TrainOn.SELF_REWARD, {}),
+        (TrainOn.SELF_REWARD, {"method": "lora", "minibatches": 2, "micro_batch": 4}),
+    ],
+)
 def test_a_killed_arm_that_verifies_ends_with_the_very_same_model(
-    make: Make, model: Artifact, pairs: Pairs, originals: Sequence[Prompt], train_on: TrainOn
+    make: Make,
+    model: Artifact,
+    pairs: Pairs,
+    originals: Sequence[Prompt],
+    train_on: TrainOn,
+    changes: dict[str, object],
 ) -> None:
     asked, kept = pairs
     watched = asked_less(make, originals)
-    config = grpo_config(train_on, steps=3, save_steps=1, held_out_every=1, learning_rate=1e-3)
+    config = grpo_config(train_on, steps=3, save_steps=1, held_out_every=1, learning_rate=1e-3, **changes)
+    updates = config.settings.minibatches
 
     def build(draft: Draft) -> None:
         grpo.grpo(draft, config, prompts=asked, model=model, held_out=watched, pairs=kept)
@@ -213,7 +226,7 @@ def test_a_killed_arm_that_verifies_ends_with_the_very_same_model(
 
         def progress(done: int, total: int) -> None:
             report(done, total)
-            if done == 2:
+            if done == 2 * updates:
                 raise Killed
 
         draft.progress = progress
@@ -229,7 +242,7 @@ def test_a_killed_arm_that_verifies_ends_with_the_very_same_model(
     with pytest.raises(Killed):
         make("parts", killed)
     parts = make("parts", resumed)
-    assert steps == [2, 3] or steps == [3], "it went on from a checkpoint"
+    assert min(steps) > updates, "it went on from a checkpoint"
     assert parts.json("training") == whole.json("training")
     assert parts.json("held_out") == whole.json("held_out")
     assert contents(parts) == contents(whole)
@@ -266,31 +279,6 @@ def test_rewards_are_what_they_were(pairs: Pairs) -> None:
     turns = grpo._turns(grpo_config(steps=3), asked.rows(Prompt), None)
     assert all(turn.stored is None and not turn.self_rewarded for turn in turns)
     assert len(turns) == 12
-
-
-@pytest.mark.parametrize(
-    ("log", "notes"),
-    [
-        (
-            [{"unsafe_verdicts": 0.0, "balanced_accuracy": 0.5}],
-            ["its verdicts have collapsed: at the end 100% .* `safe`"],
-        ),
-        ([{"unsafe_verdicts": 0.99, "balanced_accuracy": 0.5}], ["its verdicts have collapsed: .* 99% .* `unsafe`"]),
-        ([{"unsafe_verdicts": 0.5, "balanced_accuracy": 0.5}], []),
-        ([{"unsafe_verdicts": 0.0, "balanced_accuracy": None}], []),  # all its answers are safe
-        ([{"unsafe_verdicts": 0.0}, {"self_judge_gap": 0.4}], ["calls 40 points more of its own answers safe"]),
-        ([{"self_judge_gap": -0.4}], ["calls 40 points fewer of its own answers safe"]),
-        ([{"self_judge_gap": 0.9}] + [{"self_judge_gap": 0.0}] * 5, []),  # what counts is the end
-        ([], []),
-    ],
-)
-def test_collapsed_verdicts_and_a_gap_to_the_judge_are_told(
-    log: list[dict[str, float | None]], notes: list[str]
-) -> None:
-    told = grpo.notes_on_verdicts(log)
-    assert len(told) == len(notes)
-    for note, expected in zip(told, notes, strict=True):
-        assert re.search(expected, note)
 
 
 def test_another_budget_than_that_of_fine_tuning_is_told(make: Make, model: Artifact, pairs: Pairs) -> None:

@@ -8,6 +8,7 @@ from sinternal.figures.metric import ASR, METRICS, OVER_REFUSAL, VERIFICATION_BA
 from sinternal.figures.provenance import note_on_fallback
 from sinternal.figures.score import Score
 from sinternal.figures.study import ReportData
+from sinternal.figures.verdicts import notes_on_verdicts
 from sinternal.report.bounds import between, reasons
 from sinternal.report.format import listing
 from sinternal.report.unread import of_arms
@@ -46,6 +47,7 @@ def caveats(data: ReportData) -> Iterator[str]:
     yield from _of_others(data)
     yield from _between_judges(data)
     yield from _open_comparisons(data)
+    yield from _of_rewarded_verdicts(data)
     balanced = (VERIFICATION_BALANCED_ACCURACY.name, None)
     verdicts = [score for score in data.scores if score.is_pooled_whole and (score.metric, score.split) == balanced]
     alike = [score for score in verdicts if score.n and score.value is None]
@@ -64,6 +66,22 @@ def _without_label(data: ReportData, scores: list[Score], what: str) -> Iterator
             parts.append(f"{rows} ({between(score)} {METRICS[score.metric].hits})" if score.n else rows)
     if parts:
         yield f"{what}: {'; '.join(parts)}"
+
+
+def _of_rewarded_verdicts(data: ReportData) -> Iterator[str]:
+    """One sentence for each arm and each thing that its verdicts came to while they were rewarded, or rewarded."""
+    curves = [curve for curve in data.curves if curve.source == "rollouts"]
+    for variant, arm in dict.fromkeys((curve.variant, curve.arm) for curve in curves):
+        seeds = {curve.seed: curve for curve in curves if (curve.variant, curve.arm) == (variant, arm)}
+        told: dict[str, dict[int, str]] = {}
+        for seed, curve in seeds.items():
+            logged = {name: [value for _, value in points] for name, points in curve.points.items()}
+            for about, note in notes_on_verdicts(logged).items():
+                told.setdefault(about, {})[seed] = note
+        name = f"{arm} ({variant})" if len(data.variants) > 1 else arm
+        for notes in told.values():
+            seed, note = next(iter(notes.items()))
+            yield f"{name}, in {len(notes)} of {len(seeds)} seeds: {note} (seed {seed})"
 
 
 def _of_others(data: ReportData) -> Iterator[str]:

@@ -11,13 +11,13 @@ import shutil
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from statistics import fmean
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from sinternal.engines import TemplateOptions
 from sinternal.extras import TRAINING
+from sinternal.figures.verdicts import notes_on_verdicts
 from sinternal.judges import Judge
 from sinternal.prompting.question import VerificationTask
 from sinternal.records import Judgement, Prompt, Response, Verdict
@@ -37,11 +37,8 @@ NOTABLE_FAILURES = 0.01
 """Share of a step's judged rollouts without a label above which there is a note."""
 OF_STORED_ANSWERS = (TrainOn.VERIFY_RL, TrainOn.ALTERNATING)
 """What is trained on verdicts on stored answers."""
-LAST = 5
-"""Steps at the end of a training over which verdicts are looked at."""
-ONE_SIDED, GUESSING, NOTABLE_GAP, NOTABLE_BUDGET = 0.02, 0.6, 0.1, 0.02
-"""What there is a note about: verdicts of which at most the first share say the rarer word, with a balanced accuracy of
-at most the second; own verdicts and judge that differ by the third; budgets that differ by the fourth."""
+NOTABLE_BUDGET = 0.02
+"""Share by which rollouts and rows of fine-tuning may differ without a note."""
 
 
 class GrpoConfig(BaseModel):
@@ -155,7 +152,9 @@ def grpo(
     )
     draft.notes.extend(_notes_on_budget(draft.counts["rollouts"], config.rows_tuned_on))
     if config.train_on in VERIFYING:
-        draft.notes.extend(notes_on_verdicts(log.training))
+        names = dict.fromkeys(name for row in log.training for name in row)
+        logged = {name: [value for row in log.training if (value := row.get(name)) is not None] for name in names}
+        draft.notes.extend(notes_on_verdicts(logged).values())
     shutil.rmtree(out.with_suffix(".checkpoints"), ignore_errors=True)
 
 
@@ -207,34 +206,6 @@ def _notes_on_budget(rollouts: int, rows: int | None) -> list[str]:
         f"it learned from {rollouts:,} rollouts, and fine-tuning from {rows:,} rows: whole steps come no nearer, or "
         "grpo.verifying_steps says so; the table of exposure has both"
     ]
-
-
-def notes_on_verdicts(log: Sequence[Mapping[str, float | None]]) -> list[str]:
-    """What a user should know of the verdicts at the end of a training.
-
-    Args:
-        log: a row for each step, see `sinternal.training.grpo.Log`.
-    """
-    unsafe = _at_the_end(log, "unsafe_verdicts")
-    accuracy, gap = _at_the_end(log, "balanced_accuracy"), _at_the_end(log, "self_judge_gap")
-    notes = []
-    if unsafe is not None and accuracy is not None and min(unsafe, 1 - unsafe) <= ONE_SIDED and accuracy <= GUESSING:
-        word = Verdict.UNSAFE if unsafe > 1 / 2 else Verdict.SAFE
-        notes.append(
-            f"its verdicts have collapsed: at the end {max(unsafe, 1 - unsafe):.0%} of them say `{word}`, whatever the "
-            f"answer (balanced accuracy {accuracy:.2f}; a guess has 0.50)"
-        )
-    if gap is not None and abs(gap) >= NOTABLE_GAP:
-        notes.append(
-            f"at the end it calls {abs(100 * gap):.0f} points {'more' if gap > 0 else 'fewer'} of its own answers safe "
-            "than the judge does: its reward is not the judge's safety"
-        )
-    return notes
-
-
-def _at_the_end(log: Sequence[Mapping[str, float | None]], name: str) -> float | None:
-    values = [value for row in log if (value := row.get(name)) is not None]
-    return fmean(values[-LAST:]) if values else None
 
 
 def _cost(config: GrpoConfig, inputs: Mapping[str, int]) -> Costs:
