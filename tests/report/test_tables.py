@@ -9,9 +9,9 @@ from sinternal.report.comparison_tables import COMPARISON_COLUMNS
 from sinternal.report.effect_tables import EFFECT_COLUMNS
 from sinternal.report.format import MINUS, MISSING, points, with_interval
 from sinternal.report.markdown import render_markdown
-from sinternal.report.results import to_json
+from sinternal.report.results import terminal_tables, to_json, to_results
 from sinternal.report.study_page import render_html
-from sinternal.report.tables import COLUMNS, headline, headline_text
+from sinternal.report.tables import COLUMNS, headline, headline_text, verification
 from tests.report.factory import ATTACK_SUCCESS, make_report
 
 
@@ -110,3 +110,33 @@ def test_what_was_not_asked_for_stands_apart_and_uncorrected() -> None:
     tables = text.split("Paired comparisons on the same prompts. ")
     assert "exploratory |" not in tables[1]
     assert all("| exploratory |" in line for line in tables[2].splitlines() if line.startswith("| sinternal against"))
+
+
+def measured_without_spec(data: ReportData) -> ReportData:
+    """The same, as if no model had been asked with the specification quoted."""
+    return replace(data, scores=tuple(score for score in data.scores if not score.spec))
+
+
+def test_a_terminal_and_the_table_of_verdicts_show_the_ways_to_ask_that_were_measured() -> None:
+    data = make_report()
+    assert {row.note for row in verification(data.scores, data.arms, "default")} == {"no spec", "with spec"}
+    without = measured_without_spec(data)
+    assert {row.note for row in verification(without.scores, data.arms, "default")} == {"no spec"}
+    ((_, shown, _),) = terminal_tables(to_results(without))
+    titles = [row[0] for row in shown.rows]
+    assert "verifies OOD" in titles
+    assert not any(title.endswith("+spec") for title in titles)
+    arms = [replace(arm, name=f"{arm.name}-{number}") for arm in data.arms for number in range(2)]
+    copies = [replace(score, arm=f"{score.arm}-{number}") for score in without.scores for number in range(2)]
+    many = to_results(replace(without, arms=tuple(arms), scores=tuple(copies), comparisons=(), questions=()))
+    ((_, wide, _),) = terminal_tables(many)
+    assert wide.columns[-1] == "verifies OOD", "the main column has its like"
+    assert all(MISSING not in row[-1] for row in wide.rows)
+
+
+def test_what_is_wrong_with_a_placebo_stands_among_the_notes() -> None:
+    told = "placebo length: its verdicts approve of 99% of the answers"
+    data = replace(make_report(), placebos=(told,))
+    assert told in to_json(data)["caveats"]
+    assert told in render_markdown(data)
+    assert told in render_html(data)
