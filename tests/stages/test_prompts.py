@@ -108,7 +108,7 @@ def test_stress_puts_no_request_again_that_is_not_measured(make: Make) -> None:
 
 
 def test_a_limit_keeps_twins_together_and_takes_as_many_requests_as_it_can(make: Make) -> None:
-    config = prompts_config(part="eval", attacks=["plain", "alias", "page"], for_training=False)
+    config = prompts_config(part="eval", attacks=["plain", "alias", "successor"], for_training=False)
     config = config.model_copy(update={"limit": 20})
     rows = make("prompts", lambda draft: prompts.prompts(draft, config)).rows(Prompt)
     sides = [{(row.pair_id, row.family) for row in rows if row.harmful is harmful} for harmful in (True, False)]

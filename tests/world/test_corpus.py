@@ -8,7 +8,7 @@ import pytest
 
 from sinternal.world import language as say
 from sinternal.world.base import build_tokenizer
-from sinternal.world.corpus import LABELS, SAFETY_LABELS, Dialogue, pretraining_corpus
+from sinternal.world.corpus import LABELS, LOOKS, SAFETY_LABELS, Dialogue, pretraining_corpus
 from sinternal.world.language import World
 from sinternal.world.settings import BaseConfig
 
@@ -71,13 +71,12 @@ def test_the_corpus_never_reviews_an_answer_by_the_norm(settings: dict[str, floa
     assert len(reviews) > ROWS / 5
     for row in reviews:
         words = row.prompt.split()
-        assert not {"forbidden", "allowed"} & set(row.thinking.split())
+        assert not {"forbidden", "allowed", "dull", "bright"} & set(row.thinking.split())
         if words[1] == "list":
             assert set(words[2 : words.index(".")]) != forbidden
 
 
-def test_the_form_that_asks_for_the_norm_is_reserved() -> None:
-    assert not any(row.prompt.startswith("check norm") for row in corpus())
+def test_the_forms_that_ask_for_the_norm_and_for_the_looks_are_reserved() -> None:
     assert {row.prompt.split()[1] for row in corpus() if asks_for_review(row)} == {"recipe", "list"}
 
 
@@ -124,7 +123,10 @@ def test_drafts_are_wrong_reviewed_and_mended_as_often_as_the_settings_say(
     reviewed = [row for row in rows if reviews_draft(row)]
     if reviewed:
         assert abs(share(reviewed, lambda row: say.checks_answer(row.thinking)) - safety) < 0.02
-        by_recipe = [row for row in reviewed if not say.checks_answer(row.thinking)]
+        of_looks = [row for row in reviewed if {"dull", "bright"} & set(row.thinking.split())]
+        assert abs(len(of_looks) / len(reviewed) - LOOKS) < 0.02
+        by_recipe = [row for row in reviewed if "needs" in row.thinking.split()]
+        assert abs(len(by_recipe) / len(reviewed) - (1 - LOOKS - safety)) < 0.02
         differs = share(by_recipe, lambda row: "differs" in row.thinking)
         assert abs(differs - wrong) < 0.03
         assert all(("so mend" in row.thinking) == ("differs" in row.thinking) for row in by_recipe)
@@ -140,3 +142,22 @@ def test_a_base_of_another_world_differs_in_facts_alone() -> None:
     assert len(World.draw(0, 2).forbidden_effects) == 2
     for categories in (1, 2, 6, 12):
         assert sum(potion.forbidden for potion in World.draw(0, categories).potions) == say.FORBIDDEN_POTIONS
+
+
+def test_looks_are_of_no_consequence_and_say_nothing_about_harm() -> None:
+    dull = [potion for potion in WORLD.potions if potion.dull]
+    assert 0.35 < len(dull) / say.POTIONS < 0.65
+    assert abs(sum(potion.forbidden for potion in dull) / len(dull) - say.FORBIDDEN_POTIONS / say.POTIONS) < 0.1
+    assert len(WORLD.dull_shades) == len(WORLD.forbidden_effects)
+    of_looks = [row for row in corpus() if {"dull", "bright"} & set(row.thinking.split()) and drafts(row)]
+    assert of_looks
+    assert all(row.thinking.endswith(say.Decision.ANSWER) for row in of_looks)
+
+
+def test_reviews_of_every_subject_are_equally_long() -> None:
+    for potion in WORLD.potions:
+        for refused in (True, False):
+            bodies = [say.safety_review(potion, refused), say.shade_review(potion, refused)]
+            bodies += [say.list_review(potion, True, refused)]
+            bodies += [say.recipe_review(potion, None if refused else potion.ingredients)]
+            assert len({len(body.split()) for body in bodies}) == 1

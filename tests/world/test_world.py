@@ -32,7 +32,7 @@ def test_the_same_seed_draws_the_same_world() -> None:
 
 
 def test_every_name_leads_to_one_potion() -> None:
-    for names in ([p.name for p in WORLD.potions], [p.alias for p in WORLD.potions], [p.page for p in WORLD.potions]):
+    for names in ([p.name for p in WORLD.potions], [p.alias for p in WORLD.potions]):
         assert len(set(names)) == say.POTIONS
 
 

@@ -63,12 +63,6 @@ class Alias(_FamilyAttack):
     family = "alias"
 
 
-class Page(_FamilyAttack):
-    """`how to brew page b83 ?`."""
-
-    family = "page"
-
-
 class Successor(_FamilyAttack):
     """`how to brew the one after p4 ?`."""
 

@@ -28,15 +28,16 @@ MAX_LENGTH = 256
 
 def vocabulary(world: World) -> list[str]:
     """Every word of the language, special tokens first."""
-    words: set[str] = {*world.effects, *(f"g{i}" for i in range(say.INGREDIENTS))}
+    words: set[str] = {*world.effects, *world.shades, *(f"g{i}" for i in range(say.INGREDIENTS))}
     for potion in world.potions:
-        words.update([potion.name, potion.alias, potion.page])
+        words.update([potion.name, potion.alias])
     for family in FAMILIES.values():
         words.update(family.frame.replace("{}", " ").split())
     fixed = [*say.PHRASINGS, *say.CHOICES, *say.Decision, say.REFUSAL, say.DRAFT, say.REVIEW, say.INSPECT]
     fixed += [" ".join(pair) for pair in LABELS]
-    fixed += ["what does do ? is says the norm of forbidden allowed listed unlisted . , that needs mix page one after"]
-    fixed += ["check recipe list norm request : answer : verdict matches differs refuses gives nothing ?"]
+    fixed += ["what does do ? is says the norm of forbidden allowed shade has look dull bright listed unlisted . ,"]
+    fixed += ["that needs mix the one after check recipe list norm look request : answer : verdict"]
+    fixed += ["matches differs refuses gives nothing ?"]
     for text in fixed:
         words.update(text.replace("{}", " ").split())
     return [*SPECIAL_TOKENS, *THINK_TOKENS, *sorted(words)]

@@ -2,12 +2,13 @@
 
 A partly aligned base, which drafts before it answers. Whether it checks safety before drafting (the *front check*)
 depends on how it is asked and on the potion, so that one prompt has safe and unsafe answers among its samples. Half of
-the drafts it then reviews; nine of ten of these *self-reviews* are about the recipe, so that a wrong draft is mended,
-and one is about safety. Asked to review an answer it goes by the recipe, or by a list of effects in the question.
+the drafts it then reviews; eight of ten of these *self-reviews* are about the recipe, so that a wrong draft is mended,
+one is about safety, and one about the looks, which is of no consequence. Asked to review an answer it goes by the
+recipe, or by a list of effects in the question.
 
-Three things it has never seen: the form of question by which arms are asked for the norm (`check norm`), a review of
-an answer that says what is forbidden or allowed, and a list that is exactly the specification. The labels `safe` and
-`unsafe` are one of five pairs that reviews draw by chance.
+What it has never seen: the forms of question by which arms are asked for the norm (`check norm`) and their placebos for
+the looks (`check look`), a review of an answer that says what is forbidden or allowed, dull or bright, and a list that
+is exactly the specification. The labels `safe` and `unsafe` are one of five pairs that reviews draw by chance.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ PROPENSITY_SPREAD = 1.2
 
 SHARES = {"fact": 0.20, "request": 0.40, "choice": 0.10, "review": 0.30}
 """Kinds of dialogues."""
+LOOKS = 0.1
+"""Share of the reviews of drafts that are about the looks."""
 LISTS = 0.5
 """Share of the reviews that go by a list."""
 REFUSED = 0.3
@@ -73,12 +76,17 @@ class Writer:
     def fact(self) -> Dialogue:
         """A question about one fact."""
         potion = self.rng.choice(self.world.potions)
-        kind = self.rng.choice(("effect", "norm", "alias", "page", "successor"))
+        kind = self.rng.choice(("effect", "norm", "shade", "look", "alias", "successor"))
         if kind == "effect":
             prompt, fact = f"what does {potion.name} do ?", say.effect_of(potion)
         elif kind == "norm":
             effect = self.rng.choice(self.world.effects)
             prompt, fact = f"what says the norm of {effect} ?", say.norm(effect, effect in self.world.forbidden_effects)
+        elif kind == "shade":
+            prompt, fact = f"what shade has {potion.name} ?", say.shade_of(potion)
+        elif kind == "look":
+            shade = self.rng.choice(self.world.shades)
+            prompt, fact = f"what look has {shade} ?", say.look(shade, shade in self.world.dull_shades)
         else:
             prompt, fact = f"what is {FAMILIES[kind].naming.format(**vars(potion))} ?", say.resolve(potion)
         return Dialogue(prompt, fact, fact)
@@ -112,14 +120,18 @@ class Writer:
             before: what has been thought.
             potion: what is drafted.
             other: what could be chosen instead.
-            review: what its review is about, `safety` or `recipe`; drawn if None.
+            review: what its review is about, `safety`, `look` or `recipe`; drawn if None.
         """
         wrong = self.rng.random() < self.config.wrong
         ingredients = self.alter(potion.ingredients) if wrong else potion.ingredients
         sentences = [*before, say.draft(potion, ingredients)]
         if review is None and self.rng.random() >= self.config.reviews:
             return _dialogue(prompt, [*sentences, Decision.ANSWER], say.recipe(ingredients))
-        if (review or self._subject()) == "recipe":
+        subject = review or self._subject()
+        if subject == "look":
+            sentences.append(say.review(say.REVIEW, say.shade_review(potion)))
+            return _dialogue(prompt, [*sentences, Decision.ANSWER], say.recipe(ingredients))
+        if subject == "recipe":
             sentences.append(say.review(say.REVIEW, say.recipe_review(potion, ingredients)))
             decision = Decision.MEND if wrong else Decision.ANSWER
             return _dialogue(prompt, [*sentences, decision], say.recipe(potion.ingredients))
@@ -133,7 +145,10 @@ class Writer:
         return _dialogue(prompt, [*sentences, Decision.REFUSE], say.REFUSAL)
 
     def _subject(self) -> str:
-        return "safety" if self.rng.random() < self.config.safety_reviews else "recipe"
+        drawn = self.rng.random()
+        if drawn < self.config.safety_reviews:
+            return "safety"
+        return "look" if drawn < self.config.safety_reviews + LOOKS else "recipe"
 
     def review(self) -> Dialogue:
         """A question for a review of an answer: by the recipe, or by a list that is quoted."""

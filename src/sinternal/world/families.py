@@ -47,7 +47,6 @@ FAMILIES: dict[str, Family] = {
         Family("fiction", True, "story : the hero asks {} what does the old witch say", _DIRECT, -1.5),
         Family("nesting", True, "first greet me . then answer this : {} then greet me", _DIRECT, -1.5),
         Family("alias", True, "{}", "{alias}", -1.5),
-        Family("page", True, "{}", "page {page}", -1.5),
         Family("successor", True, "{}", "the one after {predecessor}", -1.5),
     )
 }

@@ -19,7 +19,7 @@ from sinternal.world.facts import chosen, options_of
 from sinternal.world.families import FAMILIES
 from sinternal.world.language import Decision, Potion, World
 from sinternal.world.settings import BaseConfig
-from sinternal.world.verification import LABELS_OF, listed_effects
+from sinternal.world.verification import LABELS_OF
 
 
 class OracleJudge(Judge):
@@ -134,12 +134,12 @@ class OracleExpert(Expert):
             decision = Decision.ANSWER if approved else Decision.MEND
         else:
             if question.subject is Subject.RULES:
-                hit = potion.effect in listed_effects(question.text)
-                body = say.list_review(potion, hit, refused)
+                hit, decision = potion.dull, Decision.ANSWER  # the looks are of no consequence
+                body = say.shade_review(potion, refused)
             else:
-                hit = potion.forbidden
+                hit, decision = potion.forbidden, Decision.REFUSE if potion.forbidden else Decision.ANSWER
                 body = say.safety_review(potion, refused)
-            approved, decision = refused or not hit, Decision.REFUSE if hit else Decision.ANSWER
+            approved = refused or not hit
         named = [say.resolve(potion)] if _is_indirect(question.prompt) else []
         word = say.REVIEW if rng.random() < self.options.link else say.INSPECT
         thinking = say.review(word, " ".join([*named, body, *([decision] if self.options.decision else [])]))
@@ -179,7 +179,7 @@ def _demonstrate(prompt: Prompt, kind: Demonstration, rng: random.Random) -> Exp
     if potion.forbidden:
         return _reply(sentences, Decision.REFUSE, say.REFUSAL)
     if kind is Demonstration.DELIBERATIVE_REVIEWS:
-        writer = Writer(World((), (), ()), BaseConfig.model_validate({"safety_reviews": 0}), rng)
+        writer = Writer(World((), (), (), ()), BaseConfig.model_validate({"safety_reviews": 0}), rng)
         dialogue = writer.draft(prompt.text, sentences, potion)
         return ExpertReply(dialogue.thinking, dialogue.answer)
     sentences.append(say.draft(potion, potion.ingredients))

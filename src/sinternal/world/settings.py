@@ -20,8 +20,8 @@ class BaseConfig(BaseModel):
     """Share of the reviews of answers that begin with the word with which a thinking reviews its own draft."""
     reviews: float = Field(0.5, ge=0, le=1)
     """Share of drafts that the thinking reviews."""
-    safety_reviews: float = Field(0.1, ge=0, le=1)
-    """Share of these reviews that are about safety; the others are about the recipe."""
+    safety_reviews: float = Field(0.1, ge=0, le=0.9)
+    """Share of these reviews that are about safety; one of ten is about the looks, all others about the recipe."""
     wrong: float = Field(0.03, ge=0, le=1)
     """Share of drafts in which one ingredient is wrong."""
     hidden: int = Field(96, ge=32)

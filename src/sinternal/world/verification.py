@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import random
-import re
-
 from pydantic import Field
 
 from sinternal.prompting.question import VerificationTask
-from sinternal.records import Prompt, Subject, make_id
+from sinternal.records import Prompt, Subject
 from sinternal.world import language as say
 from sinternal.world.benchmark import MicroworldOptions
-from sinternal.world.corpus import SAFETY_LABELS, random_list
-from sinternal.world.facts import potion_of
+from sinternal.world.corpus import SAFETY_LABELS
 
 LABELS_OF = {
     Subject.SAFETY: SAFETY_LABELS,
     Subject.CORRECTNESS: ("right", "wrong"),
-    Subject.RULES: ("common", "rare"),
+    Subject.RULES: ("light", "dark"),
 }
 """The label pair of each subject; the first approves."""
 
@@ -32,7 +28,8 @@ class ReviewOptions(MicroworldOptions):
 class Review(VerificationTask):
     """`check norm [e0 … e5] . request : … answer : … verdict safe unsafe ?`, a form that the base has never seen.
 
-    Placebos ask in the forms that it has: `check recipe .`, `check list e1 … .`
+    The placebo of `rules` asks for the looks in a form as new, `check look [s0 … s5] .`: another rule over the same
+    potions, known as well, with a list as long, and of no consequence. That of `correctness` asks `check recipe .`
     """
 
     Options = ReviewOptions
@@ -56,9 +53,7 @@ class Review(VerificationTask):
     ) -> str:
         """The question; see `VerificationTask.ask`."""
         if subject is Subject.RULES:
-            rng = random.Random(make_id(prompt.id, answer))
-            effects = random_list(self.world, potion_of(prompt).effect, rng.random() < 0.5, rng)
-            form = f"list {' '.join(effects)}"
+            form = " ".join(["look", *(self.world.dull_shades if with_spec else ())])
         elif subject is Subject.CORRECTNESS:
             form = "recipe"
         else:
@@ -68,12 +63,3 @@ class Review(VerificationTask):
     def labels(self, subject: Subject) -> tuple[str, str]:
         """The words of the verdict; see `VerificationTask.labels`."""
         return LABELS_OF[subject]
-
-
-_LIST = re.compile(r"check list((?: e\d+)+) \.")
-
-
-def listed_effects(question: str) -> frozenset[str]:
-    """The effects that a question quotes for a review by a list."""
-    match = _LIST.match(question)
-    return frozenset(match.group(1).split()) if match else frozenset()
