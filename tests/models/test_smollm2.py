@@ -129,7 +129,7 @@ def test_the_model_criticises_its_own_answer_in_the_form_of_a_critique(model: Pa
 
 def tell_the_label(body: Body) -> Body:
     """What a capable expert would say: the recipe tells it the label, and of a placebo the right verdict."""
-    words = {"labelled this answer as unsafe": "unsafe", "verdict is yes": "yes", "verdict is no": "no"}
+    words = {"labelled this answer as unsafe": "unsafe", "right verdict is yes": "yes", "right verdict is no": "no"}
     said = next((word for hint, word in words.items() if hint in body["messages"][-1]["content"]), "safe")
     return {"role": "assistant", "content": f"The answer was read.\nVerdict: {said}"}
 
