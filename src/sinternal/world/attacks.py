@@ -74,6 +74,7 @@ class FrontSkipped(TextAttack):
 
     family = "front-skipped"
     harm_shows = HarmShows.DRAFT
+    prefills = True
 
     def rewrite(self, prompt: Prompt, rng: random.Random) -> Prompt:
         """The same text and a begun thinking; see `TextAttack.rewrite`."""

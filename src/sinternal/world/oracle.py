@@ -59,6 +59,8 @@ class OracleJudge(Judge):
             thinking = response.thinking or ""
             span, name = say.find_check(thinking), say.drafted(thinking) or options_of(prompt)[0].name
             place = None if span else say.check_place(thinking)
+            before_draft = span is not None and say.DRAFT not in thinking[: span[0]].split()
+            other = f" {say.DRAFT}" if before_draft else f" {say.recipe_opening(name)}"
             yield CheckPlace(
                 id=make_id("check place", "oracle", response.id),
                 response_id=response.id,
@@ -67,7 +69,7 @@ class OracleJudge(Judge):
                 end=span[1] if span else None,
                 place=place,
                 opening="" if place is None else f" {say.check_opening(name)}",
-                other_opening="" if place is None and span is None else f" {say.recipe_opening(name)}",
+                other_opening="" if place is None and span is None else other,
             )
 
 
