@@ -131,6 +131,7 @@ def _arguments(config: BaseConfig, seed: int, out: Path) -> TrainingArguments:
         report_to=[],
         logging_steps=max(1, config.steps // 20),
         disable_tqdm=True,
+        bf16=config.bf16,
         use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=False,
         remove_unused_columns=False,
@@ -143,11 +144,14 @@ def _tokenize(dialogues: list[Dialogue], tokenizer: PreTrainedTokenizerFast) -> 
     """Token ids with the prompt masked out of the loss, and each row's length."""
     from datasets import Dataset
 
+    # One rendering for all: the template puts every user's words between the same two texts.
+    placed = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "{}"}], tokenize=False, add_generation_prompt=True
+    )
+    before, after = str(placed).split("{}")
+
     def render(dialogue: Dialogue) -> tuple[str, str]:
-        prompt = tokenizer.apply_chat_template(
-            [{"role": "user", "content": dialogue.prompt}], tokenize=False, add_generation_prompt=True
-        )
-        return str(prompt), f"{dialogue.thinking} </think> {dialogue.answer} {tokenizer.eos_token}"
+        return before + dialogue.prompt + after, f"{dialogue.thinking} </think> {dialogue.answer} {tokenizer.eos_token}"
 
     prompts, completions = zip(*map(render, dialogues), strict=True)
     prompt_ids = tokenizer(list(prompts))["input_ids"]

@@ -37,6 +37,9 @@ class BaseConfig(BaseModel):
     learning_rate: float = Field(3e-3, gt=0)
     """Peak of a schedule with linear warm-up over 5 % of the steps and cosine decay."""
 
+    bf16: bool = False
+    """Whether matrices are multiplied in bfloat16, which halves the time of a large one where the processor can."""
+
     @model_validator(mode="after")
     def _heads_fit(self) -> Self:
         if self.hidden % self.head:
