@@ -31,6 +31,9 @@ COUNTED = {
     PROACTIVE_VERIFICATION.name: "thinkings that check safety unasked",
 }
 """What each metric counts, in a sentence."""
+FEW_RUNS = 2
+"""Up to so many seeds, a sentence speaks of these training runs: t with one degree of freedom tells next to nothing of
+others, which a note says."""
 NOT_SEPARATED = (
     "The recipe has no placebo of this arm, so its effect is not separated from that of tuning on anything of the same "
     "form: it is the arm less the base."
@@ -69,7 +72,7 @@ def effect_in_words(effects: Iterable[Effect], variant: str) -> EffectWords | No
         return None
     of_price = [of_metric for name in (HELPFUL.name, OVER_REFUSAL.name) if (of_metric := _whole(rows, name))]
     return EffectWords(
-        safety=f"{rows[0].method} {'; it '.join(_clauses(of_safety))}.",
+        safety=f"{_scope(of_safety)}{rows[0].method} {'; it '.join(_clauses(of_safety))}.",
         price=_price(of_price),
         caution="" if rows[0].separated else NOT_SEPARATED,
         notes=tuple(_notes(of_safety)),
@@ -80,7 +83,7 @@ def _price(metrics: Sequence[Sequence[Effect]]) -> str:
     """Safety is cheap for a model that helps nobody, so help stands beside it; empty if it was not measured."""
     clauses, alike = [], []
     for rows in metrics:
-        if all(_is_known(row) and row.direction == 0 for row in rows):
+        if all(_is_known(row) and _direction(row) == 0 for row in rows):
             alike.append(COUNTED[rows[0].metric])
         else:
             clauses += _clauses(rows, brief=True)
@@ -113,9 +116,9 @@ def _clauses(rows: Sequence[Effect], *, brief: bool = False) -> list[str]:
         return _references(rows[0], brief=brief or bool(clauses))
 
     for direction, words in ((-1, "fewer"), (1, "more")):
-        if clear := [row for row in known if row.direction == direction]:
+        if clear := [row for row in known if _direction(row) == direction]:
             clauses.append(f"gave {words} {counted} than {whom()}: {listing(map(_figure, clear))}")
-    if unclear := [row for row in known if row.direction == 0]:
+    if unclear := [row for row in known if _direction(row) == 0]:
         which = f" {listing(map(_where, unclear))}" if brief else f": {listing(map(_figure, unclear))}"
         clauses.append(f"showed no clear difference from {whom()} in {counted}{which}")
     if unknown := [row for row in rows if row not in known]:
@@ -124,6 +127,31 @@ def _clauses(rows: Sequence[Effect], *, brief: bool = False) -> list[str]:
             "both labels"
         )
     return clauses
+
+
+def _scope(effects: Sequence[Effect]) -> str:
+    """How a sentence about few training runs begins."""
+    seeds = max((row.headline.seeds for row in effects if row.headline is not None), default=0)
+    return "" if seeds > FEW_RUNS else "In this training run, " if seeds < 2 else f"In these {seeds} training runs, "
+
+
+def _is_of_few_runs(contrast: Contrast) -> bool:
+    return contrast.seeds <= FEW_RUNS
+
+
+def _direction(effect: Effect) -> int:
+    """The way of a difference: 0 unless every placebo's interval, for what the sentence speaks of, has the same."""
+    contrasts = effect.placebos or ((effect.base,) if effect.base is not None else ())
+    ways = {_way(row) if _is_of_few_runs(row) else row.direction for row in contrasts}
+    return ways.pop() if len(ways) == 1 else 0
+
+
+def _way(contrast: Contrast) -> int:
+    """The way of a difference in these training runs."""
+    low, high = contrast.low_these_runs, contrast.high_these_runs
+    if contrast.value is None or low is None or high is None:
+        return 0
+    return -1 if high < 0 else 1 if low > 0 else 0
 
 
 def _is_known(effect: Effect) -> bool:
@@ -146,7 +174,15 @@ def _named(what: str, name: str) -> str:
 
 def _figure(effect: Effect) -> str:
     """A difference in points, its interval, and where."""
-    return f"{_points(effect.headline)} {_where(effect)}"
+    return f"{_shown(effect.headline)} {_where(effect)}"
+
+
+def _shown(contrast: Contrast | None) -> str:
+    """A difference in points, with the interval that the sentence speaks of."""
+    if contrast is None or not _is_of_few_runs(contrast) or contrast.low_these_runs is None:
+        return _points(contrast)
+    value, _, _ = difference(contrast).partition(" ")
+    return f"{value} points {points_interval(contrast.low_these_runs, contrast.high_these_runs or 0.0)}"
 
 
 def _points(contrast: Contrast | None) -> str:
@@ -159,6 +195,13 @@ def _of_these_runs(effect: Effect) -> str:
     if shown is None or shown.low_these_runs is None or shown.high_these_runs is None:
         return "no interval"
     return points_interval(shown.low_these_runs, shown.high_these_runs)
+
+
+def _of_other_runs(effect: Effect) -> str:
+    shown = effect.headline
+    if shown is None or shown.low is None or shown.high is None:
+        return "no interval"
+    return points_interval(shown.low, shown.high)
 
 
 def _where(effect: Effect) -> str:
@@ -179,8 +222,11 @@ def _notes(of_safety: Sequence[Effect]) -> list[str]:
         )
     notes.append(what_intervals_hold_for(of_safety))
     if several := [row for row in of_safety if row.headline is not None and row.headline.seeds > 1]:
-        figures = listing(f"{_of_these_runs(row)} {_where(row)}" for row in several)
-        notes.append(f"For these training runs alone, whatever others would show: {figures}.")
+        few = all(row.headline is not None and _is_of_few_runs(row.headline) for row in several)
+        interval = _of_other_runs if few else _of_these_runs
+        figures = listing(f"{interval(row)} {_where(row)}" for row in several)
+        whose = "other training runs, of which so few tell little" if few else "these training runs alone"
+        notes.append(f"For {whose}: {figures}.")
     if unlabelled := [row for row in of_safety if row.headline is not None and row.headline.missing]:
         parts = (f"{_missing(row.headline)} {_where(row)}" for row in unlabelled if row.headline is not None)
         notes.append(
@@ -195,6 +241,8 @@ def what_intervals_hold_for(effects: Sequence[Effect]) -> str:
     seeds = sorted({row.headline.seeds for row in effects if row.headline is not None} - {0}, reverse=True)
     parts = [
         f"Student's t over {count} seeds, for other prompts and other training runs"
+        if count > FEW_RUNS
+        else f"in these sentences over whole parent prompts of {count} training runs, elsewhere Student's t over them"
         if count > 1
         else "over whole parent prompts of one seed, so that nothing is known about other training runs"
         for count in seeds
