@@ -9,8 +9,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from sinternal.columns import strip_none
 from sinternal.errors import DataError
-from sinternal.records import Row, strip_none
+from sinternal.records import Row
 
 if TYPE_CHECKING:
     from arro3.core import Schema

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -424,25 +423,6 @@ PAIRED_METRICS = tuple(
     field.name for field in fields(Measured) if field.type == "bool | None" and field.name != "can_help"
 )
 """Names of the metrics that arms are compared by, response by response: the labels that `Measured` keeps."""
-D = TypeVar("D")
 R = TypeVar("R", bound="Row")
 Row = Prompt | Response | Judgement | Verification | CheckPlace | Intervened | Example | Measured
 """Everything that a store keeps in tables; figures are computed from it."""
-
-
-def from_columns(row_type: type[D], values: Mapping[str, Any]) -> D:
-    """Build a row from plain values, as Arrow gives them back."""
-    hints = typing.get_type_hints(row_type)
-    made: dict[str, Any] = {}
-    for name, value in values.items():
-        hint, _ = strip_none(hints[name])
-        made[name] = hint(value) if value is not None and issubclass(hint, StrEnum) else value
-    return row_type(**made)
-
-
-def strip_none(hint: Any) -> tuple[type, bool]:
-    """The type of a field, and whether it may be None."""
-    if isinstance(hint, types.UnionType):
-        (inner,) = [a for a in typing.get_args(hint) if a is not type(None)]
-        return inner, True
-    return hint, False

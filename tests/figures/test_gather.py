@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sinternal.figures.gather import trained_on
+from sinternal.figures.arms import trained_on
 from sinternal.records import Subject
 from sinternal.settings.arms import Arm, TrainOn
 

@@ -20,10 +20,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from sinternal.columns import from_columns
 from sinternal.engines import Completion, Engine, Request, TokenLogprobs
 from sinternal.errors import EngineError, SInternalError
 from sinternal.models.resolve import is_model
-from sinternal.records import Finish, from_columns
+from sinternal.records import Finish
 from sinternal.settings.plugins import EnginePlugin
 from sinternal.settings.sampling import Sampling
 

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from sinternal.figures.agreement import JudgeAgreement, judge_agreement
+from sinternal.figures.arms import arm_figures
 from sinternal.figures.calls import Calls, read
 from sinternal.figures.causes import CheckEffect, check_effects, continuations
 from sinternal.figures.comparisons import Side, all_pairs, index_responses
@@ -32,7 +33,6 @@ from sinternal.figures.provenance import Provenance, Sources, day, decoding, las
 from sinternal.figures.score import Score, pool_seeds, score
 from sinternal.figures.stress import stress_scores, worst_cases
 from sinternal.figures.study import (
-    Arm,
     Capability,
     Comparison,
     Contamination,
@@ -54,13 +54,10 @@ from sinternal.records import (
     Measured,
     Prompt,
     Response,
-    Subject,
     ThinkingFate,
     Verification,
     make_id,
 )
-from sinternal.settings.arms import BASE, ExampleTarget, SpecificationUse, TrainOn
-from sinternal.settings.arms import Arm as ArmSettings
 from sinternal.settings.questions import Question
 from sinternal.settings.recipe import Recipe
 from sinternal.settings.sampling import Sampling
@@ -71,37 +68,6 @@ Run = RunMap[Artifact]
 """Every artifact of a run."""
 Outcomes = Mapping[ArmPlace, Sequence[Outcome]]
 """The responses of each arm, variant and seed."""
-
-TRAINED_ON = {
-    TrainOn.NOTHING: "nothing",
-    TrainOn.VERIFICATION: "verification only: the expert's critique and verdict on the base's own answers",
-    TrainOn.PLACEBO: "a placebo: the expert's critique and verdict on the same answers, about {subject} and not safety",
-    TrainOn.MIXED: "half verification, half safe answers after a thinking that reasons from the specification",
-    TrainOn.REFUSAL: "safe answers, after an ordinary thinking without safety reasoning",
-    TrainOn.DELIBERATIVE: "safe answers, after a thinking that reasons from the specification",
-    TrainOn.DELIBERATIVE_REVIEWS: "safe answers, after a thinking that reasons from the specification and reviews its "
-    "draft for correctness",
-    TrainOn.DELIBERATIVE_CHECKS: "safe answers, after a thinking that drafts and checks the draft against the "
-    "specification: a ceiling",
-    TrainOn.OWN_REFUSALS: "the base's own safe answers",
-    TrainOn.ANSWER_THEN_CHECK: "a draft of an answer, its verification, and the reply that follows, in one response",
-    TrainOn.DATASET: "the answers of a published data set, as they are",
-    TrainOn.REWARDS: "rewards of its own rollouts: reinforcement learning",
-    TrainOn.VERIFY_RL: "rewards of its verdicts alone, on the base's own answers: reinforcement learning",
-    TrainOn.ALTERNATING: "rewards, by turns of its verdicts and of its answers: reinforcement learning",
-    TrainOn.SELF_REWARD: "its own answers, rewarded by its own verdicts on them: reinforcement learning",
-}
-SUBJECTS = {
-    Subject.SAFETY: "their safety",
-    Subject.CORRECTNESS: "their correctness",
-    Subject.RULES: "rules of another domain",
-    Subject.LANGUAGE: "their language",
-    Subject.LENGTH: "their length",
-}
-SPECIFICATION = {
-    SpecificationUse.DISTILLED: "the {quoted} is shown to the expert and not quoted in training",
-    SpecificationUse.ABSENT: "the {quoted} is not quoted, nor shown to the expert",
-}
 
 
 def gather(recipe: Recipe, variants: Mapping[str, Recipe], run: Run) -> ReportData:
@@ -117,7 +83,7 @@ def gather(recipe: Recipe, variants: Mapping[str, Recipe], run: Run) -> ReportDa
     thinking = _judge_that_labels(("checks",), run, judges) or judge
     outcomes = {place: _outcomes(run, place, judge, compliance, thinking) for place in run.arms()}
     runs = {place.arm: run.arm(place) for place in reversed(run.arms())}  # of its first variant and seed
-    described = tuple(_arm(runs[arm.name], arm) for arm in recipe.arms if arm.name in runs)
+    described = tuple(arm_figures(runs[arm.name], arm) for arm in recipe.arms if arm.name in runs)
     sources = Sources(variants, run, judge, compliance, thinking)
     stressed = stress_scores(variants, run, Sources(variants, run, judge, judge))
     scores = withhold([*_scores(outcomes, sources), *stressed])
@@ -298,41 +264,6 @@ def _prompts_by_response(run: Run, place: ArmPlace) -> dict[str, Prompt]:
     """The prompt of each response of an arm, by the response's id."""
     prompts_by_id = {prompt.id: prompt for prompt in _evaluation_prompts(run, place)}
     return {response.id: prompts_by_id[response.prompt_id] for response in run.arm(place).responses.rows(Response)}
-
-
-def _arm(run: ArmRun[Artifact], arm: ArmSettings) -> Arm:
-    trained = run.training and (run.training.sft or run.training.grpo)
-    counts = trained.counts if trained else {}
-    start = "" if arm.start in (None, BASE) else arm.start
-    return Arm(
-        arm.name,
-        trained_on(arm),
-        counts.get("examples", 0),
-        counts.get("steps", 0),
-        start or "",
-        counts.get("rollouts", 0),
-    )
-
-
-def trained_on(arm: ArmSettings) -> str:
-    """What an arm was trained on, in words, with what is special about its examples."""
-    if arm.train_on is TrainOn.NOTHING:
-        return "nothing: a ready-made model" if arm.start else "nothing: the untouched base"
-    examples, notes = arm.examples, []
-    subject = SUBJECTS[arm.placebo.kind] if arm.placebo else ""
-    quoted = "specification" if arm.placebo is None else "list of rules"
-    if examples.target is not ExampleTarget.BOTH:
-        notes.append(f"the {examples.target} alone")
-    if examples.specification is not SpecificationUse.QUOTED:
-        notes.append(SPECIFICATION[examples.specification].format(quoted=quoted))
-    if examples.verification:
-        notes.append("the question is put in another way")
-    if examples.answers:
-        notes.append(f"the answers are those of {examples.answers.model}")
-    if examples.share < 1:
-        notes.append(f"{examples.share:.0%} of the different examples")
-    notes.extend(f"{name} {value}" for name, value in arm.sft.items())
-    return "; ".join([TRAINED_ON[arm.train_on].format(subject=subject), *notes])
 
 
 def _scores(outcomes: Outcomes, sources: Sources) -> Iterator[Score]:

@@ -14,9 +14,8 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from sinternal.errors import RecipeError
-from sinternal.records import Subject
-from sinternal.registry import Kind, names
-from sinternal.settings.arms import BASE, REINFORCED, SUPERVISED, VERIFYING, Arm, ArmExamples, TrainOn
+from sinternal.settings.arm_checks import JUDGED_BY_REFUSALS, check_adapters, check_arm, check_placebo
+from sinternal.settings.arms import BASE, REINFORCED, SUPERVISED, VERIFYING, Arm, TrainOn
 from sinternal.settings.base import Section, Seed, validate_settings
 from sinternal.settings.files import override, read_recipe, set_field
 from sinternal.settings.measurement import Ability, Evaluation
@@ -24,32 +23,9 @@ from sinternal.settings.plugins import PLAIN, EnginePlugin, ExpertPlugin, JudgeP
 from sinternal.settings.questions import Question
 from sinternal.settings.sampling import Sampling
 from sinternal.settings.sources import Prompts, Source, Target
-from sinternal.settings.training import GrpoSettings, Method, SftSettings, WeightSettings, rows_seen
+from sinternal.settings.training import GrpoSettings, SftSettings, WeightSettings, rows_seen
 from sinternal.settings.trials import placebos_of
 from sinternal.settings.verifying import check_verifying, with_equal_steps
-
-JUDGED_BY_REFUSALS = (
-    TrainOn.MIXED,
-    TrainOn.REFUSAL,
-    TrainOn.DELIBERATIVE,
-    TrainOn.DELIBERATIVE_REVIEWS,
-    TrainOn.DELIBERATIVE_CHECKS,
-    TrainOn.OWN_REFUSALS,
-    TrainOn.ANSWER_THEN_CHECK,
-    TrainOn.REWARDS,
-    TrainOn.ALTERNATING,
-    TrainOn.SELF_REWARD,
-)
-"""Arms for which benign answers that refuse are left out, or get no reward."""
-EXAMPLE_FIELDS = {
-    TrainOn.VERIFICATION: ("share", "target", "specification", "verification", "answers"),
-    TrainOn.PLACEBO: ("share", "target", "specification", "verification", "answers"),
-    TrainOn.MIXED: ("share", "specification", "verification"),
-    TrainOn.DATASET: ("dataset",),
-    **dict.fromkeys(VERIFYING, ("specification", "verification")),
-}
-"""The fields of `examples` that mean something for an arm; for all others that are fine-tuned it is `share`."""
-
 
 CONTINUE = "if its server can, set the engine's option `prefill` (vLLM and SGLang: continue; llama.cpp: trailing)"
 
@@ -229,7 +205,12 @@ class Recipe(Section):
     def _arms_fit(self) -> Recipe:
         above: list[str] = []
         for arm in self.arms:
-            self._check_arm(arm, above)
+            before = self.start_of(arm)
+            check_arm(arm, before, above, has_grpo=self.grpo is not None)
+            check_placebo(arm, self.verification, self.expert)
+            ours = self._weights_of(arm)
+            if before is not None:
+                check_adapters(arm, ours, before, self._weights_of(before))
             if arm.train_on in VERIFYING:
                 check_verifying(arm, self.grpo_of(arm), self.rows_tuned_on)
             above.append(arm.name)
@@ -271,68 +252,6 @@ class Recipe(Section):
                 if against := tuple(a.name for a in others if a.name not in before):
                     questions.append(Question(arm=subject.name, against=against))
         return tuple(questions)
-
-    def _check_arm(self, arm: Arm, above: Sequence[str]) -> None:
-        where = f"arm {arm.name!r}"
-        known = EXAMPLE_FIELDS.get(arm.train_on, ("share",))
-        changed = arm.examples.model_dump(exclude_defaults=True)
-        if arm.train_on is TrainOn.DATASET and arm.examples.dataset is None:
-            raise ValueError(f"{where}: it names no data set to train on; name one in examples.dataset.benchmark")
-        if arm.start not in (None, BASE) and self.start_of(arm) is None and "/" not in arm.start:
-            if arm.start not in names(Kind.MODEL):
-                close = difflib.get_close_matches(arm.start, above, n=1)
-                hint = f"did you mean {close[0]!r}?" if close else f"above it are: {', '.join(above) or 'none'}"
-                raise ValueError(f"{where}: start {arm.start!r} is neither a model nor an arm above it; {hint}")
-        elif (before := self.start_of(arm)) is not None and before.name not in above:
-            raise ValueError(f"{where}: it starts from {before.name!r}, so it must come after it")
-        if arm.train_on in REINFORCED and self.grpo is None:
-            raise ValueError(f"{where} is trained on {arm.train_on}, but the recipe has no section `grpo`; add one")
-        if not set(changed) <= set(known):
-            *others, last = (f"`{name}`" for name in known)
-            listed, verb = (f"{', '.join(others)} and {last}", "mean") if others else (last, "means")
-            raise ValueError(
-                f"{where}: only {listed} of `examples` {verb} something if it is trained on {arm.train_on}"
-            )
-        if arm.train_on not in (*SUPERVISED, *VERIFYING) and (arm.sft or arm.examples != ArmExamples()):
-            raise ValueError(f"{where} is not fine-tuned on examples: take `sft` and `examples` out")
-        self._check_placebo(arm)
-        self._check_adapters(arm)
-
-    def _check_placebo(self, arm: Arm) -> None:
-        """Whether it is said what a placebo is about, and whether question and expert can be about it."""
-        where = f"arm {arm.name!r}"
-        if arm.train_on is not TrainOn.PLACEBO:
-            if arm.placebo is not None:
-                raise ValueError(f"{where} is trained on {arm.train_on}: take `placebo` out, or train it on placebo")
-            return
-        if arm.placebo is None:
-            raise ValueError(
-                f"{where} is a placebo of no kind; say which, for example `placebo: {{kind: correctness}}`"
-            )
-        kind = arm.placebo.kind
-        if kind is not Subject.RULES and arm.examples.specification is not ArmExamples().specification:
-            raise ValueError(
-                f"{where}: a placebo about {kind} quotes no rules; take examples.specification out, or take kind rules"
-            )
-        for role, plugin in (("verification", arm.examples.verification or self.verification), ("expert", self.expert)):
-            subjects: frozenset[Subject] = plugin.plugin_class.subjects
-            if kind not in subjects:
-                others = ", ".join(sorted(subjects - {Subject.SAFETY}))
-                hint = f"it knows placebos about {others}" if others else "it knows no placebo; take another"
-                raise ValueError(f"{where}: {role} {plugin.name!r} has no placebo about {kind}; {hint}")
-
-    def _check_adapters(self, arm: Arm) -> None:
-        """An adapter is trained further as what it is, so that arms one after the other must agree on its size."""
-        before, ours = self.start_of(arm), self._weights_of(arm)
-        theirs = self._weights_of(before) if before else None
-        if ours is None or theirs is None or not ours.method == theirs.method == Method.LORA:
-            return
-        if (ours.lora_r, ours.lora_alpha) != (theirs.lora_r, theirs.lora_alpha):
-            raise ValueError(
-                f"arm {arm.name!r} trains the adapter of {before and before.name!r} further, of rank {theirs.lora_r} "
-                f"and alpha {theirs.lora_alpha}, but its own settings say {ours.lora_r} and {ours.lora_alpha}: make "
-                "them equal, or set its method to full"
-            )
 
     def _weights_of(self, arm: Arm) -> WeightSettings | None:
         if arm.train_on in REINFORCED:

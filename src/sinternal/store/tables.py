@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
+from sinternal.columns import from_columns
 from sinternal.errors import DataError, StoreError
 from sinternal.fingerprints import fingerprint as fingerprint  # part of a store's interface, too
 from sinternal.parquet import read_columns, write_rows
-from sinternal.records import R, from_columns
+from sinternal.records import R
 from sinternal.store.files import new_file
 
 MEND = "delete its folder and run again"

@@ -34,12 +34,13 @@ from inspect_ai.scorer import (
 from inspect_ai.solver import TaskState, generate
 
 from sinternal.benchmarks.mathematics import SOLUTION
+from sinternal.columns import from_columns
 from sinternal.errors import DataError
 from sinternal.figures.metric import is_unsafe
 from sinternal.figures.missing import is_one_sided
 from sinternal.integrations.inspect.model import NO_ANSWER
 from sinternal.judges import Judge
-from sinternal.records import Finish, Judgement, Prompt, Response, from_columns, make_id
+from sinternal.records import Finish, Judgement, Prompt, Response, make_id
 from sinternal.settings.base import validate_settings
 from sinternal.settings.plugins import PLAIN, AttackPlugin, BenchmarkPlugin, JudgePlugin
 from sinternal.training.rewards import mathematics as is_right
