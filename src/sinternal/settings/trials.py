@@ -26,7 +26,7 @@ def trials(arms: Sequence[Arm], questions: Sequence[Question]) -> tuple[Trial, .
     Untouched models and placebos have no effect of their own.
     """
     by_name = {arm.name: arm for arm in arms}
-    asked = [by_name[question.arm] for question in questions]
+    asked = [by_name[question.arm] for question in questions if question.arm in by_name]  # not in every variant
     others = [arm for arm in arms if arm.train_on is TrainOn.VERIFICATION]
     methods = {arm.name: arm for arm in (*asked, *others) if not _has_no_effect(arm, arms)}
     return tuple(
