@@ -492,6 +492,46 @@ def test_questions_are_the_same_in_every_variant() -> None:
         load_recipe("quickstart", [variants])
 
 
+@pytest.mark.parametrize("arms", ["[]", "base", "[1]", "{base: 1}", "3"])
+def test_a_variant_names_some_of_the_arms_in_a_list(arms: str) -> None:
+    with pytest.raises(RecipeError, match=r"variants\.x\.arms: name some of the recipe's arms, for example \[base\]"):
+        load_recipe("quickstart", [f"variants={{x: {{arms: {arms}}}}}"])
+
+
+def test_an_arm_of_a_variant_that_is_not_there_is_told_with_the_nearest() -> None:
+    with pytest.raises(RecipeError, match=r"variants\.x\.arms: there is no arm 'plcebo'; did you mean 'placebo'\?"):
+        load_recipe("quickstart", ["variants={x: {arms: [base, plcebo]}}"])
+    with pytest.raises(RecipeError, match=r"there is no arm 'zzz'; there are: base, deliberative, sinternal, placebo"):
+        load_recipe("quickstart", ["variants={x: {arms: [zzz]}}"])
+
+
+def test_arms_of_a_variant_stand_in_the_order_of_the_recipe_and_the_others_are_not_made() -> None:
+    recipe = load_recipe("quickstart", ["seeds=[0]", "variants={all: {}, few: {arms: [sinternal, base]}}"])
+    assert [arm.name for arm in recipe.variant("few").arms] == ["base", "sinternal"]
+    assert recipe.variant("all").arms == recipe.arms
+    run = RunMap[Task].from_flat(make_plan(recipe).report.inputs)
+    assert [(place.variant, list(seed_run.arms)) for place, seed_run in run.items()] == [
+        ("all", ["base", "deliberative", "sinternal", "placebo"]),
+        ("few", ["base", "sinternal"]),
+    ]
+    few, every = (seed_run.arms["sinternal"].responses.key for seed_run in reversed(list(run.values())))
+    assert few == every, "an arm is the same with fewer beside it"
+
+
+def test_an_arm_of_a_variant_needs_the_one_that_it_starts_from() -> None:
+    with pytest.raises(RecipeError, match=r"variants\.x: arm 'sinternal\+grpo': start 'sinternal' is neither"):
+        load_recipe("microworld-rl", ["variants={x: {arms: [base, sinternal+grpo]}}"])
+
+
+def test_a_variant_answers_what_is_asked_of_the_arms_that_it_has() -> None:
+    questions = "questions=[{arm: sinternal, against: [placebo, base]}, {arm: deliberative, against: [placebo]}]"
+    recipe = load_recipe("quickstart", [questions, "variants={few: {arms: [base, deliberative, sinternal]}, all: {}}"])
+    assert [(one.arm, one.against) for one in recipe.variant("few").effective_questions] == [("sinternal", ("base",))]
+    assert recipe.variant("all").questions == recipe.questions
+    none = load_recipe("quickstart", [questions, "variants={x: {arms: [base]}}"]).variant("x")
+    assert none.effective_questions == (), "nothing is asked, not what would be asked by default"
+
+
 def bomb(depth: int = 9) -> str:
     rows = ["x0: &x0 [a, a, a, a, a, a, a, a, a, a]"]
     rows += [f"x{i}: &x{i} [{', '.join([f'*x{i - 1}'] * 10)}]" for i in range(1, depth)]
