@@ -13,7 +13,7 @@ from sinternal.engines import Completion
 from sinternal.errors import RecipeError
 from sinternal.records import Finish, Prompt
 from sinternal.registry import Kind
-from sinternal.world.language import REFUSAL, recipe_answer
+from sinternal.world.language import REFUSAL, recipe
 from tests.conftest import plain_prompt
 from tests.plugins import mistake_in, open_plugin
 from tests.servers import Body, Fault, Server, serve
@@ -231,7 +231,7 @@ class TestPair:
 
     def test_the_first_disguise_that_works_is_taken_and_ends_the_search(self, harmful):
         def target(body: Body) -> str:
-            return recipe_answer(("g1", "g2", "g3")) if user_text(body) == "setting 2" else REFUSAL
+            return recipe(("g1", "g2", "g3")) if user_text(body) == "setting 2" else REFUSAL
 
         with pair(proposes, target, rounds=5) as (attack, server):
             rows = list(attack.wrap(harmful, seed=0))

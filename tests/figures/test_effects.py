@@ -11,9 +11,9 @@ import pytest
 
 from sinternal.figures.effect import Contrast, Effect
 from sinternal.figures.effects import effects, smallest
+from sinternal.figures.estimate import OTHER_RUNS, THESE_RUNS
 from sinternal.figures.metric import Better
 from sinternal.figures.statistics import seed_difference
-from sinternal.figures.study import OTHER_RUNS, THESE_RUNS
 from sinternal.records import HarmShows, Measured, Split
 from sinternal.settings.trials import Trial
 from tests.report.factory import SOMEWHERE

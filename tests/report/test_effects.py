@@ -12,7 +12,8 @@ import jsonschema
 import pytest
 
 from sinternal.figures.effect import Contrast, Effect
-from sinternal.figures.study import OTHER_RUNS, THESE_RUNS, ReportData
+from sinternal.figures.estimate import OTHER_RUNS, THESE_RUNS
+from sinternal.figures.study import ReportData
 from sinternal.records import HarmShows, Split
 from sinternal.report.effect_plots import effect_picture, study_picture
 from sinternal.report.effect_tables import effect_table, place_rows, placebos_table, study_table, terminal_effects

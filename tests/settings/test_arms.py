@@ -106,7 +106,7 @@ def test_a_placebo_belongs_to_the_arm_that_verifies_the_same_answers() -> None:
         placebo = {"kind": "rules"} if train_on is TrainOn.PLACEBO else None
         return Arm.model_validate({"name": name, "train_on": train_on, "examples": examples, "placebo": placebo})
 
-    others = {"answers": {"model": "microworld", "options": {"coupling": 0.0}}}
+    others = {"answers": {"model": "microworld", "options": {"link": 0.0}}}
     arms = (
         arm("critique-only", TrainOn.VERIFICATION, target="critique"),
         arm("sinternal", TrainOn.VERIFICATION),

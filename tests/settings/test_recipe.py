@@ -42,8 +42,10 @@ def test_no_two_arms_of_a_packaged_recipe_are_the_same_model(name: str) -> None:
     recipe = load_recipe(name)
     run = RunMap[Task].from_flat(make_plan(recipe).report.inputs)
     assert len(run) == len(recipe.seeds) * max(1, len(recipe.variants))
-    for seed_run in run.values():
-        assert len({arm.responses.key for arm in seed_run.arms.values()}) == len(recipe.arms)
+    for place, seed_run in run.items():
+        arms = recipe.variant(place.variant).arms
+        assert list(seed_run.arms) == [arm.name for arm in arms]
+        assert len({arm.responses.key for arm in seed_run.arms.values()}) == len(arms)
 
 
 REAL = "r1-distill-qwen-7b-arms"
@@ -150,23 +152,23 @@ def test_a_judge_that_labels_training_and_decides_is_told_by_its_model_and_not_b
 def test_demonstrations_need_a_judge_that_tells_refusals() -> None:
     engine = "{name: openai, model: m, options: {base_url: 'http://x/v1'}}"
     guard = f"rewards.judge={{name: llama-guard, options: {{engine: {engine}}}}}"
-    with pytest.raises(RecipeError, match=r"'llama-guard' does not label refusals, .* for arm 'refusal'; name another"):
+    with pytest.raises(
+        RecipeError, match=r"'llama-guard' does not label refusals, .* for arm 'deliberative'; name another"
+    ):
         make_plan(load_recipe("quickstart", [guard]))
     helper = f"rewards.refusals={{name: refusal, options: {{engine: {engine}}}}}"
-    drawn = next(
-        t for t in make_plan(load_recipe("quickstart", [guard, helper])).tasks if t.label == "examples refusal, seed 0"
-    )
+    drawn = plan_of("quickstart", guard, helper)["examples deliberative"]
     assert drawn.inputs["refusals"].config.name == "refusal"
 
 
 def test_equal_loss_tokens_hold_every_arm_to_the_method_and_scale_its_steps() -> None:
-    plan = plan_of("quickstart", "examples.equal=loss_tokens")
+    plan = plan_of("microworld-arms", "examples.equal=loss_tokens")
     own = plan["examples sinternal"]
     assert "reference" not in own.inputs
     for arm in ("refusal", "deliberative"):
         assert plan[f"examples {arm}"].inputs["reference"].key == own.key, "also where the method stands further down"
         assert plan[f"sft {arm}"].config.steps_for == 360
-    assert all("reference" not in task.inputs for task in plan_of("quickstart").values())
+    assert all("reference" not in task.inputs for task in plan_of("microworld-arms").values())
 
 
 @pytest.mark.parametrize(
@@ -201,7 +203,7 @@ def test_an_override_sets_a_field() -> None:
         ("sft.steps.more=1", "'steps' holds a single value"),
         ("seeds=[]", r"field 'seeds': .*at least 1 item"),
         ("variants.a={sft.stepz: 1}", r"variants\.a: unknown field 'sft\.stepz'; did you mean 'sft\.steps'"),
-        ("arms.9.name=x", "'9' is not an entry of this list; they are numbered 0 to 5"),
+        ("arms.9.name=x", "'9' is not an entry of this list; they are numbered 0 to 3"),
     ],
 )
 def test_a_mistake_in_an_override_is_named_with_its_place(override: str, message: str) -> None:
@@ -230,8 +232,8 @@ def test_a_missing_field_is_named(tmp_path: Path) -> None:
 
 
 def test_a_changed_field_changes_only_what_depends_on_it() -> None:
-    before = {task.label: task.key for task in make_plan(load_recipe("quickstart")).tasks}
-    after = {task.label: task.key for task in make_plan(load_recipe("quickstart", ["sft.steps=7"])).tasks}
+    before = {task.label: task.key for task in make_plan(load_recipe("microworld-rl")).tasks}
+    after = {task.label: task.key for task in make_plan(load_recipe("microworld-rl", ["sft.steps=7"])).tasks}
     changed = {label.split()[0] for label in before if before[label] != after[label]}
     under_stress = {"delivery", "repetition", "sampling"}
     assert changed == {"sft", "grpo", "respond", "judge", "self-verify", "report"} | under_stress
@@ -244,11 +246,11 @@ def test_another_judge_is_another_artifact_and_generates_nothing_again() -> None
     before = {task.key for task in make_plan(recipe).tasks}
     added = [task for task in make_plan(add_judge(recipe, "refusal-strings", [])).tasks if task.key not in before]
     assert {task.stage.name for task in added} == {"judge", "report"}
-    assert len(added) == 2 * 6 + 1
+    assert len(added) == 2 * 4 + 1
 
 
 def test_a_server_that_serves_one_model_cannot_measure_trained_arms() -> None:
-    with pytest.raises(RecipeError, match="would measure the base in place of 'refusal'"):
+    with pytest.raises(RecipeError, match="would measure the base in place of 'deliberative'"):
         load_recipe("quickstart", ["evaluation.engine={name: openai, options: {base_url: 'http://x/v1'}}"])
     load_recipe("quickstart", ["engine={name: openai}", "evaluation.engine={name: transformers}"])
 
@@ -275,7 +277,7 @@ def test_the_number_of_workers_changes_nothing() -> None:
 
 
 def test_all_trained_arms_share_settings_size_and_prompts() -> None:
-    tasks = {task.label: task for task in make_plan(load_recipe("quickstart")).tasks}
+    tasks = {task.label: task for task in make_plan(load_recipe("microworld-arms")).tasks}
     trained = [tasks[f"sft {arm}, seed 0"] for arm in ("refusal", "deliberative", "sinternal")]
     assert len({task.config.model_dump_json() for task in trained}) == 1
     assert len({task.inputs["examples"].config.model_dump_json() for task in trained}) == 1
@@ -299,12 +301,12 @@ ARMS = "arms=[{name: base}, {name: sinternal, train_on: verification}, %s]"
 )
 def test_an_arm_that_cannot_be_made_is_refused_with_the_mend(arm: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
-        load_recipe("quickstart", [ARMS % arm])
+        load_recipe("microworld-rl", [ARMS % arm])
 
 
 def test_rewards_without_their_settings_are_refused() -> None:
     with pytest.raises(RecipeError, match="trained on rewards, but the recipe has no section `grpo`"):
-        load_recipe("microworld-study", ["arms=[{name: base}, {name: x, train_on: rewards}]"])
+        load_recipe("quickstart", ["arms=[{name: base}, {name: x, train_on: rewards}]"])
 
 
 @pytest.mark.parametrize(
@@ -329,19 +331,19 @@ def test_a_judge_that_does_not_tell_refusals_cannot_reward_alone() -> None:
 
 def test_a_share_of_mathematics_needs_problems() -> None:
     with pytest.raises(RecipeError, match=r"rewards\.mathematics names no benchmark"):
-        make_plan(load_recipe("quickstart", ["grpo.mixture.mathematics=0.2"]))
+        make_plan(load_recipe("microworld-rl", ["grpo.mixture.mathematics=0.2"]))
 
 
 def test_an_arm_is_trained_on_from_the_model_of_the_arm_that_it_starts_from() -> None:
     arms = "{name: again, start: sinternal, train_on: rewards}, {name: thrice, start: again, train_on: refusal}"
-    tasks = {task.label: task for task in make_plan(load_recipe("quickstart", [ARMS % arms, "seeds=[0]"])).tasks}
+    tasks = {task.label: task for task in make_plan(load_recipe("microworld-rl", [ARMS % arms, "seeds=[0]"])).tasks}
     assert tasks["grpo again, seed 0"].inputs["model"] is tasks["sft sinternal, seed 0"]
     assert tasks["sft thrice, seed 0"].inputs["model"] is tasks["grpo again, seed 0"]
 
 
 def test_a_model_from_elsewhere_is_measured_as_it_is_and_checked_before_it_is_trained() -> None:
     arms = "{name: other, start: some/model}, {name: more, start: some/model, train_on: rewards}"
-    tasks = {task.label: task for task in make_plan(load_recipe("quickstart", [ARMS % arms, "seeds=[0]"])).tasks}
+    tasks = {task.label: task for task in make_plan(load_recipe("microworld-rl", [ARMS % arms, "seeds=[0]"])).tasks}
     found = tasks["respond other, seed 0"].inputs["model"]
     assert (found.stage.name, found.config.model) == ("target", "some/model")  # type: ignore[attr-defined]
     assert tasks["grpo more, seed 0"].inputs["target"] is tasks["target, seed 0"]
@@ -355,8 +357,11 @@ def test_all_arms_of_rewards_have_the_same_budget_and_prompts() -> None:
     assert len({task.inputs["model"].key for task in first}) == 4
 
 
-def test_a_recipe_that_extends_another_has_the_variants_that_it_names_and_no_others() -> None:
-    assert list(load_recipe("microworld-rl-settings").variants) == ["lr-3e-5", "lr-1e-4", "lr-3e-4"]
+def test_a_recipe_that_extends_another_has_the_variants_that_it_names_and_no_others(tmp_path: Path) -> None:
+    file = tmp_path / "r.yaml"
+    file.write_text("extends: microworld-settings\nvariants: {mine: {sft.steps: 3}}\n")
+    assert load_recipe("microworld-settings").variants.keys() > {"rl-lr-1e-4"}
+    assert list(load_recipe(str(file)).variants) == ["mine"]
 
 
 def numbers(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, type[BaseModel], str]]:
@@ -415,14 +420,14 @@ RL = (
 def test_an_adapter_that_is_trained_further_keeps_its_rank() -> None:
     lora = ["sft.method=lora", "grpo.method=lora", RL]
     with pytest.raises(RecipeError, match="'b' trains the adapter of 'a' further, of rank 4 and alpha 8"):
-        load_recipe("quickstart", lora)
-    load_recipe("quickstart", [*lora, "grpo.lora_r=4", "grpo.lora_alpha=8"])
-    load_recipe("quickstart", [*lora, "grpo.method=full"])
+        load_recipe("microworld-rl", lora)
+    load_recipe("microworld-rl", [*lora, "grpo.lora_r=4", "grpo.lora_alpha=8"])
+    load_recipe("microworld-rl", [*lora, "grpo.method=full"])
 
 
 def test_a_rate_for_full_tuning_and_clipping_without_effect_are_told_in_the_plan() -> None:
     def told(*overrides: str) -> list[str]:
-        return cautions(make_plan(load_recipe("quickstart", overrides)))
+        return cautions(make_plan(load_recipe("microworld-rl", overrides)))
 
     assert told() == []
     low = told("grpo.method=lora", "grpo.learning_rate=1e-6", "sft.method=lora", "sft.learning_rate=5.0e-6")
@@ -482,9 +487,49 @@ def test_a_question_about_what_is_not_there_names_the_nearest(question: str, mes
 
 
 def test_questions_are_the_same_in_every_variant() -> None:
-    variants = "variants={x: {questions: [{arm: base, against: [refusal]}]}}"
+    variants = "variants={x: {questions: [{arm: base, against: [deliberative]}]}}"
     with pytest.raises(RecipeError, match=r"variants.x: questions are those of the recipe in every variant"):
         load_recipe("quickstart", [variants])
+
+
+@pytest.mark.parametrize("arms", ["[]", "base", "[1]", "{base: 1}", "3"])
+def test_a_variant_names_some_of_the_arms_in_a_list(arms: str) -> None:
+    with pytest.raises(RecipeError, match=r"variants\.x\.arms: name some of the recipe's arms, for example \[base\]"):
+        load_recipe("quickstart", [f"variants={{x: {{arms: {arms}}}}}"])
+
+
+def test_an_arm_of_a_variant_that_is_not_there_is_told_with_the_nearest() -> None:
+    with pytest.raises(RecipeError, match=r"variants\.x\.arms: there is no arm 'plcebo'; did you mean 'placebo'\?"):
+        load_recipe("quickstart", ["variants={x: {arms: [base, plcebo]}}"])
+    with pytest.raises(RecipeError, match=r"there is no arm 'zzz'; there are: base, deliberative, sinternal, placebo"):
+        load_recipe("quickstart", ["variants={x: {arms: [zzz]}}"])
+
+
+def test_arms_of_a_variant_stand_in_the_order_of_the_recipe_and_the_others_are_not_made() -> None:
+    recipe = load_recipe("quickstart", ["seeds=[0]", "variants={all: {}, few: {arms: [sinternal, base]}}"])
+    assert [arm.name for arm in recipe.variant("few").arms] == ["base", "sinternal"]
+    assert recipe.variant("all").arms == recipe.arms
+    run = RunMap[Task].from_flat(make_plan(recipe).report.inputs)
+    assert [(place.variant, list(seed_run.arms)) for place, seed_run in run.items()] == [
+        ("all", ["base", "deliberative", "sinternal", "placebo"]),
+        ("few", ["base", "sinternal"]),
+    ]
+    few, every = (seed_run.arms["sinternal"].responses.key for seed_run in reversed(list(run.values())))
+    assert few == every, "an arm is the same with fewer beside it"
+
+
+def test_an_arm_of_a_variant_needs_the_one_that_it_starts_from() -> None:
+    with pytest.raises(RecipeError, match=r"variants\.x: arm 'sinternal\+grpo': start 'sinternal' is neither"):
+        load_recipe("microworld-rl", ["variants={x: {arms: [base, sinternal+grpo]}}"])
+
+
+def test_a_variant_answers_what_is_asked_of_the_arms_that_it_has() -> None:
+    questions = "questions=[{arm: sinternal, against: [placebo, base]}, {arm: deliberative, against: [placebo]}]"
+    recipe = load_recipe("quickstart", [questions, "variants={few: {arms: [base, deliberative, sinternal]}, all: {}}"])
+    assert [(one.arm, one.against) for one in recipe.variant("few").effective_questions] == [("sinternal", ("base",))]
+    assert recipe.variant("all").questions == recipe.questions
+    none = load_recipe("quickstart", [questions, "variants={x: {arms: [base]}}"]).variant("x")
+    assert none.effective_questions == (), "nothing is asked, not what would be asked by default"
 
 
 def bomb(depth: int = 9) -> str:
@@ -615,22 +660,22 @@ VERIFYING = ("verify-rl", "alternating", "self-reward")
 @pytest.mark.parametrize("train_on", VERIFYING)
 def test_arms_that_verify_by_rewards_learn_from_as_many_texts_as_fine_tuning_sees(train_on: str) -> None:
     arm = ARMS % f"{{name: x, train_on: {train_on}}}, {{name: r, train_on: rewards}}"
-    plan = plan_of("quickstart", arm)
+    plan = plan_of("microworld-rl", arm)
     settings = plan["grpo x"].config.settings
     seen = rows_seen(360, 32, 150)
     assert settings.steps == round(seen / (16 * 8))
     assert abs(settings.steps * 16 * 8 - seen) <= 16 * 8 / 2
     assert plan["grpo r"].config.settings.steps == 20, "rewards keep the steps that are written"
     assert plan["grpo x"].config.rows_tuned_on == seen
-    other = plan_of("quickstart", arm, "grpo.verifying_steps=7", "sft.steps=10")
+    other = plan_of("microworld-rl", arm, "grpo.verifying_steps=7", "sft.steps=10")
     assert other["grpo x"].config.settings.steps == 7
-    fewer = plan_of("quickstart", arm, "sft.steps=75", "grpo.rollouts.n=4")
+    fewer = plan_of("microworld-rl", arm, "sft.steps=75", "grpo.rollouts.n=4")
     assert fewer["grpo x"].config.settings.steps == round(rows_seen(360, 32, 75) / 64)
 
 
 def test_verdicts_are_learned_on_the_answers_that_the_method_verifies() -> None:
     arms = ", ".join(f"{{name: {kind}, train_on: {kind}}}" for kind in VERIFYING)
-    plan = plan_of("quickstart", ARMS % arms)
+    plan = plan_of("microworld-rl", ARMS % arms)
     pairs = plan["critique sinternal"].inputs["pairs"]
     assert plan["grpo verify-rl"].inputs["pairs"] is plan["grpo alternating"].inputs["pairs"]
     assert plan["grpo verify-rl"].inputs["pairs"].key == pairs.key
@@ -644,7 +689,7 @@ def test_the_specification_is_quoted_to_arms_that_verify_by_rewards_as_they_say(
     train_on: str, use: str, quoted: bool
 ) -> None:
     arm = f"{{name: x, train_on: {train_on}, examples: {{specification: {use}}}}}"
-    assert plan_of("quickstart", ARMS % arm)["grpo x"].config.with_spec is quoted
+    assert plan_of("microworld-rl", ARMS % arm)["grpo x"].config.with_spec is quoted
 
 
 @pytest.mark.parametrize(
@@ -667,7 +712,7 @@ def test_an_arm_that_cannot_verify_by_rewards_as_is_said_of_it_is_refused(
     arm: str, overrides: list[str], message: str
 ) -> None:
     with pytest.raises(RecipeError, match=message):
-        load_recipe("quickstart", [ARMS % f"{{name: x, {arm}}}", *overrides])
+        load_recipe("microworld-rl", [ARMS % f"{{name: x, {arm}}}", *overrides])
 
 
 @pytest.mark.parametrize("train_on", ["alternating", "self-reward"])
@@ -675,19 +720,19 @@ def test_refusing_everything_never_pays_so_somebody_has_to_tell_refusals(train_o
     guard = "{name: llama-guard, options: {engine: {name: openai, model: m}}}"
     arms = f"arms=[{{name: base}}, {{name: x, train_on: {train_on}}}]"
     with pytest.raises(RecipeError, match=r"'llama-guard' does not label refusals.*rewards\.refusals"):
-        load_recipe("quickstart", [arms, f"rewards.judge={guard}"])
-    load_recipe("quickstart", [arms, f"rewards.judge={guard}", "rewards.refusals={name: refusal-strings}"])
+        load_recipe("microworld-rl", [arms, f"rewards.judge={guard}"])
+    load_recipe("microworld-rl", [arms, f"rewards.judge={guard}", "rewards.refusals={name: refusal-strings}"])
 
 
 def test_verdicts_alone_take_no_problems_of_mathematics() -> None:
     shared = ["grpo.mixture.mathematics=0.5"]
     alone = "arms=[{name: base}, {name: x, train_on: verify-rl}]"
-    assert "mathematics" not in plan_of("quickstart", alone, *shared)["grpo x"].inputs
+    assert "mathematics" not in plan_of("microworld-rl", alone, *shared)["grpo x"].inputs
     with pytest.raises(RecipeError, match=r"rewards\.mathematics names no benchmark"):
-        load_recipe("quickstart", [alone.replace("verify-rl", "alternating"), *shared])
+        load_recipe("microworld-rl", [alone.replace("verify-rl", "alternating"), *shared])
 
 
-SERVED = ("target={model: served}", "arms=[{name: base}]", "grpo=null", "evaluation.stress=null")
+SERVED = ("target={model: served}", "arms=[{name: base}]", "prompts.eval_attacks=[plain]")
 
 
 def test_what_checks_cause_is_measured_of_every_arm_only_if_it_is_asked_for() -> None:

@@ -72,3 +72,8 @@ def test_the_arm_of_the_first_question_comes_first_and_references_have_no_effect
         Question(arm="mine-too", against=("mine",)),
     ]
     assert [one.method for one in trials(ablated, questions)] == ["mine-too", "mine"]
+
+
+def test_a_question_about_an_arm_that_a_variant_does_not_have_asks_nothing() -> None:
+    asked = [Question(arm="mine-too", against=("base",)), Question(arm="refusal", against=("base",))]
+    assert [row.method for row in trials(ARMS[:3], asked)] == ["refusal", "mine"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from pydantic import Field, field_validator
 
@@ -67,3 +67,11 @@ def _check_known(name: str, names: Sequence[str], noun: str) -> None:
         close = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(names)}"
         raise ValueError(f"there is no {noun} {name!r}; {hint}")
+
+
+def questions_of(questions: Sequence[Question], arms: Sequence[str]) -> Iterator[Question]:
+    """What the questions ask of these arms, for a variant that does not have all of them."""
+    for question in questions:
+        against = tuple(name for name in question.against if name in arms)
+        if question.arm in arms and against:
+            yield question.model_copy(update={"against": against})

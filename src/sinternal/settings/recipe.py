@@ -20,7 +20,7 @@ from sinternal.settings.base import Section, Seed, validate_settings
 from sinternal.settings.files import override, read_recipe, set_field
 from sinternal.settings.measurement import Ability, Evaluation
 from sinternal.settings.plugins import PLAIN, EnginePlugin, ExpertPlugin, JudgePlugin, VerificationPlugin
-from sinternal.settings.questions import Question
+from sinternal.settings.questions import Question, questions_of
 from sinternal.settings.sampling import Sampling
 from sinternal.settings.sources import Prompts, Source, Target
 from sinternal.settings.training import GrpoSettings, SftSettings, WeightSettings, rows_seen
@@ -343,6 +343,8 @@ class Recipe(Section):
         overrides = dict(content.pop("variants").get(name, {}))
         taken = self._arms_of(name, overrides.pop("arms", None))
         content["arms"] = [arm for arm in content["arms"] if arm["name"] in taken]
+        questions = None if self.questions is None else tuple(questions_of(self.questions, taken))
+        content["questions"] = None if questions is None else [row.model_dump(mode="json") for row in questions]
         for path, value in overrides.items():
             set_field(content, path, value)
         made = validate_settings(Recipe, content, f"variants.{name}")
@@ -350,7 +352,7 @@ class Recipe(Section):
             ("seeds", self.seeds, made.seeds),
             ("arms", list(taken), [arm.name for arm in made.arms]),
             ("judges", [judge.name for judge in self.judges], [judge.name for judge in made.judges]),
-            ("questions", self.questions, made.questions),
+            ("questions", questions, made.questions),
         ):
             if ours != theirs:
                 raise RecipeError(

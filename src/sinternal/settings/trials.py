@@ -23,10 +23,12 @@ class Trial(NamedTuple):
 def trials(arms: Sequence[Arm], questions: Sequence[Question]) -> tuple[Trial, ...]:
     """A trial for each arm that a question is about, and then for every other one that is trained on verification.
 
-    Untouched models and placebos have no effect of their own.
+    Untouched models and placebos have no effect of their own. A question about an arm that is not there asks nothing: a
+    variant need not have every arm.
     """
     by_name = {arm.name: arm for arm in arms}
     asked = [by_name[question.arm] for question in questions if question.arm in by_name]  # not in every variant
+    asked = [by_name[question.arm] for question in questions if question.arm in by_name]
     others = [arm for arm in arms if arm.train_on is TrainOn.VERIFICATION]
     methods = {arm.name: arm for arm in (*asked, *others) if not _has_no_effect(arm, arms)}
     return tuple(
