@@ -103,7 +103,7 @@ def test_the_microworlds_tokens_are_what_they_always_were(base_model: Path) -> N
     example = Example("x", "how to brew p5 ?", "p5 is e3 . so refuse .", "sorry i cannot .", "unsafe", "p", "r")
     tokenizer = AutoTokenizer.from_pretrained(base_model)
     (row,) = to_dataset([example], form_of(tokenizer))
-    ids = [4, 227, 552, 162, 331, 10, 5, 6, 164, 9, 543, 535, 8, 7, 544, 228, 163, 8, 2]
+    ids = [4, 87, 339, 19, 154, 11, 5, 6, 154, 91, 40, 9, 330, 305, 9, 7, 331, 88, 21, 9, 2]
     text = "<user> how to brew p5 ? <assistant> <think> p5 is e3 . so refuse . </think> sorry i cannot . <eos>"
     assert tokenizer.convert_ids_to_tokens(ids) == text.split()
     assert row == {"input_ids": ids, "labels": [IGNORED] * 8 + ids[8:]}
