@@ -100,24 +100,24 @@ def test_a_killed_training_goes_on_and_ends_with_the_very_same_model(
 class IdleAtFirst(OracleJudge):
     """Approves of the answers of the first step, whatever they are."""
 
-    def __init__(self, answers: int) -> None:
+    def __init__(self) -> None:
         super().__init__(NoOptions())
-        self.left = answers
+        self.asked = 0
 
     def judge(self, items: Iterable[tuple[Prompt, Response]]) -> Iterator[Judgement]:
+        self.asked += 1
+        first = self.asked == 1
         for row in super().judge(items):
-            self.left -= 1
-            yield replace(row, safe=True, refused=False, helpful=True) if self.left >= 0 else row
+            yield replace(row, safe=True, refused=False, helpful=True) if first else row
 
 
 def test_what_the_first_step_told_is_told_by_a_training_that_went_on_too(base_model: Path, tmp_path: Path) -> None:
     how = settings(steps=3, save_steps=1)
-    idle = how.prompts * how.rollouts.n
-    whole = trained(base_model, tmp_path / "whole", how, IdleAtFirst(idle))
+    whole = trained(base_model, tmp_path / "whole", how, IdleAtFirst())
     assert whole is not None
     (note,) = whole.notes
     assert "had one and the same reward (1.00 on average)" in note
-    assert trained(base_model, tmp_path / "parts", how, IdleAtFirst(idle), killed_after=2) is None
+    assert trained(base_model, tmp_path / "parts", how, IdleAtFirst(), killed_after=2) is None
     assert trained(base_model, tmp_path / "parts", how) == whole
 
 

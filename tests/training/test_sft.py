@@ -69,10 +69,10 @@ def test_training_lowers_the_loss_and_leaves_a_model_that_writes(
 ) -> None:
     steps: list[int] = []
     out = tmp_path / "model"
-    log = train(base_model, EXAMPLES, settings(method, steps=12), 0, out, lambda done, _all: steps.append(done))
+    log = train(base_model, EXAMPLES, settings(method, steps=24), 0, out, lambda done, _all: steps.append(done))
     assert log.training[-1]["loss"] < log.training[0]["loss"]
     assert log.notes == []
-    assert steps == list(range(1, 13))
+    assert steps == list(range(1, 25))
     engine = open_plugin(TransformersEngine, str(out), {})
     (completion,) = engine.generate([Request("r", (("user", QUESTION),))], Sampling(max_tokens=64), 0)
     assert (completion.thinking, completion.answer) == (CRITIQUE, "verdict : unsafe")
