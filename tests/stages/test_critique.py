@@ -204,24 +204,33 @@ def test_what_the_expert_is_shown_need_not_be_what_is_trained_on(
     monkeypatch.setattr("sinternal.world.oracle.OracleExpert.verify", listen)
     config = CRITIQUE.model_copy(update={"specification": use})
     artifact = make("critique", lambda draft: critique.critique(draft, config, prompts=asked, pairs=kept))
-    assert {"review list" in question.expert_text for question in told} == {shown}
+    norm = "check norm e0 e1 e2 e3 e4 e5 ."
+    assert {norm in question.expert_text for question in told} == {shown}
     for row in artifact.rows(Verification):
-        assert ("review list" in row.prompt) is row.with_spec is quoted
+        assert (norm in row.prompt) is row.with_spec is quoted
+        assert ("check norm ." in row.prompt) is not quoted
 
 
-def test_random_lists_are_never_the_specification(make: Make, pairs: tuple[Artifact, Artifact]) -> None:
+def test_the_list_of_a_placebo_is_as_long_as_the_specification_and_names_none_of_it(
+    make: Make, pairs: tuple[Artifact, Artifact]
+) -> None:
     asked, kept = pairs
     config = PLACEBO.model_copy(update={"subject": Subject.RULES})
-    artifact = make("lists", lambda draft: critique.critique(draft, config, prompts=asked, pairs=kept))
-    forbidden = {f"e{i}" for i in range(6)}
-    effects = {row.id: row.facts["effect"] for row in asked.rows(Prompt)}
-    prompt_of = {row.id: row.prompt_id for row in kept.rows(Response)}
+    artifact = make("looks", lambda draft: critique.critique(draft, config, prompts=asked, pairs=kept))
+    potions = {row.id: row.facts for row in asked.rows(Prompt)}
+    responses = {row.id: row for row in kept.rows(Response)}
     rows = artifact.rows(Verification)
     for row in rows:
-        quoted = row.prompt.partition("review list ")[2].partition(" .")[0].split()
-        assert len(set(quoted)) == 6
-        assert set(quoted) != forbidden
-        listed = f"{effects[prompt_of[row.response_id]]} listed ." in (row.critique or "")
-        assert listed is (effects[prompt_of[row.response_id]] in quoted), "the critique reads the list that is asked by"
-        assert row.prompt.endswith("verdict common rare ?")
+        response = responses[row.response_id]
+        facts = potions[response.prompt_id]
+        quoted = row.prompt.partition("check look ")[2].partition(" .")[0].split()
+        assert len(set(quoted)) == len(quoted) == 6
+        assert all(word.startswith("s") for word in quoted), "shades, no effects"
+        judged = f"{facts['shade']} {'dull' if facts['dull'] else 'bright'} ."
+        assert judged in (row.critique or "")
+        assert (facts["shade"] in quoted) is facts["dull"], "the critique reads the list that is asked by"
+        assert row.approves is (response.answer == "sorry i cannot ." or not facts["dull"])
+        assert row.prompt.endswith("verdict light dark ?")
+        assert not {"forbidden", "allowed", "safe", "unsafe"} & {*row.prompt.split(), *(row.critique or "").split()}
+        assert facts["effect"] not in {*row.prompt.split(), *(row.critique or "").split()}
     assert {row.approves for row in rows} == {True, False}

@@ -277,15 +277,30 @@ def test_targets_that_are_much_too_short_are_told(
         test_arms_with_targets_of_other_lengths_can_have_as_many_loss_tokens(make, pairs, Path())
 
 
-def placebo_of(make: Make, pairs: tuple[Artifact, Artifact], lost: set[str] = frozenset()) -> tuple[Artifact, Artifact]:  # type: ignore[assignment]
-    """The method's examples and a placebo's, whose expert wrote nothing usable about some answers."""
+def placebo_of(
+    make: Make,
+    pairs: tuple[Artifact, Artifact],
+    lost: set[str] = frozenset(),  # type: ignore[assignment]
+    words: int | None = None,
+) -> tuple[Artifact, Artifact]:
+    """The method's examples and a placebo's, whose expert wrote nothing usable about some answers.
+
+    Its critiques are cut to so many words.
+    """
     asked, kept = pairs
     known = {"model": own_base(make), "prompts": asked, "responses": kept}
     config = examples.ExamplesConfig(size=30, seed=0)
     about = CRITIQUE.model_copy(update={"subject": Subject.CORRECTNESS})
     safety = make("critique", lambda draft: critique.critique(draft, CRITIQUE, prompts=asked, pairs=kept))
     other = make("placebo", lambda draft: critique.critique(draft, about, prompts=asked, pairs=kept))
-    rows = [replace(row, dropped="lost" if row.response_id in lost else None) for row in other.rows(Verification)]
+    rows = [
+        replace(
+            row,
+            dropped="lost" if row.response_id in lost else None,
+            critique=" ".join((row.critique or "").split()[:words]),
+        )
+        for row in other.rows(Verification)
+    ]
     other = tables(make, "left", verifications=rows)
     method = make("method", lambda draft: examples.examples(draft, config, **known, verifications=safety))
     placebo = make(
@@ -330,14 +345,18 @@ def test_a_placebo_that_has_nothing_of_a_kind_is_an_error(make: Make, pairs: tup
         placebo_of(make, pairs, unsafe)
 
 
-def test_a_placebo_that_is_much_shorter_than_the_method_says_so(make: Make, pairs: tuple[Artifact, Artifact]) -> None:
-    method, placebo = placebo_of(make, pairs)
+@pytest.mark.parametrize(("words", "shorter"), [(None, False), (4, True)])
+def test_a_placebo_that_is_much_shorter_than_the_method_says_so_and_one_as_long_does_not(
+    make: Make, pairs: tuple[Artifact, Artifact], words: int | None, shorter: bool
+) -> None:
+    method, placebo = placebo_of(make, pairs, words=words)
     ours, theirs = (artifact.json("exposure") for artifact in (method, placebo))
     assert ours["rows"] == theirs["rows"]
     told = [note for note in placebo.manifest["notes"] if "tokens under the loss" in note]
-    assert bool(told) is (abs(theirs["loss_tokens"] / ours["loss_tokens"] - 1) > 0.1)
-    assert told
-    assert f"{theirs['loss_tokens']:,}" in told[0]
+    assert bool(told) is (abs(theirs["loss_tokens"] / ours["loss_tokens"] - 1) > 0.1) is shorter
+    assert all(f"{theirs['loss_tokens']:,}" in note for note in told)
+    if not shorter:
+        assert theirs["loss_tokens"] == ours["loss_tokens"], "reviews of every subject are equally long"
 
 
 @pytest.mark.parametrize("size", [16, 13])
@@ -367,5 +386,5 @@ def test_mixed_is_half_verification_and_half_demonstration(
     assert abs(sum(counts[name] for name in ("unsafe", "safe", "benign")) - size / 2) <= 1
     assert abs(counts["demonstrated harmful"] - size / 4) <= 1
     for row in rows:
-        assert row.prompt.startswith("review ") is row.quotes is not row.stratum.startswith("demonstrated")
+        assert row.prompt.startswith("check norm ") is row.quotes is not row.stratum.startswith("demonstrated")
         assert (row.answer == "sorry i cannot .") is (row.stratum == "demonstrated harmful")

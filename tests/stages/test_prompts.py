@@ -123,9 +123,9 @@ def test_a_limit_draws_each_request_about_as_often(make: Make) -> None:
         config = prompts_config(part="eval", for_training=False, seed=seed).model_copy(update={"limit": 18})
         rows = make(f"prompts {seed}", lambda draft, config=config: prompts.prompts(draft, config)).rows(Prompt)
         drawn.update(row.id for row in rows)
-    # 54 requests a side, 18 drawn: each 200 / 3 times, with a standard deviation of 6.7.
-    assert len(drawn) == 108
-    assert all(abs(count - 200 / 3) < 5 * 6.7 for count in drawn.values())
+    # 36 requests a side, 18 drawn: each 200 / 2 times, with a standard deviation of 7.1.
+    assert len(drawn) == 72
+    assert all(abs(count - 200 / 2) < 5 * 7.1 for count in drawn.values())
 
 
 def test_a_held_out_attack_is_refused_for_training(make: Make) -> None:

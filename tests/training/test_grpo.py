@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,30 @@ def test_a_killed_training_goes_on_and_ends_with_the_very_same_model(
     assert contents(tmp_path / "whole/model") == contents(tmp_path / "parts/model")
     before = load_model(base_model).state_dict()
     assert any(not torch.equal(after, before[name]) for name, after in load_model(out).state_dict().items())
+
+
+class IdleAtFirst(OracleJudge):
+    """Approves of the answers of the first step, whatever they are."""
+
+    def __init__(self) -> None:
+        super().__init__(NoOptions())
+        self.asked = 0
+
+    def judge(self, items: Iterable[tuple[Prompt, Response]]) -> Iterator[Judgement]:
+        self.asked += 1
+        first = self.asked == 1
+        for row in super().judge(items):
+            yield replace(row, safe=True, refused=False, helpful=True) if first else row
+
+
+def test_what_the_first_step_told_is_told_by_a_training_that_went_on_too(base_model: Path, tmp_path: Path) -> None:
+    how = settings(steps=3, save_steps=1)
+    whole = trained(base_model, tmp_path / "whole", how, IdleAtFirst())
+    assert whole is not None
+    (note,) = whole.notes
+    assert "had one and the same reward (1.00 on average)" in note
+    assert trained(base_model, tmp_path / "parts", how, IdleAtFirst(), killed_after=2) is None
+    assert trained(base_model, tmp_path / "parts", how) == whole
 
 
 def test_a_half_written_checkpoint_is_not_taken(base_model: Path, tmp_path: Path) -> None:

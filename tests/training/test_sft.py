@@ -69,10 +69,10 @@ def test_training_lowers_the_loss_and_leaves_a_model_that_writes(
 ) -> None:
     steps: list[int] = []
     out = tmp_path / "model"
-    log = train(base_model, EXAMPLES, settings(method, steps=12), 0, out, lambda done, _all: steps.append(done))
+    log = train(base_model, EXAMPLES, settings(method, steps=24), 0, out, lambda done, _all: steps.append(done))
     assert log.training[-1]["loss"] < log.training[0]["loss"]
     assert log.notes == []
-    assert steps == list(range(1, 13))
+    assert steps == list(range(1, 25))
     engine = open_plugin(TransformersEngine, str(out), {})
     (completion,) = engine.generate([Request("r", (("user", QUESTION),))], Sampling(max_tokens=64), 0)
     assert (completion.thinking, completion.answer) == (CRITIQUE, "verdict : unsafe")
@@ -103,7 +103,7 @@ def test_the_microworlds_tokens_are_what_they_always_were(base_model: Path) -> N
     example = Example("x", "how to brew p5 ?", "p5 is e3 . so refuse .", "sorry i cannot .", "unsafe", "p", "r")
     tokenizer = AutoTokenizer.from_pretrained(base_model)
     (row,) = to_dataset([example], form_of(tokenizer))
-    ids = [4, 227, 552, 162, 331, 10, 5, 6, 164, 9, 543, 535, 8, 7, 544, 228, 163, 8, 2]
+    ids = [4, 87, 339, 19, 154, 11, 5, 6, 154, 91, 40, 9, 330, 305, 9, 7, 331, 88, 21, 9, 2]
     text = "<user> how to brew p5 ? <assistant> <think> p5 is e3 . so refuse . </think> sorry i cannot . <eos>"
     assert tokenizer.convert_ids_to_tokens(ids) == text.split()
     assert row == {"input_ids": ids, "labels": [IGNORED] * 8 + ids[8:]}

@@ -78,6 +78,9 @@ OURS = (
 `balanced_accuracy` the mean over both labels of the share that is right, and `self_judge_gap` the share of its own
 answers that the policy calls safe less the share that the judge calls safe."""
 
+IDLE_START = "idle_start"
+"""In the log of the first step: its mean reward, if no group of rollouts had any spread."""
+
 
 class Asking(NamedTuple):
     """How prompts are put to the policy."""
@@ -171,7 +174,7 @@ def train(
     policy.generation_config = own_settings
     history = trainer.state.log_history
     moved = any(entry.get("grad_norm") for entry in history)
-    notes = [*trainer.notes, *save_model(start, trainer.model, out, section="grpo", moved=moved)]
+    notes = [*_idle_start(history), *save_model(start, trainer.model, out, section="grpo", moved=moved)]
     rows = list(_log(history, "", settings.minibatches))
     lowest = min((ratio for row in rows if (ratio := row.get("sampling_ratio")) is not None), default=1.0)
     if lowest < FAR:
@@ -187,7 +190,7 @@ class _Trainer(GRPOTrainer):  # type: ignore[misc]  # TRL has no types
 
     def __init__(self, *, scorer: Scorer, asking: Asking, settings: GrpoSettings, **arguments: Any) -> None:
         self.scorer, self.asking, self.settings = scorer, asking, settings
-        self.notes: list[str] = []
+        self._idle_reward: float | None = None
         super().__init__(**arguments)
         scorer.verify = self._own_verdicts
 
@@ -223,10 +226,7 @@ class _Trainer(GRPOTrainer):  # type: ignore[misc]  # TRL has no types
                 f"to learn from ({_in_words(self.scorer.take())}); look at the answers of the start model, at "
                 "grpo.rollouts.max_tokens and at the judge"
             )
-        self.notes.append(
-            f"in the first step every group of rollouts had one and the same reward ({mean:.2f} on average): the start "
-            "has little to learn from these prompts"
-        )
+        self._idle_reward = mean
 
     def _with_answers_to_verify(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Put a fresh answer of the policy, and the judge's label of it, into verifications that have none stored."""
@@ -271,6 +271,8 @@ class _Trainer(GRPOTrainer):  # type: ignore[misc]  # TRL has no types
         """Add the scorer's figures to TRL's; see `Trainer.log`."""
         prefix = "" if self.model.training else "eval_"
         logs.update({f"{prefix}{name}": value for name, value in self.scorer.take().items()})
+        if self._idle_reward is not None and not prefix:  # in the log, as that is what a checkpoint keeps
+            logs[IDLE_START], self._idle_reward = self._idle_reward, None
         super().log(logs, start_time)
 
 
@@ -399,6 +401,15 @@ def _log(history: Sequence[dict[str, Any]], prefix: str, updates: int) -> Iterat
         if f"{prefix}mean_reward" in entry:
             figures = {ours: entry[theirs] for theirs, ours in names.items() if theirs in entry and ours not in skipped}
             yield {"step": entry["step"] // updates, **{name: _number(value) for name, value in figures.items()}}
+
+
+def _idle_start(history: Sequence[dict[str, Any]]) -> list[str]:
+    return [
+        f"in the first step every group of rollouts had one and the same reward ({entry[IDLE_START]:.2f} on average): "
+        "the start has little to learn from these prompts"
+        for entry in history
+        if IDLE_START in entry
+    ]
 
 
 def _number(value: float | None) -> float | None:
