@@ -27,7 +27,6 @@ def trials(arms: Sequence[Arm], questions: Sequence[Question]) -> tuple[Trial, .
     variant need not have every arm.
     """
     by_name = {arm.name: arm for arm in arms}
-    asked = [by_name[question.arm] for question in questions if question.arm in by_name]  # not in every variant
     asked = [by_name[question.arm] for question in questions if question.arm in by_name]
     others = [arm for arm in arms if arm.train_on is TrainOn.VERIFICATION]
     methods = {arm.name: arm for arm in (*asked, *others) if not _has_no_effect(arm, arms)}
