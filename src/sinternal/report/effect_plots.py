@@ -61,8 +61,9 @@ def effect_picture(
     placebos = [row.other for row in first.placebos]
     base = first.base.other if first.base else None
     names = [*([base] if base else []), first.method, *placebos]
-    order = [*names, *(arm.name for arm in arms if arm.name not in names)]
-    shapes = {arm.name: i for i, arm in enumerate(arms)}
+    measured = {row.arm for row in scores if row.variant == variant}
+    order = [*names, *(arm.name for arm in arms if arm.name not in names and arm.name in measured)]
+    shapes = {name: i for i, name in enumerate(dict.fromkeys((*(arm.name for arm in arms), *names)))}
     lines = [Line(name, shapes[name], tied=bool(placebos) and name in (first.method, *placebos)) for name in order]
     panels = _panels(rows, by_key(scores), order, seeds)
     dots = [dot for panel in panels for dot in panel.dots.values()]
