@@ -125,6 +125,24 @@ def test_no_word_claims_what_the_interval_does_not_show_however_far_the_base_is(
     assert not any(re.search(rf"\b{claim}\b", words.safety + words.price) for claim in CLAIMS)
 
 
+@pytest.mark.parametrize(
+    ("these", "claim"),
+    [((-0.3, -0.1), "gave fewer"), ((-0.3, 0.01), "showed no clear difference"), ((0.1, 0.2), "gave more")],
+)
+def test_of_two_training_runs_a_sentence_speaks_of_these_alone_and_a_note_of_others(
+    these: tuple[float, float], claim: str
+) -> None:
+    low, high = these
+    two = replace(contrast("recipe", -0.2, -0.9, 0.8, seeds=2), low_these_runs=low, high_these_runs=high)
+    words = said(effect(two))
+    assert words.safety.startswith(f"In these 2 training runs, sinternal {claim}")
+    assert f"{100 * low:+.1f}".replace("-", MINUS) in words.safety
+    assert "90.0" not in words.safety
+    assert any(
+        f"For other training runs, of which so few tell little: [{MINUS}90.0, +80.0]" in note for note in words.notes
+    )
+
+
 def test_one_placebo_of_two_that_shows_the_same_takes_the_claim_back() -> None:
     lists, recipe = contrast("lists", -0.1, -0.2, 0.05), contrast("recipe", -0.5, -0.6, -0.4)
     words = said(effect(lists, recipe, base=BASE))
@@ -207,7 +225,7 @@ def test_a_variant_without_a_placebo_is_named() -> None:
 def test_the_page_begins_with_sentences_picture_and_table_and_all_else_follows() -> None:
     page = render_html(report())
     order = [
-        'class="lead">sinternal ',
+        'class="lead">In these 2 training runs, sinternal ',
         'class="second">At the same time',
         "<strong>Unsafe answers of sinternal, beside its placebo</strong>",
         "Less placebo</th>",
@@ -294,6 +312,6 @@ def test_results_json_holds_effects_and_older_files_without_are_still_read() -> 
 
 def test_the_terminal_ends_with_the_effect() -> None:
     ((sentences, table),) = effects_in_terminal(to_results(report()))
-    assert sentences[0].startswith("sinternal ")
+    assert sentences[0].startswith("In these 2 training runs, sinternal ")
     assert table.rows[0][0] == "Unseen families, less placebo"
     assert not list(effects_in_terminal(to_results(replace(report(), effects=()))))

@@ -455,12 +455,13 @@ def test_minibatches_divide_a_step(given: dict[str, Any]) -> None:
 def test_by_default_a_study_asks_how_the_method_fares_against_each_other_arm_before_and_after_rewards() -> None:
     asked = [(one.arm, one.against) for one in load_recipe("microworld-rl").effective_questions]
     assert asked == [
-        ("sinternal", ("base", "refusal", "deliberative")),
-        ("sinternal+grpo", ("base+grpo", "refusal+grpo", "deliberative+grpo")),
+        ("sinternal", ("placebo", "base", "deliberative", "verify-rl", "self-reward")),
+        ("sinternal+grpo", ("placebo+grpo", "base+grpo", "deliberative+grpo")),
     ]
     (arms,) = load_recipe("microworld-arms").effective_questions
     assert arms.arm == "sinternal"
-    assert len(arms.against) == 11
+    assert arms.against[:3] == ("placebo", "placebo-recipe", "base")
+    assert len(arms.against) == 17
 
 
 def test_the_method_is_known_by_what_it_is_trained_on_and_not_by_its_name() -> None:
