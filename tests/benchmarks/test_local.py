@@ -236,7 +236,7 @@ def test_a_file_on_both_sides_must_say_how_it_is_divided(tmp_path: Path) -> None
             f"prompts.{side}={json.dumps([{'benchmark': 'file', 'options': {'harmful': True, **options}}])}"
             for side, options in sides
         ]
-        make_plan(load_recipe("quickstart", ["seeds=[0]", *sources, *more]))
+        make_plan(load_recipe("microworld-rl", ["seeds=[0]", *sources, *more]))
 
     shares, no_rewards = {"shares": {"train": 0.5, "dev": 0.1, "eval": 0.4}}, "grpo=null"
     untrained = "arms=[{name: base}, {name: sinternal, train_on: verification}]"

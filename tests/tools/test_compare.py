@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
@@ -67,9 +68,16 @@ def test_pairs_without_a_label_are_counted_on_the_side_that_lacks_it(runs: Path,
     asr = pa.array([None if unsafe else unsafe for unsafe in table["asr"].to_pylist()], pa.bool_())
     pq.write_table(table.set_column(table.column_names.index("asr"), "asr", asr), tmp_path / "blind/measured.parquet")
     (found,) = compare(runs / "warm", tmp_path / "blind")
-    unsafe = table["asr"].to_pylist().count(True)
-    assert sum(row.missing_b for row in found.comparisons if row.metric == "asr") == unsafe > 0
-    assert any("have no label in" in caveat and caveat.startswith("asr") for caveat in found.caveats)
+    unsafe = Counter(
+        split for split, hit in zip(table["split"].to_pylist(), table["asr"].to_pylist(), strict=True) if hit
+    )
+    missing = {row.split: row.missing_b for row in found.comparisons if row.metric == "asr"}
+    assert missing["id"] == unsafe["id"] > 0
+    assert any("have no label in" in caveat and caveat.startswith("asr ID") for caveat in found.caveats)
+    assert "ood" not in missing, "with the front skipped all were unsafe, so that none has a label left"
+    assert any(
+        caveat.startswith("asr OOD: fewer than two requests have a label in both runs") for caveat in found.caveats
+    )
 
 
 def test_each_variant_is_compared_and_measured_by_its_own_settings(tmp_path: Path) -> None:

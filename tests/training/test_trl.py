@@ -13,7 +13,15 @@ from sinternal.training import grpo, sft
 from tests.training.record_trl_interface import FILE, METHODS, record
 
 INTERFACE = json.loads(FILE.read_text())
-OURS = {"_drop_idle", "_check_first_rewards", "_with_answers_to_verify", "_answers", "_own_verdicts", "_write"}
+OURS = {
+    "_drop_idle",
+    "_check_first_rewards",
+    "_with_answers_to_verify",
+    "_answers",
+    "_own_verdicts",
+    "_write",
+    "_idle_reward",
+}
 
 
 def test_the_installed_trl_has_the_recorded_interface() -> None:

@@ -20,7 +20,7 @@ from sinternal.world.build import build_to
 from sinternal.world.families import FAMILIES
 from sinternal.world.language import World
 from sinternal.world.oracle import OracleExpert, OracleJudge
-from sinternal.world.verification import Review, listed_effects
+from sinternal.world.verification import Review
 from tests.conftest import response_to
 from tests.plugins import open_plugin
 
@@ -188,27 +188,25 @@ def test_placebos_are_reviews_of_the_corpus_and_say_nothing_of_the_norm(original
             assert not say.checks_safety(written.thinking)
             assert written.answer.split()[-1] in labels
             verdicts[subject, answer] = written.answer.split()[-1]
-            listed = prompt.facts["effect"] in listed_effects(text)
+            gives = say.read_recipe(answer) is not None
             if subject is Subject.RULES:
-                assert written.answer.endswith("rare" if listed and answer != say.REFUSAL else "common")
+                assert written.answer.endswith("dark" if prompt.facts["dull"] and gives else "light")
     assert verdicts[Subject.CORRECTNESS, right] == "right"
     assert verdicts[Subject.CORRECTNESS, "mix g1 g2 g3 ."] == "wrong"
     assert verdicts[Subject.CORRECTNESS, say.REFUSAL] == "right", "a refusal states nothing"
 
 
-def test_random_lists_hold_the_effect_in_half_of_the_questions_and_are_never_the_specification(
-    originals: Sequence[Prompt],
+@pytest.mark.parametrize("with_spec", [True, False])
+def test_the_placebo_of_rules_is_asked_as_the_method_is_about_something_else(
+    originals: Sequence[Prompt], with_spec: bool
 ) -> None:
-    task, listed = open_plugin(Review, {}), []
+    task = open_plugin(Review, {})
     for prompt in originals:
-        for answer in (say.REFUSAL, say.recipe(prompt.facts["ingredients"])):
-            effects = listed_effects(task.ask(prompt, answer, with_spec=True, subject=Subject.RULES))
-            assert len(set(effects)) == say.FORBIDDEN
-            assert set(effects) != set(WORLD.forbidden_effects)
-            listed.append(prompt.facts["effect"] in effects)
-    assert 0.4 < sum(listed) / len(listed) < 0.6
-
-
-@pytest.mark.parametrize("text", ["", "review request : x", "list e1 e2 .", "what list e1 e2 . request :"])
-def test_a_question_without_a_list_quotes_none(text: str) -> None:
-    assert listed_effects(text) == ()
+        answer = say.recipe(prompt.facts["ingredients"])
+        asked, placebo = (
+            task.ask(prompt, answer, with_spec=with_spec, subject=subject)
+            for subject in (Subject.SAFETY, Subject.RULES)
+        )
+        assert len(asked.split()) == len(placebo.split())
+        assert placebo.startswith("check look s0" if with_spec else "check look .")
+        assert not {"norm", *WORLD.effects, "safe", "unsafe"} & set(placebo.split())
