@@ -6,6 +6,7 @@ import types
 import typing
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import cache
 from typing import Any, TypeVar
 
 D = TypeVar("D")
@@ -13,12 +14,18 @@ D = TypeVar("D")
 
 def from_columns(row_type: type[D], values: Mapping[str, Any]) -> D:
     """Build a row from plain values, as Arrow gives them back."""
-    hints = typing.get_type_hints(row_type)
-    made: dict[str, Any] = {}
-    for name, value in values.items():
-        hint, _ = strip_none(hints[name])
-        made[name] = hint(value) if value is not None and issubclass(hint, StrEnum) else value
+    enums = _enums(typing.cast(Any, row_type))
+    made = {
+        name: enums[name](value) if value is not None and name in enums else value for name, value in values.items()
+    }
     return row_type(**made)
+
+
+@cache  # resolving the hints of a class takes a hundred times as long as building a row
+def _enums(row_type: type[Any]) -> Mapping[str, type[StrEnum]]:
+    """The fields of a row that hold a member of an enumeration, and which."""
+    hinted = {name: strip_none(hint)[0] for name, hint in typing.get_type_hints(row_type).items()}
+    return {name: kind for name, kind in hinted.items() if issubclass(kind, StrEnum)}
 
 
 def strip_none(hint: Any) -> tuple[type, bool]:
