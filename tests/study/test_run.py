@@ -367,7 +367,9 @@ def test_a_run_with_rewards_compares_the_starts(tmp_path: Path) -> None:
     assert {"base+grpo", "sinternal+grpo", "placebo+grpo", "verify-rl"} <= {row["arm"] for row in results["learning"]}
     for row in results["comparisons"]:
         assert 0 <= row["p_mcnemar"] <= 1
-        whole = row["family"] is None and row["benchmark"] is None and row["metric"] != "proactive_verification"
+        whole = (
+            not (row["family"] or row["benchmark"] or row["harm_shows"]) and row["metric"] != "proactive_verification"
+        )
         pairs = [(q["arm"], other) for q in results["questions"] for other in q["against"]]
         if whole and (row["a"], row["b"]) in pairs:
             assert row["p"] <= row["p_holm"] <= 1
