@@ -108,11 +108,17 @@ class Study:
         return over_seeds(f"{metric}, {arm}, {cell}", shares, n)
 
     def check_effect(self, contrast: str) -> Measure | None:
-        """What checks cause in the method's own answers."""
+        """What checks cause in the method's own answers, over all prompts and all thinkings that were continued."""
+        wanted = {
+            "variant": MAIN,
+            "arm": "sinternal",
+            "contrast": contrast,
+            "among": "all",
+            "split": None,
+            "harm_shows": None,
+        }
         for row in self.results["check_effects"]:
-            if (row["variant"], row["arm"], row["contrast"]) == (MAIN, "sinternal", contrast) and row[
-                "low"
-            ] is not None:
+            if all(row[name] == value for name, value in wanted.items()) and row["low"] is not None:
                 return Measure(f"asr, sinternal, {contrast}", row["value"], row["low"], row["high"], row["n"], {})
         return None
 

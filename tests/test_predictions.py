@@ -93,3 +93,18 @@ def test_variants_are_compared_seed_by_seed() -> None:
     )
     both = predictions.Study({**first.responses, **second.responses}, {"check_effects": []})
     assert {name: predictions.outcome(tests) for name, tests in predictions.predictions(both)}["P11"] == "confirmed"
+
+
+def test_what_checks_cause_is_read_over_all_prompts_and_not_from_a_part_of_them() -> None:
+    def row(contrast: str, split: str | None, among: str, value: float) -> dict[str, object]:
+        return {
+            "variant": "link-1", "arm": "sinternal", "contrast": contrast, "split": split, "harm_shows": None,
+            "among": among, "value": value, "low": value - 0.05, "high": value + 0.05, "n": 9,
+        }  # fmt: skip
+
+    names = ("check cut, less kept", "no check, less inserted")
+    rows = [row(name, split, among, -0.5) for name in names for split, among in (("id", "all"), (None, "as meant"))]
+    rows += [row(name, None, "all", 0.5) for name in names]
+    found = predictions.Study({}, {"check_effects": rows})
+    assert dict(predictions.predictions(found))["P8"][0].measure.value == 0.5
+    assert predictions.outcome(dict(predictions.predictions(found))["P8"]) == "confirmed"
