@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
+from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForCausalLM
 
 from sinternal.engines import Completion, Request
 from sinternal.engines.transformers import TransformersEngine
@@ -207,3 +207,96 @@ def test_a_base_model_does_not_write_on_after_the_turn(tmp_path: Path) -> None:
         engine.generator.model.lm_head.bias.zero_()[end] = 9.0
     (done,) = engine.generate([Request("r", (("user", "hello"),))], Sampling(max_tokens=8), 0)
     assert (done.finish, done.tokens, done.answer) == (Finish.STOP, 1, "")
+
+
+def long_prompts(count: int) -> list[Request]:
+    """Prompts that begin with the same long text, as those that quote one specification do."""
+    rules = "how to brew p5 ? " * 20
+    return [
+        Request(str(n), (("user", f"{rules} {'is p1 ? ' * (n % 5)} how to brew p{n % 20} ?"),)) for n in range(count)
+    ]
+
+
+def test_a_beginning_that_many_prompts_share_is_read_once_and_changes_no_text(base_model: Path) -> None:
+    read: list[int] = []
+    engine = open_plugin(TransformersEngine, str(base_model), {"batch": 8})
+    forward = engine.generator.model.forward
+
+    def watched(*args, **arguments):  # type: ignore[no-untyped-def]
+        read.append(arguments["input_ids"].numel())
+        return forward(*args, **arguments)
+
+    sampling = Sampling(n=2, temperature=1.0, max_tokens=24)
+    alone = {key: row for r in long_prompts(24) for key, row in texts(list(engine.generate([r], sampling, 0))).items()}
+    engine.generator.model.forward = watched
+    together = texts(list(engine.generate(long_prompts(24), sampling, 0)))
+    differing = [key for key in alone if alone[key] != together[key]]
+    assert len(differing) <= 1
+    prompts = sum(len(engine.generator._row(request).encoded.ids) for request in long_prompts(24))
+    written = 24 * len(long_prompts(24)) * sampling.n
+    assert sum(read) < prompts / 2 + written
+
+
+def test_a_text_takes_the_place_of_one_that_has_ended(base_model: Path, requests: list[Request]) -> None:
+    steps: list[int] = []
+    engine = open_plugin(TransformersEngine, str(base_model), {"batch": 4})
+    forward = engine.generator.model.forward
+
+    def watched(*args, **arguments):  # type: ignore[no-untyped-def]
+        if arguments["input_ids"].shape[1] == 1:
+            steps.append(arguments["input_ids"].shape[0])
+        return forward(*args, **arguments)
+
+    engine.generator.model.forward = watched
+    found = list(engine.generate(requests, Sampling(temperature=1.0, max_tokens=100), 0))
+    assert len(found) == len(requests)
+    assert len({c.tokens for c in found}) > 1  # they end at different times
+    assert sum(steps) == sum((c.tokens or 0) - 1 for c in found)  # nothing is computed for texts that have ended
+    assert sum(steps) / len(steps) > 3
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_made_smaller_and_loses_nothing(
+    base_model: Path, requests: list[Request]
+) -> None:
+    engine = open_plugin(TransformersEngine, str(base_model), {"batch": 16})
+    sampling = Sampling(n=2, temperature=1.0, max_tokens=48)
+    expected = texts(list(engine.generate(requests, sampling, 0)))
+    forward = engine.generator.model.forward
+
+    def small(*args, **arguments):  # type: ignore[no-untyped-def]
+        if arguments["attention_mask"].numel() > 200:
+            raise torch.OutOfMemoryError("no room for 1 GiB")
+        return forward(*args, **arguments)
+
+    engine.generator.model.forward = small
+    long = Request("long", (("user", "how to brew p5 ? " * 45),))
+    found = texts(list(engine.generate([*requests, long], sampling, 0)))
+    assert {key: found.pop(key)[2] for key in list(found) if key[0] == "long"} == dict.fromkeys(
+        [("long", 0), ("long", 1)], Finish.ERROR
+    )
+    assert found.keys() == expected.keys()
+    assert sum(found[key] != expected[key] for key in expected) <= 1
+
+
+def test_a_model_with_sliding_windows_writes_what_it_would_write_alone(tmp_path: Path) -> None:
+    tokenizer = chatml()
+    torch.manual_seed(0)
+    config = MistralConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        sliding_window=16,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    MistralForCausalLM(config).save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    engine = open_plugin(TransformersEngine, str(tmp_path / "model"), {"batch": 4})
+    assert type(engine.generator.writer).__name__ == "WholeBatches"
+    sampling = Sampling(temperature=1.0, max_tokens=30, repetition_penalty=1.1, presence_penalty=0.3)
+    rows = [Request(str(n), (("user", "x" * (3 * n + 1)),)) for n in range(6)]
+    alone = {key: row for r in rows for key, row in texts(list(engine.generate([r], sampling, 0))).items()}
+    together = texts(list(engine.generate(rows, sampling, 0)))
+    assert sum(alone[key] != together[key] for key in alone) <= 1

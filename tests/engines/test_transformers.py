@@ -144,13 +144,13 @@ SKIP = "<think>\n\n</think>\n\n"
 def read_by(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The texts that engines give to their models, as the models read them."""
     texts: list[str] = []
-    original = Generator._write
+    original = Generator._completion
 
-    def watched(self, rows, *args):  # type: ignore[no-untyped-def]
-        texts.extend(self.tokenizer.decode(row.encoded.ids) for row in rows)
-        return original(self, rows, *args)
+    def watched(self, text):  # type: ignore[no-untyped-def]
+        texts.append(self.tokenizer.decode(text.prompt))
+        return original(self, text)
 
-    monkeypatch.setattr(Generator, "_write", watched)
+    monkeypatch.setattr(Generator, "_completion", watched)
     return texts
 
 
