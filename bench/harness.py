@@ -1,0 +1,203 @@
+"""Two or more ways to do the same work, side by side in one run: the base of every script here.
+
+A machine is noisy, and differs from the next one; a ratio taken in one run hardly does. So every way is repeated, the
+order turned round each time, and what is told is the median of the ratios with the smallest and the largest. CPU
+seconds count where both ways compute in this process or its children, wall seconds where one of them waits.
+
+Every script prints a table and, as its last line, one JSON object; `bench/tables.py` writes docs/performance.md from
+these lines.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from statistics import median
+
+Work = Callable[[], float]
+"""Does the work once; returns how much it was, for example tokens written."""
+
+
+@dataclass(frozen=True)
+class Times:
+    """What one way took, repeat by repeat."""
+
+    wall: list[float]
+    """Seconds."""
+    cpu: list[float]
+    """CPU seconds of this process and the children that it has waited for."""
+    done: list[float]
+    """How much was done."""
+
+    def rates(self, *, by_cpu: bool) -> list[float]:
+        """How much was done in a second."""
+        seconds = self.cpu if by_cpu else self.wall
+        return [done / second for done, second in zip(self.done, seconds, strict=True)]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table."""
+
+    what: str
+    """The work."""
+    against: str
+    """The peer."""
+    unit: str
+    """Of `ours` and `theirs`."""
+    ours: float
+    """Median."""
+    theirs: float
+    """Median."""
+    ratio: float
+    """Ours by theirs, above 1 where ours is better: median over repeats."""
+    low: float
+    """The smallest."""
+    high: float
+    """The largest."""
+    n: int
+    """Repeats."""
+    goal: str
+    """What was aimed at."""
+    met: bool | None
+    """Whether it was reached by the median; None if there is no goal for this peer."""
+    limit: float | None = None
+    """Share of what this machine could do at most, where that is known."""
+
+
+@dataclass
+class Result:
+    """What a script found."""
+
+    measure: str
+    """Its name: that of the script."""
+    rows: list[Row] = field(default_factory=list)
+    """Its table."""
+    notes: list[str] = field(default_factory=list)
+    """What a reader should know: what was not run, and why."""
+
+    def print(self) -> None:
+        """The table for people, and one line of JSON for programs."""
+        for row in self.rows:
+            share = f", {row.limit:.0%} of the machine's limit" if row.limit is not None else ""
+            verdict = {True: "reached", False: "missed", None: "no goal"}[row.met]
+            print(
+                f"{row.what}: {row.ours:,.4g} {row.unit} against {row.theirs:,.4g} ({row.against}), ratio "
+                f"{row.ratio:.2f} [{row.low:.2f}, {row.high:.2f}], n {row.n}{share}; goal {row.goal}: {verdict}"
+            )
+        for note in self.notes:
+            print(f"note: {note}")
+        print(json.dumps({**asdict(self), "command": command(), "machine": machine()}))
+
+
+def side_by_side(ways: Mapping[str, Work], repeats: int, *, warm: bool = True) -> dict[str, Times]:
+    """Let every way do its work so many times, in turns.
+
+    Args:
+        ways: by name.
+        repeats: how often.
+        warm: whether each does it once before, unmeasured.
+    """
+    times = {name: Times([], [], []) for name in ways}
+    if warm:
+        for work in ways.values():
+            work()
+    for repeat in range(repeats):
+        order = list(ways.items())
+        for name, work in order if repeat % 2 == 0 else reversed(order):
+            wall, cpu = time.perf_counter(), cpu_seconds()
+            done = work()
+            times[name].cpu.append(cpu_seconds() - cpu)
+            times[name].wall.append(time.perf_counter() - wall)
+            times[name].done.append(done)
+    return times
+
+
+def compare(
+    what: str,
+    ours: Times,
+    theirs: Times,
+    against: str,
+    unit: str,
+    goal: float | None,
+    *,
+    by_cpu: bool = True,
+    limit: float | None = None,
+) -> Row:
+    """A row: rates of ours by rates of theirs, repeat by repeat.
+
+    Args:
+        what: the work.
+        ours: how long we took.
+        theirs: how long the peer took.
+        against: the peer's name.
+        unit: what is done in a second, for example `tokens/s`.
+        goal: the ratio that should be reached; None for none.
+        by_cpu: whether CPU seconds count, and not wall seconds.
+        limit: the most that this machine could do in a second.
+    """
+    mine, other = ours.rates(by_cpu=by_cpu), theirs.rates(by_cpu=by_cpu)
+    ratios = [a / b for a, b in zip(mine, other, strict=True)]
+    return Row(
+        what,
+        against,
+        f"{unit} of CPU" if by_cpu else unit,
+        median(mine),
+        median(other),
+        median(ratios),
+        min(ratios),
+        max(ratios),
+        len(ratios),
+        "none" if goal is None else f"≥{goal:g}×",
+        None if goal is None else median(ratios) >= goal,
+        None if limit is None else median(mine) / limit,
+    )
+
+
+def cpu_seconds() -> float:
+    """Of this process and of its children that have ended."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def command() -> str:
+    """How this was called."""
+    return shlex.join(["python", os.path.relpath(sys.argv[0]), *sys.argv[1:]])
+
+
+def machine() -> dict[str, object]:
+    """Where it was measured."""
+    return {
+        "cpu": _cpu_name(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "python": platform.python_version(),
+        "load": round(os.getloadavg()[0], 2),
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo") as lines:
+            return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Rows in Markdown."""
+    head = (
+        "| work | against | ours | theirs | ratio | n | of the limit | goal | |\n|---|---|---|---|---|---|---|---|---|"
+    )
+    lines = [
+        f"| {row.what} | {row.against} | {row.ours:,.4g} {row.unit} | {row.theirs:,.4g} | {row.ratio:.2f} "
+        f"[{row.low:.2f}, {row.high:.2f}] | {row.n} | {'' if row.limit is None else f'{row.limit:.0%}'} | {row.goal} | "
+        f"{ {True: 'reached', False: '**missed**', None: ''}[row.met] } |"
+        for row in rows
+    ]
+    return "\n".join([head, *lines])
