@@ -186,7 +186,9 @@ def main() -> None:
     folder = resolve_model(args.model)
     shares: list[float] = []
     times = side_by_side({"ours": our_steps(folder, args, shares), "trl": plain_trl(folder, args)}, args.repeats)
-    what = f"{args.model}, {args.prompts} prompts × {args.rollouts} rollouts of up to {args.max_tokens} tokens"
+    what = (
+        f"{args.model}, {args.prompts} prompts with {args.rollouts} rollouts each of at most {args.max_tokens} tokens"
+    )
     result = Result("grpo")
     result.rows.append(compare(what, times["ours"], times["trl"], "plain TRL", "steps/s", 1.0))
     outside = sorted(shares[1:])

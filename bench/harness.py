@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from statistics import median
 
 Work = Callable[[], float]
@@ -154,7 +155,7 @@ def compare(
         min(ratios),
         max(ratios),
         len(ratios),
-        "none" if goal is None else f"≥{goal:g}×",
+        "none" if goal is None else f"at least {goal:g}",
         None if goal is None else median(ratios) >= goal,
         None if limit is None else median(mine) / limit,
     )
@@ -183,7 +184,7 @@ def machine() -> dict[str, object]:
 
 def _cpu_name() -> str:
     try:
-        with open("/proc/cpuinfo") as lines:
+        with Path("/proc/cpuinfo").open() as lines:
             return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor()

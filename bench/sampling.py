@@ -75,7 +75,7 @@ def in_arrival_order(engine: TransformersEngine, requests: Sequence[Request], sa
 
 
 def continuous(engine: TransformersEngine, requests: Sequence[Request], sampling: Sampling) -> Work:
-    """transformers' own continuous batching."""
+    """The continuous batching that the library brings."""
     generator = engine.generator
     prompts = [generator._row(request).encoded.ids for request in requests]
     settings = _settings(sampling, generator.ends, generator.tokenizer.pad_token_id)
