@@ -53,7 +53,7 @@ def questions(model: str, texts: int) -> list[Request]:
 
 def in_arrival_order(engine: TransformersEngine, requests: Sequence[Request], sampling: Sampling) -> Work:
     """`model.generate` on one batch after another, as the requests come."""
-    generator, batch = engine.generator, engine.generator.options.batch
+    generator, batch = engine.generator, engine.generator.slots
     prompts = [generator._row(request).encoded.ids for request in requests]
     tokenizer, ends = generator.tokenizer, generator.ends
 
@@ -147,7 +147,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--vllm-python", type=Path, help="Python of an environment with vLLM for this machine")
     args = parser.parse_args()
-    options = TransformersOptions() if args.batch is None else TransformersOptions(batch=args.batch)
+    options = TransformersOptions(batch=args.batch)
     engine = TransformersEngine(args.model, options)
     requests, sampling = questions(args.model, args.texts), Sampling(temperature=1.0, max_tokens=args.max_tokens)
     ways = {"ours": ours(engine, requests, sampling), "arrival": in_arrival_order(engine, requests, sampling)}
@@ -161,7 +161,7 @@ def main() -> None:
     what = f"{args.texts} texts by {args.model}"
     lengths = [generator_length(engine, request) for request in requests[:200]]
     context = int(sum(lengths) / len(lengths)) + int(times["ours"].done[0] / args.texts / 2)
-    limit = limits.decoding(engine.generator.model, engine.generator.options.batch or 32, context)
+    limit = limits.decoding(engine.generator.model, engine.generator.slots, context)
     names = {"arrival": ("`generate` in arrival order", 1.5), "continuous": ("its continuous batching", 1.0)}
     for name, (title, goal) in names.items():
         if name in times:

@@ -35,8 +35,10 @@ from sinternal.prompting.think import ThinkingStyle
 from sinternal.records import Finish
 from sinternal.settings.sampling import Sampling
 
+SIDE_BY_SIDE, SMALL_SIDE_BY_SIDE, SMALL = 32, 256, 10_000_000
+"""Texts written side by side, by a small model more; and the weights up to which a model is small."""
 BATCHES_IN_VIEW = 8
-"""How many batches of requests are read ahead and sorted by length."""
+"""How many times as many are read ahead and put in order."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,9 @@ class Generator:
         self.context: int = (
             getattr(self.model.config, "max_position_embeddings", None) or self.tokenizer.model_max_length
         )
-        self.writer = writer_for(self.model, self.ends, options.batch, self.context)
+        small = sum(weight.numel() for weight in self.model.parameters()) < SMALL
+        self.slots: int = options.batch or (SMALL_SIDE_BY_SIDE if small else SIDE_BY_SIDE)
+        self.writer = writer_for(self.model, self.ends, self.slots, self.context)
 
     def generate(self, requests: Iterable[Request], sampling: Sampling, seed: int) -> Iterator[Completion]:
         """Answer every request `sampling.n` times; see `Engine.generate`."""
@@ -98,7 +102,7 @@ class Generator:
 
     def _texts(self, rows: Iterator[_Row], unfit: list[_Row], sampling: Sampling, seed: int) -> Iterator[Text[_Row]]:
         """The texts to write, read ahead and put in order; rows that the model cannot be asked go into `unfit`."""
-        while window := list(islice(rows, self.options.batch * BATCHES_IN_VIEW)):
+        while window := list(islice(rows, self.slots * BATCHES_IN_VIEW)):
             unfit += [row for row in window if row.unfit is not None]
             yield from in_order(
                 [
