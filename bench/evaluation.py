@@ -1,6 +1,6 @@
 """What an evaluation costs beside the model: our stages `sample` and `judge`, against Inspect, both with a null model.
 
-    python bench/evaluation.py            # 2,000 prompts
+    python -m bench.evaluation            # 2,000 prompts
 
 The model answers at once and always the same; the judge of ours and the scorer of Inspect look for refusals by the
 same function. Everything else is work of the frame: requests, rows, files.

@@ -1,7 +1,7 @@
 """A step of reinforcement learning: our trainer against plain TRL, on the same prompts with rewards that cost nothing.
 
-    python bench/grpo.py                       # the microworld's base
-    python bench/grpo.py --model smollm2 --steps 2
+    python -m bench.grpo                       # the microworld's base
+    python -m bench.grpo --model smollm2 --steps 2
 
 Ours rewards by a judge that approves by the length of the text; TRL is given the same function. Both draw as many
 rollouts of as many tokens. What our step spends outside of generation and of the forward and backward passes is timed

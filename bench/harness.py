@@ -169,7 +169,7 @@ def cpu_seconds() -> float:
 
 def command() -> str:
     """How this was called."""
-    return shlex.join(["python", os.path.relpath(sys.argv[0]), *sys.argv[1:]])
+    return shlex.join(["python", "-m", f"bench.{Path(sys.argv[0]).stem}", *sys.argv[1:]])
 
 
 def machine() -> dict[str, object]:

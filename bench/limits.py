@@ -1,6 +1,6 @@
 """What this machine could do at most: memory bandwidth and matrix products, measured, and what follows from them.
 
-    python bench/limits.py
+    python -m bench.limits
 
 Decoding reads all weights and the cache once a step, and computes 2N operations a token: no engine writes more than
 B / max((W + B·c) / bandwidth, 2·N·B / F) tokens a second (the roofline of Williams et al. 2009, doi

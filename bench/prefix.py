@@ -1,7 +1,7 @@
 """One specification in many prompts: with its beginning read once, against every prompt read from its first token.
 
-    python bench/prefix.py                     # 1,000 tokens of specification in 1,000 prompts, few tokens written
-    python bench/prefix.py --model smollm2 --prompts 64
+    python -m bench.prefix                     # 1,000 tokens of specification in 1,000 prompts, few tokens written
+    python -m bench.prefix --model smollm2 --prompts 64
 
 Reading is what this is about, so every text is eight tokens long. The engine `transformers` shares what prompts begin
 with by itself; the peer is the same engine with that switched off.

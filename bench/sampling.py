@@ -1,8 +1,8 @@
 """Sampling with the engine `transformers`, against `generate` in arrival order and other engines.
 
-    python bench/sampling.py                                  # the microworld's base, 2,000 texts
-    python bench/sampling.py --model smollm2 --texts 128      # after `sinternal fetch smollm2`
-    python bench/sampling.py --vllm-python .venv-vllm/bin/python
+    python -m bench.sampling                                  # the microworld's base, 2,000 texts
+    python -m bench.sampling --model smollm2 --texts 128      # after `sinternal fetch smollm2`
+    python -m bench.sampling --vllm-python .venv-vllm/bin/python
 
 All draw at temperature 1 from the same prompts, of mixed lengths; texts end where the model ends them. What counts is
 the number of tokens written in a second: each way has its own generator of random numbers, so the texts differ.

@@ -1,7 +1,7 @@
 """SmolLM2 on the CPU through the engines `llamacpp` and `openai`, against the server asked by the barest client.
 
     sinternal fetch smollm2
-    python bench/servers.py
+    python -m bench.servers
 
 The bare client posts the same bodies with the same number of calls under way, and only counts tokens.
 """
