@@ -63,6 +63,8 @@ class _Desk:
     """All, by id."""
     queue: list[Line] = field(default_factory=list)
     """Those that are in no batch."""
+    deferred: list[Line] = field(default_factory=list)
+    """Those that join them once another batch has ended."""
     live: int = 0
     """Calls that have begun and are not over."""
 
@@ -110,8 +112,8 @@ class Batches(Transport):
         self._changed = asyncio.Event()
         self._clerk: asyncio.Task[None] | None = None
         self._broken: BaseException | None = None
-        self._answered = False
         self._numbers = 0
+        self._fruitful = 0  # batches that brought replies
 
     def knows(self, call: Call) -> bool:
         """Whether an earlier run has handed it in."""
@@ -195,7 +197,7 @@ class Batches(Transport):
             self._tell(
                 f"batch {self._numbers} of {len(self.journal.entries[file].ids):,} requests was handed in before"
             )
-            self._send(self._fetch(self._numbers, file, lines), lines)
+            self._send(self._fetch(self._numbers, file, lines, self._fruitful), lines)
 
     def _hand_in_queue(self) -> None:
         while self._desk.queue:
@@ -238,7 +240,7 @@ class Batches(Transport):
             try:
                 await errand
             except SInternalError as error:
-                self._refuse([line for line in lines if not line.reply.done()], error)
+                self._give_up(lines, error)
 
         task = asyncio.get_running_loop().create_task(run())
         self._errands.add(task)
@@ -246,17 +248,25 @@ class Batches(Transport):
 
     def _come_back(self, task: asyncio.Task[None]) -> None:
         self._errands.discard(task)
+        self._desk.queue += self._desk.deferred
+        self._desk.deferred = []
         self._changed.set()
         self._stop(task)
 
     def _stop(self, task: asyncio.Task[None]) -> None:
-        """Nothing can be handed in or fetched any more, if a task has failed: let no call wait for ever."""
+        """If a task has failed, let no call wait for ever."""
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._broken = error
-            self._refuse(list(self._desk.waiting.values()), error)
+            self._give_up(list(self._desk.waiting.values()), error)
+
+    def _give_up(self, lines: Sequence[Line], error: BaseException) -> None:
+        """The engine stops: nothing is handed in any more. What is under way may still come back."""
+        self._broken = self._broken or error
+        self._refuse([*lines, *self._desk.queue, *self._desk.deferred], error)
+        self._desk.queue, self._desk.deferred = [], []
 
     async def _hand_in(self, number: int, lines: list[Line]) -> None:
         """Make a batch of requests, and wait for it."""
+        fruitful = self._fruitful
         file = self.journal.add(tuple(line.id for line in lines))
         await self._calls.upload(file, b"".join(line.text for line in lines))
         identity = await self._calls.create(file, PREFIX + lines[0].path)
@@ -264,10 +274,10 @@ class Batches(Transport):
             f"batch {number} of {len(lines):,} requests is handed in as {self.server.clean(identity)}; it may take up "
             f"to {self.options.window}"
         )
-        await self._fetch(number, file, lines)
+        await self._fetch(number, file, lines, fruitful)
 
-    async def _fetch(self, number: int, file: Path, lines: Sequence[Line]) -> None:
-        """Wait for a batch, and deliver what it brings."""
+    async def _fetch(self, number: int, file: Path, lines: Sequence[Line], fruitful: int) -> None:
+        """Wait for a batch, and deliver what it brings; `fruitful` is how many were when it was handed in."""
         state = await self._calls.wait(file, lambda words: self._tell(f"batch {number}: {words}"))
         contents = [await self._calls.download(identity, file) for identity in state.files]
         entry = self.journal.entries[file]
@@ -277,11 +287,11 @@ class Batches(Transport):
         replies = {identity for identity, answer in reading.answers.items() if answer.status == OK}
         self.journal.update(file, entry.model_copy(update={"closed": frozenset(entry.ids) - replies}))
         self._tell(f"batch {number} is {state.state}: {len(replies):,} of {len(entry.ids):,} requests brought a reply")
-        self._answered |= bool(replies)
+        self._fruitful += bool(replies)
         left = self._deliver(lines, reading.answers)
         answered = any(not _may_pass(answer) for answer in reading.answers.values())
         if left:
-            self._leave(number, state, left, answered=answered)
+            self._leave(number, state, left, answered=answered, room=self._fruitful > fruitful)
 
     def _deliver(self, lines: Sequence[Line], answers: dict[str, Answer]) -> list[Line]:
         """Hand out answers, replies first; the requests that are left."""
@@ -300,10 +310,10 @@ class Batches(Transport):
             else:
                 self._settle(line)
                 line.reply.set_exception(RefusedError(read_refusal(answer.status, answer.body)))
-        if failed and not self._answered and len(failed) >= self.patience:
+        if failed and not self._fruitful and len(failed) >= self.patience:
             words = self.server.clean(read_refusal(0, answers[failed[-1].id].body).words)
             error = f"{len(failed):,} requests failed twice in batches, the last with: {words}; run again later"
-            self._refuse(failed, EngineError(f"{self.server.url}: {error}"))
+            self._give_up(failed, EngineError(f"{self.server.url}: {error}"))
         for line in failed:
             if not line.reply.done():
                 self._settle(line)
@@ -311,26 +321,34 @@ class Batches(Transport):
                 line.reply.set_exception(RefusedError(read_refusal(answer.status, answer.body)))
         return left
 
-    def _leave(self, number: int, state: State, left: list[Line], *, answered: bool) -> None:
-        """Decide what becomes of requests that a batch ended without."""
+    def _leave(self, number: int, state: State, left: list[Line], *, answered: bool, room: bool) -> None:
+        """Decide what becomes of requests that a batch ended without.
+
+        Args:
+            number: of the batch.
+            state: of the batch.
+            left: the requests.
+            answered: whether it brought anything else.
+            room: whether another has brought something since it was handed in.
+        """
+        for line in left:
+            self._take_back(line)
         failed_once = all(line.attempts for line in left)
-        again = state.state in ("completed", "expired") and (answered or failed_once)
-        if again or (state.queue_is_full and len(self._errands) > 1):
-            for line in left:
-                self._take_back(line)
+        if state.queue_is_full and (room or len(self._errands) > 1):
+            (self._desk.queue if room else self._desk.deferred).extend(left)
+        elif state.state in ("completed", "expired") and (answered or failed_once):
             self._desk.queue += left
-            return
-        words = f": {self.server.clean(state.words)}" if state.words else ""
-        mend = "run again to ask for them"
-        if state.queue_is_full:
-            mend = "wait until others are done, or lower batch.max_requests"
-        self._refuse(
-            left,
-            EngineError(
-                f"{self.server.url}: batch {number} ({self.server.clean(state.id)}) {_HOW[state.state]} with "
-                f"{len(left):,} requests unanswered{words}; what came back is kept, {mend}"
-            ),
-        )
+        else:
+            words = f": {self.server.clean(state.words)}" if state.words else ""
+            mend = (
+                "lower the engine's option batch.max_requests" if state.queue_is_full else "run again to ask for them"
+            )
+            batch = f"batch {number} ({self.server.clean(state.id)})"
+            error = EngineError(
+                f"{self.server.url}: {batch} {_HOW[state.state]} with {len(left):,} requests unanswered{words}; what "
+                f"came back is kept, {mend}"
+            )
+            self._give_up(left, error)
 
     def _refuse(self, lines: Sequence[Line], error: BaseException) -> None:
         for line in lines:
