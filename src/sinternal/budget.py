@@ -88,7 +88,7 @@ class Purse:
             tokens_left, cost_left = self._tokens_left(), self._cost_left()
             if tokens > tokens_left:
                 raise BudgetError(
-                    _short(f"{tokens:,} tokens", f"{tokens_left:,}", f"--max-tokens {self.limits.max_tokens}")
+                    _short(f"{tokens:,} tokens", f"{tokens_left:,.0f}", f"--max-tokens {self.limits.max_tokens}")
                 )
             if most.cost > cost_left:
                 raise BudgetError(_short(f"{most.cost:.2f}", f"{cost_left:.2f}", f"--max-cost {self.limits.max_cost}"))
@@ -103,11 +103,11 @@ class Purse:
 
     def _tokens_left(self) -> float:
         limit = math.inf if self.limits.max_tokens is None else self.limits.max_tokens
-        return limit - self.tokens.value - self.tokens_aside.value
+        return float(limit - self.tokens.value - self.tokens_aside.value)
 
     def _cost_left(self) -> float:
         limit = math.inf if self.limits.max_cost is None else self.limits.max_cost
-        return limit - self.cost.value - self.cost_aside.value
+        return float(limit - self.cost.value - self.cost_aside.value)
 
     def check(self) -> None:
         """Raises BudgetError if nothing is left."""

@@ -393,20 +393,22 @@ def test_no_batch_is_handed_in_that_could_cost_more_than_is_left(monkeypatch: py
 
 
 KILLED_AT = {
-    "upload": Hold("POST", "/v1/files"),
-    "making": Hold("POST", "/v1/batches"),
-    "made": Hold("POST", "/v1/batches"),
-    "look": Hold("GET", "/v1/batches/"),
-    "download": Hold("GET", "/v1/files/"),
+    "upload": ("POST", "/v1/files"),
+    "making": ("POST", "/v1/batches"),
+    "made": ("POST", "/v1/batches"),
+    "look": ("GET", "/v1/batches/"),
+    "download": ("GET", "/v1/files/"),
 }
+DONE_ALL_THE_SAME = ("made", "download")
+"""Where the server does what it was asked for before the run is killed."""
 
 
 @pytest.mark.parametrize("point", [*KILLED_AT, STAY])
 def test_a_run_that_is_killed_anywhere_loses_no_reply_and_hands_in_nothing_twice(point: str, tmp_path: Path) -> None:
-    hold = KILLED_AT.get(point)
+    hold = Hold(*KILLED_AT[point]) if point in KILLED_AT else None
     endpoint = Endpoint()
     if hold is not None:
-        setattr(endpoint, "after" if point in ("made", "download") else "answer", hold)
+        setattr(endpoint, "after" if point in DONE_ALL_THE_SAME else "answer", hold)
     with serve_batches(endpoint) as (server, _):
         command = [
             sys.executable,

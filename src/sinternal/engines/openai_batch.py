@@ -295,7 +295,8 @@ class Batches(Transport):
 
     def _deliver(self, lines: Sequence[Line], answers: dict[str, Answer]) -> list[Line]:
         """Hand out answers, replies first; the requests that are left."""
-        left, failed = [], []
+        left: list[Line] = []
+        failed: list[Line] = []
         for line in sorted(lines, key=lambda each: each.id not in answers or answers[each.id].status != OK):
             answer = answers.get(line.id)
             if answer is None:

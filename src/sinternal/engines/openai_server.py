@@ -146,6 +146,7 @@ class Transport(Protocol):
     share: float
     """What a call costs this way, as a share of the price."""
 
+    @abstractmethod
     def expect(self, task: asyncio.Task[Any]) -> None:
         """A task has begun that is going to post."""
 
@@ -176,6 +177,9 @@ class Direct(Transport):
         """Make calls to a server by one of its clients."""
         self.server = server
         self.client = client
+
+    def expect(self, task: asyncio.Task[Any]) -> None:
+        """No call waits for another."""
 
     async def post(self, call: Call, path: str, body: dict[str, Any]) -> bytes:
         """See `Transport.post`; raises what the client raises where nothing came back."""
