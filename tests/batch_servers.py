@@ -25,6 +25,8 @@ class Endpoint:
 
     looks: int = 1
     """Looks at a batch until it has ended."""
+    longer: Callable[[int], int] = lambda _number: 0
+    """Further looks at a batch, by its number."""
     end: Callable[[int], str] = lambda _number: "completed"
     """How a batch ends, by its number."""
     keep: Callable[[int, list[Body]], list[Body]] = lambda _number, requests: requests
@@ -111,7 +113,7 @@ class Endpoint:
             return batch
         batch["looks"] += 1
         batch["status"] = "in_progress"
-        if batch["looks"] > self.looks:
+        if batch["looks"] > self.looks + self.longer(batch["number"]):
             self._end(batch)
         return batch
 

@@ -111,7 +111,7 @@ class Purse:
 
     def check(self) -> None:
         """Raises BudgetError if nothing is left."""
-        tokens, cost = self.tokens.value, self.cost.value
+        tokens, cost = self.tokens.value + self.tokens_aside.value, self.cost.value + self.cost_aside.value
         if self.limits.max_tokens is not None and tokens >= self.limits.max_tokens:
             raise BudgetError(_stopped(f"{tokens:,} tokens", f"--max-tokens {self.limits.max_tokens}"))
         if self.limits.max_cost is not None and cost >= self.limits.max_cost:

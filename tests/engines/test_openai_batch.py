@@ -175,13 +175,14 @@ def test_a_batch_that_brings_nothing_more_stops_the_run_in_one_line_and_is_no_re
 def test_when_too_much_is_waiting_the_rest_is_handed_in_once_another_batch_is_done() -> None:
     error = {"code": "token_limit_exceeded", "message": "Enqueued token limit reached for served"}
     endpoint = Endpoint(
-        looks=1,
+        longer=lambda number: 30 if number == 0 else 0,
         end=lambda number: "failed" if number == 1 else "completed",
         errors=lambda number: {"data": [error]} if number == 1 else None,
     )
     with serve_batches(endpoint) as (server, _):
         assert are_right(ask(server, 9, batch={"max_requests": 4}))
         assert endpoint.sizes() == [4, 4, 4]
+        assert [batch["looks"] for batch in endpoint.batches.values()] == [32, 2, 2]
         endpoint.end, endpoint.errors = (lambda _number: "failed"), (lambda _number: {"data": [error]})
         with pytest.raises(
             EngineError, match=r"Enqueued token limit reached.*lower the engine's option batch\.max_requests"

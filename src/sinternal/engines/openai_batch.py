@@ -248,8 +248,8 @@ class Batches(Transport):
 
     def _come_back(self, task: asyncio.Task[None]) -> None:
         self._errands.discard(task)
-        self._desk.queue += self._desk.deferred
-        self._desk.deferred = []
+        if not self._errands:
+            self._make_room()
         self._changed.set()
         self._stop(task)
 
@@ -257,6 +257,10 @@ class Batches(Transport):
         """If a task has failed, let no call wait for ever."""
         if not task.cancelled() and (error := task.exception()) is not None:
             self._give_up(list(self._desk.waiting.values()), error)
+
+    def _make_room(self) -> None:
+        self._desk.queue += self._desk.deferred
+        self._desk.deferred = []
 
     def _give_up(self, lines: Sequence[Line], error: BaseException) -> None:
         """The engine stops: nothing is handed in any more. What is under way may still come back."""
@@ -287,7 +291,9 @@ class Batches(Transport):
         replies = {identity for identity, answer in reading.answers.items() if answer.status == OK}
         self.journal.update(file, entry.model_copy(update={"closed": frozenset(entry.ids) - replies}))
         self._tell(f"batch {number} is {state.state}: {len(replies):,} of {len(entry.ids):,} requests brought a reply")
-        self._fruitful += bool(replies)
+        if replies:
+            self._fruitful += 1
+            self._make_room()
         left = self._deliver(lines, reading.answers)
         answered = any(not _may_pass(answer) for answer in reading.answers.values())
         if left:
