@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from sinternal.cli.progress import Progress
 from sinternal.errors import EngineError
 from sinternal.records import Response
 from sinternal.settings.plugins import EnginePlugin
@@ -50,14 +53,22 @@ def planned(tmp_path: Path) -> Callable[..., Plan]:
 
 def test_a_run_goes_through_batches_and_leaves_no_note_of_them(planned: Callable[..., Plan], store: Store) -> None:
     news: list[Event] = []
+    shown = io.StringIO()
+    progress = Progress(Console(file=shown, width=200))
+
+    def listen(event: Event) -> None:
+        news.append(event)
+        progress.listen(event)
+
     with serve_batches(Endpoint(looks=2), says) as (server, endpoint):
         plan = planned(server.url, batch={"poll": 0.05}, price=PRICE)
-        execute(plan, store, 1, news.append)
+        execute(plan, store, 1, listen)
         again = planned(server.url, price=PRICE)
         assert [task.key for task in again.tasks] == [task.key for task in plan.tasks], "no key hangs on batches"
     assert endpoint.sizes() == [PROMPTS - 1, 2 * PROMPTS - 1]
     words = [f"{event.task.label}: {event.words}" for event in news if event.words]
     assert f"answers: {server.url}: batch 1: 0 of 5 done" in words
+    assert set(words) <= set(shown.getvalue().splitlines())
     (answers,) = (event.artifact for event in news if event.artifact and event.task.label == "answers")
     assert len(answers.rows(Response)) == PROMPTS
     assert answers.manifest["spent"]["cost"] == pytest.approx(0.015 + 5 * 0.0075)
