@@ -310,6 +310,36 @@ def test_a_batch_whose_making_was_not_confirmed_is_not_made_again(lost: Raw) -> 
     assert endpoint.sizes() == [9]
 
 
+def test_a_server_that_does_not_say_what_it_has_made_is_not_asked_for_a_batch_again() -> None:
+    def answer(method: str, path: str) -> Raw | None:
+        return Raw(501, {}) if (method, path) == ("GET", "/v1/batches") else None
+
+    def after(method: str, path: str) -> Raw | None:
+        return Raw(HANG_UP, b"") if (method, path) == ("POST", "/v1/batches") else None
+
+    endpoint = Endpoint(answer=answer, after=after)
+    with serve_batches(endpoint) as (server, _):
+        for run in (requests(5), requests(5)[1:]):
+            with pytest.raises(EngineError, match=r"does not say whether a batch was made of file file-0 .* delete "):
+                list(engine(server).generate(run, GREEDY, 0))
+        endpoint.answer = endpoint.after = lambda *_: None
+        assert len(list(engine(server).generate(requests(5)[1:], GREEDY, 0))) == 4
+    assert endpoint.sizes() == [4]
+
+
+def test_after_a_batch_that_stops_the_run_nothing_more_is_handed_in() -> None:
+    endpoint = Endpoint(
+        longer=lambda number: 5 if number == 1 else 0,
+        end=lambda number: "cancelled" if number == 0 else "completed",
+        keep=lambda _number, rows: rows[:2],
+    )
+    got: list[Completion] = []
+    with serve_batches(endpoint) as (server, _), pytest.raises(EngineError, match=r"batch \d .* was cancelled"):
+        got.extend(engine(server, {"max_requests": 4}).generate(requests(9), GREEDY, 0))
+    assert len(got) == 1 + 2 + 2, "what was under way came back"
+    assert endpoint.sizes() == [4, 4]
+
+
 def test_a_batch_that_is_gone_is_not_silently_paid_for_again(cache: Path) -> None:
     with serve_batches(Endpoint(looks=10**9)) as (server, endpoint):
         stopped = engine(server, {"poll": 0.01}).generate(requests(3), GREEDY, 0)

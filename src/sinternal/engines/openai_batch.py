@@ -13,8 +13,9 @@ noted on the disk (`openai_journal`) before anything is sent, so that the next r
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +198,7 @@ class Batches(Transport):
             self._tell(
                 f"batch {self._numbers} of {len(self.journal.entries[file].ids):,} requests was handed in before"
             )
-            self._send(self._fetch(self._numbers, file, lines, self._fruitful), lines)
+            self._send(partial(self._fetch, self._numbers, file, lines, self._fruitful), lines)
 
     def _hand_in_queue(self) -> None:
         while self._desk.queue:
@@ -209,7 +210,7 @@ class Batches(Transport):
                     self._desk.queue = []
                 return
             self._numbers += 1
-            self._send(self._hand_in(self._numbers, lines), lines)
+            self._send(partial(self._hand_in, self._numbers, lines), lines)
 
     def _take(self) -> list[Line]:
         """The requests of the next batch. Raises BudgetError if the budget covers none."""
@@ -233,12 +234,12 @@ class Batches(Transport):
         self._desk.queue = [line for line in self._desk.queue if line.id not in ids]
         return taken
 
-    def _send(self, errand: Any, lines: Sequence[Line]) -> None:
+    def _send(self, errand: Callable[[], Awaitable[None]], lines: Sequence[Line]) -> None:
         """Let something be done about requests; if it fails, so do they."""
 
         async def run() -> None:
             try:
-                await errand
+                await errand()
             except SInternalError as error:
                 self._give_up(lines, error)
 
@@ -294,7 +295,7 @@ class Batches(Transport):
         if replies:
             self._fruitful += 1
             self._make_room()
-        left = self._deliver(lines, reading.answers)
+        left = self._deliver([line for line in lines if not line.reply.done()], reading.answers)
         answered = any(not _may_pass(answer) for answer in reading.answers.values())
         if left:
             self._leave(number, state, left, answered=answered, room=self._fruitful > fruitful)
@@ -341,7 +342,9 @@ class Batches(Transport):
         for line in left:
             self._take_back(line)
         failed_once = all(line.attempts for line in left)
-        if state.queue_is_full and (room or len(self._errands) > 1):
+        if self._broken is not None:
+            self._refuse(left, self._broken)
+        elif state.queue_is_full and (room or len(self._errands) > 1):
             (self._desk.queue if room else self._desk.deferred).extend(left)
         elif state.state in ("completed", "expired") and (answered or failed_once):
             self._desk.queue += left

@@ -132,8 +132,8 @@ class BatchCalls:
                 after = page.states[-1].id
         except (ErrandError, NonsenseError) as error:
             raise EngineError(
-                f"{self.server.url} does not say whether a batch was made of the file {entry.input_file} "
-                f"({self.server.clean(str(error))}); run again later or, if it has no such batch, delete {file}"
+                f"{self.server.url} does not say whether a batch was made of file {self.server.clean(entry.input_file)}"
+                f" ({self.server.clean(str(error))}); run again later or, if it has no such batch, delete {file}"
             ) from error
         return None
 
@@ -159,7 +159,7 @@ class BatchCalls:
                 refused = isinstance(error, ErrandError) and not error.may_pass
                 if refused or failed >= LOOKS:
                     raise EngineError(
-                        f"{self.server.url} does not say how far batch {entry.batch} is "
+                        f"{self.server.url} does not say how far batch {self.server.clean(entry.batch)} is "
                         f"({self.server.clean(str(error))}); it goes on there, run again to fetch it"
                     ) from error
             else:
@@ -180,7 +180,7 @@ class BatchCalls:
             if error.status in (404, 410):
                 raise self._gone(f"file {identity}", file) from error
             raise EngineError(
-                f"{self.server.url} does not give file {identity} ({error}); run again to fetch it"
+                f"{self.server.url} does not give file {self.server.clean(identity)} ({error}); run again to fetch it"
             ) from error
 
     def _gone(self, what: str, file: Path) -> EngineError:

@@ -12,7 +12,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
-from sinternal.engines.openai_replies import NonsenseError, line, read_refusal
+from sinternal.engines.openai_replies import NonsenseError, line, read_refusal, whole_characters
 
 PREFIX = "/v1"
 """Stands before the path of each request in a batch, whatever the address of the server ends in."""
@@ -181,8 +181,8 @@ def _amounts_to(error: bytes) -> int:
 
 def read_file_id(content: bytes) -> str:
     """The id of a file that was uploaded. Raises NonsenseError if there is none."""
-    identity = _object(content).get("id")
-    if not isinstance(identity, str) or not identity:
+    identity = _text(_object(content), "id")
+    if not identity:
         raise NonsenseError(f"a file without an id: {line(content[:80].decode('utf-8', 'replace'))!r}")
     return identity
 
@@ -208,8 +208,8 @@ def _state(row: Mapping[str, Any]) -> State:
     inside = row.get("job")
     if isinstance(inside, Mapping):
         row = inside
-    identity, word = row.get("id"), row.get("status")
-    if not isinstance(identity, str) or not identity or not isinstance(word, str):
+    identity, word = _text(row, "id"), _text(row, "status")
+    if not identity or not word:
         raise NonsenseError(f"a batch without an id and a status: {line(str(row)[:80])!r}")
     state = word.lower()
     counts = row.get("request_counts")
@@ -235,7 +235,7 @@ def _errors(row: Mapping[str, Any]) -> Any:
 
 
 def _text(row: Mapping[str, Any], *names: str) -> str:
-    return next((value for name in names if isinstance(value := row.get(name), str)), "")
+    return next((whole_characters(value) for name in names if isinstance(value := row.get(name), str)), "")
 
 
 def _status(value: Any) -> int | None:
