@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import subprocess
 import sys
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -111,6 +112,36 @@ def test_batches_are_no_larger_than_they_may_be_and_raw_requests_are_in_one_of_t
     inputs = [small.files[batch["input_file_id"]] for batch in small.batches.values()]
     assert all(len(text) <= 900 for text in inputs)
     assert any(len(text.splitlines()) > 1 for text in inputs)
+
+
+def test_a_thousand_requests_through_every_fault_of_batches_lose_double_and_mix_up_nothing() -> None:
+    hopeless = {f"number {i}": fault for i, fault in enumerate((Fault.BROKEN, Fault.REFUSES, Fault.NO_CHOICES), 300)}
+
+    def fault(body: Body, before: int) -> Fault:
+        text = body["messages"][-1]["content"]
+        if text in hopeless:
+            return hopeless[text]
+        draw = zlib.crc32(text.encode())
+        return (Fault.BUSY, Fault.BROKEN, Fault.NO_CHOICES)[draw % 3] if before == 0 and draw % 7 == 0 else Fault.NONE
+
+    def write(number: int, rows: list[Body]) -> list[Any]:
+        return (
+            rows if number > 3 else [*rows[5:], *rows[:50], rows[60], b"half of a li\n", {**rows[7], "custom_id": "?"}]
+        )
+
+    endpoint = Endpoint(
+        end=lambda number: "expired" if number % 2 else "completed",
+        keep=lambda number, rows: rows[: 3 * len(rows) // 4] if number < 6 else rows,
+        write=write,
+    )
+    with serve_batches(endpoint, fault=fault) as (server, _):
+        got = ask(server, 1000, batch={"max_requests": 300})
+    assert are_right(got, ("r300", "r301", "r302"))
+    assert "answered 500" in str(got["r300"].error)
+    assert "answered 400" in str(got["r301"].error)
+    assert "no choices" in str(got["r302"].error)
+    assert sorted(endpoint.sizes()[:4]) == [99, 300, 300, 300]
+    assert len(endpoint.batches) > 5, "the faults were not met"
 
 
 PASSING = {"partial": "completed", "late": "expired", "lost": "completed", "twice": "completed", "spoilt": "completed"}
