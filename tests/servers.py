@@ -45,6 +45,11 @@ class Raw:
     """JSON, or bytes that are sent as they are."""
 
 
+HANG_UP = 0
+"""As the status of a reply: none is sent."""
+Elsewhere = Callable[[str, str, dict[str, str], bytes], Raw | None]
+
+
 @dataclass
 class Server:
     """What a test tells the server, and what it has seen."""
@@ -60,6 +65,8 @@ class Server:
     headers: list[dict[str, str]] = field(default_factory=list)
     seen: Counter[str] = field(default_factory=Counter)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    elsewhere: Elsewhere = field(default=lambda *_: None)
+    """Answers what is about something else than completions: given method, path, headers and body."""
 
 
 def echo(body: Body) -> Body:
@@ -71,12 +78,33 @@ def no_fault(_body: Body, _before: int) -> Fault:
     return Fault.NONE
 
 
+def completion(state: Server, body: Body, said: Body | None = None) -> Body:
+    """The whole completion of a call, with what the test's server says or with `said`."""
+    chat = "messages" in body
+    message: Any = state.reply(body) if said is None else said
+    usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+    usage = message.pop("usage", usage)
+    finish = message.pop("finish_reason", "stop")
+    choice = {"index": 0, "finish_reason": finish, "logprobs": message.pop("logprobs", None)}
+    choice |= {"message": message} if chat else {"text": message["content"]}
+    return {
+        "id": "c",
+        "object": "chat.completion" if chat else "text_completion",
+        "created": 0,
+        "model": body["model"],
+        "choices": [choice],
+        "usage": usage,
+    }
+
+
 @contextmanager
 def serve(
-    reply: Callable[[Body], Body | Raw] = echo, fault: Callable[[Body, int], Fault] = no_fault
+    reply: Callable[[Body], Body | Raw] = echo,
+    fault: Callable[[Body, int], Fault] = no_fault,
+    elsewhere: Elsewhere = lambda *_: None,
 ) -> Iterator[Server]:
     """A running server; `url` is its base URL."""
-    state = Server(reply, fault)
+    state = Server(reply, fault, elsewhere=elsewhere)
     http = _Http(("127.0.0.1", 0), _handler(state))
     state.url = f"http://127.0.0.1:{http.server_address[1]}/v1"
     thread = threading.Thread(target=http.serve_forever, args=(0.05,), daemon=True)
@@ -119,10 +147,30 @@ def _handler(state: Server) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - one
         disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
+            if not self._goes_elsewhere("GET", b""):
+                self._send_models()
+
+        def _goes_elsewhere(self, method: str, content: bytes) -> bool:
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            said = state.elsewhere(method, self.path, headers, content)
+            if said is None:
+                return False
+            if said.status == HANG_UP:
+                self.close_connection = True
+            elif isinstance(said.content, bytes):
+                self._write(said.status, said.content)
+            else:
+                self._send(said.status, said.content)
+            return True
+
+        def _send_models(self) -> None:
             self._send(200, {"object": "list", "data": [{"id": "served", "object": "model"}]})
 
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            content = self.rfile.read(int(self.headers["Content-Length"]))
+            if self._goes_elsewhere("POST", content):
+                return
+            body = json.loads(content)
             key = json.dumps(body, sort_keys=True)
             with state.lock:
                 before = state.seen[key]
@@ -135,7 +183,7 @@ def _handler(state: Server) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - one
         def _none(self, body: Body) -> None:
             said = state.reply(body)
             if not isinstance(said, Raw):
-                self._send(200, self._completion(body, said))
+                self._send(200, completion(state, body, said))
             elif isinstance(said.content, bytes):
                 self._write(said.status, said.content)
             else:
@@ -160,16 +208,16 @@ def _handler(state: Server) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - one
             self.close_connection = True
 
         def _truncated(self, body: Body) -> None:
-            whole = json.dumps(self._completion(body)).encode()
+            whole = json.dumps(completion(state, body)).encode()
             self._write(200, whole[: len(whole) // 2])
 
         def _no_choices(self, body: Body) -> None:
-            self._send(200, self._completion(body) | {"choices": []})
+            self._send(200, completion(state, body) | {"choices": []})
 
         def _no_usage(self, body: Body) -> None:
-            completion = self._completion(body)
-            del completion["usage"]
-            self._send(200, completion)
+            whole = completion(state, body)
+            del whole["usage"]
+            self._send(200, whole)
 
         def _refuses(self, body: Body) -> None:
             self._send(400, {"error": {"message": "the prompt is too long"}})
@@ -179,23 +227,6 @@ def _handler(state: Server) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - one
 
         def _no_model(self, body: Body) -> None:
             self._send(404, {"error": {"message": "no such model"}})
-
-        def _completion(self, body: Body, said: Body | None = None) -> Body:
-            chat = "messages" in body
-            message: Any = state.reply(body) if said is None else said
-            usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
-            usage = message.pop("usage", usage)
-            finish = message.pop("finish_reason", "stop")
-            choice = {"index": 0, "finish_reason": finish, "logprobs": message.pop("logprobs", None)}
-            choice |= {"message": message} if chat else {"text": message["content"]}
-            return {
-                "id": "c",
-                "object": "chat.completion" if chat else "text_completion",
-                "created": 0,
-                "model": body["model"],
-                "choices": [choice],
-                "usage": usage,
-            }
 
         def _send(self, status: int, content: Body, headers: dict[str, str] | None = None) -> None:
             self._write(status, json.dumps(content).encode(), headers)

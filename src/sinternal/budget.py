@@ -1,7 +1,8 @@
 """What calls to servers cost, and what a run may spend on them.
 
 Worker processes share one purse: each pays into it after every call and looks into it before the next, so that a run
-stops after the calls that are under way. Nothing is lost by that: what was answered is kept.
+stops after the calls that are under way. Nothing is lost by that: what was answered is kept. What is handed in as a
+whole, to be charged later, is set aside beforehand at the most that it can cost.
 """
 
 from __future__ import annotations
@@ -69,6 +70,9 @@ class Purse:
         self.limits = limits
         self.tokens = context.Value("q", 0)
         self.cost = context.Value("d", 0.0)
+        self.tokens_aside = context.Value("q", 0)
+        self.cost_aside = context.Value("d", 0.0)
+        self.setting_aside = context.Lock()
 
     def pay(self, spent: Spent) -> None:
         """Take out what was spent."""
@@ -77,9 +81,37 @@ class Purse:
         with self.cost.get_lock():
             self.cost.value += spent.cost
 
+    def set_aside(self, most: Spent) -> None:
+        """Keep back what a call costs at most. Raises BudgetError if what is left does not cover it."""
+        with self.setting_aside:
+            tokens = most.prompt_tokens + most.tokens
+            tokens_left, cost_left = self._tokens_left(), self._cost_left()
+            if tokens > tokens_left:
+                raise BudgetError(
+                    _short(f"{tokens:,} tokens", f"{tokens_left:,.0f}", f"--max-tokens {self.limits.max_tokens}")
+                )
+            if most.cost > cost_left:
+                raise BudgetError(_short(f"{most.cost:.2f}", f"{cost_left:.2f}", f"--max-cost {self.limits.max_cost}"))
+            self.tokens_aside.value += tokens
+            self.cost_aside.value += most.cost
+
+    def give_back(self, most: Spent) -> None:
+        """Keep back no longer what was set aside."""
+        with self.setting_aside:
+            self.tokens_aside.value -= most.prompt_tokens + most.tokens
+            self.cost_aside.value -= most.cost
+
+    def _tokens_left(self) -> float:
+        limit = math.inf if self.limits.max_tokens is None else self.limits.max_tokens
+        return float(limit - self.tokens.value - self.tokens_aside.value)
+
+    def _cost_left(self) -> float:
+        limit = math.inf if self.limits.max_cost is None else self.limits.max_cost
+        return float(limit - self.cost.value - self.cost_aside.value)
+
     def check(self) -> None:
         """Raises BudgetError if nothing is left."""
-        tokens, cost = self.tokens.value, self.cost.value
+        tokens, cost = self.tokens.value + self.tokens_aside.value, self.cost.value + self.cost_aside.value
         if self.limits.max_tokens is not None and tokens >= self.limits.max_tokens:
             raise BudgetError(_stopped(f"{tokens:,} tokens", f"--max-tokens {self.limits.max_tokens}"))
         if self.limits.max_cost is not None and cost >= self.limits.max_cost:
@@ -116,6 +148,22 @@ def check() -> None:
         _purse.check()
 
 
+def set_aside(most: Spent) -> None:
+    """Ask for leave to hand in a call that is charged later.
+
+    Raises:
+        BudgetError: what is left does not cover the most that it can cost.
+    """
+    if _purse is not None:
+        _purse.set_aside(most)
+
+
+def give_back(most: Spent) -> None:
+    """A call that was set aside for is over: what it did cost is paid apart."""
+    if _purse is not None:
+        _purse.give_back(most)
+
+
 def spent() -> Spent:
     """What this process has spent so far."""
     return _spent
@@ -123,3 +171,10 @@ def spent() -> Spent:
 
 def _stopped(amount: str, limit: str) -> str:
     return f"the budget is spent ({amount}, {limit}); what is done is kept, a run with a higher limit goes on from here"
+
+
+def _short(amount: str, left: str, limit: str) -> str:
+    return (
+        f"the budget does not cover one more request at its most ({amount}; {left} of {limit} left); what is done is "
+        "kept, a run with a higher limit goes on from here"
+    )

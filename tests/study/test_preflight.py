@@ -64,7 +64,7 @@ def judge_at(url: str) -> tuple[str, ...]:
 def test_how_a_server_is_reached_is_in_no_key_and_what_it_writes_is(planned: Callable[..., Plan]) -> None:
     with serve() as server, serve() as other:
         keys = [task.key for task in planned(server).tasks]
-        moved = planned(other, timeout=5, concurrency=3, headers={"a": "b"}, price={"read": 1, "written": 2})
+        moved = planned(other, timeout=5, concurrency=3, batch={}, headers={"a": "b"}, price={"read": 1, "written": 2})
         assert [task.key for task in moved.tasks] == keys
         judged = [planned(server, *judge_at(at.url)).report.key for at in (server, other)]
         assert judged[0] == judged[1], "at any depth"

@@ -77,6 +77,8 @@ class Progress:
         if event.cached:
             self.cached += 1
             self.finished += 1
+        elif event.words:
+            self._say(f"{label}: {event.words}")
         elif event.artifact is None:
             self.count(label)(event.done, event.total)
         else:

@@ -96,6 +96,11 @@ class Engine(Protocol):
         """Whether, with these options, it can continue a turn of the assistant that has begun: `Request.prefill`."""
         return True
 
+    @classmethod
+    def window(cls, options: Any) -> str | None:
+        """How long a round of calls may take with these options, where that is long: `24h`; None where it is not."""
+        return None
+
     def __init__(self, model: str, options: Any) -> None:
         """Open a model.
 

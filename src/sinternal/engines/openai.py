@@ -9,17 +9,19 @@ that is away would turn all that is left into errors: so failures are held back 
 none does, they are an outage: the engine stops, and the next run asks again.
 
 A field that a server refuses is left out from then on (`openai_fields`); what a reply holds is looked at type by type
-(`openai_replies`).
+(`openai_replies`). Calls can be handed in as batches instead, for less money and up to a day (`openai_batch`): what
+becomes of each is decided here all the same.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
-from itertools import islice
+from dataclasses import dataclass, field
+from itertools import chain, islice
 from typing import Any
 
 import httpx2
@@ -28,38 +30,55 @@ import openai
 from sinternal import budget
 from sinternal.budget import Spent
 from sinternal.engines import Completion, Engine, Request, request_seed
+from sinternal.engines.openai_batch import Batches
+from sinternal.engines.openai_batch_files import identity_of
 from sinternal.engines.openai_failures import OUTAGE, Call, FailedError, Failures
 from sinternal.engines.openai_fields import Dialect, as_text, first_dialect
-from sinternal.engines.openai_options import REACH, OpenAIOptions, Prefill, find_address, is_loopback
+from sinternal.engines.openai_options import REACH, OpenAIOptions, Prefill
 from sinternal.engines.openai_replies import (
     FINISHES,
     ErrorInReplyError,
     NonsenseError,
     Refusal,
+    RefusedError,
     Reply,
     Usage,
     line,
-    read_refusal,
     read_reply,
     read_usage,
 )
-from sinternal.errors import EngineError
+from sinternal.engines.openai_server import Direct, Server, Transport
+from sinternal.errors import BudgetError, EngineError
 from sinternal.prompting.think import KNOWN_TAGS, Text, split_thinking
 from sinternal.records import Finish
 from sinternal.settings.sampling import Sampling
 
-WAITS_FOR_SENSE = (0.1, 0.2, 0.4)
-"""Seconds before a call is made again whose reply makes no sense; up to twice as long, so that calls spread out."""
-NO_KEY = "none"
-"""Sent to servers that ask for no key; the client insists on one."""
 SEEDS = 2**31
 """Seeds go from 0 up to here: the largest range that all servers take."""
-CONNECTING = 10.0
-"""Seconds to wait for a connection: an address where nobody is."""
 GRACE = 30.0
 """Seconds that calls under way are waited for when a run stops: their replies are paid for."""
 TEMPLATE = 64
 """Tokens that a chat template may write around a message, where a bound is needed."""
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One call of `generate`."""
+
+    runner: asyncio.Runner
+    """Where its calls run."""
+    direct: Direct
+    """How they are made one by one."""
+    batches: Batches | None
+    """How they are handed in as batches, if they are to be."""
+    at_once: int
+    """Calls under way at once."""
+    sampling: Sampling
+    """How the texts are drawn."""
+    seed: int
+    """From which seed."""
+    running: dict[asyncio.Task[Completion], Call] = field(default_factory=dict)
+    """The calls under way."""
 
 
 class OpenAIEngine(Engine):
@@ -75,6 +94,11 @@ class OpenAIEngine(Engine):
         """Whether the server is known to; see `Engine.continues_turns`."""
         return options.prefill is not Prefill.NO
 
+    @classmethod
+    def window(cls, options: OpenAIOptions) -> str | None:
+        """How long a batch may take, if calls are handed in as batches; see `Engine.window`."""
+        return None if options.batch is None else options.batch.window
+
     def __init__(self, model: str, options: OpenAIOptions, key: str | None = None) -> None:
         """Take a model's name on the server, or a model directory if the option `model` says what it is called there.
 
@@ -88,20 +112,9 @@ class OpenAIEngine(Engine):
         """
         self.options = options
         self.model = self.options.model or model
-        key = key or os.environ.get(self.options.api_key_env)
-        self.address = find_address(self.options, key)
-        self.url = self.address.url
-        self.hosted_by_openai = self.address.host == "api.openai.com"
-        self.has_key = bool(key)
-        if not key and self.hosted_by_openai and not self.address.brings_a_key:
-            raise EngineError(
-                f"engine openai: {self.options.api_key_env} is not set; set it, or name a server of your own in "
-                "base_url"
-            )
-        self.key = key or NO_KEY
-        self.dialect = first_dialect(
-            self.options.fields, stream=self.options.stream, hosted_by_openai=self.hosted_by_openai
-        )
+        self.server = Server(options, self.model, key)
+        self.url = self.server.url
+        self.dialect = self._first_dialect(stream=options.stream)
         self.reached = False
 
     def generate(self, requests: Iterable[Request], sampling: Sampling, seed: int) -> Iterator[Completion]:
@@ -110,13 +123,19 @@ class OpenAIEngine(Engine):
         calls = (Call(request, sample, number) for number, (request, sample) in enumerate(samples))
         # The loop runs only while this generator waits: all state is on one thread, and closing it cancels the rest.
         with asyncio.Runner() as runner:
-            client = self._client()
-            running: dict[asyncio.Task[Completion], Call] = {}
+            client = self.server.client()
+            batches = self._batches(client, sampling, seed)
+            at_once = self.options.concurrency if batches is None else sys.maxsize
+            work = _Work(runner, Direct(self.server, client), batches, at_once, sampling, seed)
             try:
-                yield from self._completions(runner, client, calls, running, sampling, seed)
+                yield from self._completions(work, calls)
             finally:
-                runner.run(_cancel(running))
+                runner.run(_cancel(work.running))
+                if batches is not None:
+                    runner.run(batches.close())
                 runner.run(client.close())
+            if batches is not None:
+                batches.forget_what_is_delivered()
 
     def try_it(self, request: Request) -> None:
         """Ask one request, for a few tokens, and pay for it.
@@ -128,11 +147,11 @@ class OpenAIEngine(Engine):
                 the model.
         """
         with asyncio.Runner() as runner:
-            client = self._client(max_retries=1)
+            client = self.server.client(max_retries=1)
             try:
-                if not runner.run(self._is_there(client)):
+                if not runner.run(self.server.is_there(client)):
                     raise EngineError(f"{self.url} cannot be reached; is the server running?")
-                runner.run(self._ask(client, Call(request, 0, 0), TINY, 0))
+                runner.run(self._ask(Direct(self.server, client), Call(request, 0, 0), TINY, 0))
             except FailedError as failure:
                 if failure.slow:
                     raise EngineError(f"{failure}: 1 of 1 calls; raise the engine's option timeout") from failure
@@ -144,89 +163,111 @@ class OpenAIEngine(Engine):
     def is_there(self) -> bool:
         """Whether the server takes connections at all, whatever it says; see `Engine.is_there`."""
         with asyncio.Runner() as runner:
-            client = self._client(max_retries=0)
+            client = self.server.client(max_retries=0)
             try:
-                return runner.run(self._is_there(client))
+                return runner.run(self.server.is_there(client))
             finally:
                 runner.run(client.close())
 
     def close(self) -> None:
         """Nothing is held between calls of `generate`."""
 
-    def _client(self, max_retries: int | None = None) -> openai.AsyncOpenAI:
-        timeout = httpx2.Timeout(self.options.timeout, connect=min(CONNECTING, self.options.timeout))
-        settings: dict[str, Any] = {"timeout": timeout}
-        if is_loopback(self.address.host):
-            # A proxy cannot lead to this machine: whatever the environment says of proxies is not for this address.
-            settings |= {"trust_env": False, "verify": httpx2.create_ssl_context()}
-        if self.address.headers:
-            settings["follow_redirects"] = False  # to another host, keys in headers would go along
-        try:
-            return openai.AsyncOpenAI(
-                base_url=self.url,
-                api_key=self.key,
-                default_query=dict(self.address.query),
-                max_retries=self.options.max_retries if max_retries is None else max_retries,
-                http_client=openai.DefaultAsyncHttpxClient(**settings),
-                timeout=timeout,
-            )
-        except (ImportError, ValueError, httpx2.InvalidURL) as error:
-            raise EngineError(
-                f"{self.url} cannot be asked: {self._clean(str(error))}; see the proxy variables"
-            ) from error
+    def _first_dialect(self, *, stream: bool) -> Dialect:
+        return first_dialect(self.options.fields, stream=stream, hosted_by_openai=self.server.hosted_by_openai)
 
-    def _options(self) -> Any:
-        """What every call is sent with."""
-        headers: dict[str, Any] = dict(self.address.headers)
-        if self.address.brings_a_key and not any(name.lower() == "authorization" for name in headers):
-            headers["Authorization"] = openai.Omit()
-        return {"headers": headers}
+    def _batches(self, client: openai.AsyncOpenAI, sampling: Sampling, seed: int) -> Batches | None:
+        """What hands calls in as batches, if that is how they are to be made."""
+        options = self.options
+        if options.batch is None:
+            return None
+        share = 1.0 if options.price is None else options.price.batch
+        # The words that a server takes are learnt anew by each run: what a call is known by does not depend on them.
+        words = self._first_dialect(stream=False)
 
-    def _completions(
-        self,
-        runner: asyncio.Runner,
-        client: openai.AsyncOpenAI,
-        calls: Iterator[Call],
-        running: dict[asyncio.Task[Completion], Call],
-        sampling: Sampling,
-        seed: int,
-    ) -> Iterator[Completion]:
-        failures = Failures(self.url, max(OUTAGE, self.options.concurrency))
+        def identify(call: Call) -> str:
+            own = request_seed(seed, call.request.id, call.sample)
+            fields = words.write(sampling, own % SEEDS, chat=not call.request.raw)
+            path, body = self._body(call.request, words.rename(fields))
+            return identity_of(self.url, path, body, call.request.id, call.sample, own)
+
+        def most(call: Call) -> Spent:
+            return self._cost(call.request, sampling, Usage(None, None, 0), share)
+
+        patience = max(OUTAGE, options.concurrency)
+        return Batches(self.server, client, options.batch, share, identify=identify, most=most, patience=patience)
+
+    def _completions(self, work: _Work, calls: Iterator[Call]) -> Iterator[Completion]:
+        failures = Failures(self.url, max(OUTAGE, work.at_once))
+        if work.batches is not None:
+            calls = yield from self._ask_first(work, work.batches, calls, failures)
         stopped: Exception | None = None
         deadline: float | None = None
+        clock = work.runner.get_loop().time
         while True:
             if stopped is None:
-                try:
-                    for call in islice(calls, self.options.concurrency - len(running)):
-                        self._check(runner, client)
-                        task = runner.get_loop().create_task(self._ask(client, call, sampling, seed))
-                        running[task] = call
-                        failures.calls_made = call.number + 1
-                except Exception as error:
-                    stopped = error
-            if not running:
+                stopped = self._begin(work, calls, failures)
+            if not work.running:
                 break
-            for task in runner.run(_first_finished(running, deadline)):
+            # Of calls that end together, those that succeeded say that the server works.
+            for task in sorted(work.runner.run(_first_finished(work.running, deadline)), key=_has_failed):
                 try:
-                    yield from failures.result(running.pop(task), task)
-                except EngineError as error:
+                    yield from failures.result(work.running.pop(task), task)
+                except (EngineError, BudgetError) as error:
                     stopped = stopped or error
                     # What is under way is paid for: it gets a little time, and the rest is asked for by the next run.
-                    deadline = deadline or runner.get_loop().time() + GRACE
-            if deadline is not None and runner.get_loop().time() >= deadline:
+                    deadline = deadline or clock() + GRACE
+            if deadline is not None and clock() >= deadline:
                 break
         if stopped is not None:
             raise stopped
-        yield from failures.at_the_end(lambda: runner.run(self._is_there(client)))
+        yield from failures.at_the_end(lambda: work.runner.run(self.server.is_there(work.direct.client)))
 
-    def _check(self, runner: asyncio.Runner, client: openai.AsyncOpenAI) -> None:
+    def _begin(self, work: _Work, calls: Iterator[Call], failures: Failures) -> Exception | None:
+        """Begin as many calls as may be under way; what stops the engine, if anything does."""
+        transport: Transport = work.batches or work.direct
+        try:
+            for call in islice(calls, work.at_once - len(work.running)):
+                self._check(work)
+                transport.expect(self._start(work, transport, call, failures))
+        except Exception as error:
+            return error
+        return None
+
+    def _ask_first(
+        self, work: _Work, batches: Batches, calls: Iterator[Call], failures: Failures
+    ) -> Generator[Completion, None, Iterator[Call]]:
+        """Ask the first call by itself: what the server refuses is learnt before a batch is refused for it.
+
+        Returns:
+            The calls that are left.
+        """
+        first = next(calls, None)
+        if first is None or batches.knows(first):
+            return calls if first is None else chain([first], calls)
+        self._check(work)
+        task = self._start(work, work.direct, first, failures)
+        work.runner.run(_first_finished(work.running, None))
+        del work.running[task]
+        failure = task.exception()
+        if isinstance(failure, FailedError) and failure.outage:  # a batch has limits of its own
+            return chain([first], calls)
+        yield from failures.result(first, task)
+        return calls
+
+    def _start(self, work: _Work, transport: Transport, call: Call, failures: Failures) -> asyncio.Task[Completion]:
+        task = work.runner.get_loop().create_task(self._ask(transport, call, work.sampling, work.seed))
+        work.running[task] = call
+        failures.calls_made = call.number + 1
+        return task
+
+    def _check(self, work: _Work) -> None:
         """Make sure that another call may be made and, before the first, that somebody listens."""
         budget.check()
-        if not self.reached and not runner.run(self._is_there(client)):
+        if not self.reached and not work.runner.run(self.server.is_there(work.direct.client)):
             raise EngineError(f"{self.url} cannot be reached; is the server running?")
         self.reached = True
 
-    async def _ask(self, client: openai.AsyncOpenAI, call: Call, sampling: Sampling, seed: int) -> Completion:
+    async def _ask(self, transport: Transport, call: Call, sampling: Sampling, seed: int) -> Completion:
         if call.request.prefill and self.options.prefill is Prefill.NO:
             raise FailedError("set the engine's option `prefill`, if this server can continue a turn", outage=False)
         dialect = self.dialect
@@ -235,15 +276,15 @@ class OpenAIEngine(Engine):
                 sampling, request_seed(seed, call.request.id, call.sample) % SEEDS, chat=not call.request.raw
             )
             try:
-                completion = await self._try(client, call, dialect, fields, sampling)
-            except (openai.APIStatusError, ErrorInReplyError) as error:
-                refusal = self._refusal(error)
+                completion = await self._try(transport, call, dialect, fields, sampling)
+            except RefusedError as error:
+                refusal = error.refusal
                 if refusal.filtered:
                     return self._filtered_completion(call, refusal)
                 # A server that has learnt no word of another call in the meantime is asked in the words known by now.
                 other = dialect.after(refusal, fields) if refusal.status not in (401, 429) else None
                 if other is None:
-                    raise await self._failure(client, error, refusal) from error
+                    raise await self.server.failure(transport.client, refusal) from error
                 dialect = other
             else:
                 if dialect != self.dialect and completion.finish is not Finish.FILTERED:
@@ -251,16 +292,16 @@ class OpenAIEngine(Engine):
                 return completion
 
     async def _try(
-        self, client: openai.AsyncOpenAI, call: Call, dialect: Dialect, fields: dict[str, Any], sampling: Sampling
+        self, transport: Transport, call: Call, dialect: Dialect, fields: dict[str, Any], sampling: Sampling
     ) -> Completion:
         """Make a call, and make it again if its reply makes no sense."""
         path, body = self._body(call.request, dialect.rename(fields))
-        waits = iter(WAITS_FOR_SENSE)
+        waits = iter(transport.waits)
         try:
             while True:
-                response = await client.post(path, cast_to=httpx2.Response, body=body, options=self._options())
+                content = await transport.post(call, path, body)
                 try:
-                    return self._completion(response.content, call, sampling, dialect)
+                    return self._completion(content, call, sampling, dialect, transport.share)
                 except (NonsenseError, ErrorInReplyError) as error:
                     wait = next(waits, None)
                     if wait is None or (isinstance(error, ErrorInReplyError) and error.refusal.filtered):
@@ -273,7 +314,7 @@ class OpenAIEngine(Engine):
             reason = f"timed out after {self.options.timeout:g} s" if slow else "cannot be reached"
             raise FailedError(f"{self.url} {reason}", outage=True, slow=slow) from error
         except (NonsenseError, openai.APIResponseValidationError) as error:
-            words = self._clean(str(error))
+            words = self.server.clean(str(error))
             raise FailedError(f"{self.url} sent no completion: {words}", outage=True, status=200) from error
 
     def _body(self, request: Request, fields: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -292,14 +333,14 @@ class OpenAIEngine(Engine):
             body["chat_template_kwargs"] = self.options.chat_template_kwargs
         return "/chat/completions", {**body, "messages": messages, **self.options.extra_body}
 
-    def _completion(self, body: bytes, call: Call, sampling: Sampling, dialect: Dialect) -> Completion:
+    def _completion(self, body: bytes, call: Call, sampling: Sampling, dialect: Dialect, share: float) -> Completion:
         """A reply as a completion. What it cost is paid even if it makes no sense."""
         try:
             reply = read_reply(body, chat=not call.request.raw)
         except NonsenseError:
-            self._pay(call.request, sampling, read_usage(body))
+            budget.pay(self._cost(call.request, sampling, read_usage(body), share))
             raise
-        self._pay(call.request, sampling, reply.usage)
+        budget.pay(self._cost(call.request, sampling, reply.usage, share))
         usage = reply.usage
         finish = self._finish(reply, sampling)
         text = Text(None, None)
@@ -347,85 +388,20 @@ class OpenAIEngine(Engine):
         opened = self.options.opens_thinking and not request.raw
         return split_thinking(prefill + reply.content, opened=opened, tags=tags)
 
-    def _pay(self, request: Request, sampling: Sampling, usage: Usage) -> None:
-        """Pay what the server reports, else the most that it can be: a token is at least one byte of its text."""
+    def _cost(self, request: Request, sampling: Sampling, usage: Usage, share: float) -> Spent:
+        """What the server reports, else the most that it can be: a token is at least one byte of its text."""
         read, written, price = usage.read, usage.written, self.options.price
         if read is None:
             read = sum(len(text.encode("utf-8", "replace")) + TEMPLATE for _, text in request.messages)
         written = sampling.max_tokens if written is None else written
-        cost = (read * price.read + written * price.written) / 1e6 if price else 0.0
-        budget.pay(Spent(1, read, written, cost))
+        cost = share * (read * price.read + written * price.written) / 1e6 if price else 0.0
+        return Spent(1, read, written, cost)
 
     def _filtered_completion(self, call: Call, refusal: Refusal) -> Completion:
-        words = f"a content filter of the server refused the request: {self._clean(refusal.words)}"
+        words = f"a content filter of the server refused the request: {self.server.clean(refusal.words)}"
         return Completion(
             call.request.id, call.sample, None, None, Finish.FILTERED, words, prompt_tokens=None, tokens=None
         )
-
-    def _refusal(self, error: openai.APIStatusError | ErrorInReplyError) -> Refusal:
-        if isinstance(error, ErrorInReplyError):
-            return error.refusal
-        try:
-            body = error.response.content
-        except httpx2.HTTPError:
-            body = b""
-        return read_refusal(error.status_code, body)
-
-    async def _failure(
-        self, client: openai.AsyncOpenAI, error: openai.APIStatusError | ErrorInReplyError, refusal: Refusal
-    ) -> Exception:
-        """What a refusal means for the call, or for the whole engine."""
-        words, status = self._clean(refusal.words), refusal.status
-        if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
-            return EngineError(self._about_the_key(status, words))
-        if isinstance(error, openai.NotFoundError):
-            return EngineError(await self._not_found(client, words))
-        if isinstance(error, ErrorInReplyError):
-            return FailedError(f"{self.url} sent an error in place of a text: {words}", outage=True, status=status)
-        return FailedError(
-            f"{self.url} answered {status}: {words}", outage=status == 429 or status >= 500, status=status
-        )
-
-    def _about_the_key(self, status: int, words: str) -> str:
-        name = self.options.api_key_env
-        if status == 403:
-            return f"{self.url} does not allow this: {words}"
-        if self.address.brings_a_key:
-            return f"{self.url} refuses the key in the headers or the address: {words}"
-        if not self.has_key:
-            return f"{self.url} asks for a key, and {name} is not set; set it, or name another variable in api_key_env"
-        return f"{self.url} refuses the key in {name}: {words}"
-
-    async def _not_found(self, client: openai.AsyncOpenAI, words: str) -> str:
-        known = await self._models(client)
-        if known is None:
-            return f"{self.url} has no such address ({words}); base_url usually ends in /v1"
-        return f"{self.url} does not know the model {self.model!r}; it has: {', '.join(known[:8]) or 'none'}"
-
-    async def _models(self, client: openai.AsyncOpenAI) -> list[str] | None:
-        """The names of the server's models; None if it does not tell."""
-        try:
-            response = await client.get("/models", cast_to=httpx2.Response, options=self._options())
-            return [self._clean(str(model["id"]))[:80] for model in response.json()["data"]]
-        except (openai.OpenAIError, ValueError, LookupError, TypeError, RecursionError):
-            return None
-
-    async def _is_there(self, client: openai.AsyncOpenAI) -> bool:
-        """Whether the server takes connections at all, whatever it says."""
-        asking = client.with_options(max_retries=1, timeout=CONNECTING)
-        try:
-            await asking.get("/models", cast_to=httpx2.Response, options=self._options())
-        except openai.APIConnectionError as error:
-            return not isinstance(error.__cause__, httpx2.ConnectError | httpx2.ConnectTimeout)
-        except openai.OpenAIError:
-            return True
-        return True
-
-    def _clean(self, text: str) -> str:
-        """A server's words without what could steer a terminal, and without the secrets that it was sent."""
-        for secret in self.address.secrets:
-            text = text.replace(secret, "***")
-        return line(text)
 
 
 TINY = Sampling(max_tokens=16)
@@ -438,6 +414,10 @@ async def _first_finished(
     left = None if deadline is None else max(0.0, deadline - asyncio.get_running_loop().time())
     finished, _ = await asyncio.wait(tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
     return finished
+
+
+def _has_failed(task: asyncio.Task[Completion]) -> bool:
+    return task.exception() is not None
 
 
 async def _cancel(running: Iterable[asyncio.Task[Completion]]) -> None:

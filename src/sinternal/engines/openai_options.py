@@ -44,6 +44,24 @@ class Price(BaseModel):
     """Tokens of the prompt."""
     written: float = Field(ge=0)
     """Tokens of the completion."""
+    batch: float = Field(default=0.5, ge=0)
+    """What a call costs in a batch, as a share of that: half at OpenAI, Azure, Groq and Together (their pages on
+    batches, 2026)."""
+
+
+class BatchOptions(BaseModel):
+    """How calls are handed in as batches. The limits are OpenAI's (API reference, "Create batch", 2026)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    window: str = Field(default="24h", pattern=r"^[1-9]\d*[a-z]+$")
+    """How long a batch may take, in the server's word; OpenAI knows 24h only, Groq up to 7d."""
+    poll: float = Field(default=60.0, gt=0)
+    """Seconds between two looks at a batch."""
+    max_requests: int = Field(default=50_000, ge=1)
+    """Requests in one batch."""
+    max_bytes: int = Field(default=200_000_000, ge=1)
+    """Size of a batch's file."""
 
 
 class OpenAIOptions(TemplateOptions):
@@ -76,6 +94,8 @@ class OpenAIOptions(TemplateOptions):
     """The chat template opens the thinking and no reasoning parser reads it: text without tags is then thinking."""
     price: Price | None = None
     """What tokens cost; without it only tokens are counted."""
+    batch: BatchOptions | None = None
+    """Hand calls in as batches, which cost less and take up to a day: `{}` for the defaults. None: ask one by one."""
     fields: dict[str, str | None] = Field(default_factory=dict)
     """Fields of a call that the server has under another name, or (null) does not take: {seed: null}."""
     finish_reasons: dict[str, Finish] = Field(default_factory=dict)
@@ -105,7 +125,7 @@ class OpenAIOptions(TemplateOptions):
 
 
 REACH = frozenset(
-    ("base_url", "api_key_env", "headers", "query", "concurrency", "timeout", "max_retries", "stream", "price")
+    ("base_url", "api_key_env", "headers", "query", "concurrency", "timeout", "max_retries", "stream", "price", "batch")
 )
 """Options that say how a server is reached and what it costs, and change nothing in what it writes."""
 

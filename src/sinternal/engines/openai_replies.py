@@ -62,12 +62,16 @@ class NonsenseError(Exception):
     """The reply is not a completion; the same call may yet bring one."""
 
 
-class ErrorInReplyError(Exception):
-    """An error came where a completion was due."""
+class RefusedError(Exception):
+    """The server does not do what it was asked for."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.words)
         self.refusal = refusal
+
+
+class ErrorInReplyError(RefusedError):
+    """An error came where a completion was due."""
 
 
 class Usage(NamedTuple):

@@ -193,4 +193,5 @@ STAGE = Stage(
     cost=_cost,
     counted_as="verifications",
     asks=Verification,
+    rounds="critiques that cannot be read are asked for in one more",
 )

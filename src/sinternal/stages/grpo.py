@@ -225,4 +225,5 @@ STAGE = Stage(
     cost=_cost,
     counted_as="rollouts",
     needs=TRAINING,
+    rounds="every step of reinforcement learning waits for its judge's",
 )

@@ -211,4 +211,5 @@ STAGE = Stage(
     version=6,
     cost=_cost,
     counted_as="prompts",
+    rounds="an attack that refines its prompts asks attacker, target and judge in turn, round by round",
 )

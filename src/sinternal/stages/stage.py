@@ -41,6 +41,8 @@ class Stage:
     """The rows that it asks a model for, if it does: failed ones can be asked for again."""
     needs: tuple[str, ...] = ()
     """Modules that it needs and that come with extras of this package."""
+    rounds: str = ""
+    """Why its calls come in rounds, each waiting for the one before; empty if they all come at once."""
     shows_paths: bool = False
     """Whether its output says where files lie, so that one that was moved is another input."""
 

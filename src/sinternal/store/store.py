@@ -24,7 +24,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from sinternal import budget
+from sinternal import budget, pending
 from sinternal.errors import StoreError
 from sinternal.fingerprints import file_hash
 from sinternal.fingerprints import fingerprint as fingerprint  # part of a store's interface, too
@@ -38,6 +38,8 @@ REOPENED = "reopened.json"
 """In an artifact that was opened again: what it was before."""
 SPENT = "spent.json"
 """In an unfinished artifact: what it has taken of servers so far."""
+HANDED_IN = "batches"
+"""In an unfinished artifact: what servers were handed for it that may not be back yet."""
 RECORDED_PACKAGES = ("sinternal", "torch", "transformers", "trl", "peft", "tokenizers", "arro3-io")
 NO_ROOM = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EROFS: "it is read-only"}
 """What ends a run wherever it meets it, in words."""
@@ -101,12 +103,14 @@ class Store:
             draft = Draft(path.with_suffix(".partial"), progress)
             spent_earlier = _spent_earlier(draft.path)
             try:
-                build(draft)
+                with pending.kept_in(draft.path / HANDED_IN):
+                    build(draft)
             except BaseException:
                 if draft.path.exists():  # else the stage itself has thrown it away
                     write_text(draft.path / SPENT, json.dumps(asdict(budget.spent() - spent_before + spent_earlier)))
                 raise
             (draft.path / SPENT).unlink(missing_ok=True)
+            shutil.rmtree(draft.path / HANDED_IN, ignore_errors=True)  # its tables hold all that came back
             manifest = {
                 "stage": stage,
                 "key": key,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from sinternal.engines.openai_options import Price
 from sinternal.errors import SInternalError
 from sinternal.judges import Judge
 from sinternal.judges.guard import Guard
@@ -69,13 +70,15 @@ class Bound(NamedTuple):
     written: int
     """Tokens written."""
     cost: float
-    """By the prices that are given."""
+    """By the prices that are given, for calls that are made one by one."""
+    in_batches: float
+    """The same for calls that are handed in as batches."""
     without_price: int
     """Servers without a price."""
 
     def in_words(self) -> str:
         """One sentence."""
-        cost = f", cost at most {self.cost:,.2f}" if self.cost else ""
+        cost = f", cost at most {self.cost:,.2f}, or {self.in_batches:,.2f} in batches" if self.cost else ""
         missing = " (by the prices that are given)" if cost and self.without_price else ""
         return (
             f"servers are asked at most {self.calls:,} times: at most {self.written:,} tokens written and "
@@ -116,7 +119,8 @@ def _bound(row: Row, server: Server) -> Bound:
     read, written = calls * (PROMPT + quoted), calls * limit
     price = server.options.get("price") if server.has_a_price else None
     cost = (read * float(price["read"]) + written * float(price["written"])) / 1e6 if price else 0.0
-    return Bound(calls, read, written, cost, int(price is None))
+    share = float(price.get("batch", Price.model_fields["batch"].default)) if price else 0.0
+    return Bound(calls, read, written, cost, share * cost, int(price is None))
 
 
 _ANY = Prompt("", "", "", True, "", "plain", Split.ID)

@@ -14,6 +14,7 @@ from queue import Empty
 
 from pydantic import BaseModel
 
+from sinternal import pending
 from sinternal.budget import Limits, Purse, carry
 from sinternal.errors import DataError, RecipeError, SInternalError, StoreError
 from sinternal.extras import explained, is_there
@@ -30,6 +31,9 @@ from sinternal.validation import nearest
 WORKER_LOG = "workers.log"
 """In the store: what libraries print while they work."""
 
+_Report = tuple[str, tuple[int, int] | str]
+"""From a worker: the key of an artifact, with its units done and in all, or with what it waits for."""
+
 
 @dataclass(frozen=True)
 class Event:
@@ -45,6 +49,8 @@ class Event:
     """The result, once it is finished."""
     cached: bool = False
     """Whether the store already held it."""
+    words: str = ""
+    """What it waits for, where that takes long."""
 
 
 def execute(
@@ -129,7 +135,7 @@ def _make_all(
     limits: Limits | None,
 ) -> None:
     context = multiprocessing.get_context("spawn")
-    news: multiprocessing.Queue[tuple[str, int, int]] = context.Queue()
+    news: multiprocessing.Queue[_Report] = context.Queue()
     by_key = {task.key: task for task in plan.tasks}
     running: dict[Future[Artifact], Task] = {}
     threads = 1 if workers > 1 else None
@@ -177,26 +183,27 @@ def _result(future: Future[Artifact], task: Task) -> Artifact:
 
 
 def _forward_progress(
-    news: multiprocessing.Queue[tuple[str, int, int]], by_key: Mapping[str, Task], listen: Callable[[Event], None]
+    news: multiprocessing.Queue[_Report], by_key: Mapping[str, Task], listen: Callable[[Event], None]
 ) -> None:
     latest: dict[str, tuple[int, int]] = {}
     while True:
         try:
-            key, done, total = news.get_nowait()
+            key, progress = news.get_nowait()
         except Empty:
             break
-        latest[key] = (done, total)
+        if isinstance(progress, str):
+            listen(Event(by_key[key], words=progress))
+        else:
+            latest[key] = progress
     for key, (done, total) in latest.items():
         listen(Event(by_key[key], done, total))
 
 
-_news: multiprocessing.Queue[tuple[str, int, int]] | None = None
+_news: multiprocessing.Queue[_Report] | None = None
 """Set in worker processes only: where they report progress."""
 
 
-def _start_worker(
-    news: multiprocessing.Queue[tuple[str, int, int]], purse: Purse | None, threads: int | None, root: Path
-) -> None:
+def _start_worker(news: multiprocessing.Queue[_Report], purse: Purse | None, threads: int | None, root: Path) -> None:
     _redirect_output(root / WORKER_LOG)
     if is_there("tqdm"):
         from tqdm import tqdm
@@ -236,7 +243,11 @@ def _make(
 
     def progress(done: int, total: int) -> None:
         if _news is not None:
-            _news.put((key, done, total))
+            _news.put((key, (done, total)))
+
+    def tell(words: str) -> None:
+        if _news is not None:
+            _news.put((key, words))
 
     def build(draft: Draft) -> None:
         check_unchanged(named, identity(settings))
@@ -247,6 +258,7 @@ def _make(
             draft.discard()
             raise
 
+    pending.listen(tell)
     return Store(root).make(
         stage.name,
         key,

@@ -13,6 +13,7 @@ from sinternal.settings.arms import TrainOn
 from sinternal.settings.recipe import DEFAULT_VARIANT, Recipe
 from sinternal.stages import report
 from sinternal.study.arms import own_answers, plan_arm
+from sinternal.study.batches import batch_notes
 from sinternal.study.checks import check_data
 from sinternal.study.prompts import PromptTasks
 from sinternal.study.targets import target_task
@@ -45,7 +46,8 @@ def make_plan(recipe: Recipe) -> Plan:
         unique.setdefault(task.key, task)
     # Prompts need nothing but prompts: a data set that cannot be read is reported before anything is sampled.
     ordered = tuple(sorted(unique.values(), key=lambda task: task.stage.name != "prompts"))
-    return Plan(ordered, tuple(dict.fromkeys(note for variant in variants.values() for note in _notes(variant))))
+    notes = [*(note for variant in variants.values() for note in _notes(variant)), *batch_notes(ordered)]
+    return Plan(ordered, tuple(dict.fromkeys(notes)))
 
 
 def _prefix(variant: str) -> str:

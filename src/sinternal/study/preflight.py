@@ -116,7 +116,7 @@ def _options_of_engines(tasks: Iterable[Task]) -> Iterator[Mapping[str, Any]]:
 
 def _has_a_price(options: Mapping[str, Any]) -> bool:
     price = options.get("price")
-    return isinstance(price, Mapping) and any(price.values())
+    return isinstance(price, Mapping) and any(price.get(name) for name in ("read", "written"))
 
 
 def servers(tasks: Iterable[Task]) -> Iterator[Server]:

@@ -22,6 +22,7 @@ from sinternal.settings.diagnosis import Diagnosis
 from sinternal.settings.files import override, packaged_diagnoses, read_yaml
 from sinternal.settings.plugins import PLAIN, AttackPlugin, EnginePlugin
 from sinternal.stages import diagnosis, judge, prompts, sample, self_verify, target
+from sinternal.study.batches import batch_notes
 from sinternal.study.checks import check_openable
 from sinternal.study.prompts import sources_of
 from sinternal.study.run import RUNS, Listener, find_arm, make
@@ -186,7 +187,8 @@ def plan_diagnosis(settings: Diagnosis) -> Plan:
         diagnosis.DiagnosisConfig(settings=Diagnosis.model_validate(redacted(settings.model_dump(mode="json")))),
         measured,
     )
-    return Plan((model, prompt_set, responses, labels, verdicts, last))
+    tasks = (model, prompt_set, responses, labels, verdicts, last)
+    return Plan(tasks, tuple(batch_notes(tasks)))
 
 
 def _target(settings: Diagnosis) -> target.TargetConfig:

@@ -1,0 +1,201 @@
+"""The server of the engine `openai`: how it is reached, and what its refusals mean."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from abc import abstractmethod
+from typing import Any, Protocol
+
+import httpx2
+import openai
+
+from sinternal.engines.openai_failures import Call, FailedError
+from sinternal.engines.openai_options import OpenAIOptions, find_address, is_loopback
+from sinternal.engines.openai_replies import Refusal, RefusedError, line, read_refusal
+from sinternal.errors import EngineError
+
+WAITS_FOR_SENSE = (0.1, 0.2, 0.4)
+"""Seconds before a call is made again whose reply makes no sense; up to twice as long, so that calls spread out."""
+NO_KEY = "none"
+"""Sent to servers that ask for no key; the client insists on one."""
+CONNECTING = 10.0
+"""Seconds to wait for a connection: an address where nobody is."""
+
+
+class Server:
+    """One server, and the model that is asked for there."""
+
+    def __init__(self, options: OpenAIOptions, model: str, key: str | None) -> None:
+        """Find out where it is.
+
+        Args:
+            options: of the engine.
+            model: the model's name there.
+            key: its key; by default what the option `api_key_env` names.
+
+        Raises:
+            EngineError: the key is missing, or the address is none.
+        """
+        self.options = options
+        self.model = model
+        key = key or os.environ.get(options.api_key_env)
+        self.address = find_address(options, key)
+        self.url = self.address.url
+        self.hosted_by_openai = self.address.host == "api.openai.com"
+        self.has_key = bool(key)
+        if not key and self.hosted_by_openai and not self.address.brings_a_key:
+            raise EngineError(
+                f"engine openai: {options.api_key_env} is not set; set it, or name a server of your own in base_url"
+            )
+        self._key = key or NO_KEY
+
+    def client(self, max_retries: int | None = None) -> openai.AsyncOpenAI:
+        """A client of it; `max_retries` by default as the options say. Raises EngineError for an unusable proxy."""
+        timeout = httpx2.Timeout(self.options.timeout, connect=min(CONNECTING, self.options.timeout))
+        settings: dict[str, Any] = {"timeout": timeout}
+        if is_loopback(self.address.host):
+            # A proxy cannot lead to this machine: whatever the environment says of proxies is not for this address.
+            settings |= {"trust_env": False, "verify": httpx2.create_ssl_context()}
+        if self.address.headers:
+            settings["follow_redirects"] = False  # to another host, keys in headers would go along
+        try:
+            return openai.AsyncOpenAI(
+                base_url=self.url,
+                api_key=self._key,
+                default_query=dict(self.address.query),
+                max_retries=self.options.max_retries if max_retries is None else max_retries,
+                http_client=openai.DefaultAsyncHttpxClient(**settings),
+                timeout=timeout,
+            )
+        except (ImportError, ValueError, httpx2.InvalidURL) as error:
+            raise EngineError(
+                f"{self.url} cannot be asked: {self.clean(str(error))}; see the proxy variables"
+            ) from error
+
+    @property
+    def headers(self) -> dict[str, Any]:
+        """Those that every call is sent with."""
+        headers: dict[str, Any] = dict(self.address.headers)
+        if self.address.brings_a_key and not any(name.lower() == "authorization" for name in headers):
+            headers["Authorization"] = openai.Omit()
+        return headers
+
+    async def models(self, client: openai.AsyncOpenAI) -> list[str] | None:
+        """The names of its models; None if it does not tell."""
+        try:
+            response = await client.get("/models", cast_to=httpx2.Response, options={"headers": self.headers})
+            return [self.clean(str(model["id"]))[:80] for model in response.json()["data"]]
+        except (openai.OpenAIError, ValueError, LookupError, TypeError, RecursionError):
+            return None
+
+    async def is_there(self, client: openai.AsyncOpenAI) -> bool:
+        """Whether it takes connections at all, whatever it says."""
+        asking = client.with_options(max_retries=1, timeout=CONNECTING)
+        try:
+            await asking.get("/models", cast_to=httpx2.Response, options={"headers": self.headers})
+        except openai.APIConnectionError as error:
+            return not isinstance(error.__cause__, httpx2.ConnectError | httpx2.ConnectTimeout)
+        except openai.OpenAIError:
+            return True
+        return True
+
+    def clean(self, text: str) -> str:
+        """Its words without what could steer a terminal, and without the secrets that it was sent."""
+        for secret in self.address.secrets:
+            text = text.replace(secret, "***")
+        return line(text)
+
+    async def failure(self, client: openai.AsyncOpenAI, refusal: Refusal) -> EngineError | FailedError:
+        """What a refusal means for a call, or for the whole engine."""
+        words, status = self.clean(refusal.words), refusal.status
+        if status in (401, 403):
+            return EngineError(self._about_the_key(status, words))
+        if status == 404:
+            return EngineError(await self._not_found(client, words))
+        if status == 200:
+            return FailedError(f"{self.url} sent an error in place of a text: {words}", outage=True, status=status)
+        return FailedError(
+            f"{self.url} answered {status}: {words}", outage=status == 429 or status >= 500, status=status
+        )
+
+    def _about_the_key(self, status: int, words: str) -> str:
+        name = self.options.api_key_env
+        if status == 403:
+            return f"{self.url} does not allow this: {words}"
+        if self.address.brings_a_key:
+            return f"{self.url} refuses the key in the headers or the address: {words}"
+        if not self.has_key:
+            return f"{self.url} asks for a key, and {name} is not set; set it, or name another variable in api_key_env"
+        return f"{self.url} refuses the key in {name}: {words}"
+
+    async def _not_found(self, client: openai.AsyncOpenAI, words: str) -> str:
+        known = await self.models(client)
+        if known is None:
+            return f"{self.url} has no such address ({words}); base_url usually ends in /v1"
+        return f"{self.url} does not know the model {self.model!r}; it has: {', '.join(known[:8]) or 'none'}"
+
+
+class Transport(Protocol):
+    """How a call gets to a server, and its reply back."""
+
+    client: openai.AsyncOpenAI
+    """Who talks to the server."""
+    waits: tuple[float, ...]
+    """Seconds before each further attempt at a call whose reply makes no sense; up to twice as long."""
+    share: float
+    """What a call costs this way, as a share of the price."""
+
+    @abstractmethod
+    def expect(self, task: asyncio.Task[Any]) -> None:
+        """A task has begun that is going to post."""
+
+    @abstractmethod
+    async def post(self, call: Call, path: str, body: dict[str, Any]) -> bytes:
+        """Make a call.
+
+        Args:
+            call: which.
+            path: where to.
+            body: what is said.
+
+        Raises:
+            RefusedError: the server does not answer it.
+            EngineError: the server answers none.
+            BudgetError: the run may not make it.
+        """
+        ...
+
+
+class Direct(Transport):
+    """One call at a time; the client makes it again where that is worth while."""
+
+    waits = WAITS_FOR_SENSE
+    share = 1.0
+
+    def __init__(self, server: Server, client: openai.AsyncOpenAI) -> None:
+        """Make calls to a server by one of its clients."""
+        self.server = server
+        self.client = client
+
+    def expect(self, task: asyncio.Task[Any]) -> None:
+        """No call waits for another."""
+
+    async def post(self, call: Call, path: str, body: dict[str, Any]) -> bytes:
+        """See `Transport.post`; raises what the client raises where nothing came back."""
+        try:
+            response = await self.client.post(
+                path, cast_to=httpx2.Response, body=body, options={"headers": self.server.headers}
+            )
+        except openai.APIStatusError as error:
+            raise RefusedError(refusal_of(error)) from error
+        return response.content
+
+
+def refusal_of(error: openai.APIStatusError) -> Refusal:
+    """What a server said in refusing."""
+    try:
+        body = error.response.content
+    except httpx2.HTTPError:
+        body = b""
+    return read_refusal(error.status_code, body)
