@@ -77,15 +77,16 @@ def read_hardware(text: str) -> Hardware:
     count, name = (int(written[1] or 1), written[2]) if written else (1, text)
     known = {accelerator.casefold(): accelerator for accelerator in accelerators()}
     if name.casefold() not in known:
-        close = nearest(name.casefold(), known)
+        close = nearest(name.casefold(), [other for other in known if other != CPU])
         hint = f"did you mean {count}x{known[close]}?" if close else f"known ones: {', '.join(known.values())}"
         raise SInternalError(f"--hardware {text}: there is no accelerator {name!r}; {hint}")
     if not count:
         raise SInternalError(f"--hardware {text}: that is no accelerator at all; write 1x{known[name.casefold()]}")
-    return Hardware(accelerators()[known[name.casefold()]], count)
+    accelerator = accelerators()[known[name.casefold()]]
+    return Hardware(accelerator, 1 if accelerator.name == CPU else count)
 
 
-def _this_machine(memory: None, bandwidth: float, flops: float, source: str) -> Accelerator:
+def _this_machine(bandwidth: float, flops: float, source: str) -> Accelerator:
     """The processor of this machine: the catalogue has the numbers of one core."""
     cores = os.cpu_count() or 1
     installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
