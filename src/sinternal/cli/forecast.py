@@ -286,13 +286,12 @@ def _explanations(forecast: Forecast) -> Iterator[str]:
 
 def _figures(work: Work) -> Iterator[tuple[str, Figure]]:
     yield from ((item.name, item.figure) for item in work.items)
-    for title, figures in (("hours ≥", work.least), ("hours ≈", work.expected)):
-        numbered = len(figures) > 1
-        yield from ((f"{title} {number}" if numbered else title, f) for number, f in enumerate(figures, 1))
+    for sign, figures in (("≥", work.least), ("≈", work.expected)):
+        yield from ((f"hours of {name} {sign}", figure) for name, figure in figures.items())
 
 
 def _giga(value: float) -> str:
-    return f"{value / GIGA:,.1f}" if value else MISSING
+    return MISSING if not value else f"{value / GIGA:,.1f}" if value >= GIGA / 10 else f"{value / GIGA:.1g}"
 
 
 def _hours(value: float) -> str:

@@ -60,9 +60,9 @@ class Work:
     """Tokens written."""
     learned: int
     """Tokens that a trainer goes through."""
-    least: tuple[Figure, ...]
-    """Seconds at least: of reading, writing and learning."""
-    expected: tuple[Figure, ...]
+    least: Mapping[str, Figure]
+    """Seconds at least, by what is done: `reading`, `writing`, `learning`."""
+    expected: Mapping[str, Figure]
     """The same as they are expected."""
     mend: str = ""
     """How to make it fit; empty if it does."""
@@ -70,12 +70,12 @@ class Work:
     @property
     def least_hours(self) -> float:
         """Hours at least."""
-        return sum(figure.value for figure in self.least) / HOUR
+        return sum(figure.value for figure in self.least.values()) / HOUR
 
     @property
     def hours(self) -> float:
         """Hours to expect."""
-        return sum(figure.value for figure in self.expected) / HOUR
+        return sum(figure.value for figure in self.expected.values()) / HOUR
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,7 @@ class _Forecaster:
 
     def _writing(self, row: Row, writer: Writer, model: str, shape: Shape) -> Work:
         calls = calls_of(row)
-        prompt = self.lengths.request + question_tokens(row.task)
+        prompt = min(self.lengths.request + question_tokens(row.task), shape.context)
         quoted = min(calls.quoted, self.lengths.text)
         text = min(calls.longest, self.lengths.text)
         count = 0 if isinstance(row.task.config, CapabilityConfig) else calls.number
@@ -242,7 +242,7 @@ class _Forecaster:
 
     def _writing_seconds(
         self, shape: Shape, writer: Writer, sequences: int, context: int, read: int, written: int
-    ) -> tuple[Figure, ...]:
+    ) -> dict[str, Figure]:
         """The least time to read prompts and to write texts; `context`: tokens of a text and its prompt, halfway."""
         power = writer.gpus * self.hardware.accelerator.flops
         each = writer.bytes_each(shape)
@@ -258,7 +258,7 @@ class _Forecaster:
             bandwidth=writer.split * self.hardware.accelerator.bandwidth,
             flops=writer.split * self.hardware.accelerator.flops,
         )
-        return reading, decoding
+        return {"reading": reading, "writing": decoding}
 
     def _tuning(self, task: Task, settings: SftSettings) -> Work:
         shape = self._shape(task)
@@ -267,7 +267,7 @@ class _Forecaster:
         items = training_memory(shape, settings, batch, on_gpu=not self.hardware.is_cpu)
         row = min(batch.length, self.lengths.request + question_tokens(task) + self.lengths.text)
         learned = settings.steps * settings.batch * row
-        least = (self._learning_seconds(shape, settings, learned, passes=0),)
+        least = {"learning": self._learning_seconds(shape, settings, learned, passes=0)}
         return self._training(task, settings, shape, batch, items, learned=learned, least=least)
 
     def _reinforcement(self, row: Row, settings: GrpoSettings) -> Work:
@@ -305,9 +305,9 @@ class _Forecaster:
         learned = settings.steps * settings.of_a_step * (prompt + text)
         passes = int(not here or settings.minibatches > 1)
         writing = self._writing_seconds(shape, writer, settings.of_a_step, prompt + text // 2, read, written)
-        learning = self._learning_seconds(shape, settings, learned, passes=passes)
-        expected = (*self._expected(writing, writer.engine), *self._expected((learning,), "training"))
-        work = self._training(task, settings, shape, batch, items, learned=learned, least=(*writing, learning))
+        learning = {"learning": self._learning_seconds(shape, settings, learned, passes=passes)}
+        expected = self._expected(writing, writer.engine) | self._expected(learning, "training")
+        work = self._training(task, settings, shape, batch, items, learned=learned, least=writing | learning)
         return replace(work, read=read, written=written, expected=expected)
 
     def _training(
@@ -319,7 +319,7 @@ class _Forecaster:
         items: list[Item],
         *,
         learned: int,
-        least: tuple[Figure, ...],
+        least: Mapping[str, Figure],
     ) -> Work:
         limit = self.hardware.accelerator.memory - (0 if self.hardware.is_cpu else SERVING_CONTEXT)
         return Work(
@@ -350,8 +350,11 @@ class _Forecaster:
             flops=self.hardware.accelerator.flops,
         )
 
-    def _expected(self, least: Sequence[Figure], who: str) -> tuple[Figure, ...]:
-        return tuple(formulas.expected_seconds(least=figure.value, efficiency=EFFICIENCY[who]) for figure in least)
+    def _expected(self, least: Mapping[str, Figure], who: str) -> dict[str, Figure]:
+        return {
+            name: formulas.expected_seconds(least=figure.value, efficiency=EFFICIENCY[who])
+            for name, figure in least.items()
+        }
 
     def _target(self, task: Task) -> TargetConfig:
         """The untrained model that a task descends from."""

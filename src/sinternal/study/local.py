@@ -66,9 +66,8 @@ class Writer:
 
     def kept(self, shape: Shape, length: int) -> int:
         """Tokens that room must be left for: of the longest text if it reserves that, else of these texts."""
-        if self.share is None:
-            return min(length, shape.context)
-        return min(self.longest or shape.context, shape.context)
+        most = min(self.longest or shape.context, shape.context)
+        return most if self.share is not None else min(length, most)
 
 
 def writer_of(engine: NamedEngine, hardware: Hardware) -> Writer | None:
