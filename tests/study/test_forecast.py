@@ -175,7 +175,7 @@ def test_a_model_that_is_too_big_is_a_sentence_with_its_mend(tmp_path: Path, sev
     assert "RTX4090 has 24 GB" in sentence
     assert "set sft.method to lora" in sentence
     large = predict(tmp_path, "1xH100", seven, TWO_ARMS, "sft.method=full", "sft.max_length=1024", "sft.micro_batch=1")
-    assert "take a GPU with more memory (H200" in next(
+    assert "take a GPU with more memory (B200" in next(
         line for line in large.misfits if line.startswith("sft sinternal")
     )
     assert not predict(
