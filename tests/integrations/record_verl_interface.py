@@ -3,7 +3,7 @@
     pip download --no-deps verl==0.9.1
     python tests/integrations/record_verl_interface.py verl-0.9.1-*.whl
 
-verl asks for torch, Ray and vLLM, and does nothing without a GPU, so the tests cannot count on it. Its files are parsed,
+verl asks for torch, Ray and vLLM, and does nothing without a GPU: the tests cannot count on it. Its files are parsed,
 not run; the result lies beside this file and is what test_verl.py compares with.
 """
 
