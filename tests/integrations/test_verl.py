@@ -231,7 +231,7 @@ def test_a_failing_judge_is_no_reward(
 
     monkeypatch.setattr(OracleJudge, "judge", fail)
     harmful = next(prompt for prompt in originals if prompt.harmful)
-    with pytest.raises(UnrewardedError, match="judge_failed .away"):
+    with pytest.raises(UnrewardedError, match=r"judge_failed \(away"):
         rewarder.score(f"draft </think> {REFUSAL}", "safe", info(harmful, Kind.HARMFUL))
 
 
@@ -345,7 +345,7 @@ def test_the_reward_function_takes_what_verl_gives(exported: Path, monkeypatch: 
     monkeypatch.delitem(sys.modules, "reward")
 
 
-def test_training_sets_and_stored_answers_come_from_the_run(tmp_path: Path, originals: Sequence[Prompt]) -> None:
+def test_training_sets_come_from_the_run(tmp_path: Path) -> None:
     source = Source.open("microworld-rl", SMALL, tmp_path / "store")
     plan = make_plan(source.recipe)
     variant = next(iter(source.recipe.variants), "default")
