@@ -12,6 +12,7 @@ from sinternal.models.shape import find_shape, published_configs
 from sinternal.settings.recipe import load_recipe
 from sinternal.settings.training import Method, WeightSettings
 from sinternal.store import Store
+from sinternal.study.cost import estimate
 from sinternal.study.forecast import BATCH_PRICE, Forecast, Work, forecast
 from sinternal.study.hardware import accelerators, read_hardware
 from sinternal.study.lengths import Lengths
@@ -38,8 +39,8 @@ def of(items: list[Item], name: str) -> float:
 
 
 def predict(tmp_path: Path, hardware: str, *overrides: str, recipe: str = "quickstart", **more: object) -> Forecast:
-    plan = make_plan(load_recipe(recipe, [*SMALL, *overrides]))
-    return forecast(plan, Store(tmp_path / "store"), read_hardware(hardware), **more)  # type: ignore[arg-type]
+    planned = estimate(make_plan(load_recipe(recipe, [*SMALL, *overrides])), Store(tmp_path / "store"))
+    return forecast(planned, read_hardware(hardware), **more)  # type: ignore[arg-type]
 
 
 def works_of(prediction: Forecast, stage: str) -> list[Work]:
@@ -155,8 +156,8 @@ def test_vllm_takes_its_share_and_writes_as_many_texts_as_that_holds() -> None:
 
 @pytest.mark.parametrize("recipe", SHIPPED)
 def test_every_full_size_recipe_is_planned_for_eight_gpus_offline(recipe: str, tmp_path: Path) -> None:
-    plan = make_plan(load_recipe(recipe, ["seeds=[0]"]))
-    prediction = forecast(plan, Store(tmp_path), read_hardware("8xH100"))
+    planned = estimate(make_plan(load_recipe(recipe, ["seeds=[0]"])), Store(tmp_path))
+    prediction = forecast(planned, read_hardware("8xH100"))
     assert {"sample", "self_verify", "sft"} <= {work.task.stage.name for work in prediction.works}
     assert all(0 < work.least_hours < work.hours for work in prediction.works if work.read or work.learned)
     assert prediction.cost > 0
@@ -196,6 +197,15 @@ def test_a_context_that_leaves_no_room_is_mended_by_a_shorter_one_or_more_gpus(t
     assert "tensor_parallel to 2" in sentence or "tensor_parallel to 4" in sentence
     wide = predict(tmp_path, "1xA10", seven, TWO_ARMS, engine.replace("max_model_len: 131072", "tensor_parallel: 4"))
     assert any("it uses 4 GPUs" in line for line in wide.misfits)
+
+
+def test_a_guard_on_this_machine_is_counted(tmp_path: Path, seven: str) -> None:
+    folder = seven.removeprefix("target.model=")
+    guard = f"judges=[{{name: qwen3guard, options: {{engine: {{name: transformers, model: '{folder}'}}}}}}]"
+    prediction = predict(tmp_path, "1xH200", TWO_ARMS, guard)
+    judged = works_of(prediction, "judge")
+    assert {work.model for work in judged} == {folder}
+    assert all(work.written and of(list(work.items), "weights") > 15e9 for work in judged)
 
 
 def test_longer_texts_take_longer(tmp_path: Path) -> None:

@@ -14,11 +14,9 @@ from sinternal.cli.output import MISSING, out, print_note
 from sinternal.errors import SInternalError
 
 if TYPE_CHECKING:
-    from sinternal.store import Store
     from sinternal.study.cost import Row
     from sinternal.study.forecast import Forecast, Work
     from sinternal.study.formulas import Figure
-    from sinternal.study.task import Plan
 
 GIGA = 1e9
 HOUR = 3600
@@ -32,19 +30,19 @@ class PlannedMachine:
     """Its name; None: nothing is forecast."""
     configs: dict[str, Path]
     """Files that describe models, by the models' names."""
-    mean_tokens: int
-    """Mean length of a text."""
+    mean_tokens: int | None
+    """Mean length of a text; None: the usual one."""
 
-    def forecast(self, plan: Plan, store: Store) -> Forecast | None:
-        """What the plan takes of it. Raises SInternalError."""
+    def forecast(self, rows: Sequence[Row]) -> Forecast | None:
+        """What a plan takes of it. Raises SInternalError."""
         from sinternal.study.forecast import forecast
         from sinternal.study.hardware import read_hardware
         from sinternal.study.lengths import Lengths
 
         if self.hardware is None:
             return None
-        machine = read_hardware(self.hardware)
-        return forecast(plan, store, machine, configs=self.configs, lengths=Lengths(text=self.mean_tokens))
+        lengths = Lengths() if self.mean_tokens is None else Lengths(text=self.mean_tokens)
+        return forecast(rows, read_hardware(self.hardware), configs=self.configs, lengths=lengths)
 
 
 def read_configs(given: Iterable[str], target: str) -> dict[str, Path]:
@@ -70,7 +68,8 @@ def read_configs(given: Iterable[str], target: str) -> dict[str, Path]:
 def print_forecast(forecast: Forecast, workers: int, *, explain: bool) -> None:
     """Print memory and time of what is done here, what servers cost, the totals and what does not fit."""
     if forecast.works:
-        out.print(f"\nmemory of each GPU of {forecast.hardware.name}, GB, at the longest texts that are allowed")
+        where = "this machine" if forecast.hardware.is_cpu else f"each GPU of {forecast.hardware.name}"
+        out.print(f"\nmemory of {where}, GB, at the longest texts that are allowed")
         out.print(_memory_table(forecast.works))
         request, text = forecast.lengths.request, forecast.lengths.text
         out.print(f"\nhours, if requests have {request:,} tokens and texts {text:,} or their limit (--mean-tokens)")

@@ -22,9 +22,6 @@ from sinternal.cli.arguments import (
 )
 from sinternal.cli.output import number, out, print_note, print_results, print_table, write_json
 
-MEAN_TOKENS = 1500
-"""Tokens of a text in the hours of a plan; see `sinternal.study.lengths`."""
-
 
 def run(
     recipe: RecipeName,
@@ -90,8 +87,8 @@ def plan(
         typer.Option(metavar="[MODEL=]FILE", help="config.json of a model that is not here; by default the target's."),
     ] = None,
     mean_tokens: Annotated[
-        int, typer.Option(min=1, help="Mean length of a text that a model writes, for hours.")
-    ] = MEAN_TOKENS,
+        int | None, typer.Option(min=1, help="Mean length of a text that a model writes, for hours; by default 1,500.")
+    ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show formula and source beside each number.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -108,7 +105,7 @@ def plan(
     store = Store(store_folder or (out_folder or RUNS / loaded.name) / ARTIFACTS)
     rows = estimate(planned, store)
     machine = PlannedMachine(hardware, read_configs(model_config or [], loaded.target.model), mean_tokens)
-    predicted = machine.forecast(planned, store)
+    predicted = machine.forecast(rows)
     notes = (*planned.notes, *cautions(planned))
     if as_json:
         print_json(rows, predicted, notes, explain=explain)

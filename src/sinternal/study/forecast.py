@@ -17,9 +17,8 @@ from sinternal.stages.capability import CapabilityConfig
 from sinternal.stages.grpo import GrpoConfig
 from sinternal.stages.sft import SftConfig
 from sinternal.stages.target import TargetConfig
-from sinternal.store import Store
 from sinternal.study import formulas
-from sinternal.study.cost import Row, calls_of, estimate, server_bounds
+from sinternal.study.cost import Row, calls_of, server_bounds
 from sinternal.study.formulas import Figure
 from sinternal.study.hardware import Hardware
 from sinternal.study.identity import engines_in
@@ -27,7 +26,7 @@ from sinternal.study.lengths import Lengths, question_tokens
 from sinternal.study.local import SERVING_CONTEXT, Writer, writer_of, writing_room
 from sinternal.study.memory import LOSS, Batch, Item, peak, training_memory
 from sinternal.study.mending import mend_training, mend_writing
-from sinternal.study.task import Plan, Task
+from sinternal.study.task import Task
 
 EFFICIENCY = {"vllm": 0.25, "transformers": 0.1, "llamacpp": 0.25, "training": 0.35}
 """Shares of the roofline that are expected, by who works. Estimates, not measured yet; published for training: 38 to
@@ -150,18 +149,16 @@ class Forecast:
 
 
 def forecast(
-    plan: Plan,
-    store: Store,
+    planned: Sequence[Row],
     hardware: Hardware,
     *,
     configs: Mapping[str, Path] | None = None,
     lengths: Lengths | None = None,
 ) -> Forecast:
-    """Work out what the artifacts of a plan take that are not in the store.
+    """Work out what the artifacts of a plan take that are still to be made.
 
     Args:
-        plan: the plan.
-        store: where artifacts may be already.
+        planned: the lines of the plan, by `sinternal.study.cost.estimate`.
         hardware: the machine.
         configs: files that describe models which are not here, by the models' names.
         lengths: how long texts are assumed to be.
@@ -170,7 +167,7 @@ def forecast(
         ModelError: nothing says what shape a model has.
     """
     lengths = lengths or Lengths()
-    rows = [row for row in estimate(plan, store) if not row.cached and not row.task.stage.shows_paths]
+    rows = [row for row in planned if not row.cached and not row.task.stage.shows_paths]
     maker = _Forecaster(hardware, lengths, configs or {})
     works = tuple(work for row in rows for work in maker.works(row))
     notes: list[str] = [*dict.fromkeys(maker.notes)]

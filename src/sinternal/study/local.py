@@ -15,13 +15,13 @@ from sinternal.study.identity import NamedEngine
 from sinternal.study.memory import Item
 
 LARGE_GPU = 75e9
-"""Bytes of a GPU above which vLLM takes more at a time; an A100 is not among them."""
+"""Bytes of a GPU above which vLLM takes more at a time, 70 GiB; an A100 is not among them."""
 SERVING_CONTEXT = 500e6
 """Bytes that a GPU's driver and libraries take for each process, before any tensor; ours."""
 
 
 class Defaults(NamedTuple):
-    """What vLLM's `LLM` takes at a time if nobody says otherwise, by its `vllm/engine/arg_utils.py`."""
+    """What vLLM's `LLM` takes at a time if nobody says otherwise: `EngineArgs.get_batch_defaults`."""
 
     sequences: int
     """Texts side by side (`max_num_seqs`)."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -19,6 +19,9 @@ from sinternal.judges import Judge
 from sinternal.records import Verdict
 from sinternal.settings.plugins import JudgePlugin
 from sinternal.training.rewards import Kind
+
+if TYPE_CHECKING:  # it needs transformers
+    from sinternal.training.scorer import Scorer
 
 FILE = "rewards.json"
 """Name of the file that says how an arm is rewarded."""
@@ -82,7 +85,7 @@ class Rewarder:
             raise UnrewardedError(f"no reward: {scored.why} ({scored.labels.error or 'no label'})")
         return scored.reward
 
-    def _scorer(self) -> Any:
+    def _scorer(self) -> Scorer:
         """The scorer of our trainer, one for each thread."""
         from sinternal.models.loading import open_tokenizer, stop_tokens
         from sinternal.models.resolve import resolve_model
@@ -103,7 +106,8 @@ class Rewarder:
                 ends=turn_ends(tokenizer, stop_tokens(folder)),
                 max_failed=1.0,  # verl counts nothing across rollouts
             )
-        return known["scorer"]
+        scorer: Scorer = known["scorer"]
+        return scorer
 
 
 def is_cut(ids: Sequence[int], limit: int, end: int | None) -> bool:
