@@ -7,7 +7,7 @@ import importlib
 import inspect
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -23,11 +23,12 @@ from sinternal.integrations.verl import config, rewards, rows
 from sinternal.integrations.verl.config import MISSING, Machine, Model
 from sinternal.integrations.verl.export import Source, export
 from sinternal.integrations.verl.rewards import Rewarder, RewardSettings, UnrewardedError
-from sinternal.layout import Place, RunMap
+from sinternal.layout import ArmRun, Place, RunMap
 from sinternal.records import Example, Judgement, Prompt, Response, Verdict, make_id
 from sinternal.settings.plugins import JudgePlugin
 from sinternal.settings.training import GrpoSettings, SftSettings
-from sinternal.store import Store
+from sinternal.stages import target
+from sinternal.store import Draft, Store
 from sinternal.study.plan import make_plan
 from sinternal.study.task import Task
 from sinternal.training.rewards import Kind
@@ -347,10 +348,7 @@ def test_the_reward_function_takes_what_verl_gives(exported: Path, monkeypatch: 
 
 def test_training_sets_come_from_the_run(tmp_path: Path) -> None:
     source = Source.open("microworld-rl", SMALL, tmp_path / "store")
-    plan = make_plan(source.recipe)
-    variant = next(iter(source.recipe.variants), "default")
-    arms = RunMap[Task].from_flat(plan.report.inputs)[Place(variant, 0)].arms
-    trained = arms["sinternal"].training
+    trained = arms_of(source)["sinternal"].training
     assert trained is not None
     assert trained.examples is not None
     examples = [Example(str(n), "g0 ?", "draft", "norm", "safe", "0", "0") for n in range(64)]
@@ -361,6 +359,31 @@ def test_training_sets_come_from_the_run(tmp_path: Path) -> None:
     assert written["optim"]["lr"] == source.recipe.sft.learning_rate
     assert "--nproc_per_node=2 -m verl.trainer.sft_trainer" in arm.command
     assert len(pyarrow.parquet.read_table(arm.folder / "train.parquet")) == 64
+
+
+def test_turns_are_written_as_the_model_writes_them_and_starts_are_named(tmp_path: Path, base_model: Path) -> None:
+    source = Source.open("microworld-rl", [*SMALL, "sft.method=lora", "grpo.method=lora"], tmp_path / "store")
+    arms = arms_of(source)
+    trained = arms["sinternal"].training
+    assert trained is not None
+    assert trained.examples is not None
+    assert trained.sft is not None
+    base = trained.sft.inputs["model"]
+    make(source.store, base, lambda draft: target.target(draft, base.config))  # type: ignore[arg-type]
+    put(source.store, trained.examples, examples=[Example("0", "g0 ?", "draft", "norm", "safe", "0", "0")])
+
+    def adapter(draft: Draft) -> None:
+        (draft.path / "model").mkdir()
+        (draft.path / "model/adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(base_model)}))
+
+    make(source.store, trained.sft, adapter)
+    exported = {arm.arm: arm for arm in export(source, tmp_path / "out", arms=["sinternal", "sinternal+grpo"])}
+    (row,) = pyarrow.parquet.read_table(exported["sinternal"].folder / "train.parquet").to_pylist()
+    assert row["messages"][-1]["content"].split() == ["<think>", "draft", "</think>", "norm"]
+    assert not any("could not be looked at" in note for note in exported["sinternal"].notes)
+    written = yaml.safe_load((exported["sinternal+grpo"].folder / "config.yaml").read_text())
+    assert Path(written["actor_rollout_ref"]["model"]["path"]).resolve() == base_model.resolve()
+    assert written["actor_rollout_ref"]["model"]["lora_adapter_path"].endswith("/model")
 
 
 def test_stored_answers_are_asked_about_with_their_labels(tmp_path: Path) -> None:
@@ -415,13 +438,24 @@ def test_a_run_has_its_recipe_and_takes_no_overrides(tmp_path: Path) -> None:
         Source.open(str(tmp_path), ["seeds=[1]"])
 
 
+def arms_of(source: Source) -> Mapping[str, ArmRun[Task]]:
+    """The arms of a recipe's first variant and seed."""
+    variant = next(iter(source.recipe.variants), "default")
+    return RunMap[Task].from_flat(make_plan(source.recipe).report.inputs)[Place(variant, 0)].arms
+
+
 def put(store: Store, task: Task, **tables: Sequence[Any]) -> None:
     """Make an artifact of a plan, with these tables."""
 
-    def build(draft: Any) -> None:
+    def build(draft: Draft) -> None:
         for name, members in tables.items():
             draft.write(list(members), type(members[0]), name)
 
+    make(store, task, build)
+
+
+def make(store: Store, task: Task, build: Callable[[Draft], None]) -> None:
+    """Make an artifact of a plan."""
     store.make(
         task.stage.name,
         task.key,
