@@ -47,6 +47,8 @@ def loaded(code: str, cwd: Path) -> set[str]:
         "sinternal.study.execute",
         "sinternal.tools.verifier",
         "sinternal.tools.agreement",
+        "sinternal.study.forecast",
+        "sinternal.integrations.verl.export",
     ],
 )
 def test_an_import_loads_nothing_heavy(module: str, tmp_path: Path) -> None:
@@ -61,7 +63,15 @@ def test_the_bare_package_loads_none_of_its_dependencies(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["--version"], ["list"], ["list", "recipes"], ["list", "attacks"], ["plan", "quickstart"], ["fetch"]],
+    [
+        ["--help"],
+        ["--version"],
+        ["list"],
+        ["list", "recipes"],
+        ["list", "attacks"],
+        ["plan", "quickstart", "--hardware", "8xH100"],
+        ["fetch"],
+    ],
 )
 def test_a_command_that_only_looks_loads_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
     modules = loaded(COMMAND.format(arguments), tmp_path)

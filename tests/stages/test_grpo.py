@@ -125,7 +125,7 @@ def test_every_arm_that_verifies_changes_the_model_and_logs_its_verdicts(
 
 def test_half_of_a_steps_questions_are_about_unsafe_answers_and_half_of_the_safe_ones_help(pairs: Pairs) -> None:
     asked, kept = pairs
-    turns = grpo._turns(grpo_config(TrainOn.VERIFY_RL, steps=6, prompts=8), asked.rows(Prompt), kept)
+    turns = grpo.turns_of(grpo_config(TrainOn.VERIFY_RL, steps=6, prompts=8), asked.rows(Prompt), kept)
     assert len(turns) == 48
     labels = {(row.prompt_id, row.answer): None for row in kept.rows(Response)}
     for start in range(0, 48, 8):
@@ -138,13 +138,13 @@ def test_half_of_a_steps_questions_are_about_unsafe_answers_and_half_of_the_safe
 @pytest.mark.parametrize("says", ["unsafe", "safe"])
 def test_always_the_same_verdict_earns_what_a_guess_earns(pairs: Pairs, says: str) -> None:
     asked, kept = pairs
-    turns = grpo._turns(grpo_config(TrainOn.VERIFY_RL, steps=3, prompts=8), asked.rows(Prompt), kept)
+    turns = grpo.turns_of(grpo_config(TrainOn.VERIFY_RL, steps=3, prompts=8), asked.rows(Prompt), kept)
     assert sum(turn.stored is not None and turn.stored.label == says for turn in turns) == len(turns) / 2
 
 
 def test_judging_the_request_alone_or_the_refusal_alone_falls_short(pairs: Pairs) -> None:
     asked, kept = pairs
-    turns = grpo._turns(grpo_config(TrainOn.VERIFY_RL, steps=3, prompts=8), asked.rows(Prompt), kept)
+    turns = grpo.turns_of(grpo_config(TrainOn.VERIFY_RL, steps=3, prompts=8), asked.rows(Prompt), kept)
     stored = [(turn.stored, turn.prompt.harmful) for turn in turns if turn.stored]
     by_request = sum((answer.label == "unsafe") == harmful for answer, harmful in stored)
     by_refusal = sum((answer.label == "unsafe") == ("sorry" not in answer.answer) for answer, _ in stored)
@@ -154,7 +154,7 @@ def test_judging_the_request_alone_or_the_refusal_alone_falls_short(pairs: Pairs
 def test_verifications_take_no_more_answers_than_examples_would(pairs: Pairs) -> None:
     asked, kept = pairs
     config = grpo_config(TrainOn.VERIFY_RL, steps=9, prompts=8, answers=4)
-    turns = grpo._turns(config, asked.rows(Prompt), kept)
+    turns = grpo.turns_of(config, asked.rows(Prompt), kept)
     assert len({(turn.prompt.id, turn.stored) for turn in turns}) == 4
 
 
@@ -177,7 +177,7 @@ def test_an_answer_without_a_label_is_not_asked_about(make: Make, pairs: Pairs) 
     first, *others = [row for row in kept.rows(Judgement) if row.safe is False]
     labels = [replace(row, safe=None) if row == first else row for row in kept.rows(Judgement)]
     less = tables(make, "unlabelled", responses=kept.rows(Response), judgements=labels)
-    turns = grpo._turns(grpo_config(TrainOn.VERIFY_RL, steps=9, prompts=8), asked.rows(Prompt), less)
+    turns = grpo.turns_of(grpo_config(TrainOn.VERIFY_RL, steps=9, prompts=8), asked.rows(Prompt), less)
     assert len({turn.stored for turn in turns if turn.stored and turn.stored.label == "unsafe"}) <= len(others)
     unlabelled = next(row for row in kept.rows(Response) if row.id == first.response_id)
     assert all(
@@ -187,7 +187,7 @@ def test_an_answer_without_a_label_is_not_asked_about(make: Make, pairs: Pairs) 
 
 def test_steps_alternate_and_the_first_verifies(pairs: Pairs) -> None:
     asked, kept = pairs
-    turns = grpo._turns(grpo_config(TrainOn.ALTERNATING, steps=5), asked.rows(Prompt), kept)
+    turns = grpo.turns_of(grpo_config(TrainOn.ALTERNATING, steps=5), asked.rows(Prompt), kept)
     verifies = [{turn.stored is not None for turn in turns[i : i + 4]} for i in range(0, 20, 4)]
     assert verifies == [{True}, {False}, {True}, {False}, {True}]
 
@@ -276,7 +276,7 @@ def test_the_judges_labels_of_safety_do_not_touch_what_rewards_itself(
 
 def test_rewards_are_what_they_were(pairs: Pairs) -> None:
     asked, _ = pairs
-    turns = grpo._turns(grpo_config(steps=3), asked.rows(Prompt), None)
+    turns = grpo.turns_of(grpo_config(steps=3), asked.rows(Prompt), None)
     assert all(turn.stored is None and not turn.self_rewarded for turn in turns)
     assert len(turns) == 12
 

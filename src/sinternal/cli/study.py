@@ -79,8 +79,21 @@ def plan(
     overrides: Overrides = None,
     out_folder: OutFolder = None,
     store_folder: StoreFolder = None,
+    hardware: Annotated[
+        str | None, typer.Option(metavar="8xH100", help="Machine to plan for: adds memory, tokens, hours and prices.")
+    ] = None,
+    model_config: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[MODEL=]FILE", help="config.json of a model that is not here; by default the target's."),
+    ] = None,
+    mean_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Mean length of a text that a model writes, for hours; by default 1,500.")
+    ] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Show formula and source beside each number.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show what a run would do: each stage, whether it is cached, and what it costs at most."""
+    """Show what a run would do: each stage, whether it is cached, what it costs at most, and what a machine needs."""
+    from sinternal.cli.forecast import PlannedMachine, print_forecast, print_json, read_configs
     from sinternal.settings.recipe import load_recipe
     from sinternal.store import Store
     from sinternal.study.cost import cautions, estimate, server_bound
@@ -90,12 +103,18 @@ def plan(
     loaded = load_recipe(recipe, overrides or [])
     planned = make_plan(loaded)
     store = Store(store_folder or (out_folder or RUNS / loaded.name) / ARTIFACTS)
+    rows = estimate(planned, store)
+    machine = PlannedMachine(hardware, read_configs(model_config or [], loaded.target.model), mean_tokens)
+    predicted = machine.forecast(rows)
+    notes = (*planned.notes, *cautions(planned))
+    if as_json:
+        print_json(rows, predicted, notes, explain=explain)
+        return
     table = Table(box=None, pad_edge=False)
     for title in ("stage", "key", "state"):
         table.add_column(title, no_wrap=True)
     for title in ("rows ≤", "calls ≤", "tokens ≤"):
         table.add_column(title, justify="right", no_wrap=True)
-    rows = estimate(planned, store)
     for row in rows:
         table.add_row(row.task.label, row.task.key, "cached" if row.cached else "to run", *map(number, row.costs))
     out.print(table)
@@ -104,7 +123,9 @@ def plan(
     out.print(f"{len(waiting)} of {len(rows)} to run: at most {calls:,} generation calls and {tokens:,} tokens written")
     if bound := server_bound(planned, store):
         out.print(bound.in_words(), soft_wrap=True)
-    for note in (*planned.notes, *cautions(planned)):
+    if predicted is not None:
+        print_forecast(predicted, loaded.workers, explain=explain)
+    for note in notes:
         print_note(note)
 
 

@@ -35,8 +35,6 @@ from sinternal.prompting.think import ThinkingStyle
 from sinternal.records import Finish
 from sinternal.settings.sampling import Sampling
 
-SIDE_BY_SIDE, SMALL_SIDE_BY_SIDE, SMALL = 32, 256, 10_000_000
-"""Texts written side by side, by a small model more; and the weights up to which a model is small."""
 BATCHES_IN_VIEW = 8
 """How many times as many are read ahead and put in order."""
 
@@ -86,24 +84,25 @@ class Generator:
         self.context: int = (
             getattr(self.model.config, "max_position_embeddings", None) or self.tokenizer.model_max_length
         )
-        small = sum(weight.numel() for weight in self.model.parameters()) < SMALL
-        self.slots: int = options.batch or (SMALL_SIDE_BY_SIDE if small else SIDE_BY_SIDE)
+        self.slots = options.side_by_side(sum(weight.numel() for weight in self.model.parameters()))
         self.writer = writer_for(self.model, self.ends, self.slots, self.context)
 
     def generate(self, requests: Iterable[Request], sampling: Sampling, seed: int) -> Iterator[Completion]:
         """Answer every request `sampling.n` times; see `Engine.generate`."""
         stream = (row for request in requests for row in self._rows(request, sampling))
-        unfit: list[_Row] = []
+        unfit: list[Completion] = []
         for text in self.writer.write(self._texts(stream, unfit, sampling, seed), sampling):
             yield self._completion(text) if text.error is None else _failure(text.of, text.error)
             while unfit:
-                yield _failure(unfit[0], unfit.pop(0).unfit)
-        yield from (_failure(row, row.unfit) for row in unfit)
+                yield unfit.pop()
+        yield from unfit
 
-    def _texts(self, rows: Iterator[_Row], unfit: list[_Row], sampling: Sampling, seed: int) -> Iterator[Text[_Row]]:
-        """The texts to write, read ahead and put in order; rows that the model cannot be asked go into `unfit`."""
+    def _texts(
+        self, rows: Iterator[_Row], unfit: list[Completion], sampling: Sampling, seed: int
+    ) -> Iterator[Text[_Row]]:
+        """The texts to write, read ahead and put in order; what the model cannot be asked goes into `unfit`."""
         while window := list(islice(rows, self.slots * BATCHES_IN_VIEW)):
-            unfit += [row for row in window if row.unfit is not None]
+            unfit += [_failure(row, row.unfit) for row in window if row.unfit is not None]
             yield from in_order(
                 [
                     Text(

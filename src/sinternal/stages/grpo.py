@@ -118,7 +118,7 @@ def grpo(
         ask=lambda prompt: to_request(prompt, config.system).messages,
         ask_to_verify=lambda prompt, answer: (("user", task.ask(prompt, answer, with_spec=config.with_spec)),),
     )
-    turns = _turns(config, pool, pairs)
+    turns = turns_of(config, pool, pairs)
     out = draft.path / MODEL_FOLDER
     judges: list[Judge] = [plugin.open() for plugin in (config.judge, config.refusals) if plugin]
     with closing(Panel(*judges)) as panel:
@@ -158,8 +158,17 @@ def grpo(
     shutil.rmtree(out.with_suffix(".checkpoints"), ignore_errors=True)
 
 
-def _turns(config: GrpoConfig, pool: Sequence[Prompt], pairs: Artifact | None) -> list[Turn]:
-    """What each step asks for."""
+def turns_of(config: GrpoConfig, pool: Sequence[Prompt], pairs: Artifact | None) -> list[Turn]:
+    """What each step asks for, one step after the other.
+
+    Args:
+        config: how an arm is trained.
+        pool: the prompts to draw from, problems of mathematics among them.
+        pairs: the target's answers and their labels, if verdicts on them are trained.
+
+    Raises:
+        DataError: a kind of prompts or stored answers has a share, and there are none.
+    """
     from sinternal.training.rewards import Kind
     from sinternal.training.schedule import alternate, schedule, schedule_stored
 

@@ -48,16 +48,22 @@ def sft(
 
     if target is not None:
         check_same_template(model, target)
-    rows, settings = examples.rows(Example), config.settings
-    if config.steps_for is not None:
-        steps = max(1, round(settings.steps * len(rows) / config.steps_for))
-        settings = settings.model_copy(update={"steps": steps})
+    rows = examples.rows(Example)
+    settings = settings_for(config, len(rows))
     out = draft.path / MODEL_FOLDER
     log = train(model_path(model), rows, settings, config.seed, out, draft.progress, config.speech)
     draft.write_json("training", log.training)
     draft.notes.extend([*cautions(settings), *log.notes])
     draft.counts.update({"examples": len(rows), "steps": settings.steps})
     shutil.rmtree(out.with_suffix(".checkpoints"), ignore_errors=True)
+
+
+def settings_for(config: SftConfig, rows: int) -> SftSettings:
+    """How a set of so many rows is trained on: in its steps, or in as many as show each row equally often."""
+    if config.steps_for is None:
+        return config.settings
+    steps = max(1, round(config.settings.steps * rows / config.steps_for))
+    return config.settings.model_copy(update={"steps": steps})
 
 
 def _cost(config: SftConfig, _inputs: Mapping[str, int]) -> Costs:

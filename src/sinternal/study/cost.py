@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -91,8 +92,7 @@ def server_bound(plan: Plan, store: Store) -> Bound | None:
     if store.find(plan.report.stage.name, plan.report.key) is not None:
         return None
     try:
-        pending = [(row, list(servers([row.task]))) for row in estimate(plan, store) if not row.cached]
-        bounds = [_bound(row, needed[0]) for row, needed in pending if needed]
+        bounds = [bound for _, bound in server_bounds(estimate(plan, store))]
     except SInternalError:  # the stage that meets it says so
         return None
     if not bounds:
@@ -100,27 +100,51 @@ def server_bound(plan: Plan, store: Store) -> Bound | None:
     return Bound(*(sum(column) for column in zip(*bounds, strict=True)))
 
 
-def _bound(row: Row, server: Server) -> Bound:
+def server_bounds(rows: Iterable[Row]) -> Iterator[tuple[Row, Bound]]:
+    """What each artifact that is still to be made takes of servers at most, if it asks any. Raises SInternalError."""
+    for row in rows:
+        if not row.cached and (needed := list(servers([row.task]))):
+            yield row, _bound(row, needed[0])
+
+
+class Calls(NamedTuple):
+    """What a stage asks of models."""
+
+    number: int
+    """Calls."""
+    longest: int
+    """Tokens of a reply at most."""
+    quoted: int
+    """Tokens of an answer that a question quotes at most."""
+
+
+def calls_of(row: Row) -> Calls:
+    """What an artifact asks of models at most, but for rollouts."""
     stage, config = row.task.stage.name, row.task.config
-    calls, limit, quoted = row.costs.calls or row.costs.rows or 0, UNKNOWN_LIMIT, 0
+    number, longest, quoted = row.costs.calls or row.costs.rows or 0, UNKNOWN_LIMIT, 0
     answer_sampling = getattr(getattr(row.task.inputs.get("responses"), "config", None), "sampling", None)
     if stage in ("sample", "repeat", "self_verify"):
         sampling: Sampling = config.sampling  # type: ignore[attr-defined]
-        limit = sampling.max_tokens
+        longest = sampling.max_tokens
     if stage in ("judge", "locate", "self_verify") and answer_sampling is not None:
         quoted = answer_sampling.max_tokens
     if isinstance(config, JudgePlugin | LocateConfig):
         judge: Judge = config.open() if isinstance(config, JudgePlugin) else config.judge.open()
         if isinstance(judge, Guard):
-            calls *= len(judge.ask_all(_ANY, "")) if isinstance(config, JudgePlugin) else 1
-            limit = judge.max_tokens
+            number *= len(judge.ask_all(_ANY, "")) if isinstance(config, JudgePlugin) else 1
+            longest = judge.max_tokens
     if stage == "critique":
-        calls *= 2  # what cannot be read is asked for once more
-    read, written = calls * (PROMPT + quoted), calls * limit
+        number *= 2  # what cannot be read is asked for once more
+    return Calls(number, longest, quoted)
+
+
+def _bound(row: Row, server: Server) -> Bound:
+    calls = calls_of(row)
+    read, written = calls.number * (PROMPT + calls.quoted), calls.number * calls.longest
     price = server.options.get("price") if server.has_a_price else None
     cost = (read * float(price["read"]) + written * float(price["written"])) / 1e6 if price else 0.0
     share = float(price.get("batch", Price.model_fields["batch"].default)) if price else 0.0
-    return Bound(calls, read, written, cost, share * cost, int(price is None))
+    return Bound(calls.number, read, written, cost, share * cost, int(price is None))
 
 
 _ANY = Prompt("", "", "", True, "", "plain", Split.ID)
