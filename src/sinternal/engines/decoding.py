@@ -80,7 +80,9 @@ def writer_for(model: Any, ends: Sequence[int], slots: int, context: int) -> Wri
     """
     decoder = model.get_base_model() if isinstance(model, PeftModel) else model
     known = inspect.signature(decoder.forward).parameters
+    config = model.config.get_text_config(decoder=True)
     by_place = all(type(layer) is DynamicLayer for layer in DynamicCache(config=model.config).layers)
+    by_place = by_place and not getattr(config, "num_kv_shared_layers", 0)  # layers without a cache of their own
     if by_place and {"position_ids", "past_key_values", "attention_mask"} <= set(known):
         return ContinuousBatch(model, ends, slots, {"logits_to_keep": 1} if "logits_to_keep" in known else {})
     return WholeBatches(model, ends, slots, context)
@@ -122,7 +124,7 @@ class _Batch(Generic[T]):
         if bool(used.all()):
             return
         self.ids, self.visible, self.written = self.ids[:, used], self.visible[:, used], self.written[:, used]
-        for layer in self.cache.layers:
+        for layer in _layers(self.cache):
             layer.keys, layer.values = layer.keys[:, :, used], layer.values[:, :, used]
 
     def join(self, other: _Batch[T]) -> None:
@@ -133,11 +135,16 @@ class _Batch(Generic[T]):
         self.ids = torch.cat([torch.cat([s.ids[:, -1:].expand(-1, width - s.ids.shape[1]), s.ids], 1) for s in sides])
         self.visible = torch.cat([_widen(side.visible, width, 1) for side in sides])
         self.written = torch.cat([_widen(side.written, width, 1) for side in sides])
-        for mine, theirs in zip(self.cache.layers, other.cache.layers, strict=True):
+        for mine, theirs in zip(_layers(self.cache), _layers(other.cache), strict=True):
             mine.keys = torch.cat([_widen(layer.keys, width, 2) for layer in (mine, theirs)])
             mine.values = torch.cat([_widen(layer.values, width, 2) for layer in (mine, theirs)])
         self.scores = torch.cat([self.scores, other.scores])
         self.texts = [*self.texts, *other.texts]
+
+
+def _layers(cache: DynamicCache) -> list[Any]:
+    """All layers, each with keys and values of shape (texts, heads, columns, width)."""
+    return list(cache.layers)
 
 
 def _widen(tensor: torch.Tensor, width: int, dimension: int) -> torch.Tensor:
@@ -230,7 +237,7 @@ class ContinuousBatch:
             return cache
         if self.head[0] != head:
             self.model(input_ids=self._tensor([head]), past_key_values=cache, use_cache=True, **self.at_last_place)
-            self.head = (head, [(layer.keys, layer.values) for layer in cache.layers])
+            self.head = (head, [(layer.keys, layer.values) for layer in _layers(cache)])
             cache = DynamicCache(config=self.model.config)
         for number, (keys, values) in enumerate(self.head[1]):
             cache.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1), number)
@@ -244,7 +251,8 @@ class ContinuousBatch:
             for text, top in zip(batch.texts, most_probable(batch.scores, record), strict=True):
                 text.tops.append(top)
         batch.take(tokens)
-        ended, going_on = [], []
+        ended: list[int] = []
+        going_on: list[int] = []
         for row, (text, token) in enumerate(zip(batch.texts, tokens.tolist(), strict=True)):
             text.written.append(token)
             ends = token in self.ends or len(text.written) == text.limit
@@ -427,7 +435,7 @@ def in_order(texts: Sequence[Text[T]]) -> list[Text[T]]:
     return sorted(others, key=lambda text: len(text.prompt)) + ordered
 
 
-def _common(prompts: Iterable[Sequence[int]]) -> int:
+def _common(prompts: Iterable[tuple[int, ...]]) -> int:
     """How many tokens all prompts begin with: as many as the first and the last in their order."""
     first, last = min(prompts), max(prompts)
     return next(

@@ -38,7 +38,7 @@ class Draw:
         self.repetition: Any = (
             RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty) if sampling.repetition_penalty != 1 else None
         )
-        self.limits = LogitsProcessorList()
+        self.limits: Any = LogitsProcessorList()
         if self.greedy:
             return
         self.limits.append(TemperatureLogitsWarper(sampling.temperature))

@@ -62,7 +62,7 @@ class Writer:
 
     def side_by_side(self, shape: Shape) -> int:
         """Texts written side by side at most."""
-        return self.sequences or TransformersOptions().side_by_side(shape.parameters)
+        return self.sequences or TransformersOptions(batch=None).side_by_side(shape.parameters)
 
     def bytes_each(self, shape: Shape) -> int:
         """Bytes of a weight, and of a number in the cache."""
