@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test check smoke setup
+.PHONY: demo test check smoke bench setup
 
 demo: $(READY)  ## the whole study on the embedded microworld, then the report
 	$(BIN)/sinternal run quickstart
@@ -14,8 +14,8 @@ test: $(READY)  ## all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests
 
 check: $(READY)  ## format, lint, types, layers
-	$(BIN)/ruff format --check src tests docs
-	$(BIN)/ruff check src tests docs
+	$(BIN)/ruff format --check src tests docs bench
+	$(BIN)/ruff check src tests docs bench
 	$(BIN)/python docs/generate_api.py --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
@@ -24,6 +24,9 @@ smoke: $(READY)  ## the demo in its smallest size, in a folder of its own
 	rm -rf runs/smoke
 	$(BIN)/sinternal run quickstart --out runs/smoke --set seeds=[0] --set sft.steps=10 --set examples.size=32 \
 		--set prompts.train_limit=24 --set prompts.eval_limit=24 --set grpo.steps=2
+
+bench: $(READY)  ## what fits two cores, beside a peer; writes the tables of docs/performance.md
+	$(BIN)/python -m bench
 
 setup: $(READY)
 
