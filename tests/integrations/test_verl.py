@@ -17,13 +17,15 @@ import pyarrow.parquet
 import pytest
 import torch
 import yaml
+from transformers import AutoTokenizer
 
-from sinternal.errors import DataError, SInternalError
+from sinternal.errors import DataError, ModelError, SInternalError
 from sinternal.integrations.verl import config, rewards, rows
 from sinternal.integrations.verl.config import MISSING, Machine, Model
 from sinternal.integrations.verl.export import Source, export
 from sinternal.integrations.verl.rewards import Rewarder, RewardSettings, UnrewardedError
 from sinternal.layout import ArmRun, Place, RunMap
+from sinternal.prompting.think import Tags
 from sinternal.records import Example, Judgement, Prompt, Response, Verdict, make_id
 from sinternal.settings.plugins import JudgePlugin
 from sinternal.settings.training import GrpoSettings, SftSettings
@@ -234,6 +236,14 @@ def test_a_failing_judge_is_no_reward(
     harmful = next(prompt for prompt in originals if prompt.harmful)
     with pytest.raises(UnrewardedError, match=r"judge_failed \(away"):
         rewarder.score(f"draft </think> {REFUSAL}", "safe", info(harmful, Kind.HARMFUL))
+
+
+def test_a_thinking_that_ends_with_a_special_token_is_refused(base_model: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(base_model)
+    rewards.check_spelling(tokenizer, Tags("<think>", "</think>"))
+    tokenizer.add_special_tokens({"additional_special_tokens": ["</think>"]})
+    with pytest.raises(ModelError, match="no thinking would ever close"):
+        rewards.check_spelling(tokenizer, Tags("<think>", "</think>"))
 
 
 @pytest.mark.parametrize(("ids", "cut"), [([5, 6, 7], True), ([5, 6, 2], False), ([5, 6], False), ([5, 6, 7, 8], True)])

@@ -15,8 +15,9 @@ from sinternal.store import Store
 from sinternal.study.cost import estimate
 from sinternal.study.forecast import Forecast, Work, forecast
 from sinternal.study.hardware import accelerators, read_hardware
+from sinternal.study.identity import NamedEngine
 from sinternal.study.lengths import Lengths
-from sinternal.study.local import Writer, writing_room
+from sinternal.study.local import Writer, writer_of, writing_room
 from sinternal.study.memory import Batch, Item, peak, training_memory
 from sinternal.study.plan import make_plan
 from tests.commands import in_process
@@ -149,6 +150,16 @@ def test_vllm_takes_its_share_and_writes_as_many_texts_as_that_holds() -> None:
     )
     assert peak(short.items) == pytest.approx(0.9 * 80e9)
     assert short.sequences > 7 * long.sequences > 0
+
+
+def test_engines_say_how_many_gpus_they_take() -> None:
+    machine = read_hardware("8xA100-80")
+    worker = {"name": "vllm", "options": {"tensor_parallel": 2, "max_model_len": 9000}}
+    spread = writer_of(NamedEngine("ray", {"worker": worker, "concurrency": 3, "num_gpus": 2}, None), machine)
+    assert spread is not None
+    assert (spread.gpus, spread.split, spread.copies, spread.longest, spread.sequences) == (6, 2, 3, 9000, 256)
+    served = NamedEngine("openai", {"base_url": "http://x/v1"}, None)
+    assert writer_of(served, machine) is None
 
 
 # plans

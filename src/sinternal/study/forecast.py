@@ -15,6 +15,8 @@ from sinternal.models.shape import Shape, find_shape
 from sinternal.settings.training import GrpoSettings, Method, RolloutEngine, SftSettings
 from sinternal.stages.capability import CapabilityConfig
 from sinternal.stages.grpo import GrpoConfig
+from sinternal.stages.sample import SampleConfig
+from sinternal.stages.self_verify import SelfVerifyConfig
 from sinternal.stages.sft import SftConfig
 from sinternal.stages.target import TargetConfig
 from sinternal.study import formulas
@@ -206,7 +208,7 @@ class _Forecaster:
     def _writing(self, row: Row, writer: Writer, model: str, shape: Shape) -> Work:
         calls = calls_of(row)
         prompt = min(self.lengths.request + question_tokens(row.task), shape.context)
-        quoted = min(calls.quoted, self.lengths.text)
+        quoted = min(calls.quoted, self.lengths.answer)
         text = min(calls.longest, self.lengths.text)
         count = 0 if isinstance(row.task.config, CapabilityConfig) else calls.number
         longest = min(prompt + calls.quoted, shape.context)
@@ -215,7 +217,10 @@ class _Forecaster:
             shape, writer, self.hardware, prompt=longest, text=calls.longest, usual=usual, texts=max(1, count)
         )
         read, written = count * (prompt + quoted), count * text
-        least = self._writing_seconds(shape, writer, room.sequences, prompt + quoted + text // 2, read, written)
+        fresh = read
+        if writer.engine == "vllm":  # its prefix cache: what prompts begin with in common is read once
+            fresh = count * (self.lengths.request + quoted) // _samples(row.task)
+        least = self._writing_seconds(shape, writer, room.sequences, prompt + quoted + text // 2, fresh, written)
         return Work(
             task=row.task,
             model=model,
@@ -295,7 +300,8 @@ class _Forecaster:
         read = (row.costs.calls or 0) * prompt
         learned = settings.steps * settings.of_a_step * (prompt + text)
         passes = int(not here or settings.minibatches > 1)
-        writing = self._writing_seconds(shape, writer, settings.of_a_step, prompt + text // 2, read, written)
+        fresh = read if here else read // rollouts.n  # vLLM reads the prompt of a group once
+        writing = self._writing_seconds(shape, writer, settings.of_a_step, prompt + text // 2, fresh, written)
         learning = {"learning": self._learning_seconds(shape, settings, learned, passes=passes)}
         expected = self._expected(writing, writer.engine) | self._expected(learning, "training")
         work = self._training(task, settings, shape, batch, items, learned=learned, least=writing | learning)
@@ -361,6 +367,11 @@ class _Forecaster:
                 target.model, target.revision, target.options, self.configs.get(target.model)
             )
         return self._shapes[target.model]
+
+
+def _samples(task: Task) -> int:
+    """Texts that are drawn for each prompt."""
+    return task.config.sampling.n if isinstance(task.config, SampleConfig | SelfVerifyConfig) else 1
 
 
 def _misfit(hardware: Hardware, works: Sequence[Work]) -> str:

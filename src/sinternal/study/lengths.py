@@ -26,6 +26,8 @@ class Lengths:
 
     request: int = 300
     """Of a request with its disguise and the chat template; ours."""
+    answer: int = 400
+    """Of an answer without its thinking, where a question quotes one; ours."""
     text: int = 1500
     """Of what a model writes, thinking included, unless its limit is lower: what the packaged recipes reckon with for
     reasoning models on safety prompts; not measured yet."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
-from sinternal.engines.llamacpp import LlamaCppOptions
-from sinternal.engines.local_options import TransformersOptions, VllmOptions
-from sinternal.engines.ray import RayOptions
 from sinternal.models.shape import BYTES, Shape
+from sinternal.settings.plugins import EnginePlugin
 from sinternal.study import formulas
 from sinternal.study.hardware import Hardware
 from sinternal.study.identity import NamedEngine
@@ -76,14 +74,14 @@ class Writer:
 
 def writer_of(engine: NamedEngine, hardware: Hardware) -> Writer | None:
     """How an engine uses GPUs; None if it uses none here, or is a plug-in of which nothing is known."""
+    # The options are the engine's own class, which is not imported here: some bring a client library with them.
+    options: Any = EnginePlugin(name=engine.name, options=dict(engine.options)).validated_options
     match engine.name:
         case "transformers":
-            return Writer(engine.name, TransformersOptions.model_validate(engine.options).batch)
+            return Writer(engine.name, options.batch)
         case "llamacpp":
-            served = LlamaCppOptions.model_validate(engine.options)
-            return Writer(engine.name, served.parallel, longest=served.context)
+            return Writer(engine.name, options.parallel, longest=options.context)
         case "vllm":
-            options = VllmOptions.model_validate(engine.options)
             return Writer(
                 engine.name,
                 vllm_defaults(hardware).sequences,
@@ -94,13 +92,8 @@ def writer_of(engine: NamedEngine, hardware: Hardware) -> Writer | None:
                 dtype="bfloat16" if options.dtype == "auto" else options.dtype,
             )
         case "ray":
-            spread = RayOptions.model_validate(engine.options)
-            inner = writer_of(NamedEngine(spread.worker.name, spread.worker.options, None), hardware)
-            if inner is None:
-                return None
-            return Writer(
-                inner.engine, inner.sequences, inner.split, spread.concurrency, inner.share, inner.longest, inner.dtype
-            )
+            worker = writer_of(NamedEngine(options.worker.name, options.worker.options, None), hardware)
+            return None if worker is None else replace(worker, copies=options.concurrency)
     return None
 
 

@@ -44,11 +44,11 @@ CONFIG = "config.yaml"
 CHARACTERS = 3
 """Characters to a token at least, for the longest prompt."""
 PREFACE = """\
-Written by `sinternal export verl` for verl 0.9.1 with its `v1` trainer; not run with verl yet. Data and settings of
-each arm lie in a folder; `config.yaml` extends verl's own. Where rewards are learned from, `reward.py` scores rollouts
-by the recipe's judges (`rewards.json`): `sinternal[train]` has to be installed beside verl, with the extra `math` for
-mathematics, and servers that judges ask have to be up. Files are named by absolute paths: mend `config.yaml` if you
-move the folder.
+Written by `sinternal export verl` for verl 0.9.1 with its `v1` trainer; nothing has been trained so yet. Data and
+settings of each arm lie in a folder; `config.yaml` extends verl's own. Where rewards are learned from, `reward.py`
+scores rollouts by the recipe's judges (`rewards.json`): `sinternal[train]` has to be installed beside verl, with the
+extra `math` for mathematics, and servers that judges ask have to be up. Files are named by absolute paths: mend
+`config.yaml` if you move the folder.
 
 A rollout that ran into the token limit, or for which the judge failed, has no reward, which is not a reward of 0: the
 reward manager raises `UnrewardedError`, verl logs it and leaves the rollout out of its group. Other trainers of verl

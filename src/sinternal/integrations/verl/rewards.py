@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import BaseModel, ConfigDict
 
 from sinternal.engines import TemplateOptions
-from sinternal.errors import DataError
+from sinternal.errors import DataError, ModelError
 from sinternal.judges import Judge
+from sinternal.prompting.think import Tags
 from sinternal.records import Verdict
 from sinternal.settings.plugins import JudgePlugin
 from sinternal.training.rewards import Kind
 
 if TYPE_CHECKING:  # it needs transformers
+    from transformers import PreTrainedTokenizerBase
+
     from sinternal.training.scorer import Scorer
 
 FILE = "rewards.json"
@@ -96,18 +99,34 @@ class Rewarder:
         if "scorer" not in known:
             folder = resolve_model(self.settings.model)
             tokenizer = open_tokenizer(folder)
+            form = generation_prompt(tokenizer, [("user", "hello")], tags=self.settings.speech.tags)
+            check_spelling(tokenizer, form.tags[0])
             plugins = (self.settings.judge, self.settings.refusals)
             judges: list[Judge] = [plugin.open() for plugin in plugins if plugin]
             known["scorer"] = Scorer(
                 {},
                 tokenizer,
                 Panel(*judges),
-                split=generation_prompt(tokenizer, [("user", "hello")], tags=self.settings.speech.tags).split,
+                split=form.split,
                 ends=turn_ends(tokenizer, stop_tokens(folder)),
                 max_failed=1.0,  # verl counts nothing across rollouts
             )
         scorer: Scorer = known["scorer"]
         return scorer
+
+
+def check_spelling(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> None:
+    """Make sure that the end of a thinking is still there in text as verl decodes it, without special tokens.
+
+    Raises:
+        ModelError: it is a special token, so that every thinking would seem unclosed.
+    """
+    ids = tokenizer.encode(tags.close, add_special_tokens=False)
+    if tags.close not in tokenizer.decode(ids, skip_special_tokens=True):
+        raise ModelError(
+            f"{tags.close!r} is a special token of this model, and verl decodes rollouts without those: no thinking "
+            "would ever close; make it an ordinary token of the tokenizer (special: false)"
+        )
 
 
 def is_cut(ids: Sequence[int], limit: int, end: int | None) -> bool:
