@@ -22,7 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from sinternal.engines import Request
 from sinternal.judges import Judge
@@ -37,7 +40,6 @@ from sinternal.study import formulas
 from sinternal.study.hardware import Accelerator, accelerators
 from sinternal.study.memory import Batch, peak, training_memory
 from sinternal.training import sft
-from sinternal.world.source import shipped_base
 
 MODELS = {
     "1.5b": "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B",
@@ -54,6 +56,12 @@ TINY = {
     "max_position_embeddings": 4096,
     "tie_word_embeddings": True,
 }
+TEMPLATE = (
+    "{% for m in messages %}<|{{ m.role }}|> {{ m.content }} {% if m.role == 'assistant' %}<eos>{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|> {% endif %}"
+)
+ENDS = 128
+"""One token of so many ends a turn."""
 GOALS = {"sft": ("7b", "lora", 9000.0), "decode": ("7b", "", 10_000.0)}
 """Tokens a second that are aimed at on one H200, for which model and method."""
 FORECAST = 0.15
@@ -75,27 +83,42 @@ class Approving(Judge):
 
 
 def make_model(name: str, folder: Path) -> None:
-    """A model of random weights with the microworld's tokenizer, whose words are the first of its vocabulary."""
+    """A Llama of a published width and depth, of random weights, and a tokenizer with a word for each of its tokens.
+
+    One token of 128 ends a turn: random weights would never end one, and what is cut short teaches nothing in GRPO.
+    """
     fields = dict(TINY) if name == "tiny" else dict(published_configs()[MODELS[name]])
     fields.pop("parameters", None)
-    kind = fields.pop("model_type")
-    tokenizer = AutoTokenizer.from_pretrained(shipped_base())
-    ends = {"eos_token_id": tokenizer.eos_token_id, "bos_token_id": None, "pad_token_id": tokenizer.pad_token_id}
-    config = AutoConfig.for_model(kind, **fields, **ends)
+    fields.pop("model_type")  # transformers would put the family's own tokenizer in the place of this one
+    size = int(fields["vocab_size"])
+    ends = list(range(size - max(1, size // ENDS), size))
+    config = AutoConfig.for_model("llama", **fields, eos_token_id=ends, bos_token_id=None, pad_token_id=0)
     on_gpu = torch.cuda.is_available()
     with torch.device("cuda" if on_gpu else "cpu"):
         model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16 if on_gpu else torch.float32)
+    model.generation_config.eos_token_id = ends
     model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    _tokenizer(size).save_pretrained(folder)
+
+
+def _tokenizer(size: int) -> PreTrainedTokenizerFast:
+    special = ["<pad>", "<|user|>", "<|assistant|>"]
+    words = [*special, *(f"w{number}" for number in range(len(special), size - 1)), "<eos>"]
+    model = Tokenizer(WordLevel({word: number for number, word in enumerate(words)}, unk_token="<pad>"))
+    model.pre_tokenizer = WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=model, eos_token="<eos>", pad_token="<pad>")
+    tokenizer.add_special_tokens({"additional_special_tokens": special[1:]})
+    tokenizer.chat_template = TEMPLATE
+    return tokenizer
 
 
 def fine_tune(folder: Path, name: str, method: str, tokens: int) -> dict[str, Any]:
     """Tokens a second of fine-tuning on rows of so many tokens, its share of the peak, and the memory it takes."""
-    words = _words(folder)
+    words = _words()
     rows, batch, steps = (64, 8, 6) if name != "tiny" else (8, 4, 3)
     answer = [" ".join((words[n:] + words[:n]) * (tokens // len(words) + 1)) for n in range(rows)]
     examples = [
-        Example(str(n), "g0 ?", "", " ".join(text.split()[: tokens - 20]), "safe", "0", "0")
+        Example(str(n), "w3 w4", "", " ".join(text.split()[: tokens - 20]), "safe", "0", "0")
         for n, text in enumerate(answer)
     ]
     form = sft.form_of(open_tokenizer(folder), stop_tokens(folder))
@@ -127,7 +150,7 @@ def fine_tune(folder: Path, name: str, method: str, tokens: int) -> dict[str, An
 
 def decode(folder: Path, name: str, engine: str) -> dict[str, Any]:
     """Tokens a second of writing many texts at once."""
-    words = _words(folder)
+    words = _words()
     count, tokens = (512, 256) if name != "tiny" else (8, 16)
     options = {"batch": 256} if engine == "transformers" else {"max_model_len": 2048}
     requests = [Request(str(n), (("user", " ".join((words[n % 20 :] + words)[:100])),)) for n in range(count)]
@@ -152,11 +175,11 @@ def reinforce(folder: Path, name: str) -> dict[str, Any]:
     from sinternal.training.schedule import Turn
     from sinternal.training.scorer import Panel
 
-    prompts, n, tokens, steps = (8, 8, 256, 3) if name != "tiny" else (2, 2, 8, 3)
+    prompts, n, tokens, steps = (8, 8, 256, 3) if name != "tiny" else (4, 8, 64, 3)
     settings = GrpoSettings.model_validate(
         {"steps": steps, "prompts": prompts, "micro_batch": n, "rollouts": {"n": n, "max_tokens": tokens}}
     )
-    words = _words(folder)
+    words = _words()
     turns = [
         Turn(
             Prompt(make_id(k), make_id(k), " ".join(words[k % 9 : k % 9 + 20]), True, "b", "plain", Split.TRAIN),
@@ -228,8 +251,9 @@ def in_words(name: str, part: str, found: dict[str, Any]) -> str:
     return f"{name} {part}: {', '.join(words)}"
 
 
-def _words(folder: Path) -> list[str]:
-    return sorted(word for word in open_tokenizer(folder).get_vocab() if word.isalpha())
+def _words() -> list[str]:
+    """Words of the tokenizer that end nothing."""
+    return [f"w{number}" for number in range(3, 300)]
 
 
 def _memory(forecast: float) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from sinternal.engines.local_options import TransformersOptions
 from sinternal.models.shape import BYTES, Shape
 from sinternal.settings.plugins import EnginePlugin
 from sinternal.study import formulas
