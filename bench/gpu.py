@@ -82,6 +82,23 @@ class Approving(Judge):
             yield Judgement(make_id("by length", response.id), response.id, "by length", "answer", safe, refused=False)
 
 
+class Clock:
+    """The progress of a training, by the time of each report."""
+
+    def __init__(self) -> None:
+        self.marks: list[float] = []
+
+    def __call__(self, _done: int, _total: int) -> None:
+        """A step is over."""
+        _synchronize()
+        self.marks.append(time.perf_counter())
+
+    @property
+    def seconds_per_step(self) -> float:
+        """Without the first step, which warms up."""
+        return (self.marks[-1] - self.marks[1]) / (len(self.marks) - 2)
+
+
 def make_model(name: str, folder: Path) -> None:
     """A Llama of a published width and depth, of random weights, and a tokenizer with a word for each of its tokens.
 
@@ -131,17 +148,12 @@ def fine_tune(folder: Path, name: str, method: str, tokens: int) -> dict[str, An
         learning_rate=1e-5,
         max_length=tokens + 64,
     )
-    marks: list[float] = []
-
-    def progress(_done: int, _total: int) -> None:
-        _synchronize()
-        marks.append(time.perf_counter())
-
+    clock = Clock()
     _reset_peak()
     with tempfile.TemporaryDirectory(dir=folder.parent) as out:
-        sft.train(folder, examples, settings, 0, Path(out) / "model", progress)
+        sft.train(folder, examples, settings, 0, Path(out) / "model", clock)
     shape = read_shape(folder / "config.json")
-    rate = batch * length * (len(marks) - 2) / (marks[-1] - marks[1])
+    rate = batch * length / clock.seconds_per_step
     operations = formulas.FULL_OPERATIONS if method == "full" else formulas.LORA_OPERATIONS
     found = {"tokens_per_second": rate, "row": length, "operations_per_second": rate * operations * shape.parameters}
     memory = training_memory(shape, settings, Batch(batch, length), on_gpu=torch.cuda.is_available())
@@ -188,18 +200,17 @@ def reinforce(folder: Path, name: str) -> dict[str, Any]:
         for k in range(prompts * steps)
     ]
     asking = grpo.Asking(lambda prompt: (("user", prompt.text),), lambda _prompt, answer: (("user", answer),))
-    marks: list[float] = []
-
-    def progress(_done: int, _total: int) -> None:
-        _synchronize()
-        marks.append(time.perf_counter())
-
+    clock = Clock()
     _reset_peak()
     with tempfile.TemporaryDirectory(dir=folder.parent) as out:
         panel = Panel(Approving(NoOptions()))
-        grpo.train(folder, turns, [], panel, asking, settings, 0, Path(out) / "model", progress)
-    seconds = (marks[-1] - marks[1]) / (len(marks) - 2)
-    return {"seconds_per_step": seconds, "rollouts": prompts * n, "tokens_each": tokens, "peak_bytes": _peak()}
+        grpo.train(folder, turns, [], panel, asking, settings, 0, Path(out) / "model", clock)
+    return {
+        "seconds_per_step": clock.seconds_per_step,
+        "rollouts": prompts * n,
+        "tokens_each": tokens,
+        "peak_bytes": _peak(),
+    }
 
 
 PARTS: dict[str, Callable[[Path, str], dict[str, Any]]] = {

@@ -1,8 +1,7 @@
-"""Sampling with the engine `transformers`, against `generate` in arrival order and other engines.
+"""Sampling with the engine `transformers`, against `generate` in arrival order and continuous batching.
 
     python -m bench.sampling                                  # the microworld's base, 2,000 texts
     python -m bench.sampling --model smollm2 --texts 128      # after `sinternal fetch smollm2`
-    python -m bench.sampling --vllm-python .venv-vllm/bin/python
 
 All draw at temperature 1 from the same prompts, of mixed lengths; texts end where the model ends them. What counts is
 the number of tokens written in a second: each way has its own generator of random numbers, so the texts differ.
@@ -11,13 +10,9 @@ the number of tokens written in a second: each way has its own generator of rand
 from __future__ import annotations
 
 import argparse
-import json
 import random
-import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import GenerationConfig
@@ -92,35 +87,6 @@ def ours(engine: TransformersEngine, requests: Sequence[Request], sampling: Samp
     return lambda: float(sum(text.tokens or 0 for text in engine.generate(requests, sampling, 0)))
 
 
-def vllm(python: Path, folder: Path, texts: int, sampling: Sampling) -> dict[str, Any]:
-    """The engine `vllm` in an environment of its own: tokens and seconds, without those of the start."""
-    code = (
-        "import json, sys, time\n"
-        "from bench.sampling import questions\n"
-        "from sinternal.settings.plugins import EnginePlugin\n"
-        "from sinternal.settings.sampling import Sampling\n"
-        "name, folder, texts, sampling = sys.argv[1], sys.argv[2], int(sys.argv[3]), json.loads(sys.argv[4])\n"
-        "options = {'enforce_eager': True, 'gpu_memory_utilization': 0.2, 'dtype': 'float32'}\n"
-        "if __name__ == '__main__':\n"
-        "    engine = EnginePlugin(name='vllm', options=options).open(folder)\n"
-        "    requests, how = questions(name, texts), Sampling(**sampling)\n"
-        "    list(engine.generate(requests[:16], how, 0))\n"
-        "    start = time.perf_counter()\n"
-        "    tokens = sum(text.tokens or 0 for text in engine.generate(requests, how, 0))\n"
-        "    print(json.dumps({'tokens': tokens, 'seconds': time.perf_counter() - start}))\n"
-        "    engine.close()\n"
-    )
-    script = Path(__file__).with_name("_vllm_once.py")
-    script.write_text(code)
-    try:
-        arguments = [str(python), str(script), folder.name, str(folder), str(texts), sampling.model_dump_json()]
-        finished = subprocess.run(arguments, capture_output=True, text=True, check=True)
-    finally:
-        script.unlink()
-    answer: dict[str, Any] = json.loads(finished.stdout.splitlines()[-1])
-    return answer
-
-
 def _settings(sampling: Sampling, ends: Sequence[int], pad: int) -> GenerationConfig:
     return GenerationConfig(
         do_sample=True,
@@ -145,7 +111,6 @@ def main() -> None:
     parser.add_argument("--max-tokens", type=int, default=128)
     parser.add_argument("--batch", type=int, help="texts side by side; by default the engine's own number")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--vllm-python", type=Path, help="Python of an environment with vLLM for this machine")
     args = parser.parse_args()
     options = TransformersOptions(batch=args.batch)
     engine = TransformersEngine(args.model, options)
@@ -168,12 +133,7 @@ def main() -> None:
             result.rows.append(
                 compare(what, times["ours"], times[name], title, "tokens/s", goal, by_cpu=False, limit=limit)
             )
-    if args.vllm_python:
-        from sinternal.models.resolve import resolve_model
-
-        vllm(args.vllm_python, resolve_model(args.model), args.texts, sampling)
-    else:
-        result.notes.append("vLLM was not run: say --vllm-python")
+    result.notes.append("vLLM on a processor is not among the peers")
     result.print()
 
 
