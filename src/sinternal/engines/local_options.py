@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field, field_validator
 
 from sinternal.engines import TemplateOptions
+
+SET_BY_OPTIONS: Mapping[str, str] = {
+    "tensor_parallel_size": "tensor_parallel",
+    "max_model_len": "max_model_len",
+    "gpu_memory_utilization": "gpu_memory_utilization",
+    "dtype": "dtype",
+    "enforce_eager": "enforce_eager",
+}
+"""Arguments of `vllm.LLM` that an option of its own sets, and which one."""
+SET_HERE = frozenset(
+    ("model", "tokenizer", "enable_prefix_caching", "generation_config", "enable_lora", "max_lora_rank")
+)
+"""Arguments of `vllm.LLM` that follow from the model, or that figures depend on."""
 
 
 class TransformersOptions(TemplateOptions):
@@ -27,3 +43,15 @@ class VllmOptions(TemplateOptions):
     """Type of the weights: auto, bfloat16, float16 or float32."""
     enforce_eager: bool = False
     """Run without CUDA graphs: starts sooner, writes slower."""
+    extra: dict[str, Any] = Field(default={})
+    """Further arguments of `vllm.LLM`, as vLLM spells them: `{pipeline_parallel_size: 2, kv_cache_dtype: fp8}`."""
+
+    @field_validator("extra")
+    @classmethod
+    def _overrides_nothing(cls, extra: dict[str, Any]) -> dict[str, Any]:
+        for name in extra:
+            if name in SET_BY_OPTIONS:
+                raise ValueError(f"{name} has an option of its own: {SET_BY_OPTIONS[name]}")
+            if name in SET_HERE:
+                raise ValueError(f"{name} is set by the engine, and cannot be changed")
+        return extra
