@@ -48,7 +48,7 @@ class SftSettings(WeightSettings):
     batch: int = Field(ge=1)
     """Examples to a step."""
     micro_batch: int | None = Field(default=None, ge=1)
-    """Examples to a forward pass, if a whole batch does not fit; must divide `batch`."""
+    """Examples that a process takes at most in one forward pass, if a whole batch does not fit."""
     learning_rate: float = Field(gt=0)
     """Peak; linear warm-up over 5 % of the steps, then linear decay."""
     max_length: int = Field(default=4096, ge=8)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from sinternal.errors import DataError, ModelError
@@ -34,17 +35,18 @@ class Start(NamedTuple):
     stored_as: torch.dtype
     """The precision of its files."""
     before: dict[str, torch.Tensor]
-    """The weights that are trained, as they would be saved now."""
+    """The weights that are trained, as they would be saved now; none if they were not kept."""
     embeddings: bool = False
     """Whether its adapter brings embeddings of its own."""
 
 
-def open_model(folder: Path, settings: WeightSettings | Method) -> Start:
+def open_model(folder: Path, settings: WeightSettings | Method, *, keep: bool = True) -> Start:
     """Load a model for training.
 
     Args:
         folder: of a model or of a LoRA adapter. `lora` trains that adapter further; `full` merges it in float32 first.
         settings: which weights are trained; a method alone stands for its usual settings.
+        keep: whether to keep a copy of the weights, with which `save_model` compares them.
 
     Raises:
         ModelError: the model is not whole, or its adapter is not one of these settings.
@@ -59,7 +61,7 @@ def open_model(folder: Path, settings: WeightSettings | Method) -> Start:
     if settings.method is Method.FULL:
         model = apply_adapter(base, folder).merge_and_unload() if adapted else base
         model.requires_grad_(True)  # PEFT has frozen it
-        return Start(folder, model, stored_as, _copies(model, stored_as), embeddings)
+        return Start(folder, model, stored_as, _copies(model, stored_as) if keep else {}, embeddings)
     if adapted:
         model = apply_adapter(base, folder, trainable=True)
         _check_adapter(model, settings, folder)
@@ -70,7 +72,34 @@ def open_model(folder: Path, settings: WeightSettings | Method) -> Start:
                 r=settings.lora_r, lora_alpha=settings.lora_alpha, target_modules="all-linear", task_type="CAUSAL_LM"
             ),
         )
-    return Start(folder, model, stored_as, _copies(model, None), embeddings)
+    return Start(folder, model, stored_as, _copies(model, None) if keep else {}, embeddings)
+
+
+def save_trained(
+    trainer: Any, start: Start, settings: WeightSettings, out: Path, *, section: str, moved: bool = True
+) -> list[str]:
+    """Save what a trainer has trained, in one process or in many; for the rest, see `save_model`.
+
+    Of many processes the first one saves: it opens the start once more and puts the trained weights into it, which it
+    gathers from the others if each holds a part of them.
+
+    Args:
+        trainer: of transformers.
+        start: what the training started from.
+        settings: which weights were trained.
+        out: receives the model.
+        section: the part of the recipe that says how it was trained.
+        moved: whether there was a gradient to follow.
+    """
+    accelerator = trainer.accelerator
+    if accelerator.num_processes == 1:
+        return save_model(start, trainer.model, out, section=section, moved=moved)
+    weights = accelerator.get_state_dict(trainer.model_wrapped)
+    if not accelerator.is_main_process:
+        return []
+    whole = open_model(start.folder, settings)
+    whole.model.load_state_dict(weights)
+    return save_model(whole, whole.model, out, section=section, moved=moved)
 
 
 def save_model(start: Start, trained: Any, out: Path, *, section: str, moved: bool = True) -> list[str]:
@@ -152,16 +181,21 @@ def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def last_checkpoint(folder: Path) -> str | None:
+def last_checkpoint(folder: Path, arguments: TrainingArguments) -> str | None:
     """The newest checkpoint that is complete, if there is one; what a killed run left half-written is removed.
 
     The trainer writes `trainer_state.json` last.
+
+    Args:
+        folder: of the checkpoints.
+        arguments: of the trainer: of many processes, the first one removes.
     """
-    for unfinished in folder.glob("checkpoint-*"):
-        try:
-            json.loads((unfinished / "trainer_state.json").read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
-            shutil.rmtree(unfinished)
+    with arguments.main_process_first(local=False):
+        for unfinished in folder.glob("checkpoint-*"):
+            try:
+                json.loads((unfinished / "trainer_state.json").read_text())
+            except (FileNotFoundError, json.JSONDecodeError):
+                shutil.rmtree(unfinished)
     return get_last_checkpoint(str(folder)) if folder.exists() else None  # type: ignore[no-untyped-call]
 
 
