@@ -98,7 +98,7 @@ def train(
         callbacks=[Report(progress), Watch("sft")],
     )
     trainer.remove_callback(PrinterCallback)  # the log is returned, not printed
-    trainer.train(resume_from_checkpoint=last_checkpoint(checkpoints, arguments))
+    trainer.train(resume_from_checkpoint=last_checkpoint(checkpoints))
     notes = save_trained(trainer, start, settings, out, section="sft")
     return Log([{"step": e["step"], "loss": float(e["loss"])} for e in trainer.state.log_history if "loss" in e], notes)
 

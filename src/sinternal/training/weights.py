@@ -7,14 +7,13 @@ A LoRA adapter is saved as what it is, beside the name of its base. Merged into 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 
 from sinternal.errors import DataError, ModelError
 from sinternal.models.loading import apply_adapter, brings_embeddings, list_names, load_base, not_finite, open_tokenizer
@@ -181,22 +180,26 @@ def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def last_checkpoint(folder: Path, arguments: TrainingArguments) -> str | None:
+def last_checkpoint(folder: Path) -> str | None:
     """The newest checkpoint that is complete, if there is one; what a killed run left half-written is removed.
 
     The trainer writes `trainer_state.json` last.
-
-    Args:
-        folder: of the checkpoints.
-        arguments: of the trainer: of many processes, the first one removes.
     """
-    with arguments.main_process_first(local=False):
-        for unfinished in folder.glob("checkpoint-*"):
-            try:
-                json.loads((unfinished / "trainer_state.json").read_text())
-            except (FileNotFoundError, json.JSONDecodeError):
-                shutil.rmtree(unfinished)
-    return get_last_checkpoint(str(folder)) if folder.exists() else None  # type: ignore[no-untyped-call]
+    complete = {}
+    for checkpoint in folder.glob("checkpoint-*"):
+        try:
+            json.loads((checkpoint / "trainer_state.json").read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            if process_number() == 0:
+                shutil.rmtree(checkpoint)
+        else:
+            complete[int(checkpoint.name.rpartition("-")[2])] = checkpoint
+    return str(complete[max(complete)]) if complete else None
+
+
+def process_number() -> int:
+    """Which of the processes of a training this is; 0 for the first or only one. torchrun says so to all it starts."""
+    return int(os.environ.get("RANK", 0))
 
 
 def hardware() -> dict[str, Any]:
