@@ -1,7 +1,7 @@
 """How fast a step of fine-tuning is: ours against TRL's own SFTTrainer, on the same rows, with the same loss.
 
     python bench/sft.py --model Qwen/Qwen2.5-1.5B --batch 32 --micro-batch 4 --peak 989      # one GPU
-    python bench/sft.py --batch 8 --micro-batch 4 --steps 3 --repeats 2 --length 60 --longest 200         # the microworld, on a CPU
+    python bench/sft.py --batch 8 --micro-batch 4 --steps 3 --repeats 2 --length 60 --longest 200  # the microworld, CPU
 
 Both see rows of the same random tokens, whose lengths are log-normal, in the same steps; both optimise the mean loss
 over the target tokens of a step. They are timed by turns in one process, without their first step, and the last line

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -29,8 +30,10 @@ from sinternal.store import Progress
 from sinternal.store.files import new_file, write_text
 
 R = TypeVar("R")
-JOB, RESULT, CONFIGURATION, ALIVE, PROGRESS = "job.pickle", "result.pickle", "accelerate.yaml", "alive.lock", "progress"
-"""The files of the folder."""
+JOB, RESULT, CONFIGURATION, PROGRESS = "job.pickle", "result.pickle", "accelerate.yaml", "progress.json"
+"""Files of the folder."""
+ALIVE, HOST = "alive.lock", "host"
+"""The lock that the parent holds, and the name of its machine: a lock that another machine holds cannot be relied on."""
 POLL = 0.2
 """Seconds between two looks at the folder."""
 PATIENCE = 30.0
@@ -122,6 +125,7 @@ def command(launch: Launch, folder: Path) -> list[str]:
 def _launched(launch: Launch, job: Callable[..., R], progress: Progress, folder: Path) -> R:
     (folder / JOB).write_bytes(pickle.dumps(job))
     (folder / CONFIGURATION).write_text(launch.configuration())
+    (folder / HOST).write_text(socket.gethostname())
     with FileLock(folder / ALIVE):
         try:
             process = subprocess.Popen(command(launch, folder), stdin=subprocess.DEVNULL)
@@ -155,7 +159,7 @@ def _pay(folder: Path, paid: Spent) -> Spent:
 
 def _tell(folder: Path, told: str, progress: Progress) -> str:
     """Pass on how far the first process is."""
-    file = folder / f"{PROGRESS}.json"
+    file = folder / PROGRESS
     said = file.read_text() if file.exists() else ""
     if said != told:
         progress(*json.loads(said))
@@ -185,7 +189,7 @@ def _failure(folder: Path, status: int) -> SInternalError:
 
 def report_progress(folder: Path, done: int, total: int) -> None:
     """Write how far the first process is, where the parent reads it."""
-    write_text(folder / f"{PROGRESS}.json", json.dumps([done, total]))
+    write_text(folder / PROGRESS, json.dumps([done, total]))
 
 
 def report_spent(folder: Path, process: int, spent: Spent) -> None:

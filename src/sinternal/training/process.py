@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import socket
 import sys
 import threading
 import time
@@ -20,6 +21,7 @@ from sinternal import budget
 from sinternal.budget import NOTHING
 from sinternal.training.launch import (
     ALIVE,
+    HOST,
     JOB,
     report_failure,
     report_progress,
@@ -33,8 +35,8 @@ BEAT = 1.0
 
 def main(folder: Path) -> None:
     """Do the job of a folder."""
-    process, machine = int(os.environ["RANK"]), int(os.environ.get("GROUP_RANK", 0))
-    threading.Thread(target=_watch, args=(folder, process, machine), daemon=True).start()
+    process = int(os.environ["RANK"])
+    threading.Thread(target=_watch, args=(folder, process), daemon=True).start()
     try:
         job = pickle.loads((folder / JOB).read_bytes())
         result = job(progress=_ignore if process else partial(report_progress, folder))
@@ -48,12 +50,12 @@ def main(folder: Path) -> None:
         os._exit(1)  # at once: leaving the group of processes in order would wait for the others
 
 
-def _watch(folder: Path, process: int, machine: int) -> None:
+def _watch(folder: Path, process: int) -> None:
     """Tell the parent what is spent; end when it is gone."""
-    told = NOTHING
+    told, near = NOTHING, socket.gethostname() == (folder / HOST).read_text()
     while True:
         time.sleep(BEAT)
-        if machine == 0 and _is_free(folder / ALIVE):  # locks of other machines cannot be relied on
+        if near and _is_free(folder / ALIVE):
             os._exit(1)
         if (spent := budget.spent()) != told:
             report_spent(folder, process, spent)
