@@ -33,7 +33,7 @@ R = TypeVar("R")
 JOB, RESULT, CONFIGURATION, PROGRESS = "job.pickle", "result.pickle", "accelerate.yaml", "progress.json"
 """Files of the folder."""
 ALIVE, HOST = "alive.lock", "host"
-"""The lock that the parent holds, and the name of its machine: a lock that another machine holds cannot be relied on."""
+"""The lock that the parent holds, and the name of its machine: only there the lock can be relied on."""
 POLL = 0.2
 """Seconds between two looks at the folder."""
 PATIENCE = 30.0
