@@ -118,7 +118,7 @@ def test_a_stage_that_is_spread_over_processes_leaves_the_same_model(
     assert {path.name for path in one.path.iterdir()} == {path.name for path in many.path.iterdir()}
 
 
-class Killed(Exception):
+class Killed(BaseException):
     pass
 
 
@@ -132,7 +132,7 @@ def test_a_sharded_model_is_trained_resumed_and_saved_whole(
     spread("fsdp2")
     steps: list[int] = []
 
-    def stop(done: int, total: int) -> None:
+    def stop(done: int, _total: int) -> None:
         if done >= 3:
             raise Killed
 
