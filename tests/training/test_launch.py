@@ -35,6 +35,7 @@ from sinternal.store import Artifact, Draft
 from sinternal.study.plan import make_plan
 from sinternal.training import launch
 from sinternal.training.sft import train
+from sinternal.training.weights import hardware
 from sinternal.world.benchmark import Microworld
 from tests.commands import HANGS
 from tests.plugins import open_plugin
@@ -273,6 +274,14 @@ def test_the_command_is_one_that_accelerate_reads(tmp_path: Path, machines: int)
 def test_a_launch_that_cannot_work_is_refused(given: dict[str, object], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         Launch.model_validate(given)
+
+
+def test_gpus_that_nobody_would_use_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
+    with pytest.raises(LaunchError, match=r"8 GPUs are there, .* set launch\.processes=8, or"):
+        hardware()
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    assert hardware()["use_cpu"]
 
 
 def test_what_is_missing_is_said_before_anything_is_made() -> None:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 
-from sinternal.errors import DataError, ModelError
+from sinternal.errors import DataError, LaunchError, ModelError
 from sinternal.models.loading import apply_adapter, brings_embeddings, list_names, load_base, not_finite, open_tokenizer
 from sinternal.models.resolve import ADAPTER, base_reference
 from sinternal.settings.training import Method, WeightSettings
@@ -203,8 +203,19 @@ def process_number() -> int:
 
 
 def hardware() -> dict[str, Any]:
-    """Both trainers' arguments for this machine."""
+    """Both trainers' arguments for this machine.
+
+    Raises:
+        LaunchError: it has several GPUs, of which one process could use one.
+    """
     on_gpu = torch.cuda.is_available()
+    if (
+        there := torch.cuda.device_count()
+    ) > 1 and "WORLD_SIZE" not in os.environ:  # transformers would use DataParallel
+        raise LaunchError(
+            f"{there} GPUs are there, and one process trains on one: set launch.processes={there}, or make one visible "
+            "by CUDA_VISIBLE_DEVICES"
+        )
     return {
         "use_cpu": not on_gpu,
         "bf16": on_gpu,
