@@ -3,15 +3,23 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+LOWEST := .venv-lowest
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test check smoke bench setup
+.PHONY: demo test test-lowest check smoke bench setup
 
 demo: $(READY)  ## the whole study on the embedded microworld, then the report
 	$(BIN)/sinternal run quickstart
 
 test: $(READY)  ## all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests
+
+test-lowest:  ## trainings with the lowest versions that pyproject.toml allows, in an environment of their own
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python tests/lowest_versions.py > $(LOWEST)/lowest.txt
+	$(LOWEST)/bin/pip install --quiet --disable-pip-version-check --requirement $(LOWEST)/lowest.txt pytest --editable '.[train]'
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest tests/training/test_sft.py tests/training/test_weights.py \
+		tests/training/test_grpo.py tests/training/test_launch.py
 
 check: $(READY)  ## format, lint, types, layers
 	$(BIN)/ruff format --check src tests docs bench

@@ -33,5 +33,9 @@ class EngineError(SInternalError, RuntimeError):
     """An engine cannot work: its server is away, refuses the key, or does not know the model."""
 
 
+class LaunchError(SInternalError, RuntimeError):
+    """The processes of a training could not be started, or died."""
+
+
 class BudgetError(SInternalError, RuntimeError):
     """The run has spent what it was allowed to."""

@@ -14,6 +14,7 @@ from sinternal.errors import MissingExtraError
 EXTRAS: Mapping[str, str] = {
     "accelerate": "train",
     "datasets": "hub",
+    "deepspeed": "deepspeed",
     "gguf": "llamacpp",
     "huggingface_hub": "hub",
     "inspect_ai": "inspect",

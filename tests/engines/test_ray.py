@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from pydantic import BaseModel
 
@@ -138,13 +139,17 @@ def test_no_cluster_at_the_address_is_an_error_in_one_line(monkeypatch: pytest.M
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
-    """Two cores, whatever the machine has."""
+    """Two nodes of one core each, whatever the machine has."""
     ray = pytest.importorskip("ray")
+    utils = pytest.importorskip("ray.cluster_utils")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        ray.init(num_cpus=2, log_to_driver=False)
+        nodes = utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        nodes.add_node(num_cpus=1)
+        ray.init(address=nodes.address, log_to_driver=False)
         yield
         ray.shutdown()
+        nodes.shutdown()
 
 
 @pytest.mark.usefixtures("cluster")
@@ -157,6 +162,29 @@ def test_the_text_is_that_of_the_worker_engine_alone(base_model: Path) -> None:
     alone = list(open_plugin(TransformersEngine, str(base_model), dict(ALONE)).generate(requests, HOT, seed=3))
     assert len(spread) == len(alone) == 20
     assert set(spread) == set(alone)
+
+
+def actors() -> list[psutil.Process]:
+    """The processes of Ray's actors, on both nodes."""
+    children = psutil.Process().children(recursive=True)
+    return [child for child in children if "MapWorker" in " ".join(child.cmdline())]
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_worker_that_is_killed_on_one_of_two_nodes_costs_no_sample(base_model: Path) -> None:
+    requests = [Request(row.id, (("user", row.text),)) for row in open_plugin(Microworld, {}).prompts("train")[:40]]
+    short = Sampling(temperature=1.0, max_tokens=24)
+    engine = open_plugin(RayEngine, str(base_model), {**LOCAL, "batch": 1})
+    stream = engine.generate(iter(requests), short, seed=3)
+    written = [next(stream)]
+    killed = actors()
+    assert len(killed) == 2, "one on each node"
+    killed[-1].kill()
+    written += stream
+    engine.close()
+    alone = list(open_plugin(TransformersEngine, str(base_model), dict(ALONE)).generate(requests, short, seed=3))
+    assert len(written) == len(requests)
+    assert set(written) == set(alone)
 
 
 @pytest.mark.usefixtures("cluster")

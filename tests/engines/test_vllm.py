@@ -12,11 +12,12 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from sinternal.engines import Completion, Request, request_seed
-from sinternal.engines.local_options import VllmOptions
+from sinternal.engines.local_options import SET_BY_OPTIONS, SET_HERE, VllmOptions
 from sinternal.engines.vllm import VllmEngine
 from sinternal.engines.vllm_generation import (
     FINISHES,
@@ -123,6 +124,31 @@ def test_an_adapter_that_vllm_cannot_apply_is_refused(adapter: Path) -> None:
     (adapter / "adapter_config.json").write_text("{}")
     with pytest.raises(ModelError, match="not the configuration of a LoRA adapter"):
         engine_arguments(adapter, VllmOptions())
+
+
+@pytest.mark.parametrize("base", ["../gone/model", "empty"])
+def test_an_adapter_whose_base_is_gone_is_told_so_in_one_line(adapter: Path, base: str) -> None:
+    (adapter / "empty").mkdir()
+    (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base, "r": 8}))
+    with pytest.raises(ModelError, match=f"the base of this LoRA adapter is not at '{base}'") as raised:
+        engine_arguments(adapter, VllmOptions())
+    assert "\n" not in str(raised.value)
+
+
+def test_further_arguments_reach_vllm_and_override_nothing() -> None:
+    options = VllmOptions.model_validate({"extra": {"pipeline_parallel_size": 2, "attention_backend": "FLASHINFER"}})
+    given = engine_arguments(Path("model"), options)
+    assert (given["pipeline_parallel_size"], given["attention_backend"]) == (2, "FLASHINFER")
+    assert set(given) <= set(INTERFACE["LLM.__init__"])
+    with pytest.raises(ValidationError, match="dtype has an option of its own: dtype"):
+        VllmOptions.model_validate({"extra": {"dtype": "float16"}})
+    with pytest.raises(ValidationError, match="enable_prefix_caching is set by the engine"):
+        VllmOptions.model_validate({"extra": {"enable_prefix_caching": False}})
+
+
+def test_what_the_engine_sets_cannot_be_set_twice(adapter: Path) -> None:
+    (adapter / "tokenizer_config.json").write_text("{}")
+    assert {*SET_HERE, *SET_BY_OPTIONS} == set(engine_arguments(adapter, VllmOptions()))
 
 
 def test_a_text_is_split_and_counted_without_its_end_of_turn() -> None:

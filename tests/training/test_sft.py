@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from trl import SFTTrainer
 
@@ -83,6 +84,18 @@ def test_the_same_seed_trains_the_same_weights(base_model: Path, tmp_path: Path)
         train(base_model, EXAMPLES, settings(), 7, tmp_path / name, lambda *_: None)
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("a", "b")]
     assert weights[0] == weights[1]
+
+
+def test_a_step_that_is_cut_into_forward_passes_leaves_the_same_model(base_model: Path, tmp_path: Path) -> None:
+    rows = [replace(row, thinking=CRITIQUE + " e3" * number) for number, row in enumerate(EXAMPLES[:7])]
+    losses, left = [], []
+    for micro in (None, 3):
+        out = tmp_path / str(micro)
+        log = train(base_model, rows, settings(micro_batch=micro), 7, out, lambda *_: None)
+        losses.append([row["loss"] for row in log.training])
+        left.append(load_file(out / "model.safetensors"))
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    assert all(torch.allclose(weight, left[1][name], atol=1e-4) for name, weight in left[0].items())
 
 
 def test_a_template_that_deletes_the_thinking_is_refused(base_model: Path) -> None:

@@ -82,6 +82,7 @@ class Generator:
         self.vllm, lora = _import_vllm()
         folder = resolve_model(model)
         arguments = engine_arguments(folder, self.options)
+        stops = stop_tokens(folder)  # before vLLM: of an adapter whose base is gone, it says nothing that helps
         try:
             self.llm: Any = self.vllm.LLM(**arguments)
         except Exception as error:  # from OSError to its own kinds, for all of which the user has to look at the model
@@ -90,7 +91,7 @@ class Generator:
         self.tokenizer: Any = self.llm.get_tokenizer()
         self.context: int = self.llm.model_config.max_model_len
         set_template_arguments(self.tokenizer, self.options.chat_template_kwargs)
-        self.ends = turn_ends(self.tokenizer, stop_tokens(folder))
+        self.ends = turn_ends(self.tokenizer, stops)
         if not getattr(self.tokenizer, "chat_template", None):
             self.close()
             raise ModelError(f"{model}: the tokenizer has no chat template; add a chat_template.jinja to the directory")
@@ -168,6 +169,7 @@ def engine_arguments(model: Path, options: VllmOptions) -> dict[str, object]:
         "enforce_eager": options.enforce_eager,
         "enable_prefix_caching": True,
         "generation_config": "vllm",  # its own neutral defaults, not what the model's maker wished for
+        **options.extra,
     }
     adapter = read_adapter(model)
     if adapter is None:
@@ -218,14 +220,15 @@ def read_adapter(folder: Path) -> Adapter | None:
     """The adapter in a directory, or None if there is none.
 
     Raises:
-        ModelError: its configuration does not name a base model and a rank.
+        ModelError: its configuration does not name a base model and a rank, or the base is not there.
     """
     file = folder / "adapter_config.json"
     if not file.exists():
         return None
+    base = str(adapter_base(folder))
     try:
         config = json.loads(file.read_text())
-        return Adapter(str(adapter_base(folder)), max([config["r"], *config.get("rank_pattern", {}).values()]))
+        return Adapter(base, max([config["r"], *config.get("rank_pattern", {}).values()]))
     except (KeyError, ValueError) as error:
         raise ModelError(f"{file}: not the configuration of a LoRA adapter ({_first_line(error)})") from error
 

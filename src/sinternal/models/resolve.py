@@ -77,7 +77,7 @@ def adapter_base(folder: Path) -> str | None:
         return None
     name = _base_name(file)
     for candidate in (folder.resolve() / name, Path(name).expanduser()):
-        if candidate.is_dir():
+        if is_model(candidate):  # of an empty folder, what opens the model would ask the hub, by its path
             return os.path.normpath(candidate)
     if not _HUB_ID.fullmatch(name):
         raise ModelError(

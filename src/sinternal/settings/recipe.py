@@ -18,6 +18,7 @@ from sinternal.settings.arm_checks import JUDGED_BY_REFUSALS, check_adapters, ch
 from sinternal.settings.arms import BASE, REINFORCED, SUPERVISED, VERIFYING, Arm, TrainOn
 from sinternal.settings.base import Section, Seed, validate_settings
 from sinternal.settings.files import override, read_recipe, set_field
+from sinternal.settings.launch import Launch
 from sinternal.settings.measurement import Ability, Evaluation
 from sinternal.settings.plugins import PLAIN, EnginePlugin, ExpertPlugin, JudgePlugin, VerificationPlugin
 from sinternal.settings.questions import Question, questions_of
@@ -80,6 +81,9 @@ class Recipe(Section):
     """Each seed repeats everything that is left to chance."""
     workers: int = Field(default=1, ge=1)
     """Processes that work on independent arms at once. More than one: each computes on one thread."""
+    launch: Launch | None = Field(default=None, exclude=True)
+    """How each training is spread over GPUs and machines; None: it is computed by one process. No part of what is
+    reported, as nothing depends on it."""
     target: Target
     """The model that is studied."""
     prompts: Prompts
@@ -199,6 +203,12 @@ class Recipe(Section):
             raise ValueError(
                 "grpo.mixture.mathematics has a share, but rewards.mathematics names no benchmark; add one"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _rollouts_can_be_shared_out(self) -> Recipe:
+        if self.grpo and self.launch:
+            self.grpo.of_a_process(self.launch.processes)
         return self
 
     @model_validator(mode="after")

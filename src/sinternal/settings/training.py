@@ -48,7 +48,7 @@ class SftSettings(WeightSettings):
     batch: int = Field(ge=1)
     """Examples to a step."""
     micro_batch: int | None = Field(default=None, ge=1)
-    """Examples to a forward pass, if a whole batch does not fit; must divide `batch`."""
+    """Examples that a process takes at most in one forward pass, if a whole batch does not fit."""
     learning_rate: float = Field(gt=0)
     """Peak; linear warm-up over 5 % of the steps, then linear decay."""
     max_length: int = Field(default=4096, ge=8)
@@ -195,8 +195,10 @@ class GrpoSettings(WeightSettings):
     def _parts_fit(self) -> Self:
         if self.of_a_step % self.minibatches:
             raise ValueError(f"minibatches ({self.minibatches}) must divide the {self.of_a_step} rollouts of a step")
-        if self.of_an_update % self.micro:
-            raise ValueError(f"micro_batch ({self.micro}) must divide the {self.of_an_update} rollouts of an update")
+        if self.micro_batch and self.of_an_update % self.micro_batch:
+            raise ValueError(
+                f"micro_batch ({self.micro_batch}) must divide the {self.of_an_update} rollouts of an update"
+            )
         if not self.mixture.harmful:
             raise ValueError("mixture.harmful is 0, so nothing would be learned about safety; give it a share")
         if self.patience is not None and self.held_out_every is None:
@@ -218,10 +220,21 @@ class GrpoSettings(WeightSettings):
         """Rollouts to an optimiser update."""
         return self.of_a_step // self.minibatches
 
-    @property
-    def micro(self) -> int:
-        """Rollouts to a forward pass."""
-        return self.micro_batch or self.of_an_update
+    def of_a_process(self, processes: int) -> int:
+        """Rollouts to a forward pass in each of so many processes.
+
+        Raises:
+            ValueError: the rollouts cannot be shared out evenly, or not without tearing groups apart.
+        """
+        if self.prompts % processes:
+            raise ValueError(f"grpo.prompts ({self.prompts}) must be a multiple of launch.processes ({processes})")
+        micro = self.micro_batch or self.of_an_update // processes
+        if not micro or self.of_an_update % (micro * processes):
+            raise ValueError(
+                f"grpo.micro_batch ({micro}) times launch.processes ({processes}) must divide the {self.of_an_update} "
+                "rollouts of an update"
+            )
+        return micro
 
 
 def cautions(settings: SftSettings | GrpoSettings) -> list[str]:

@@ -11,6 +11,8 @@ import shutil
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -28,9 +30,10 @@ from sinternal.stages.sample import check_trainable, to_request
 from sinternal.stages.stage import Costs, Stage
 from sinternal.stages.strata import VERIFICATION_SHARES, kind_of_answer, order_key, quotas
 from sinternal.stages.target import MODEL_FOLDER, check_same_template, model_path
-from sinternal.store import Artifact, Draft
+from sinternal.store import Artifact, Draft, Progress
 
-if TYPE_CHECKING:  # it needs torch
+if TYPE_CHECKING:  # they need torch
+    from sinternal.training.grpo import Log
     from sinternal.training.schedule import Turn
 
 NOTABLE_FAILURES = 0.01
@@ -97,10 +100,8 @@ def grpo(
         DataError: prompts or answers are missing, or the first rewards leave nothing to learn from.
         EngineError: the judge fails too often.
     """
-    from sinternal.training.grpo import Asking, train
-    from sinternal.training.rewards import kind_of
-    from sinternal.training.schedule import Turn
-    from sinternal.training.scorer import Panel, check_solutions
+    from sinternal.training import launch
+    from sinternal.training.scorer import check_solutions
 
     if target is not None:
         check_same_template(model, target)
@@ -113,27 +114,10 @@ def grpo(
         check_trainable(prompt)
     if not settings.mixture.benign and config.train_on is not TrainOn.VERIFY_RL:
         draft.notes.append("grpo.mixture.benign is 0: nothing keeps the policy from refusing everything")
-    task: VerificationTask = config.verification.open()
-    asking = Asking(
-        ask=lambda prompt: to_request(prompt, config.system).messages,
-        ask_to_verify=lambda prompt, answer: (("user", task.ask(prompt, answer, with_spec=config.with_spec)),),
-    )
     turns = turns_of(config, pool, pairs)
     out = draft.path / MODEL_FOLDER
-    judges: list[Judge] = [plugin.open() for plugin in (config.judge, config.refusals) if plugin]
-    with closing(Panel(*judges)) as panel:
-        log = train(
-            model_path(model),
-            turns,
-            [Turn(prompt, kind_of(prompt)) for prompt in watched],
-            panel,
-            asking,
-            settings,
-            config.seed,
-            out,
-            draft.progress,
-            config.speech,
-        )
+    job = partial(_train, config, model_path(model), turns, watched, out)
+    log = launch.run(job, draft.progress, out.with_suffix(".launch"))
     draft.write_json("training", log.training)
     draft.write_json("held_out", log.held_out)
     draft.notes.extend([*cautions(settings), *log.notes])
@@ -156,6 +140,26 @@ def grpo(
         logged = {name: [value for row in log.training if (value := row.get(name)) is not None] for name in names}
         draft.notes.extend(notes_on_verdicts(logged).values())
     shutil.rmtree(out.with_suffix(".checkpoints"), ignore_errors=True)
+
+
+def _train(
+    config: GrpoConfig, start: Path, turns: Sequence[Turn], watched: Sequence[Prompt], out: Path, *, progress: Progress
+) -> Log:
+    """The training itself, which every process that takes part does, each with judges of its own."""
+    from sinternal.training.grpo import Asking, train
+    from sinternal.training.rewards import kind_of
+    from sinternal.training.schedule import Turn
+    from sinternal.training.scorer import Panel
+
+    task: VerificationTask = config.verification.open()
+    asking = Asking(
+        ask=lambda prompt: to_request(prompt, config.system).messages,
+        ask_to_verify=lambda prompt, answer: (("user", task.ask(prompt, answer, with_spec=config.with_spec)),),
+    )
+    measured = [Turn(prompt, kind_of(prompt)) for prompt in watched]
+    judges: list[Judge] = [plugin.open() for plugin in (config.judge, config.refusals) if plugin]
+    with closing(Panel(*judges)) as panel:
+        return train(start, turns, measured, panel, asking, config.settings, config.seed, out, progress, config.speech)
 
 
 def turns_of(config: GrpoConfig, pool: Sequence[Prompt], pairs: Artifact | None) -> list[Turn]:

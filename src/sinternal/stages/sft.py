@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from functools import partial
 
 from pydantic import BaseModel, ConfigDict
 
@@ -44,6 +45,7 @@ def sft(
         model: the start.
         target: the study's own target, if the start comes from elsewhere: both must have the same chat template.
     """
+    from sinternal.training import launch
     from sinternal.training.sft import train
 
     if target is not None:
@@ -51,7 +53,8 @@ def sft(
     rows = examples.rows(Example)
     settings = settings_for(config, len(rows))
     out = draft.path / MODEL_FOLDER
-    log = train(model_path(model), rows, settings, config.seed, out, draft.progress, config.speech)
+    job = partial(train, model_path(model), rows, settings, config.seed, out, speech=config.speech)
+    log = launch.run(job, draft.progress, out.with_suffix(".launch"))
     draft.write_json("training", log.training)
     draft.notes.extend([*cautions(settings), *log.notes])
     draft.counts.update({"examples": len(rows), "steps": settings.steps})

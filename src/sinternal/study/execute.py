@@ -19,6 +19,7 @@ from sinternal.budget import Limits, Purse, carry
 from sinternal.errors import DataError, RecipeError, SInternalError, StoreError
 from sinternal.extras import explained, is_there
 from sinternal.redaction import redacted
+from sinternal.settings.launch import Launch
 from sinternal.stages.stage import Stage
 from sinternal.store import Artifact, Draft, Store
 from sinternal.study.contents import Contents, check_unchanged
@@ -26,6 +27,7 @@ from sinternal.study.identity import identity
 from sinternal.study.preflight import preflight
 from sinternal.study.retry import reopen_failed, undo_outdated
 from sinternal.study.task import Plan, Task
+from sinternal.training import launch as launching
 from sinternal.validation import nearest
 
 WORKER_LOG = "workers.log"
@@ -61,19 +63,22 @@ def execute(
     limits: Limits | None = None,
     *,
     retry_failed: bool | None = None,
+    launch: Launch | None = None,
 ) -> Artifact:
     """Make every artifact of a plan that is still missing; return the report.
 
     Independent artifacts are made side by side in `workers` processes; with more than one, each computes on one
     thread. The next call resumes an interrupted run. `limits` bounds what this run spends on servers. Failed
     requests are sent again: if `retry_failed` is None, those to servers that can be reached; if true, all of them; if
-    false, none. Every server that is needed is tried first.
+    false, none. Every server that is needed is tried first. `launch` spreads each training over processes.
 
     Raises:
         BudgetError: the limits are reached.
         StoreError: the store cannot be written.
         SInternalError: a stage could not do its work. What was finished stays.
     """
+    if launch is not None:
+        launching.check(launch, workers)
     finished: dict[str, Artifact] = {}
     for task in plan.tasks:
         if artifact := store.find(task.stage.name, task.key):
@@ -88,7 +93,7 @@ def execute(
         store.check_writable()
         waiting = [task for task in plan.tasks if task.key in to_make]
         preflight(waiting, store, limits)
-        _make_all(waiting, plan, finished, store, workers, listen, limits)
+        _make_all(waiting, plan, finished, store, workers, listen, limits, launch)
     return finished[plan.report.key]
 
 
@@ -133,6 +138,7 @@ def _make_all(
     workers: int,
     listen: Callable[[Event], None],
     limits: Limits | None,
+    launch: Launch | None,
 ) -> None:
     context = multiprocessing.get_context("spawn")
     news: multiprocessing.Queue[_Report] = context.Queue()
@@ -140,7 +146,7 @@ def _make_all(
     running: dict[Future[Artifact], Task] = {}
     threads = 1 if workers > 1 else None
     purse = Purse(limits, context) if limits else None
-    start = (news, purse, threads, store.root)
+    start = (news, purse, threads, store.root, launch)
     with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=start) as pool:
         try:
             while waiting or running:
@@ -203,13 +209,16 @@ _news: multiprocessing.Queue[_Report] | None = None
 """Set in worker processes only: where they report progress."""
 
 
-def _start_worker(news: multiprocessing.Queue[_Report], purse: Purse | None, threads: int | None, root: Path) -> None:
+def _start_worker(
+    news: multiprocessing.Queue[_Report], purse: Purse | None, threads: int | None, root: Path, launch: Launch | None
+) -> None:
     _redirect_output(root / WORKER_LOG)
     if is_there("tqdm"):
         from tqdm import tqdm
 
         tqdm.set_lock(threading.RLock())  # its own is a semaphore, which a worker that is ended would leak
     carry(purse)
+    launching.carry(launch)
     global _news  # a process pool can hand a queue to its workers only through their initializer
     _news = news
     threading.Thread(target=_exit_with_parent, daemon=True).start()

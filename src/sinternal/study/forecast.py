@@ -270,7 +270,7 @@ class _Forecaster:
         task, shape, rollouts = row.task, self._shape(row.task), settings.rollouts
         prompt = self.lengths.request + question_tokens(task)
         length = min(prompt + rollouts.max_tokens, shape.context)
-        batch = Batch(settings.micro, length, accumulates=settings.micro < settings.of_an_update)
+        batch = Batch(settings.of_a_process(1), length, accumulates=settings.of_a_process(1) < settings.of_an_update)
         items = training_memory(shape, settings, batch, on_gpu=not self.hardware.is_cpu)
         here = rollouts.engine is RolloutEngine.TRANSFORMERS
         writer = Writer("transformers" if here else "vllm", settings.of_a_step)

@@ -16,6 +16,7 @@ from sinternal.layout import Place, RunMap
 from sinternal.models.resolve import is_model
 from sinternal.report import results
 from sinternal.report.results import Results
+from sinternal.settings.launch import Launch
 from sinternal.settings.plugins import VerificationPlugin
 from sinternal.settings.recipe import DEFAULT_VARIANT, Recipe, add_judge, load_recipe
 from sinternal.stages.target import model_name
@@ -201,6 +202,7 @@ def run(
         workers=loaded.workers if workers is None else workers,
         limits=limits,
         retry_failed=retry_failed,
+        launch=loaded.launch,
         again=again,
         listen=listen,
     )
@@ -263,8 +265,12 @@ def make(
     retry_failed: bool | None = None,
     again: Collection[str] = (),
     listen: Listener | None = None,
+    launch: Launch | None = None,
 ) -> None:
-    """Make what a plan asks for, and copy files of its last artifact into a folder; for the arguments, see `run`."""
+    """Make what a plan asks for, and copy files of its last artifact into a folder.
+
+    For the arguments, see `run`; `launch` spreads each training over processes.
+    """
     check_writable(folder, "--out")
     tell = listen or _ignore
     artifacts = _store(folder, store)
@@ -273,7 +279,7 @@ def make(
         artifacts.check_writable()
         discarded = discard(plan, artifacts, again)
     tell(Start(plan, folder, discarded, server_bound(plan, artifacts)))
-    last = execute(plan, artifacts, workers, tell, limits, retry_failed=retry_failed)
+    last = execute(plan, artifacts, workers, tell, limits, retry_failed=retry_failed, launch=launch)
     for name in files:
         shutil.copyfile(last.file(name), folder / name)
 

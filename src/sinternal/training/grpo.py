@@ -9,11 +9,13 @@ their reward; and what a trainer must watch is logged.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from accelerate.utils import gather_object
 from datasets import Dataset
 from datasets.utils.logging import disable_progress_bar
 from peft import PeftModel
@@ -33,7 +35,7 @@ from sinternal.training.rewards import Kind
 from sinternal.training.schedule import Turn
 from sinternal.training.scorer import Panel, Rollout, Scorer
 from sinternal.training.watch import Report, Watch
-from sinternal.training.weights import Start, hardware, last_checkpoint, open_model, save_model
+from sinternal.training.weights import Start, hardware, last_checkpoint, open_model, save_trained
 
 Messages = Sequence[tuple[str, str]]
 """A conversation: (role, content) pairs."""
@@ -141,7 +143,10 @@ def train(
     _name_ends(tokenizer, ends, model_folder)
     set_seed(seed)
     disable_progress_bar()
-    start = open_model(model_folder, settings)
+    checkpoints = out.with_suffix(".checkpoints")
+    last = last_checkpoint(checkpoints)
+    arguments = _arguments(settings, ends, seed, checkpoints, measured=bool(held_out), fresh=last is None)
+    start = open_model(model_folder, settings, keep=arguments.world_size == 1)
     _check_reference(start, settings)
     policy = start.model.get_base_model() if isinstance(start.model, PeftModel) else start.model
     own_settings = policy.generation_config
@@ -155,17 +160,15 @@ def train(
         ends=ends,
         max_failed=settings.max_failed,
     )
-    checkpoints = out.with_suffix(".checkpoints")
-    last = last_checkpoint(checkpoints)
     trainer = _Trainer(
         scorer=scorer,
         asking=asking,
         settings=settings,
         model=start.model,
         reward_funcs=[scorer],
-        args=_arguments(settings, ends, seed, checkpoints, measured=bool(held_out), fresh=last is None),
+        args=arguments,
         train_dataset=_rows(turns, asking),
-        eval_dataset=_rows(held_out, asking) if held_out else None,
+        eval_dataset=_filled(_rows(held_out, asking), arguments) if held_out else None,
         processing_class=tokenizer,
         callbacks=[Report(progress), Watch("grpo"), *_early_stop(settings)],
     )
@@ -174,7 +177,7 @@ def train(
     policy.generation_config = own_settings
     history = trainer.state.log_history
     moved = any(entry.get("grad_norm") for entry in history)
-    notes = [*_idle_start(history), *save_model(start, trainer.model, out, section="grpo", moved=moved)]
+    notes = [*_idle_start(history), *save_trained(trainer, start, settings, out, section="grpo", moved=moved)]
     rows = list(_log(history, "", settings.minibatches))
     lowest = min((ratio for row in rows if (ratio := row.get("sampling_ratio")) is not None), default=1.0)
     if lowest < FAR:
@@ -192,7 +195,7 @@ class _Trainer(GRPOTrainer):  # type: ignore[misc]  # TRL has no types
         self.scorer, self.asking, self.settings = scorer, asking, settings
         self._idle_reward: float | None = None
         super().__init__(**arguments)
-        scorer.verify = self._own_verdicts
+        scorer.verify, scorer.gather = self._own_verdicts, gather_object
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         rows = self._with_answers_to_verify(inputs)
@@ -217,7 +220,7 @@ class _Trainer(GRPOTrainer):  # type: ignore[misc]  # TRL has no types
 
     def _check_first_rewards(self, advantages: torch.Tensor) -> None:
         """Before anything is changed: is there something to learn from?"""
-        if bool((advantages != 0).any()):
+        if bool((self.accelerator.gather(advantages) != 0).any()):
             return
         mean = self._metrics["train"]["reward"][-1]
         if math.isnan(mean) or mean == 0:
@@ -231,7 +234,7 @@ class _Trainer(GRPOTrainer):  # type: ignore[misc]  # TRL has no types
     def _with_answers_to_verify(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Put a fresh answer of the policy, and the judge's label of it, into verifications that have none stored."""
         heads = {row["turn"]: row for row in inputs if row["kind"] == Kind.VERIFICATION.value and row["label"] is None}
-        if not heads:
+        if not _anywhere(heads):
             return inputs
         prompts = [self.scorer.prompts[row["prompt_id"]] for row in heads.values()]
         answers = self._answers(prompts)
@@ -259,13 +262,21 @@ class _Trainer(GRPOTrainer):  # type: ignore[misc]  # TRL has no types
 
     def _own_verdicts(self, rollouts: Sequence[Rollout]) -> list[list[int]]:
         """One verification of each answer by the policy, as it is now; it is not learned from."""
+        if not _anywhere(rollouts):
+            return []
         questions = [self.asking.ask_to_verify(rollout.prompt, rollout.answer or "") for rollout in rollouts]
         return self._write([_as_dicts(question, quotes=True) for question in questions])
 
     def _write(self, conversations: list[list[dict[str, Any]]]) -> list[list[int]]:
-        ids, images, fields = self._tokenize_prompts(conversations)
+        """One text for each conversation.
+
+        All processes come here together, as a sharded model needs all of them to write: who has nothing to ask asks
+        something.
+        """
+        asked = conversations or [_as_dicts([("user", "hello")])]
+        ids, images, fields = self._tokenize_prompts(asked)
         drawn: list[list[int]] = self._generate_single_turn(ids, images, fields, num_generations=1)[0]
-        return drawn
+        return drawn[: len(conversations)]
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the scorer's figures to TRL's; see `Trainer.log`."""
@@ -293,6 +304,20 @@ def _rows(turns: Sequence[Turn], asking: Asking) -> Dataset:
             for number, turn in enumerate(turns)
         ]
     )
+
+
+def _filled(rows: Dataset, arguments: GRPOConfig) -> Dataset:
+    """Rows that many processes can share evenly: what is added is asked, but counts for nothing."""
+    if arguments.world_size == 1:
+        return rows
+    missing = -len(rows) % (arguments.per_device_eval_batch_size * arguments.world_size)
+    counted = [True] * len(rows) + [False] * missing
+    return rows.select([*range(len(rows)), *[0] * missing]).add_column("counted", counted)
+
+
+def _anywhere(what: Collection[Any]) -> bool:
+    """Whether any process has some of it."""
+    return any(gather_object([bool(what)]))
 
 
 def _as_dicts(messages: Messages, *, quotes: bool = False) -> list[dict[str, Any]]:
@@ -332,15 +357,18 @@ def _arguments(
     settings: GrpoSettings, ends: Sequence[int], seed: int, checkpoints: Path, *, measured: bool, fresh: bool
 ) -> GRPOConfig:
     updates = settings.minibatches  # TRL counts these as its steps
+    processes = int(os.environ.get("WORLD_SIZE", 1))
+    micro = settings.of_a_process(processes)
+    accumulated = settings.of_an_update // (micro * processes)
     stops_early = settings.patience is not None
     saves = settings.held_out_every if stops_early else settings.save_steps
     return GRPOConfig(
         output_dir=str(checkpoints),
         max_steps=settings.steps * updates,
-        per_device_train_batch_size=settings.micro,
-        gradient_accumulation_steps=settings.of_an_update // settings.micro,
-        steps_per_generation=settings.of_an_update // settings.micro * updates,
-        per_device_eval_batch_size=settings.micro,
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=accumulated,
+        steps_per_generation=accumulated * updates,
+        per_device_eval_batch_size=micro,
         num_generations=settings.rollouts.n,
         num_generations_eval=1,
         max_completion_length=settings.rollouts.max_tokens,

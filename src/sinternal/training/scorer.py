@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from typing import Any, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
@@ -207,7 +208,10 @@ class Scorer:
         self.prompts, self.tokenizer, self.panel = prompts, tokenizer, panel
         self.split, self.ends, self.max_failed = split, frozenset(ends), max_failed
         self.verify: Callable[[Sequence[Rollout]], Sequence[Sequence[int]]] | None = None
-        """Lets the policy verify answers, as tokens; needed if it rewards itself."""
+        """Lets the policy verify answers, as tokens; needed if it rewards itself. Called for no answers, too: where
+        many processes train, the others may have some."""
+        self.gather: Callable[[list[dict[str, float]]], list[dict[str, float]]] = list
+        """Brings together what every process that trains has counted."""
         self._counts: defaultdict[str, float] = defaultdict(float)
 
     def __call__(
@@ -218,6 +222,7 @@ class Scorer:
         kind: Sequence[str],
         label: Sequence[str | None],
         self_rewarded: Sequence[bool] | None = None,
+        counted: Sequence[bool] | None = None,
         **_: Any,
     ) -> list[float | None]:
         """Rewards of a batch of completions, None for those that are masked.
@@ -228,6 +233,7 @@ class Scorer:
             kind: its `Kind`.
             label: for a verification, the judge's `Verdict` on the answer that is verified; None if the judge failed.
             self_rewarded: whether the policy's own verdict rewards it; None: none of them.
+            counted: whether it is one of those that are watched; None: all of them.
 
         Raises:
             EngineError: the judge fails for more than the allowed share.
@@ -236,10 +242,11 @@ class Scorer:
             self.read(ids, self.prompts[name], Kind(what), Verdict(verdict) if verdict else None)
             for ids, name, what, verdict in zip(completion_ids, prompt_id, kind, label, strict=True)
         ]
-        if self_rewarded is not None and any(self_rewarded):
+        if self_rewarded is not None and (self.verify is not None or any(self_rewarded)):
             rollouts = self._with_own_verdicts(rollouts, self_rewarded)
         scored = self.score(rollouts)
-        self._watch(rollouts, scored)
+        watched = [True] * len(rollouts) if counted is None else counted
+        self._watch(compress(zip(rollouts, scored, strict=True), watched))
         return [row.reward for row in scored]
 
     def read(self, ids: Sequence[int], prompt: Prompt, kind: Kind, label: Verdict | None = None) -> Rollout:
@@ -252,7 +259,7 @@ class Scorer:
         """Let the policy say of each answer that it wants to reward itself whether it is safe."""
         assert self.verify is not None  # set by the trainer, which has the policy
         verified = [rollout for rollout, own in zip(rollouts, wanted, strict=True) if own and _is_judged(rollout)]
-        texts = iter(self.verify(verified) if verified else ())
+        texts = iter(self.verify(verified))
         return [
             replace(rollout, own=self._own_verdict(next(texts), rollout)) if own and _is_judged(rollout) else rollout
             for rollout, own in zip(rollouts, wanted, strict=True)
@@ -282,7 +289,11 @@ class Scorer:
 
     def take(self) -> dict[str, float]:
         """Mean rewards and shares since the last call, by name; a name is left out if nothing was counted."""
-        counts, self._counts = self._counts, defaultdict(float)
+        counts: defaultdict[str, float] = defaultdict(float)
+        for counted in self.gather([dict(self._counts)]):
+            for name, number in counted.items():
+                counts[name] += number
+        self._counts.clear()
         shares = {}
         for name in counts:
             over, _, what = name.partition(":")
@@ -293,9 +304,9 @@ class Scorer:
             shares["balanced_accuracy"] = sum(recalls) / len(recalls)
         return shares
 
-    def _watch(self, rollouts: Sequence[Rollout], scored: Sequence[Scored]) -> None:
+    def _watch(self, scored: Iterable[tuple[Rollout, Scored]]) -> None:
         """Count one batch. A counter is named `denominator:name`."""
-        for rollout, row in zip(rollouts, scored, strict=True):
+        for rollout, row in scored:
             kind = rollout.kind.value
             values: dict[str, float | bool | None] = {
                 "rewards:mean_reward": row.reward,

@@ -1,18 +1,23 @@
 """Supervised fine-tuning by TRL's SFTTrainer, with the loss on the completion only.
 
 The rows are tokenised here, not by TRL: a row begins with the very tokens that an engine gives the model to continue.
-TRL would train on another context wherever tokens merge across that boundary.
+TRL would train on another context wherever tokens merge across that boundary. Steps are cut into forward passes here,
+too, which saves padding, and lets several processes share a step without a change of its rows or its loss.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from accelerate.utils import DistributedType
 from datasets import Dataset
 from datasets.utils.logging import disable_progress_bar
+from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase, PrinterCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 
@@ -34,8 +39,9 @@ from sinternal.prompting.think import Tags
 from sinternal.records import Example
 from sinternal.settings.training import SftSettings
 from sinternal.store import Progress
+from sinternal.training.batches import Share, cut, draw, share
 from sinternal.training.watch import Report, Watch
-from sinternal.training.weights import hardware, last_checkpoint, open_model, save_model
+from sinternal.training.weights import hardware, last_checkpoint, open_model, save_trained
 
 IGNORED = -100
 """The label of tokens outside the loss, as in torch's cross-entropy."""
@@ -81,18 +87,87 @@ def train(
     rows = to_dataset(examples, form)
     check_labels(rows, examples, form, settings.max_length)
     checkpoints = out.with_suffix(".checkpoints")
-    start = open_model(model_folder, settings)
-    trainer = SFTTrainer(
+    arguments = _arguments(settings, seed, checkpoints)
+    start = open_model(model_folder, settings, keep=arguments.world_size == 1)
+    trainer = _Trainer(
+        settings=settings,
         model=start.model,
-        args=_arguments(settings, seed, checkpoints),
+        args=arguments,
         train_dataset=rows,
         processing_class=form.tokenizer,
         callbacks=[Report(progress), Watch("sft")],
     )
     trainer.remove_callback(PrinterCallback)  # the log is returned, not printed
     trainer.train(resume_from_checkpoint=last_checkpoint(checkpoints))
-    notes = save_model(start, trainer.model, out, section="sft")
+    notes = save_trained(trainer, start, settings, out, section="sft")
     return Log([{"step": e["step"], "loss": float(e["loss"])} for e in trainer.state.log_history if "loss" in e], notes)
+
+
+class _Trainer(SFTTrainer):  # type: ignore[misc]  # TRL has no types
+    """TRL's trainer, with steps that are cut by `sinternal.training.batches`."""
+
+    def __init__(self, *, settings: SftSettings, **arguments: Any) -> None:
+        self.settings = settings
+        super().__init__(**arguments)
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """One batch for each step: what this process has to compute in it; see `Trainer.get_train_dataloader`."""
+        lengths = [len(ids) for ids in self.train_dataset["input_ids"]]
+        drawn = draw(len(lengths), self.settings.batch, self.args.data_seed)
+        processes, process = self.args.world_size, self.args.process_index
+        steps = [
+            [
+                share(part, lengths, processes, process)
+                for part in cut(rows, lengths, self.settings.micro_batch, processes)
+            ]
+            for rows in islice(drawn, self.settings.steps)
+        ]
+        # Not prepared by accelerate, which would deal the steps out to the processes.
+        return DataLoader(steps, batch_size=1, collate_fn=self._collate)  # type: ignore[arg-type]  # a list is enough
+
+    def _collate(self, steps: Sequence[Sequence[Share]]) -> dict[str, torch.Tensor]:
+        """The rows of a step, all padded alike, and the part that each belongs to."""
+        rows, parts = [], []
+        for number, (numbers, idle) in enumerate(steps[0]):
+            for row in map(self.train_dataset.__getitem__, numbers):
+                labels = [IGNORED] * len(row["labels"]) if idle else row["labels"]
+                rows.append({"input_ids": row["input_ids"], "labels": labels})
+                parts.append(number)
+        return {**self.data_collator(rows), "part": torch.tensor(parts)}
+
+    def training_step(
+        self, model: Any, inputs: dict[str, torch.Tensor], num_items_in_batch: torch.Tensor | int | None = None
+    ) -> torch.Tensor:
+        """The gradient of a step, part by part; see `Trainer.training_step`.
+
+        Args:
+            model: as it is wrapped.
+            inputs: of a step, by `_collate`; tensors of shape (rows, tokens), and `part` of shape (rows,).
+            num_items_in_batch: target tokens of the step in all processes, by which every part's loss is divided, so
+                that the sum is the mean over them.
+        """
+        if num_items_in_batch is None:  # transformers does not count for models that would not take the number
+            targets = (inputs["labels"][:, 1:] != IGNORED).sum().to(self.args.device)
+            num_items_in_batch = self.accelerator.gather(targets).sum()
+        parts = list(_parts(inputs))
+        losses = []
+        for number, part in enumerate(parts, 1):
+            last = number == len(parts)
+            # As transformers does for the batches that it accumulates: gradients meet once a step.
+            self.accelerator.gradient_state._set_sync_gradients(last)
+            meets = last or self.accelerator.distributed_type == DistributedType.DEEPSPEED
+            with nullcontext() if meets else self.accelerator.no_sync(model):
+                losses.append(super().training_step(model, part, num_items_in_batch))
+        return torch.stack(losses).sum()
+
+
+def _parts(inputs: dict[str, torch.Tensor]) -> Iterator[dict[str, torch.Tensor]]:
+    """The rows of each part, padded to the longest among them."""
+    numbers = inputs.pop("part")
+    for number in range(int(numbers.max()) + 1):
+        rows = {name: values[numbers == number] for name, values in inputs.items()}
+        longest = int(rows["attention_mask"].sum(dim=1).max())
+        yield {name: values[:, :longest] for name, values in rows.items()}
 
 
 class Form(NamedTuple):
@@ -234,14 +309,10 @@ def _plain(text: str, tags: Tags) -> str:
 
 
 def _arguments(settings: SftSettings, seed: int, checkpoints: Path) -> SFTConfig:
-    micro = settings.micro_batch or settings.batch
-    if settings.batch % micro:
-        raise DataError(f"sft.micro_batch ({micro}) must divide sft.batch ({settings.batch})")
     return SFTConfig(
         output_dir=str(checkpoints),
         max_steps=settings.steps,
-        per_device_train_batch_size=micro,
-        gradient_accumulation_steps=settings.batch // micro,
+        per_device_train_batch_size=1,  # a step, whatever it holds
         learning_rate=settings.learning_rate,
         lr_scheduler_type="linear",
         warmup_steps=settings.steps // 20,

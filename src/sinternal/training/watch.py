@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch.distributed.tensor import DTensor
 from torch.nn.utils import get_total_norm
 from transformers import TrainerCallback
 
@@ -49,7 +50,9 @@ class Watch(TrainerCallback):
                 check_finite(what, number, state.global_step, args.learning_rate, self.section)
 
     def _check(self, what: str, tensors: list[torch.Tensor], step: int, rate: float) -> None:
-        check_finite(what, get_total_norm(tensors), step, rate, self.section)
+        norm = get_total_norm(tensors)
+        # Of a sharded model, the norm of the whole is asked for: all processes then stop at the same step.
+        check_finite(what, norm.full_tensor() if isinstance(norm, DTensor) else norm, step, rate, self.section)
 
 
 def check_finite(what: str, number: torch.Tensor, step: int, rate: float, section: str) -> None:

@@ -7,15 +7,15 @@ A LoRA adapter is saved as what it is, beside the name of its base. Merged into 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers.trainer_utils import get_last_checkpoint
 
-from sinternal.errors import DataError, ModelError
+from sinternal.errors import DataError, LaunchError, ModelError
 from sinternal.models.loading import apply_adapter, brings_embeddings, list_names, load_base, not_finite, open_tokenizer
 from sinternal.models.resolve import ADAPTER, base_reference
 from sinternal.settings.training import Method, WeightSettings
@@ -34,17 +34,18 @@ class Start(NamedTuple):
     stored_as: torch.dtype
     """The precision of its files."""
     before: dict[str, torch.Tensor]
-    """The weights that are trained, as they would be saved now."""
+    """The weights that are trained, as they would be saved now; none if they were not kept."""
     embeddings: bool = False
     """Whether its adapter brings embeddings of its own."""
 
 
-def open_model(folder: Path, settings: WeightSettings | Method) -> Start:
+def open_model(folder: Path, settings: WeightSettings | Method, *, keep: bool = True) -> Start:
     """Load a model for training.
 
     Args:
         folder: of a model or of a LoRA adapter. `lora` trains that adapter further; `full` merges it in float32 first.
         settings: which weights are trained; a method alone stands for its usual settings.
+        keep: whether to keep a copy of the weights, with which `save_model` compares them.
 
     Raises:
         ModelError: the model is not whole, or its adapter is not one of these settings.
@@ -59,7 +60,7 @@ def open_model(folder: Path, settings: WeightSettings | Method) -> Start:
     if settings.method is Method.FULL:
         model = apply_adapter(base, folder).merge_and_unload() if adapted else base
         model.requires_grad_(True)  # PEFT has frozen it
-        return Start(folder, model, stored_as, _copies(model, stored_as), embeddings)
+        return Start(folder, model, stored_as, _copies(model, stored_as) if keep else {}, embeddings)
     if adapted:
         model = apply_adapter(base, folder, trainable=True)
         _check_adapter(model, settings, folder)
@@ -70,7 +71,34 @@ def open_model(folder: Path, settings: WeightSettings | Method) -> Start:
                 r=settings.lora_r, lora_alpha=settings.lora_alpha, target_modules="all-linear", task_type="CAUSAL_LM"
             ),
         )
-    return Start(folder, model, stored_as, _copies(model, None), embeddings)
+    return Start(folder, model, stored_as, _copies(model, None) if keep else {}, embeddings)
+
+
+def save_trained(
+    trainer: Any, start: Start, settings: WeightSettings, out: Path, *, section: str, moved: bool = True
+) -> list[str]:
+    """Save what a trainer has trained, in one process or in many; for the rest, see `save_model`.
+
+    Of many processes the first one saves: it opens the start once more and puts the trained weights into it, which it
+    gathers from the others if each holds a part of them.
+
+    Args:
+        trainer: of transformers.
+        start: what the training started from.
+        settings: which weights were trained.
+        out: receives the model.
+        section: the part of the recipe that says how it was trained.
+        moved: whether there was a gradient to follow.
+    """
+    accelerator = trainer.accelerator
+    if accelerator.num_processes == 1:
+        return save_model(start, trainer.model, out, section=section, moved=moved)
+    weights = accelerator.get_state_dict(trainer.model_wrapped)
+    if not accelerator.is_main_process:
+        return []
+    whole = open_model(start.folder, settings)
+    whole.model.load_state_dict(weights)
+    return save_model(whole, whole.model, out, section=section, moved=moved)
 
 
 def save_model(start: Start, trained: Any, out: Path, *, section: str, moved: bool = True) -> list[str]:
@@ -157,17 +185,37 @@ def last_checkpoint(folder: Path) -> str | None:
 
     The trainer writes `trainer_state.json` last.
     """
-    for unfinished in folder.glob("checkpoint-*"):
+    complete = {}
+    for checkpoint in folder.glob("checkpoint-*"):
         try:
-            json.loads((unfinished / "trainer_state.json").read_text())
+            json.loads((checkpoint / "trainer_state.json").read_text())
         except (FileNotFoundError, json.JSONDecodeError):
-            shutil.rmtree(unfinished)
-    return get_last_checkpoint(str(folder)) if folder.exists() else None  # type: ignore[no-untyped-call]
+            if process_number() == 0:
+                shutil.rmtree(checkpoint)
+        else:
+            complete[int(checkpoint.name.rpartition("-")[2])] = checkpoint
+    return str(complete[max(complete)]) if complete else None
+
+
+def process_number() -> int:
+    """Which of the processes of a training this is; 0 for the first or only one. torchrun says so to all it starts."""
+    return int(os.environ.get("RANK", 0))
 
 
 def hardware() -> dict[str, Any]:
-    """Both trainers' arguments for this machine."""
+    """Both trainers' arguments for this machine.
+
+    Raises:
+        LaunchError: it has several GPUs, of which one process could use one.
+    """
     on_gpu = torch.cuda.is_available()
+    if (
+        there := torch.cuda.device_count()
+    ) > 1 and "WORLD_SIZE" not in os.environ:  # transformers would use DataParallel
+        raise LaunchError(
+            f"{there} GPUs are there, and one process trains on one: set launch.processes={there}, or make one visible "
+            "by CUDA_VISIBLE_DEVICES"
+        )
     return {
         "use_cpu": not on_gpu,
         "bf16": on_gpu,
