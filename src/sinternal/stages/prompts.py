@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
+from typing import NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,6 +19,24 @@ from sinternal.registry import Kind, load
 from sinternal.settings.plugins import PLAIN, AttackPlugin, BenchmarkPlugin
 from sinternal.stages.stage import Costs, Stage
 from sinternal.store import Artifact, Draft
+
+
+class Asked(NamedTuple):
+    """What decides whether a prompt is drawn."""
+
+    id: str
+    """Its id."""
+    parent_id: str
+    """The prompt that it wraps, or itself."""
+    pair_id: str
+    """What it shares with its twin, if it has one."""
+    family: str
+    """Its attack family."""
+    harmful: bool
+    """Whether helping would be harmful."""
+
+
+P = TypeVar("P", Prompt, Asked)
 
 
 class SourceConfig(BaseModel):
@@ -73,7 +92,7 @@ def prompts(
     Raises:
         DataError: nothing is left, or evaluation-only data or a held-out attack is asked for as training input.
     """
-    known = None if among is None else {row.parent_id for row in among.rows(Prompt)}
+    known = None if among is None else frozenset(parent for (parent,) in among.values(Prompt, "parent_id"))
     rows = [row for source in config.sources for row in _from_source(source, config, known)]
     draft.notes.extend(dict.fromkeys(_notes(config)))
     collected = len(rows)
@@ -171,9 +190,9 @@ def _limit(rows: Sequence[Prompt], limit: int | None, seed: int) -> list[Prompt]
     return [row for harmful in (True, False) for row in in_turn(rows, harmful, seed)[:limit]]
 
 
-def in_turn(rows: Iterable[Prompt], harmful: bool, seed: int) -> list[Prompt]:
+def in_turn(rows: Iterable[P], harmful: bool, seed: int) -> list[P]:
     """One side's rows, shuffled by hashes: a first row of every request, then a second of every one, and so on."""
-    by_request: dict[str, list[Prompt]] = defaultdict(list)
+    by_request: dict[str, list[P]] = defaultdict(list)
     for row in rows:
         if row.harmful == harmful:
             by_request[row.pair_id or row.parent_id].append(row)
