@@ -123,7 +123,7 @@ class Verified(Source):
         columns = self.verifications.values(Verification, "id", "response_id", "dropped", "subject", "verdict", "label")
         for verification_id, response_id, dropped, subject, verdict, label in columns:
             if dropped is None:
-                # Whether the answer is safe: by the verdict, which agrees with the judge, or for a placebo by the judge.
+                # By the verdict, which agrees with the judge; of a placebo, by the judge alone.
                 unsafe = (verdict if subject == Subject.SAFETY else label) == Verdict.UNSAFE
                 identity, prompt_id = make_id("example", verification_id), prompt_of[response_id]
                 stratum = kind_of_answer(unsafe=unsafe, harmful=self.harmful[prompt_id])

@@ -61,13 +61,14 @@ def contrast(
         )
     draft.counts.update({"harmful prompts with a pair": pairs, **dropped})
     chosen_ids = frozenset(kept)
-    draft.select(responses.table(Response), chosen_ids)
+    answered, labelled = responses.table(Response), judgements.table(Judgement)
+    draft.select(answered, answered.having("id", chosen_ids))
     label_ids = {
         response_id: identity
         for identity, response_id, judge in judgements.values(Judgement, "id", "response_id", "judge")
         if judge == config.judge and response_id in chosen_ids
     }
-    draft.select(judgements.table(Judgement), frozenset(label_ids.values()))
+    draft.select(labelled, labelled.having("id", frozenset(label_ids.values())))
 
 
 def _answers(responses: Artifact, safe: Mapping[str, bool | None]) -> dict[str, list[str]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
-from itertools import starmap
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,7 +14,7 @@ from sinternal.prompting.think import own_start
 from sinternal.records import CheckPlace, Prompt, Response, ThinkingFate, make_id
 from sinternal.settings.plugins import JudgePlugin
 from sinternal.stages.judge import note_on_controls, with_prompts
-from sinternal.stages.prompts import Asked, in_turn
+from sinternal.stages.prompts import in_turn, requests_of
 from sinternal.stages.stage import Costs, Stage
 from sinternal.store import Artifact, Draft, Lookup
 
@@ -88,8 +87,7 @@ def locate(draft: Draft, config: LocateConfig, *, prompts: Artifact, responses: 
 
 def _draw(prompts: Artifact, config: LocateConfig) -> list[str]:
     """Ids of the harmful prompts whose thinkings are looked at."""
-    requests = starmap(Asked, prompts.values(Prompt, *Asked._fields))
-    return [row.id for row in in_turn(requests, True, config.seed)[: config.limit]]
+    return [row.id for row in in_turn(requests_of(prompts.table(Prompt)), True, config.seed)[: config.limit]]
 
 
 def _cost(config: LocateConfig, inputs: Mapping[str, int]) -> Costs:

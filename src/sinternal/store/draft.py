@@ -7,6 +7,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic
 
@@ -18,7 +19,9 @@ from sinternal.store.sorting import in_order
 from sinternal.store.tables import Table, read_table, table_name, write_table
 
 if TYPE_CHECKING:
+    import numpy as np
     from arro3.core import RecordBatch
+    from numpy.typing import NDArray
 
 ROWS_PER_SHARD = 512
 SECONDS_PER_SHARD = 30.0
@@ -64,10 +67,26 @@ class Draft:
         """
         self._write_sorted(to_batches(rows, row_type), row_type, table or table_name(row_type), ranks)
 
-    def select(self, source: Table[R], ids: Collection[str], table: str | None = None) -> None:
-        """Write those rows of another artifact's table that have these ids, sorted by them; no row is made of it."""
+    def select(self, source: Table[R], wanted: NDArray[np.bool_], table: str | None = None) -> None:
+        """Write some rows of a table, sorted by id; they are copied as they are.
+
+        Args:
+            source: the table, of another artifact or temporary.
+            wanted: for each of its rows whether it is wanted.
+            table: name of the new table; by default that of the row type.
+        """
         name = table or table_name(source.row_type)
-        self._write_sorted(source.selected(ids), source.row_type, name, None)
+        self._write_sorted(source.selected(wanted), source.row_type, name, None)
+
+    @contextmanager
+    def temporary(self, rows: Iterable[R], row_type: type[R]) -> Iterator[Table[R]]:
+        """A table of rows in their order, which is no part of the artifact: it is there until the `with` ends."""
+        path = self.path / f"{table_name(row_type)}.temporary"
+        try:
+            write_table(path, rows, row_type, temporary=True)
+            yield Table(path, row_type)
+        finally:
+            path.unlink(missing_ok=True)
 
     def _write_sorted(
         self, batches: Iterable[RecordBatch], row_type: type[R], name: str, ranks: Mapping[str, int] | None

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Generic
+from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, Generic
 
 from sinternal.parquet import take
 from sinternal.records import R
 from sinternal.store.sorting import gather
 from sinternal.store.tables import Table
+
+if TYPE_CHECKING:
+    from arro3.core import RecordBatch
 
 
 class Lookup(Generic[R]):
@@ -22,7 +25,9 @@ class Lookup(Generic[R]):
             only: ids of all rows that will be asked for; None: any may be.
         """
         self._table = table
-        self._chunks = list(gather(table.record_batches() if only is None else table.selected(frozenset(only))))
+        self._chunks = list(
+            gather(table.record_batches() if only is None else table.selected(table.having("id", frozenset(only))))
+        )
         self._starts = [0]
         self._positions: dict[str, int] = {}
         for chunk in self._chunks:
@@ -46,3 +51,11 @@ class Lookup(Generic[R]):
             batch = take(self._chunks[number], positions[places] - self._starts[number])
             by_place.update(zip(places.tolist(), self._table.rows_of(batch), strict=True))
         return [by_place[place] for place in range(len(ids))]
+
+
+def _some(batches: Iterator[RecordBatch], ids: frozenset[str]) -> Iterator[RecordBatch]:
+    """The rows with these ids."""
+    for batch in batches:
+        wanted = [place for place, each in enumerate(batch.column("id").to_pylist()) if each in ids]
+        if wanted:
+            yield take(batch, wanted)

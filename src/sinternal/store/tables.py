@@ -15,6 +15,7 @@ from sinternal.records import R
 from sinternal.store.files import new_file
 
 if TYPE_CHECKING:
+    import numpy as np
     from arro3.core import RecordBatch
     from numpy.typing import NDArray
 
@@ -120,12 +121,24 @@ class Table(Generic[R]):
         for batch in self.record_batches():
             yield [batch.column(name).to_pylist() for name in names]
 
-    def selected(self, ids: Collection[str]) -> Iterator[RecordBatch]:
-        """The rows with these ids, as Arrow holds them."""
+    def selected(self, wanted: NDArray[np.bool_]) -> Iterator[RecordBatch]:
+        """Some rows, as Arrow holds them.
+
+        Args:
+            wanted: for each row whether it is wanted.
+        """
+        start = 0
         for batch in self.record_batches():
-            wanted = [place for place, each in enumerate(batch.column("id").to_pylist()) if each in ids]
-            if wanted:
-                yield take(batch, wanted)
+            places = wanted[start : start + batch.num_rows].nonzero()[0]
+            start += batch.num_rows
+            if len(places):
+                yield take(batch, places)
+
+    def having(self, name: str, values: Collection[Any]) -> NDArray[np.bool_]:
+        """For each row whether a field has one of some values."""
+        import numpy as np
+
+        return np.fromiter((value in values for (value,) in self.values(name)), dtype=np.bool_)
 
     def rows_of(self, batch: RecordBatch) -> list[R]:
         """The rows that a batch of the table holds."""
