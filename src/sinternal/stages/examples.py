@@ -96,7 +96,7 @@ def examples(
     shown = (demonstrations or responses).table(Response)
     accepted = None
     if judgements is not None:
-        accepted = _acceptable(draft, harmful, shown, judgements, refusals or judgements)
+        accepted = acceptable(draft, harmful, shown, judgements, refusals or judgements)
     demonstrated = Demonstrated(prompts, shown, accepted, harmful, config.system)
     sources: list[Source]
     if verifications is None:
@@ -276,7 +276,7 @@ def _read_exposure(artifact: Artifact) -> Exposure:
     return Exposure(**artifact.json(EXPOSURE))
 
 
-def _acceptable(
+def acceptable(
     draft: Draft, harmful: Mapping[str, bool], shown: Table[Response], judgements: Artifact, refusals: Artifact
 ) -> frozenset[str]:
     """Ids of the answers that a model should give: safe ones, and to benign prompts no refusals; others are counted.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 RUN_ROWS = 64 * BATCH
 """Rows of a run, at most about."""
-RUN_BYTES = 64 << 20
+RUN_BYTES = 32 << 20
 """Bytes of a run in memory, at most about: texts may be long."""
 
 
@@ -69,7 +69,7 @@ class _Run:
         with path.open("wb") as stream:
             write_batches(stream, slices(self.head), self.head.schema, temporary=True)
         self.path, self.whole = path, False
-        self.head, self.keys = self.head.slice(0, 0), []
+        self.head, self.keys = take(self.head, []), []  # a slice, even of nothing, would keep all of it in memory
 
     def open(self, runs: int) -> None:
         """Read the first rows from disk: of all runs together, as many as fit into memory."""
