@@ -134,6 +134,13 @@ class Table(Generic[R]):
             if len(places):
                 yield take(batch, places)
 
+    def with_ids(self, ids: Collection[str]) -> Iterator[RecordBatch]:
+        """The rows with these ids, as Arrow holds them."""
+        for batch in self.record_batches():
+            places = [place for place, each in enumerate(batch.column("id").to_pylist()) if each in ids]
+            if places:
+                yield take(batch, places)
+
     def having(self, name: str, values: Collection[Any]) -> NDArray[np.bool_]:
         """For each row whether a field has one of some values."""
         import numpy as np
