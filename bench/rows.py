@@ -223,15 +223,17 @@ def _size(inputs: Path) -> int:
 
 
 def join_labels(inputs: Path, out: Path) -> object:
-    """Each response with the text of its prompt, as judges read it; and those that are acceptable by their labels."""
+    """The responses that are acceptable by their labels and their prompts."""
+    harmful = dict(artifact(inputs, "requests").values(Prompt, "id", "harmful"))
+    labels, responses = artifact(inputs, "judgements"), artifact(inputs, "responses").table(Response)
+    return sorted(examples.acceptable(draft(out), harmful, responses, labels, labels))
+
+
+def join_texts(inputs: Path, _out: Path) -> object:
+    """Each response and its prompt, as a judge is given them, one after the other."""
     requests, responses = (artifact(inputs, "requests").table(Prompt), artifact(inputs, "responses").table(Response))
-    characters = sum(
-        len(prompt.text) + len(response.answer or "")
-        for prompt, response in with_prompts(responses, Lookup(requests), lambda _: True)
-    )
-    labels = artifact(inputs, "judgements")
-    harmful = dict(requests.values("id", "harmful"))
-    return characters, sorted(examples.acceptable(draft(out), harmful, responses, labels, labels))
+    pairs = with_prompts(responses, Lookup(requests), lambda _: True)
+    return sum(len(prompt.text) + len(response.answer or "") for prompt, response in pairs)
 
 
 # The script
@@ -344,21 +346,30 @@ def pandas_examples(inputs: Path, out: Path) -> None:
     (out / "exposure.json").write_text(json.dumps(exposure))
 
 
-def pandas_join(inputs: Path, _out: Path) -> object:
+def pandas_labels(inputs: Path, _out: Path) -> object:
+    """The same by pandas."""
+    import pandas as pd
+
+    asked = pd.read_parquet(file(inputs, "requests", "prompts"), columns=["id", "harmful"])
+    responses = pd.read_parquet(file(inputs, "responses"), columns=["id", "prompt_id", "answer"])
+    labels = pd.read_parquet(file(inputs, "judgements"), columns=["response_id", "safe", "refused"])
+    answered = responses[responses["answer"].notna()]
+    joined = answered.merge(asked, left_on="prompt_id", right_on="id", suffixes=("", "_of_prompt"))
+    joined = joined.merge(labels, left_on="id", right_on="response_id")
+    good = joined["safe"].eq(True) & (joined["harmful"] | joined["refused"].eq(False))
+    return sorted(joined.loc[good, "id"])
+
+
+def pandas_texts(inputs: Path, _out: Path) -> object:
     """The same by pandas."""
     import pandas as pd
 
     asked = pd.read_parquet(file(inputs, "requests", "prompts"))
-    responses = pd.read_parquet(file(inputs, "responses"))
-    labels = pd.read_parquet(file(inputs, "judgements"), columns=["response_id", "safe", "refused"])
-    joined = responses.merge(asked, left_on="prompt_id", right_on="id", suffixes=("", "_of_prompt"))
-    characters = sum(
-        len(text) + (len(answer) if isinstance(answer, str) else 0)
-        for text, answer in zip(joined["text"], joined["answer"], strict=True)
+    joined = pd.read_parquet(file(inputs, "responses")).merge(
+        asked, left_on="prompt_id", right_on="id", suffixes=("", "_of_prompt")
     )
-    joined = joined[joined["answer"].notna()].merge(labels, left_on="id", right_on="response_id")
-    good = joined["safe"].eq(True) & (joined["harmful"] | joined["refused"].eq(False))
-    return characters, sorted(joined.loc[good, "id"])
+    rows = joined.itertuples(index=False)
+    return sum(len(row.text) + (len(row.answer) if isinstance(row.answer, str) else 0) for row in rows)
 
 
 WORKS = {
@@ -366,7 +377,8 @@ WORKS = {
     "decontaminate": Work(decontaminate, pandas_decontaminate),
     "contrast": Work(make_pairs, pandas_pairs),
     "examples": Work(make_examples, pandas_examples),
-    "judge-join": Work(join_labels, pandas_join),
+    "judge-join": Work(join_labels, pandas_labels),
+    "judge-texts": Work(join_texts, pandas_texts),
     # Figures of responses and labels come here: from the inputs `requests`, `responses`, `judgements`, `verifications`.
 }
 
@@ -441,6 +453,14 @@ def _show(values: list[float], digits: int) -> str:
     return f"{median(values):.{digits}f}{spread}"
 
 
+def _as_json(line: Line) -> dict[str, object]:
+    sides = {"package": line.ours, "pandas": line.pandas}
+    return {"work": line.work, "rows": line.rows} | {
+        name: {"cpu_s": [each.cpu for each in side], "peak_mb": [each.memory for each in side]}
+        for name, side in sides.items()
+    }
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -468,17 +488,7 @@ def main() -> None:
             cells = [_show([each.cpu for each in side], 2) for side in (line.ours, line.pandas)]
             cells += [f"{ratio:.2f}"] + [_show([each.memory for each in side], 0) for side in (line.ours, line.pandas)]
             print(f"| {line.work} | {line.rows:,} | {' | '.join(cells)} |", flush=True)
-    print(
-        json.dumps(
-            [
-                {
-                    **line._asdict(),
-                    **{side: [each._asdict() for each in getattr(line, side)] for side in ("ours", "pandas")},
-                }
-                for line in lines
-            ]
-        )
-    )
+    print(json.dumps(list(map(_as_json, lines))))
 
 
 if __name__ == "__main__":
