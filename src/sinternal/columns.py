@@ -68,9 +68,13 @@ def narrow(values: Sequence[Any], hint: Any, pool: dict[Any, Any]) -> NDArray[An
     return np.where(np.isnan(numbers), -1, numbers).astype(np.int8) if kind is bool else numbers
 
 
-@cache  # resolving the hints of a class takes a hundred times as long as building a row
-def field_types(row_type: type[Any]) -> Mapping[str, Any]:
+def field_types(row_type: type) -> Mapping[str, Any]:
     """The types of a row's fields."""
+    return _field_types(typing.cast(Any, row_type))
+
+
+@cache  # resolving the hints of a class takes a hundred times as long as building a row
+def _field_types(row_type: type[Any]) -> Mapping[str, Any]:
     return typing.get_type_hints(row_type)
 
 
@@ -85,7 +89,8 @@ class _Members(dict[str | None, StrEnum | None]):
     """Members of an enumeration by their values: ten times as fast as a call of it, which also refuses what is none."""
 
     def __init__(self, kind: type[StrEnum]) -> None:
-        super().__init__({None: None, **{member.value: member for member in kind}})
+        super().__init__({member.value: member for member in kind})
+        self[None] = None
         self.kind = kind
 
     def __missing__(self, value: str | None) -> StrEnum:

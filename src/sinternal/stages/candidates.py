@@ -34,6 +34,11 @@ class Candidate:
     response_id: str
     """The response that it leads back to."""
 
+    def repeat(self, repetition: int) -> Candidate:
+        """The same with an id of its own, which says how often it stood in the set before."""
+        identity = make_id("example", self.id, repetition)
+        return Candidate(identity, self.row_id, self.stratum, self.prompt_id, self.response_id)
+
 
 Drawn = Mapping[str, Sequence[Candidate]]
 """Candidates that were drawn, by the rows that they are made of."""
@@ -133,18 +138,19 @@ class Verified(Source):
 
     def examples(self, wanted: Drawn) -> Iterator[Example]:
         """Some of them; see `Source.examples`."""
-        table = self.verifications.table(Verification)
-        for row in chain.from_iterable(map(table.rows_of, table.with_ids(wanted))):
-            for candidate in wanted[row.id]:
+        no_critique, no_verdict = self.target is ExampleTarget.VERDICT, self.target is ExampleTarget.CRITIQUE
+        columns = self.verifications.values(Verification, "id", "response_id", "prompt", "critique", "answer")
+        for verification_id, response_id, prompt, critique, answer in columns:
+            for candidate in wanted.get(verification_id, ()):
                 yield Example(
                     id=candidate.id,
-                    prompt=row.prompt,
-                    thinking="" if self.target is ExampleTarget.VERDICT else row.critique or "",
-                    answer="" if self.target is ExampleTarget.CRITIQUE else row.answer or "",
+                    prompt=prompt,
+                    thinking="" if no_critique else critique or "",
+                    answer="" if no_verdict else answer or "",
                     stratum=candidate.stratum,
                     prompt_id=candidate.prompt_id,
-                    response_id=row.response_id,
-                    verification_id=row.id,
+                    response_id=response_id,
+                    verification_id=verification_id,
                     quotes=True,
                 )
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sinternal.errors import DataError
 from sinternal.figures.placebo import note_on_tokens
-from sinternal.records import Example, Judgement, Prompt, Response, make_id
+from sinternal.records import Example, Judgement, Prompt, Response
 from sinternal.settings.arms import ExampleTarget
 from sinternal.stages.candidates import AnswerThenCheck, Candidate, Demonstrated, Source, Verified
 from sinternal.stages.stage import Costs, Stage
@@ -206,7 +206,7 @@ def _same_answers(draft: Draft, rows: Sequence[Candidate], method: Artifact) -> 
                 )
             taken = min(others, key=lambda other: times[other.id])
         times[taken.id] += 1
-        drawn.append(replace(taken, id=make_id("example", taken.id, times[taken.id] - 1)))
+        drawn.append(taken.repeat(times[taken.id] - 1))
     draft.counts[REPLACED] = replaced
     return drawn
 
@@ -232,7 +232,7 @@ def balance(
             raise DataError(f"no training example of kind {name!r}; sample more prompts, or more answers to each")
         for i in range(count):
             repetition, position = divmod(i, len(members))
-            drawn.append(replace(members[position], id=make_id("example", members[position].id, repetition)))
+            drawn.append(members[position].repeat(repetition))
     rng.shuffle(drawn)
     return drawn
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Generic
 
-from sinternal.parquet import take
+from sinternal.parquet import take, values_of
 from sinternal.records import R
 from sinternal.store.sorting import gather
 from sinternal.store.tables import Table
@@ -28,7 +28,7 @@ class Lookup(Generic[R]):
         self._starts = [0]
         self._positions: dict[str, int] = {}
         for chunk in self._chunks:
-            ids = chunk.column("id").to_pylist()
+            ids = values_of(chunk, "id")
             self._positions.update(zip(ids, range(self._starts[-1], self._starts[-1] + len(ids)), strict=True))
             self._starts.append(self._starts[-1] + len(ids))
 

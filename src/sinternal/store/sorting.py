@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sinternal.parquet import BATCH, concatenate, read_batches, slices, take, write_batches
+from sinternal.parquet import BATCH, concatenate, read_batches, slices, take, values_of, write_batches
 
 if TYPE_CHECKING:
     from arro3.core import RecordBatch
@@ -60,7 +60,7 @@ class _Run:
         self.path: Path | None = None
 
     def _keys(self, rows: RecordBatch) -> list[Any]:
-        ids: list[Any] = rows.column("id").to_pylist()
+        ids = values_of(rows, "id")
         return ids if self.ranks is None else [self.ranks[each] for each in ids]
 
     def save(self, path: Path) -> None:
