@@ -15,8 +15,8 @@ from sinternal.fingerprints import fingerprint as fingerprint  # part of a store
 from sinternal.parquet import arrow_schema, to_batches, write_batches
 from sinternal.records import R
 from sinternal.store.files import fsync_folder, new_file, write_text
-from sinternal.store.sorting import in_order
-from sinternal.store.tables import Table, read_table, table_name, write_table
+from sinternal.store.sorting import in_order, rebatch
+from sinternal.store.tables import Table, table_name, write_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,7 +76,9 @@ class Draft:
             table: name of the new table; by default that of the row type.
         """
         name = table or table_name(source.row_type)
-        self._write_sorted(source.selected(wanted), source.row_type, name, None)
+        ids = source.columns("id")["id"][wanted]
+        in_order_already = bool((ids[:-1] <= ids[1:]).all())
+        self._write_sorted(source.selected(wanted), source.row_type, name, None, in_order_already=in_order_already)
 
     @contextmanager
     def temporary(self, rows: Iterable[R], row_type: type[R]) -> Iterator[Table[R]]:
@@ -89,11 +91,17 @@ class Draft:
             path.unlink(missing_ok=True)
 
     def _write_sorted(
-        self, batches: Iterable[RecordBatch], row_type: type[R], name: str, ranks: Mapping[str, int] | None
+        self,
+        batches: Iterable[RecordBatch],
+        row_type: type[R],
+        name: str,
+        ranks: Mapping[str, int] | None,
+        *,
+        in_order_already: bool = False,
     ) -> Table[R]:
         path = self.path / f"{name}.parquet"
         with new_file(path) as stream:
-            ordered = in_order(batches, self.path / f"{name}.runs", ranks)
+            ordered = rebatch(batches) if in_order_already else in_order(batches, self.path / f"{name}.runs", ranks)
             self.counts[name] = write_batches(stream, ordered, arrow_schema(row_type))
         return Table(path, row_type)
 
@@ -177,10 +185,8 @@ class _Shards(Generic[R]):
         kept = frozenset(complete if groups is None else complete.intersection(groups))
         if len(kept) < len(sizes):
             for file in self.files:
-                rows = read_table(file, self.row_type)
-                wanted = [row for row in rows if group(row) in kept]
-                if len(wanted) < len(rows):
-                    write_table(file, wanted, self.row_type, temporary=True)
+                wanted = (row for row in Table(file, self.row_type) if group(row) in kept)
+                write_table(file, wanted, self.row_type, temporary=True)
         self.number = len(kept) * group_size
         return kept
 

@@ -43,7 +43,7 @@ def in_order(
             runs.append(_Run(rows, ranks))
         if len(runs) > 1:
             runs[-1].save(folder / f"{len(runs):06}.run")
-        yield from _rebatch(_merge(runs))
+        yield from rebatch(_merge(runs))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -126,7 +126,7 @@ def gather(batches: Iterable[RecordBatch]) -> Iterator[RecordBatch]:
         yield concatenate(gathered)
 
 
-def _rebatch(batches: Iterable[RecordBatch]) -> Iterator[RecordBatch]:
+def rebatch(batches: Iterable[RecordBatch]) -> Iterator[RecordBatch]:
     """The same rows, `BATCH` in each batch but the last."""
     waiting: list[RecordBatch] = []
     number = 0
