@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from enum import StrEnum
+from functools import cache
+from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from sinternal.columns import strip_none
+from sinternal.columns import field_types, strip_none
 from sinternal.errors import DataError
 from sinternal.records import Row
 
 if TYPE_CHECKING:
-    from arro3.core import Schema
+    import numpy as np
+    from arro3.core import RecordBatch, Schema
+    from numpy.typing import NDArray
 
 MAGIC = b"PAR1"
 """What a Parquet file begins and ends with."""
 FOOTER = 8
 """Bytes at its end: the length of its metadata, and `MAGIC`."""
 COMPRESSION = "zstd(3)"
+TEMPORARY = "lz4_raw"
+"""Compression of what is soon deleted: four times as fast, and twice as large."""
+BATCH = 1024
+"""Rows that are read or written at a time: what the Parquet writer itself does at a time."""
+ROW_GROUP = 64 * BATCH
+"""Rows of which the writer holds the compressed columns in memory."""
 
 
 class Columns(typing.NamedTuple):
@@ -32,15 +44,73 @@ class Columns(typing.NamedTuple):
     """The values of each."""
 
 
-def write_rows(stream: IO[bytes], rows: Sequence[Row], row_type: type) -> None:
-    """Write rows of one type."""
-    from arro3.core import Array, Table
-    from arro3.io import write_parquet
+def write_rows(stream: IO[bytes], rows: Iterable[Row], row_type: type, *, temporary: bool = False) -> int:
+    """Write rows of one type as they come, and tell how many there were; arguments are those of `write_batches`."""
+    return write_batches(stream, to_batches(rows, row_type), arrow_schema(row_type), temporary=temporary)
+
+
+def to_batches(rows: Iterable[Row], row_type: type) -> Iterator[RecordBatch]:
+    """Rows of one type as they come, column by column, `BATCH` in each batch but the last."""
+    source = iter(rows)
+    while batch := list(islice(source, BATCH)):
+        yield to_batch(batch, row_type)
+
+
+def to_batch(rows: Sequence[Row], row_type: type) -> RecordBatch:
+    """Rows of one type, column by column."""
+    from arro3.core import Array, RecordBatch
 
     schema = arrow_schema(row_type)
     typed = zip(schema.names, schema.types, strict=True)
-    columns = [Array([getattr(row, name) for row in rows], kind) for name, kind in typed]
-    write_parquet(Table.from_arrays(columns, schema=schema), stream, compression=COMPRESSION)
+    columns = [Array(list(map(attrgetter(name), rows)), kind) for name, kind in typed]
+    return RecordBatch.from_arrays(columns, schema=schema)
+
+
+def write_batches(stream: IO[bytes], batches: Iterable[RecordBatch], schema: Schema, *, temporary: bool = False) -> int:
+    """Write a table as its batches come. The file depends on the rows alone if all batches but the last hold `BATCH`.
+
+    Args:
+        stream: where to.
+        batches: the rows.
+        schema: their columns.
+        temporary: whether the file is soon read and deleted, so that speed counts for more than size.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        Exception: whatever the making of the batches raises.
+    """
+    from arro3.core import RecordBatchReader
+    from arro3.io import write_parquet
+
+    raised: list[BaseException] = []
+    number = 0
+
+    def watched() -> Iterator[RecordBatch]:
+        nonlocal number
+        try:
+            for batch in batches:
+                yield batch
+                number += batch.num_rows
+        except BaseException as error:
+            raised.append(error)
+            raise
+
+    try:
+        reader = RecordBatchReader.from_batches(schema, watched())
+        write_parquet(
+            reader,
+            stream,
+            compression=TEMPORARY if temporary else COMPRESSION,
+            dictionary_enabled=not temporary,
+            max_row_group_size=ROW_GROUP,
+        )
+    except BaseException as error:
+        if raised:
+            raise raised[0] from None  # arro3 raises another in its stead, which has only its words
+        raise error
+    return number
 
 
 def read_columns(path: Path) -> Columns:
@@ -52,18 +122,78 @@ def read_columns(path: Path) -> Columns:
     """
     from arro3.io import read_parquet
 
-    with path.open("rb") as file:
-        if reason := _reason_against(file):
-            raise DataError(reason)
-        try:
-            table = read_parquet(file).read_all()
-            values: list[list[Any]] = [list(table.column(i).to_pylist()) for i in range(table.num_columns)]
-            return Columns(table.column_names, values)
-        except BaseException as error:
-            # arro3 panics at damaged metadata; its exception has no name to import and is no `Exception`.
-            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-                raise
-            raise DataError(" ".join(str(error).split())) from error
+    with path.open("rb") as file, _damage_as_data_error():
+        _check_ends(file)
+        table = read_parquet(file).read_all()
+        values: list[list[Any]] = [list(table.column(i).to_pylist()) for i in range(table.num_columns)]
+        return Columns(table.column_names, values)
+
+
+def read_batches(path: Path, size: int = BATCH) -> Iterator[RecordBatch]:
+    """A table, so many rows at a time: no more of it is in memory.
+
+    Raises:
+        DataError: it is no Parquet file, or damaged; the message is the reason alone.
+        OSError: it cannot be opened.
+    """
+    from arro3.io import read_parquet
+
+    with path.open("rb") as file, _damage_as_data_error():
+        _check_ends(file)
+        yield from read_parquet(file, batch_size=size)
+
+
+def values_of(rows: RecordBatch, name: str) -> list[Any]:
+    """The plain values of a column."""
+    return typing.cast(list[Any], rows.column(name).to_pylist())
+
+
+def slices(rows: RecordBatch) -> Iterator[RecordBatch]:
+    """The same rows, `BATCH` at a time."""
+    for start in range(0, rows.num_rows, BATCH):
+        yield rows.slice(start, min(BATCH, rows.num_rows - start))
+
+
+def take(rows: RecordBatch, positions: Sequence[int] | NDArray[np.int64]) -> RecordBatch:
+    """Some rows, in the order of their positions."""
+    import numpy as np
+    from arro3.core import Array
+
+    return rows.take(Array.from_numpy(np.asarray(positions, dtype=np.int64)))
+
+
+def concatenate(batches: Sequence[RecordBatch]) -> RecordBatch:
+    """The rows of batches of one table, in one."""
+    from arro3.core import Table
+
+    if len(batches) == 1:
+        return batches[0]
+    (whole,) = Table.from_batches(batches).combine_chunks().to_batches() or batches[:1]
+    return whole
+
+
+@contextmanager
+def _damage_as_data_error() -> Iterator[None]:
+    """Say of a file that arro3 cannot read why it cannot."""
+    try:
+        yield
+    except DataError:
+        raise
+    except BaseException as error:
+        # arro3 panics at damaged metadata; its exception has no name to import and is no `Exception`.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise DataError(" ".join(str(error).split())) from error
+
+
+def _check_ends(file: IO[bytes]) -> None:
+    """Make sure that a file can be Parquet, as far as its two ends tell; leaves it at its beginning.
+
+    Raises:
+        DataError: it cannot.
+    """
+    if reason := _reason_against(file):
+        raise DataError(reason)
 
 
 def _reason_against(file: IO[bytes]) -> str | None:
@@ -84,6 +214,11 @@ def _reason_against(file: IO[bytes]) -> str | None:
 
 def arrow_schema(row_type: type) -> Schema:
     """The Arrow schema of a row type: `str`, `int`, `float`, `bool` and their enums; only `X | None` is nullable."""
+    return _arrow_schema(typing.cast(Any, row_type))
+
+
+@cache
+def _arrow_schema(row_type: type[Any]) -> Schema:
     from arro3.core import DataType, Field, Schema
 
     plain: Mapping[type, DataType] = {
@@ -92,7 +227,7 @@ def arrow_schema(row_type: type) -> Schema:
         float: DataType.float64(),
         bool: DataType.bool(),
     }
-    hints = typing.get_type_hints(row_type)
+    hints = field_types(row_type)
     columns = []
     for field in fields(row_type):
         hint, nullable = strip_none(hints[field.name])

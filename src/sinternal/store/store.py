@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
@@ -132,15 +132,14 @@ class Store:
             fsync_folder(path.parent)
             return Artifact(path)
 
-    def reopen(self, artifact: Artifact, rows: Sequence[R], row_type: type[R]) -> None:
+    def reopen(self, artifact: Artifact, rows: Iterable[R], row_type: type[R]) -> None:
         """Make a finished artifact unfinished, with these rows in it, and remember what it was."""
         path = artifact.path
         with self._lock(path):
             partial = path.with_suffix(".partial")
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir()
-            if rows:
-                write_table(partial / f"{table_name(row_type)}.{0:06}.shard", rows, row_type)
+            write_table(partial / f"{table_name(row_type)}.{0:06}.shard", rows, row_type, temporary=True)
             before = {"table": table_name(row_type), "sha256": file_hash(path / f"{table_name(row_type)}.parquet")}
             write_text(partial / REOPENED, json.dumps(before) + "\n")
             write_text(partial / SPENT, json.dumps(artifact.manifest.get("spent", {})))

@@ -73,8 +73,8 @@ def undo_outdated(
 def _reopen(store: Store, task: Task, artifact: Artifact) -> None:
     assert task.stage.asks is not None  # only what a model was asked for is reopened
     row_type: Any = task.stage.asks
-    rows = artifact.rows(row_type)
-    store.reopen(artifact, [row for row in rows if not _failed(row)], row_type)
+    rows = artifact.table(row_type)
+    store.reopen(artifact, (row for row in rows if not _failed(row)), row_type)
 
 
 def _failed(row: Answered) -> bool:
