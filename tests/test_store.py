@@ -3,14 +3,16 @@ from __future__ import annotations
 import errno
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sinternal.errors import RecipeError, StoreError
 from sinternal.fingerprints import fingerprint
-from sinternal.parquet import arrow_schema
-from sinternal.records import Example, Judgement, Prompt, Response, Verification, make_id
+from sinternal.parquet import BATCH, arrow_schema
+from sinternal.records import Check, Example, Judgement, Prompt, Response, Verdict, Verification, make_id
 from sinternal.store import MANIFEST, Artifact, Draft, Store, artifact_key, check_writable
 from sinternal.study.execute import discard
 from sinternal.tools.diagnosis import load_diagnosis, plan_diagnosis
@@ -231,3 +233,74 @@ def test_what_a_stage_made_can_be_made_again_and_what_was_made_from_it_too(store
     assert gone == {"judge", "diagnosis"}
     with pytest.raises(RecipeError, match=r"--again jugde: this run has no such stage; did you mean 'judge'\?"):
         discard(plan, store, ["jugde"])
+
+
+def test_columns_are_arrays_that_tell_none_from_false(store: Store) -> None:
+    first, second = (response_to(PROMPT, answer, i, thinking=None) for i, answer in enumerate(["mix .", None]))
+    second = replace(second, tokens=None, prompt_tokens=7)
+    labels = [
+        Judgement("a", first.id, "oracle", "answer", True, refused=None, checks=Check.ANSWER),
+        Judgement("b", second.id, "oracle", "answer", None, refused=False, quoted_controls=3),
+    ]
+    verified = Verification("v", first.id, "self", True, "?", "c", "a", Verdict.SAFE, p_unsafe=0.25)
+
+    def build(draft: Draft) -> None:
+        draft.write([first, second], Response)
+        draft.write(labels, Judgement)
+        draft.write([verified, replace(verified, id="w", p_unsafe=None, verdict=None)], Verification)
+
+    artifact = make(store, build)
+    texts = artifact.columns(Response, "id", "answer", "finish", "sample", "tokens", "prompt_tokens")
+    assert texts["id"].tolist() == [first.id, second.id]
+    assert texts["answer"].tolist() == ["mix .", None]
+    assert texts["finish"].tolist() == ["stop", "length"]
+    assert type(texts["finish"][0]) is str
+    assert texts["sample"].dtype == np.int64
+    assert texts["sample"].tolist() == [0, 1]
+    assert texts["tokens"].dtype == np.float64
+    assert texts["tokens"][0] == 0
+    assert np.isnan(texts["tokens"][1])
+    narrow = artifact.columns(Judgement, "safe", "refused", "checks", "quoted_controls")
+    assert narrow["safe"].dtype == np.int8
+    assert narrow["safe"].tolist() == [1, -1]
+    assert narrow["refused"].tolist() == [-1, 0]
+    assert narrow["checks"].tolist() == ["answer", None]
+    of_verifications = artifact.columns(Verification, "with_spec", "p_unsafe")
+    assert of_verifications["with_spec"].dtype == np.bool_
+    assert of_verifications["p_unsafe"][0] == 0.25
+    assert np.isnan(of_verifications["p_unsafe"][1])
+
+
+@pytest.mark.parametrize("number", [0, 1, BATCH - 1, BATCH, BATCH + 1, 3 * BATCH])
+def test_a_table_in_batches_is_the_same_table(store: Store, number: int) -> None:
+    rows = [plain_prompt(f"how to bake b{i} ?") for i in range(number)]
+    artifact = make(store, lambda draft: draft.write(iter(rows), Prompt))
+    batches = list(artifact.batches(Prompt))
+    assert [row for batch in batches for row in batch] == rows == artifact.rows(Prompt)
+    assert all(len(batch) <= BATCH for batch in batches)
+    assert artifact.columns(Prompt, "text")["text"].tolist() == [row.text for row in rows]
+    assert artifact.counts == {"prompts": number}
+
+
+def test_what_the_making_of_rows_raises_is_not_changed_by_the_writer(store: Store) -> None:
+    def rows() -> Iterator[Prompt]:
+        yield PROMPT
+        raise KeyboardInterrupt("enough")
+
+    with pytest.raises(KeyboardInterrupt, match="enough"):
+        make(store, lambda draft: draft.write(rows(), Prompt))
+
+
+@pytest.mark.parametrize(
+    "text", ["a\0b", "x" * 10_000_000, "\u202eabc\u202c \u2067left\u2069", "\ufeff", "🜚" * 1000, ""]
+)
+def test_hostile_text_survives_a_table(store: Store, text: str) -> None:
+    row = replace(PROMPT, text=text)
+    artifact = make(store, lambda draft: draft.write([row, PROMPT], Prompt))
+    assert artifact.rows(Prompt) == [row, PROMPT]
+    assert artifact.columns(Prompt, "text")["text"].tolist() == [text, PROMPT.text]
+
+
+def test_a_lone_surrogate_is_refused(store: Store) -> None:
+    with pytest.raises(UnicodeEncodeError):
+        make(store, lambda draft: draft.write([replace(PROMPT, text="\ud800")], Prompt))

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from enum import StrEnum
+from functools import cache
+from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from sinternal.columns import strip_none
+from sinternal.columns import field_types, strip_none
 from sinternal.errors import DataError
 from sinternal.records import Row
 
 if TYPE_CHECKING:
-    from arro3.core import Schema
+    from arro3.core import RecordBatch, Schema
 
 MAGIC = b"PAR1"
 """What a Parquet file begins and ends with."""
 FOOTER = 8
 """Bytes at its end: the length of its metadata, and `MAGIC`."""
 COMPRESSION = "zstd(3)"
+BATCH = 1024
+"""Rows that are read or written at a time: what the Parquet writer itself does at a time."""
+ROW_GROUP = 64 * BATCH
+"""Rows of which the writer holds the compressed columns in memory."""
 
 
 class Columns(typing.NamedTuple):
@@ -32,15 +40,64 @@ class Columns(typing.NamedTuple):
     """The values of each."""
 
 
-def write_rows(stream: IO[bytes], rows: Sequence[Row], row_type: type) -> None:
-    """Write rows of one type."""
-    from arro3.core import Array, Table
-    from arro3.io import write_parquet
+def write_rows(stream: IO[bytes], rows: Iterable[Row], row_type: type) -> int:
+    """Write rows of one type as they come, and tell how many there were.
+
+    Raises:
+        Exception: whatever the making of the rows raises.
+    """
+    written = 0
+
+    def batches() -> Iterator[RecordBatch]:
+        nonlocal written
+        source = iter(rows)
+        while (batch := list(islice(source, BATCH))) or not written:  # one batch at least, or there is no table
+            yield to_batch(batch, row_type)
+            written += len(batch)
+            if not batch:
+                return
+
+    write_batches(stream, batches(), arrow_schema(row_type))
+    return written
+
+
+def to_batch(rows: Sequence[Row], row_type: type) -> RecordBatch:
+    """Rows of one type, column by column."""
+    from arro3.core import Array, RecordBatch
 
     schema = arrow_schema(row_type)
     typed = zip(schema.names, schema.types, strict=True)
-    columns = [Array([getattr(row, name) for row in rows], kind) for name, kind in typed]
-    write_parquet(Table.from_arrays(columns, schema=schema), stream, compression=COMPRESSION)
+    columns = [Array(list(map(attrgetter(name), rows)), kind) for name, kind in typed]
+    return RecordBatch.from_arrays(columns, schema=schema)
+
+
+def write_batches(
+    stream: IO[bytes], batches: Iterable[RecordBatch], schema: Schema, compression: str = COMPRESSION
+) -> None:
+    """Write a table as its batches come. The file depends on the rows alone if all batches but the last have `BATCH`.
+
+    Raises:
+        Exception: whatever the making of the batches raises.
+    """
+    from arro3.core import RecordBatchReader
+    from arro3.io import write_parquet
+
+    raised: list[BaseException] = []
+
+    def watched() -> Iterator[RecordBatch]:
+        try:
+            yield from batches
+        except BaseException as error:
+            raised.append(error)
+            raise
+
+    try:
+        reader = RecordBatchReader.from_batches(schema, watched())
+        write_parquet(reader, stream, compression=compression, max_row_group_size=ROW_GROUP)
+    except BaseException as error:
+        if raised:
+            raise raised[0] from None  # arro3 raises another in its stead, which has only its words
+        raise error
 
 
 def read_columns(path: Path) -> Columns:
@@ -52,18 +109,49 @@ def read_columns(path: Path) -> Columns:
     """
     from arro3.io import read_parquet
 
-    with path.open("rb") as file:
-        if reason := _reason_against(file):
-            raise DataError(reason)
-        try:
-            table = read_parquet(file).read_all()
-            values: list[list[Any]] = [list(table.column(i).to_pylist()) for i in range(table.num_columns)]
-            return Columns(table.column_names, values)
-        except BaseException as error:
-            # arro3 panics at damaged metadata; its exception has no name to import and is no `Exception`.
-            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-                raise
-            raise DataError(" ".join(str(error).split())) from error
+    with path.open("rb") as file, _damage_as_data_error():
+        _check_ends(file)
+        table = read_parquet(file).read_all()
+        values: list[list[Any]] = [list(table.column(i).to_pylist()) for i in range(table.num_columns)]
+        return Columns(table.column_names, values)
+
+
+def read_batches(path: Path) -> Iterator[RecordBatch]:
+    """A table, `BATCH` rows at a time: no more of it is in memory.
+
+    Raises:
+        DataError: it is no Parquet file, or damaged; the message is the reason alone.
+        OSError: it cannot be opened.
+    """
+    from arro3.io import read_parquet
+
+    with path.open("rb") as file, _damage_as_data_error():
+        _check_ends(file)
+        yield from read_parquet(file, batch_size=BATCH)
+
+
+@contextmanager
+def _damage_as_data_error() -> Iterator[None]:
+    """Say of a file that arro3 cannot read why it cannot."""
+    try:
+        yield
+    except DataError:
+        raise
+    except BaseException as error:
+        # arro3 panics at damaged metadata; its exception has no name to import and is no `Exception`.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise DataError(" ".join(str(error).split())) from error
+
+
+def _check_ends(file: IO[bytes]) -> None:
+    """Make sure that a file can be Parquet, as far as its two ends tell; leaves it at its beginning.
+
+    Raises:
+        DataError: it cannot.
+    """
+    if reason := _reason_against(file):
+        raise DataError(reason)
 
 
 def _reason_against(file: IO[bytes]) -> str | None:
@@ -82,6 +170,7 @@ def _reason_against(file: IO[bytes]) -> str | None:
     return None
 
 
+@cache
 def arrow_schema(row_type: type) -> Schema:
     """The Arrow schema of a row type: `str`, `int`, `float`, `bool` and their enums; only `X | None` is nullable."""
     from arro3.core import DataType, Field, Schema
@@ -92,7 +181,7 @@ def arrow_schema(row_type: type) -> Schema:
         float: DataType.float64(),
         bool: DataType.bool(),
     }
-    hints = typing.get_type_hints(row_type)
+    hints = field_types(row_type)
     columns = []
     for field in fields(row_type):
         hint, nullable = strip_none(hints[field.name])

@@ -3,6 +3,16 @@
 from sinternal.store.artifact import MANIFEST, Artifact, artifact_key
 from sinternal.store.draft import Draft, Progress
 from sinternal.store.store import Store, check_writable
-from sinternal.store.tables import read_table
+from sinternal.store.tables import Table, read_table
 
-__all__ = ["MANIFEST", "Artifact", "Draft", "Progress", "Store", "artifact_key", "check_writable", "read_table"]
+__all__ = [
+    "MANIFEST",
+    "Artifact",
+    "Draft",
+    "Progress",
+    "Store",
+    "Table",
+    "artifact_key",
+    "check_writable",
+    "read_table",
+]

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sinternal.errors import StoreError
 from sinternal.fingerprints import file_hash
 from sinternal.fingerprints import fingerprint as fingerprint  # part of a store's interface, too
 from sinternal.records import R, make_id
-from sinternal.store.tables import MEND, read_table, table_name
+from sinternal.store.tables import MEND, Table, table_name
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 MANIFEST = "manifest.json"
 _checked: set[tuple[Path, str]] = set()
@@ -55,7 +58,7 @@ class Artifact:
         return dict(self.manifest["counts"])
 
     def rows(self, row_type: type[R], table: str | None = None) -> list[R]:
-        """All rows of a table.
+        """All rows of a table, in memory at once; of a large one, take `columns` or `batches`.
 
         Args:
             row_type: what the rows are.
@@ -64,7 +67,33 @@ class Artifact:
         Raises:
             StoreError: the table is missing or damaged.
         """
-        return read_table(self.file(f"{table or table_name(row_type)}.parquet"), row_type)
+        return list(self.table(row_type, table))
+
+    def batches(self, row_type: type[R], table: str | None = None) -> Iterator[list[R]]:
+        """All rows of a table, in their order and many at a time; arguments and errors are those of `rows`."""
+        return self.table(row_type, table).batches()
+
+    def columns(self, row_type: type[R], *names: str, table: str | None = None) -> dict[str, NDArray[Any]]:
+        """Some columns of a table, each as one array with an element for every row, in their order.
+
+        Args:
+            row_type: what the rows are.
+            names: of the fields; at least one.
+            table: name of the table; by default that of the row type.
+
+        Returns:
+            By name: `str`, `str | None` and enumerations as objects (`str` or None; enumerations as their values);
+            `bool` as bool, `int` as int64, `float` as float64; `bool | None` as int8 with -1 for None; `float | None`
+            and `int | None` as float64 with NaN for None.
+
+        Raises:
+            StoreError: the table is missing or damaged.
+        """
+        return self.table(row_type, table).columns(*names)
+
+    def table(self, row_type: type[R], table: str | None = None) -> Table[R]:
+        """A table, of which nothing is read before it is asked for; arguments and errors are those of `rows`."""
+        return Table(self.file(f"{table or table_name(row_type)}.parquet"), row_type)
 
     def file(self, name: str) -> Path:
         """One of its files, as it was when the artifact was completed; compared with its hash once in a process.

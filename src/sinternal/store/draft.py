@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, Generic
 
@@ -41,11 +41,10 @@ class Draft:
         """Delete all of it."""
         shutil.rmtree(self.path, ignore_errors=True)
 
-    def write(self, rows: Sequence[R], row_type: type[R], table: str | None = None) -> None:
-        """Write a whole table at once."""
+    def write(self, rows: Iterable[R], row_type: type[R], table: str | None = None) -> None:
+        """Write a whole table, its rows as they come."""
         name = table or table_name(row_type)
-        write_table(self.path / f"{name}.parquet", rows, row_type)
-        self.counts[name] = len(rows)
+        self.counts[name] = write_table(self.path / f"{name}.parquet", rows, row_type)
 
     def write_json(self, name: str, content: Any) -> None:
         """Write a JSON file, `name` without its ending."""

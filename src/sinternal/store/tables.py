@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic
 
-from sinternal.columns import from_columns
+from sinternal.columns import field_types, narrow, rows_from_columns
 from sinternal.errors import DataError, StoreError
 from sinternal.fingerprints import fingerprint as fingerprint  # part of a store's interface, too
-from sinternal.parquet import read_columns, write_rows
+from sinternal.parquet import read_batches, write_rows
 from sinternal.records import R
 from sinternal.store.files import new_file
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 MEND = "delete its folder and run again"
 
@@ -21,24 +25,85 @@ def table_name(row_type: type[R]) -> str:
     return f"{row_type.__name__.lower()}s"
 
 
-def write_table(path: Path, rows: Sequence[R], row_type: type[R]) -> None:
-    """Write all rows of a table."""
+def write_table(path: Path, rows: Iterable[R], row_type: type[R]) -> int:
+    """Write all rows of a table as they come, and tell how many there were."""
     with new_file(path) as stream:
-        write_rows(stream, rows, row_type)
+        return write_rows(stream, rows, row_type)
 
 
 def read_table(path: Path, row_type: type[R]) -> list[R]:
     """All rows of a Parquet file. Raises StoreError if it is missing or damaged."""
-    try:
-        table = read_columns(path)
-    except (OSError, DataError) as error:
-        raise StoreError(f"{path}: cannot be read ({' '.join(str(error).split())}); {MEND}") from error
-    if missing := {field.name for field in fields(row_type)} - set(table.names):
-        raise StoreError(
-            f"{path}: it has no column {', '.join(sorted(missing))}; another version wrote it: run it again"
-        )
-    try:
-        rows = zip(*table.values, strict=True)
-        return [from_columns(row_type, dict(zip(table.names, values, strict=True))) for values in rows]
-    except (ValueError, TypeError, KeyError) as error:  # a value that no enum has, a column that no row type has
-        raise StoreError(f"{path}: cannot be read ({error}); {MEND}") from error
+    return list(Table(path, row_type))
+
+
+@dataclass(frozen=True)
+class Table(Generic[R]):
+    """The rows in a Parquet file, read when they are asked for, and as often.
+
+    Whatever reads it raises StoreError if it is missing or damaged.
+    """
+
+    path: Path
+    """The file."""
+    row_type: type[R]
+    """What the rows are."""
+
+    def __iter__(self) -> Iterator[R]:
+        """Row by row, in their order."""
+        for batch in self.batches():
+            yield from batch
+
+    def batches(self) -> Iterator[list[R]]:
+        """Many rows at a time, in their order: no more of them are in memory."""
+        names = [field.name for field in fields(self.row_type)]
+        for values in self._values(names):
+            try:
+                rows = rows_from_columns(self.row_type, names, values)
+            except (ValueError, TypeError) as error:  # a value that no enum has
+                raise self._unreadable(error) from error
+            yield rows
+
+    def columns(self, *names: str) -> dict[str, NDArray[Any]]:
+        """Some columns, each as one array with an element for every row.
+
+        Args:
+            names: of the fields; at least one.
+
+        Returns:
+            By name: `str`, `str | None` and enumerations as objects (`str` or None; enumerations as their values);
+            `bool` as bool, `int` as int64, `float` as float64; `bool | None` as int8 with -1 for None; `float | None`
+            and `int | None` as float64 with NaN for None.
+        """
+        import numpy as np
+
+        hints = field_types(self.row_type)
+        pools: list[dict[Any, Any]] = [{} for _ in names]
+        parts: list[list[NDArray[Any]]] = [[narrow([], hints[name], {})] for name in names]
+        for values in self._values(names):
+            try:
+                for i, name in enumerate(names):
+                    parts[i].append(narrow(values[i], hints[name], pools[i]))
+            except (ValueError, TypeError) as error:  # None where none may be
+                raise self._unreadable(error) from error
+        return {name: np.concatenate(pieces) for name, pieces in zip(names, parts, strict=True)}
+
+    def _values(self, names: Sequence[str]) -> Iterator[list[list[Any]]]:
+        """The values of some fields, a batch at a time."""
+        known = {field.name for field in fields(self.row_type)}
+        try:
+            for batch in read_batches(self.path):
+                if missing := known.difference(batch.column_names):
+                    raise StoreError(
+                        f"{self.path}: it has no column {', '.join(sorted(missing))}; another version wrote it: run "
+                        "it again"
+                    )
+                if unknown := set(batch.column_names) - known:
+                    raise self._unreadable(f"{self.row_type.__name__} has no field {', '.join(sorted(unknown))}")
+                yield [batch.column(name).to_pylist() for name in names]
+        except StoreError:
+            raise
+        except (OSError, DataError) as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, reason: object) -> StoreError:
+        return StoreError(f"{self.path}: cannot be read ({' '.join(str(reason).split())}); {MEND}")
