@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from sinternal.figures.diagnosis import ANSWERS, Diagnosed, Figure
 from sinternal.figures.metric import ASR, EXPECTED_CALIBRATION_ERROR, METRICS, VERIFICATION_BALANCED_ACCURACY, Over
 from sinternal.figures.provenance import day, decoding, judge_revision, note_on_fallback
+from sinternal.figures.reading import Openings
 from sinternal.records import Finish, make_id
 from sinternal.report.bounds import between, caveat_of, reasons
 from sinternal.report.caveats import FEW
@@ -79,7 +80,7 @@ def caveats(diagnosed: Diagnosed) -> Iterator[str]:
     labels = [outcome.judgement.safe for outcome in outcomes]
     if note := note_on_fallback(settings.judge.name):
         yield f"judge {settings.judge.name}:{note.strip(' ()').removeprefix('a fallback:')}"
-    if unread := thinking_in_answers({"": (outcome.response.answer for outcome in outcomes)}):
+    if unread := thinking_in_answers({"": Openings.of(outcome.response.answer for outcome in outcomes)}):
         yield unread
     if missing := labels.count(None):
         yield f"{missing} of {len(labels)} answers have no label and count in no figure: {_by_side(diagnosed)}"
