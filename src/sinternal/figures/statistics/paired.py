@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sinternal.figures.statistics.bootstrap import FEW, Interval, multiplicities, tails
+from sinternal.figures.statistics.bootstrap import FEW, Interval, sums, tails
 from sinternal.figures.statistics.distributions import fair_binomial, normal_quantile, t_quantile
 
 
@@ -125,8 +125,7 @@ def of_these_runs(totals: NDArray[np.float64], sizes: NDArray[np.float64]) -> In
 def _resampled(ahead: bytes, rows: bytes) -> Interval:
     """The bootstrap interval over parents; the same comparison is made for several tables."""
     ours, theirs = np.frombuffer(ahead), np.frombuffer(rows)
-    drawn = np.concatenate([(times @ ours) / (times @ theirs) for times in multiplicities(len(ours))])
-    low, high = np.percentile(drawn, tails(len(ours)))
+    low, high = np.percentile(sums(ours) / sums(theirs), tails(len(ours)))
     return Interval(float(low), float(high))
 
 
