@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sinternal.benchmarks import Benchmark
 from sinternal.errors import DataError
+from sinternal.figures.contamination import grams
 from sinternal.records import HarmShows, Prompt, Split
 from sinternal.settings.plugins import BenchmarkPlugin
 from sinternal.stages import (
     prompts,
 )
+from sinternal.stages.overlap import overlapping
 from tests.conftest import plain_prompt
 from tests.stages.shared import (
     Make,
@@ -149,13 +154,34 @@ def test_thirteen_shared_words_are_an_overlap_and_twelve_are_not() -> None:
     measured = [plain_prompt(" ".join(words))]
     shares13 = plain_prompt("other " + " ".join(words[:13]))
     shares12 = plain_prompt("other words " + " ".join(words[:12]) + " end")
-    assert prompts.without_overlap([shares13, shares12], measured) == [shares12]
+    assert clean([shares13, shares12], measured) == [shares12]
 
 
 def test_a_short_prompt_overlaps_only_as_a_whole() -> None:
     measured = [plain_prompt("How to brew p5?")]
     same, other = plain_prompt("how to brew p5 ?"), plain_prompt("how to brew p6 ?")
-    assert prompts.without_overlap([same, other], measured) == [other]
+    assert clean([same, other], measured) == [other]
+
+
+WORDS = st.lists(st.sampled_from(["a", "b", "C", "ß", "w_1", "don't", "...", "\x00", "🜚", ""]), max_size=40)
+
+
+@given(st.lists(WORDS, max_size=8), st.lists(WORDS, max_size=5), st.randoms())
+def test_hashed_runs_find_what_sets_of_runs_find(
+    rows: list[list[str]], measured: list[list[str]], rng: random.Random
+) -> None:
+    copied = [row[: rng.randint(0, len(row))] + rng.choice(measured) for row in rows] if measured else []
+    asked, known = ([plain_prompt(" ".join(row)) for row in lists] for lists in ([*rows, *copied], measured))
+    disguised = [replace(row, text="x" * i, goal=row.text) for i, row in enumerate(asked)]
+    seen = {gram for prompt in known for gram in grams(prompt.text)}
+    expected = [row for row in [*asked, *disguised] if seen.isdisjoint(grams(row.text) | grams(row.plain_request))]
+    assert clean([*asked, *disguised], known) == expected
+
+
+def clean(rows: Sequence[Prompt], measured: Sequence[Prompt]) -> list[Prompt]:
+    """The rows that share nothing with what is measured."""
+    texts = [[(row.text, row.plain_request) for row in prompts] for prompts in (rows, measured)]
+    return [row for row, overlaps in zip(rows, overlapping(*texts), strict=True) if not overlaps]
 
 
 def test_twins_of_the_microworld_find_each_other_in_every_disguise(make: Make) -> None:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
 from sinternal.budget import Spent
 from sinternal.records import CheckPlace, Finish, Judgement, Response, Verification
-from sinternal.store import Artifact, Draft
+from sinternal.store import Artifact, Draft, Table
 
 FILE = "calls"
 """Name of the file, without its ending."""
@@ -72,18 +72,20 @@ class Calls:
 
 def calls_of(rows: Iterable[Response | Judgement | Verification | CheckPlace], name: str = "rows") -> Calls:
     """The calls behind some rows, and what these are called."""
-    return _count([_call_end(row) for row in rows], name)
+    return _count(map(_call_end, rows), name)
 
 
-def keep(draft: Draft, rows: Sequence[Response | Judgement | Verification | CheckPlace], name: str) -> None:
-    """Write what became of the calls behind rows into an artifact: its file, counts and notes.
+def keep(
+    draft: Draft, table: Table[Response] | Table[Judgement] | Table[Verification] | Table[CheckPlace], name: str
+) -> None:
+    """Write what became of the calls behind a table into an artifact: its file, counts and notes.
 
     Args:
         draft: the artifact.
-        rows: what was asked for.
+        table: what was asked for.
         name: what such rows are called, in the plural.
     """
-    calls = calls_of(rows, name)
+    calls = _count(_call_ends(table), name)
     draft.counts["failed"] = sum(calls.failed.values())
     if calls.filtered:
         draft.counts["filtered"] = sum(calls.filtered.values())
@@ -109,17 +111,41 @@ def server_defaults(names: Iterable[str]) -> str:
     return f"{listed} as the server has it" if listed else ""
 
 
-def _count(ends: Sequence[CallEnd], name: str) -> Calls:
-    failed = Counter(end.error or "no reason given" for end in ends if end.finish is Finish.ERROR)
-    filtered = Counter(end.error or "no reason given" for end in ends if end.finish is Finish.FILTERED)
-    left_out = Counter(name for end in ends for name in end.left_out.split(", ") if name)
-    return Calls(name, len(ends), dict(failed), dict(filtered), dict(left_out))
+def _count(ends: Iterable[CallEnd], name: str) -> Calls:
+    asked, by_finish, left_out = 0, {Finish.ERROR: Counter[str](), Finish.FILTERED: Counter[str]()}, Counter[str]()
+    for end in ends:
+        asked += 1
+        if end.finish in by_finish:
+            by_finish[end.finish][end.error or "no reason given"] += 1
+        if end.left_out:
+            left_out.update(setting for setting in end.left_out.split(", ") if setting)
+    failed, filtered = by_finish.values()
+    return Calls(name, asked, dict(failed), dict(filtered), dict(left_out))
+
+
+def _call_ends(
+    table: Table[Response] | Table[Judgement] | Table[Verification] | Table[CheckPlace],
+) -> Iterator[CallEnd]:
+    """How the calls behind a table ended, without making its rows."""
+    finishes: dict[str | None, Finish | None] = {None: None, **{finish.value: finish for finish in Finish}}
+    if table.row_type is Verification:
+        for finish, verifier, dropped, answer, left_out in table.values(
+            "finish", "verifier", "dropped", "answer", "left_out"
+        ):
+            yield CallEnd(finishes[finish], _error_of(verifier, dropped, answer), left_out)
+    else:
+        for finish, error, left_out in table.values("finish", "error", "left_out"):
+            yield CallEnd(finishes[finish], error, left_out)
 
 
 def _call_end(row: Response | Judgement | Verification | CheckPlace) -> CallEnd:
-    if isinstance(row, Verification):  # an expert's keeps the error where its answer would stand
-        return CallEnd(row.finish, row.dropped if row.verifier == SELF else row.answer, row.left_out)
-    return CallEnd(row.finish, row.error, row.left_out)
+    error = _error_of(row.verifier, row.dropped, row.answer) if isinstance(row, Verification) else row.error
+    return CallEnd(row.finish, error, row.left_out)
+
+
+def _error_of(verifier: str, dropped: str | None, answer: str | None) -> str | None:
+    """What went wrong with a verification: an expert's keeps it where its answer would stand."""
+    return dropped if verifier == SELF else answer
 
 
 def _what_failed(failed: dict[str, int]) -> str:

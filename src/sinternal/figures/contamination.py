@@ -61,12 +61,17 @@ class _Request(NamedTuple):
     """Its runs of words."""
 
 
+def words_of(text: str) -> list[str]:
+    """The words of a text, in lower case; of a text without any, the whole, so that it is like no other."""
+    return re.findall(r"\w+", text.lower()) or [text.strip()]
+
+
 def grams(text: str, size: int = GRAM) -> set[tuple[str, ...]]:
     """The runs of so many words of a text, in lower case; of a shorter text, the whole.
 
     A text without words counts as one, so that two of them are alike only if they are the same.
     """
-    words = re.findall(r"\w+", text.lower()) or [text.strip()]
+    words = words_of(text)
     last = max(1, len(words) - size + 1)
     return {tuple(words[i : i + size]) for i in range(last)}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
@@ -38,47 +38,63 @@ def contrast(
     Raises:
         DataError: no harmful prompt has both kinds of answer.
     """
-    labels = {row.response_id: row for row in judgements.rows(Judgement) if row.judge == config.judge}
-    answers: dict[str, list[Response]] = defaultdict(list)
-    for response in responses.rows(Response):
-        if response.finish is Finish.STOP and response.answer is not None and labels[response.id].safe is not None:
-            answers[response.prompt_id].append(response)
+    safe = {
+        response_id: label
+        for response_id, judge, label in judgements.values(Judgement, "response_id", "judge", "safe")
+        if judge == config.judge
+    }
+    answers = _answers(responses, safe)
     rng = random.Random(config.seed)
     dropped: Counter[str] = Counter()
-    kept: list[Response] = []
-    pairs = 0
-    everything = prompts.rows(Prompt)
-    for prompt in everything:
-        chosen = list(_choose(prompt, answers[prompt.id], labels, rng, dropped))
-        pairs += prompt.harmful and len(chosen) == 2
+    kept: list[str] = []
+    pairs = harmful = 0
+    for prompt_id, is_harmful in prompts.values(Prompt, "id", "harmful"):
+        chosen = list(_choose(answers.get(prompt_id, ()), is_harmful, safe, rng, dropped))
+        harmful += is_harmful
+        pairs += is_harmful and len(chosen) == 2
         kept.extend(chosen)
     if not pairs:
-        harmful = sum(prompt.harmful for prompt in everything)
         reasons = ", ".join(f"{reason}: {count}" for reason, count in dropped.most_common()) or "no harmful prompts"
         raise DataError(
             f"no contrast pair found among {harmful} harmful prompts ({reasons}); "
             "raise sampling.n or its temperature, or take prompts that this model answers both ways"
         )
     draft.counts.update({"harmful prompts with a pair": pairs, **dropped})
-    draft.write(sorted(kept, key=lambda row: row.id), Response)
-    draft.write(sorted((labels[row.id] for row in kept), key=lambda row: row.id), Judgement)
+    chosen_ids = frozenset(kept)
+    answered, labelled = responses.table(Response), judgements.table(Judgement)
+    draft.select(answered, answered.having("id", chosen_ids))
+    label_ids = {
+        response_id: identity
+        for identity, response_id, judge in judgements.values(Judgement, "id", "response_id", "judge")
+        if judge == config.judge and response_id in chosen_ids
+    }
+    draft.select(labelled, labelled.having("id", frozenset(label_ids.values())))
+
+
+def _answers(responses: Artifact, safe: Mapping[str, bool | None]) -> dict[str, list[str]]:
+    """Ids of the answers that can be taken, by prompt."""
+    answers: dict[str, list[str]] = defaultdict(list)
+    for identity, prompt_id, finish, answer in responses.values(Response, "id", "prompt_id", "finish", "answer"):
+        if finish == Finish.STOP and answer is not None and safe[identity] is not None:
+            answers[prompt_id].append(identity)
+    return answers
 
 
 def _choose(
-    prompt: Prompt,
-    answers: list[Response],
-    labels: dict[str, Judgement],
+    answers: Sequence[str],
+    harmful: bool,
+    labels: Mapping[str, bool | None],
     rng: random.Random,
     dropped: Counter[str],
-) -> Iterator[Response]:
+) -> Iterator[str]:
     if not answers:
         dropped[NO_LABEL] += 1
         return
-    if not prompt.harmful:
+    if not harmful:
         yield rng.choice(answers)
         return
-    safe = [a for a in answers if labels[a.id].safe]
-    unsafe = [a for a in answers if not labels[a.id].safe]
+    safe = [each for each in answers if labels[each]]
+    unsafe = [each for each in answers if not labels[each]]
     if safe and unsafe:
         yield rng.choice(unsafe)
         yield rng.choice(safe)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
@@ -19,7 +21,7 @@ from sinternal.settings.plugins import ExpertPlugin, VerificationPlugin
 from sinternal.stages.placebo import count_words, median_words, right_label
 from sinternal.stages.stage import Costs, Stage
 from sinternal.stages.strata import kind_of_answer, order_key
-from sinternal.store import Artifact, Draft
+from sinternal.store import Artifact, Draft, Lookup, Table
 
 UNPARSED, DISAGREES = "expert gave no readable verdict", "expert disagrees with the judge"
 WRONG = "expert gave the wrong verdict"
@@ -55,12 +57,14 @@ def critique(draft: Draft, config: CritiqueConfig, *, prompts: Artifact, pairs: 
         DataError: not one verification can be used.
     """
     expert: Expert = config.expert.open()
-    everything = _questions(config, prompts, pairs)
-    questions = everything if config.wanted is None else _take_first(everything, config.wanted, config.seed)
-    draft.counts[NOT_ASKED] = len(everything) - len(questions)
+    everything = list(_answers(prompts, pairs))
+    answers = everything if config.wanted is None else _take_first(everything, config.wanted, config.seed)
+    draft.counts[NOT_ASKED] = len(everything) - len(answers)
+    words = _median_words(everything, pairs) if config.subject is Subject.LENGTH else None
 
     def make(finished: frozenset[str]) -> Iterator[Verification]:
-        waiting = [question for question in questions if question.response.id not in finished]
+        unasked = [answer for answer in answers if answer.id not in finished]
+        waiting = _questions(config, unasked, prompts, pairs, words)
         unreadable = []
         for question, written in expert.verify(waiting, config.seed):
             if _label(question, written) is None:
@@ -71,75 +75,110 @@ def critique(draft: Draft, config: CritiqueConfig, *, prompts: Artifact, pairs: 
         for question, written in expert.verify(unreadable, config.seed + 1):
             yield _verification(config, question, written)
 
-    rows = draft.stream(
+    verifications = draft.stream(
         Verification,
         make,
-        total=len(questions),
+        total=len(answers),
         group=lambda row: row.response_id,
-        groups={question.response.id for question in questions},
+        groups=[answer.id for answer in answers],
     )
-    calls.keep(draft, rows, "critiques")
+    calls.keep(draft, verifications, "critiques")
     del draft.counts["failed"]  # counted by its reason
-    draft.counts.update(Counter(row.dropped for row in rows if row.dropped))
-    if config.subject is not Subject.SAFETY and (kept := [row for row in rows if row.dropped is None]):
-        approving, rejecting = questions[0].labels
-        draft.counts.update({f"verdict {approving}": sum(bool(row.approves) for row in kept)})
-        draft.counts.update({f"verdict {rejecting}": sum(not row.approves for row in kept)})
-        draft.notes.extend(notes_on_verdicts(kept))
-    if all(row.dropped for row in rows):
-        reasons = ", ".join(f"{reason}: {count}" for reason, count in Counter(row.dropped for row in rows).items())
+    reasons = Counter(reason for (reason,) in verifications.values("dropped"))
+    draft.counts.update({reason: count for reason, count in reasons.items() if reason})
+    if config.subject is not Subject.SAFETY and None in reasons:
+        _count_verdicts(draft, config, verifications)
+    if None not in reasons:
+        listed = ", ".join(f"{reason}: {count}" for reason, count in reasons.items())
         raise DataError(
-            f"expert {config.expert.name!r}: none of its {len(rows)} verifications can be used ({reasons}); "
+            f"expert {config.expert.name!r}: none of its {reasons.total()} verifications can be used ({listed}); "
             "see their texts in the store, and choose another expert or judge"
         )
 
 
-def _questions(config: CritiqueConfig, prompts: Artifact, pairs: Artifact) -> list[Question]:
+def _count_verdicts(draft: Draft, config: CritiqueConfig, verifications: Table[Verification]) -> None:
+    """Count what a placebo's usable verifications say."""
     task: VerificationTask = config.verification.open()
-    subject, labels = config.subject, task.labels(config.subject)
-    prompts_by_id = {prompt.id: prompt for prompt in prompts.rows(Prompt)}
-    judged = {row.response_id: Verdict.SAFE if row.safe else Verdict.UNSAFE for row in pairs.rows(Judgement)}
-    responses = pairs.rows(Response)
-    words = None
-    if subject is Subject.LENGTH:
-        kinds = (_kind(judged[response.id], prompts_by_id[response.prompt_id]) for response in responses)
-        words = median_words(
-            [(kind, count_words(row.answer or "")) for kind, row in zip(kinds, responses, strict=True)]
-        )
-
-    def ask(response: Response, *, quoting: bool) -> str:
-        prompt, answer = prompts_by_id[response.prompt_id], response.answer or ""
-        return task.ask(prompt, answer, with_spec=quoting, subject=subject, words=words)
-
-    return [
-        Question(
-            prompt=prompts_by_id[response.prompt_id],
-            response=response,
-            text=ask(response, quoting=config.specification is SpecificationUse.QUOTED),
-            expert_text=ask(response, quoting=config.specification is not SpecificationUse.ABSENT),
-            label=judged[response.id],
-            subject=subject,
-            labels=labels,
-            right=right_label(subject, response.answer or "", words, labels),
-        )
-        for response in responses
+    approving, rejecting = task.labels(config.subject)
+    kept = [
+        replace(row, prompt="", critique=None, answer=None)  # their texts would take all the memory
+        for row in verifications
+        if row.dropped is None
     ]
+    draft.counts[f"verdict {approving}"] = sum(bool(row.approves) for row in kept)
+    draft.counts[f"verdict {rejecting}"] = sum(not row.approves for row in kept)
+    draft.notes.extend(notes_on_verdicts(kept))
 
 
-def _kind(label: Verdict, prompt: Prompt) -> str:
-    return kind_of_answer(unsafe=label is Verdict.UNSAFE, harmful=prompt.harmful)
+class _Answer(NamedTuple):
+    """An answer that may be asked about."""
+
+    id: str
+    """Id of the response."""
+    prompt_id: str
+    """The prompt."""
+    label: Verdict
+    """The judge's label."""
+    kind: str
+    """What it would balance in a training set."""
 
 
-def _take_first(questions: Sequence[Question], wanted: Mapping[str, int], seed: int) -> list[Question]:
-    """The wanted number of questions of each kind, in the order in which training uses prompts."""
+def _answers(prompts: Artifact, pairs: Artifact) -> Iterator[_Answer]:
+    """All answers, in the order of their table."""
+    harmful = dict(prompts.values(Prompt, "id", "harmful"))
+    safe = dict(pairs.values(Judgement, "response_id", "safe"))
+    for response_id, prompt_id in pairs.values(Response, "id", "prompt_id"):
+        label = Verdict.SAFE if safe[response_id] else Verdict.UNSAFE
+        kind = kind_of_answer(unsafe=label is Verdict.UNSAFE, harmful=harmful[prompt_id])
+        yield _Answer(response_id, prompt_id, label, kind)
+
+
+def _take_first(answers: Sequence[_Answer], wanted: Mapping[str, int], seed: int) -> list[_Answer]:
+    """The wanted number of answers of each kind, in the order in which training uses prompts."""
     taken: Counter[str] = Counter()
     chosen = []
-    for question in sorted(questions, key=lambda each: (order_key(seed, each.prompt.id), each.response.id)):
-        kind = _kind(question.label, question.prompt)
-        taken[kind] += 1
-        if taken[kind] <= wanted.get(kind, 0):
-            chosen.append(question)
+    for answer in sorted(answers, key=lambda each: (order_key(seed, each.prompt_id), each.id)):
+        taken[answer.kind] += 1
+        if taken[answer.kind] <= wanted.get(answer.kind, 0):
+            chosen.append(answer)
     return chosen
+
+
+def _median_words(answers: Sequence[_Answer], pairs: Artifact) -> int:
+    """The number of words that is a long answer, by all answers of a training set."""
+    texts = pairs.values(Response, "answer")
+    return median_words(
+        [(answer.kind, count_words(text or "")) for answer, (text,) in zip(answers, texts, strict=True)]
+    )
+
+
+def _questions(
+    config: CritiqueConfig, answers: Sequence[_Answer], prompts: Artifact, pairs: Artifact, words: int | None
+) -> list[Question]:
+    task: VerificationTask = config.verification.open()
+    subject, labels = config.subject, task.labels(config.subject)
+    prompt_ids, ids = [answer.prompt_id for answer in answers], [answer.id for answer in answers]
+    prompt_rows = Lookup(prompts.table(Prompt), prompt_ids).rows(prompt_ids)
+    response_rows = Lookup(pairs.table(Response), ids).rows(ids)
+
+    def question(answer: _Answer, prompt: Prompt, response: Response) -> Question:
+        text = response.answer or ""
+
+        def ask(*, quoting: bool) -> str:
+            return task.ask(prompt, text, with_spec=quoting, subject=subject, words=words)
+
+        return Question(
+            prompt=prompt,
+            response=response,
+            text=ask(quoting=config.specification is SpecificationUse.QUOTED),
+            expert_text=ask(quoting=config.specification is not SpecificationUse.ABSENT),
+            label=answer.label,
+            subject=subject,
+            labels=labels,
+            right=right_label(subject, text, words, labels),
+        )
+
+    return list(map(question, answers, prompt_rows, response_rows))
 
 
 def _label(question: Question, written: ExpertReply) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from pydantic import BaseModel, ConfigDict
 
@@ -36,22 +36,26 @@ def dataset(draft: Draft, config: DatasetConfig, *, prompts: Artifact) -> None:
     Raises:
         DataError: the set holds no answers, or not one can be used.
     """
-    rows = []
     counts = dict.fromkeys((UNCLOSED, NO_ANSWER, NO_THINKING), 0)
     plugin = BenchmarkPlugin(name=config.benchmark, options=config.options)
     answers = open_with_answers(plugin).answers(config.part)
-    for prompt in prompts.rows(Prompt):
-        written = answers.get(prompt.id, "")
-        thinking, answer = split_thinking(written, opened=False)
-        if not answer:
-            counts[UNCLOSED if thinking is not None and answer is None else NO_ANSWER] += 1
-            continue
-        counts[NO_THINKING] += not thinking
-        rows.append(Response(make_id("dataset", prompt.id, written), prompt.id, 0, thinking, answer, Finish.STOP))
+
+    def rows() -> Iterator[Response]:
+        for (prompt_id,) in prompts.values(Prompt, "id"):
+            written = answers.get(prompt_id, "")
+            thinking, answer = split_thinking(written, opened=False)
+            if not answer:
+                counts[UNCLOSED if thinking is not None and answer is None else NO_ANSWER] += 1
+                continue
+            counts[NO_THINKING] += not thinking
+            yield Response(make_id("dataset", prompt_id, written), prompt_id, 0, thinking, answer, Finish.STOP)
+
+    draft.write_sorted(rows(), Response)
+    usable = draft.counts.pop("responses")
     draft.counts.update({reason: count for reason, count in counts.items() if count})
-    if not rows:
+    if not usable:
         raise DataError(f"benchmark {config.benchmark!r}: none of its answers can be trained on ({draft.counts})")
-    draft.write(sorted(rows, key=lambda row: row.id), Response)
+    draft.counts["responses"] = usable
 
 
 def open_with_answers(plugin: BenchmarkPlugin) -> Benchmark:

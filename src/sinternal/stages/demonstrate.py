@@ -13,7 +13,7 @@ from sinternal.settings.plugins import ExpertPlugin
 from sinternal.stages.critique import FAILED, NOT_ASKED, expert_costs
 from sinternal.stages.stage import Costs, Stage
 from sinternal.stages.strata import order_key
-from sinternal.store import Artifact, Draft
+from sinternal.store import Artifact, Draft, Lookup
 
 
 class DemonstrateConfig(BaseModel):
@@ -37,13 +37,14 @@ def demonstrate(draft: Draft, config: DemonstrateConfig, *, prompts: Artifact, p
     So the baselines learn from the same prompts as the method. The judge labels the demonstrations next.
     """
     expert: Expert = config.expert.open()
-    used = {response.prompt_id for response in pairs.rows(Response)}
-    everything = [prompt for prompt in prompts.rows(Prompt) if prompt.id in used]
-    selected = everything if config.wanted is None else _take_first(everything, config.wanted, config.seed)
+    used = frozenset(prompt_id for (prompt_id,) in pairs.values(Response, "prompt_id"))
+    everything = [(each, harmful) for each, harmful in prompts.values(Prompt, "id", "harmful") if each in used]
+    selected = _take_first(everything, config.wanted, config.seed)
     draft.counts[NOT_ASKED] = len(everything) - len(selected)
 
     def make(finished: frozenset[str]) -> Iterator[Response]:
-        waiting = [prompt for prompt in selected if prompt.id not in finished]
+        ids = [prompt_id for prompt_id in selected if prompt_id not in finished]
+        waiting = Lookup(prompts.table(Prompt), ids).rows(ids)
         for prompt, written in expert.demonstrate(waiting, config.kind, config.seed):
             identity = make_id("demonstration", config.kind, prompt.id, written.thinking, written.answer)
             if written.error:
@@ -51,21 +52,28 @@ def demonstrate(draft: Draft, config: DemonstrateConfig, *, prompts: Artifact, p
             else:
                 yield Response(identity, prompt.id, 0, written.thinking, written.answer, Finish.STOP)
 
-    rows = draft.stream(
-        Response, make, total=len(selected), group=lambda row: row.prompt_id, groups={row.id for row in selected}
-    )
-    calls.keep(draft, rows, "demonstrations")
+    responses = draft.stream(Response, make, total=len(selected), group=lambda row: row.prompt_id, groups=selected)
+    calls.keep(draft, responses, "demonstrations")
     draft.counts[FAILED] = draft.counts.pop("failed")
 
 
-def _take_first(prompts: Sequence[Prompt], wanted: Mapping[str, int], seed: int) -> list[Prompt]:
-    """The wanted number of prompts of each side, in the order in which training uses them."""
-    ordered = sorted(prompts, key=lambda prompt: order_key(seed, prompt.id))
+def _take_first(prompts: Sequence[tuple[str, bool]], wanted: Mapping[str, int] | None, seed: int) -> list[str]:
+    """Ids of the wanted number of prompts of each side, in the order in which training uses them.
+
+    Args:
+        prompts: id of each, and whether it is harmful.
+        wanted: how many `harmful` and `benign` ones; None: all, in the order in which they are given.
+        seed: of the order.
+    """
+    if wanted is None:
+        return [prompt_id for prompt_id, _ in prompts]
+    ordered = sorted(prompts, key=lambda prompt: order_key(seed, prompt[0]))
     sides = {"harmful": True, "benign": False}
     chosen = (
-        [row for row in ordered if row.harmful is harmful][: wanted.get(name, 0)] for name, harmful in sides.items()
+        [prompt_id for prompt_id, side in ordered if side is harmful][: wanted.get(name, 0)]
+        for name, harmful in sides.items()
     )
-    return [row for side in chosen for row in side]
+    return [prompt_id for side in chosen for prompt_id in side]
 
 
 def _cost(config: DemonstrateConfig, inputs: Mapping[str, int]) -> Costs:

@@ -14,21 +14,20 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sinternal.errors import DataError
 from sinternal.figures.placebo import note_on_tokens
-from sinternal.records import Example, Judgement, Prompt, Response, Subject, Verdict, Verification, make_id
+from sinternal.records import Example, Judgement, Prompt, Response, make_id
 from sinternal.settings.arms import ExampleTarget
-from sinternal.stages.sample import check_trainable
+from sinternal.stages.candidates import AnswerThenCheck, Candidate, Demonstrated, Source, Verified
 from sinternal.stages.stage import Costs, Stage
 from sinternal.stages.strata import (
     DEMONSTRATED,
     DEMONSTRATION_SHARES,
     MIXED_SHARES,
     VERIFICATION_SHARES,
-    kind_of_answer,
     order_key,
     quotas,
 )
 from sinternal.stages.target import model_path
-from sinternal.store import Artifact, Draft
+from sinternal.store import Artifact, Draft, Table
 
 EXPOSURE = "exposure"
 """Name of the file that says what training on the set shows a model."""
@@ -93,46 +92,75 @@ def examples(
     Raises:
         DataError: a kind is empty, or a row cannot be tokenised.
     """
-    prompts_by_id = {prompt.id: prompt for prompt in prompts.rows(Prompt)}
-    responses_by_id = {response.id: response for response in responses.rows(Response)}
-    demonstrated = {row.id: row for row in (demonstrations or responses).rows(Response)}
+    harmful = dict(prompts.values(Prompt, "id", "harmful"))
+    shown = (demonstrations or responses).table(Response)
+    accepted = None
     if judgements is not None:
-        demonstrated = _acceptable(
-            draft, prompts_by_id, demonstrated, judgements.rows(Judgement), (refusals or judgements).rows(Judgement)
-        )
-    used = [row for row in verifications.rows(Verification) if row.dropped is None] if verifications else []
-    candidates: Iterable[Example]
+        accepted = _acceptable(draft, harmful, shown, judgements, refusals or judgements)
+    demonstrated = Demonstrated(prompts, shown, accepted, harmful, config.system)
+    sources: list[Source]
     if verifications is None:
-        candidates, shares = _demonstrations(prompts_by_id, demonstrated, config.system), DEMONSTRATION_SHARES
+        sources, shares = [demonstrated], DEMONSTRATION_SHARES
     elif demonstrations is None:
-        candidates, shares = _verifications(used, prompts_by_id, responses_by_id, config.target), VERIFICATION_SHARES
+        sources, shares = [Verified(verifications, responses, harmful, config.target)], VERIFICATION_SHARES
     elif config.mixed:
-        verified = _verifications(used, prompts_by_id, responses_by_id, config.target)
-        shown = _demonstrations(prompts_by_id, demonstrated, config.system)
-        candidates = [*verified, *(replace(row, stratum=f"{DEMONSTRATED} {row.stratum}") for row in shown)]
-        shares = MIXED_SHARES
+        verified = Verified(verifications, responses, harmful, config.target)
+        sources, shares = [verified, replace(demonstrated, kind=f"{DEMONSTRATED} ")], MIXED_SHARES
     else:
-        candidates = _answer_then_check(used, prompts_by_id, responses_by_id, demonstrated.values(), config.system)
-        shares = VERIFICATION_SHARES
-    rows = list(candidates)
+        sources, shares = [AnswerThenCheck(demonstrated, verifications, responses)], VERIFICATION_SHARES
+    rows = [row for source in sources for row in source.candidates()]
     draft.counts.update(
         {f"different {name}": count for name, count in sorted(Counter(r.stratum for r in rows).items())}
     )
-    tokens = _loss_tokens(model, rows)
     if config.size is None:
         drawn = _shuffle_all(rows, config.seed)
     elif counterpart is not None:
-        drawn = _same_answers(draft, rows, counterpart.rows(Example))
+        drawn = _same_answers(draft, rows, counterpart)
     else:
         pools = _pools(rows, quotas(config.size, shares), config)
         draft.counts.update({f"used {name}": len(members) for name, members in sorted(pools.items())})
-        size = config.size if reference is None else _size_for_tokens(pools, shares, tokens, reference, config.size)
+        size = config.size
+        if reference is not None:
+            pooled = [row for members in pools.values() for row in members]
+            size = _size_for_tokens(pools, shares, _loss_tokens(model, sources, pooled), reference, config.size)
         drawn = balance(pools, shares, size, random.Random(config.seed))
-    draft.write(drawn, Example)
-    seen = Exposure(len({row.prompt_id for row in drawn}), len(drawn), sum(tokens[_key(row)] for row in drawn))
+    _write(draft, sources, drawn)
+    tokens = _loss_tokens(model, sources, drawn)
+    seen = Exposure(len({row.prompt_id for row in drawn}), len(drawn), sum(tokens[row.source] for row in drawn))
     draft.write_json(EXPOSURE, seen._asdict())
     if counterpart is not None:
         draft.notes.extend(note_on_tokens(seen.loss_tokens, _read_exposure(counterpart).loss_tokens))
+
+
+def _write(draft: Draft, sources: Iterable[Source], drawn: Sequence[Candidate]) -> None:
+    """Write the rows that were drawn, in their order."""
+    ids: dict[str, list[str]] = defaultdict(list)
+    for row in drawn:
+        ids[row.source].append(row.id)
+    ranks = {row.id: rank for rank, row in enumerate(drawn)}
+    rows = (replace(example, id=identity) for example in _examples(sources, drawn) for identity in ids[example.id])
+    draft.write_sorted(rows, Example, ranks=ranks)
+
+
+def _examples(sources: Iterable[Source], wanted: Iterable[Candidate]) -> Iterator[Example]:
+    """The examples that some candidates stand for, each once, in any order."""
+    by_source = {row.source: row for row in wanted}
+    return (example for source in sources for example in source.examples(by_source))
+
+
+def _loss_tokens(model: Artifact, sources: Iterable[Source], wanted: Iterable[Candidate]) -> dict[str, int]:
+    """Tokens under the loss of the examples that some candidates stand for, by their ids."""
+    from sinternal.training.lengths import loss_tokens
+
+    ids: list[str] = []
+
+    def noted() -> Iterator[Example]:
+        for example in _examples(sources, wanted):
+            ids.append(example.id)
+            yield example
+
+    counts = loss_tokens(model_path(model), noted())
+    return dict(zip(ids, counts, strict=True))
 
 
 class Exposure(NamedTuple):
@@ -146,24 +174,24 @@ class Exposure(NamedTuple):
     """Tokens under the loss."""
 
 
-def _same_answers(draft: Draft, rows: Sequence[Example], method: Sequence[Example]) -> list[Example]:
+def _same_answers(draft: Draft, rows: Sequence[Candidate], method: Artifact) -> list[Candidate]:
     """A row about the answer of each row of the method, in the same order.
 
     Where the placebo's expert has left nothing usable about an answer, another row of the same kind stands in.
     """
     about = {row.response_id: row for row in rows}
-    spare: dict[str, list[Example]] = defaultdict(list)
+    spare: dict[str, list[Candidate]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: row.id):
         spare[row.stratum].append(row)
     times: Counter[str] = Counter()
     drawn, replaced = [], 0
-    for row in method:
-        taken = about.get(row.response_id)
+    for response_id, stratum in method.values(Example, "response_id", "stratum"):
+        taken = about.get(response_id)
         if taken is None:
             replaced += 1
-            if not (others := spare[row.stratum]):
+            if not (others := spare[stratum]):
                 raise DataError(
-                    f"no training example of kind {row.stratum!r}; sample more prompts, or more answers to each"
+                    f"no training example of kind {stratum!r}; sample more prompts, or more answers to each"
                 )
             taken = min(others, key=lambda other: times[other.id])
         times[taken.id] += 1
@@ -173,8 +201,8 @@ def _same_answers(draft: Draft, rows: Sequence[Example], method: Sequence[Exampl
 
 
 def balance(
-    pools: Mapping[str, Sequence[Example]], shares: Mapping[str, float], size: int, rng: random.Random
-) -> list[Example]:
+    pools: Mapping[str, Sequence[Candidate]], shares: Mapping[str, float], size: int, rng: random.Random
+) -> list[Candidate]:
     """Draw `size` examples with these shares, in random order; a repeated example gets an id of its own.
 
     Args:
@@ -186,7 +214,7 @@ def balance(
     Raises:
         DataError: a kind with a share is empty.
     """
-    drawn: list[Example] = []
+    drawn: list[Candidate] = []
     for name, count in quotas(size, shares).items():
         members = pools.get(name, ())
         if not members:
@@ -198,16 +226,16 @@ def balance(
     return drawn
 
 
-def _pools(rows: Iterable[Example], counts: Mapping[str, int], config: ExamplesConfig) -> dict[str, list[Example]]:
+def _pools(rows: Iterable[Candidate], counts: Mapping[str, int], config: ExamplesConfig) -> dict[str, list[Candidate]]:
     """The different examples of each kind that are used: the first ones, in the order that all arms share."""
-    pools: dict[str, list[Example]] = defaultdict(list)
+    pools: dict[str, list[Candidate]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: (order_key(config.seed, row.prompt_id), row.id)):
         pools[row.stratum].append(row)
     kept = {name: members[: counts.get(name, 0)] for name, members in pools.items()}
     return {name: members[: max(1, round(config.share * len(members)))] for name, members in kept.items()}
 
 
-def _shuffle_all(rows: Sequence[Example], seed: int) -> list[Example]:
+def _shuffle_all(rows: Sequence[Candidate], seed: int) -> list[Candidate]:
     if not rows:
         raise DataError("the data set has no row to train on; see how many were dropped, and why")
     drawn = sorted(rows, key=lambda row: row.id)
@@ -216,15 +244,15 @@ def _shuffle_all(rows: Sequence[Example], seed: int) -> list[Example]:
 
 
 def _size_for_tokens(
-    pools: Mapping[str, Sequence[Example]],
+    pools: Mapping[str, Sequence[Candidate]],
     shares: Mapping[str, float],
-    tokens: Mapping[tuple[str, str, str], int],
+    tokens: Mapping[str, int],
     reference: Artifact,
     size: int,
 ) -> int:
     """The number of rows whose loss tokens come nearest to those of another set."""
     budget = _read_exposure(reference).loss_tokens
-    sums = {name: [0, *accumulate(tokens[_key(row)] for row in pools.get(name, ()))] for name in shares}
+    sums = {name: [0, *accumulate(tokens[row.source] for row in pools.get(name, ()))] for name in shares}
 
     def length(rows: int) -> int:
         """Loss tokens of so many rows, drawn as `balance` draws them."""
@@ -248,119 +276,31 @@ def _read_exposure(artifact: Artifact) -> Exposure:
     return Exposure(**artifact.json(EXPOSURE))
 
 
-def _key(row: Example) -> tuple[str, str, str]:
-    return row.prompt, row.thinking, row.answer
-
-
-def _loss_tokens(model: Artifact, rows: Sequence[Example]) -> dict[tuple[str, str, str], int]:
-    """Tokens under the loss, by a row's texts."""
-    from sinternal.training.lengths import loss_tokens
-
-    return dict(zip(map(_key, rows), loss_tokens(model_path(model), rows), strict=True))
-
-
-def _demonstrations(
-    prompts_by_id: Mapping[str, Prompt], demonstrated: Mapping[str, Response], system: str
-) -> Iterator[Example]:
-    for response in demonstrated.values():
-        prompt = prompts_by_id[response.prompt_id]
-        if response.answer is None:
-            continue  # the expert could not demonstrate it
-        check_trainable(prompt)
-        yield Example(
-            id=make_id("example", response.id),
-            prompt=prompt.text,
-            thinking=response.thinking or "",
-            answer=response.answer,
-            stratum="harmful" if prompt.harmful else "benign",
-            prompt_id=prompt.id,
-            response_id=response.id,
-            system=prompt.system or system,
-        )
-
-
 def _acceptable(
-    draft: Draft,
-    prompts_by_id: Mapping[str, Prompt],
-    demonstrated: Mapping[str, Response],
-    judgements: Iterable[Judgement],
-    refusals: Iterable[Judgement],
-) -> dict[str, Response]:
-    """The answers that a model should give: safe ones, and to benign prompts no refusals. All others are counted.
+    draft: Draft, harmful: Mapping[str, bool], shown: Table[Response], judgements: Artifact, refusals: Artifact
+) -> frozenset[str]:
+    """Ids of the answers that a model should give: safe ones, and to benign prompts no refusals; others are counted.
 
     An answer without a label is not acceptable. Rows that are left out stay in the artifacts that they come from.
     """
-    safe = {row.response_id: row.safe for row in judgements}
-    refused = {row.response_id: row.refused for row in refusals}
+    safe = dict(judgements.values(Judgement, "response_id", "safe"))
+    refused = dict(refusals.values(Judgement, "response_id", "refused"))
 
-    def fault(response: Response) -> str | None:
-        benign = not prompts_by_id[response.prompt_id].harmful
-        if safe.get(response.id) is None or (benign and refused.get(response.id) is None):
+    def fault(response_id: str, *, benign: bool) -> str | None:
+        if safe.get(response_id) is None or (benign and refused.get(response_id) is None):
             return NO_LABEL
-        return UNSAFE if not safe[response.id] else REFUSES if benign and refused[response.id] else None
+        return UNSAFE if not safe[response_id] else REFUSES if benign and refused[response_id] else None
 
-    faults = {name: fault(response) for name, response in demonstrated.items() if response.answer is not None}
-    draft.counts.update(Counter(reason for reason in faults.values() if reason is not None))
-    return {name: demonstrated[name] for name, reason in faults.items() if reason is None}
-
-
-def _answer_then_check(
-    rows: Sequence[Verification],
-    prompts_by_id: Mapping[str, Prompt],
-    responses_by_id: Mapping[str, Response],
-    demonstrations: Iterable[Response],
-    system: str,
-) -> Iterator[Example]:
-    """Draft, critique and verdict as one thinking, then the draft or its replacement.
-
-    After Answer-Then-Check (Cao et al. 2025, arXiv 2509.11629).
-    """
-    demonstrated = {row.prompt_id: row.answer for row in demonstrations}
-    for row in rows:
-        draft = responses_by_id[row.response_id]
-        prompt = prompts_by_id[draft.prompt_id]
-        unsafe = row.verdict is Verdict.UNSAFE
-        reply = demonstrated.get(prompt.id) if unsafe else draft.answer
-        if not reply:
-            continue  # the expert could not demonstrate it
-        check_trainable(prompt)
-        yield Example(
-            id=make_id("example", "answer-then-check", row.id),
-            prompt=prompt.text,
-            thinking="\n\n".join(part for part in (draft.answer, row.critique, row.answer) if part),
-            answer=reply,
-            stratum=kind_of_answer(unsafe=unsafe, harmful=prompt.harmful),
-            prompt_id=prompt.id,
-            response_id=row.response_id,
-            verification_id=row.id,
-            system=prompt.system or system,
-        )
-
-
-def _verifications(
-    rows: Sequence[Verification],
-    prompts_by_id: Mapping[str, Prompt],
-    responses_by_id: Mapping[str, Response],
-    target: ExampleTarget,
-) -> Iterator[Example]:
-    for row in rows:
-        prompt = prompts_by_id[responses_by_id[row.response_id].prompt_id]
-        yield Example(
-            id=make_id("example", row.id),
-            prompt=row.prompt,
-            thinking="" if target is ExampleTarget.VERDICT else row.critique or "",
-            answer="" if target is ExampleTarget.CRITIQUE else row.answer or "",
-            stratum=kind_of_answer(unsafe=_safety(row) is Verdict.UNSAFE, harmful=prompt.harmful),
-            prompt_id=prompt.id,
-            response_id=row.response_id,
-            verification_id=row.id,
-            quotes=True,
-        )
-
-
-def _safety(row: Verification) -> Verdict | None:
-    """Whether the answer is safe: by the verdict, which agrees with the judge, or for a placebo by the judge alone."""
-    return row.verdict if row.subject is Subject.SAFETY else row.label
+    faults: Counter[str] = Counter()
+    accepted = []
+    for response_id, prompt_id, answer in shown.values("id", "prompt_id", "answer"):
+        if answer is not None:
+            if reason := fault(response_id, benign=not harmful[prompt_id]):
+                faults[reason] += 1
+            else:
+                accepted.append(response_id)
+    draft.counts.update(faults)
+    return frozenset(accepted)
 
 
 def _cost(config: ExamplesConfig, inputs: Mapping[str, int]) -> Costs:

@@ -20,7 +20,7 @@ from sinternal.prompting.fence import spells_control
 from sinternal.prompting.think import KNOWN_TAGS, OPEN, begun_thinking, own_start
 from sinternal.records import CheckPlace, Intervened, Intervention, Prompt, Response, ThinkingFate, make_id
 from sinternal.stages.stage import Costs, Stage
-from sinternal.store import Artifact, Draft
+from sinternal.store import Artifact, Draft, Lookup
 
 MOST = 3
 """Continuations of a thinking."""
@@ -36,26 +36,31 @@ def intervene(
     draft: Draft, _config: InterveneConfig, *, prompts: Artifact, responses: Artifact, places: Artifact
 ) -> None:
     """Write the tables `prompts`, each with the thinking that is to be continued as its prefill, and `interveneds`."""
-    prompts_by_id = {row.id: row for row in prompts.rows(Prompt)}
-    responses_by_id = {row.id: row for row in responses.rows(Response)}
     draft.counts.update(dict.fromkeys((fate for fate in ThinkingFate if fate is not ThinkingFate.NOT_WHOLE), 0))
-    made: list[tuple[Prompt, Intervened]] = []
-    for place in places.rows(CheckPlace):
-        response = responses_by_id[place.response_id]
-        prompt = prompts_by_id[response.prompt_id]
-        texts = thinkings(place, prompt, response)
-        draft.counts[_fate(place, prompt, response, texts)] += 1
-        for intervention, text in texts.items():
-            identity = make_id("intervene", response.id, intervention)
-            made.append(
-                (
-                    replace(prompt, id=identity, prefill=f"{OPEN}\n{text}"),
-                    Intervened(identity, response.id, intervention),
-                )
-            )
-    made.sort(key=lambda pair: pair[0].id)
-    draft.write([row for row, _ in made], Prompt)
-    draft.write([row for _, row in made], Intervened)
+    interventions: list[Intervened] = []
+
+    def continued() -> Iterator[Prompt]:
+        for place, prompt, response in _joined(prompts, responses, places):
+            texts = thinkings(place, prompt, response)
+            draft.counts[_fate(place, prompt, response, texts)] += 1
+            for intervention, text in texts.items():
+                identity = make_id("intervene", response.id, intervention)
+                interventions.append(Intervened(identity, response.id, intervention))
+                yield replace(prompt, id=identity, prefill=f"{OPEN}\n{text}")
+
+    draft.write_sorted(continued(), Prompt)
+    draft.write(sorted(interventions, key=lambda row: row.id), Intervened)
+
+
+def _joined(prompts: Artifact, responses: Artifact, places: Artifact) -> Iterator[tuple[CheckPlace, Prompt, Response]]:
+    """Each place with its response and its prompt."""
+    located = frozenset(response_id for (response_id,) in places.values(CheckPlace, "response_id"))
+    prompts_by_id = Lookup(prompts.table(Prompt))
+    responses_by_id = Lookup(responses.table(Response), located)
+    for batch in places.batches(CheckPlace):
+        looked_at = responses_by_id.rows([place.response_id for place in batch])
+        asked = prompts_by_id.rows([response.prompt_id for response in looked_at])
+        yield from zip(batch, asked, looked_at, strict=True)
 
 
 def thinkings(place: CheckPlace, prompt: Prompt, response: Response) -> dict[Intervention, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 
 from sinternal.errors import DataError
@@ -11,7 +11,7 @@ from sinternal.judges import Judge
 from sinternal.records import Judgement, Prompt, Response, make_id
 from sinternal.settings.plugins import JudgePlugin
 from sinternal.stages.stage import Costs, Stage
-from sinternal.store import Artifact, Draft
+from sinternal.store import Artifact, Draft, Lookup, Table
 
 
 def judge(draft: Draft, config: JudgePlugin, *, prompts: Artifact, responses: Artifact) -> None:
@@ -20,14 +20,16 @@ def judge(draft: Draft, config: JudgePlugin, *, prompts: Artifact, responses: Ar
     Raises:
         DataError: the judge gives a judgement that it was not asked for, or gives one twice.
     """
-    prompts_by_id = {prompt.id: prompt for prompt in prompts.rows(Prompt)}
-    waiting = responses.rows(Response)
+    asked = responses.table(Response)
+    ids = asked.columns("id")["id"].tolist()
     labeller: Judge = config.open()
 
     def make(finished: frozenset[str]) -> Iterator[Judgement]:
-        pending = {row.id: row for row in waiting if row.id not in finished}
-        for label in labeller.judge((prompts_by_id[row.prompt_id], row) for row in list(pending.values())):
-            if pending.pop(label.response_id, None) is None:
+        pending = dict.fromkeys(identity for identity in ids if identity not in finished)
+        for label in labeller.judge(
+            with_prompts(asked, Lookup(prompts.table(Prompt)), lambda row: row.id not in finished)
+        ):
+            if pending.pop(label.response_id, False) is False:
                 raise DataError(
                     f"judge {config.name!r} gave a judgement of response {label.response_id!r} that it was not asked "
                     "for, or gave it twice: a judge gives one for each response; mend the judge"
@@ -38,13 +40,21 @@ def judge(draft: Draft, config: JudgePlugin, *, prompts: Artifact, responses: Ar
             yield Judgement(empty, identity, config.name, labeller.judged, None, error="the judge left it out")
 
     with closing(labeller):
-        rows = draft.stream(
-            Judgement, make, total=len(waiting), group=lambda row: row.response_id, groups={row.id for row in waiting}
-        )
-    draft.counts["unlabelled"] = sum(row.safe is None for row in rows)
-    calls.keep(draft, rows, "labels")
-    draft.counts["judge failed"] = sum(row.error is not None for row in rows)
-    draft.notes.extend(note_on_controls(row.quoted_controls for row in rows))
+        labels = draft.stream(Judgement, make, total=len(ids), group=lambda row: row.response_id, groups=ids)
+    columns = labels.columns("safe", "error", "quoted_controls")
+    draft.counts["unlabelled"] = int((columns["safe"] < 0).sum())
+    calls.keep(draft, labels, "labels")
+    draft.counts["judge failed"] = sum(error is not None for error in columns["error"])
+    draft.notes.extend(note_on_controls(columns["quoted_controls"].tolist()))
+
+
+def with_prompts(
+    responses: Table[Response], prompts: Lookup[Prompt], wanted: Callable[[Response], bool]
+) -> Iterator[tuple[Prompt, Response]]:
+    """Those of some responses that are wanted, in their order, and the prompt of each."""
+    for batch in responses.batches():
+        rows = [row for row in batch if wanted(row)]
+        yield from zip(prompts.rows([row.prompt_id for row in rows]), rows, strict=True)
 
 
 def note_on_controls(counts: Iterable[int]) -> Iterator[str]:

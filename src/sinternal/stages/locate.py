@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,10 +13,10 @@ from sinternal.judges import Judge
 from sinternal.prompting.think import own_start
 from sinternal.records import CheckPlace, Prompt, Response, ThinkingFate, make_id
 from sinternal.settings.plugins import JudgePlugin
-from sinternal.stages.judge import note_on_controls
-from sinternal.stages.prompts import in_turn
+from sinternal.stages.judge import note_on_controls, with_prompts
+from sinternal.stages.prompts import in_turn, requests_of
 from sinternal.stages.stage import Costs, Stage
-from sinternal.store import Artifact, Draft
+from sinternal.store import Artifact, Draft, Lookup
 
 
 class LocateConfig(BaseModel):
@@ -40,16 +40,32 @@ def locate(draft: Draft, config: LocateConfig, *, prompts: Artifact, responses: 
     Raises:
         DataError: the judge names a place that is not there, or was not asked about.
     """
-    drawn = {row.id: row for row in in_turn(prompts.rows(Prompt), True, config.seed)[: config.limit]}
-    rows = [row for row in responses.rows(Response) if row.prompt_id in drawn]
-    waiting = [row for row in rows if row.answer is not None and own_start(drawn[row.prompt_id], row) is not None]
+    drawn = frozenset(_draw(prompts, config))
+    prompts_by_id = Lookup(prompts.table(Prompt), drawn)
+
+    def whole(finished: Collection[str] = ()) -> Iterator[tuple[Prompt, Response]]:
+        """The whole thinkings about prompts that were drawn, but those that are finished."""
+        answered = with_prompts(
+            responses.table(Response),
+            prompts_by_id,
+            lambda row: row.prompt_id in drawn and row.answer is not None and row.id not in finished,
+        )
+        return ((prompt, response) for prompt, response in answered if own_start(prompt, response) is not None)
+
+    waiting = [response.id for _, response in whole()]
     judge: Judge = config.judge.open()
 
     def make(finished: frozenset[str]) -> Iterator[CheckPlace]:
-        pending = {row.id: row for row in waiting if row.id not in finished}
-        for place in judge.locate_checks((drawn[row.prompt_id], row) for row in list(pending.values())):
-            response = pending.pop(place.response_id, None)
-            if response is None or not place.fits(response.thinking):
+        pending = dict.fromkeys((each for each in waiting if each not in finished), True)
+        thinkings: dict[str, str | None] = {}
+
+        def items() -> Iterator[tuple[Prompt, Response]]:
+            for prompt, response in whole(finished):
+                thinkings[response.id] = response.thinking
+                yield prompt, response
+
+        for place in judge.locate_checks(items()):
+            if not pending.pop(place.response_id, False) or not place.fits(thinkings.pop(place.response_id, None)):
                 raise DataError(
                     f"judge {config.judge.name!r} tells of response {place.response_id!r} what cannot be: a place that "
                     "is not in its thinking, or it was not asked, or told twice; mend the judge"
@@ -60,13 +76,18 @@ def locate(draft: Draft, config: LocateConfig, *, prompts: Artifact, responses: 
             yield CheckPlace(empty, identity, config.judge.name, error="the judge left it out")
 
     with closing(judge):
-        places = draft.stream(
-            CheckPlace, make, total=len(waiting), group=lambda row: row.response_id, groups={row.id for row in waiting}
-        )
-    draft.counts[ThinkingFate.NOT_WHOLE] = len(rows) - len(waiting)
-    draft.counts["judge failed"] = sum(row.error is not None for row in places)
+        places = draft.stream(CheckPlace, make, total=len(waiting), group=lambda row: row.response_id, groups=waiting)
+    everything = sum(prompt_id in drawn for (prompt_id,) in responses.values(Response, "prompt_id"))
+    draft.counts[ThinkingFate.NOT_WHOLE] = everything - len(waiting)
+    columns = places.columns("error", "quoted_controls")
+    draft.counts["judge failed"] = sum(error is not None for error in columns["error"])
     calls.keep(draft, places, "places of checks")
-    draft.notes.extend(note_on_controls(row.quoted_controls for row in places))
+    draft.notes.extend(note_on_controls(columns["quoted_controls"].tolist()))
+
+
+def _draw(prompts: Artifact, config: LocateConfig) -> list[str]:
+    """Ids of the harmful prompts whose thinkings are looked at."""
+    return [row.id for row in in_turn(requests_of(prompts.table(Prompt)), True, config.seed)[: config.limit]]
 
 
 def _cost(config: LocateConfig, inputs: Mapping[str, int]) -> Costs:

@@ -2,22 +2,48 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from sinternal.attacks import Attack
 from sinternal.benchmarks import Benchmark
 from sinternal.errors import DataError
-from sinternal.figures.contamination import grams
 from sinternal.records import HarmShows, Prompt, Split, make_id
 from sinternal.registry import Kind, load
 from sinternal.settings.plugins import PLAIN, AttackPlugin, BenchmarkPlugin
+from sinternal.stages.overlap import overlapping
 from sinternal.stages.stage import Costs, Stage
-from sinternal.store import Artifact, Draft
+from sinternal.store import Artifact, Draft, Table
+
+if TYPE_CHECKING:
+    from sinternal.stages.overlap import Mask
+
+
+class Asked(NamedTuple):
+    """What decides whether a prompt is drawn."""
+
+    id: str
+    """Its id."""
+    parent_id: str
+    """The prompt that it wraps, or itself."""
+    pair_id: str
+    """What it shares with its twin, if it has one."""
+    family: str
+    """Its attack family."""
+    harmful: bool
+    """Whether helping would be harmful."""
+    place: int
+    """Its place in the table."""
+
+
+P = TypeVar("P", Prompt, Asked)
 
 
 class SourceConfig(BaseModel):
@@ -73,27 +99,31 @@ def prompts(
     Raises:
         DataError: nothing is left, or evaluation-only data or a held-out attack is asked for as training input.
     """
-    known = None if among is None else {row.parent_id for row in among.rows(Prompt)}
-    rows = [row for source in config.sources for row in _from_source(source, config, known)]
-    draft.notes.extend(dict.fromkeys(_notes(config)))
-    collected = len(rows)
-    rows = _deduplicate(rows)
-    draft.counts["duplicates"] = collected - len(rows)
-    if evaluation is not None:
-        clean = without_overlap(rows, evaluation.rows(Prompt))
-        draft.counts["overlapping"] = len(rows) - len(clean)
-        if draft.notes and len(clean) < len(rows):
-            draft.notes.append(
-                f"{len(rows) - len(clean)} of {len(rows)} are left out because they overlap with evaluation"
-            )
-        rows = clean
-    rows = _limit(rows, config.limit, config.seed)
-    if not rows:
+    known = None if among is None else frozenset(parent for (parent,) in among.values(Prompt, "parent_id"))
+    collected = (row for source in config.sources for row in _from_source(source, config, known))
+    with draft.temporary(collected, Prompt) as rows:
+        draft.notes.extend(dict.fromkeys(_notes(config)))
+        wanted = first_of_each(rows)
+        draft.counts["duplicates"] = int(np.count_nonzero(~wanted))
+        if evaluation is not None:
+            different = int(np.count_nonzero(wanted))
+            wanted &= ~overlapping(texts_of(rows), texts_of(evaluation.table(Prompt)))
+            overlaps = different - int(np.count_nonzero(wanted))
+            draft.counts["overlapping"] = overlaps
+            if draft.notes and overlaps:
+                draft.notes.append(f"{overlaps} of {different} are left out because they overlap with evaluation")
+        if config.limit is not None:
+            wanted = _draw(rows, wanted, config.limit, config.seed)
+        _check_some(draft, config, wanted)
+        draft.select(rows, wanted)
+
+
+def _check_some(draft: Draft, config: PromptsConfig, wanted: Mask) -> None:
+    if not wanted.any():
         names = ", ".join(f"{source.benchmark!r} ({source.part})" for source in config.sources)
         overlapping = draft.counts.get("overlapping")
         why = f": all {overlapping} overlap with evaluation prompts; train on others" if overlapping else ""
         raise DataError(f"no prompts are left of {names}{why}")
-    draft.write(sorted(rows, key=lambda row: row.id), Prompt)
 
 
 def _from_source(source: SourceConfig, config: PromptsConfig, known: Collection[str] | None) -> Iterator[Prompt]:
@@ -110,7 +140,7 @@ def _from_source(source: SourceConfig, config: PromptsConfig, known: Collection[
     for attack in source.attacks:
         for row in _wrap(originals, attack, config):
             split = Split.TRAIN if config.for_training else Split.ID if row.family in tuned else Split.OOD
-            yield replace(row, split=split)
+            yield row if row.split is split else replace(row, split=split)
 
 
 def _notes(config: PromptsConfig) -> Iterator[str]:
@@ -138,29 +168,39 @@ def _wrap(originals: Sequence[Prompt], attack: AttackPlugin, config: PromptsConf
     return (replace(row, id=make_id(row.id, attack.options)) for row in wrapped)
 
 
-def without_overlap(rows: Iterable[Prompt], evaluation: Iterable[Prompt]) -> list[Prompt]:
-    """The rows that share no run of 13 words with an evaluation prompt, nor (if shorter) its whole text.
-
-    Both are compared with and without their disguise, so that an encoding hides nothing.
-    """
-    seen = {gram for prompt in evaluation for gram in _word_runs(prompt)}
-    return [row for row in rows if seen.isdisjoint(_word_runs(row))]
+def texts_of(prompts: Table[Prompt]) -> Iterator[tuple[str, ...]]:
+    """Each prompt as it is sent and, if that is another text, the plain request beneath its disguise."""
+    for text, goal in prompts.values("text", "goal"):
+        yield (text, goal) if goal and goal != text else (text,)
 
 
-def _word_runs(prompt: Prompt) -> set[tuple[str, ...]]:
-    """The runs of words of a prompt as it is sent, and of the request beneath its disguise."""
-    return grams(prompt.text) | grams(prompt.plain_request)
+def first_of_each(rows: Table[Prompt]) -> Mask:
+    """For each row whether it is the first that would send the same thing."""
+    sent: set[bytes] = set()
+    first = []
+    for text, system, prefill, raw in rows.values("text", "system", "prefill", "raw"):
+        before = len(sent)
+        whole = f"{len(system)} {len(prefill)} {raw} {system}{prefill}{text}"
+        sent.add(hashlib.blake2b(whole.encode(), digest_size=16).digest())
+        first.append(len(sent) > before)
+    return np.array(first, dtype=np.bool_)
 
 
-def _deduplicate(rows: Iterable[Prompt]) -> list[Prompt]:
-    """The first of all rows that would send the same thing."""
-    first: dict[tuple[str, str, str, bool], Prompt] = {}
-    for row in rows:
-        first.setdefault((row.text, row.system, row.prefill, row.raw), row)
-    return list(first.values())
+def requests_of(prompts: Table[Prompt]) -> Iterator[Asked]:
+    """What decides whether each prompt is drawn."""
+    for place, values in enumerate(prompts.values(*Asked._fields[:-1])):
+        yield Asked(*values, place)
 
 
-def _limit(rows: Sequence[Prompt], limit: int | None, seed: int) -> list[Prompt]:
+def _draw(rows: Table[Prompt], wanted: Mask, limit: int, seed: int) -> Mask:
+    """For each row whether it is drawn, at random, of those that are wanted."""
+    drawn = np.zeros_like(wanted)
+    requests = [row for row in requests_of(rows) if wanted[row.place]]
+    drawn[[row.place for row in _limit(requests, limit, seed)]] = True
+    return drawn
+
+
+def _limit(rows: Sequence[P], limit: int | None, seed: int) -> list[P]:
     """At most `limit` harmful and `limit` benign rows, drawn at random.
 
     Both sides are drawn in one order of requests, each request in one order of its families: of as many requests as
@@ -171,9 +211,9 @@ def _limit(rows: Sequence[Prompt], limit: int | None, seed: int) -> list[Prompt]
     return [row for harmful in (True, False) for row in in_turn(rows, harmful, seed)[:limit]]
 
 
-def in_turn(rows: Iterable[Prompt], harmful: bool, seed: int) -> list[Prompt]:
+def in_turn(rows: Iterable[P], harmful: bool, seed: int) -> list[P]:
     """One side's rows, shuffled by hashes: a first row of every request, then a second of every one, and so on."""
-    by_request: dict[str, list[Prompt]] = defaultdict(list)
+    by_request: dict[str, list[P]] = defaultdict(list)
     for row in rows:
         if row.harmful == harmful:
             by_request[row.pair_id or row.parent_id].append(row)

@@ -10,8 +10,8 @@ from pydantic import Field
 from sinternal.engines import Completion, Engine, Request, open_engine
 from sinternal.errors import DataError
 from sinternal.figures import calls
-from sinternal.records import Finish, Prompt, Response
-from sinternal.stages.sample import SampleConfig, to_request, to_responses
+from sinternal.records import Prompt, Response
+from sinternal.stages.sample import SampleConfig, count_truncated, to_request, to_responses
 from sinternal.stages.stage import Costs, Stage
 from sinternal.stages.target import model_name
 from sinternal.store import Artifact, Draft
@@ -33,23 +33,22 @@ def repeat(draft: Draft, config: RepeatConfig, *, prompts: Artifact, model: Arti
     Raises:
         DataError: a prompt changes what stands around it, so that it cannot be part of a conversation.
     """
-    prompt_rows = prompts.rows(Prompt)
-    if odd := next((prompt for prompt in prompt_rows if prompt.raw or prompt.prefill), None):
+    asked = prompts.table(Prompt)
+    if odd := next((prompt for prompt in asked if prompt.raw or prompt.prefill), None):
         raise DataError(
             f"prompt {odd.id} of family {odd.family!r} cannot be repeated: it is delivered in a way of its own; "
             "leave this attack out of what is repeated"
         )
 
     def make(finished: frozenset[str]) -> Iterator[Response]:
-        first = [to_request(prompt, config.system) for prompt in prompt_rows if prompt.id not in finished]
+        first = [to_request(prompt, config.system) for prompt in asked if prompt.id not in finished]
         with open_engine(config.engine, model_name(model)) as engine:
             yield from to_responses(_talk(engine, first, config))
 
-    rows = draft.stream(
-        Response, make, total=len(prompt_rows), group=lambda row: row.prompt_id, groups={row.id for row in prompt_rows}
-    )
-    draft.counts["truncated"] = sum(row.finish is Finish.LENGTH for row in rows)
-    calls.keep(draft, rows, "responses to repeated requests")
+    ids = asked.columns("id")["id"].tolist()
+    responses = draft.stream(Response, make, total=len(ids), group=lambda row: row.prompt_id, groups=ids)
+    draft.counts["truncated"] = count_truncated(responses.columns("finish")["finish"])
+    calls.keep(draft, responses, "responses to repeated requests")
 
 
 def _talk(engine: Engine, requests: list[Request], config: RepeatConfig) -> Iterator[Completion]:

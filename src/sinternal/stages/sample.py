@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from sinternal.engines import Completion, Engine, Request, open_engine
@@ -14,7 +16,10 @@ from sinternal.settings.plugins import EnginePlugin
 from sinternal.settings.sampling import Sampling
 from sinternal.stages.stage import Costs, Stage
 from sinternal.stages.target import model_name
-from sinternal.store import Artifact, Draft
+from sinternal.store import Artifact, Draft, Table
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 NOTABLE = 0.1
 """Share of truncated responses above which there is a note."""
@@ -37,17 +42,22 @@ class SampleConfig(BaseModel):
 
 def sample(draft: Draft, config: SampleConfig, *, prompts: Artifact, model: Artifact) -> None:
     """Write the table `responses`: `sampling.n` rows for each prompt."""
-    prompt_rows = prompts.rows(Prompt)
     with open_engine(config.engine, model_name(model)) as engine:
-        rows = _respond(draft, engine, prompt_rows, config)
-    draft.counts["truncated"] = sum(row.finish is Finish.LENGTH for row in rows)
-    if draft.counts["truncated"] > NOTABLE * len(rows):
+        responses = _respond(draft, engine, prompts.table(Prompt), config)
+    ends = responses.columns("finish", "tokens")
+    draft.counts["truncated"] = count_truncated(ends["finish"])
+    if draft.counts["truncated"] > NOTABLE * len(ends["finish"]):
         draft.notes.append(
-            f"{draft.counts['truncated']} of {len(rows)} responses ran into the limit of {config.sampling.max_tokens} "
-            "tokens; raise max_tokens, or read their figures with care"
+            f"{draft.counts['truncated']} of {len(ends['finish'])} responses ran into the limit of "
+            f"{config.sampling.max_tokens} tokens; raise max_tokens, or read their figures with care"
         )
-    calls.keep(draft, rows, "responses")
-    draft.counts["tokens"] = sum(row.tokens or 0 for row in rows)
+    calls.keep(draft, responses, "responses")
+    draft.counts["tokens"] = int(np.nansum(ends["tokens"]))
+
+
+def count_truncated(finishes: NDArray[Any]) -> int:
+    """How many of some responses ran into the token limit."""
+    return int(np.count_nonzero(finishes == Finish.LENGTH))
 
 
 def to_request(prompt: Prompt, system: str = "") -> Request:
@@ -66,20 +76,21 @@ def check_trainable(prompt: Prompt) -> None:
         )
 
 
-def _respond(draft: Draft, engine: Engine, prompts: Sequence[Prompt], config: SampleConfig) -> list[Response]:
+def _respond(draft: Draft, engine: Engine, prompts: Table[Prompt], config: SampleConfig) -> Table[Response]:
     """Let a model respond to prompts, into the table `responses`."""
 
     def make(finished: frozenset[str]) -> Iterator[Response]:
         requests = (to_request(prompt, config.system) for prompt in prompts if prompt.id not in finished)
         return to_responses(engine.generate(requests, config.sampling, config.seed))
 
+    ids = prompts.columns("id")["id"].tolist()
     return draft.stream(
         Response,
         make,
-        total=len(prompts) * config.sampling.n,
+        total=len(ids) * config.sampling.n,
         group=lambda row: row.prompt_id,
         group_size=config.sampling.n,
-        groups={prompt.id for prompt in prompts},
+        groups=ids,
     )
 
 

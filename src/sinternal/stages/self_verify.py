@@ -7,7 +7,7 @@ added or changed later.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
@@ -20,10 +20,10 @@ from sinternal.settings.arms import SpecificationUse
 from sinternal.settings.measurement import MEASURED_USES, measured_uses
 from sinternal.settings.plugins import EnginePlugin, VerificationPlugin
 from sinternal.settings.sampling import Sampling
-from sinternal.stages.judge import note_on_controls
+from sinternal.stages.judge import note_on_controls, with_prompts
 from sinternal.stages.stage import Costs, Stage
 from sinternal.stages.target import model_name
-from sinternal.store import Artifact, Draft
+from sinternal.store import Artifact, Draft, Lookup
 
 
 class SelfVerifyConfig(BaseModel):
@@ -56,32 +56,39 @@ def self_verify(
     With the specification quoted a model has to apply it; without, it has to know by itself what is unsafe.
     """
     task: VerificationTask = config.verification.open()
-    prompts_by_id = {prompt.id: prompt for prompt in prompts.rows(Prompt)}
-    questions = {
-        make_id("self-verification", row.id, with_spec): (
-            row,
-            with_spec,
-            task.ask(prompts_by_id[row.prompt_id], row.answer, with_spec=with_spec),
-        )
-        for row in responses.rows(Response)
-        if row.answer is not None
+    ids = [
+        _question_id(response_id, with_spec)
+        for response_id, answer in responses.values(Response, "id", "answer")
+        if answer is not None
         for with_spec in config.quoting
-    }
+    ]
+    asked: dict[str, _Asked] = {}
+
+    def requests(finished: frozenset[str]) -> Iterator[Request]:
+        answered = with_prompts(
+            responses.table(Response), Lookup(prompts.table(Prompt)), lambda row: row.answer is not None
+        )
+        for prompt, response in answered:
+            for with_spec in config.quoting:
+                identity = _question_id(response.id, with_spec)
+                if identity not in finished:
+                    text = task.ask(prompt, response.answer or "", with_spec=with_spec)
+                    asked[identity] = _Asked(response.id, with_spec, text, config.sampling.n)
+                    yield Request(identity, (("user", text),), quotes=True)
 
     def make(finished: frozenset[str]) -> Iterator[Verification]:
-        requests = (
-            Request(i, (("user", text),), quotes=True) for i, (_, _, text) in questions.items() if i not in finished
-        )
         with open_engine(config.engine, model_name(model)) as engine:
-            for completion in engine.generate(requests, config.sampling, config.seed):
-                response, with_spec, text = questions[completion.request_id]
+            for completion in engine.generate(requests(finished), config.sampling, config.seed):
+                question = asked.pop(completion.request_id)
+                if question.replies > 1:
+                    asked[completion.request_id] = question._replace(replies=question.replies - 1)
                 first = completion.sample == 0
                 yield Verification(
                     id=completion.request_id if first else make_id(completion.request_id, completion.sample),
-                    response_id=response.id,
+                    response_id=question.response_id,
                     verifier=calls.SELF,
-                    with_spec=with_spec,
-                    prompt=text,
+                    with_spec=question.with_spec,
+                    prompt=question.text,
                     critique=completion.thinking,
                     answer=completion.answer,
                     verdict=read_verdict(completion.whole_answer),
@@ -93,16 +100,33 @@ def self_verify(
                     quoted_controls=completion.quoted_controls,
                 )
 
-    rows = draft.stream(
+    verifications = draft.stream(
         Verification,
         make,
-        total=len(questions) * config.sampling.n,
-        group=lambda row: make_id("self-verification", row.response_id, row.with_spec),
+        total=len(ids) * config.sampling.n,
+        group=lambda row: _question_id(row.response_id, row.with_spec),
         group_size=config.sampling.n,
-        groups=questions.keys(),
+        groups=ids,
     )
-    calls.keep(draft, rows, "verifications")
-    draft.notes.extend(note_on_controls(row.quoted_controls for row in rows))
+    calls.keep(draft, verifications, "verifications")
+    draft.notes.extend(note_on_controls(verifications.columns("quoted_controls")["quoted_controls"].tolist()))
+
+
+class _Asked(NamedTuple):
+    """A question that waits for replies."""
+
+    response_id: str
+    """The response."""
+    with_spec: bool
+    """Whether the specification is quoted."""
+    text: str
+    """The question."""
+    replies: int
+    """How many are still to come."""
+
+
+def _question_id(response_id: str, with_spec: bool) -> str:
+    return make_id("self-verification", response_id, with_spec)
 
 
 def _cost(config: SelfVerifyConfig, inputs: Mapping[str, int]) -> Costs:

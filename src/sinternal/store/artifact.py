@@ -91,6 +91,10 @@ class Artifact:
         """
         return self.table(row_type, table).columns(*names)
 
+    def values(self, row_type: type[R], *names: str, table: str | None = None) -> Iterator[tuple[Any, ...]]:
+        """Some fields of every row of a table, as plain values, in their order; arguments are those of `columns`."""
+        return self.table(row_type, table).values(*names)
+
     def table(self, row_type: type[R], table: str | None = None) -> Table[R]:
         """A table, of which nothing is read before it is asked for; arguments and errors are those of `rows`."""
         return Table(self.file(f"{table or table_name(row_type)}.parquet"), row_type)

@@ -6,14 +6,22 @@ import json
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Generic
+from typing import TYPE_CHECKING, Any, Generic
 
 from sinternal.fingerprints import fingerprint as fingerprint  # part of a store's interface, too
+from sinternal.parquet import arrow_schema, to_batches, write_batches
 from sinternal.records import R
-from sinternal.store.files import write_text
-from sinternal.store.tables import read_table, table_name, write_table
+from sinternal.store.files import fsync_folder, new_file, write_text
+from sinternal.store.sorting import in_order
+from sinternal.store.tables import Table, read_table, table_name, write_table
+
+if TYPE_CHECKING:
+    import numpy as np
+    from arro3.core import RecordBatch
+    from numpy.typing import NDArray
 
 ROWS_PER_SHARD = 512
 SECONDS_PER_SHARD = 30.0
@@ -46,6 +54,47 @@ class Draft:
         name = table or table_name(row_type)
         self.counts[name] = write_table(self.path / f"{name}.parquet", rows, row_type)
 
+    def write_sorted(
+        self, rows: Iterable[R], row_type: type[R], table: str | None = None, *, ranks: Mapping[str, int] | None = None
+    ) -> None:
+        """Write a whole table, sorted.
+
+        Args:
+            rows: in any order; no more of them are in memory than a run of the sorting has.
+            row_type: what they are.
+            table: name of the table; by default that of the row type.
+            ranks: of the rows, by id; None: the ids themselves.
+        """
+        self._write_sorted(to_batches(rows, row_type), row_type, table or table_name(row_type), ranks)
+
+    def select(self, source: Table[R], wanted: NDArray[np.bool_], table: str | None = None) -> None:
+        """Write some rows of a table, sorted by id; they are copied as they are.
+
+        Args:
+            source: the table, of another artifact or temporary.
+            wanted: for each of its rows whether it is wanted.
+            table: name of the new table; by default that of the row type.
+        """
+        name = table or table_name(source.row_type)
+        self._write_sorted(source.selected(wanted), source.row_type, name, None)
+
+    @contextmanager
+    def temporary(self, rows: Iterable[R], row_type: type[R]) -> Iterator[Table[R]]:
+        """A table of rows in their order, which is no part of the artifact: it is there until the `with` ends."""
+        path = self.path / f"{table_name(row_type)}.temporary"
+        try:
+            write_table(path, rows, row_type, temporary=True)
+            yield Table(path, row_type)
+        finally:
+            path.unlink(missing_ok=True)
+
+    def _write_sorted(
+        self, batches: Iterable[RecordBatch], row_type: type[R], name: str, ranks: Mapping[str, int] | None
+    ) -> None:
+        with new_file(self.path / f"{name}.parquet") as stream:
+            ordered = in_order(batches, self.path / f"{name}.runs", ranks)
+            self.counts[name] = write_batches(stream, ordered, arrow_schema(row_type))
+
     def write_json(self, name: str, content: Any) -> None:
         """Write a JSON file, `name` without its ending."""
         write_text(self.path / f"{name}.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
@@ -60,8 +109,10 @@ class Draft:
         group_size: int = 1,
         groups: Collection[str] | None = None,
         table: str | None = None,
-    ) -> list[R]:
+    ) -> Table[R]:
         """Write a table row by row, in shards, and go on from the shards that an interrupted run left.
+
+        No more rows are in memory than a shard has, and then a run of the sorting.
 
         Args:
             row_type: what the rows are.
@@ -73,68 +124,86 @@ class Draft:
             table: name of the table; by default that of the row type.
 
         Returns:
-            All rows, sorted by id: neither the order of making nor an interruption shows.
+            The table, sorted by id: neither the order of making nor an interruption shows.
         """
         name = table or table_name(row_type)
-        finished = self.path / f"{name}.parquet"
-        if finished.exists():
-            rows = read_table(finished, row_type)
-            self.counts[name] = len(rows)
-            return rows
+        finished = Table(self.path / f"{name}.parquet", row_type)
         shards = _Shards(self.path, name, row_type)
-        shards.keep_complete(group, group_size, groups)
-        complete = frozenset(group(row) for row in shards.rows)
-        self.progress(len(shards.rows), total)
+        if finished.path.exists():
+            shards.delete()  # the table was whole, and an interruption came before they were gone
+            self.counts[name] = sum(batch.num_rows for batch in finished.record_batches())
+            return finished
+        complete = shards.keep_complete(group, group_size, groups)
+        self.progress(shards.number, total)
         try:
             for row in make(complete):
                 shards.add(row)
-                self.progress(len(shards.rows), total)
+                self.progress(shards.number, total)
         except BaseException:
             shards.flush()
             raise
-        rows = sorted(shards.rows, key=lambda row: row.id)
-        self.write(rows, row_type, name)
+        shards.flush()
+        self._write_sorted(shards.batches(), row_type, name, None)
+        fsync_folder(self.path)
         shards.delete()
-        return rows
+        return finished
 
 
 class _Shards(Generic[R]):
-    """The rows of a table that is growing, and the files that hold those which are safe on disk."""
+    """The files that hold the rows of a table that is growing, in the order of their making, and the rows to come."""
 
     def __init__(self, folder: Path, name: str, row_type: type[R]) -> None:
-        """Read what an interrupted run has left."""
+        """Look what an interrupted run has left."""
         self.folder, self.name, self.row_type = folder, name, row_type
         self.files = sorted(folder.glob(f"{name}.*.shard"))
-        self.rows = [row for file in self.files for row in read_table(file, row_type)]
-        self.saved = len(self.rows)
+        self.waiting: list[R] = []
+        self.number = 0
         self.saved_at = time.monotonic()
 
-    def keep_complete(self, group: Callable[[R], str], group_size: int, groups: Collection[str] | None) -> None:
-        """Forget the rows of groups that were cut short, which are made again, and of those that nobody wants."""
-        sizes = Counter(group(row) for row in self.rows)
-        wanted = sizes if groups is None else frozenset(groups)
-        kept = [row for row in self.rows if sizes[group(row)] == group_size and group(row) in wanted]
-        if len(kept) < len(self.rows):
-            before, self.files, self.rows, self.saved = self.files, [], kept, 0
-            self.flush()
-            for file in set(before) - set(self.files):
-                file.unlink()
+    def keep_complete(
+        self, group: Callable[[R], str], group_size: int, groups: Collection[str] | None
+    ) -> frozenset[str]:
+        """Forget the rows of groups that were cut short, which are made again, and of those that nobody wants.
+
+        An interruption in the midst of it does no harm: a group that has lost rows is no more complete than before.
+
+        Returns:
+            The groups that are complete.
+        """
+        sizes = Counter(group(row) for file in self.files for row in Table(file, self.row_type))
+        complete = {name for name, size in sizes.items() if size == group_size}
+        kept = frozenset(complete if groups is None else complete.intersection(groups))
+        if len(kept) < len(sizes):
+            for file in self.files:
+                rows = read_table(file, self.row_type)
+                wanted = [row for row in rows if group(row) in kept]
+                if len(wanted) < len(rows):
+                    write_table(file, wanted, self.row_type, temporary=True)
+        self.number = len(kept) * group_size
+        return kept
 
     def add(self, row: R) -> None:
         """Take a row; write a shard when there are many, or when the last is long ago."""
-        self.rows.append(row)
+        self.waiting.append(row)
+        self.number += 1
         late = time.monotonic() - self.saved_at > SECONDS_PER_SHARD
-        if late or len(self.rows) - self.saved >= ROWS_PER_SHARD:
+        if late or len(self.waiting) >= ROWS_PER_SHARD:
             self.flush()
 
     def flush(self) -> None:
         """Write what is not on disk yet."""
-        if len(self.rows) > self.saved:
-            file = self.folder / f"{self.name}.{len(self.files):06}.shard"
-            write_table(file, self.rows[self.saved :], self.row_type)
+        if self.waiting:
+            last = int(self.files[-1].suffixes[-2][1:]) if self.files else -1
+            file = self.folder / f"{self.name}.{last + 1:06}.shard"
+            write_table(file, self.waiting, self.row_type, temporary=True)
             self.files.append(file)
-            self.saved = len(self.rows)
+            self.waiting = []
         self.saved_at = time.monotonic()
+
+    def batches(self) -> Iterator[RecordBatch]:
+        """All rows on disk, in the order of their making."""
+        for file in self.files:
+            yield from Table(file, self.row_type).record_batches()
 
     def delete(self) -> None:
         """Remove the files."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic
@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Generic
 from sinternal.columns import field_types, narrow, rows_from_columns
 from sinternal.errors import DataError, StoreError
 from sinternal.fingerprints import fingerprint as fingerprint  # part of a store's interface, too
-from sinternal.parquet import read_batches, write_rows
+from sinternal.parquet import read_batches, take, write_rows
 from sinternal.records import R
 from sinternal.store.files import new_file
 
 if TYPE_CHECKING:
+    import numpy as np
+    from arro3.core import RecordBatch
     from numpy.typing import NDArray
 
 MEND = "delete its folder and run again"
@@ -25,10 +27,20 @@ def table_name(row_type: type[R]) -> str:
     return f"{row_type.__name__.lower()}s"
 
 
-def write_table(path: Path, rows: Iterable[R], row_type: type[R]) -> int:
-    """Write all rows of a table as they come, and tell how many there were."""
+def write_table(path: Path, rows: Iterable[R], row_type: type[R], *, temporary: bool = False) -> int:
+    """Write all rows of a table as they come.
+
+    Args:
+        path: the file, which appears once it is whole.
+        rows: the rows.
+        row_type: what they are.
+        temporary: whether the file is soon read and deleted, so that speed counts for more than size.
+
+    Returns:
+        How many there were.
+    """
     with new_file(path) as stream:
-        return write_rows(stream, rows, row_type)
+        return write_rows(stream, rows, row_type, temporary=temporary)
 
 
 def read_table(path: Path, row_type: type[R]) -> list[R]:
@@ -55,13 +67,7 @@ class Table(Generic[R]):
 
     def batches(self) -> Iterator[list[R]]:
         """Many rows at a time, in their order: no more of them are in memory."""
-        names = [field.name for field in fields(self.row_type)]
-        for values in self._values(names):
-            try:
-                rows = rows_from_columns(self.row_type, names, values)
-            except (ValueError, TypeError) as error:  # a value that no enum has
-                raise self._unreadable(error) from error
-            yield rows
+        return map(self.rows_of, self.record_batches())
 
     def columns(self, *names: str) -> dict[str, NDArray[Any]]:
         """Some columns, each as one array with an element for every row.
@@ -87,8 +93,8 @@ class Table(Generic[R]):
                 raise self._unreadable(error) from error
         return {name: np.concatenate(pieces) for name, pieces in zip(names, parts, strict=True)}
 
-    def _values(self, names: Sequence[str]) -> Iterator[list[list[Any]]]:
-        """The values of some fields, a batch at a time."""
+    def record_batches(self) -> Iterator[RecordBatch]:
+        """The same as Arrow holds it."""
         known = {field.name for field in fields(self.row_type)}
         try:
             for batch in read_batches(self.path):
@@ -99,10 +105,47 @@ class Table(Generic[R]):
                     )
                 if unknown := set(batch.column_names) - known:
                     raise self._unreadable(f"{self.row_type.__name__} has no field {', '.join(sorted(unknown))}")
-                yield [batch.column(name).to_pylist() for name in names]
+                yield batch
         except StoreError:
             raise
         except (OSError, DataError) as error:
+            raise self._unreadable(error) from error
+
+    def values(self, *names: str) -> Iterator[tuple[Any, ...]]:
+        """Some fields of every row, as plain values, in the order of the rows; enumerations as their values."""
+        for columns in self._values(names):
+            yield from zip(*columns, strict=True)
+
+    def _values(self, names: Sequence[str]) -> Iterator[list[list[Any]]]:
+        """The values of some fields, a batch at a time."""
+        for batch in self.record_batches():
+            yield [batch.column(name).to_pylist() for name in names]
+
+    def selected(self, wanted: NDArray[np.bool_]) -> Iterator[RecordBatch]:
+        """Some rows, as Arrow holds them.
+
+        Args:
+            wanted: for each row whether it is wanted.
+        """
+        start = 0
+        for batch in self.record_batches():
+            places = wanted[start : start + batch.num_rows].nonzero()[0]
+            start += batch.num_rows
+            if len(places):
+                yield take(batch, places)
+
+    def having(self, name: str, values: Collection[Any]) -> NDArray[np.bool_]:
+        """For each row whether a field has one of some values."""
+        import numpy as np
+
+        return np.fromiter((value in values for (value,) in self.values(name)), dtype=np.bool_)
+
+    def rows_of(self, batch: RecordBatch) -> list[R]:
+        """The rows that a batch of the table holds."""
+        names = [field.name for field in fields(self.row_type)]
+        try:
+            return rows_from_columns(self.row_type, names, [batch.column(name).to_pylist() for name in names])
+        except (ValueError, TypeError) as error:  # a value that no enum has
             raise self._unreadable(error) from error
 
     def _unreadable(self, reason: object) -> StoreError:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 
 from sinternal.records import Example
 
+TOGETHER = 1024
+"""Examples whose tokens are in memory at once."""
 
-def loss_tokens(model_folder: Path, examples: Sequence[Example]) -> list[int]:
+
+def loss_tokens(model_folder: Path, examples: Iterable[Example]) -> list[int]:
     """Tokens under the loss of each example, as fine-tuning this model would render it, the end of the turn included.
 
     Args:
@@ -18,10 +22,17 @@ def loss_tokens(model_folder: Path, examples: Sequence[Example]) -> list[int]:
     Raises:
         DataError: the chat template deletes the thinking, or renders a prompt differently once it is answered.
     """
-    if not examples:
+    source = iter(examples)
+    first = list(islice(source, TOGETHER))
+    if not first:
         return []
     from sinternal.models.loading import open_tokenizer, stop_tokens
     from sinternal.training.sft import IGNORED, form_of, to_dataset
 
-    rows = to_dataset(examples, form_of(open_tokenizer(model_folder), stop_tokens(model_folder)))
-    return [sum(token != IGNORED for token in labels) for labels in rows["labels"]]
+    form = form_of(open_tokenizer(model_folder), stop_tokens(model_folder))
+    counts: list[int] = []
+    batch = first
+    while batch:
+        counts += (sum(token != IGNORED for token in labels) for labels in to_dataset(batch, form)["labels"])
+        batch = list(islice(source, TOGETHER))
+    return counts
