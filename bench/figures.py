@@ -18,14 +18,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from sinternal.figures.gather import gather
-from sinternal.layout import REPETITION, Answers, ArmRun, Checked, Place, RunMap, SeedRun, Stressed, Training
+from sinternal.layout import DELIVERY, REPETITION, Answers, ArmRun, Checked, Place, RunMap, SeedRun, Stressed, Training
 from sinternal.layout import sampling_condition as sampled
 from sinternal.records import (
     Check,
@@ -36,6 +36,7 @@ from sinternal.records import (
     Intervened,
     Intervention,
     Judgement,
+    Measured,
     Prompt,
     Response,
     Row,
@@ -44,6 +45,9 @@ from sinternal.records import (
     Verdict,
     Verification,
 )
+from sinternal.report.markdown import render_markdown
+from sinternal.report.results import to_json
+from sinternal.report.study_page import render_html
 from sinternal.settings.recipe import DEFAULT_VARIANT, Recipe, load_recipe
 from sinternal.store import Artifact, Draft
 from sinternal.store.tables import read_table
@@ -60,6 +64,8 @@ FAMILIES = {
 """Attack families; harm shows in the draft in the last one."""
 PARENTS = 400
 """Requests, half of them harmful; what is beyond is more samples of each."""
+WORK = ("make", "figures", "report", "pandas")
+"""What is done with a run of each size: made up, its figures, its whole report, and the table by pandas."""
 STUDY = "study.json"
 """Says where the artifacts of a made-up run are."""
 PLACES = 8
@@ -72,7 +78,7 @@ MISSING = 0.03
 OVERRIDES = (
     "rewards={judge: {name: refusal-strings}}",
     "judges=[{name: oracle}, {name: refusal-strings}]",
-    "evaluation.stress={turns: 2, sampling: [{n: 3, temperature: 1.0, max_tokens: 64}]}",
+    "evaluation.stress={attacks: [answer-prefill], turns: 2, sampling: [{n: 3, temperature: 1.0, max_tokens: 64}]}",
     "evaluation.checks={limit: 40}",
 )
 
@@ -137,7 +143,9 @@ class _Writer:
             verifications=self._artifact("self_verify", list(self._verdicts(responses, labels))),
             training=None if arm == "base" else self._training(arm, prompts, asked, answers),
             rewarding=self._artifact("judge", others[1]),
-            stress={name: self._stressed(prompts, name, n) for name, n in ((REPETITION, 1), (sampled(0), 3))},
+            stress={
+                name: self._stressed(prompts, name, n) for name, n in ((DELIVERY, 1), (REPETITION, 1), (sampled(0), 3))
+            },
             checks=self._checks(prompts, responses),
         )
 
@@ -320,7 +328,7 @@ class _Writer:
             "key": f"{self.made}",
             "config": {"settings": more.pop("settings", {})},
             "inputs": {},
-            "counts": counts | more.pop("counts", {}),
+            "counts": counts | draft.counts | more.pop("counts", {}),
             "notes": [],
             "packages": {"sinternal": "1"},
             "started": 1.0e9,
@@ -362,7 +370,7 @@ def asr_by_pandas(study: Study) -> Any:
     return table.assign(low=centre - half, high=centre + half)
 
 
-class Measured(NamedTuple):
+class Taken(NamedTuple):
     """What one piece of work took."""
 
     seconds: float
@@ -371,27 +379,27 @@ class Measured(NamedTuple):
     """Most memory that the process ever held, in MB."""
 
 
-def measure(work: Any) -> Measured:
+def measure(work: Callable[[], object]) -> Taken:
     """Do something, and see what it takes."""
     before = time.process_time()
     work()
-    return Measured(round(time.process_time() - before, 2), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    return Taken(round(time.process_time() - before, 2), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 def measure_size(folder: Path, responses: int) -> dict[str, Any]:
     """Make up a run in one process, and measure what is done with it in others."""
-    taken = {name: _in_a_process(name, folder, responses) for name in ("make", "figures", "pandas")}
+    taken = {name: _in_a_process(name, folder, responses) for name in WORK}
     del taken["make"]
     return {"responses": responses} | {
         f"{name} {field}": value for name, row in taken.items() for field, value in row._asdict().items()
     }
 
 
-def _in_a_process(name: str, folder: Path, responses: int) -> Measured:
+def _in_a_process(name: str, folder: Path, responses: int) -> Taken:
     command = [sys.executable, __file__, "--only", name, "--folder", str(folder), "--responses", str(responses)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    return Measured(*json.loads(done.stdout.splitlines()[-1]))
+    return Taken(*json.loads(done.stdout.splitlines()[-1]))
 
 
 def open_study(folder: Path) -> Study:
@@ -408,11 +416,24 @@ def _make(folder: Path, responses: int) -> None:
     (folder / STUDY).write_text(json.dumps(paths))
 
 
-def _only(name: str, folder: Path, responses: int) -> Measured:
+def _only(name: str, folder: Path, responses: int) -> Taken:
     if name == "make":
         return measure(lambda: _make(folder, responses))
     study = open_study(folder)
-    return measure(lambda: gather(*study) if name == "figures" else asr_by_pandas(study))
+    work: dict[str, Callable[[], object]] = {
+        "figures": lambda: gather(*study),
+        "report": lambda: _write_report(study, folder / "report"),
+        "pandas": lambda: asr_by_pandas(study),
+    }
+    return measure(work[name])
+
+
+def _write_report(study: Study, folder: Path) -> None:
+    data, draft = gather(*study), Draft(folder, lambda _done, _total: None)
+    draft.write_json("results", to_json(data))
+    (folder / "report.html").write_text(render_html(data))
+    (folder / "results.md").write_text(render_markdown(data))
+    draft.write(data.measured, Measured, "measured")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -420,7 +441,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--responses", type=int, nargs="*", default=SIZES)
     parser.add_argument("--folder", type=Path, help="of the made-up run; by default one that is thrown away")
-    parser.add_argument("--only", choices=("make", "figures", "pandas"), help="one piece of work, in this process")
+    parser.add_argument("--only", choices=WORK, help="one piece of work, in this process")
     given = parser.parse_args(arguments)
     if given.only:
         print(json.dumps(_only(given.only, given.folder, given.responses[0])))
