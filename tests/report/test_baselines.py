@@ -78,15 +78,15 @@ def test_the_gap_is_over_answers_that_both_judges_have_labelled() -> None:
     labels = [(False, True), (False, True), (False, False), (True, True), (None, True), (True, None)]
     rows = [outcome(i, deciding, None, None) for i, (deciding, _) in enumerate(labels)]
     theirs = np.array([columns.MISSING if safe is None else safe for _, safe in labels], dtype=np.int8)
-    columns = Outcomes.of(rows)
-    gap = judge_gap("default", "base", "guard", {0: columns}, {0: theirs}, SOMEWHERE)
+    answered = Outcomes.of(rows)
+    gap = judge_gap("default", "base", "guard", {0: answered}, {0: theirs}, SOMEWHERE)
     assert gap is not None
     assert (gap.by_rewarding, gap.by_deciding, gap.difference) == (0.25, 0.75, -0.5)
     assert (gap.n, gap.missing, gap.rewarding, gap.deciding) == (4, 2, "guard", "oracle")
     assert gap.low is not None
     assert gap.low < -0.5 < (gap.high or 1) <= 0.5
     silent = np.full(len(rows), columns.MISSING, dtype=np.int8)
-    assert judge_gap("default", "base", "guard", {0: columns}, {0: silent}, SOMEWHERE) is None
+    assert judge_gap("default", "base", "guard", {0: answered}, {0: silent}, SOMEWHERE) is None
     single = judge_gap("default", "base", "guard", {0: Outcomes.of(rows[:1])}, {0: theirs[:1]}, SOMEWHERE)
     assert single is not None
     assert (single.n, single.low) == (1, None)
