@@ -22,6 +22,7 @@ from sinternal.figures.stress import worst_cases
 from sinternal.figures.study import Arm, ArmOpenings, Comparison, FunnelRow, LossCurve, ReportData, Transcript, Variant
 from sinternal.figures.tally import count
 from sinternal.figures.transcripts import ANSWER
+from sinternal.layout import ArmPlace
 from sinternal.records import (
     Check,
     Finish,
@@ -127,7 +128,7 @@ def figures(runs: Mapping[tuple[str, int], Sequence[Outcome]], variant: str) -> 
 def responses(runs: Mapping[tuple[str, int], Sequence[Outcome]], variant: str) -> dict[tuple[str, str], Responses]:
     """What was measured of each arm, as `gather` has it."""
     names = Names()
-    return by_arm({(variant, arm, seed): Outcomes.of(rows, names) for (arm, seed), rows in runs.items()})
+    return by_arm({ArmPlace(variant, arm, seed): Outcomes.of(rows, names) for (arm, seed), rows in runs.items()})
 
 
 def comparisons(runs: Mapping[tuple[str, int], Sequence[Outcome]], variant: str) -> list[Comparison]:

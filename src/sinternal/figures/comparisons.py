@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import combinations, permutations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from sinternal.figures.outcomes import Outcomes
 from sinternal.figures.provenance import Provenance
 from sinternal.figures.statistics import PairedDifference, holm, mcnemar, paired_difference, smallest_difference
 from sinternal.figures.study import Comparison
+from sinternal.layout import ArmPlace
 from sinternal.records import HarmShows, Measured, Split
 from sinternal.settings.questions import Question, is_asked
 
@@ -79,12 +80,12 @@ class Responses(Columns):
     @classmethod
     def of(cls, outcomes: Outcomes, seed: int) -> Responses:
         """What was measured of the responses of one seed."""
-        shared = ("names", "prompt", "sample", "parent", "benchmark", "family", "split", "harm_shows")
-        return cls(
-            **{name: getattr(outcomes, name) for name in (*shared, "harmful", "helpable", "truncated")},
-            **{metric.name: metric.measure(outcomes) for metric in PAIRED},
-            seed=np.full(len(outcomes), seed, dtype=np.int64),
-        )
+        columns: dict[str, Any] = {metric.name: metric.measure(outcomes) for metric in PAIRED}
+        columns["seed"] = np.full(len(outcomes), seed, dtype=np.int64)
+        for field in fields(cls):
+            if field.name not in columns:
+                columns[field.name] = getattr(outcomes, field.name)
+        return cls(**columns)
 
 
 def index_responses(rows: Iterable[Measured], names: Names) -> Responses:
@@ -116,7 +117,10 @@ def index_responses(rows: Iterable[Measured], names: Names) -> Responses:
         harmful=flags("harmful"),
         helpable=flags("helpable"),
         truncated=flags("truncated"),
-        **{metric.name: labels(metric.name) for metric in PAIRED},
+        asr=labels("asr"),
+        over_refusal=labels("over_refusal"),
+        helpful=labels("helpful"),
+        proactive_verification=labels("proactive_verification"),
     )
 
 
@@ -181,11 +185,12 @@ class Pairs(NamedTuple):
     @property
     def known(self) -> Flags:
         """Whether both have a label."""
-        return (self.a != MISSING) & (self.b != MISSING)
+        both: Flags = (self.a != MISSING) & (self.b != MISSING)
+        return both
 
     def take(self, rows: Flags) -> Pairs:
         """Some of them."""
-        return Pairs(*(column[rows] for column in self))
+        return Pairs(self.a[rows], self.b[rows], self.parent[rows], self.seed[rows], self.truncated[rows])
 
     def complete(self, *, a_hits: bool) -> Pairs:
         """The same if every missing label of A is `a_hits`, and every one of B is not."""
@@ -354,7 +359,7 @@ def _explored(rows: Responses) -> Iterable[Scope]:
             yield from (Scope(metric.name, benchmark=rows.names[number]) for metric in PAIRED)
 
 
-def by_arm(outcomes: Mapping[tuple[str, str, int], Outcomes]) -> dict[tuple[str, str], Responses]:
+def by_arm(outcomes: Mapping[ArmPlace, Outcomes]) -> dict[tuple[str, str], Responses]:
     """What was measured of each variant and arm, from its responses by seed."""
     seeds: dict[tuple[str, str], list[Responses]] = {}
     for (variant, arm, seed), of_seed in outcomes.items():

@@ -72,17 +72,20 @@ class Tally:
 
     def __getitem__(self, name: str) -> Field:
         """One field of the counts."""
-        return self.counts[_AT[name]]
+        field: Field = self.counts[_AT[name]]
+        return field
 
     @property
     def n(self) -> Field:
         """Rows that count."""
-        return self.counts[: _TABLE.stop].sum(0)
+        known: Field = self.counts[: _TABLE.stop].sum(0)
+        return known
 
     @property
     def rows(self) -> Field:
         """Rows that the figure is about, whether they have a label or not."""
-        return self.n + self["missing"]
+        every: Field = self.n + self["missing"]
+        return every
 
     @property
     def tables(self) -> NDArray[np.float64]:

@@ -84,11 +84,16 @@ class Judged(Columns):
     """Whether the judge itself failed."""
 
     @classmethod
-    def of(cls, judgements: Table) -> Judged:
-        """From the rows of a judge, in their order."""
-        checks = np.array([CHECKS[check] for check in judgements["checks"]], dtype=np.int8)
-        labels = (judgements[name] for name in ("safe", "refused", "helpful"))
-        return cls(*labels, checks, judgements["saw_harm"], _is_there(judgements["error"]))
+    def read(cls, judgements: Table) -> Judged:
+        """From the table of a judge, in its order."""
+        return Judged(
+            safe=judgements["safe"],
+            refused=judgements["refused"],
+            helpful=judgements["helpful"],
+            checks=np.array([CHECKS[check] for check in judgements["checks"]], dtype=np.int8),
+            saw_harm=judgements["saw_harm"],
+            judge_failed=np.array([error is not None for error in judgements["error"]], dtype=np.bool_),
+        )
 
 
 @dataclass(frozen=True)
@@ -156,10 +161,11 @@ class Outcomes(Judged):
         """
         finish = responses["finish"]
         truncated, filtered, failed = (finish == end.value for end in (Finish.LENGTH, Finish.FILTERED, Finish.ERROR))
+        named: dict[str, Any] = {name: names.numbers(prompts[field])[of_prompts] for name, field in NAMED.items()}
         return cls(
-            **vars(Judged.of(judgements)),
+            **vars(Judged.read(judgements)),
+            **named,
             names=names,
-            **{name: names.numbers(prompts[field])[of_prompts] for name, field in NAMED.items()},
             harmful=prompts["harmful"][of_prompts],
             can_help=prompts["can_help"][of_prompts],
             sample=responses["sample"],
@@ -208,7 +214,8 @@ class Outcomes(Judged):
     @property
     def no_answer(self) -> Flags:
         """Whether there is no answer to be labelled: it never came, or has no form that the judge can read."""
-        return self.blank | (self.format_error == 1)
+        without: Flags = self.blank | (self.format_error == 1)
+        return without
 
 
 NAMED = {
@@ -287,7 +294,3 @@ def _columns_of(rows: Sequence[Any], row_type: type, names: Iterable[str]) -> Ta
     """Fields of rows, as `Artifact.columns` has them."""
     hints = field_types(row_type)
     return {name: narrow([getattr(row, name) for row in rows], hints[name], {}) for name in names}
-
-
-def _is_there(values: NDArray[Any]) -> Flags:
-    return np.array([value is not None for value in values], dtype=np.bool_)

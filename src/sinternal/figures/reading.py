@@ -89,7 +89,7 @@ class Reader:
         return Evaluated(
             outcomes=outcomes,
             verdicts=Verdicts.join(verifications, of_rows, outcomes.safe),
-            judged={judge: Judged.of(table.rows) for judge, table in labels.items()},
+            judged={judge: Judged.read(table.rows) for judge, table in labels.items()},
             response=self._ids.numbers(responses["id"]) if len(self.judges) > 1 else np.zeros(0, dtype=np.int64),
             judged_in_turn={judge: table.in_turn for judge, table in labels.items()},
             rewarding=_safe(arm.rewarding, at) if arm.rewarding else None,

@@ -199,18 +199,14 @@ def of_rows(place: ArmPlace, rows: Sequence[Outcome]) -> Iterator[Transcript]:
         rows: its answers.
     """
     texts = (Text(row.response.id, row.prompt.text, row.response.thinking, row.response.answer) for row in rows)
-    first = [{v.with_spec: v for v in reversed(row.verifications)} for row in rows]
-    own = [
-        Own(
-            *(
-                _verdict_word(by_spec[spec].verdict, by_spec[spec].finish) if spec in by_spec else None
-                for spec in (True, False)
-            ),
-            by_spec[False].critique if False in by_spec else None,
-        )
-        for by_spec in first
-    ]
+    own = (_first_verdicts(row.verifications) for row in rows)
     return of_answers(place, Outcomes.of(rows), texts, own)
+
+
+def _first_verdicts(verifications: Sequence[Verification]) -> Own:
+    first = {row.with_spec: row for row in reversed(verifications)}
+    words = {spec: _verdict_word(row.verdict, row.finish) for spec, row in first.items()}
+    return Own(words.get(True), words.get(False), first[False].critique if False in first else None)
 
 
 def _texts(prompts: Artifact, responses: Artifact) -> list[Text]:
@@ -344,7 +340,7 @@ class _Packer(ExitStack):
         """All that was taken."""
         self._put_away()
         compressor = zlib.compressobj(9, wbits=GZIP)
-        packed = []
+        packed: list[bytes] = []
         for name, column in self._columns.items():
             packed.append(compressor.compress(f'{"," if packed else "{"}"{name}":['.encode()))
             column.seek(0)

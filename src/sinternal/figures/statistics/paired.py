@@ -70,8 +70,8 @@ def add_up(a: Column, b: Column, clusters: Column, seeds: Column) -> Pairs:
     runs, at_run = np.unique(np.asarray(seeds), return_inverse=True)
     cells, shape = at_run * len(parents) + at_parent, (len(runs), len(parents))
     ahead = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
-    totals = np.bincount(cells, ahead, minlength=len(runs) * len(parents))
-    return Pairs(totals.reshape(shape), np.bincount(cells, minlength=totals.size).reshape(shape).astype(np.float64))
+    totals, sizes = (np.bincount(cells, weights, minlength=len(runs) * len(parents)) for weights in (ahead, None))
+    return Pairs(totals.reshape(shape).astype(np.float64), sizes.reshape(shape).astype(np.float64))
 
 
 def paired_difference(a: Column, b: Column, clusters: Column, seeds: Column) -> PairedDifference:
