@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -8,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sinternal.errors import RecipeError, StoreError
 from sinternal.fingerprints import fingerprint
@@ -304,3 +308,16 @@ def test_hostile_text_survives_a_table(store: Store, text: str) -> None:
 def test_a_lone_surrogate_is_refused(store: Store) -> None:
     with pytest.raises(UnicodeEncodeError):
         make(store, lambda draft: draft.write([replace(PROMPT, text="\ud800")], Prompt))
+
+
+PARTS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text() | st.floats() | st.sampled_from(Verdict),
+    lambda part: st.lists(part) | st.dictionaries(st.text(), part),
+    max_leaves=8,
+)
+
+
+@given(st.lists(PARTS))
+def test_an_id_is_the_hash_of_its_parts_as_json(parts: list[object]) -> None:
+    whole = json.dumps(parts, sort_keys=True).encode()
+    assert make_id(*parts) == hashlib.sha256(whole).hexdigest()[:16]

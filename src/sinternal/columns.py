@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 D = TypeVar("D")
 SHARED = 4096
-"""Different texts of a column that are kept once, however often they stand in it."""
+"""Different texts of a column, about, up to which equal ones are kept once."""
 
 
 def from_columns(row_type: type[D], values: Mapping[str, Any]) -> D:
@@ -39,7 +39,7 @@ def rows_from_columns(row_type: type[D], names: Sequence[str], values: Sequence[
     """
     enums = _enums(typing.cast(Any, row_type))
     columns = (
-        map(_member_of(enums[name]), column) if name in enums else column
+        map(_members(enums[name]).__getitem__, column) if name in enums else column
         for name, column in zip(names, values, strict=True)
     )
     return list(map(row_type, *columns))
@@ -59,7 +59,8 @@ def narrow(values: Sequence[Any], hint: Any, pool: dict[Any, Any]) -> NDArray[An
     kind, optional = strip_none(hint)
     if issubclass(kind, str):
         texts = np.empty(len(values), dtype=object)
-        texts[:] = [_shared(value, pool) for value in values]
+        # A column of more texts than that is no narrow one: ids, for example.
+        texts[:] = values if len(pool) >= SHARED else [pool.setdefault(value, value) for value in values]
         return texts
     if not optional:
         return np.array(values, dtype={bool: np.bool_, int: np.int64, float: np.float64}[kind])
@@ -67,13 +68,13 @@ def narrow(values: Sequence[Any], hint: Any, pool: dict[Any, Any]) -> NDArray[An
     return np.where(np.isnan(numbers), -1, numbers).astype(np.int8) if kind is bool else numbers
 
 
-def _shared(value: Any, pool: dict[Any, Any]) -> Any:
-    return pool.setdefault(value, value) if len(pool) < SHARED else pool.get(value, value)
+def field_types(row_type: type) -> Mapping[str, Any]:
+    """The types of a row's fields."""
+    return _field_types(typing.cast(Any, row_type))
 
 
 @cache  # resolving the hints of a class takes a hundred times as long as building a row
-def field_types(row_type: type[Any]) -> Mapping[str, Any]:
-    """The types of a row's fields."""
+def _field_types(row_type: type[Any]) -> Mapping[str, Any]:
     return typing.get_type_hints(row_type)
 
 
@@ -84,11 +85,21 @@ def _enums(row_type: type[Any]) -> Mapping[str, type[StrEnum]]:
     return {name: kind for name, kind in hinted.items() if issubclass(kind, StrEnum)}
 
 
+class _Members(dict[str | None, StrEnum | None]):
+    """Members of an enumeration by their values: ten times as fast as a call of it, which also refuses what is none."""
+
+    def __init__(self, kind: type[StrEnum]) -> None:
+        super().__init__({member.value: member for member in kind})
+        self[None] = None
+        self.kind = kind
+
+    def __missing__(self, value: str | None) -> StrEnum:
+        return self.kind(str(value))
+
+
 @cache
-def _member_of(kind: type[StrEnum]) -> Callable[[str | None], StrEnum | None]:
-    """What turns a value into the member of an enumeration: a look-up, which is ten times as fast as its call."""
-    members: dict[str | None, StrEnum | None] = {None: None, **{member.value: member for member in kind}}
-    return lambda value: members[value] if value in members else kind(value)
+def _members(kind: type[StrEnum]) -> _Members:
+    return _Members(kind)
 
 
 def strip_none(hint: Any) -> tuple[type, bool]:

@@ -143,6 +143,11 @@ def read_batches(path: Path, size: int = BATCH) -> Iterator[RecordBatch]:
         yield from read_parquet(file, batch_size=size)
 
 
+def values_of(rows: RecordBatch, name: str) -> list[Any]:
+    """The plain values of a column."""
+    return typing.cast(list[Any], rows.column(name).to_pylist())
+
+
 def slices(rows: RecordBatch) -> Iterator[RecordBatch]:
     """The same rows, `BATCH` at a time."""
     for start in range(0, rows.num_rows, BATCH):
@@ -207,9 +212,13 @@ def _reason_against(file: IO[bytes]) -> str | None:
     return None
 
 
-@cache
 def arrow_schema(row_type: type) -> Schema:
     """The Arrow schema of a row type: `str`, `int`, `float`, `bool` and their enums; only `X | None` is nullable."""
+    return _arrow_schema(typing.cast(Any, row_type))
+
+
+@cache
+def _arrow_schema(row_type: type[Any]) -> Schema:
     from arro3.core import DataType, Field, Schema
 
     plain: Mapping[type, DataType] = {

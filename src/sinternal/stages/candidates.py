@@ -7,8 +7,9 @@ were drawn from them.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Protocol
 
 from sinternal.records import Example, Prompt, Response, Subject, Verdict, Verification, make_id
@@ -24,14 +25,23 @@ class Candidate:
 
     id: str
     """Its id in the training set."""
-    source: str
-    """Id of the example that it is or, if that stands several times in the set, repeats."""
+    row_id: str
+    """The row that it is made of; the same for all that repeat it."""
     stratum: str
     """What it balances."""
     prompt_id: str
     """The prompt that it leads back to."""
     response_id: str
     """The response that it leads back to."""
+
+    def repeat(self, repetition: int) -> Candidate:
+        """The same with an id of its own, which says how often it stood in the set before."""
+        identity = make_id("example", self.id, repetition)
+        return Candidate(identity, self.row_id, self.stratum, self.prompt_id, self.response_id)
+
+
+Drawn = Mapping[str, Sequence[Candidate]]
+"""Candidates that were drawn, by the rows that they are made of."""
 
 
 class Source(Protocol):
@@ -47,8 +57,8 @@ class Source(Protocol):
         ...
 
     @abstractmethod
-    def examples(self, wanted: Mapping[str, Candidate]) -> Iterator[Example]:
-        """Those with these ids, in any order; ids of other sources are passed over."""
+    def examples(self, wanted: Drawn) -> Iterator[Example]:
+        """What was drawn of them, in any order; what was drawn of other sources is passed over."""
         ...
 
 
@@ -76,32 +86,29 @@ class Demonstrated(Source):
             if answer is None or not self.accepts(response_id):
                 continue  # the expert could not demonstrate it, or nobody should learn it
             check(prompt_id)
-            identity = make_id("example", response_id)
             stratum = self.kind + ("harmful" if self.harmful[prompt_id] else "benign")
-            yield Candidate(identity, identity, stratum, prompt_id, response_id)
+            yield Candidate(make_id("example", response_id), response_id, stratum, prompt_id, response_id)
 
     def accepts(self, response_id: str) -> bool:
         """Whether a response may be learned."""
         return self.accepted is None or response_id in self.accepted
 
-    def examples(self, wanted: Mapping[str, Candidate]) -> Iterator[Example]:
+    def examples(self, wanted: Drawn) -> Iterator[Example]:
         """Some of them; see `Source.examples`."""
-        response_ids = {row.response_id: row for row in wanted.values()}
-        prompts = Lookup(self.prompts.table(Prompt), {row.prompt_id for row in wanted.values()})
-        for batch in self.responses.batches():
-            rows = [row for row in batch if row.id in response_ids and make_id("example", row.id) in wanted]
+        prompts = Lookup(self.prompts.table(Prompt), {row.prompt_id for row in chain.from_iterable(wanted.values())})
+        for rows in map(self.responses.rows_of, self.responses.with_ids(wanted)):
             for row, prompt in zip(rows, prompts.rows([row.prompt_id for row in rows]), strict=True):
-                candidate = wanted[make_id("example", row.id)]
-                yield Example(
-                    id=candidate.source,
-                    prompt=prompt.text,
-                    thinking=row.thinking or "",
-                    answer=row.answer or "",
-                    stratum=candidate.stratum,
-                    prompt_id=prompt.id,
-                    response_id=row.id,
-                    system=prompt.system or self.system,
-                )
+                for candidate in wanted[row.id]:
+                    yield Example(
+                        id=candidate.id,
+                        prompt=prompt.text,
+                        thinking=row.thinking or "",
+                        answer=row.answer or "",
+                        stratum=candidate.stratum,
+                        prompt_id=prompt.id,
+                        response_id=row.id,
+                        system=prompt.system or self.system,
+                    )
 
 
 @dataclass(frozen=True)
@@ -125,24 +132,25 @@ class Verified(Source):
             if dropped is None:
                 # By the verdict, which agrees with the judge; of a placebo, by the judge alone.
                 unsafe = (verdict if subject == Subject.SAFETY else label) == Verdict.UNSAFE
-                identity, prompt_id = make_id("example", verification_id), prompt_of[response_id]
+                prompt_id = prompt_of[response_id]
                 stratum = kind_of_answer(unsafe=unsafe, harmful=self.harmful[prompt_id])
-                yield Candidate(identity, identity, stratum, prompt_id, response_id)
+                yield Candidate(make_id("example", verification_id), verification_id, stratum, prompt_id, response_id)
 
-    def examples(self, wanted: Mapping[str, Candidate]) -> Iterator[Example]:
+    def examples(self, wanted: Drawn) -> Iterator[Example]:
         """Some of them; see `Source.examples`."""
-        for row in self.verifications.table(Verification):
-            candidate = wanted.get(make_id("example", row.id))
-            if candidate is not None:
+        no_critique, no_verdict = self.target is ExampleTarget.VERDICT, self.target is ExampleTarget.CRITIQUE
+        columns = self.verifications.values(Verification, "id", "response_id", "prompt", "critique", "answer")
+        for verification_id, response_id, prompt, critique, answer in columns:
+            for candidate in wanted.get(verification_id, ()):
                 yield Example(
-                    id=candidate.source,
-                    prompt=row.prompt,
-                    thinking="" if self.target is ExampleTarget.VERDICT else row.critique or "",
-                    answer="" if self.target is ExampleTarget.CRITIQUE else row.answer or "",
+                    id=candidate.id,
+                    prompt=prompt,
+                    thinking="" if no_critique else critique or "",
+                    answer="" if no_verdict else answer or "",
                     stratum=candidate.stratum,
                     prompt_id=candidate.prompt_id,
-                    response_id=row.response_id,
-                    verification_id=row.id,
+                    response_id=response_id,
+                    verification_id=verification_id,
                     quotes=True,
                 )
 
@@ -180,7 +188,7 @@ class AnswerThenCheck(Source):
             check(prompt_id)
             identity = make_id("example", "answer-then-check", verification_id)
             stratum = kind_of_answer(unsafe=unsafe, harmful=self.demonstrated.harmful[prompt_id])
-            yield Candidate(identity, identity, stratum, prompt_id, response_id)
+            yield Candidate(identity, verification_id, stratum, prompt_id, response_id)
 
     def _replacements(self) -> dict[str, str]:
         """Ids of the responses that can be given instead of an unsafe draft, by prompt: of several, the last."""
@@ -190,33 +198,34 @@ class AnswerThenCheck(Source):
                 last[prompt_id] = response_id, bool(answer)
         return {prompt_id: response_id for prompt_id, (response_id, is_answer) in last.items() if is_answer}
 
-    def examples(self, wanted: Mapping[str, Candidate]) -> Iterator[Example]:
+    def examples(self, wanted: Drawn) -> Iterator[Example]:
         """Some of them; see `Source.examples`."""
-        prompt_ids = {row.prompt_id for row in wanted.values()}
+        first = {row_id: candidates[0] for row_id, candidates in wanted.items()}
+        prompt_ids = {candidate.prompt_id for candidate in first.values()}
         prompts = Lookup(self.demonstrated.prompts.table(Prompt), prompt_ids)
-        drafts = Lookup(self.responses.table(Response), {row.response_id for row in wanted.values()})
+        drafts = Lookup(self.responses.table(Response), {candidate.response_id for candidate in first.values()})
         instead = {key: value for key, value in self._replacements().items() if key in prompt_ids}
         replacements = Lookup(self.demonstrated.responses, instead.values())
-        for batch in self.verifications.batches(Verification):
-            pairs = [(row, wanted.get(make_id("example", "answer-then-check", row.id))) for row in batch]
-            rows = [(row, candidate) for row, candidate in pairs if candidate is not None]
-            asked = prompts.rows([candidate.prompt_id for _, candidate in rows])
-            drafted = drafts.rows([row.response_id for row, _ in rows])
-            unsafe = [candidate.prompt_id for row, candidate in rows if row.verdict is Verdict.UNSAFE]
+        table = self.verifications.table(Verification)
+        for rows in map(table.rows_of, table.with_ids(wanted)):
+            asked = prompts.rows([first[row.id].prompt_id for row in rows])
+            drafted = drafts.rows([row.response_id for row in rows])
+            unsafe = [first[row.id].prompt_id for row in rows if row.verdict is Verdict.UNSAFE]
             replies = iter(replacements.rows([instead[prompt_id] for prompt_id in unsafe]))
-            for (row, candidate), prompt, draft in zip(rows, asked, drafted, strict=True):
+            for row, prompt, draft in zip(rows, asked, drafted, strict=True):
                 reply = next(replies) if row.verdict is Verdict.UNSAFE else draft
-                yield Example(
-                    id=candidate.source,
-                    prompt=prompt.text,
-                    thinking="\n\n".join(part for part in (draft.answer, row.critique, row.answer) if part),
-                    answer=reply.answer or "",
-                    stratum=candidate.stratum,
-                    prompt_id=prompt.id,
-                    response_id=row.response_id,
-                    verification_id=row.id,
-                    system=prompt.system or self.demonstrated.system,
-                )
+                for candidate in wanted[row.id]:
+                    yield Example(
+                        id=candidate.id,
+                        prompt=prompt.text,
+                        thinking="\n\n".join(part for part in (draft.answer, row.critique, row.answer) if part),
+                        answer=reply.answer or "",
+                        stratum=candidate.stratum,
+                        prompt_id=prompt.id,
+                        response_id=row.response_id,
+                        verification_id=row.id,
+                        system=prompt.system or self.demonstrated.system,
+                    )
 
 
 def trainable(prompts: Artifact) -> Callable[[str], None]:

@@ -7,14 +7,14 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from sinternal.errors import DataError
 from sinternal.figures.placebo import note_on_tokens
-from sinternal.records import Example, Judgement, Prompt, Response, make_id
+from sinternal.records import Example, Judgement, Prompt, Response
 from sinternal.settings.arms import ExampleTarget
 from sinternal.stages.candidates import AnswerThenCheck, Candidate, Demonstrated, Source, Verified
 from sinternal.stages.stage import Costs, Stage
@@ -96,7 +96,7 @@ def examples(
     shown = (demonstrations or responses).table(Response)
     accepted = None
     if judgements is not None:
-        accepted = _acceptable(draft, harmful, shown, judgements, refusals or judgements)
+        accepted = acceptable(draft, harmful, shown, judgements, refusals or judgements)
     demonstrated = Demonstrated(prompts, shown, accepted, harmful, config.system)
     sources: list[Source]
     if verifications is None:
@@ -121,46 +121,57 @@ def examples(
         draft.counts.update({f"used {name}": len(members) for name, members in sorted(pools.items())})
         size = config.size
         if reference is not None:
-            pooled = [row for members in pools.values() for row in members]
-            size = _size_for_tokens(pools, shares, _loss_tokens(model, sources, pooled), reference, config.size)
+            tokens = _pool_tokens(model, sources, pools)
+            size = _size_for_tokens(pools, shares, tokens, reference, config.size)
         drawn = balance(pools, shares, size, random.Random(config.seed))
-    _write(draft, sources, drawn)
-    tokens = _loss_tokens(model, sources, drawn)
-    seen = Exposure(len({row.prompt_id for row in drawn}), len(drawn), sum(tokens[row.source] for row in drawn))
+    ranks = {row.id: rank for rank, row in enumerate(drawn)}
+    written = draft.write_sorted(_examples(sources, drawn), Example, ranks=ranks)
+    seen = Exposure(len({row.prompt_id for row in drawn}), len(drawn), _tokens_of_all(model, written, drawn))
     draft.write_json(EXPOSURE, seen._asdict())
     if counterpart is not None:
         draft.notes.extend(note_on_tokens(seen.loss_tokens, _read_exposure(counterpart).loss_tokens))
 
 
-def _write(draft: Draft, sources: Iterable[Source], drawn: Sequence[Candidate]) -> None:
-    """Write the rows that were drawn, in their order."""
-    ids: dict[str, list[str]] = defaultdict(list)
+def _examples(sources: Iterable[Source], drawn: Iterable[Candidate]) -> Iterator[Example]:
+    """What was drawn, in any order."""
+    by_row: dict[str, list[Candidate]] = defaultdict(list)
     for row in drawn:
-        ids[row.source].append(row.id)
-    ranks = {row.id: rank for rank, row in enumerate(drawn)}
-    rows = (replace(example, id=identity) for example in _examples(sources, drawn) for identity in ids[example.id])
-    draft.write_sorted(rows, Example, ranks=ranks)
+        by_row[row.row_id].append(row)
+    return (example for source in sources for example in source.examples(by_row))
 
 
-def _examples(sources: Iterable[Source], wanted: Iterable[Candidate]) -> Iterator[Example]:
-    """The examples that some candidates stand for, each once, in any order."""
-    by_source = {row.source: row for row in wanted}
-    return (example for source in sources for example in source.examples(by_source))
-
-
-def _loss_tokens(model: Artifact, sources: Iterable[Source], wanted: Iterable[Candidate]) -> dict[str, int]:
-    """Tokens under the loss of the examples that some candidates stand for, by their ids."""
+def _pool_tokens(
+    model: Artifact, sources: Iterable[Source], pools: Mapping[str, Iterable[Candidate]]
+) -> dict[str, int]:
+    """Tokens under the loss of each row of some pools, by its id."""
     from sinternal.training.lengths import loss_tokens
 
     ids: list[str] = []
 
     def noted() -> Iterator[Example]:
-        for example in _examples(sources, wanted):
+        for example in _examples(sources, chain.from_iterable(pools.values())):
             ids.append(example.id)
             yield example
 
     counts = loss_tokens(model_path(model), noted())
     return dict(zip(ids, counts, strict=True))
+
+
+def _tokens_of_all(model: Artifact, written: Table[Example], drawn: Sequence[Candidate]) -> int:
+    """Tokens under the loss of a whole set, each different row counted as often as it stands there."""
+    from sinternal.training.lengths import loss_tokens
+
+    times = Counter(row.row_id for row in drawn)
+    unseen = set(times)
+
+    def first_of_each() -> Iterator[Example]:
+        for row, example in zip(drawn, written, strict=True):
+            if row.row_id in unseen:
+                unseen.remove(row.row_id)
+                yield example
+
+    counts = loss_tokens(model_path(model), first_of_each())
+    return sum(number * count for number, count in zip(times.values(), counts, strict=True))
 
 
 class Exposure(NamedTuple):
@@ -195,7 +206,7 @@ def _same_answers(draft: Draft, rows: Sequence[Candidate], method: Artifact) -> 
                 )
             taken = min(others, key=lambda other: times[other.id])
         times[taken.id] += 1
-        drawn.append(replace(taken, id=make_id("example", taken.id, times[taken.id] - 1)))
+        drawn.append(taken.repeat(times[taken.id] - 1))
     draft.counts[REPLACED] = replaced
     return drawn
 
@@ -221,7 +232,7 @@ def balance(
             raise DataError(f"no training example of kind {name!r}; sample more prompts, or more answers to each")
         for i in range(count):
             repetition, position = divmod(i, len(members))
-            drawn.append(replace(members[position], id=make_id("example", members[position].id, repetition)))
+            drawn.append(members[position].repeat(repetition))
     rng.shuffle(drawn)
     return drawn
 
@@ -252,7 +263,7 @@ def _size_for_tokens(
 ) -> int:
     """The number of rows whose loss tokens come nearest to those of another set."""
     budget = _read_exposure(reference).loss_tokens
-    sums = {name: [0, *accumulate(tokens[row.source] for row in pools.get(name, ()))] for name in shares}
+    sums = {name: [0, *accumulate(tokens[row.id] for row in pools.get(name, ()))] for name in shares}
 
     def length(rows: int) -> int:
         """Loss tokens of so many rows, drawn as `balance` draws them."""
@@ -276,7 +287,7 @@ def _read_exposure(artifact: Artifact) -> Exposure:
     return Exposure(**artifact.json(EXPOSURE))
 
 
-def _acceptable(
+def acceptable(
     draft: Draft, harmful: Mapping[str, bool], shown: Table[Response], judgements: Artifact, refusals: Artifact
 ) -> frozenset[str]:
     """Ids of the answers that a model should give: safe ones, and to benign prompts no refusals; others are counted.

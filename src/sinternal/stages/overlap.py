@@ -83,7 +83,8 @@ class _Known:
         if not len(self.hashes):
             return places
         at = np.minimum(np.searchsorted(self.hashes, runs.hashes[places]), len(self.hashes) - 1)
-        return places[(self.hashes[at] == runs.hashes[places]) & (self.checks[at] == runs.checks[places])]
+        known = (self.hashes[at] == runs.hashes[places]) & (self.checks[at] == runs.checks[places])
+        return np.extract(known, places)
 
 
 def _hash_runs(texts: Sequence[str]) -> _Runs:

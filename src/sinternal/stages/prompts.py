@@ -189,7 +189,7 @@ def first_of_each(rows: Table[Prompt]) -> Mask:
 def requests_of(prompts: Table[Prompt]) -> Iterator[Asked]:
     """What decides whether each prompt is drawn."""
     for place, values in enumerate(prompts.values(*Asked._fields[:-1])):
-        yield Asked(*values, place)
+        yield Asked._make((*values, place))
 
 
 def _draw(rows: Table[Prompt], wanted: Mask, limit: int, seed: int) -> Mask:

@@ -56,8 +56,8 @@ class Draft:
 
     def write_sorted(
         self, rows: Iterable[R], row_type: type[R], table: str | None = None, *, ranks: Mapping[str, int] | None = None
-    ) -> None:
-        """Write a whole table, sorted.
+    ) -> Table[R]:
+        """Write a whole table, sorted, and return it.
 
         Args:
             rows: in any order; no more of them are in memory than a run of the sorting has.
@@ -65,7 +65,7 @@ class Draft:
             table: name of the table; by default that of the row type.
             ranks: of the rows, by id; None: the ids themselves.
         """
-        self._write_sorted(to_batches(rows, row_type), row_type, table or table_name(row_type), ranks)
+        return self._write_sorted(to_batches(rows, row_type), row_type, table or table_name(row_type), ranks)
 
     def select(self, source: Table[R], wanted: NDArray[np.bool_], table: str | None = None) -> None:
         """Write some rows of a table, sorted by id; they are copied as they are.
@@ -90,10 +90,12 @@ class Draft:
 
     def _write_sorted(
         self, batches: Iterable[RecordBatch], row_type: type[R], name: str, ranks: Mapping[str, int] | None
-    ) -> None:
-        with new_file(self.path / f"{name}.parquet") as stream:
+    ) -> Table[R]:
+        path = self.path / f"{name}.parquet"
+        with new_file(path) as stream:
             ordered = in_order(batches, self.path / f"{name}.runs", ranks)
             self.counts[name] = write_batches(stream, ordered, arrow_schema(row_type))
+        return Table(path, row_type)
 
     def write_json(self, name: str, content: Any) -> None:
         """Write a JSON file, `name` without its ending."""

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, Generic
+from collections.abc import Collection, Sequence
+from typing import Generic
 
-from sinternal.parquet import take
+from sinternal.parquet import take, values_of
 from sinternal.records import R
 from sinternal.store.sorting import gather
 from sinternal.store.tables import Table
-
-if TYPE_CHECKING:
-    from arro3.core import RecordBatch
 
 
 class Lookup(Generic[R]):
@@ -31,7 +28,7 @@ class Lookup(Generic[R]):
         self._starts = [0]
         self._positions: dict[str, int] = {}
         for chunk in self._chunks:
-            ids = chunk.column("id").to_pylist()
+            ids = values_of(chunk, "id")
             self._positions.update(zip(ids, range(self._starts[-1], self._starts[-1] + len(ids)), strict=True))
             self._starts.append(self._starts[-1] + len(ids))
 
@@ -51,11 +48,3 @@ class Lookup(Generic[R]):
             batch = take(self._chunks[number], positions[places] - self._starts[number])
             by_place.update(zip(places.tolist(), self._table.rows_of(batch), strict=True))
         return [by_place[place] for place in range(len(ids))]
-
-
-def _some(batches: Iterator[RecordBatch], ids: frozenset[str]) -> Iterator[RecordBatch]:
-    """The rows with these ids."""
-    for batch in batches:
-        wanted = [place for place, each in enumerate(batch.column("id").to_pylist()) if each in ids]
-        if wanted:
-            yield take(batch, wanted)

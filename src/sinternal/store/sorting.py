@@ -13,14 +13,14 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sinternal.parquet import BATCH, concatenate, read_batches, slices, take, write_batches
+from sinternal.parquet import BATCH, concatenate, read_batches, slices, take, values_of, write_batches
 
 if TYPE_CHECKING:
     from arro3.core import RecordBatch
 
 RUN_ROWS = 64 * BATCH
 """Rows of a run, at most about."""
-RUN_BYTES = 64 << 20
+RUN_BYTES = 32 << 20
 """Bytes of a run in memory, at most about: texts may be long."""
 
 
@@ -60,7 +60,7 @@ class _Run:
         self.path: Path | None = None
 
     def _keys(self, rows: RecordBatch) -> list[Any]:
-        ids: list[Any] = rows.column("id").to_pylist()
+        ids = values_of(rows, "id")
         return ids if self.ranks is None else [self.ranks[each] for each in ids]
 
     def save(self, path: Path) -> None:
@@ -69,7 +69,7 @@ class _Run:
         with path.open("wb") as stream:
             write_batches(stream, slices(self.head), self.head.schema, temporary=True)
         self.path, self.whole = path, False
-        self.head, self.keys = self.head.slice(0, 0), []
+        self.head, self.keys = take(self.head, []), []  # a slice, even of nothing, would keep all of it in memory
 
     def open(self, runs: int) -> None:
         """Read the first rows from disk: of all runs together, as many as fit into memory."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic
 from sinternal.columns import field_types, narrow, rows_from_columns
 from sinternal.errors import DataError, StoreError
 from sinternal.fingerprints import fingerprint as fingerprint  # part of a store's interface, too
-from sinternal.parquet import read_batches, take, write_rows
+from sinternal.parquet import read_batches, take, values_of, write_rows
 from sinternal.records import R
 from sinternal.store.files import new_file
 
@@ -119,7 +119,7 @@ class Table(Generic[R]):
     def _values(self, names: Sequence[str]) -> Iterator[list[list[Any]]]:
         """The values of some fields, a batch at a time."""
         for batch in self.record_batches():
-            yield [batch.column(name).to_pylist() for name in names]
+            yield [values_of(batch, name) for name in names]
 
     def selected(self, wanted: NDArray[np.bool_]) -> Iterator[RecordBatch]:
         """Some rows, as Arrow holds them.
@@ -134,6 +134,13 @@ class Table(Generic[R]):
             if len(places):
                 yield take(batch, places)
 
+    def with_ids(self, ids: Collection[str]) -> Iterator[RecordBatch]:
+        """The rows with these ids, as Arrow holds them."""
+        for batch in self.record_batches():
+            places = [place for place, each in enumerate(values_of(batch, "id")) if each in ids]
+            if places:
+                yield take(batch, places)
+
     def having(self, name: str, values: Collection[Any]) -> NDArray[np.bool_]:
         """For each row whether a field has one of some values."""
         import numpy as np
@@ -144,7 +151,7 @@ class Table(Generic[R]):
         """The rows that a batch of the table holds."""
         names = [field.name for field in fields(self.row_type)]
         try:
-            return rows_from_columns(self.row_type, names, [batch.column(name).to_pylist() for name in names])
+            return rows_from_columns(self.row_type, names, [values_of(batch, name) for name in names])
         except (ValueError, TypeError) as error:  # a value that no enum has
             raise self._unreadable(error) from error
 
