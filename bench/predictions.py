@@ -21,7 +21,8 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
-from sinternal.figures.comparisons import Scope
+from sinternal.figures.columns import MISSING, Names, first_seen
+from sinternal.figures.comparisons import Responses, Scope, Twins, index_responses
 from sinternal.figures.statistics import seed_difference
 from sinternal.figures.statistics.distributions import t_quantile
 from sinternal.records import Measured
@@ -62,7 +63,7 @@ class Test(NamedTuple):
 class Study:
     """A finished run."""
 
-    responses: Mapping[tuple[str, str], Sequence[Measured]]
+    responses: Mapping[tuple[str, str], Responses]
     results: Mapping[str, Any]
 
     @classmethod
@@ -71,40 +72,35 @@ class Study:
         rows: dict[tuple[str, str], list[Measured]] = defaultdict(list)
         for row in read_table(folder / "measured.parquet", Measured):
             rows[row.variant, row.arm].append(row)
-        return cls(rows, json.loads((folder / "results.json").read_text()))
+        names = Names()
+        responses = {place: index_responses(own, names) for place, own in rows.items()}
+        return cls(responses, json.loads((folder / "results.json").read_text()))
 
     def less(
         self, metric: str, arm: str, other: str, cell: str, variant: str = MAIN, other_variant: str | None = None
     ) -> Measure | None:
         """One arm less another, paired by prompt within each seed; t over seeds."""
-        scope = CELLS[cell](metric)
-        theirs = {
-            (row.seed, row.prompt_id, row.sample): row
-            for row in self.responses.get((other_variant or variant, other), ())
-        }
-        pairs = [
-            (getattr(row, metric), getattr(twin, metric), row)
-            for row in self.responses.get((variant, arm), ())
-            if scope.holds(row) and (twin := theirs.get((row.seed, row.prompt_id, row.sample)))
-        ]
-        known = [(a, b, row) for a, b, row in pairs if a is not None and b is not None]
-        if not known:
+        ours, theirs = self.responses.get((variant, arm)), self.responses.get((other_variant or variant, other))
+        if ours is None or theirs is None:
             return None
-        a, b, rows = (list(column) for column in zip(*known, strict=True))
-        found = seed_difference(a, b, [row.parent_id for row in rows], [row.seed for row in rows])
+        pairs = Twins(ours, theirs).pairs(CELLS[cell](metric))
+        known = pairs.take(pairs.known)
+        if not len(known.a):
+            return None
+        found = seed_difference(*known.columns)
         low, high = found.interval or (-1.0, 1.0)
         where = variant if other_variant is None else f"{variant} less {other_variant}"
         names = arm if other_variant else f"{arm} less {other}"
-        return Measure(f"{metric}, {names}, {cell}, {where}", found.difference, low, high, len(known), found.by_seed)
+        return Measure(f"{metric}, {names}, {cell}, {where}", found.difference, low, high, len(known.a), found.by_seed)
 
     def rate(self, metric: str, arm: str, cell: str) -> Measure | None:
         """One arm's share; t over seeds."""
-        scope, by_seed = CELLS[cell](metric), defaultdict(list)
-        for row in self.responses.get((MAIN, arm), ()):
-            if scope.holds(row) and (label := getattr(row, metric)) is not None:
-                by_seed[row.seed].append(label)
-        n = sum(map(len, by_seed.values()))
-        shares = {seed: fmean(labels) for seed, labels in by_seed.items()}
+        rows = self.responses.get((MAIN, arm))
+        if rows is None:
+            return over_seeds(f"{metric}, {arm}, {cell}", {}, 0)
+        rows = rows.take(CELLS[cell](metric).holds(rows) & (rows.label(metric) != MISSING))
+        labels, n = rows.label(metric), len(rows)
+        shares = {seed: float(labels[rows.seed == seed].mean()) for seed in first_seen(rows.seed)}
         return over_seeds(f"{metric}, {arm}, {cell}", shares, n)
 
     def check_effect(self, contrast: str) -> Measure | None:

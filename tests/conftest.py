@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from sinternal.figures.counts import Tally
+from sinternal.figures.outcomes import Outcome, Outcomes, Verdicts
+from sinternal.figures.tally import Cell, count
 from sinternal.records import Finish, Judgement, Prompt, Response, Split, make_id
 from sinternal.store import Artifact, Draft, Store
 from sinternal.world.benchmark import Microworld
@@ -68,6 +71,11 @@ def response_to(prompt: Prompt, answer: str | None, sample: int = 0, thinking: s
 
 def judgement_of(response: Response, safe: bool | None, **labels: bool | None) -> Judgement:
     return Judgement(make_id("j", response.id), response.id, "oracle", "answer", safe, **labels)
+
+
+def tallies_of(rows: Sequence[Outcome]) -> dict[Cell, Tally]:
+    """Every metric, counted over rows."""
+    return count(Outcomes.of(rows), Verdicts.of(rows))
 
 
 def plain_prompt(text: str, *, harmful: bool = False, split: Split = Split.TRAIN) -> Prompt:

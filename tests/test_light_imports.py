@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from sinternal.report.results import to_json
+from sinternal.settings.recipe import load_recipe
+from sinternal.store import Draft, Store
+from sinternal.study.plan import make_plan
+from sinternal.study.run import FILES
 from tests.commands import HANGS
+from tests.report.factory import make_report
 
 HEAVY = {
     "torch",
@@ -76,4 +82,18 @@ def test_the_bare_package_loads_none_of_its_dependencies(tmp_path: Path) -> None
 def test_a_command_that_only_looks_loads_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
     modules = loaded(COMMAND.format(arguments), tmp_path)
     assert "sinternal" in modules
+    assert not modules & HEAVY
+
+
+def test_a_run_that_has_nothing_left_to_do_loads_nothing_heavy(tmp_path: Path) -> None:
+    def build(draft: Draft) -> None:
+        for name in FILES:
+            (draft.path / name).touch()
+        draft.write_json("results", to_json(make_report()))
+
+    last, store = make_plan(load_recipe("quickstart")).report, tmp_path / "store"
+    made = {"stage_version": last.stage.version, "config": {}, "inputs": {}}
+    Store(store).make("report", last.key, build, **made, progress=lambda _done, _total: None)  # type: ignore[arg-type]
+    modules = loaded(COMMAND.format(["run", "quickstart", "--out", "out", "--store", str(store)]), tmp_path)
+    assert (tmp_path / "out" / "results.json").is_file()
     assert not modules & HEAVY

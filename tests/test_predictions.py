@@ -10,8 +10,11 @@ from types import ModuleType
 
 import pytest
 
+from sinternal.figures.columns import Names
+from sinternal.figures.comparisons import index_responses
 from sinternal.records import HarmShows, Measured, Split
 
+NAMES = Names()
 ROOT = Path(__file__).parent.parent
 SEEDS = range(5)
 
@@ -34,7 +37,7 @@ def study(asr: Mapping[str, float], family: str = "front-skipped", variant: str 
     responses = {}
     for arm, share in asr.items():
         rng = random.Random(arm)
-        responses[variant, arm] = [
+        rows = [
             Measured(
                 f"{arm}{seed}{i}", variant, arm, seed, f"p{i}", f"{i // 3}", 0, "microworld", family, Split.OOD, True,
                 rng.random() < share + rng.gauss(0, 0.01), None, None, rng.random() < 1 - share, False, HarmShows.DRAFT,
@@ -42,6 +45,7 @@ def study(asr: Mapping[str, float], family: str = "front-skipped", variant: str 
             for seed in SEEDS
             for i in range(prompts)
         ]  # fmt: skip
+        responses[variant, arm] = index_responses(rows, NAMES)
     return predictions.Study(responses, {"check_effects": []})
 
 

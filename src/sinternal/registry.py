@@ -16,7 +16,7 @@ from abc import ABCMeta
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points, version
+from importlib.metadata import Distribution, EntryPoint, entry_points, version
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -261,11 +261,16 @@ def revision(kind: Kind, name: str) -> str:
 
 
 def _owner(point: EntryPoint) -> str:
-    return point.dist.name if point.dist else point.module
+    return _distribution_name(point.dist) if point.dist else point.module
+
+
+@cache  # all of its metadata are parsed for it
+def _distribution_name(distribution: Distribution) -> str:
+    return distribution.name
 
 
 def _is_ours(point: EntryPoint) -> bool:
-    return point.dist.name == OURS if point.dist else point.module.partition(".")[0] == OURS
+    return _distribution_name(point.dist) == OURS if point.dist else point.module.partition(".")[0] == OURS
 
 
 def _origin(point: EntryPoint) -> Origin:

@@ -2,50 +2,64 @@
 
 from __future__ import annotations
 
-from sinternal.figures.agreement import JudgeAgreement, judge_agreement
+from collections.abc import Iterable
+
+import numpy as np
+
+from sinternal.figures.agreement import JudgeAgreement, LabelColumn, Skipped, judge_agreement
+from sinternal.figures.columns import MISSING, Numbers
 from sinternal.figures.estimate import Estimate
-from sinternal.records import Response
-from tests.conftest import judgement_of, plain_prompt, response_to
 
 
-def apart(responses: list[Response]) -> dict[str, str]:
+def labels_of(labels: Iterable[bool | None]) -> LabelColumn:
+    """Labels of responses in turn."""
+    coded = np.array([MISSING if label is None else label for label in labels], dtype=np.int8)
+    return LabelColumn(np.arange(len(coded)), coded)
+
+
+def apart(responses: int) -> Numbers:
     """Parents of responses that are all of different prompts."""
-    return {response.id: response.id for response in responses}
+    return np.arange(responses)
 
 
 def test_agreement_knows_that_answers_to_one_prompt_are_alike() -> None:
-    responses = [response_to(plain_prompt("a"), "x", i) for i in range(200)]
-    first = [judgement_of(r, i % 20 < 10) for i, r in enumerate(responses)]
-    second = [judgement_of(r, i % 20 < 10 or i < 40) for i, r in enumerate(responses)]
-    together = {response.id: str(i // 10) for i, response in enumerate(responses)}
+    first = labels_of(i % 20 < 10 for i in range(200))
+    second = labels_of(i % 20 < 10 or i < 40 for i in range(200))
+    together = np.arange(200) // 10
     one, other = (
-        judge_agreement("default", ("a", "b"), first, second, "safe", parents)
-        for parents in (apart(responses), together)
+        judge_agreement("default", ("a", "b"), first, second, "safe", parents) for parents in (apart(200), together)
     )
     assert one is not None
     assert other is not None
     assert one.kappa.value == other.kappa.value
     widths = [(kappa.high or 0) - (kappa.low or 0) for kappa in (one.kappa, other.kappa)]
     assert widths[1] > 2 * widths[0]
-    single = judge_agreement("default", ("a", "b"), first, second, "safe", dict.fromkeys(together, "the same"))
+    single = judge_agreement("default", ("a", "b"), first, second, "safe", np.zeros(200, dtype=np.int64))
     assert single is not None
     assert (single.kappa.low, single.kappa.high) == (None, None)
 
 
 def test_agreement_counts_only_responses_that_both_judges_have_labelled() -> None:
-    responses = [response_to(plain_prompt("a"), "x", i) for i in range(5)]
-    first = [judgement_of(r, safe) for r, safe in zip(responses, (True, True, False, False, None), strict=True)]
-    second = [judgement_of(r, safe) for r, safe in zip(responses, (True, False, False, None, True), strict=True)]
-    found = judge_agreement("default", ("a", "b"), first, second, "safe", apart(responses))
+    first, second = labels_of((True, True, False, False, None)), labels_of((True, False, False, None, True))
+    found = judge_agreement("default", ("a", "b"), first, second, "safe", apart(5))
     assert found is not None
     assert (round(found.same, 4), round(found.kappa.value or 0, 4), found.kappa.n) == (0.6667, 0.4, 3)
-    assert judge_agreement("default", ("a", "b"), first, second, "refused", apart(responses)) is None
+    nothing = labels_of([None] * 5)
+    assert judge_agreement("default", ("a", "b"), nothing, nothing, "refused", apart(5)) is None
+
+
+def test_a_text_that_two_arms_have_in_common_is_one_response_where_rows_without_a_label_are_told() -> None:
+    first = LabelColumn(np.array([0, 1, 0, 2]), np.array([1, 0, MISSING, 1], dtype=np.int8))
+    second = LabelColumn(np.array([0, 1, 2]), np.array([1, 0, MISSING], dtype=np.int8))
+    sides = {"harmful": np.array([True, False, True]), "benign": np.array([False, True, False])}
+    found = judge_agreement("default", ("a", "b"), first, second, "safe", apart(3), sides)
+    assert found is not None
+    assert found.kappa.n == 2
+    assert found.not_counted == {"harmful": Skipped(1, 1, 2, 2), "benign": Skipped(0, 0, 0, 1)}
 
 
 def test_kappa_is_left_out_where_a_judge_always_says_the_same() -> None:
-    responses = [response_to(plain_prompt("a"), "x", i) for i in range(3)]
-    first = [judgement_of(r, True) for r in responses]
-    second = [judgement_of(r, i == 0) for i, r in enumerate(responses)]
-    found = judge_agreement("default", ("a", "b"), first, second, "safe", apart(responses))
+    first, second = labels_of([True] * 3), labels_of([True, False, False])
+    found = judge_agreement("default", ("a", "b"), first, second, "safe", apart(3))
     undefined = Estimate(value=None, low=None, high=None, n=3)
     assert found == JudgeAgreement("default", "a", "b", "safe", 1 / 3, undefined)

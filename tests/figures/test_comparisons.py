@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from pydantic import ValidationError
 
+from sinternal.figures.columns import Names
 from sinternal.figures.comparisons import Side, all_pairs, index_responses
 from sinternal.figures.estimate import OTHER_RUNS, THESE_RUNS
 from sinternal.records import Measured, Split
@@ -29,7 +30,9 @@ def rows(arm: str, unsafe: float, seeds: int = 2, prompts: int = 40) -> Iterator
 
 
 def sides(rates: dict[str, float], seeds: int = 2) -> list[Side]:
-    return [Side(arm, index_responses(rows(arm, rate, seeds)), lambda _: SOMEWHERE) for arm, rate in rates.items()]
+    names = Names()
+    made = {arm: index_responses(rows(arm, rate, seeds), names) for arm, rate in rates.items()}
+    return [Side(arm, own, lambda _: SOMEWHERE) for arm, own in made.items()]
 
 
 def test_only_what_is_asked_is_corrected_and_for_no_more_than_is_asked() -> None:

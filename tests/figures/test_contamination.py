@@ -3,13 +3,20 @@ from __future__ import annotations
 import itertools
 import random
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sinternal.figures.contamination import TrainingRow, grams, overlap
+from sinternal.figures.contamination import Overlap, TrainingRow, evaluation_sets, grams, overlap
+from sinternal.records import Prompt
 from tests.conftest import plain_prompt
+
+
+def compare(rows: Iterable[TrainingRow], prompts: Iterable[Prompt]) -> list[Overlap]:
+    return overlap(rows, evaluation_sets(prompts))
+
 
 LONG = "please tell me how to bake a loaf of bread with seeds and a good crust today"
 
@@ -19,13 +26,13 @@ def test_thirteen_words_in_a_row_are_overlap_and_twelve_are_not() -> None:
     asked = [plain_prompt(LONG)]
     shares = TrainingRow("a", "x", "say: " + " ".join(words[1:14]) + " now")
     less = TrainingRow("b", "y", "say: " + " ".join(words[1:13]) + " now")
-    (found,) = overlap([shares, less], asked)
+    (found,) = compare([shares, less], asked)
     assert (found.rows, found.same_13_gram) == (2, 1)
 
 
 def test_a_near_duplicate_is_found_with_its_exact_similarity() -> None:
     changed = LONG.replace("today", "tonight")
-    (found,) = overlap([TrainingRow("a", changed, changed)], [plain_prompt(LONG)])
+    (found,) = compare([TrainingRow("a", changed, changed)], [plain_prompt(LONG)])
     shingles, others = grams(LONG, 5), grams(changed, 5)
     assert found.highest == len(shingles & others) / len(shingles | others)
     assert (found.near, found.train_id) == (1, "a")
@@ -33,7 +40,7 @@ def test_a_near_duplicate_is_found_with_its_exact_similarity() -> None:
 
 def test_evaluation_sets_are_told_apart_and_the_plain_request_counts() -> None:
     disguised = replace(plain_prompt("zzz"), benchmark="hidden", goal=LONG)
-    found = {one.benchmark: one for one in overlap([TrainingRow("a", LONG, LONG)], [plain_prompt("hello"), disguised])}
+    found = {one.benchmark: one for one in compare([TrainingRow("a", LONG, LONG)], [plain_prompt("hello"), disguised])}
     assert (found["test"].near, found["hidden"].near) == (0, 1)
 
 
@@ -41,12 +48,12 @@ def test_of_several_examples_that_are_alike_it_is_always_the_same_one() -> None:
     asked = [replace(plain_prompt(f"{LONG} {i}"), id=f"p{i}", goal=LONG) for i in range(4)]
     rows = [TrainingRow(f"r{i}", LONG, LONG) for i in range(4)]
     for prompts, trained in itertools.product((asked, asked[::-1]), (rows, rows[::-1])):
-        (found,) = overlap(trained, prompts)
+        (found,) = compare(trained, prompts)
         assert (found.highest, found.train_id, found.prompt_id) == (1.0, "r3", "p3")
 
 
 def test_texts_without_words_are_alike_only_if_they_are_the_same() -> None:
-    (found,) = overlap([TrainingRow("a", "?!", "?!"), TrainingRow("b", "...", "...")], [plain_prompt("...")])
+    (found,) = compare([TrainingRow("a", "?!", "?!"), TrainingRow("b", "...", "...")], [plain_prompt("...")])
     assert (found.same_13_gram, found.near, found.train_id) == (1, 1, "b")
 
 
@@ -60,19 +67,19 @@ def test_two_thousand_rows_against_five_hundred_prompts_take_seconds() -> None:
     asked = [replace(plain_prompt(text(100)), benchmark=f"set {i % 4}") for i in range(500)]
     rows = [TrainingRow(str(i), (request := text(25)), f"{request} {text(200)}") for i in range(2000)]
     started = time.process_time()
-    overlap(rows, asked)
+    compare(rows, asked)
     assert time.process_time() - started < 6, "it takes about 1.5 s; the rest is for a busy machine"
 
 
 @given(st.lists(st.text(alphabet="abcdefghij .", min_size=1, max_size=80), min_size=1, max_size=6))
 def test_an_exact_copy_is_always_found(texts: list[str]) -> None:
     rows = [TrainingRow(str(i), text, text) for i, text in enumerate(texts)]
-    (found,) = overlap(rows, [plain_prompt(text) for text in texts])
+    (found,) = compare(rows, [plain_prompt(text) for text in texts])
     assert (found.same_13_gram, found.near, found.highest) == (len(rows), len(rows), 1.0)
 
 
 @given(st.text(alphabet="abc ", min_size=3, max_size=60), st.text(alphabet="xyz ", min_size=3, max_size=60))
 def test_texts_without_a_common_word_never_overlap(a: str, b: str) -> None:
     if a.split() and b.split():
-        (found,) = overlap([TrainingRow("a", a, a)], [plain_prompt(b)])
+        (found,) = compare([TrainingRow("a", a, a)], [plain_prompt(b)])
         assert (found.same_13_gram, found.near, found.highest) == (0, 0, None)

@@ -9,6 +9,8 @@ from statistics import fmean, stdev
 
 import pytest
 
+from sinternal.figures.columns import Names
+from sinternal.figures.comparisons import index_responses
 from sinternal.figures.effect import Contrast, Effect
 from sinternal.figures.effects import effects, smallest
 from sinternal.figures.estimate import OTHER_RUNS, THESE_RUNS
@@ -56,7 +58,10 @@ def by_chance(rate: float, name: str) -> Unsafe:
 
 
 def measure(arms: Mapping[str, Unsafe], trial: Trial = ONE_PLACEBO, *, seeds: int = 3) -> list[Effect]:
-    rows = [row for arm, unsafe in arms.items() for row in responses(arm, unsafe, seeds=seeds)]
+    names = Names()
+    rows = {
+        ("default", arm): index_responses(responses(arm, unsafe, seeds=seeds), names) for arm, unsafe in arms.items()
+    }
     return list(effects(rows, {"default": [trial]}, lambda *_: SOMEWHERE))
 
 

@@ -14,9 +14,9 @@ import pytest
 from sinternal.benchmarks.human import ScoreKind
 from sinternal.figures.agreement import JudgeAgreement, Skipped
 from sinternal.figures.best import best
+from sinternal.figures.columns import Names
 from sinternal.figures.comparisons import Side, all_pairs, index_responses
 from sinternal.figures.correction import Errors, corrected_scores
-from sinternal.figures.counts import total
 from sinternal.figures.estimate import Estimate
 from sinternal.figures.human_agreement import LabelPair, human_agreement
 from sinternal.figures.metric import ASR, Over
@@ -24,9 +24,8 @@ from sinternal.figures.missing import withhold
 from sinternal.figures.outcomes import Outcome
 from sinternal.figures.score import Score, score
 from sinternal.figures.statistics import Accuracy, Interval, bounded_wilson, clustered_wilson, rogan_gladen
-from sinternal.figures.stress import Condition, _tally, worst_cases
+from sinternal.figures.stress import _tally, worst_cases
 from sinternal.figures.study import ReportData
-from sinternal.figures.tally import count
 from sinternal.records import Finish, Judgement, Measured, Prompt, Response, Split
 from sinternal.report.bounds import caveat_of
 from sinternal.report.caveats import caveats
@@ -37,6 +36,8 @@ from sinternal.report.study_page import render_html
 from sinternal.report.words import finding
 from sinternal.settings.questions import Question
 from tests.commands import sinternal
+from tests.conftest import tallies_of
+from tests.figures.test_stress import condition_of
 from tests.report.factory import SOMEWHERE, make_report
 from tests.servers import Body, Raw, serve
 
@@ -59,7 +60,7 @@ def answers(harmful: Sequence[bool | None], benign: Sequence[bool | None]) -> li
 
 def rates(outcomes: Sequence[Outcome], arm: str = "base") -> list[Score]:
     known: dict[str, Any] = {"arm": arm, "seed": None, "variant": "default", "provenance": SOMEWHERE}
-    return [score(cell, tally, **known) for cell, tally in count(outcomes).items()]
+    return [score(cell, tally, **known) for cell, tally in tallies_of(outcomes).items()]
 
 
 def asr(scores: Sequence[Score], arm: str = "base") -> Score:
@@ -116,7 +117,9 @@ def test_rows_without_an_answer_and_those_that_a_filter_withheld_are_told_from_u
 
 def test_of_several_answers_a_known_success_is_one_whatever_the_others_are() -> None:
     rows = [answered(i, harmful=True, safe=safe, sample=s) for i in range(10) for s, safe in enumerate((False, None))]
-    counts = total(_tally(Condition("any of 2", "greedy", "2026-01-01", rows), ASR).values())
+    tally = _tally(condition_of(rows), ASR)
+    assert tally is not None
+    counts = tally.total
     assert (counts.n, counts.missing, counts.truncated, counts.missing_positive) == (0, 10, 0, 10)
     known = bounded_wilson([0] * 10, [0] * 10, [1] * 10, [1] * 10)
     assert (known.lowest, known.highest) == (1.0, 1.0)
@@ -188,7 +191,7 @@ def test_a_second_judges_missing_labels_are_told_and_so_are_rows_that_agreement_
 
 def sides(silent: bool) -> list[Side]:
     """Arm `a` is seldom unsafe as far as is told; of its other answers a silent judge says nothing."""
-    rng = random.Random(0)
+    rng, names = random.Random(0), Names()
     made = []
     for arm in ("a", "b"):
         rows = []
@@ -196,7 +199,7 @@ def sides(silent: bool) -> list[Side]:
             told = None if silent and arm == "a" and i % 2 else rng.random() < (0.02 if arm == "a" else 0.4)
             place = (f"{arm}{i}", "default", arm, 0, f"p{i}", f"p{i}", 0)
             rows.append(Measured(*place, "own", "plain", Split.OOD, True, told, None, None, None, False))
-        made.append(Side(arm, index_responses(rows), lambda _: SOMEWHERE))
+        made.append(Side(arm, index_responses(rows, names), lambda _: SOMEWHERE))
     return made
 
 

@@ -12,9 +12,8 @@ from sinternal.figures.outcomes import Outcome
 from sinternal.figures.provenance import Provenance
 from sinternal.figures.score import Score, pool_seeds, score
 from sinternal.figures.statistics.classification import matthews
-from sinternal.figures.tally import count
 from sinternal.records import Check, Finish, Split, Verdict, Verification
-from tests.conftest import judgement_of, plain_prompt, response_to
+from tests.conftest import judgement_of, plain_prompt, response_to, tallies_of
 
 SOMEWHERE = Provenance("oracle", "1", "answer", "greedy", "2026-01-01", "0" * 16)
 PLACE: dict[str, Any] = {"arm": "x", "seed": 0, "metric": "asr", "over": Over.HARMFUL, "truncated": 0.0, "missing": 0}
@@ -29,7 +28,7 @@ def verification(response_id: str, label: Verdict, verdict: Verdict | None, spec
 def figures(outcomes: list[Outcome]) -> dict[tuple[str, str, bool | None], Score]:
     scored = [
         score(cell, counts, arm="x", seed=0, variant="default", provenance=SOMEWHERE)
-        for cell, counts in count(outcomes).items()
+        for cell, counts in tallies_of(outcomes).items()
         if cell.family is None and cell.split is Split.OOD
     ]
     return {(s.metric, s.over, s.spec): s for s in scored}

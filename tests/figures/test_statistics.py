@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.power import NormalIndPower
 
-from sinternal.figures.agreement import judge_agreement
+from sinternal.figures.agreement import LabelColumn, judge_agreement
 from sinternal.figures.statistics import (
     Accuracy,
     Interval,
@@ -32,7 +32,6 @@ from sinternal.figures.statistics import (
     wilson,
 )
 from sinternal.figures.statistics.classification import balanced_accuracy, f1_unsafe
-from tests.conftest import judgement_of, plain_prompt, response_to
 
 
 def test_wilson_matches_a_published_example() -> None:
@@ -367,16 +366,14 @@ def test_the_permutation_is_exact_and_that_of_scipy() -> None:
 
 def test_kappa_of_answers_to_few_prompts_covers_as_often_as_it_says() -> None:
     rng, covered, rows = np.random.default_rng(0), 0, 12
-    responses = [response_to(plain_prompt("a"), "x", i) for i in range(30 * rows)]
-    parents = {response.id: str(i // rows) for i, response in enumerate(responses)}
+    responses = np.arange(30 * rows)
+    parents = responses // rows
     theirs = 0.5 * 0.8 + 0.5 * 0.2
     truth = (0.8 - theirs) / (1 - theirs)
     for _ in range(60):
         a = rng.random((30, rows)) < alike(0.5, 0.4, 30, rng)[:, None]
         b = a ^ (rng.random((30, rows)) < alike(0.2, 0.4, 30, rng)[:, None])
-        first, second = (
-            [judgement_of(r, bool(x)) for r, x in zip(responses, side.ravel(), strict=True)] for side in (a, b)
-        )
+        first, second = (LabelColumn(responses, side.ravel().astype(np.int8)) for side in (a, b))
         found = judge_agreement("default", ("a", "b"), first, second, "safe", parents)
         assert found is not None
         covered += (found.kappa.low or 0) <= truth <= (found.kappa.high or 0)

@@ -1,21 +1,30 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
-from sinternal.figures.counts import total
+import numpy as np
+
+from sinternal.figures.columns import MISSING
 from sinternal.figures.metric import ASR, ASR_WORST
-from sinternal.figures.outcomes import Outcome
+from sinternal.figures.outcomes import Outcome, Outcomes
 from sinternal.figures.stress import Condition, _any, _tally, worst_cases
+from sinternal.layout import Stressed
 from sinternal.report.more_tables import more_tables
+from sinternal.store import Artifact
 from tests.conftest import judgement_of, plain_prompt, response_to
 from tests.report.factory import make_report
 
 
+def condition_of(rows: list[Outcome]) -> Condition:
+    nowhere = Artifact(Path())
+    return Condition("any of 4", "", "", Stressed(nowhere, nowhere, nowhere), Outcomes.of(rows), np.arange(len(rows)))
+
+
 def test_of_several_answers_one_unsafe_one_is_a_success_and_a_missing_label_is_none() -> None:
-    assert _any([False, True]) is True
-    assert _any([False, False]) is False
-    assert _any([False, None]) is None
-    assert _any([True, None]) is None, "or every label that is missing would raise the rate"
+    silent, happens = np.array([False, False, True, True]), np.array([True, False, False, True])
+    found = _any(silent, happens).tolist()
+    assert found == [1, 0, MISSING, MISSING], "or every label that is missing would raise the rate"
 
 
 def test_the_worst_case_is_the_highest_of_families_and_conditions() -> None:
@@ -46,8 +55,9 @@ def test_of_four_answers_the_mean_counts_each_and_any_counts_the_prompt() -> Non
         for i, safe in enumerate(labels):
             response = replace(response_to(prompt, "answer", i), sample=i)
             rows.append(Outcome(prompt, response, judgement_of(response, safe), ()))
-    condition = Condition("any of 4", "", "", rows)
-    any_of, mean = (total(_tally(condition._replace(any_of=which), ASR).values()) for which in (True, False))
+    condition = condition_of(rows)
+    tallies = [_tally(condition._replace(any_of=which), ASR) for which in (True, False)]
+    any_of, mean = (tally.total for tally in tallies if tally is not None)
     one_of_two = (any_of.hits, any_of.misses, any_of.missing, any_of.truncated)
     assert one_of_two == (1, 1, 1, 0), "one of two prompts; of the third, one answer has no label"
     assert (mean.hits, mean.misses, mean.missing, mean.truncated) == (2, 9, 1, 0), "two of eleven answers"

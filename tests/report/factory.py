@@ -7,23 +7,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from sinternal.figures.columns import Names
+from sinternal.figures.comparisons import Responses, Scope, Twins, by_arm
 from sinternal.figures.counts import pool
 from sinternal.figures.effects import effects
 from sinternal.figures.estimate import OTHER_RUNS
 from sinternal.figures.metric import PAIRED, PROACTIVE_VERIFICATION
-from sinternal.figures.outcomes import Outcome
+from sinternal.figures.outcomes import Outcome, Outcomes, Verdicts
 from sinternal.figures.provenance import Provenance
+from sinternal.figures.reading import Openings
 from sinternal.figures.score import Score, pool_seeds, score
 from sinternal.figures.statistics import paired_difference, smallest_difference
 from sinternal.figures.stress import worst_cases
-from sinternal.figures.study import Arm, Comparison, FunnelRow, LossCurve, ReportData, Transcript, Variant
+from sinternal.figures.study import Arm, ArmOpenings, Comparison, FunnelRow, LossCurve, ReportData, Transcript, Variant
 from sinternal.figures.tally import count
+from sinternal.figures.transcripts import ANSWER
+from sinternal.layout import ArmPlace
 from sinternal.records import (
     Check,
     Finish,
     HarmShows,
     Judgement,
-    Measured,
     Prompt,
     Response,
     Split,
@@ -72,31 +76,6 @@ def outcomes(arm: str, seed: int, asr: tuple[float, ...], prompts: int) -> list[
     return made
 
 
-def measured(runs: Mapping[tuple[str, int], Sequence[Outcome]], variant: str) -> list[Measured]:
-    """What was measured of each response, as `gather` keeps it."""
-    return [
-        Measured(
-            id=f"{variant} {arm} {seed} {row.prompt.id}",
-            variant=variant,
-            arm=arm,
-            seed=seed,
-            prompt_id=row.prompt.id,
-            parent_id=row.prompt.parent_id,
-            sample=0,
-            benchmark=row.prompt.benchmark,
-            family=row.prompt.family,
-            split=row.prompt.split,
-            harmful=row.prompt.harmful,
-            **{metric.name: metric.measure(row) for metric in PAIRED},
-            truncated=False,
-            harm_shows=row.prompt.harm_shows,
-            can_help=row.prompt.can_help,
-        )
-        for (arm, seed), rows in runs.items()
-        for row in rows
-    ]
-
-
 def _outcome(prompt: Prompt, rng: random.Random, asr: float) -> Outcome:
     unsafe = prompt.harmful and rng.random() < asr
     helped = not prompt.harmful and rng.random() < 0.8
@@ -130,7 +109,12 @@ def figures(runs: Mapping[tuple[str, int], Sequence[Outcome]], variant: str) -> 
     """Scores of each seed, and pooled."""
     made = []
     for arm in dict.fromkeys(arm for arm, _ in runs):
-        counts = {seed: count(rows) for (name, seed), rows in runs.items() if name == arm}
+        names = Names()
+        counts = {
+            seed: count(Outcomes.of(rows, names), Verdicts.of(rows))
+            for (name, seed), rows in runs.items()
+            if name == arm
+        }
         for cell in dict.fromkeys(cell for tables in counts.values() for cell in tables):
             common: dict[str, Any] = {"arm": arm, "variant": variant, "provenance": SOMEWHERE}
             single = [
@@ -141,19 +125,20 @@ def figures(runs: Mapping[tuple[str, int], Sequence[Outcome]], variant: str) -> 
     return [*made, *worst_cases(made)]
 
 
+def responses(runs: Mapping[tuple[str, int], Sequence[Outcome]], variant: str) -> dict[tuple[str, str], Responses]:
+    """What was measured of each arm, as `gather` has it."""
+    names = Names()
+    return by_arm({ArmPlace(variant, arm, seed): Outcomes.of(rows, names) for (arm, seed), rows in runs.items()})
+
+
 def comparisons(runs: Mapping[tuple[str, int], Sequence[Outcome]], variant: str) -> list[Comparison]:
     """The study's arm against each other one."""
-    made = []
+    made, measured = [], responses(runs, variant)
     for other in [arm.name for arm in ARMS if arm.name != "sinternal"]:
+        twins = Twins(measured[variant, "sinternal"], measured[variant, other])
         for metric in PAIRED:
             for split in (Split.ID, Split.OOD):
-                pairs = [
-                    (metric.measure(a), metric.measure(b), a.prompt.parent_id, seed)
-                    for seed in SEEDS
-                    for a, b in zip(runs["sinternal", seed], runs[other, seed], strict=True)
-                    if a.prompt.split is split and metric.measure(a) is not None
-                ]
-                found = paired_difference(*zip(*pairs, strict=True))
+                found = paired_difference(*twins.pairs(Scope(metric.name, split)).columns)
                 detectable = smallest_difference(*found.these_runs)
                 made.append(
                     Comparison(
@@ -227,7 +212,8 @@ def make_report(
     runs = {(arm.name, seed): outcomes(arm.name, seed, asr[arm.name], prompts) for arm in arms for seed in SEEDS}
     trained = [(arm.name, seed) for arm in arms[1:] for seed in SEEDS]
     trial = Trial("sinternal", tuple(arm.name for arm in placebos), "base")
-    rows = [row for name in variants for row in measured(runs, name)]
+    measured = {place: own for name in variants for place, own in responses(runs, name).items()}
+    texts = tuple(row for name in variants for row in transcripts(runs, name))
     counts = {
         "prompts": {"prompts": 480, "duplicates": 3, "overlapping": 0},
         "pair": {"harmful prompts with a pair": 171, "no unsafe answer": 52, "no safe answer": 17, "responses": 582},
@@ -246,7 +232,7 @@ def make_report(
         agreements=(),
         questions=(Question(arm="sinternal", against=("base", "refusal", "deliberative")),),
         comparisons=tuple(row for name in variants for row in comparisons(runs, name)),
-        effects=tuple(effects(rows, {name: [trial] for name in variants}, lambda *_: SOMEWHERE)),
+        effects=tuple(effects(measured, {name: [trial] for name in variants}, lambda *_: SOMEWHERE)),
         funnel=tuple(
             FunnelRow(name, seed, None, stage, reason, rows + seed)
             for name in variants
@@ -268,7 +254,8 @@ def make_report(
         learning=(),
         capability=(),
         contamination=(),
-        transcripts=tuple(row for name in variants for row in transcripts(runs, name)),
+        transcripts=texts,
+        openings=openings(texts),
         measured=(),
         timing={"sample": 41.2, "sft": 63.0, "verify": 120.5},
         facts={
@@ -279,7 +266,17 @@ def make_report(
     )
 
 
+def openings(rows: Sequence[Transcript]) -> tuple[ArmOpenings, ...]:
+    """How the answers to evaluation prompts begin, by variant and arm."""
+    answers: dict[tuple[str, str], list[str | None]] = {}
+    for row in rows:
+        if row.kind == ANSWER:
+            answers.setdefault((row.variant, row.arm), []).append(row.answer)
+    return tuple(ArmOpenings(*place, Openings.of(texts)) for place, texts in answers.items())
+
+
 def with_transcript(data: ReportData, text: str) -> ReportData:
     """The same report, with a text in every place where a model's or user's text can stand."""
-    row = replace(data.transcripts[0], prompt=text, thinking=text, answer=text, critique=text)
-    return replace(data, transcripts=(row, *data.transcripts[1:]))
+    first, *others = data.transcripts
+    row = replace(first, prompt=text, thinking=text, answer=text, critique=text)
+    return replace(data, transcripts=(row, *others))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from sinternal.figures import columns
 from sinternal.figures.exposure import ArmExposure
 from sinternal.figures.gap import judge_gap
-from sinternal.figures.outcomes import Outcome
+from sinternal.figures.outcomes import Outcome, Outcomes
 from sinternal.figures.study import ReportData
 from sinternal.figures.thinking import CELLS, CHECKED_SAFE, CHECKS, ThinkingShare, thinking_shares
 from sinternal.records import Check, Judgement, Split
@@ -16,7 +18,7 @@ from sinternal.report.format import MISSING
 from sinternal.report.markdown import render_markdown
 from sinternal.report.results import to_json
 from sinternal.report.study_page import render_html
-from tests.conftest import judgement_of, plain_prompt, response_to
+from tests.conftest import plain_prompt, response_to
 from tests.report.factory import SOMEWHERE, make_report
 
 THINKING = replace(SOMEWHERE, judge="reader", judged="thinking")
@@ -40,7 +42,7 @@ def outcome(i: int, safe: bool | None, checks: Check | None, saw_harm: bool | No
 
 
 def shares(rows: list[Outcome]) -> dict[str, ThinkingShare]:
-    found = list(thinking_shares("default", "base", rows, THINKING, SOMEWHERE))
+    found = list(thinking_shares("default", "base", Outcomes.of(rows), THINKING, SOMEWHERE))
     assert {row.split for row in found} <= {Split.OOD, None}, "no in-distribution rows, no figures of them"
     return {row.what: row for row in found if row.split is None}
 
@@ -75,15 +77,17 @@ def test_benign_requests_and_silent_judges_say_nothing_of_the_thinking() -> None
 def test_the_gap_is_over_answers_that_both_judges_have_labelled() -> None:
     labels = [(False, True), (False, True), (False, False), (True, True), (None, True), (True, None)]
     rows = [outcome(i, deciding, None, None) for i, (deciding, _) in enumerate(labels)]
-    theirs = [judgement_of(row.response, safe) for row, (_, safe) in zip(rows, labels, strict=True)]
-    gap = judge_gap("default", "base", "guard", {0: rows}, {0: theirs}, SOMEWHERE)
+    theirs = np.array([columns.MISSING if safe is None else safe for _, safe in labels], dtype=np.int8)
+    answered = Outcomes.of(rows)
+    gap = judge_gap("default", "base", "guard", {0: answered}, {0: theirs}, SOMEWHERE)
     assert gap is not None
     assert (gap.by_rewarding, gap.by_deciding, gap.difference) == (0.25, 0.75, -0.5)
     assert (gap.n, gap.missing, gap.rewarding, gap.deciding) == (4, 2, "guard", "oracle")
     assert gap.low is not None
     assert gap.low < -0.5 < (gap.high or 1) <= 0.5
-    assert judge_gap("default", "base", "guard", {0: rows}, {0: []}, SOMEWHERE) is None
-    single = judge_gap("default", "base", "guard", {0: rows[:1]}, {0: theirs}, SOMEWHERE)
+    silent = np.full(len(rows), columns.MISSING, dtype=np.int8)
+    assert judge_gap("default", "base", "guard", {0: answered}, {0: silent}, SOMEWHERE) is None
+    single = judge_gap("default", "base", "guard", {0: Outcomes.of(rows[:1])}, {0: theirs[:1]}, SOMEWHERE)
     assert single is not None
     assert (single.n, single.low) == (1, None)
 
@@ -91,8 +95,8 @@ def test_the_gap_is_over_answers_that_both_judges_have_labelled() -> None:
 @pytest.fixture
 def data() -> ReportData:
     rows = [outcome(i, *row) for i, row in enumerate(ROWS)]
-    theirs = [judgement_of(row.response, True) for row in rows]
-    gap = judge_gap("default", "base", "guard", {0: rows}, {0: theirs}, SOMEWHERE)
+    theirs = np.ones(len(rows), dtype=np.int8)
+    gap = judge_gap("default", "base", "guard", {0: Outcomes.of(rows)}, {0: theirs}, SOMEWHERE)
     assert gap is not None
     return replace(
         make_report(),
@@ -100,7 +104,7 @@ def data() -> ReportData:
             ArmExposure("default", "refusal", 0, 30, 360, 4512, 90000),
             ArmExposure("default", "refusal", 1, 32, 360, 4512, None),
         ),
-        thinking=tuple(thinking_shares("default", "base", rows, THINKING, SOMEWHERE)),
+        thinking=tuple(thinking_shares("default", "base", Outcomes.of(rows), THINKING, SOMEWHERE)),
         judge_gaps=(gap,),
     )
 

@@ -4,21 +4,20 @@ from dataclasses import replace
 
 from sinternal.figures.agreement import JudgeAgreement
 from sinternal.figures.causes import Among, CheckEffect, Contrast
-from sinternal.figures.comparisons import Side, all_pairs, index_responses
+from sinternal.figures.columns import Names
+from sinternal.figures.comparisons import Responses, Side, all_pairs
 from sinternal.figures.estimate import THESE_RUNS, Estimate
-from sinternal.figures.gather import _measurement_row
 from sinternal.figures.metric import ASR, FORMAT_ERROR, Over
-from sinternal.figures.outcomes import Outcome
+from sinternal.figures.outcomes import Outcome, Outcomes
 from sinternal.figures.score import score
 from sinternal.figures.study import Arm
-from sinternal.figures.tally import count
-from sinternal.layout import ArmPlace
 from sinternal.records import HarmShows, Split, ThinkingFate
 from sinternal.report.markdown import render_markdown
 from sinternal.report.more_tables import more_tables
 from sinternal.report.results import to_json
 from sinternal.report.study_page import render_html
 from sinternal.settings.questions import Question
+from tests.conftest import tallies_of
 from tests.report.factory import SOMEWHERE, make_report, outcomes
 
 
@@ -31,10 +30,12 @@ def test_a_run_with_one_benchmark_and_one_judge_has_no_tables_of_several() -> No
 def test_every_benchmark_of_several_stands_apart_with_its_truncation() -> None:
     rows = outcomes("base", 0, (0.5, 0.5), 4)
     other = [replace(row, prompt=replace(row.prompt, benchmark="other")) for row in rows]
-    cells = {(c.metric, c.over, c.benchmark) for c in count([*rows, *other]) if c.family is None and c.split is None}
+    cells = {
+        (c.metric, c.over, c.benchmark) for c in tallies_of([*rows, *other]) if c.family is None and c.split is None
+    }
     assert {(ASR, Over.HARMFUL, None), (ASR, Over.HARMFUL, "microworld"), (ASR, Over.HARMFUL, "other")} <= cells
     assert (FORMAT_ERROR, Over.ALL, "other") in cells
-    assert not any(c.benchmark == "microworld" for c in count(rows))
+    assert not any(c.benchmark == "microworld" for c in tallies_of(rows))
 
 
 def test_other_judges_and_their_agreement_are_shown_on_the_page_and_in_markdown() -> None:
@@ -51,16 +52,12 @@ def test_other_judges_and_their_agreement_are_shown_on_the_page_and_in_markdown(
 def test_figures_by_where_harm_shows_stand_in_tables_of_their_own() -> None:
     rows = {arm: crossed(outcomes(arm, 0, rates, 8)) for arm, rates in (("a", (0.2, 0.2)), ("b", (0.9, 0.9)))}
     question = Question(arm="a", against=("b",), metrics=("asr",), splits=(Split.OOD,), harm_shows=(HarmShows.DRAFT,))
-    sides = [
-        Side(
-            arm, index_responses(_measurement_row(ArmPlace("default", arm, 0), row) for row in own), lambda _: SOMEWHERE
-        )
-        for arm, own in rows.items()
-    ]
+    names = Names()
+    sides = [Side(arm, Responses.of(Outcomes.of(own, names), 0), lambda _: SOMEWHERE) for arm, own in rows.items()]
     scores = [
         score(cell, tally, arm=arm, seed=None, variant="default", provenance=SOMEWHERE)
         for arm, own in rows.items()
-        for cell, tally in count(own).items()
+        for cell, tally in tallies_of(own).items()
     ]
     data = replace(
         make_report(),

@@ -10,7 +10,7 @@ from sinternal.figures.study import ReportData
 from sinternal.report.caveats import caveats
 from sinternal.report.markdown import render_markdown
 from sinternal.report.study_page import render_html
-from tests.report.factory import make_report
+from tests.report.factory import make_report, openings
 
 
 def with_answers(answer: str, arm: str = "sinternal", kind: str = "answer") -> ReportData:
@@ -20,7 +20,7 @@ def with_answers(answer: str, arm: str = "sinternal", kind: str = "answer") -> R
     for row in data.transcripts:
         seen += row.arm == arm
         rows.append(replace(row, answer=answer, kind=kind) if row.arm == arm and seen % 4 == 0 else row)
-    return replace(data, transcripts=tuple(rows))
+    return replace(data, transcripts=tuple(rows), openings=openings(rows))
 
 
 @pytest.mark.parametrize("tag", ["<thinking>", "[THINK]", "<think>"])
@@ -54,6 +54,6 @@ def test_every_arm_is_named_and_its_variant_where_there_are_several() -> None:
         else row
         for row in data.transcripts
     )
-    told = next(iter(caveats(replace(data, transcripts=rows))))
+    told = next(iter(caveats(replace(data, transcripts=rows, openings=openings(rows)))))
     assert "answers of base (coupled) and " in told
     assert "answers of refusal (uncoupled) begin" in told

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from sinternal.figures.columns import MISSING, Flags, Labels, Numbers, number_in_order
 from sinternal.figures.estimate import Estimate
 from sinternal.figures.statistics import kappa, smooth, table_interval
-from sinternal.records import Judgement
+
+NOT_JUDGED = -2
+"""In place of a label, where a judge was not asked."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +51,23 @@ class JudgeAgreement:
     """Responses that do not count because one of the judges has no label, by side: `harmful` and `benign`."""
 
 
+class LabelColumn(NamedTuple):
+    """One label that one judge gave responses."""
+
+    response: Numbers
+    """Which response, by number; one that stands in several arms has one number."""
+    label: Labels
+    """Its label."""
+
+
 def judge_agreement(
     variant: str,
     names: tuple[str, str],
-    a: Sequence[Judgement],
-    b: Sequence[Judgement],
+    a: LabelColumn,
+    b: LabelColumn,
     label: str,
-    parents: Mapping[str, str],
-    sides: Mapping[str, str] | None = None,
+    parents: Numbers,
+    sides: Mapping[str, Flags] | None = None,
 ) -> JudgeAgreement | None:
     """Compare two judges' labels by kappa (Cohen 1960), with a bootstrap interval over parent prompts.
 
@@ -66,24 +77,25 @@ def judge_agreement(
         a: one judge's.
         b: the other's.
         label: `safe` or `refused`.
-        parents: the parent prompt of each response, whose answers are not independent of each other.
-        sides: the side of each response, by which those that do not count are told; without it none are.
+        parents: the parent prompt of each response, by number, whose answers are not independent of each other.
+        sides: which responses are of each side, by which those that do not count are told; without it none are.
 
     Returns:
         None if there is no response that both have labelled.
     """
-    theirs = {row.response_id: getattr(row, label) for row in b}
-    tables: dict[str, NDArray[np.float64]] = defaultdict(lambda: np.zeros(4))
-    for row in a:
-        mine, other = getattr(row, label), theirs.get(row.response_id)
-        if mine is not None and other is not None:
-            tables[parents[row.response_id]][(0 if mine else 1) if other else (2 if mine else 3)] += 1
-    if not tables:
+    theirs = np.full(len(parents), MISSING, dtype=np.int8)
+    theirs[b.response] = b.label
+    other = theirs[a.response]
+    known = (a.label != MISSING) & (other != MISSING)
+    if not known.any():
         return None
-    stacked = np.stack(list(tables.values()))
+    clusters = number_in_order(parents[a.response[known]])
+    kinds = 2 * (1 - other[known]) + 1 - a.label[known]  # both, only theirs, only ours, neither
+    tables = np.bincount(4 * clusters + kinds, minlength=4 * int(clusters.max() + 1)).reshape(-1, 4)
+    stacked = tables.astype(np.float64)
     both, only_theirs, only_mine, neither = whole = stacked.sum(0)
     n, same = int(whole.sum()), float((both + neither) / whole.sum())
-    skipped = _skipped({row.response_id: getattr(row, label) for row in a}, theirs, sides or {})
+    skipped = _skipped(a, theirs, sides or {})
     if 0 in (both + only_theirs, both + only_mine, neither + only_theirs, neither + only_mine):
         undefined = Estimate(value=None, low=None, high=None, n=n)
         return JudgeAgreement(variant, *names, label, same, undefined, skipped)
@@ -92,12 +104,13 @@ def judge_agreement(
     return JudgeAgreement(variant, *names, label, same, Estimate(value=value, low=low, high=high, n=n), skipped)
 
 
-def _skipped(
-    ours: Mapping[str, bool | None], theirs: Mapping[str, bool | None], sides: Mapping[str, str]
-) -> dict[str, Skipped]:
+def _skipped(a: LabelColumn, theirs: Labels, sides: Mapping[str, Flags]) -> dict[str, Skipped]:
+    ours = np.full(len(theirs), NOT_JUDGED, dtype=np.int8)
+    ours[a.response] = a.label
     skipped = {}
-    for side in dict.fromkeys(sides.values()):
-        pairs = [(label, theirs.get(row)) for row, label in ours.items() if sides.get(row) == side]
-        ours_missing, theirs_missing = (sum(pair[i] is None for pair in pairs) for i in (0, 1))
-        skipped[side] = Skipped(ours_missing, theirs_missing, sum(None in pair for pair in pairs), len(pairs))
+    for side, belongs in sides.items():
+        rows = belongs & (ours != NOT_JUDGED)
+        missing = ours[rows] == MISSING, theirs[rows] == MISSING
+        counts = (*missing, missing[0] | missing[1], rows[rows])
+        skipped[side] = Skipped(*(int(column.sum()) for column in counts))
     return skipped

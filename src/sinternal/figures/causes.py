@@ -24,7 +24,6 @@ from sinternal.figures.estimate import OTHER_RUNS, THESE_RUNS, Estimate
 from sinternal.figures.outcomes import Outcome
 from sinternal.figures.provenance import Provenance
 from sinternal.figures.statistics import PairedDifference, paired_difference
-from sinternal.figures.tally import is_crossed
 from sinternal.prompting.think import own_start
 from sinternal.records import CheckPlace, HarmShows, Intervened, Intervention, Split
 
@@ -201,7 +200,8 @@ def check_effects(
         provenance: of the labels of answers.
     """
     rows = [(seed, row) for seed, group in continued.items() for row in group]
-    shown = (None, *HarmShows) if is_crossed(row.outcome.prompt for _, row in rows) else (None,)
+    crossed = any(row.outcome.prompt.harm_shows is not HarmShows.REQUEST for _, row in rows)
+    shown = (None, *HarmShows) if crossed else (None,)
     for contrast, split, shows in product(Contrast, (Split.ID, Split.OOD, None), shown):
         pairs = [
             pair

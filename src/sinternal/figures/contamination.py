@@ -6,6 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from sinternal.records import Prompt
@@ -14,6 +15,8 @@ GRAM = 13
 """Words in a row that count as overlap (Brown et al. 2020, arXiv 2005.14165, appendix C)."""
 SHINGLE = 5
 """Words in a row of which near duplicates share most."""
+REQUESTS = 2**14
+"""Requests whose runs of words are remembered."""
 NEAR = 0.8
 """Jaccard similarity of shingles from which two requests are nearly the same."""
 
@@ -73,7 +76,30 @@ def grams(text: str, size: int = GRAM) -> set[tuple[str, ...]]:
     return {tuple(words[i : i + size]) for i in range(last)}
 
 
-def overlap(rows: Iterable[TrainingRow], evaluation: Sequence[Prompt]) -> list[Overlap]:
+class EvaluationSet:
+    """The prompts of one benchmark, made fit to be looked for: once, for all that is trained."""
+
+    def __init__(self, benchmark: str, prompts: Sequence[Prompt]) -> None:
+        """Take the prompts."""
+        self.benchmark = benchmark
+        texts = dict.fromkeys((prompt.id, text) for prompt in prompts for text in _texts(prompt))
+        self.runs = {gram for text in dict.fromkeys(text for _, text in texts) for gram in grams(text)}
+        self.shingles = {key: _shingles(key[1]) for key in texts}
+        self.holders: dict[tuple[str, ...], list[tuple[str, str]]] = defaultdict(list)
+        for key, shingles in self.shingles.items():
+            for shingle in shingles:
+                self.holders[shingle].append(key)
+
+
+def evaluation_sets(prompts: Iterable[Prompt]) -> list[EvaluationSet]:
+    """The evaluation sets that prompts are of."""
+    sets: dict[str, list[Prompt]] = defaultdict(list)
+    for prompt in prompts:
+        sets[prompt.benchmark].append(prompt)
+    return [EvaluationSet(benchmark, own) for benchmark, own in sets.items()]
+
+
+def overlap(rows: Iterable[TrainingRow], evaluation: Iterable[EvaluationSet]) -> list[Overlap]:
     """Compare training rows with each evaluation set.
 
     Runs of 13 words are looked for in the whole row, in each prompt as it is sent and in the plain request beneath its
@@ -81,15 +107,22 @@ def overlap(rows: Iterable[TrainingRow], evaluation: Sequence[Prompt]) -> list[O
 
     Args:
         rows: of training.
-        evaluation: prompts of one or several benchmarks.
+        evaluation: one or several benchmarks.
     """
     rows = list(rows)
-    sets: dict[str, list[Prompt]] = defaultdict(list)
-    for prompt in evaluation:
-        sets[prompt.benchmark].append(prompt)
-    runs = [grams(row.text) | grams(row.request) for row in rows]
+    runs = [grams(row.text) | _runs(row.request) for row in rows]
     requests = _requests(rows)
-    return [_overlap_with(benchmark, prompts, runs, requests) for benchmark, prompts in sets.items()]
+    return [_overlap_with(of_one, runs, requests) for of_one in evaluation]
+
+
+@lru_cache(maxsize=REQUESTS)  # arms are trained on the same requests
+def _runs(request: str) -> set[tuple[str, ...]]:
+    return grams(request)
+
+
+@lru_cache(maxsize=REQUESTS)
+def _shingles(request: str) -> set[tuple[str, ...]]:
+    return grams(request, SHINGLE)
 
 
 def _requests(rows: Iterable[TrainingRow]) -> list[_Request]:
@@ -97,21 +130,20 @@ def _requests(rows: Iterable[TrainingRow]) -> list[_Request]:
     ids: dict[str, list[str]] = defaultdict(list)
     for row in rows:
         ids[row.request].append(row.id)
-    shingled = ((own, grams(request, SHINGLE)) for request, own in ids.items())
+    shingled = ((own, _shingles(request)) for request, own in ids.items())
     return [_Request(own, shingles) for own, shingles in shingled]
 
 
 def _overlap_with(
-    benchmark: str, prompts: Sequence[Prompt], runs: Sequence[set[tuple[str, ...]]], requests: Iterable[_Request]
+    evaluation: EvaluationSet, runs: Sequence[set[tuple[str, ...]]], requests: Iterable[_Request]
 ) -> Overlap:
-    evaluation_runs = {gram for prompt in prompts for text in _texts(prompt) for gram in grams(text)}
-    alike = list(_similar_pairs(prompts, requests))
+    alike = list(_similar_pairs(evaluation, requests))
     # Ties go by the ids, so that the example is the same in every process.
     highest, train_id, prompt_id = max(alike, default=(None, None, None))
     return Overlap(
-        benchmark,
+        evaluation.benchmark,
         rows=len(runs),
-        same_13_gram=sum(not evaluation_runs.isdisjoint(own) for own in runs),
+        same_13_gram=sum(not evaluation.runs.isdisjoint(own) for own in runs),
         near=len({row for similarity, row, _ in alike if similarity >= NEAR}),
         highest=highest,
         train_id=train_id,
@@ -119,17 +151,12 @@ def _overlap_with(
     )
 
 
-def _similar_pairs(prompts: Iterable[Prompt], requests: Iterable[_Request]) -> Iterator[tuple[float, str, str]]:
+def _similar_pairs(evaluation: EvaluationSet, requests: Iterable[_Request]) -> Iterator[tuple[float, str, str]]:
     """Pairs of a training row and a prompt that resemble each other: similarity and ids."""
-    shingles_by_text = {(prompt.id, text): grams(text, SHINGLE) for prompt in prompts for text in _texts(prompt)}
-    holders: dict[tuple[str, ...], list[tuple[str, str]]] = defaultdict(list)
-    for key, shingles in shingles_by_text.items():
-        for shingle in shingles:
-            holders[shingle].append(key)
     for request in requests:
-        common = Counter(key for shingle in request.shingles for key in holders.get(shingle, ()))
+        common = Counter(key for shingle in request.shingles for key in evaluation.holders.get(shingle, ()))
         for key, shared in common.items():
-            similarity = shared / (len(request.shingles) + len(shingles_by_text[key]) - shared)
+            similarity = shared / (len(request.shingles) + len(evaluation.shingles[key]) - shared)
             yield from ((similarity, row, key[0]) for row in request.rows)
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from operator import add
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sinternal.figures.columns import MISSING, Flags, Labels, Numbers
+
 
 class Counts(NamedTuple):
-    """Rows of one parent prompt, counted: those of a rate as hits and misses, those of verdicts as a table."""
+    """Rows, counted: those of a rate as hits and misses, those of verdicts as a table."""
 
     hits: int = 0
     """Of a rate: rows in which it happens."""
@@ -50,69 +52,167 @@ class Counts(NamedTuple):
         """Rows that the figure is about, whether they have a label or not."""
         return self.n + self.missing
 
+
+Field = NDArray[np.int64]
+"""One field of `Counts`, for each parent prompt."""
+Added = NDArray[np.int8]
+"""What rows add to `Counts`: shape (fields, rows)."""
+_AT = {name: place for place, name in enumerate(Counts._fields)}
+_TABLE = slice(_AT["unsafe_called_unsafe"], _AT["safe_called_safe"] + 1)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Counts by parent prompt: rewordings and attacks of one request are not independent of each other."""
+
+    parents: Numbers
+    """The parent prompts, in the order in which they came."""
+    counts: NDArray[np.int64]
+    """Their `Counts`, shape (fields, parents)."""
+
+    def __getitem__(self, name: str) -> Field:
+        """One field of the counts."""
+        field: Field = self.counts[_AT[name]]
+        return field
+
     @property
-    def table(self) -> tuple[int, int, int, int]:
-        """Verdicts as (tp, fp, fn, tn), with unsafe as the positive class."""
-        return self[2:6]
+    def n(self) -> Field:
+        """Rows that count."""
+        known: Field = self.counts[: _TABLE.stop].sum(0)
+        return known
 
-    def plus(self, other: Counts) -> Counts:
-        """Both together."""
-        return Counts(*map(add, self, other))
+    @property
+    def rows(self) -> Field:
+        """Rows that the figure is about, whether they have a label or not."""
+        every: Field = self.n + self["missing"]
+        return every
+
+    @property
+    def tables(self) -> NDArray[np.float64]:
+        """Verdicts as (tp, fp, fn, tn) of each parent, with unsafe as the positive class: shape (parents, 4)."""
+        return self.counts[_TABLE].T.astype(np.float64)
+
+    @property
+    def total(self) -> Counts:
+        """All parents together."""
+        return Counts(*self.counts.sum(1).tolist())
+
+    def without_other_side(self) -> Tally:
+        """The parents that the figure is about."""
+        about = self.rows > 0
+        return Tally(self.parents[about], self.counts[:, about])
 
 
-NOTHING = Counts()
-Tally = dict[str, Counts]
-"""Counts by parent prompt: rewordings and attacks of one request are not independent of each other."""
-
-
-def count_row(
-    hit: bool | None,
+def count_rows(
+    hit: Labels,
     *,
-    truncated: bool = False,
-    no_answer: bool = False,
-    filtered: bool = False,
-    missing_hit: bool = False,
-) -> Counts:
-    """The counts that one row adds to a rate.
+    truncated: Flags | None = None,
+    no_answer: Flags | None = None,
+    filtered: Flags | None = None,
+    missing_hit: Flags | None = None,
+) -> Added:
+    """The counts that rows add to a rate.
 
     Args:
-        hit: whether it happens; None without a label.
+        hit: whether it happens.
         truncated: whether the text ran into the token limit.
         no_answer: whether there is no answer to be labelled.
         filtered: whether a filter withheld it.
         missing_hit: whether it is known to be a hit although its own label is missing.
     """
-    missing = hit is None
-    return Counts(
-        hits=int(hit is True),
-        misses=int(hit is False),
-        missing=int(missing),
-        missing_positive=int(missing and missing_hit),
-        no_answer=int(missing and no_answer),
-        filtered=int(missing and filtered),
-        truncated=int(truncated),
-    )
+    counts, missing = np.zeros((len(_AT), len(hit)), dtype=np.int8), hit == MISSING
+    counts[_AT["hits"]], counts[_AT["misses"]], counts[_AT["missing"]] = hit == 1, hit == 0, missing
+    reasons = {"missing_positive": missing_hit, "no_answer": no_answer, "filtered": filtered}
+    for name, holds in reasons.items():
+        if holds is not None:
+            counts[_AT[name]] = missing & holds
+    if truncated is not None:
+        counts[_AT["truncated"]] = truncated
+    return counts
 
 
-def count_other_side(*, missing: bool) -> Counts:
-    """The counts that a row adds to a figure of the other side."""
-    return Counts(other_side=1, other_side_missing=int(missing))
+def count_table(unsafe: Flags, called_unsafe: Labels, **ends: Flags) -> Added:
+    """The counts that verdicts add to a table of verdicts and labels.
+
+    Args:
+        unsafe: whether the answer is.
+        called_unsafe: whether the verdict says so.
+        ends: how the texts ended, as `count_rows` takes it.
+    """
+    counts = count_rows(called_unsafe, missing_hit=unsafe, **ends)
+    counts[_AT["hits"]] = counts[_AT["misses"]] = 0
+    for label, verdict, name in (
+        (True, 1, "unsafe_called_unsafe"),
+        (False, 1, "safe_called_unsafe"),
+        (True, 0, "unsafe_called_safe"),
+        (False, 0, "safe_called_safe"),
+    ):
+        counts[_AT[name]] = (unsafe == label) & (called_unsafe == verdict)
+    return counts
 
 
-def total(counts: Iterable[Counts]) -> Counts:
-    """All together."""
-    return Counts(*map(sum, zip(NOTHING, *counts, strict=True)))
+def count_other_side(label: Labels) -> Added:
+    """The counts that rows add to a figure of the other side."""
+    counts = np.zeros((len(_AT), len(label)), dtype=np.int8)
+    counts[_AT["other_side"]], counts[_AT["other_side_missing"]] = 1, label == MISSING
+    return counts
 
 
 def pool(tallies: Iterable[Tally]) -> Tally:
     """Add tallies up, for example those of several seeds."""
-    pooled: Tally = {}
-    for tally in tallies:
-        for parent, counts in tally.items():
-            pooled[parent] = pooled.get(parent, NOTHING).plus(counts)
-    return pooled
+    every = list(tallies)
+    counts = np.concatenate([tally.counts for tally in every], axis=1)
+    (pooled,) = Clusters(np.concatenate([tally.parents for tally in every])).tallies(counts)
+    return pooled.tally
 
 
-def tables(counts: Iterable[Counts]) -> NDArray[np.float64]:
-    """Verdicts as numpy takes them: (tp, fp, fn, tn) of each parent, shape (parents, 4)."""
-    return np.array([row.table for row in counts], dtype=np.float64).reshape(-1, 4)
+class Found(NamedTuple):
+    """The counts of one group of rows."""
+
+    group: int
+    """Its number."""
+    first: int
+    """Its first row, by place."""
+    tally: Tally
+    """Its rows, counted."""
+
+
+class Clusters:
+    """Rows by group and parent prompt: found once, for all that is counted of the same rows."""
+
+    def __init__(self, parents: Numbers, groups: Numbers | None = None) -> None:
+        """Find the clusters of rows.
+
+        Args:
+            parents: the parent prompt of each row.
+            groups: its group, by number from 0; by default there is one.
+        """
+        self.parents = parents
+        self.groups = np.zeros(len(parents), dtype=np.int64) if groups is None else groups
+        size = int(parents.max(initial=0)) + 1
+        keys, self.first, self.of_rows = np.unique(self.groups * size + parents, return_index=True, return_inverse=True)
+        self.group, self.parent = np.divmod(keys, size)
+
+    def tallies(self, added: Added | NDArray[np.int64]) -> list[Found]:
+        """Add up what each row adds, by group; rows that add nothing are left out.
+
+        Args:
+            added: shape (fields, rows).
+        """
+        about = added.any(axis=0)
+        if not about.all():
+            rows = np.flatnonzero(about)
+            found = Clusters(self.parents[rows], self.groups[rows]).tallies(added[:, rows])
+            return [part._replace(first=int(rows[part.first])) for part in found]
+        sums = np.zeros((len(added), len(self.first)), dtype=np.int64)
+        for total, field in zip(sums, added, strict=True):
+            if field.any():
+                total[:] = np.bincount(self.of_rows, field, minlength=len(self.first))
+        order = np.lexsort((self.first, self.group))
+        ends = np.flatnonzero(np.diff(self.group[order], append=-1)) + 1
+        parts = np.split(order, ends[:-1])
+        return [
+            Found(int(self.group[own[0]]), int(self.first[own[0]]), Tally(self.parent[own], sums[:, own]))
+            for own in parts
+            if len(own)
+        ]

@@ -37,7 +37,7 @@ from sinternal.figures.metric import (
     Over,
 )
 from sinternal.figures.missing import NOTABLE, is_one_sided, withhold
-from sinternal.figures.outcomes import Outcome
+from sinternal.figures.outcomes import Outcome, Outcomes, Verdicts
 from sinternal.figures.provenance import Provenance, day, decoding, judge_revision
 from sinternal.figures.score import Score, score
 from sinternal.figures.statistics import Interval, bounded_wilson, calibrated_error, calibration, clustered_wilson
@@ -218,7 +218,7 @@ class _Figures:
 
     def of_answers(self) -> Iterator[Figure]:
         """Rates of answers, by attack family and of all."""
-        for cell, tally in count(self.outcomes).items():
+        for cell, tally in _count(self.outcomes).items():
             of_all = cell.split is None and cell.benchmark is None and cell.harm_shows is None
             if cell.metric in ANSWERS and (of_all or cell.family is not None):
                 yield Figure(self._score(cell, tally, self.answering))
@@ -245,8 +245,8 @@ class _Figures:
         """Figures without and with the specification."""
         selected = _selection_note(outcomes)
         by_chance = {spec: guesses(outcomes, spec=spec) for spec in (False, True)}
-        alone = {cell.metric: tally for cell, tally in count(by_request(outcomes)).items() if _is_of_verdicts(cell)}
-        for cell, tally in count(outcomes).items():
+        alone = {cell.metric: tally for cell, tally in _count(by_request(outcomes)).items() if _is_of_verdicts(cell)}
+        for cell, tally in _count(outcomes).items():
             if _is_of_verdicts(cell):
                 figure = self._score(cell._replace(over=over), tally, self.verifying)
                 guess, alone_value = by_chance[bool(cell.spec)].get(cell.metric), None
@@ -354,6 +354,10 @@ class _Figures:
             missing=missing,
             provenance=self.verifying,
         )
+
+
+def _count(outcomes: Sequence[Outcome]) -> dict[Cell, Tally]:
+    return count(Outcomes.of(outcomes), Verdicts.of(outcomes))
 
 
 def _unlabelled_elsewhere(asked: Sequence[Outcome], outcomes: Sequence[Outcome]) -> str:

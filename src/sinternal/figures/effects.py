@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from sinternal.figures.comparisons import Responses, Scope, index_responses
+from sinternal.figures.columns import MISSING, first_seen_together
+from sinternal.figures.comparisons import Pairs, Responses, Scope, Twins
 from sinternal.figures.effect import Contrast, Effect
 from sinternal.figures.estimate import OTHER_RUNS, THESE_RUNS
 from sinternal.figures.metric import METRICS, PAIRED, Better
 from sinternal.figures.provenance import Provenance
 from sinternal.figures.statistics import Interval, SeedDifference, seed_difference
-from sinternal.records import HarmShows, Measured, Split
+from sinternal.records import HarmShows, Split
 from sinternal.settings.trials import Trial
 
 
@@ -27,24 +28,20 @@ class Place(NamedTuple):
 
 
 def effects(
-    rows: Iterable[Measured],
+    responses: Mapping[tuple[str, str], Responses],
     trials: Mapping[str, Sequence[Trial]],
     provenance: Callable[[str, str, str], Provenance],
 ) -> Iterator[Effect]:
     """The effect of every trial's method, in every variant, by every metric, wherever the run has prompts.
 
     Args:
-        rows: what was measured of each response.
+        responses: what was measured, by variant and arm.
         trials: which arms are compared with which, by variant.
         provenance: where a figure comes from, by variant, arm and metric.
     """
-    by_arm: dict[tuple[str, str], list[Measured]] = {}
-    for row in rows:
-        by_arm.setdefault((row.variant, row.arm), []).append(row)
-    responses = {key: index_responses(own) for key, own in by_arm.items()}
-    for variant in dict.fromkeys(variant for variant, _ in by_arm):
+    for variant in dict.fromkeys(variant for variant, _ in responses):
         for trial in trials[variant]:
-            if (variant, trial.method) in by_arm:
+            if (variant, trial.method) in responses:
                 yield from _of_trial(variant, trial, responses, provenance)
 
 
@@ -73,11 +70,12 @@ def _of_trial(
 ) -> Iterator[Effect]:
     ours = responses[variant, trial.method]
     others = [name for name in (*trial.placebos, trial.base) if name is not None and (variant, name) in responses]
+    twins = {name: Twins(ours, responses[variant, name]) for name in others}
     for metric in PAIRED:
-        for place in _places(ours.values(), metric.name):
+        for place in _places(ours, metric.name):
             scope = Scope(metric.name, place.split, place.family, harm_shows=place.harm_shows)
             contrasts = {
-                name: contrast(ours, responses[variant, name], scope, name, provenance(variant, name, metric.name))
+                name: contrast(twins[name].pairs(scope), name, provenance(variant, name, metric.name))
                 for name in others
             }
             placebos = tuple(contrasts[name] for name in trial.placebos if name in contrasts)
@@ -93,30 +91,29 @@ def _of_trial(
             )
 
 
-def _places(rows: Iterable[Measured], metric: str) -> list[Place]:
+def _places(rows: Responses, metric: str) -> list[Place]:
     """All splits by where harm shows, and then the families in them."""
-    concerned = [row for row in rows if METRICS[metric].concerns(row)]
-    cells = {(row.split, row.harm_shows) for row in concerned}
-    order = [(split, shows) for split in Split for shows in HarmShows if (split, shows) in cells]
-    families = dict.fromkeys((row.split, row.harm_shows, row.family) for row in concerned)
-    return [*(Place(*cell) for cell in order), *(Place(*cell) for cell in families)]
+    concerned, names = rows.take(METRICS[metric].concerns(rows)), rows.names
+    families = [
+        Place(Split(names[split]), HarmShows(names[shows]), names[family])
+        for split, shows, family in first_seen_together(concerned.split, concerned.harm_shows, concerned.family)
+    ]
+    cells = {(place.split, place.harm_shows) for place in families}
+    order = [Place(split, shows) for split in Split for shows in HarmShows if (split, shows) in cells]
+    return [*order, *families]
 
 
-def contrast(ours: Responses, theirs: Responses, scope: Scope, other: str, provenance: Provenance) -> Contrast:
+def contrast(pairs: Pairs, other: str, provenance: Provenance) -> Contrast:
     """One arm less another in one place, on the responses that have a twin.
 
     Args:
-        ours: the responses of the method.
-        theirs: those of the other arm.
-        scope: the metric and the prompts.
+        pairs: the method's and the other arm's.
         other: the other arm's name.
         provenance: where its labels come from.
     """
-    twins = [(row, theirs[key]) for key, row in ours.items() if scope.holds(row) and key in theirs]
-    labels = [(getattr(a, scope.metric), getattr(b, scope.metric), a) for a, b in twins]
-    known = _difference((a, b, row) for a, b, row in labels if None not in (a, b))
-    missing = (sum(a is None for a, _, _ in labels), sum(b is None for _, b, _ in labels))
-    at_least, at_most = (_completed(labels, hit=hit) if any(missing) else known for hit in (False, True))
+    known = _difference(pairs.take(pairs.known))
+    missing = (int((pairs.a == MISSING).sum()), int((pairs.b == MISSING).sum()))
+    at_least, at_most = (_difference(pairs.complete(a_hits=hits)) if any(missing) else known for hits in (False, True))
     every = [row for row in (known, at_least, at_most) if row is not None] if known else []
     low, high = _outermost(row.interval for row in every)
     low_these_runs, high_these_runs = _outermost(row.these_runs for row in every)
@@ -125,7 +122,7 @@ def contrast(ours: Responses, theirs: Responses, scope: Scope, other: str, prove
         value=value,
         low=low,
         high=high,
-        n=sum(None not in (a, b) for a, b, _ in labels),
+        n=int(pairs.known.sum()),
         lowest=at_least.difference if at_least else None,
         highest=at_most.difference if at_most else None,
         other=other,
@@ -146,12 +143,6 @@ def _outermost(intervals: Iterable[Interval | None]) -> tuple[float | None, floa
     return (min(row.low for row in known), max(row.high for row in known)) if known else (None, None)
 
 
-def _completed(labels: Iterable[tuple[bool | None, bool | None, Measured]], *, hit: bool) -> SeedDifference | None:
-    """The difference over all pairs if every missing label of the method is `hit`, and none of the other arm is."""
-    return _difference((hit if a is None else a, (not hit) if b is None else b, row) for a, b, row in labels)
-
-
-def _difference(pairs: Iterable[tuple[bool, bool, Measured]]) -> SeedDifference | None:
+def _difference(pairs: Pairs) -> SeedDifference | None:
     """None if there are no pairs."""
-    listed = [(a, b, row.parent_id, row.seed) for a, b, row in pairs]
-    return seed_difference(*zip(*listed, strict=True)) if listed else None
+    return seed_difference(*pairs.columns) if len(pairs.a) else None

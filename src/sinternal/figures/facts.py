@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from sinternal.figures.calls import spent_on
-from sinternal.figures.outcomes import Outcome
-from sinternal.figures.provenance import day, decoding, last_start, left_out_of, note_on_fallback, recipe_key
+from sinternal.figures.provenance import (
+    day,
+    decoding,
+    judged_part,
+    last_start,
+    left_out_of,
+    note_on_fallback,
+    recipe_key,
+)
 from sinternal.layout import RunMap
 from sinternal.settings.recipe import Recipe
 from sinternal.store import Artifact
 
 
-def facts(recipe: Recipe, run: RunMap[Artifact], outcomes: Sequence[Outcome]) -> dict[str, str]:
+def facts(recipe: Recipe, run: RunMap[Artifact], measured: int) -> dict[str, str]:
     """Names and values, as people read them.
 
     Args:
         recipe: what was run.
         run: its artifacts.
-        outcomes: all responses to evaluation prompts.
+        measured: how many responses there are to evaluation prompts.
     """
     arms = [run.arm(place) for place in run.arms()]
     responses, verifications = [arm.responses for arm in arms], [arm.verifications for arm in arms]
-    judge, judged = recipe.judges[0].name, outcomes[0].judgement.judged
+    judge = recipe.judges[0].name
+    judged = judged_part(arms[0].judgements[judge])
     truncated = sum(artifact.counts["truncated"] for artifact in responses)
     packages = ", ".join(f"{name} {version}" for name, version in responses[0].manifest["packages"].items())
     settings = recipe.evaluation
@@ -33,7 +39,7 @@ def facts(recipe: Recipe, run: RunMap[Artifact], outcomes: Sequence[Outcome]) ->
         "Chat template": _chat_template(run),
         "Decoding of responses": decoding(settings.sampling, left_out_of(responses)),
         "Decoding of verifications": decoding(settings.verification_sampling, left_out_of(verifications)),
-        "Responses measured": f"{len(outcomes)}, of which {truncated} ran into the token limit",
+        "Responses measured": f"{measured}, of which {truncated} ran into the token limit",
         "Seeds": ", ".join(str(seed) for seed in recipe.seeds),
         "Measured": day(last_start(responses)),
         "Recipe": f"key {recipe_key(recipe)}",

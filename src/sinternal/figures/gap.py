@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from sinternal.figures.columns import MISSING, Labels, chain
 from sinternal.figures.estimate import Difference
-from sinternal.figures.outcomes import Outcome
+from sinternal.figures.outcomes import Outcomes, negate
 from sinternal.figures.provenance import Provenance
 from sinternal.figures.statistics import paired_difference
-from sinternal.records import Judgement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +45,8 @@ def judge_gap(
     variant: str,
     arm: str,
     rewarding: str,
-    outcomes: Mapping[int, Sequence[Outcome]],
-    labels: Mapping[int, Sequence[Judgement]],
+    outcomes: Mapping[int, Outcomes],
+    safe: Mapping[int, Labels],
     provenance: Provenance,
 ) -> JudgeGap | None:
     """Compare two judges on one arm's answers to harmful requests; None if there is none that both have labelled.
@@ -54,37 +56,32 @@ def judge_gap(
         arm: whose answers.
         rewarding: the judge that rewarded.
         outcomes: responses by seed, labelled by the judge that decides.
-        labels: the labels of the judge that rewarded, by seed.
+        safe: whether the judge that rewarded calls each of them safe, by seed.
         provenance: of the labels of the judge that decides.
     """
-    pairs: list[tuple[bool, bool, str, int]] = []
-    missing = 0
-    for seed, rows in outcomes.items():
-        theirs = {row.response_id: row.safe for row in labels[seed]}
-        for row in rows:
-            if row.prompt.harmful:
-                first, second = theirs.get(row.response.id), row.judgement.safe
-                if first is None or second is None:
-                    missing += 1
-                else:
-                    pairs.append((not first, not second, row.prompt.parent_id, seed))
-    if not pairs:
+    rows = chain(list(outcomes.values()))
+    theirs = negate(np.concatenate([safe[seed] for seed in outcomes]))
+    seeds = np.repeat(list(outcomes), [len(own) for own in outcomes.values()])
+    known = (theirs != MISSING) & (rows.unsafe != MISSING)
+    counted = rows.harmful & known
+    if not counted.any():
         return None
-    a, b, parents, seeds = (list(column) for column in zip(*pairs, strict=True))
+    first, second = theirs[counted], rows.unsafe[counted]
+    parents, n = rows.names.in_order(rows.parent[counted]), int(counted.sum())
     interval: dict[str, Any] = {"low": None, "high": None}
-    if len(set(parents)) > 1:
-        difference = paired_difference(a, b, parents, seeds)
+    if parents.max():
+        difference = paired_difference(first, second, parents, seeds[counted])
         interval = {"low": difference.low, "high": difference.high}
     return JudgeGap(
         variant=variant,
         arm=arm,
         rewarding=rewarding,
         deciding=provenance.judge,
-        by_rewarding=sum(a) / len(a),
-        by_deciding=sum(b) / len(b),
-        value=(sum(a) - sum(b)) / len(a),
-        n=len(a),
-        missing=missing,
+        by_rewarding=int(first.sum()) / n,
+        by_deciding=int(second.sum()) / n,
+        value=(int(first.sum()) - int(second.sum())) / n,
+        n=n,
+        missing=int((rows.harmful & ~known).sum()),
         provenance=provenance,
         **interval,
     )

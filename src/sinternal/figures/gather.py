@@ -9,14 +9,16 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import yaml
 
-from sinternal.figures.agreement import JudgeAgreement, judge_agreement
+from sinternal.figures.agreement import JudgeAgreement, LabelColumn, judge_agreement
 from sinternal.figures.arms import arm_figures
 from sinternal.figures.calls import Calls, read
 from sinternal.figures.causes import CheckEffect, check_effects, continuations
-from sinternal.figures.comparisons import Side, all_pairs, index_responses
-from sinternal.figures.contamination import TrainingRow, overlap
+from sinternal.figures.columns import MISSING, chain
+from sinternal.figures.comparisons import Responses, Side, all_pairs, by_arm
+from sinternal.figures.contamination import EvaluationSet, TrainingRow, evaluation_sets, overlap
 from sinternal.figures.correction import corrected_scores, read_errors
 from sinternal.figures.counts import Tally, pool
 from sinternal.figures.effects import effects
@@ -25,14 +27,17 @@ from sinternal.figures.facts import facts
 from sinternal.figures.funnel import funnel
 from sinternal.figures.gap import JudgeGap, judge_gap
 from sinternal.figures.learning import learning, read_curves
-from sinternal.figures.metric import ASR, PAIRED, PROACTIVE_VERIFICATION
+from sinternal.figures.measured import MeasuredRows
+from sinternal.figures.metric import ASR, PROACTIVE_VERIFICATION
 from sinternal.figures.missing import withhold
-from sinternal.figures.outcomes import Outcome, join
+from sinternal.figures.outcomes import Judged, Outcomes, Verdicts, join
 from sinternal.figures.placebo import placebo_notes
 from sinternal.figures.provenance import Provenance, Sources, day, decoding, last_start, recipe_key
+from sinternal.figures.reading import Evaluated, Openings, Reader
 from sinternal.figures.score import Score, pool_seeds, score
-from sinternal.figures.stress import stress_scores, worst_cases
+from sinternal.figures.stress import read_conditions, stress_scores, worst_cases
 from sinternal.figures.study import (
+    ArmOpenings,
     Capability,
     Comparison,
     Contamination,
@@ -43,20 +48,16 @@ from sinternal.figures.study import (
 )
 from sinternal.figures.tally import Cell, count
 from sinternal.figures.thinking import ThinkingShare, thinking_shares
-from sinternal.figures.transcripts import of_answer, of_continued, of_training, under_stress
-from sinternal.layout import ArmPlace, ArmRun, Place, RunMap
+from sinternal.figures.transcripts import Transcripts
+from sinternal.layout import ArmPlace, ArmRun, RunMap
 from sinternal.records import (
     CheckPlace,
     Example,
-    Finish,
     Intervened,
     Judgement,
-    Measured,
     Prompt,
     Response,
     ThinkingFate,
-    Verification,
-    make_id,
 )
 from sinternal.settings.questions import Question
 from sinternal.settings.recipe import Recipe
@@ -66,7 +67,9 @@ from sinternal.store import Artifact
 
 Run = RunMap[Artifact]
 """Every artifact of a run."""
-Outcomes = Mapping[ArmPlace, Sequence[Outcome]]
+Arms = Mapping[ArmPlace, Evaluated]
+"""What was measured of each arm, variant and seed."""
+OutcomesByArm = Mapping[ArmPlace, Outcomes]
 """The responses of each arm, variant and seed."""
 
 
@@ -79,17 +82,21 @@ def gather(recipe: Recipe, variants: Mapping[str, Recipe], run: Run) -> ReportDa
         run: its artifacts.
     """
     judges, questions = tuple(judge.name for judge in recipe.judges), recipe.effective_questions
-    judge, compliance = judges[0], _compliance_judge(run, judges)
-    thinking = _judge_that_labels(("checks",), run, judges) or judge
-    outcomes = {place: _outcomes(run, place, judge, compliance, thinking) for place in run.arms()}
+    reader = Reader(run, judges)
+    arms = reader.arms()
+    judge, compliance = judges[0], _compliance_judge(arms, judges)
+    thinking = _judge_that_labels(("checks",), arms, judges) or judge
+    outcomes = _outcomes(arms, judge, compliance, thinking)
+    responses = by_arm(outcomes)
     runs = {place.arm: run.arm(place) for place in reversed(run.arms())}  # of its first variant and seed
     described = tuple(arm_figures(runs[arm.name], arm) for arm in recipe.arms if arm.name in runs)
     sources = Sources(variants, run, judge, compliance, thinking)
-    stressed = stress_scores(variants, run, Sources(variants, run, judge, judge))
-    scores = withhold([*_scores(outcomes, sources), *stressed])
+    stressed = read_conditions(variants, reader)
+    verdicts = {place: arm.verdicts for place, arm in arms.items()}
+    under_stress = stress_scores(stressed, Sources(variants, run, judge, judge))
+    scores = withhold([*_scores(outcomes, sources, verdicts), *under_stress])
     if path := recipe.evaluation.agreement:
         scores += corrected_scores(scores, read_errors(path, recipe.judges[0]))
-    rows = tuple(_measurement_row(place, outcome) for place, group in outcomes.items() for outcome in group)
     curves = tuple(_curves(run))
     return ReportData(
         recipe=recipe.name,
@@ -99,98 +106,78 @@ def gather(recipe: Recipe, variants: Mapping[str, Recipe], run: Run) -> ReportDa
         variants=tuple(Variant(name, recipe.variants.get(name, {})) for name in variants),
         judges=judges,
         scores=(*scores, *worst_cases(scores)),
-        second_opinions=tuple(figure for other in judges for figure in _second_opinion(sources, other)),
-        agreements=tuple(_agreements(run, judge, judges[1:])),
+        second_opinions=tuple(figure for other in judges for figure in _second_opinion(arms, sources, other)),
+        agreements=tuple(_agreements(arms, judge, judges[1:])),
         questions=questions,
-        comparisons=tuple(_comparisons(rows, sources, questions)),
-        effects=tuple(effects(rows, {name: trials(v.arms, questions) for name, v in variants.items()}, sources.of)),
+        comparisons=tuple(_comparisons(responses, sources, questions)),
+        effects=tuple(
+            effects(responses, {name: trials(v.arms, questions) for name, v in variants.items()}, sources.of)
+        ),
         funnel=tuple(funnel(run)),
         losses=tuple(_losses(run)),
         curves=curves,
         learning=tuple(learning(curves, described)),
         capability=tuple(_capability(variants, run)),
         contamination=tuple(_contamination(run)),
-        transcripts=(
-            *(of_answer(place, outcome) for place, group in outcomes.items() for outcome in group),
-            *under_stress(variants, run),
-            *of_continued(run),
-            *of_training(run),
-        ),
-        measured=rows,
+        transcripts=Transcripts(reader, outcomes, stressed),
+        measured=MeasuredRows(outcomes),
         timing=_timing(run),
-        facts=facts(recipe, run, [outcome for group in outcomes.values() for outcome in group]),
+        facts=facts(recipe, run, sum(map(len, outcomes.values()))),
         calls=tuple(_calls(run)),
         exposures=tuple(row for place in run.arms() for row in exposures(run, place)),
         thinking=tuple(_thinking(outcomes, sources)),
+        openings=tuple(_openings(arms)),
         placebos=tuple(placebo_notes(variants, run)),
         check_effects=tuple(_check_effects(variants, run, sources)),
-        judge_gaps=tuple(_judge_gaps(variants, run, outcomes, sources)),
+        judge_gaps=tuple(_judge_gaps(variants, arms, sources)),
         recipe_yaml=yaml.safe_dump(
             recipe.model_dump(mode="json", exclude={"workers"}), sort_keys=False, allow_unicode=True
         ),
     )
 
 
-def _outcomes(run: Run, place: ArmPlace, judge: str, compliance: str, thinking: str) -> list[Outcome]:
-    """The responses of one arm: one judge labels safety, one refusals and help, one the thinking; often the same."""
-    arm = run.arm(place)
-    labels = arm.judgements[judge].rows(Judgement)
-    if compliance != judge:
-        other = {row.response_id: row for row in arm.judgements[compliance].rows(Judgement)}
-        labelled = ((row, other[row.response_id]) for row in labels)
-        labels = [replace(row, refused=their.refused, helpful=their.helpful) for row, their in labelled]
-    if thinking != judge:
-        of_thinking = {row.response_id: row for row in arm.judgements[thinking].rows(Judgement)}
-        labelled = ((row, of_thinking[row.response_id]) for row in labels)
-        labels = [replace(row, checks=their.checks, saw_harm=their.saw_harm) for row, their in labelled]
-    return join(
-        _evaluation_prompts(run, place), arm.responses.rows(Response), labels, arm.verifications.rows(Verification)
-    )
+def _outcomes(arms: Arms, judge: str, compliance: str, thinking: str) -> dict[ArmPlace, Outcomes]:
+    """All responses: one judge labels safety, one refusals and help, one the thinking; often the same."""
+
+    def labelled(arm: Evaluated) -> Outcomes:
+        return arm.outcomes.labelled_by(*(arm.judged[name] for name in (judge, compliance, thinking)))
+
+    return {place: labelled(arm) for place, arm in arms.items()}
 
 
-def _evaluation_prompts(run: Run, place: ArmPlace) -> list[Prompt]:
-    """The evaluation prompts of an arm."""
-    return run[Place(place.variant, place.seed)].evaluation_prompts.rows(Prompt)
-
-
-def _compliance_judge(run: Run, judges: Sequence[str]) -> str:
+def _compliance_judge(arms: Arms, judges: Sequence[str]) -> str:
     """The first judge that labels refusals and help; else the first that labels refusals; else the first."""
     preferences = (("refused", "helpful"), ("refused",))
-    candidates = (_judge_that_labels(labels, run, judges) for labels in preferences)
+    candidates = (_judge_that_labels(labels, arms, judges) for labels in preferences)
     return next((judge for judge in candidates if judge is not None), judges[0])
 
 
-def _judge_that_labels(labels: Sequence[str], run: Run, judges: Sequence[str]) -> str | None:
+def _judge_that_labels(labels: Sequence[str], arms: Arms, judges: Sequence[str]) -> str | None:
     """The first judge that gives all of these labels somewhere."""
+
+    def gives(judged: Judged, label: str) -> bool:
+        return bool((getattr(judged, label) != MISSING).any())
+
     for judge in judges:
-        rows = (row for place in run.arms() for row in _judgements(run, place, judge))
-        if {label for row in rows for label in labels if getattr(row, label) is not None} == set(labels):
+        if all(any(gives(arm.judged[judge], label) for arm in arms.values()) for label in labels):
             return judge
     return None
 
 
-def _judgements(run: Run, place: ArmPlace, judge: str) -> list[Judgement]:
-    return run.arm(place).judgements[judge].rows(Judgement)
-
-
-def _second_opinion(deciding: Sources, judge: str) -> Iterator[Score]:
+def _second_opinion(arms: Arms, deciding: Sources, judge: str) -> Iterator[Score]:
     """Pooled figures by one judge's labels, except those that it decides anyway."""
     if judge == deciding.judge == deciding.compliance == deciding.thinking:
         return
-    run = deciding.run
-    outcomes = {
-        place: [replace(outcome, verifications=()) for outcome in _outcomes(run, place, judge, judge, judge)]
-        for place in run.arms()
-    }
-    for figure in withhold(_scores(outcomes, Sources(deciding.variants, run, judge, judge))):
+    sources = Sources(deciding.variants, deciding.run, judge, judge)
+    for figure in withhold(_scores(_outcomes(arms, judge, judge, judge), sources, {})):
         if figure.seed is None and judge != deciding.decides(figure.metric):
             yield figure
 
 
-def _thinking(outcomes: Outcomes, sources: Sources) -> Iterator[ThinkingShare]:
+def _thinking(outcomes: OutcomesByArm, sources: Sources) -> Iterator[ThinkingShare]:
     """What each arm's thinkings check and see, over all seeds."""
     for variant, arm in dict.fromkeys((place.variant, place.arm) for place in outcomes):
-        rows = [row for place, group in outcomes.items() if place[:2] == (variant, arm) for row in group]
+        rows = chain([own for place, own in outcomes.items() if place[:2] == (variant, arm)])
         provenances = (sources.of(variant, arm, metric.name) for metric in (PROACTIVE_VERIFICATION, ASR))
         yield from thinking_shares(variant, arm, rows, *provenances)
 
@@ -219,59 +206,72 @@ def _check_effects(variants: Mapping[str, Recipe], run: Run, sources: Sources) -
         yield from check_effects(variant, arm, continued, fates, locator.name, provenance)
 
 
-def _judge_gaps(variants: Mapping[str, Recipe], run: Run, outcomes: Outcomes, sources: Sources) -> Iterator[JudgeGap]:
+def _judge_gaps(variants: Mapping[str, Recipe], arms: Arms, sources: Sources) -> Iterator[JudgeGap]:
     """How far the two judges are apart, for each arm."""
-    for variant, arm in dict.fromkeys((place.variant, place.arm) for place in outcomes):
-        labels = {
-            seed: arm_run.rewarding.rows(Judgement)
-            for seed, arm_run in run.of_arm(variant, arm).items()
-            if arm_run.rewarding
-        }
-        mine = {seed: outcomes[ArmPlace(variant, arm, seed)] for seed in labels}
-        if labels:
-            rewarding = variants[variant].labeller.name
-            provenance = sources.of(variant, arm, ASR.name)
-            if gap := judge_gap(variant, arm, rewarding, mine, labels, provenance):
+    for variant, arm in dict.fromkeys((place.variant, place.arm) for place in arms):
+        seeds = {place.seed: own for place, own in arms.items() if place[:2] == (variant, arm)}
+        safe = {seed: own.rewarding for seed, own in seeds.items() if own.rewarding is not None}
+        if safe:
+            outcomes = {seed: seeds[seed].outcomes for seed in safe}
+            rewarding, provenance = variants[variant].labeller.name, sources.of(variant, arm, ASR.name)
+            if gap := judge_gap(variant, arm, rewarding, outcomes, safe, provenance):
                 yield gap
 
 
-def _comparisons(rows: Sequence[Measured], sources: Sources, questions: Sequence[Question]) -> Iterator[Comparison]:
+def _openings(arms: Arms) -> Iterator[ArmOpenings]:
+    """How the answers of each arm begin, over all seeds."""
+    for variant, arm in dict.fromkeys((place.variant, place.arm) for place in arms):
+        own = [evaluated.openings for place, evaluated in arms.items() if place[:2] == (variant, arm)]
+        example = next((one.example for one in own if one.example), "")
+        whole = Openings(sum(one.answers for one in own), sum(one.tagged for one in own), example)
+        yield ArmOpenings(variant, arm, whole)
+
+
+def _comparisons(
+    responses: Mapping[tuple[str, str], Responses], sources: Sources, questions: Sequence[Question]
+) -> Iterator[Comparison]:
     """Arms against each other, on the same prompts of the same seed."""
-    grouped: dict[str, dict[str, list[Measured]]] = defaultdict(lambda: defaultdict(list))
-    for row in rows:
-        grouped[row.variant][row.arm].append(row)
-    for variant, arms in grouped.items():
-        sides = [Side(arm, index_responses(own), partial(sources.of, variant, arm)) for arm, own in arms.items()]
+    for variant in dict.fromkeys(variant for variant, _ in responses):
+        sides = [
+            Side(arm, own, partial(sources.of, variant, arm))
+            for (of_variant, arm), own in responses.items()
+            if of_variant == variant
+        ]
         yield from all_pairs(sides, variant, questions)
 
 
-def _agreements(run: Run, judge: str, others: Sequence[str]) -> Iterator[JudgeAgreement]:
-    for variant in dict.fromkeys(place.variant for place in run):
-        places = [place for place in run.arms() if place.variant == variant]
-        first = [row for place in places for row in _judgements(run, place, judge)]
-        prompts = {key: prompt for place in places for key, prompt in _prompts_by_response(run, place).items()}
-        parents = {response: prompt.parent_id for response, prompt in prompts.items()}
-        sides = {response: "harmful" if prompt.harmful else "benign" for response, prompt in prompts.items()}
+def _agreements(arms: Arms, judge: str, others: Sequence[str]) -> Iterator[JudgeAgreement]:
+    if not others:
+        return
+    for variant in dict.fromkeys(place.variant for place in arms):
+        own = [arm for place, arm in arms.items() if place.variant == variant]
+        response = np.concatenate([arm.response for arm in own])
+        parents, harmful = np.full((2, int(response.max()) + 1), MISSING, dtype=np.int64)
+        parents[response] = np.concatenate([arm.outcomes.parent for arm in own])
+        harmful[response] = np.concatenate([arm.outcomes.harmful for arm in own])
+        kinds = {"harmful": harmful == 1, "benign": harmful == 0}
+        first = sorted(kinds, key=lambda name: not kinds[name][response[0]])
+        sides = {name: kinds[name] for name in first if kinds[name].any()}
+
+        def column(judge: str, label: str, own: Sequence[Evaluated] = own) -> LabelColumn:
+            """A judge's labels in the order of its tables."""
+            rows = [(arm.response, getattr(arm.judged[judge], label), arm.judged_in_turn[judge]) for arm in own]
+            return LabelColumn(*(np.concatenate([part[i][part[2]] for part in rows]) for i in range(2)))
+
         for other in others:
-            second = [row for place in places for row in _judgements(run, place, other)]
             for label in ("safe", "refused"):
-                agreement = judge_agreement(variant, (judge, other), first, second, label, parents, sides)
+                columns = column(judge, label), column(other, label)
+                agreement = judge_agreement(variant, (judge, other), *columns, label, parents, sides)
                 if agreement is not None:
                     yield agreement
 
 
-def _prompts_by_response(run: Run, place: ArmPlace) -> dict[str, Prompt]:
-    """The prompt of each response of an arm, by the response's id."""
-    prompts_by_id = {prompt.id: prompt for prompt in _evaluation_prompts(run, place)}
-    return {response.id: prompts_by_id[response.prompt_id] for response in run.arm(place).responses.rows(Response)}
-
-
-def _scores(outcomes: Outcomes, sources: Sources) -> Iterator[Score]:
+def _scores(outcomes: OutcomesByArm, sources: Sources, verdicts: Mapping[ArmPlace, Verdicts]) -> Iterator[Score]:
     """Every figure of each seed, and pooled over seeds."""
     tallies: dict[tuple[str, str], dict[Cell, dict[int, Tally]]] = defaultdict(lambda: defaultdict(dict))
-    for (variant, arm, seed), rows in outcomes.items():
-        for cell, tally in count(rows).items():
-            tallies[variant, arm][cell][seed] = tally
+    for place, rows in outcomes.items():
+        for cell, tally in count(rows, verdicts.get(place)).items():
+            tallies[place.variant, place.arm][cell][place.seed] = tally
     for (variant, arm), cells in tallies.items():
         for cell, by_seed in cells.items():
             provenance = sources.of(variant, arm, cell.metric.name, verifying=cell.spec is not None)
@@ -315,13 +315,16 @@ def _capability(variants: Mapping[str, Recipe], run: Run) -> Iterator[Capability
 
 def _contamination(run: Run) -> Iterator[Contamination]:
     """What of each arm's training rows occurs in the evaluation sets."""
-    for variant, arm in dict.fromkeys((place.variant, place.arm) for place in run.arms()):
-        places = [place for place in run.arms() if (place.variant, place.arm) == (variant, arm)]
-        rows = {row.id: row for place in places for row in _training_rows(run.arm(place))}
-        prompts_by_id = {prompt.id: prompt for place in places for prompt in _evaluation_prompts(run, place)}
-        if rows:
-            overlaps = overlap(rows.values(), list(prompts_by_id.values()))
-            yield from (Contamination(variant, arm, shared) for shared in overlaps)
+    for variant in dict.fromkeys(place.variant for place in run):
+        seeds = [own for place, own in run.items() if place.variant == variant]
+        sets: list[EvaluationSet] = []
+        for arm in seeds[0].arms:
+            rows = {row.id: row for own in seeds for row in _training_rows(own.arms[arm])}
+            if rows:
+                sets = sets or evaluation_sets(
+                    {row.id: row for own in seeds for row in own.evaluation_prompts.rows(Prompt)}.values()
+                )
+                yield from (Contamination(variant, arm, shared) for shared in overlap(rows.values(), sets))
 
 
 def _training_rows(arm: ArmRun[Artifact]) -> Iterator[TrainingRow]:
@@ -338,27 +341,6 @@ def _training_rows(arm: ArmRun[Artifact]) -> Iterator[TrainingRow]:
         pools = (training.prompts, training.mathematics)
         for prompt in (row for pool in pools if pool is not None for row in pool.rows(Prompt)):
             yield TrainingRow(prompt.id, prompt.plain_request, prompt.text)
-
-
-def _measurement_row(place: ArmPlace, outcome: Outcome) -> Measured:
-    prompt = outcome.prompt
-    return Measured(
-        id=make_id("measured", *place, prompt.id, outcome.response.sample),
-        variant=place.variant,
-        arm=place.arm,
-        seed=place.seed,
-        prompt_id=prompt.id,
-        parent_id=prompt.parent_id,
-        sample=outcome.response.sample,
-        benchmark=prompt.benchmark,
-        family=prompt.family,
-        split=prompt.split,
-        harmful=prompt.harmful,
-        **{metric.name: metric.measure(outcome) for metric in PAIRED},
-        truncated=outcome.response.finish is Finish.LENGTH,
-        harm_shows=prompt.harm_shows,
-        can_help=prompt.can_help,
-    )
 
 
 def _timing(run: Run) -> dict[str, float]:

@@ -105,11 +105,16 @@ class Sources:
         return Provenance(
             judge=judge,
             judge_revision=judge_revision(entry, labels.manifest["packages"]["sinternal"], plugin_of(labels, judge)),
-            judged=next((row.judged for row in labels.rows(Judgement)), "answer"),
+            judged=judged_part(labels),
             decoding=decoding(sampling, left_out_of(texts)),
             measured=day(last_start(texts)),
             recipe=recipe_key(recipe),
         )
+
+
+def judged_part(labels: Artifact) -> str:
+    """What of the responses some labels are of: `answer`, `full` or `thinking`."""
+    return next((row.judged for row in labels.table(Judgement)), "answer")
 
 
 def recipe_key(recipe: Recipe) -> str:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sinternal.figures.counts import Counts, Tally, tables, total
+from sinternal.figures.counts import Tally
 from sinternal.figures.estimate import Estimate
 from sinternal.figures.metric import Metric, Over
 from sinternal.figures.provenance import Provenance
@@ -149,10 +149,9 @@ def by_key(scores: Iterable[Score]) -> Figures:
 
 def score(cell: Cell, tally: Tally, *, arm: str, seed: int | None, variant: str, provenance: Provenance) -> Score:
     """Turn counts into a figure with its interval."""
-    every = total(tally.values())
-    counts = [row for row in tally.values() if row.rows or not every.other_side]
-    whole = total(counts)
-    estimate = estimate_of(cell.metric, counts)
+    every, counted = tally.total, tally.without_other_side()
+    whole = counted.total
+    estimate = estimate_of(cell.metric, counted)
     return Score(
         **vars(estimate),
         arm=arm,
@@ -166,7 +165,7 @@ def score(cell: Cell, tally: Tally, *, arm: str, seed: int | None, variant: str,
         split=cell.split,
         harm_shows=cell.harm_shows,
         spec=cell.spec,
-        parents=sum(row.n > 0 for row in counts),
+        parents=int((counted.n > 0).sum()),
         truncated=whole.truncated / whole.rows if whole.rows else 0.0,
         missing=whole.missing,
         no_answer=whole.no_answer,
@@ -174,41 +173,35 @@ def score(cell: Cell, tally: Tally, *, arm: str, seed: int | None, variant: str,
         missing_other_side=(
             every.other_side_missing / every.other_side if every.other_side_missing < every.other_side else None
         ),
-        caveat=_caveat(cell, estimate.value, counts),
+        caveat=_caveat(cell, estimate.value, counted),
         provenance=provenance,
     )
 
 
-def estimate_of(metric: Metric, counts: Sequence[Counts]) -> Estimate:
+def estimate_of(metric: Metric, tally: Tally) -> Estimate:
     """The value of a metric, its interval and its bounds.
 
     Args:
         metric: which.
-        counts: of each parent prompt.
+        tally: counts of each parent prompt.
     """
-    whole = total(counts)
+    whole = tally.total
     if not whole.rows:
         return Estimate(value=None, low=None, high=None, n=0)
     if metric.statistic is None:
-        known = bounded_wilson(
-            [row.hits for row in counts],
-            [row.n for row in counts],
-            [row.missing for row in counts],
-            [row.missing_positive for row in counts],
-        )
+        known = bounded_wilson(tally["hits"], tally.n, tally["missing"], tally["missing_positive"])
         value, interval, lowest, highest = None, known.interval, known.lowest, known.highest
         if whole.n:
             value = whole.hits / whole.n
         low, high = interval if whole.n else (None, None)
         return Estimate(value=value, low=low, high=high, n=whole.n, lowest=lowest, highest=highest)
-    unsafe = np.array([row.missing_positive for row in counts], dtype=np.float64)
-    safe = np.array([row.missing - row.missing_positive for row in counts], dtype=np.float64)
-    return bounded_table(metric.statistic, tables(counts), unsafe, safe)
+    unsafe, safe = tally["missing_positive"], tally["missing"] - tally["missing_positive"]
+    return bounded_table(metric.statistic, tally.tables, unsafe.astype(np.float64), safe.astype(np.float64))
 
 
-def _caveat(cell: Cell, value: float | None, counts: Sequence[Counts]) -> str:
+def _caveat(cell: Cell, value: float | None, tally: Tally) -> str:
     """What to know about one figure, or why there is none."""
-    whole, parents = total(counts), sum(row.n > 0 for row in counts)
+    whole, parents = tally.total, int((tally.n > 0).sum())
     if not whole.n and whole.missing:
         return f"none of {whole.missing} {'rows has a label' if cell.spec is None else 'verdicts can be read'}"
     if not whole.n:

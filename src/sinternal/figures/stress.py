@@ -7,14 +7,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from sinternal.figures.counts import NOTHING, Tally, count_other_side, count_row, pool
+import numpy as np
+
+from sinternal.figures.columns import MISSING, Flags, Labels, Numbers, first_seen
+from sinternal.figures.counts import Clusters, Tally, count_other_side, count_rows, pool
 from sinternal.figures.metric import ASR, ASR_WORST, UNDER_STRESS, Metric
-from sinternal.figures.outcomes import Outcome, join
+from sinternal.figures.outcomes import Outcomes
 from sinternal.figures.provenance import Sources, day, decoding, last_start
+from sinternal.figures.reading import Reader
 from sinternal.figures.score import Score, pool_seeds, score
 from sinternal.figures.tally import Cell
-from sinternal.layout import DELIVERY, REPETITION, ArmRun, RunMap, Stressed, sampling_condition
-from sinternal.records import Judgement, Prompt, Response
+from sinternal.layout import DELIVERY, REPETITION, ArmPlace, ArmRun, Stressed, sampling_condition
 from sinternal.settings.measurement import Stress
 from sinternal.settings.recipe import Recipe
 from sinternal.settings.sampling import Sampling
@@ -33,35 +36,56 @@ class Condition(NamedTuple):
     """How the answers were drawn."""
     measured: str
     """The day, as year-month-day."""
-    outcomes: Sequence[Outcome]
+    asked: Stressed[Artifact]
+    """The artifacts."""
+    outcomes: Outcomes
     """The responses, with their labels."""
+    rows: Numbers
+    """Where these stand in the table of responses."""
     any_of: bool = True
     """Whether a prompt counts once, for any of its answers, or each answer for itself (avg@n)."""
 
 
-def stress_scores(variants: Mapping[str, Recipe], run: RunMap[Artifact], sources: Sources) -> Iterator[Score]:
-    """ASR and over-refusal under every condition, of each seed and pooled.
+Conditions = Mapping[ArmPlace, Sequence[Condition]]
+"""The conditions of each arm, variant and seed."""
+
+
+def read_conditions(variants: Mapping[str, Recipe], reader: Reader) -> Conditions:
+    """Everything that was asked under stress.
 
     Args:
         variants: the recipe of each variant.
-        run: its artifacts.
+        reader: of the run's artifacts.
+    """
+    read: dict[ArmPlace, Sequence[Condition]] = {}
+    for place in reader.run.arms():
+        settings = variants[place.variant].evaluation
+        if settings.stress:
+            read[place] = tuple(conditions(settings.stress, settings.sampling, reader.run.arm(place), reader))
+    return read
+
+
+def stress_scores(read: Conditions, sources: Sources) -> Iterator[Score]:
+    """ASR and over-refusal under every condition, of each seed and pooled.
+
+    Args:
+        read: what was asked.
         sources: where the figures of the same responses without stress come from, all by the judge of safety.
     """
-    for variant, recipe in variants.items():
-        if recipe.evaluation.stress:
-            for arm in recipe.arms:
-                yield from _arm_scores(recipe, run.of_arm(variant, arm.name), variant, arm.name, sources)
+    by_arm: dict[tuple[str, str], dict[int, Sequence[Condition]]] = defaultdict(dict)
+    for (variant, arm, seed), of_seed in read.items():
+        by_arm[variant, arm][seed] = of_seed
+    for (variant, arm), by_seed in by_arm.items():
+        yield from _arm_scores(variant, arm, by_seed, sources)
 
 
 def _arm_scores(
-    recipe: Recipe, runs: Mapping[int, ArmRun[Artifact]], variant: str, arm: str, sources: Sources
+    variant: str, arm: str, conditions_by_seed: Mapping[int, Sequence[Condition]], sources: Sources
 ) -> Iterator[Score]:
-    stress, usual = recipe.evaluation.stress, recipe.evaluation.sampling
-    assert stress is not None  # the caller looked
     tallies: dict[Cell, dict[int, Tally]] = defaultdict(dict)
     last: dict[str, Condition] = {}
-    for seed, run in runs.items():
-        for condition in conditions(stress, usual, run):
+    for seed, of_seed in conditions_by_seed.items():
+        for condition in of_seed:
             last[condition.name] = condition
             for metric in UNDER_STRESS:
                 if tally := _tally(condition, metric):
@@ -114,70 +138,72 @@ def _open_worst(figure: Score, candidates: Sequence[Score]) -> Score:
     return replace(figure, metric=ASR_WORST.name, split=None, lowest=lowest, low=low, caveat=caveat)
 
 
-def conditions(stress: Stress, usual: Sampling, run: ArmRun[Artifact]) -> Iterator[Condition]:
+def conditions(stress: Stress, usual: Sampling, run: ArmRun[Artifact], reader: Reader) -> Iterator[Condition]:
     """The outcomes of every condition, for one arm and seed.
 
     Args:
         stress: the conditions.
         usual: how answers are drawn without any.
         run: the arm's artifacts.
+        reader: of the run.
     """
     phrase = decoding(usual)
-    if delivered := run.stress.get(DELIVERY):
-        by_family: dict[str, list[Outcome]] = defaultdict(list)
-        for outcome in _outcomes(delivered):
-            by_family[outcome.prompt.family].append(outcome)
-        yield from (Condition(family, phrase, _day(delivered), rows) for family, rows in by_family.items())
+
+    def asked(name: str, how: str, artifacts: Stressed[Artifact]) -> Condition:
+        outcomes = reader.outcomes(artifacts.prompts, artifacts.responses, artifacts.judgements)
+        measured = day(last_start([artifacts.responses]))
+        return Condition(name, how, measured, artifacts, outcomes, np.arange(len(outcomes)))
+
+    if DELIVERY in run.stress:
+        delivered = asked("", phrase, run.stress[DELIVERY])
+        for family in first_seen(delivered.outcomes.family):
+            rows = np.flatnonzero(delivered.outcomes.family == family)
+            name = reader.names[family]
+            yield delivered._replace(name=name, outcomes=delivered.outcomes.take(rows), rows=rows)
     if stress.turns:
-        repeated, name = run.stress[REPETITION], f"asked {stress.turns} times"
-        yield Condition(name, f"{phrase}, {name}", _day(repeated), _outcomes(repeated))
+        name = f"asked {stress.turns} times"
+        yield asked(name, f"{phrase}, {name}", run.stress[REPETITION])
     names = [f"of {sampling.n} at temperature {sampling.temperature:g}" for sampling in stress.sampling]
     for number, (name, sampling) in enumerate(zip(names, stress.sampling, strict=True)):
-        stressed = run.stress[sampling_condition(number)]
-        measured_on, outcomes = _day(stressed), _outcomes(stressed)
         how = f"of {sampling.n}, {decoding(sampling)}"
         label = name if names.count(name) == 1 else how
-        yield Condition(f"any {label}", f"any {how}", measured_on, outcomes)
+        drawn = asked(f"any {label}", f"any {how}", run.stress[sampling_condition(number)])
+        yield drawn
         if sampling.n > 1:
-            yield Condition(f"mean {label}", f"mean {how}", measured_on, outcomes, any_of=False)
+            yield drawn._replace(name=f"mean {label}", decoding=f"mean {how}", any_of=False)
 
 
-def _outcomes(stressed: Stressed[Artifact]) -> list[Outcome]:
-    return join(stressed.prompts.rows(Prompt), stressed.responses.rows(Response), stressed.judgements.rows(Judgement))
+def _tally(condition: Condition, metric: Metric) -> Tally | None:
+    """Counts by parent; of several answers to a prompt, whether it happens in any, or how often. None without any."""
+    rows = condition.outcomes
+    answers = rows.prompt if condition.any_of else np.arange(len(rows))
+    _, first, at = np.unique(answers, return_index=True, return_inverse=True)
+
+    def any_of(holds: Flags) -> Flags:
+        """Whether something holds for any answer to a prompt."""
+        found: Flags = np.bincount(at, holds, minlength=len(first)) > 0
+        return found
+
+    hit, order = metric.of(rows), np.argsort(first)
+    silent, happens = any_of(hit == MISSING), any_of(hit == 1)
+    own = count_rows(
+        _any(silent, happens),
+        missing_hit=happens,
+        truncated=any_of(rows.truncated),
+        no_answer=any_of(rows.no_answer & (hit == MISSING)),
+        filtered=any_of(rows.filtered & (hit == MISSING)),
+    )
+    others = count_other_side(np.where(silent, MISSING, 0).astype(np.int8))
+    added = np.where(metric.concerns(rows)[first], own, others)
+    found = Clusters(rows.parent[first][order]).tallies(added[:, order])
+    tally = found[0].tally if found else None
+    return tally if tally is not None and tally.rows.any() else None
 
 
-def _day(stressed: Stressed[Artifact]) -> str:
-    return day(last_start([stressed.responses]))
-
-
-def _tally(condition: Condition, metric: Metric) -> Tally:
-    """Counts by parent; of several answers to a prompt, whether it happens in any, or how often."""
-    answers: dict[tuple[str, int], list[Outcome]] = defaultdict(list)
-    for outcome in condition.outcomes:
-        answers[outcome.prompt.id, 0 if condition.any_of else outcome.response.sample].append(outcome)
-    tally: Tally = {}
-    for rows in answers.values():
-        prompt = rows[0].prompt
-        hits = [metric.of(row) for row in rows]
-        if metric.concerns(prompt):
-            unlabelled = [row for row, hit in zip(rows, hits, strict=True) if hit is None]
-            counts = count_row(
-                _any(hits),
-                missing_hit=True in hits,
-                truncated=any(row.truncated for row in rows),
-                no_answer=any(row.no_answer for row in unlabelled),
-                filtered=any(row.filtered for row in unlabelled),
-            )
-        else:
-            counts = count_other_side(missing=None in hits)
-        tally[prompt.parent_id] = tally.get(prompt.parent_id, NOTHING).plus(counts)
-    return tally if any(counts.rows for counts in tally.values()) else {}
-
-
-def _any(hits: Sequence[bool | None]) -> bool | None:
-    """Whether one is true; None if any has no label.
+def _any(silent: Flags, happens: Flags) -> Labels:
+    """Whether something happens in one answer; `MISSING` if any is silent of it.
 
     To count a success that is known, and to leave out a row that is open, would raise the rate with every label that
     is missing. That it is known enters the rate's lower bound.
     """
-    return None if None in hits else True in hits
+    return np.where(silent, MISSING, happens).astype(np.int8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from sinternal.figures.agreement import JudgeAgreement
@@ -12,6 +13,7 @@ from sinternal.figures.estimate import Difference, Estimate
 from sinternal.figures.exposure import ArmExposure
 from sinternal.figures.gap import JudgeGap
 from sinternal.figures.provenance import Provenance
+from sinternal.figures.reading import Openings
 from sinternal.figures.score import Score
 from sinternal.figures.thinking import ThinkingShare
 from sinternal.records import Measured
@@ -255,6 +257,18 @@ class Transcript:
 
 
 @dataclass(frozen=True)
+class ArmOpenings:
+    """How many answers of one arm may be none."""
+
+    variant: str
+    """The variant."""
+    arm: str
+    """The arm."""
+    openings: Openings
+    """How they begin, over all seeds."""
+
+
+@dataclass(frozen=True)
 class Contamination:
     """How much of what an arm was trained on occurs in one evaluation set, over all seeds."""
 
@@ -326,9 +340,9 @@ class ReportData:
     """What else the arms can do."""
     contamination: tuple[Contamination, ...]
     """Overlap of training rows with evaluation sets."""
-    transcripts: tuple[Transcript, ...]
+    transcripts: Collection[Transcript]
     """Every response of every arm, under stress too, and what the arms were trained on."""
-    measured: tuple[Measured, ...]
+    measured: Iterable[Measured]
     """The same responses as figures, so that another run can be compared prompt by prompt."""
     timing: dict[str, float]
     """Seconds spent in each stage, summed over its artifacts."""
@@ -349,5 +363,7 @@ class ReportData:
     """What thinkings check, whether they see harm, and what is answered then."""
     check_effects: tuple[CheckEffect, ...] = ()
     """What safety checks in thinkings cause."""
+    openings: tuple[ArmOpenings, ...] = ()
+    """How the answers of each arm begin."""
     judge_gaps: tuple[JudgeGap, ...] = ()
     """How far the judge that rewarded and the one that decides are apart, if they are two."""

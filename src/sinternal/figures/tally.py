@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from itertools import product
+from typing import Any, NamedTuple
 
-from sinternal.figures.counts import NOTHING, Counts, Tally, count_other_side, count_row
+import numpy as np
+
+from sinternal.figures.columns import Flags, Names, Numbers, first_seen
+from sinternal.figures.counts import Added, Clusters, Tally, count_other_side, count_rows
 from sinternal.figures.metric import OF_RESPONSES, OF_VERDICTS, PAIRS_RIGHT, Metric, Over, is_pair_right
-from sinternal.figures.outcomes import Outcome
-from sinternal.records import HarmShows, Measured, Prompt, Split, Verification
+from sinternal.figures.outcomes import Outcomes, Verdicts
+from sinternal.records import HarmShows, Split
+from sinternal.settings.plugins import PLAIN
 
 
 class Cell(NamedTuple):
@@ -33,110 +37,176 @@ class Cell(NamedTuple):
     """Where the harm of its prompts shows; None for both."""
 
 
-def count(outcomes: Sequence[Outcome]) -> dict[Cell, Tally]:
-    """Count every metric, by family, by split, by where harm shows, and by benchmark if there are several."""
-    table: dict[Cell, dict[str, Counts]] = defaultdict(dict)
-    crossed = is_crossed(outcome.prompt for outcome in outcomes)
-    several = len({outcome.prompt.benchmark for outcome in outcomes}) > 1
-    for outcome in outcomes:
-        parent = outcome.prompt.parent_id
-        entries = list(_of_outcome(outcome))
-        if several:
-            entries += _by_benchmark(entries, outcome.prompt.benchmark)
-        if crossed:
-            shows = outcome.prompt.harm_shows
-            entries += [(cell._replace(harm_shows=shows), counts) for cell, counts in entries if _whole(cell)]
-        for cell, counts in entries:
-            tally = table[cell]
-            tally[parent] = tally.get(parent, NOTHING).plus(counts)
-    for cell, pair, counts in _pairs_right(outcomes, crossed=crossed):
-        table[cell][pair] = table[cell].get(pair, NOTHING).plus(counts)
-    return {cell: tally for cell, tally in table.items() if any(counts.rows for counts in tally.values())}
+class _Entry(NamedTuple):
+    """A cell with its counts, and what it comes after: cells stand in the order in which responses add to them."""
+
+    order: tuple[int, ...]
+    cell: Cell
+    tally: Tally
 
 
-def is_crossed(prompts: Iterable[Prompt | Measured]) -> bool:
+def count(outcomes: Outcomes, verdicts: Verdicts | None = None) -> dict[Cell, Tally]:
+    """Count every metric, by family, by split, by where harm shows, and by benchmark if there are several.
+
+    Args:
+        outcomes: the responses.
+        verdicts: how the models verified them.
+    """
+    if not len(outcomes):
+        return {}
+    crossed = is_crossed(outcomes)
+    entries = list(_of_responses(outcomes, crossed=crossed))
+    if verdicts is not None and len(verdicts):
+        entries += _of_verdicts(outcomes, verdicts, crossed=crossed)
+    entries.sort(key=lambda entry: entry.order)
+    entries += _pairs_right(outcomes, crossed=crossed)
+    return {entry.cell: entry.tally for entry in entries if entry.tally.rows.any()}
+
+
+def is_crossed(outcomes: Outcomes) -> bool:
     """Whether figures are also given by where harm shows: where it shows in the request alone, they would be the same.
 
     Where all of it shows in drafts they would be, too, but a reader should be told.
     """
-    return any(prompt.harm_shows is not HarmShows.REQUEST for prompt in prompts)
+    return bool((outcomes.harm_shows != outcomes.names.find(HarmShows.REQUEST)).any())
 
 
-def _whole(cell: Cell) -> bool:
-    """Whether a cell is of all families and benchmarks."""
-    return cell.family is None and cell.benchmark is None
+class _Level(NamedTuple):
+    """By what responses are grouped: some of their columns; those that are None are not told apart."""
+
+    phase: int
+    """Cells of a phase stand before those of later ones."""
+    split: Numbers | None = None
+    family: Numbers | None = None
+    benchmark: Numbers | None = None
+    harm_shows: Numbers | None = None
 
 
-def _by_benchmark(entries: Iterable[tuple[Cell, Counts]], benchmark: str) -> list[tuple[Cell, Counts]]:
-    """What a response adds to the figures of its benchmark; to one of both sides together, once."""
-    by_metric: dict[Metric, Counts] = {}
-    for cell, counts in entries:
-        if (cell.family, cell.split, cell.spec) == (None, None, None):
-            if not cell.metric.by_side:
-                by_metric[cell.metric] = counts
-            elif not counts.other_side:
-                by_metric.setdefault(cell.metric, counts)
-    return [(Cell(metric, metric.over_benchmark, benchmark=benchmark), counts) for metric, counts in by_metric.items()]
+class _Groups(NamedTuple):
+    """The groups of some rows."""
+
+    of_rows: Numbers
+    """The group of each row."""
+    places: list[dict[str, Any]]
+    """What cells of each group say of it."""
 
 
-def count_response(outcome: Outcome, metric: Metric) -> Counts:
-    """The counts that one response adds to a rate over it."""
-    return count_row(
-        metric.of(outcome),
-        truncated=outcome.truncated,
-        no_answer=outcome.no_answer,
-        filtered=outcome.filtered,
+_KINDS: Mapping[str, Callable[[str], str]] = {
+    "split": Split,
+    "family": str,
+    "benchmark": str,
+    "harm_shows": HarmShows,
+}
+
+
+def _group(level: _Level, names: Names, rows: int) -> _Groups:
+    group, places = np.zeros(rows, dtype=np.int64), [dict[str, Any]()]
+    for name, kind in _KINDS.items():
+        column: Numbers | None = getattr(level, name)
+        if column is not None:
+            different, at = np.unique(column, return_inverse=True)
+            group = group * len(different) + at
+            places = [{**place, name: kind(names[number])} for place in places for number in different]
+    return _Groups(group, places)
+
+
+def _of_responses(outcomes: Outcomes, *, crossed: bool) -> Iterator[_Entry]:
+    """The counts of every rate of responses."""
+    levels = [_Level(0, outcomes.split, outcomes.family), _Level(0, outcomes.split), _Level(0)]
+    if len(first_seen(outcomes.benchmark)) > 1:
+        levels.append(_Level(2, benchmark=outcomes.benchmark))
+    if crossed:
+        levels += [_Level(3, outcomes.split, harm_shows=outcomes.harm_shows), _Level(3, harm_shows=outcomes.harm_shows)]
+    grouped = [_group(level, outcomes.names, len(outcomes)) for level in levels]
+    clusters = [Clusters(outcomes.parent, groups.of_rows) for groups in grouped]
+    for number, metric in enumerate(OF_RESPONSES):
+        own, others = count_responses(outcomes, metric), count_other_side(metric.of(outcomes))
+        for at, (level, groups, rows) in enumerate(zip(levels, grouped, clusters, strict=True)):
+            for position, over in enumerate(metric.over if level.benchmark is None else (metric.over_benchmark,)):
+                if over is Over.ALL and metric.by_side:  # what is on neither side counts for nothing
+                    added = own * (outcomes.harmful | outcomes.helpable)
+                else:
+                    added = np.where(_side(outcomes, over), own, others)
+                for group, first, tally in rows.tallies(added):
+                    order = (first, level.phase, 0, number, at, position)
+                    yield _Entry(order, Cell(metric, over, **groups.places[group]), tally)
+
+
+def _side(outcomes: Outcomes, over: Over) -> Flags:
+    """Which responses a figure is about."""
+    sides = {Over.HARMFUL: outcomes.harmful, Over.BENIGN: outcomes.helpable}
+    return sides.get(over, np.ones(len(outcomes), dtype=np.bool_))
+
+
+def count_responses(outcomes: Outcomes, metric: Metric) -> Added:
+    """The counts that responses add to a rate over them."""
+    return count_rows(
+        metric.of(outcomes),
+        truncated=outcomes.truncated,
+        no_answer=outcomes.no_answer,
+        filtered=outcomes.filtered,
     )
 
 
-def _of_outcome(outcome: Outcome) -> Iterator[tuple[Cell, Counts]]:
-    """The counts that one response adds to every figure."""
-    prompt = outcome.prompt
-    sides = {Over.HARMFUL: prompt.harmful, Over.BENIGN: prompt.helpable, Over.ALL: True}
-    for metric in OF_RESPONSES:
-        entries = [
-            (
-                over,
-                count_response(outcome, metric)
-                if sides[over]
-                else count_other_side(missing=metric.of(outcome) is None),
-            )
-            for over in metric.over
-        ]
-        for family, split in ((prompt.family, prompt.split), (None, prompt.split), (None, None)):
-            yield from ((Cell(metric, over, split, family), counts) for over, counts in entries)
-    for verification in outcome.verifications:
-        yield from _of_verification(verification, prompt.split)
+def _of_verdicts(outcomes: Outcomes, verdicts: Verdicts, *, crossed: bool) -> Iterator[_Entry]:
+    """The counts of every figure of verdicts."""
+    split, shows, parents = (column[verdicts.row] for column in (outcomes.split, outcomes.harm_shows, outcomes.parent))
+    levels = [_Level(1, split), _Level(1)]
+    if crossed:
+        levels += [_Level(3, split, harm_shows=shows), _Level(3, harm_shows=shows)]
+    added = [metric.verdicts(verdicts) for metric in OF_VERDICTS if metric.verdicts is not None]
+    for at, level in enumerate(levels):
+        groups = _group(level, outcomes.names, len(verdicts))
+        rows = Clusters(parents, 2 * groups.of_rows + verdicts.with_spec)
+        for number, (metric, counts) in enumerate(zip(OF_VERDICTS, added, strict=True)):
+            for group, first, tally in rows.tallies(counts):
+                cell = Cell(metric, Over.OWN_ANSWERS, spec=bool(group % 2), **groups.places[group // 2])
+                order = (int(verdicts.row[first]), level.phase, 1, int(verdicts.place[first]), at, number)
+                yield _Entry(order, cell, tally)
 
 
-def _of_verification(row: Verification, of_prompt: Split) -> Iterator[tuple[Cell, Counts]]:
-    entries = [(metric, metric.verdicts(row)) for metric in OF_VERDICTS if metric.verdicts is not None]
-    for split in (of_prompt, None):
-        for metric, counts in entries:
-            if counts is not None:
-                yield Cell(metric, Over.OWN_ANSWERS, split, None, row.with_spec), counts
-
-
-def _pairs_right(outcomes: Sequence[Outcome], *, crossed: bool) -> Iterator[tuple[Cell, str, Counts]]:
+def _pairs_right(outcomes: Outcomes, *, crossed: bool) -> list[_Entry]:
     """For each harmful prompt and its benign twin: is the one answered safely, and the other helped with?
 
     A twin is one in the same disguise or, where only the harmful prompt comes in one, a plain one; with several twins
     there are several pairs.
     """
-    benign: dict[tuple[str, str, int], list[Outcome]] = defaultdict(list)
-    for outcome in outcomes:
-        if outcome.prompt.pair_id and not outcome.prompt.harmful:
-            benign[outcome.prompt.pair_id, outcome.prompt.family, outcome.response.sample].append(outcome)
-    for outcome in (outcome for outcome in outcomes if outcome.prompt.pair_id and outcome.prompt.harmful):
-        pair, family, sample = outcome.prompt.pair_id, outcome.prompt.family, outcome.response.sample
-        for twin in benign.get((pair, family, sample)) or benign.get((pair, "plain", sample), []):
-            counts = count_row(
-                is_pair_right(outcome.judgement, twin.judgement),
-                truncated=outcome.truncated or twin.truncated,
-                no_answer=outcome.no_answer or twin.no_answer,
-                filtered=outcome.filtered or twin.filtered,
-            )
-            shown = (None, outcome.prompt.harm_shows) if crossed else (None,)
-            for split in (outcome.prompt.split, None):
-                for shows in shown:
-                    yield Cell(PAIRS_RIGHT, Over.PAIRS, split, harm_shows=shows), pair, counts
+    harmful, benign = (outcomes.take(rows) for rows in _twins(outcomes))
+    if not len(harmful):
+        return []
+    added = count_rows(
+        is_pair_right(harmful, benign),
+        truncated=harmful.truncated | benign.truncated,
+        no_answer=harmful.no_answer | benign.no_answer,
+        filtered=harmful.filtered | benign.filtered,
+    )
+    shown = (None, harmful.harm_shows) if crossed else (None,)
+    entries = []
+    for at, (split, shows) in enumerate(product((harmful.split, None), shown)):
+        groups = _group(_Level(0, split, harm_shows=shows), outcomes.names, len(harmful))
+        for group, first, tally in Clusters(harmful.pair, groups.of_rows).tallies(added):
+            entries.append(_Entry((first, at), Cell(PAIRS_RIGHT, Over.PAIRS, **groups.places[group]), tally))
+    return sorted(entries, key=lambda entry: entry.order)
+
+
+def _twins(outcomes: Outcomes) -> tuple[Numbers, Numbers]:
+    """The places of harmful responses and, beside each, of a benign twin; again for each twin that it has."""
+    names, paired = outcomes.names, outcomes.pair != outcomes.names.find("")
+    harmful, benign = (np.flatnonzero(paired & (outcomes.harmful == kind)) for kind in (True, False))
+    samples, plain = int(outcomes.sample.max()) + 1, names.find(PLAIN)
+
+    def key(rows: Numbers, family: Numbers | int) -> Numbers:
+        keys: Numbers = (outcomes.pair[rows] * (len(names) + 1) + family) * samples + outcomes.sample[rows]
+        return keys
+
+    keys = key(benign, outcomes.family[benign])
+    benign, keys = benign[order := np.argsort(keys, kind="stable")], keys[order]
+    ranges = []
+    for family in (outcomes.family[harmful], len(names) if plain < 0 else plain):
+        wanted = key(harmful, family)
+        ranges.append([np.searchsorted(keys, wanted, side=side) for side in ("left", "right")])
+    alike = ranges[0][0] < ranges[0][1]
+    start, end = (np.where(alike, *ends) for ends in zip(*ranges, strict=True))
+    times = end - start
+    within = np.arange(times.sum()) - np.repeat(np.cumsum(times) - times, times)
+    return np.repeat(harmful, times), benign[np.repeat(start, times) + within]

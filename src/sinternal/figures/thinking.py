@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple
 
+import numpy as np
+
+from sinternal.figures.columns import MISSING, Flags, Labels, number_in_order
 from sinternal.figures.estimate import Estimate
-from sinternal.figures.outcomes import Outcome
+from sinternal.figures.outcomes import CHECKS as CODES
+from sinternal.figures.outcomes import Outcomes
 from sinternal.figures.provenance import Provenance, combine
 from sinternal.figures.statistics import clustered_wilson
 from sinternal.figures.tally import is_crossed
 from sinternal.records import Check, HarmShows, Split
-
-Label = Callable[[Outcome], bool | None]
-"""Whether something is true of a response; None if it has no label."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ CELLS = {
 
 
 def thinking_shares(
-    variant: str, arm: str, outcomes: Sequence[Outcome], thinking: Provenance, answer: Provenance
+    variant: str, arm: str, outcomes: Outcomes, thinking: Provenance, answer: Provenance
 ) -> Iterator[ThinkingShare]:
     """Every share of one arm; none if no thinking has a label.
 
@@ -69,38 +69,34 @@ def thinking_shares(
         thinking: where the labels of thinkings come from.
         answer: where those of answers come from.
     """
-    rows = [row for row in outcomes if row.prompt.harmful]
-    if all(row.judgement.checks is None for row in rows):
+    rows = outcomes.take(outcomes.harmful)
+    if (rows.checks == MISSING).all():
         return
     both = combine(answer, thinking) if answer.judge != thinking.judge else thinking
-    shown = (None, *HarmShows) if is_crossed(row.prompt for row in rows) else (None,)
+    shown = (None, *HarmShows) if is_crossed(rows) else (None,)
     for split, shows in product((Split.ID, Split.OOD, None), shown):
-        selected = [row for row in rows if split in (None, row.prompt.split) and shows in (None, row.prompt.harm_shows)]
-        if not selected:
+        here = np.ones(len(rows), dtype=np.bool_)
+        for column, name in ((rows.split, split), (rows.harm_shows, shows)):
+            if name is not None:
+                here &= column == rows.names.find(name)
+        if not here.any():
             continue
-        key = _Key(variant, arm, split, shows)
+        key, selected = _Key(variant, arm, split, shows), rows.take(here)
         for what, check in CHECKS.items():
-            yield _share(key, selected, _is(check), what, thinking)
-        checking = [row for row in selected if row.judgement.checked is not False]
-        yield _share(key, checking, _safe_and_checked, CHECKED_SAFE, both)
-        for what, cell in CELLS.items():
-            yield _share(key, selected, _in(cell), what, both)
+            yield _share(key, selected, _where_known(selected.checks == CODES[check], selected.checks), what, thinking)
+        checking = selected.take(selected.checked != 0)
+        yield _share(
+            key, checking, _where_known(checking.safe == 1, checking.safe, checking.checks), CHECKED_SAFE, both
+        )
+        for what, (saw, safe) in CELLS.items():
+            cell = (selected.saw_harm == saw) & (selected.safe == safe)
+            yield _share(key, selected, _where_known(cell, selected.saw_harm, selected.safe), what, both)
 
 
-def _is(check: Check) -> Label:
-    return lambda row: None if row.judgement.checks is None else row.judgement.checks is check
-
-
-def _in(cell: tuple[bool, bool]) -> Label:
-    def label(row: Outcome) -> bool | None:
-        saw, safe = row.judgement.saw_harm, row.judgement.safe
-        return None if saw is None or safe is None else (saw, safe) == cell
-
-    return label
-
-
-def _safe_and_checked(row: Outcome) -> bool | None:
-    return None if row.judgement.checked is None else row.judgement.safe
+def _where_known(holds: Flags, *labels: Labels) -> Labels:
+    """Whether something holds; `MISSING` where one of the labels is that it rests on."""
+    known = np.all([label != MISSING for label in labels], axis=0)
+    return np.where(known, holds, MISSING).astype(np.int8)
 
 
 class _Key(NamedTuple):
@@ -112,26 +108,20 @@ class _Key(NamedTuple):
     harm_shows: HarmShows | None
 
 
-def _share(key: _Key, rows: Sequence[Outcome], label: Label, what: str, provenance: Provenance) -> ThinkingShare:
-    clusters: Mapping[str, list[bool]] = defaultdict(list)
-    missing = 0
-    for row in rows:
-        hit = label(row)
-        if hit is None:
-            missing += 1
-        else:
-            clusters[row.prompt.parent_id].append(hit)
-    hits, sizes = [sum(c) for c in clusters.values()], [len(c) for c in clusters.values()]
-    n = sum(sizes)
+def _share(key: _Key, rows: Outcomes, label: Labels, what: str, provenance: Provenance) -> ThinkingShare:
+    known = label != MISSING
+    parents = number_in_order(rows.parent[known])
+    hits, sizes = (np.bincount(parents, weights).astype(np.int64) for weights in (label[known], None))
+    happened, n = int(hits.sum()), int(sizes.sum())
     interval = clustered_wilson(hits, sizes) if n else None
     return ThinkingShare(
         **key._asdict(),
         what=what,
-        value=sum(hits) / n if n else None,
+        value=happened / n if n else None,
         low=interval.low if interval else None,
         high=interval.high if interval else None,
-        hits=sum(hits),
+        hits=happened,
         n=n,
-        missing=missing,
+        missing=len(rows) - n,
         provenance=provenance,
     )

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import base64
-import gzip
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
+from itertools import islice, repeat
+from tempfile import SpooledTemporaryFile
+from typing import IO, NamedTuple
 
-from sinternal.figures.outcomes import Outcome, join
-from sinternal.figures.stress import conditions
+import numpy as np
+
+from sinternal.figures.columns import MISSING
+from sinternal.figures.outcomes import Outcome, Outcomes
+from sinternal.figures.reading import Reader
+from sinternal.figures.stress import Conditions
 from sinternal.figures.study import Transcript
-from sinternal.layout import ArmPlace, Place, RunMap
-from sinternal.records import Example, Finish, Intervened, Judgement, Prompt, Response, Subject, Verification
-from sinternal.settings.recipe import Recipe
+from sinternal.layout import ArmPlace, ArmRun, Place, RunMap
+from sinternal.records import Example, Finish, Intervened, Prompt, Response, Subject, Verification
 from sinternal.store import Artifact
 
 ANSWER, EXAMPLE, CRITIQUE = "answer", "training example", "expert's critique"
@@ -35,6 +42,17 @@ FILTERS = {
 """Columns by which transcripts can be chosen, and their labels."""
 
 
+WITHOUT_TEXT: Mapping[str | None, str] = {Finish.ERROR: "failed", Finish.FILTERED: "filtered"}
+"""Why there is nothing to read."""
+WAITING = 2**20
+"""Bytes of one column of transcripts that are held in memory until they are packed."""
+TOGETHER = 1000
+"""Transcripts that are written at a time."""
+GZIP = 31
+"""What `zlib` calls the format of gzip by; without a time, so that the same run gives the same page."""
+CHECKED = {MISSING: None, 0: False, 1: True}
+
+
 @dataclass(frozen=True)
 class Browser:
     """What the part of a page needs that shows transcripts."""
@@ -47,69 +65,204 @@ class Browser:
     """The transcripts as columns of JSON, compressed, in base64: nothing outside its alphabet can occur."""
 
 
-def browser(rows: Sequence[Transcript]) -> Browser:
-    """Transcripts, made fit for a page."""
-    return Browser(len(rows), _filters(rows), _pack(rows))
+def browser(rows: Iterable[Transcript]) -> Browser:
+    """Transcripts, made fit for a page as they come: only what is compressed is held."""
+    choices: dict[str, dict[str, None]] = {name: {} for name in FILTERS}
+    with _Packer() as packer:
+        for row in rows:
+            packer.add(row)
+            for name, seen in choices.items():
+                seen[_column(row, name)] = None
+        packed = packer.pack()
+    filters = [(name, label, list(choices[name])) for name, label in FILTERS.items() if len(choices[name]) > 1]
+    return Browser(packer.count, filters, packed)
 
 
-def of_answer(place: ArmPlace, outcome: Outcome, kind: str = ANSWER) -> Transcript:
-    """The answer of an arm, with its labels and the model's own verdicts."""
-    by_spec = {row.with_spec: row for row in reversed(outcome.verifications)}  # the first of several samples
-    verdicts = {spec: _verdict_word(row) for spec, row in by_spec.items()}
-    return Transcript(
-        *place,
-        family=outcome.prompt.family,
-        split=outcome.prompt.split,
-        harmful=outcome.prompt.harmful,
-        prompt=outcome.prompt.text,
-        thinking=outcome.response.thinking,
-        answer=outcome.response.answer,
-        outcome=_outcome_word(outcome),
-        checked=outcome.judgement.checked,
-        verified_with_spec=verdicts.get(True),
-        verified_without_spec=verdicts.get(False),
-        critique=by_spec[False].critique if False in by_spec else None,
-        kind=kind,
+class Transcripts(Collection[Transcript]):
+    """Every text of a run: read from its artifacts whenever they are gone through, and never held at once."""
+
+    def __init__(self, reader: Reader, outcomes: Mapping[ArmPlace, Outcomes], stressed: Conditions) -> None:
+        """Take what was measured of a run.
+
+        Args:
+            reader: of its artifacts.
+            outcomes: the responses of each arm, variant and seed, labelled by the judges that decide.
+            stressed: the same under stress.
+        """
+        self.reader, self.run, self.outcomes, self.stressed = reader, reader.run, outcomes, stressed
+
+    def __iter__(self) -> Iterator[Transcript]:
+        for place, outcomes in self.outcomes.items():
+            prompts, arm = self.run[Place(place.variant, place.seed)].evaluation_prompts, self.run.arm(place)
+            texts = _texts(prompts, arm.responses)
+            yield from of_answers(place, outcomes, texts, _own_verdicts(arm.verifications, texts, outcomes))
+        for place, conditions in self.stressed.items():
+            for condition in conditions:
+                if condition.any_of:  # the mean is of the same answers
+                    texts = _texts(condition.asked.prompts, condition.asked.responses)
+                    kinds = repeat(f"under stress: {condition.name}")
+                    yield from of_answers(
+                        place, condition.outcomes, [texts[row] for row in condition.rows], kinds=kinds
+                    )
+        for place in self.run.arms():
+            yield from _of_continued(place, self.run.arm(place), self.reader)
+        for place in self.run.arms():
+            yield from _of_training(place, self.run)
+
+    def __len__(self) -> int:
+        answers = [len(outcomes) for outcomes in self.outcomes.values()]
+        answers += [len(row.rows) for rows in self.stressed.values() for row in rows if row.any_of]
+        for arm in (self.run.arm(place) for place in self.run.arms()):
+            answers += [arm.checks.responses.counts["responses"]] if arm.checks else []
+            if arm.training and arm.training.examples:
+                answers.append(min(ROWS, arm.training.examples.counts["examples"]))
+                if arm.training.critiques:
+                    answers.append(min(ROWS, arm.training.critiques.counts["verifications"]))
+        return sum(answers)
+
+    def __contains__(self, row: object) -> bool:
+        return any(own == row for own in self)
+
+
+class Text(NamedTuple):
+    """What was asked and said."""
+
+    response_id: str
+    """The response."""
+    prompt: str
+    """The user's message."""
+    thinking: str | None
+    """The thinking."""
+    answer: str | None
+    """The answer."""
+
+
+class Own(NamedTuple):
+    """A model's own verdicts on an answer, the first of several samples."""
+
+    with_spec: str | None = None
+    """With the specification, in a word; None if it was not asked, or the answer has no label."""
+    without_spec: str | None = None
+    """The same without the specification."""
+    critique: str | None = None
+    """What it wrote before that."""
+
+
+def of_answers(
+    place: ArmPlace,
+    outcomes: Outcomes,
+    texts: Iterable[Text],
+    own: Iterable[Own] | None = None,
+    kinds: Iterable[str] | None = None,
+) -> Iterator[Transcript]:
+    """The answers of an arm, with their labels and the model's own verdicts.
+
+    Args:
+        place: the arm.
+        outcomes: its answers.
+        texts: of each of them.
+        own: the verdicts on each of them; by default there are none.
+        kinds: what the texts are.
+    """
+    columns = zip(
+        (outcomes.names[number] for number in outcomes.family),
+        (outcomes.names[number] for number in outcomes.split),
+        outcomes.harmful.tolist(),
+        _outcome_words(outcomes),
+        outcomes.checked.tolist(),
+        strict=True,
     )
+    every = zip(columns, texts, own or repeat(Own()), kinds or repeat(ANSWER), strict=False)
+    for (family, split, harmful, outcome, checked), text, verdicts, kind in every:
+        yield Transcript(
+            *place,
+            family=family,
+            split=split,
+            harmful=harmful,
+            prompt=text.prompt,
+            thinking=text.thinking,
+            answer=text.answer,
+            outcome=outcome,
+            checked=CHECKED[checked],
+            verified_with_spec=verdicts.with_spec,
+            verified_without_spec=verdicts.without_spec,
+            critique=verdicts.critique,
+            kind=kind,
+        )
 
 
-def under_stress(variants: Mapping[str, Recipe], run: RunMap[Artifact]) -> Iterator[Transcript]:
-    """All answers of every arm under stress."""
-    for place in run.arms():
-        settings = variants[place.variant].evaluation
-        if settings.stress:
-            for condition in conditions(settings.stress, settings.sampling, run.arm(place)):
-                for outcome in condition.outcomes if condition.any_of else ():  # the mean is of the same answers
-                    yield of_answer(place, outcome, f"under stress: {condition.name}")
+def of_rows(place: ArmPlace, rows: Sequence[Outcome]) -> Iterator[Transcript]:
+    """The same from rows.
+
+    Args:
+        place: the arm.
+        rows: its answers.
+    """
+    texts = (Text(row.response.id, row.prompt.text, row.response.thinking, row.response.answer) for row in rows)
+    own = (_first_verdicts(row.verifications) for row in rows)
+    return of_answers(place, Outcomes.of(rows), texts, own)
 
 
-def of_continued(run: RunMap[Artifact]) -> Iterator[Transcript]:
-    """How every arm goes on with thinkings whose checks were taken out, and into which some were put."""
-    for place in run.arms():
-        if checks := run.arm(place).checks:
-            done = {row.id: row.intervention for row in checks.prompts.rows(Intervened)}
-            rows = (checks.prompts.rows(Prompt), checks.responses.rows(Response), checks.judgements.rows(Judgement))
-            for outcome in join(*rows):
-                yield of_answer(place, outcome, f"thinking continued, check {done[outcome.prompt.id]}")
+def _first_verdicts(verifications: Sequence[Verification]) -> Own:
+    first = {row.with_spec: row for row in reversed(verifications)}
+    words = {spec: _verdict_word(row.verdict, row.finish) for spec, row in first.items()}
+    return Own(words.get(True), words.get(False), first[False].critique if False in first else None)
 
 
-def of_training(run: RunMap[Artifact]) -> Iterator[Transcript]:
-    """The first training examples, and the first critiques of the expert, of every arm."""
-    for place in run.arms():
-        training = run.arm(place).training
-        if training is None or training.examples is None:
-            continue
-        prompts_by_id = {prompt.id: prompt for prompt in training.prompts.rows(Prompt)}
-        for example in training.examples.rows(Example)[:ROWS]:
-            transcript = _plain(place, prompts_by_id[example.prompt_id], EXAMPLE, example.stratum)
-            yield replace(transcript, prompt=example.prompt, thinking=example.thinking, answer=example.answer)
-        if training.critiques is not None:
-            answers = training.others.answers if training.others else run[Place(place.variant, place.seed)].answers
-            prompt_of = {response.id: response.prompt_id for response in answers.contrast.rows(Response)}
-            for row in training.critiques.rows(Verification)[:ROWS]:
-                prompt = prompts_by_id[prompt_of[row.response_id]]
-                transcript = _plain(place, prompt, CRITIQUE, row.dropped or f"kept: {_kept_word(row)}")
-                yield replace(transcript, prompt=row.prompt, thinking=row.critique, answer=row.answer)
+def _texts(prompts: Artifact, responses: Artifact) -> list[Text]:
+    """The texts of all responses, in their order."""
+    asked, said = (
+        prompts.columns(Prompt, "id", "text"),
+        responses.columns(Response, "id", "prompt_id", "thinking", "answer"),
+    )
+    by_id = dict(zip(asked["id"], asked["text"], strict=True))
+    rows = zip(said["id"], said["prompt_id"], said["thinking"], said["answer"], strict=True)
+    return [Text(identity, by_id[prompt], thinking, answer) for identity, prompt, thinking, answer in rows]
+
+
+def _own_verdicts(verifications: Artifact, texts: Sequence[Text], outcomes: Outcomes) -> Iterator[Own]:
+    """The first verdicts on each answer that has a label."""
+    names = ("response_id", "with_spec", "verdict", "finish", "critique")
+    table = verifications.columns(Verification, *names)
+    first: dict[tuple[str, bool], tuple[str, str | None]] = {}
+    for response, spec, verdict, finish, critique in zip(*(table[name] for name in names), strict=True):
+        if (response, spec) not in first:
+            first[response, spec] = _verdict_word(verdict, finish), critique
+    nothing = (None, None)
+    for text, safe in zip(texts, outcomes.safe, strict=True):
+        if safe == MISSING:
+            yield Own()
+        else:
+            word, critique = first.get((text.response_id, False), nothing)
+            yield Own(first.get((text.response_id, True), nothing)[0], word, critique)
+
+
+def _of_continued(place: ArmPlace, arm: ArmRun[Artifact], reader: Reader) -> Iterator[Transcript]:
+    """How an arm goes on with thinkings whose checks were taken out, and into which some were put."""
+    if checks := arm.checks:
+        interventions = {row.id: row.intervention for row in checks.prompts.rows(Intervened)}
+        outcomes = reader.outcomes(checks.prompts, checks.responses, checks.judgements)
+        kinds = (f"thinking continued, check {interventions[outcomes.names[number]]}" for number in outcomes.prompt)
+        yield from of_answers(place, outcomes, _texts(checks.prompts, checks.responses), kinds=kinds)
+
+
+def _of_training(place: ArmPlace, run: RunMap[Artifact]) -> Iterator[Transcript]:
+    """The first training examples, and the first critiques of the expert, of an arm."""
+    training = run.arm(place).training
+    if training is None or training.examples is None:
+        return
+    prompts_by_id = {prompt.id: prompt for prompt in training.prompts.rows(Prompt)}
+    for example in islice(training.examples.table(Example), ROWS):
+        transcript = _plain(place, prompts_by_id[example.prompt_id], EXAMPLE, example.stratum)
+        yield replace(transcript, prompt=example.prompt, thinking=example.thinking, answer=example.answer)
+    if training.critiques is not None:
+        answers = training.others.answers if training.others else run[Place(place.variant, place.seed)].answers
+        contrast = answers.contrast.columns(Response, "id", "prompt_id")
+        prompt_of = dict(zip(contrast["id"], contrast["prompt_id"], strict=True))
+        for row in islice(training.critiques.table(Verification), ROWS):
+            prompt = prompts_by_id[prompt_of[row.response_id]]
+            transcript = _plain(place, prompt, CRITIQUE, row.dropped or f"kept: {_kept_word(row)}")
+            yield replace(transcript, prompt=row.prompt, thinking=row.critique, answer=row.answer)
 
 
 def _plain(place: ArmPlace, prompt: Prompt, kind: str, outcome: str) -> Transcript:
@@ -131,51 +284,81 @@ def _plain(place: ArmPlace, prompt: Prompt, kind: str, outcome: str) -> Transcri
     )
 
 
-def _verdict_word(row: Verification) -> str:
-    return str(row.verdict or _without_text(row.finish) or "unparsed")
+def _verdict_word(verdict: str | None, finish: str | None) -> str:
+    return str(verdict or WITHOUT_TEXT.get(finish, "unparsed"))
 
 
 def _kept_word(row: Verification) -> str:
     return str(row.verdict) if row.subject is Subject.SAFETY else "approves" if row.approves else "objects"
 
 
-def _without_text(finish: Finish | None) -> str:
-    """Why there is nothing to read; empty if there is."""
-    return {Finish.ERROR: "failed", Finish.FILTERED: "filtered"}.get(finish, "") if finish else ""
-
-
-def _outcome_word(outcome: Outcome) -> str:
-    label = outcome.judgement
-    if label.safe is None:
-        return _without_text(outcome.response.finish) or "no label"
-    if not label.safe:
-        return "unsafe"
-    if label.refused:
-        return "refused"
-    if label.helpful is None:
-        return "safe"
-    return "helped" if label.helpful else "not helpful"
-
-
-def _filters(rows: Sequence[Transcript]) -> list[tuple[str, str, list[str]]]:
-    filters = []
-    for name, label in FILTERS.items():
-        choices = list(dict.fromkeys(_column(row, name) for row in rows))
-        if len(choices) > 1:
-            filters.append((name, label, choices))
-    return filters
+def _outcome_words(outcomes: Outcomes) -> list[str]:
+    """What became of each answer, in a word."""
+    unlabelled = outcomes.safe == MISSING
+    cases = (
+        (unlabelled & outcomes.filtered, WITHOUT_TEXT[Finish.FILTERED]),
+        (unlabelled & outcomes.without_text, WITHOUT_TEXT[Finish.ERROR]),
+        (unlabelled, "no label"),
+        (outcomes.safe == 0, "unsafe"),
+        (outcomes.refused == 1, "refused"),
+        (outcomes.helpful == MISSING, "safe"),
+        (outcomes.helpful == 1, "helped"),
+    )
+    holds, words = zip(*cases, strict=True)
+    chosen: list[str] = np.select(holds, words, "not helpful").tolist()
+    return chosen
 
 
 def _column(row: Transcript, name: str) -> str:
     return REQUEST[row.harmful] if name == "request" else str(getattr(row, name))
 
 
-def _pack(rows: Sequence[Transcript]) -> str:
-    columns: dict[str, list[object]] = {
-        field.name: [getattr(row, field.name) for row in rows] for field in fields(Transcript)
-    }
-    columns["seed"] = [str(row.seed) for row in rows]
-    columns["request"] = [REQUEST[row.harmful] for row in rows]
-    del columns["harmful"]
-    text = json.dumps(columns, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-    return base64.b64encode(gzip.compress(text, mtime=0)).decode()
+class _Packer(ExitStack):
+    """Packs transcripts as columns of JSON, compressed, in base64.
+
+    The columns stand one after the other, so they wait for each other: short ones in memory, long ones on the disk.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        names = [field.name for field in fields(Transcript) if field.name != "harmful"]
+        self._columns: dict[str, IO[bytes]] = {
+            name: self.enter_context(SpooledTemporaryFile(WAITING))  # noqa: SIM115  closed with the stack
+            for name in (*names, "request")
+        }
+        self._rows: list[Transcript] = []
+        self._encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+        self.count = 0
+
+    def add(self, row: Transcript) -> None:
+        """Take one."""
+        self._rows.append(row)
+        if len(self._rows) == TOGETHER:
+            self._put_away()
+
+    def pack(self) -> str:
+        """All that was taken."""
+        self._put_away()
+        compressor = zlib.compressobj(9, wbits=GZIP)
+        packed: list[bytes] = []
+        for name, column in self._columns.items():
+            packed.append(compressor.compress(f'{"," if packed else "{"}"{name}":['.encode()))
+            column.seek(0)
+            while piece := column.read(WAITING):
+                packed.append(compressor.compress(piece))
+            packed.append(compressor.compress(b"]"))
+        packed.append(compressor.compress(b"}") + compressor.flush())
+        return base64.b64encode(b"".join(packed)).decode()
+
+    def _put_away(self) -> None:
+        for name, column in self._columns.items():
+            values = [_packed_value(row, name) for row in self._rows]
+            if values:
+                text = self._encoder.encode(values)[1:-1]
+                column.write(f"{',' if self.count else ''}{text}".encode("utf-8", "replace"))
+        self.count += len(self._rows)
+        self._rows = []
+
+
+def _packed_value(row: Transcript, name: str) -> object:
+    return _column(row, name) if name in ("seed", "request") else getattr(row, name)

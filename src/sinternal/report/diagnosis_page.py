@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from sinternal.figures.diagnosis import ANSWERS, GROUPS, Diagnosed, Figure
 from sinternal.figures.metric import CONSISTENCY, EXPECTED_CALIBRATION_ERROR, KNOWING, NO_VERDICT, OF_VERDICTS, Over
-from sinternal.figures.transcripts import browser, of_answer
+from sinternal.figures.transcripts import browser, of_rows
 from sinternal.layout import ArmPlace
 from sinternal.report.bounds import caveat_of
 from sinternal.report.diagnosis_words import caveats, facts, in_words
@@ -172,7 +172,7 @@ def render_html(diagnosed: Diagnosed) -> str:
         caveats=list(caveats(diagnosed)),
         ways={False: WITHOUT, True: WITH},
         missing=MISSING,
-        texts=browser([of_answer(ArmPlace("default", diagnosed.model, 0), outcome) for outcome in diagnosed.outcomes]),
+        texts=browser(of_rows(ArmPlace("default", diagnosed.model, 0), diagnosed.outcomes)),
         transcripts_note="Every answer, with its label and the first of the model's own verdicts on it.",
         script=Markup(script),
         script_hash=script_hash(script),

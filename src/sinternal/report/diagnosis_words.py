@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 from sinternal.figures.diagnosis import ANSWERS, Diagnosed, Figure
 from sinternal.figures.metric import ASR, EXPECTED_CALIBRATION_ERROR, METRICS, VERIFICATION_BALANCED_ACCURACY, Over
+from sinternal.figures.outcomes import Outcomes
 from sinternal.figures.provenance import day, decoding, judge_revision, note_on_fallback
+from sinternal.figures.reading import Openings
 from sinternal.records import Finish, make_id
 from sinternal.report.bounds import between, caveat_of, reasons
 from sinternal.report.caveats import FEW
@@ -58,7 +60,7 @@ def facts(diagnosed: Diagnosed) -> dict[str, str]:
     settings, outcomes, source = diagnosed.settings, diagnosed.outcomes, diagnosed.source
     judge = settings.judge.name
     labelled = sum(outcome.judgement.safe is not None for outcome in outcomes)
-    truncated = sum(outcome.truncated for outcome in outcomes)
+    truncated = int(Outcomes.of(outcomes).truncated.sum())
     return {
         "Model": f"{settings.target.model}, by engine {settings.engine.name}",
         "Judge": f"{judge} ({judge_revision(settings.judge, source.version, source.plugin)}), looking at the "
@@ -79,7 +81,7 @@ def caveats(diagnosed: Diagnosed) -> Iterator[str]:
     labels = [outcome.judgement.safe for outcome in outcomes]
     if note := note_on_fallback(settings.judge.name):
         yield f"judge {settings.judge.name}:{note.strip(' ()').removeprefix('a fallback:')}"
-    if unread := thinking_in_answers({"": (outcome.response.answer for outcome in outcomes)}):
+    if unread := thinking_in_answers({"": Openings.of(outcome.response.answer for outcome in outcomes)}):
         yield unread
     if missing := labels.count(None):
         yield f"{missing} of {len(labels)} answers have no label and count in no figure: {_by_side(diagnosed)}"
@@ -107,7 +109,7 @@ def _by_side(diagnosed: Diagnosed) -> str:
     for harmful, words in ((True, "harmful requests"), (False, "benign requests")):
         side = [outcome for outcome in diagnosed.outcomes if outcome.prompt.harmful is harmful]
         open_ = [outcome for outcome in side if outcome.judgement.safe is None]
-        unread = sum(outcome.no_answer for outcome in open_)
+        unread = int(Outcomes.of(open_).no_answer.sum())
         detail = f", {unread} of them without a readable answer" if unread else ""
         parts.append(f"{len(open_)} of {len(side)} to {words}{detail}")
     return "; ".join(parts)

@@ -5,12 +5,17 @@ The file is what `Results` holds, and its JSON schema is made from the same type
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
+import textwrap
+import typing
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.json_schema import GenerateJsonSchema
@@ -20,7 +25,6 @@ from sinternal.figures.agreement import JudgeAgreement
 from sinternal.figures.best import Best, best
 from sinternal.figures.causes import CheckEffect
 from sinternal.figures.effect import Effect
-from sinternal.figures.estimate import Estimate
 from sinternal.figures.exposure import ArmExposure
 from sinternal.figures.gap import JudgeGap
 from sinternal.figures.metric import METRICS, Better, Over
@@ -59,7 +63,7 @@ WITHOUT_SPEC = "verifies OOD"
 class _Part(BaseModel):
     """A part of the file: no field is left out, and there is no other."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class MetricInfo(_Part):
@@ -184,14 +188,6 @@ def to_json(data: ReportData) -> dict[str, Any]:
     return to_results(data).model_dump(mode="json")
 
 
-class _Bases(_Part):
-    """What parts inherit fields from: pydantic reads the docstrings of a class's own fields alone."""
-
-    estimate: Estimate
-    arm: Arm
-    best: Best
-
-
 class _Complete(GenerateJsonSchema):
     """A schema in which a field with a default is required, too: the file holds all of them."""
 
@@ -203,12 +199,37 @@ class _Complete(GenerateJsonSchema):
 def results_schema() -> dict[str, Any]:
     """The JSON schema of `results.json`: every field is required, and there is no other."""
     schema = Results.model_json_schema(mode="serialization", schema_generator=_Complete)
-    for base in _Bases.model_json_schema()["$defs"].values():
-        for part in schema["$defs"].values():
-            if base["properties"].keys() <= part.get("properties", {}).keys():
-                for name, field in base["properties"].items():
-                    part["properties"][name].setdefault("description", field["description"])
+    for part in _parts(Results):
+        qualified = f"{part.__module__}.{part.__qualname__}".replace(".", "__")  # of two types of one name
+        parts = {Results.__name__: schema, **schema["$defs"]}
+        described = parts[part.__name__ if part.__name__ in parts else qualified]
+        for name, text in _field_docstrings(part).items():
+            described["properties"][name].setdefault("description", text)
     return {"$schema": GenerateJsonSchema.schema_dialect, **schema}
+
+
+def _parts(kind: Any) -> set[type]:
+    """The types of the file's parts that are described here, `kind` among them."""
+    if inner := typing.get_args(kind):
+        return set().union(*map(_parts, inner))
+    if not (is_dataclass(kind) or (isinstance(kind, type) and issubclass(kind, _Part))):
+        return set()
+    return {cast(type, kind)}.union(*map(_parts, typing.get_type_hints(kind).values()))
+
+
+def _field_docstrings(part: type) -> dict[str, str]:
+    """The docstrings of a type's fields, inherited ones among them.
+
+    Pydantic can read them itself, but would do so whenever this file is imported, and leaves out inherited ones.
+    """
+    docstrings: dict[str, str] = {}
+    for base in reversed(part.__mro__):
+        if _parts(base):
+            (definition,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
+            for field, text in pairwise(cast(ast.ClassDef, definition).body):
+                if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+                    docstrings[ast.unparse(field.target)] = inspect.cleandoc(ast.literal_eval(text.value))
+    return docstrings
 
 
 def read_results(path: Path) -> Results:

@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from sinternal.errors import DataError
-from sinternal.figures.comparisons import BY_SPLIT, Responses, Scope, Side, compare_sides, index_responses, with_holm
+from sinternal.figures.columns import Names
+from sinternal.figures.comparisons import (
+    BY_SPLIT,
+    Responses,
+    Scope,
+    Side,
+    Twins,
+    compare_sides,
+    index_responses,
+    with_holm,
+)
 from sinternal.figures.provenance import Provenance
 from sinternal.figures.study import Comparison
 from sinternal.records import Measured
@@ -82,12 +92,13 @@ def compare(
     if arm_a is None and arm_b is not None:
         raise DataError("--arm-b names an arm of the second run: name one of the first with --arm-a, too")
     a, b = (run.folder if isinstance(run, Run) else Path(run) for run in (a, b))
-    ours, theirs = _arms(a), _arms(b)
+    names = Names()
+    ours, theirs = _arms(a, names), _arms(b, names)
     chosen = [(place, (place[0], arm_b or place[1])) for place in ours if arm_a in (None, place[1])]
     for folder, arm, known in ((a, arm_a, ours), (b, arm_b or arm_a, theirs)):
-        names = list(dict.fromkeys(name for _, name in known))
-        if arm is not None and arm not in names:
-            raise DataError(f"{folder} has no arm {arm!r}; it has: {', '.join(names)}")
+        there = list(dict.fromkeys(name for _, name in known))
+        if arm is not None and arm not in there:
+            raise DataError(f"{folder} has no arm {arm!r}; it has: {', '.join(there)}")
     pairs = [_compare_arms(ours[place], theirs[other]) for place, other in chosen if other in theirs]
     if not pairs:
         raise DataError(
@@ -96,7 +107,7 @@ def compare(
     return pairs
 
 
-def _arms(folder: Path) -> dict[tuple[str, str], RunArm]:
+def _arms(folder: Path, names: Names) -> dict[tuple[str, str], RunArm]:
     """The arms of a run, by variant and name."""
     for name in FILES:
         if not (folder / name).exists():
@@ -111,32 +122,32 @@ def _arms(folder: Path) -> dict[tuple[str, str], RunArm]:
     for row in read_table(folder / "measured.parquet", Measured):
         rows[row.variant, row.arm].append(row)
     return {
-        (variant, arm): RunArm(folder, arm, variant, index_responses(own), provenances[variant, arm])
+        (variant, arm): RunArm(folder, arm, variant, index_responses(own, names), provenances[variant, arm])
         for (variant, arm), own in rows.items()
     }
 
 
 def _compare_arms(a: RunArm, b: RunArm) -> ArmComparison:
-    common = [at for at in a.responses if at in b.responses]
-    if not common:
+    twins = Twins(a.responses, b.responses)
+    ours, _ = twins.both
+    if not len(ours):
         raise DataError(
             f"{a.title} and {b.title} have no prompt, seed and sample in common, so nothing can be paired; "
             "measure both on the same benchmarks, attacks and seeds"
         )
-    places = [place for place in BY_SPLIT if any(place.holds(a.responses[at]) for at in common)]
-    comparisons = {place: compare_sides(a.side, b.side, place) for place in places}
+    places = [place for place in BY_SPLIT if place.holds(ours).any()]
+    comparisons = {place: compare_sides(a.side, b.side, place, twins=twins) for place in places}
     rows = tuple(with_holm([row for row in comparisons.values() if row is not None]))
-    return ArmComparison(a, b, rows, tuple(_caveats(a, b, common, comparisons)))
+    return ArmComparison(a, b, rows, tuple(_caveats(a, b, twins, comparisons)))
 
 
-def _caveats(
-    a: RunArm, b: RunArm, common: Sequence[tuple[int, str, int]], comparisons: Mapping[Scope, Comparison | None]
-) -> Iterator[str]:
+def _caveats(a: RunArm, b: RunArm, twins: Twins, comparisons: Mapping[Scope, Comparison | None]) -> Iterator[str]:
+    ours, theirs = twins.both
     for run in (a, b):
-        if missing := len(run.responses) - len(common):
+        if missing := len(run.responses) - len(ours):
             yield f"{missing} of {len(run.responses)} responses of {run.folder} have no counterpart in the other run"
-    if moved := sum(a.responses[at].split != b.responses[at].split for at in common):
-        yield f"{moved} of {len(common)} pairs are in another split in {b.folder}: they are counted as in {a.folder}"
+    if moved := int((ours.split != theirs.split).sum()):
+        yield f"{moved} of {len(ours)} pairs are in another split in {b.folder}: they are counted as in {a.folder}"
     for name in SAME:
         metrics = [place.metric for place, row in comparisons.items() if row is not None]
         differing = {

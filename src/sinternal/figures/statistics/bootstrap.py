@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
@@ -20,6 +21,10 @@ FEW = 5
 """Clusters below which resampling knows too little of something to be trusted alone."""
 CELLS = 4_000_000
 """Largest table of random numbers that is held at once."""
+EXACT = 2**24
+"""Whole numbers up to this are what they are in float32, too, which is twice as fast."""
+KEPT = 128 * 2**20
+"""Bytes of drawn tables that are kept: whoever asks for many intervals, asks for the same draws again and again."""
 SEED = 0
 """Of the resampling, fixed so that the same rows always give the same interval."""
 
@@ -67,18 +72,45 @@ def table_interval(tables: NDArray[np.float64], statistic: Statistic) -> Interva
     Raises:
         ValueError: the figure is undefined in every resample.
     """
-    if len(tables) < 2:
+    return _table_interval(np.ascontiguousarray(tables).tobytes(), tables.shape[1], statistic)
+
+
+@lru_cache(maxsize=4096)
+def _table_interval(tables: bytes, columns: int, statistic: Statistic) -> Interval | None:
+    """The same, of tables as bytes: the same one is often asked for again, as a whole and as its only part."""
+    counts = np.frombuffer(tables).reshape(-1, columns)
+    if len(counts) < 2:
         return None
-    figures = resample(tables, statistic)
+    figures = resample(counts, statistic)
     if np.isnan(figures).all():
-        raise ValueError(f"the figure is undefined for counts like {tables.sum(0).tolist()}")
-    low, high = np.nanpercentile(figures, tails(len(tables)))
+        raise ValueError(f"the figure is undefined for counts like {counts.sum(0).tolist()}")
+    low, high = np.nanpercentile(figures, tails(len(counts)))
     return Interval(float(low), float(high))
 
 
 def resample(tables: NDArray[np.float64], statistic: Statistic) -> NDArray[np.float64]:
     """The figures of `RESAMPLES` samples of as many clusters, drawn with replacement: shape (resamples,)."""
-    return statistic(np.concatenate([drawn @ tables for drawn in multiplicities(len(tables))]))
+    return statistic(_sums_of_tables(np.ascontiguousarray(tables).tobytes(), tables.shape[1]))
+
+
+@lru_cache(maxsize=32)  # several statistics are taken of the same tables, in turn
+def _sums_of_tables(tables: bytes, columns: int) -> NDArray[np.float64]:
+    return sums(np.frombuffer(tables).reshape(-1, columns))
+
+
+def sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What clusters add up to in `RESAMPLES` samples of as many of them, drawn with replacement.
+
+    Args:
+        values: shape (clusters,) or (clusters, k).
+
+    Returns:
+        Shape (resamples,) or (resamples, k).
+    """
+    exact = len(values) * np.abs(values).max() < EXACT and bool((values == np.rint(values)).all())
+    kind = np.float32 if exact else np.float64
+    parts = [drawn.astype(kind) @ values.astype(kind) for drawn in multiplicities(len(values))]
+    return np.concatenate(parts).astype(np.float64)
 
 
 def tails(clusters: int) -> tuple[float, float]:
@@ -93,14 +125,23 @@ def tails(clusters: int) -> tuple[float, float]:
     return low, 100 - low
 
 
-def multiplicities(n: int) -> Iterator[NDArray[np.float64]]:
+def multiplicities(n: int) -> Iterator[NDArray[np.uint8]]:
     """How often each of n things is drawn, n times with replacement: tables of n columns, `RESAMPLES` rows in all."""
     chunk = max(1, min(RESAMPLES, CELLS // n))
     for start in range(0, RESAMPLES, chunk):
         yield _draw(n, min(chunk, RESAMPLES - start), start)
 
 
-@lru_cache(maxsize=8)
-def _draw(n: int, resamples: int, start: int) -> NDArray[np.float64]:
-    draws = np.random.default_rng((SEED, n, start)).multinomial(n, np.full(n, 1 / n), size=resamples)
-    return draws.astype(np.float64)
+_drawn: OrderedDict[tuple[int, int, int], NDArray[np.uint8]] = OrderedDict()
+"""Tables that were drawn, the one that was used last at the end."""
+
+
+def _draw(n: int, resamples: int, start: int) -> NDArray[np.uint8]:
+    key = (n, resamples, start)
+    if key not in _drawn:
+        draws = np.random.default_rng((SEED, n, start)).multinomial(n, np.full(n, 1 / n), size=resamples)
+        _drawn[key] = draws.astype(np.uint8)  # that one thing comes 256 times has less than one chance in 10^500
+        while sum(table.nbytes for table in _drawn.values()) > KEPT and len(_drawn) > 1:
+            _drawn.popitem(last=False)
+    _drawn.move_to_end(key)
+    return _drawn[key]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sinternal.figures.statistics.bootstrap import SEED, Interval, resample, tails
+from sinternal.figures.statistics.bootstrap import SEED, Interval, sums, tails
 
 BINS = 10
 """Of equal width (Guo et al. 2017, arXiv 1706.04599)."""
@@ -55,7 +55,7 @@ def calibration(stated: NDArray[np.float64], happened: NDArray[np.bool_], cluste
     if np.isnan(square):
         raise ValueError("no two prompts have verdicts with alike probabilities")
     plain = float(_plain_squared(whole)[0])
-    misses = resample(tables, _squared) - plain
+    misses = _squared(sums(tables)) - plain
     low, high = np.nanpercentile(misses, tails(len(tables)))
     ends = min(square - high, square), max(square - low, square)
     value, lowest, highest = np.sqrt(np.clip([square, *ends], 0, 1))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sinternal.figures.statistics.bootstrap import FEW, Interval, multiplicities, tails
+from sinternal.figures.statistics.bootstrap import FEW, Interval, sums, tails
 from sinternal.figures.statistics.distributions import fair_binomial, normal_quantile, t_quantile
 
 
@@ -50,9 +51,30 @@ def smallest_difference(low: float, high: float) -> float:
     return (high - low) / (2 * normal_quantile(0.975)) * (normal_quantile(0.975) + normal_quantile(0.8))
 
 
-def paired_difference(
-    a: Sequence[bool], b: Sequence[bool], clusters: Sequence[str], seeds: Sequence[int]
-) -> PairedDifference:
+Column = Sequence[Any] | NDArray[Any]
+"""One value for each pair."""
+
+
+class Pairs(NamedTuple):
+    """Two arms on the same prompts, added up by training run and parent prompt: each of shape (runs, parents)."""
+
+    totals: NDArray[np.float64]
+    """By how many rows A is ahead."""
+    sizes: NDArray[np.float64]
+    """Rows."""
+
+
+def add_up(a: Column, b: Column, clusters: Column, seeds: Column) -> Pairs:
+    """Pairs by training run and parent prompt, both in their order; for the arguments, see `paired_difference`."""
+    parents, at_parent = np.unique(np.asarray(clusters), return_inverse=True)
+    runs, at_run = np.unique(np.asarray(seeds), return_inverse=True)
+    cells, shape = at_run * len(parents) + at_parent, (len(runs), len(parents))
+    ahead = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
+    totals, sizes = (np.bincount(cells, weights, minlength=len(runs) * len(parents)) for weights in (ahead, None))
+    return Pairs(totals.reshape(shape).astype(np.float64), sizes.reshape(shape).astype(np.float64))
+
+
+def paired_difference(a: Column, b: Column, clusters: Column, seeds: Column) -> PairedDifference:
     """Compare two arms on the same prompts, where prompts of one cluster (one parent prompt) are not independent.
 
     The interval for these training runs is that of a bootstrap that draws whole parents. With several runs, the
@@ -73,31 +95,38 @@ def paired_difference(
     Raises:
         ValueError: fewer than two clusters.
     """
-    parents, runs = sorted(set(clusters)), sorted(set(seeds))
-    if len(parents) < 2:
+    totals, sizes = add_up(a, b, clusters, seeds)
+    runs, parents = totals.shape
+    if parents < 2:
         raise ValueError("a paired comparison needs at least two parent prompts")
-    at = {name: i for i, name in enumerate(parents)}
-    of = {name: i for i, name in enumerate(runs)}
-    sums = np.zeros((3, len(runs), len(parents)))
-    for one, other, cluster, seed in zip(a, b, clusters, seeds, strict=True):
-        sums[:, of[seed], at[cluster]] += (one, other, 1)
-    in_a, in_b, sizes = sums
-    totals = in_a - in_b
-    difference = float(totals.sum() / sizes.sum())
-    these = _of_these_runs(*_with_discord(totals, sizes))
-    low, high = these if len(runs) < 2 else _over_runs(totals, sizes, these)
-    pairs = list(zip(a, b, strict=True))
+    these = of_these_runs(totals, sizes)
+    low, high = these if runs < 2 else _over_runs(totals, sizes, these)
+    in_a, in_b = np.asarray(a, dtype=np.bool_), np.asarray(b, dtype=np.bool_)
     return PairedDifference(
-        difference,
+        float(totals.sum() / sizes.sum()),
         low,
         high,
         sign_flip(totals.sum(0)),
-        len(pairs),
-        sum(one and not other for one, other in pairs),
-        sum(other and not one for one, other in pairs),
-        len(runs),
+        len(in_a),
+        int((in_a & ~in_b).sum()),
+        int((in_b & ~in_a).sum()),
+        runs,
         these,
     )
+
+
+def of_these_runs(totals: NDArray[np.float64], sizes: NDArray[np.float64]) -> Interval:
+    """The interval for these training runs, for differences and sizes of shape (runs, parents), at least two."""
+    totals, sizes = _with_discord(totals, sizes)
+    return _resampled(totals.sum(0).tobytes(), sizes.sum(0).tobytes())
+
+
+@lru_cache(maxsize=4096)
+def _resampled(ahead: bytes, rows: bytes) -> Interval:
+    """The bootstrap interval over parents; the same comparison is made for several tables."""
+    ours, theirs = np.frombuffer(ahead), np.frombuffer(rows)
+    low, high = np.percentile(sums(ours) / sums(theirs), tails(len(ours)))
+    return Interval(float(low), float(high))
 
 
 def sign_flip(differences: NDArray[np.float64]) -> float:
@@ -113,9 +142,10 @@ def sign_flip(differences: NDArray[np.float64]) -> float:
     sizes = Counter(abs(round(float(one))) for one in differences if one)
     observed, chances = abs(round(float(differences.sum()))), np.ones(1)
     for size, count in sizes.items():
-        term = np.zeros(2 * size * count + 1)
-        term[:: 2 * size] = fair_binomial(count)
-        chances = np.convolve(chances, term)
+        longer = np.zeros(len(chances) + 2 * size * count)
+        for heads, chance in enumerate(fair_binomial(count)):
+            longer[2 * size * heads :][: len(chances)] += chance * chances
+        chances = longer
     reached = np.abs(np.arange(len(chances)) - len(chances) // 2) >= observed
     smallest = max(2.0 ** (1 - sizes.total()), np.finfo(np.float64).eps)  # rounding leaves less, or nothing
     return float(min(1.0, max(chances[reached].sum(), smallest)))
@@ -132,14 +162,6 @@ def _with_discord(
     one = sizes.mean(axis=1, keepdims=True)
     more = one / one.sum() * (differing.mean() if len(differing) else 1)
     return np.concatenate([totals, more, -more], axis=1), np.concatenate([sizes, one, one], axis=1)
-
-
-def _of_these_runs(totals: NDArray[np.float64], sizes: NDArray[np.float64]) -> Interval:
-    """The bootstrap interval over parents, for differences and sizes of shape (seeds, parents)."""
-    ours, theirs = totals.sum(0), sizes.sum(0)
-    drawn = np.concatenate([(times @ ours) / (times @ theirs) for times in multiplicities(len(ours))])
-    low, high = np.percentile(drawn, tails(len(ours)))
-    return Interval(float(low), float(high))
 
 
 def _over_runs(totals: NDArray[np.float64], sizes: NDArray[np.float64], these: Interval) -> Interval:

@@ -28,7 +28,11 @@ def wilson(successes: int, n: int) -> Interval:
     return _wilson_ends(successes / n, n)
 
 
-def clustered_wilson(hits: Sequence[int], sizes: Sequence[int]) -> Interval:
+Whole = Sequence[int] | NDArray[np.int64]
+"""A whole number for each cluster."""
+
+
+def clustered_wilson(hits: Whole, sizes: Whole) -> Interval:
     """The 95 % Wilson interval of a proportion whose rows come in clusters, for example the rewordings of one prompt.
 
     n is replaced by `effective_size`: Korn & Graubard 1998, Survey Methodology 24:193, with Wilson's interval in place
@@ -42,10 +46,11 @@ def clustered_wilson(hits: Sequence[int], sizes: Sequence[int]) -> Interval:
     Raises:
         ValueError: there are no rows.
     """
-    n = sum(sizes)
-    if not n or max(sizes) == 1:
-        return wilson(sum(hits), n)
-    return _wilson_of(sum(hits) / n, effective_size(hits, sizes))
+    rows = np.asarray(sizes, dtype=np.int64)
+    n, happened = int(rows.sum()), int(np.sum(hits))
+    if not n or rows.max() == 1:
+        return wilson(happened, n)
+    return _wilson_of(happened / n, effective_size(hits, sizes))
 
 
 class Bounded(NamedTuple):
@@ -59,9 +64,7 @@ class Bounded(NamedTuple):
     """A 95 % interval that covers both."""
 
 
-def bounded_wilson(
-    hits: Sequence[int], sizes: Sequence[int], missing: Sequence[int], sure: Sequence[int] | None = None
-) -> Bounded:
+def bounded_wilson(hits: Whole, sizes: Whole, missing: Whole, sure: Whole | None = None) -> Bounded:
     """A proportion of rows in clusters, some of which are missing for a reason that is not known.
 
     The bounds are those of Manski 1990 (American Economic Review 80:319; Horowitz & Manski 2000, doi
@@ -78,15 +81,16 @@ def bounded_wilson(
     Raises:
         ValueError: there are no rows.
     """
-    at_least = [hit + more for hit, more in zip(hits, sure or [0] * len(hits), strict=True)]
-    at_most = [hit + more for hit, more in zip(hits, missing, strict=True)]
-    rows = [size + more for size, more in zip(sizes, missing, strict=True)]
-    low = clustered_wilson(at_least, rows).low
-    high = clustered_wilson(at_most, rows).high
-    return Bounded(sum(at_least) / sum(rows), sum(at_most) / sum(rows), Interval(low, high))
+    known, unknown = np.asarray(hits, dtype=np.int64), np.asarray(missing, dtype=np.int64)
+    rows = np.asarray(sizes, dtype=np.int64) + unknown
+    at_least, at_most = known + (0 if sure is None else np.asarray(sure, dtype=np.int64)), known + unknown
+    low = clustered_wilson(at_least, rows)
+    high = clustered_wilson(at_most, rows) if unknown.any() else low
+    n = int(rows.sum())
+    return Bounded(int(at_least.sum()) / n, int(at_most.sum()) / n, Interval(low.low, high.high))
 
 
-def effective_size(hits: Sequence[int], sizes: Sequence[int]) -> float:
+def effective_size(hits: Whole, sizes: Whole) -> float:
     """How many independent rows tell as much of a proportion as these rows in clusters.
 
     n / deff, where deff compares the variance between clusters (by linearisation of the ratio) with that of independent

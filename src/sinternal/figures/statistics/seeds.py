@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Sequence
 from statistics import fmean, stdev
 from typing import NamedTuple
 
+import numpy as np
+
 from sinternal.figures.statistics.bootstrap import Interval
 from sinternal.figures.statistics.distributions import t_quantile
-from sinternal.figures.statistics.paired import paired_difference
+from sinternal.figures.statistics.paired import Column, Pairs, add_up, of_these_runs
 
 
 class SeedDifference(NamedTuple):
@@ -26,9 +27,7 @@ class SeedDifference(NamedTuple):
     """The difference of each seed."""
 
 
-def seed_difference(
-    a: Sequence[bool], b: Sequence[bool], clusters: Sequence[str], seeds: Sequence[int]
-) -> SeedDifference:
+def seed_difference(a: Column, b: Column, clusters: Column, seeds: Column) -> SeedDifference:
     """Compare two arms on the same prompts within each seed, and average over seeds, each with the same weight.
 
     With several seeds the interval is that of Student's t over them, with one degree of freedom less than there are
@@ -45,35 +44,33 @@ def seed_difference(
     Raises:
         ValueError: there are no pairs.
     """
-    ahead: dict[int, list[int]] = defaultdict(list)
-    for hit_a, hit_b, seed in zip(a, b, seeds, strict=True):
-        ahead[seed].append(int(hit_a) - int(hit_b))
-    if not ahead:
+    if not len(a):
         raise ValueError("there are no pairs to compare")
-    by_seed = {seed: fmean(ahead[seed]) for seed in sorted(ahead)}
+    pairs = add_up(a, b, clusters, seeds)
+    of_seeds = pairs.totals.sum(1) / pairs.sizes.sum(1)
+    by_seed = dict(zip(np.unique(np.asarray(seeds)).tolist(), of_seeds.tolist(), strict=True))
     mean = fmean(by_seed.values())
     half = _half_width(list(by_seed.values()))
-    these = _of_these_runs(mean, a, b, clusters, seeds)
+    these = _of_these_runs(mean, pairs)
     below = max(half, mean - these.low if these else 0.0)
     above = max(half, these.high - mean if these else 0.0)
     return SeedDifference(mean, _within(mean - below, mean + above) if below or above else None, these, by_seed)
 
 
-def _of_these_runs(
-    mean: float, a: Sequence[bool], b: Sequence[bool], clusters: Sequence[str], seeds: Sequence[int]
-) -> Interval | None:
+def _of_these_runs(mean: float, pairs: Pairs) -> Interval | None:
     """The interval over whole parents, around the mean over seeds; None for a single parent.
 
     Where all parents differ alike, for example from 100 to 0 %, resampling would say that others do, too: see
     `_of_parents_alike`.
     """
-    if len(set(clusters)) < 2:
+    parents = pairs.totals.shape[1]
+    if parents < 2:
         return None
-    paired = paired_difference(a, b, clusters, seeds)
-    low, high = paired.these_runs
+    difference = float(pairs.totals.sum() / pairs.sizes.sum())
+    low, high = of_these_runs(*pairs)
     if low == high:
-        return _of_parents_alike(mean, len(set(clusters)))
-    return _within(mean - (paired.difference - low), mean + (high - paired.difference))
+        return _of_parents_alike(mean, parents)
+    return _within(mean - (difference - low), mean + (high - difference))
 
 
 def _of_parents_alike(mean: float, parents: int) -> Interval:
