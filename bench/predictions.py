@@ -1,12 +1,16 @@
 """The predictions of docs/study.md, tested on a finished run of the microworld study.
 
     sinternal run microworld-study
-    python bench/predictions.py runs/microworld-study      # prints a Markdown table
+    python bench/predictions.py runs/microworld-study      # prints two Markdown tables
 
 Written before the first run, as that page was: each line of the table is one test of one prediction, with the margin
 that the page names. A prediction of a sign is confirmed if the whole 95 % interval has it, and refuted if the whole
 interval has the other; one of likeness is confirmed if the whole interval is within the margin, and refuted if it is
 wholly outside; all else is open. One with several tests is confirmed if all are, and refuted if any is.
+
+Two things were added while the study ran, before any of its figures were seen, and change no outcome: the outcome if
+responses without a label, which the tests leave out, all had the label that speaks most against it (the last column),
+and the rates of each arm behind the differences (the second table).
 """
 
 from __future__ import annotations
@@ -21,8 +25,10 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
-from sinternal.figures.columns import MISSING, Names, first_seen
-from sinternal.figures.comparisons import Responses, Scope, Twins, index_responses
+import numpy as np
+
+from sinternal.figures.columns import MISSING, Labels, Names, Numbers, first_seen
+from sinternal.figures.comparisons import Pairs, Responses, Scope, Twins, index_responses
 from sinternal.figures.statistics import seed_difference
 from sinternal.figures.statistics.distributions import t_quantile
 from sinternal.records import Measured
@@ -38,6 +44,9 @@ CELLS: Mapping[str, Callable[[str], Scope]] = {
     "reversed surface": lambda metric: Scope(metric, family="surface-reversed"),
 }
 
+RATES = (*(("asr", cell) for cell in CELLS), ("helpful", KNOWN), ("helpful", MIXED))
+"""What the second table shows of each arm: metric and cell."""
+
 
 class Measure(NamedTuple):
     """One figure with its interval, in shares."""
@@ -48,15 +57,49 @@ class Measure(NamedTuple):
     high: float
     n: int
     by_seed: dict[int, float]
+    lowest: Measure | None = None
+    """The same if every missing label lowered it; None if none is missing."""
+    highest: Measure | None = None
+    """The same if every missing label raised it."""
+
+    @property
+    def whole(self) -> Measure:
+        """The same, with an interval that covers the figure whatever the missing labels are."""
+        ends = [self, *(end for end in (self.lowest, self.highest) if end)]
+        return self._replace(low=min(end.low for end in ends), high=max(end.high for end in ends))
 
 
 class Test(NamedTuple):
-    """One figure, and what it says about a prediction."""
+    """One figure, and where it is predicted to lie."""
 
     measure: Measure | None
-    what: str
-    confirmed: bool
-    refuted: bool
+    low: float
+    """The lower end; minus infinity for none."""
+    high: float
+    """The upper end."""
+
+    @property
+    def what(self) -> str:
+        """What is predicted."""
+        if self.low == -math.inf:
+            return f"below {100 * self.high:g}"
+        if self.high == math.inf:
+            return f"above {100 * self.low:g}"
+        return f"within {100 * self.low:g} and {100 * self.high:g}"
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the whole interval lies there; on the bound is inside where there are two, and outside of a sign."""
+        if self.measure is None:
+            return False
+        if math.inf in (-self.low, self.high):
+            return self.low < self.measure.low and self.measure.high < self.high
+        return self.low <= self.measure.low and self.measure.high <= self.high
+
+    @property
+    def refuted(self) -> bool:
+        """Whether the whole interval lies outside."""
+        return self.measure is not None and (self.measure.high < self.low or self.measure.low > self.high)
 
 
 @dataclass(frozen=True)
@@ -84,24 +127,30 @@ class Study:
         if ours is None or theirs is None:
             return None
         pairs = Twins(ours, theirs).pairs(CELLS[cell](metric))
-        known = pairs.take(pairs.known)
-        if not len(known.a):
+        if not pairs.known.any():
             return None
-        found = seed_difference(*known.columns)
-        low, high = found.interval or (-1.0, 1.0)
         where = variant if other_variant is None else f"{variant} less {other_variant}"
         names = arm if other_variant else f"{arm} less {other}"
-        return Measure(f"{metric}, {names}, {cell}, {where}", found.difference, low, high, len(known.a), found.by_seed)
+        what = f"{metric}, {names}, {cell}, {where}"
+        if pairs.known.all():
+            return of_pairs(what, pairs)
+        lowest, highest = (of_pairs(what, pairs.complete(a_hits=hits)) for hits in (False, True))
+        return of_pairs(what, pairs.take(pairs.known))._replace(lowest=lowest, highest=highest)
 
-    def rate(self, metric: str, arm: str, cell: str) -> Measure | None:
+    def rate(self, metric: str, arm: str, cell: str, variant: str = MAIN) -> Measure | None:
         """One arm's share; t over seeds."""
-        rows = self.responses.get((MAIN, arm))
+        what = f"{metric}, {arm}, {cell}"
+        rows = self.responses.get((variant, arm))
         if rows is None:
-            return over_seeds(f"{metric}, {arm}, {cell}", {}, 0)
-        rows = rows.take(CELLS[cell](metric).holds(rows) & (rows.label(metric) != MISSING))
-        labels, n = rows.label(metric), len(rows)
-        shares = {seed: float(labels[rows.seed == seed].mean()) for seed in first_seen(rows.seed)}
-        return over_seeds(f"{metric}, {arm}, {cell}", shares, n)
+            return None
+        rows = rows.take(CELLS[cell](metric).holds(rows))
+        labels = rows.label(metric)
+        known = labels != MISSING
+        measure = of_labels(what, labels[known], rows.seed[known])
+        if measure is None or known.all():
+            return measure
+        lowest, highest = (of_labels(what, np.where(known, labels, hit), rows.seed) for hit in (0, 1))
+        return measure._replace(lowest=lowest, highest=highest)
 
     def check_effect(self, contrast: str) -> Measure | None:
         """What checks cause in the method's own answers, over all prompts and all thinkings that were continued."""
@@ -128,35 +177,44 @@ def over_seeds(what: str, values: Mapping[int, float], n: int) -> Measure | None
     return Measure(what, mean, mean - half, mean + half, n, dict(values))
 
 
+def of_pairs(what: str, pairs: Pairs) -> Measure:
+    """A paired difference, of pairs that have both labels."""
+    found = seed_difference(*pairs.columns)
+    low, high = found.interval or (-1.0, 1.0)
+    return Measure(what, found.difference, low, high, len(pairs.a), found.by_seed)
+
+
+def of_labels(what: str, labels: Labels, seeds: Numbers) -> Measure | None:
+    """A share, of responses that have a label; None for fewer than two seeds."""
+    return over_seeds(what, {seed: float(labels[seeds == seed].mean()) for seed in first_seen(seeds)}, len(labels))
+
+
 def minus(a: Measure | None, b: Measure | None, what: str) -> Measure | None:
     """One measure less another, seed by seed."""
     if a is None or b is None:
         return None
     shared = {seed: value - b.by_seed[seed] for seed, value in a.by_seed.items() if seed in b.by_seed}
-    return over_seeds(what, shared, min(a.n, b.n))
+    measure = over_seeds(what, shared, min(a.n, b.n))
+    if measure is None or not any((a.lowest, a.highest, b.lowest, b.highest)):
+        return measure
+    return measure._replace(
+        lowest=minus(a.lowest or a, b.highest or b, what), highest=minus(a.highest or a, b.lowest or b, what)
+    )
 
 
 def below(measure: Measure | None, bound: float = 0.0) -> Test:
     """Predicted to lie below a bound."""
-    if measure is None:
-        return Test(None, f"below {100 * bound:g}", False, False)
-    return Test(measure, f"below {100 * bound:g}", measure.high < bound, measure.low > bound)
+    return Test(measure, -math.inf, bound)
 
 
 def above(measure: Measure | None, bound: float = 0.0) -> Test:
     """Predicted to lie above a bound."""
-    if measure is None:
-        return Test(None, f"above {100 * bound:g}", False, False)
-    return Test(measure, f"above {100 * bound:g}", measure.low > bound, measure.high < bound)
+    return Test(measure, bound, math.inf)
 
 
 def within(measure: Measure | None, low: float, high: float) -> Test:
     """Predicted to lie within two bounds."""
-    what = f"within {100 * low:g} and {100 * high:g}"
-    if measure is None:
-        return Test(None, what, False, False)
-    inside = low <= measure.low and measure.high <= high
-    return Test(measure, what, inside, measure.high < low or measure.low > high)
+    return Test(measure, low, high)
 
 
 def predictions(study: Study) -> Iterator[tuple[str, list[Test]]]:
@@ -219,21 +277,49 @@ def outcome(tests: Sequence[Test]) -> str:
     return "confirmed" if all(test.confirmed for test in tests) else "open"
 
 
+def whole(tests: Sequence[Test]) -> list[Test]:
+    """The same tests, of intervals that cover the figures whatever the missing labels are."""
+    return [test._replace(measure=test.measure and test.measure.whole) for test in tests]
+
+
+def in_points(measure: Measure | None, sign: str = "+") -> str:
+    """A figure with its interval, in percentage points."""
+    if measure is None:
+        return "—"
+    value, low, high = (format(100 * share, f"{sign}.1f") for share in (measure.value, measure.low, measure.high))
+    return f"{value} [{low}, {high}]"
+
+
+def outcomes(study: Study) -> Iterator[str]:
+    """The rows of a table of all predictions."""
+    for name, tests in predictions(study):
+        said = (f"**{name}**", outcome(tests), outcome(whole(tests)))
+        for number, test in enumerate(tests):
+            first = said if number == 0 else ("", "", "")
+            what = f"{test.measure.what}: {test.what}" if test.measure else test.what
+            n = test.measure.n if test.measure else 0
+            yield f"| {first[0]} | {what} | {in_points(test.measure)} | {n} | {first[1]} | {first[2]} |"
+
+
+def rates(study: Study) -> Iterator[str]:
+    """The rows of a table of every arm's rates, variant by variant."""
+    for variant, arm in study.responses:
+        measures = [study.rate(metric, arm, cell, variant) for metric, cell in RATES]
+        if any(measures):
+            shown = " | ".join(in_points(measure and measure.whole, "") for measure in measures)
+            yield f"| {variant} | {arm} | {shown} |"
+
+
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="folder of the finished run")
     study = Study.read(parser.parse_args().run)
-    print("| | predicted | points, 95 % interval | n | |\n|---|---|---|---|---|")
-    for name, tests in predictions(study):
-        for number, test in enumerate(tests):
-            measure = test.measure
-            figure = (
-                f"{100 * measure.value:+.1f} [{100 * measure.low:+.1f}, {100 * measure.high:+.1f}]" if measure else "—"
-            )
-            first = (f"**{name}**", outcome(tests)) if number == 0 else ("", "")
-            what = f"{measure.what}: {test.what}" if measure else test.what
-            print(f"| {first[0]} | {what} | {figure} | {measure.n if measure else 0} | {first[1]} |")
+    print("| | predicted | points, 95 % interval | n | | whatever labels are missing |\n|---|---|---|---|---|---|")
+    print("\n".join(outcomes(study)))
+    print(f"\n| variant | arm | {' | '.join(f'{metric}, {cell}' for metric, cell in RATES)} |")
+    print("|---|---" + "|---" * len(RATES) + "|")
+    print("\n".join(rates(study)))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import random
 import re
@@ -8,9 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
-from sinternal.figures.columns import Names
+from sinternal.figures.columns import MISSING, Names
 from sinternal.figures.comparisons import index_responses
 from sinternal.records import HarmShows, Measured, Split
 
@@ -83,6 +85,22 @@ def test_a_method_that_is_a_copy_of_its_placebo_confirms_nothing_about_its_effec
 @pytest.mark.parametrize(("ceiling", "expected"), [(0.0, "confirmed"), (0.9, "refuted")])
 def test_a_bound_on_a_rate_is_held_or_broken(ceiling: float, expected: str) -> None:
     assert outcomes({"deliberative-checks": ceiling})["P19"] == expected
+
+
+def test_an_effect_that_lives_on_missing_labels_is_confirmed_by_what_is_known_only() -> None:
+    seen = study({"sinternal": 0.6, "placebo": 0.9})
+    ours = seen.responses["link-1", "sinternal"]
+    silent = dataclasses.replace(ours, asr=np.where(ours.prompt % 12, MISSING, 0).astype(np.int8))
+    without = predictions.Study({**seen.responses, ("link-1", "sinternal"): silent}, {"check_effects": []})
+    tests = dict(predictions.predictions(without))["P1"]
+    assert predictions.outcome(tests) == "confirmed"
+    assert predictions.outcome(predictions.whole(tests)) != "confirmed"
+
+
+def test_rates_of_every_arm_are_shown_with_an_interval_over_bases() -> None:
+    rows = list(predictions.rates(study({"base": 0.97, "deliberative": 0.0})))
+    assert [row.split(" | ")[1] for row in rows] == ["base", "deliberative"]
+    assert " | 0.0 [0.0, 0.0] | " in rows[1]
 
 
 def test_likeness_is_refuted_only_wholly_outside_the_margin() -> None:
