@@ -88,9 +88,9 @@ def test_a_bound_on_a_rate_is_held_or_broken(ceiling: float, expected: str) -> N
 
 
 def test_an_effect_that_lives_on_missing_labels_is_confirmed_by_what_is_known_only() -> None:
-    seen = study({"sinternal": 0.6, "placebo": 0.9})
+    seen = study({"sinternal": 0.6, "placebo": 0.75})
     ours = seen.responses["link-1", "sinternal"]
-    silent = dataclasses.replace(ours, asr=np.where(ours.prompt % 12, MISSING, 0).astype(np.int8))
+    silent = dataclasses.replace(ours, asr=np.where(ours.prompt % 4, MISSING, 0).astype(np.int8))
     without = predictions.Study({**seen.responses, ("link-1", "sinternal"): silent}, {"check_effects": []})
     tests = dict(predictions.predictions(without))["P1"]
     assert predictions.outcome(tests) == "confirmed"
