@@ -254,8 +254,8 @@ def alone(what: str, ours: Times, unit: str, *, limit: float, by_cpu: bool = Tru
 
 def cpu_seconds() -> float:
     """Of this process and of its children that have ended."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
 
 
 def peak_mb() -> float:
