@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.harness import Result, Row, Times, side_by_side
+from bench.harness import Result, Times, at_most, side_by_side
 from sinternal.engines import Completion, Engine, Request
 from sinternal.judges.refusal_strings import opens_with_refusal
 from sinternal.records import Finish, Prompt, Response, Split, make_id
@@ -116,26 +116,8 @@ def main() -> None:
     ways = {"ours": lambda: ours(args.prompts), "inspect": lambda: inspects(args.prompts)}
     times = side_by_side(ways, args.repeats)
     mine, theirs = (_milliseconds(times[name]) for name in ("ours", "inspect"))
-    ratios = sorted(b / a for a, b in zip(mine, theirs, strict=True))
-    middle = ratios[len(ratios) // 2]
-    ours_ms, inspect_ms = sorted(mine)[len(mine) // 2], sorted(theirs)[len(theirs) // 2]
-    result = Result("evaluation")
-    result.rows.append(
-        Row(
-            f"{args.prompts:,} samples, null model",
-            "Inspect",
-            "ms of CPU a sample",
-            ours_ms,
-            inspect_ms,
-            middle,
-            ratios[0],
-            ratios[-1],
-            len(ratios),
-            f"under {GOAL:g} ms",
-            ours_ms < GOAL,
-        )
-    )
-    result.print()
+    what = f"{args.prompts:,} samples, null model"
+    Result("evaluation", [at_most(what, "ms of CPU a sample", mine, GOAL, theirs, "Inspect")]).print()
 
 
 def _milliseconds(times: Times) -> list[float]:
