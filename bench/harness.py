@@ -125,7 +125,7 @@ class Result:
             share = f", {row.limit:.0%} of the machine's limit" if row.limit is not None else ""
             verdict = {True: "reached", False: "missed", None: "no goal"}[row.met]
             print(
-                f"{row.what}: {row.ours:,.4g} {row.unit}{peer} {row.comparison}, n {row.n}{share}; "
+                f"{row.what}: {f'{row.ours:,.4g} {row.unit}'.rstrip()}{peer} {row.comparison}, n {row.n}{share}; "
                 f"goal {row.goal}: {verdict}"
             )
         for note in self.notes:
@@ -300,7 +300,7 @@ def table(rows: Sequence[Row]) -> str:
         "| work | against | ours | theirs | ratio | n | of the limit | goal | |\n|---|---|---|---|---|---|---|---|---|"
     )
     lines = [
-        f"| {row.what} | {row.against} | {row.ours:,.4g} {row.unit} | "
+        f"| {row.what} | {row.against} | {f'{row.ours:,.4g} {row.unit}'.rstrip()} | "
         f"{'' if row.theirs is None else f'{row.theirs:,.4g}'} | {row.comparison} | {row.n} | "
         f"{'' if row.limit is None else f'{row.limit:.0%}'} | {row.goal} | "
         f"{ {True: 'reached', False: '**missed**', None: ''}[row.met] } |"
