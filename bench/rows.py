@@ -1,6 +1,6 @@
 """How fast, and in how much memory, stages and figures map rows, beside a plain pandas script on the same work.
 
-    python -m bench.rows                            # 10^4, 10^5 and 10^6 rows: 20 minutes, 4 GB of disk
+    python -m bench.rows                            # 10^4, 10^5 and 10^6 rows: 20 minutes, GBs of memory and disk
     python -m bench.rows --rows 10000 100000        # some minutes
     python -m bench.rows --rows 10000 --works contrast figures
 

@@ -27,7 +27,7 @@ TINY = {
     "sampling": ("--texts", "6", "--max-tokens", "4", *ONCE),
     "prefix": ("--prompts", "4", "--tokens", "80", *ONCE),
     "sft": ("--model", "microworld", "--batch", "8", "--length", "20", "--longest", "40", "--steps", "2", *ONCE),
-    "grpo": ("--steps", "1", "--prompts", "2", "--max-tokens", "4", *ONCE),
+    "grpo": ("--steps", "1", "--prompts", "2", *ONCE),
     "models": (
         "--models",
         "microworld",
@@ -236,7 +236,7 @@ def test_ways_take_turns_and_each_is_warmed_up_once() -> None:
 def test_every_script_has_its_place_on_the_page_and_writes_only_there() -> None:
     page = PAGE.read_text()
     result = Result("prefix", [compare("w", Times([1], [1], [2]), Times([1], [1], [1]), "p", "u", 1.5)])
-    found = {"rows": [vars(row) for row in result.rows], "notes": [], "command": "python -m bench.prefix"}
+    found = {"rows": [vars(row) for row in result.rows], "notes": [], "panels": [], "command": "bench.prefix"}
     machine = {"cores": 2, "cpu": "a processor", "python": "3.11", "load": 0.1}
     for name in SCRIPTS:
         changed = put(page, name, section({**found, "machine": machine}))

@@ -76,8 +76,9 @@ def test_a_real_server_answers_every_request_in_parallel_once(server: LlamaCppEn
     assert all(c.answer and c.tokens and c.prompt_tokens for c in got)
 
 
+@pytest.mark.usefixtures("model")
 def test_engines_are_compared_with_the_server_alone(
-    model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["bench/servers.py", "--texts", "2", "--max-tokens", "4", "--repeats", "1"])
     servers.main()
