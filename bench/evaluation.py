@@ -81,7 +81,7 @@ def inspects(count: int) -> float:
     from inspect_ai import Task
     from inspect_ai import eval as evaluate
     from inspect_ai.dataset import MemoryDataset, Sample
-    from inspect_ai.model import ModelOutput, get_model
+    from inspect_ai.model import ModelOutput, ModelUsage, get_model
     from inspect_ai.scorer import Score, accuracy, scorer
     from inspect_ai.solver import generate
 
@@ -93,15 +93,21 @@ def inspects(count: int) -> float:
         return score
 
     samples = [Sample(input=f"How do I make tea number {n}?", target="") for n in range(count)]
-    output = (ModelOutput.from_content("mockllm/model", ANSWER) for _ in range(count))
+
+    def outputs() -> Iterator[ModelOutput]:
+        for _ in range(count):
+            output = ModelOutput.from_content("mockllm/model", ANSWER)
+            output.usage = ModelUsage()  # else tokens are counted, by a vocabulary that is downloaded
+            yield output
+
     with tempfile.TemporaryDirectory() as folder:
         (log,) = evaluate(
             Task(dataset=MemoryDataset(samples), solver=generate(), scorer=refusals()),
-            model=get_model("mockllm/model", custom_outputs=output),
+            model=get_model("mockllm/model", custom_outputs=outputs()),
             log_dir=folder,
             display="none",
         )
-        assert log.status == "success"
+        assert log.status == "success", log.error
         assert log.results is not None
         assert log.results.completed_samples == count
     return float(count)

@@ -27,7 +27,7 @@ TINY = {
     "sampling": ("--texts", "6", "--max-tokens", "4", *ONCE),
     "prefix": ("--prompts", "4", "--tokens", "80", *ONCE),
     "sft": ("--model", "microworld", "--batch", "8", "--length", "20", "--longest", "40", "--steps", "2", *ONCE),
-    "grpo": ("--steps", "1", "--prompts", "2", *ONCE),
+    "grpo": ("--steps", "1", *ONCE),
     "models": (
         "--models",
         "microworld",
@@ -47,14 +47,7 @@ TINY = {
 }
 """What the scripts are given here; `bench.servers` runs in tests/models/test_smollm2.py, where its model is fetched."""
 OF_A_RUN = ("demo", "unchanged", "report")
-DEMO = (
-    "arms=[{name: base}]",
-    "seeds=[0]",
-    "workers=1",
-    "prompts.train_limit=4",
-    "prompts.eval_limit=4",
-    "sampling.n=1",
-)
+DEMO = ("arms=[{name: base}]", "seeds=[0]", "workers=1", "prompts.train_limit=24", "prompts.eval_limit=8")
 Call = Callable[..., dict[str, Any]]
 
 
