@@ -11,13 +11,11 @@ from __future__ import annotations
 
 import argparse
 import random
-import sys
 from collections.abc import Sequence
 from math import ceil
 
 import torch
-from transformers import GenerationConfig
-from transformers.generation import ContinuousBatchingConfig
+from transformers import ContinuousBatchingConfig, GenerationConfig
 
 from bench import limits
 from bench.harness import Result, Work, compare, side_by_side
@@ -158,4 +156,4 @@ def generator_length(engine: TransformersEngine, request: Request) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
