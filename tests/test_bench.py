@@ -43,7 +43,7 @@ TINY = {
         *ONCE,
     ),
     "evaluation": ("--prompts", "6", *ONCE),
-    "rows": ("--rows", "200", "--works", "contrast", "figures", *ONCE),
+    "rows": ("--rows", "200", "--works", "contrast", *ONCE),
 }
 """What the scripts are given here; `bench.servers` runs in tests/models/test_smollm2.py, where its model is fetched."""
 OF_A_RUN = ("demo", "unchanged", "report")
