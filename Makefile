@@ -33,7 +33,7 @@ smoke: $(READY)  ## the demo in its smallest size, in a folder of its own
 	$(BIN)/sinternal run quickstart --out runs/smoke --set seeds=[0] --set sft.steps=10 --set examples.size=32 \
 		--set prompts.train_limit=24 --set prompts.eval_limit=24 --set grpo.steps=2
 
-bench: $(READY)  ## what fits two cores, beside a peer; writes the tables of docs/performance.md
+bench: $(READY)  ## what fits two cores, beside a peer, in about 40 minutes; writes docs/performance.md, .json and plots
 	$(BIN)/python -m bench
 
 setup: $(READY)

@@ -1,9 +1,11 @@
-"""Run the measurements that fit two cores, and write their tables into docs/performance.md.
+"""Run the measurements that fit two cores, and write them into docs/: tables, plots of growth, and one JSON file.
 
-    python -m bench                          # all; `make bench` does the same
+    python -m bench                          # all; `make bench` does the same: about 40 minutes on two idle cores
+    python -m bench --small                  # all, with less of everything where that takes long: about 15 minutes
     python -m bench sampling prefix          # these only; the other tables stay
 
-A script that fails stops nothing: its table stays as it was, and the exit status says so.
+The tables of docs/performance.md stand between marks, and docs/performance.json has the same results for programs. A
+script that fails stops nothing: its table stays as it was, and the exit status says so.
 """
 
 from __future__ import annotations
@@ -13,21 +15,49 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from bench.harness import Row, table
+from bench.harness import Line, Panel, Row, table
+from bench.plot import draw
 
-HERE = Path(__file__).parent
-PAGE = HERE.parent / "docs" / "performance.md"
-SCRIPTS = ("sampling", "servers", "sft", "grpo", "evaluation", "prefix", "report", "rows")
+DOCS = Path(__file__).parent.parent / "docs"
+PAGE, DATA, IMAGES = DOCS / "performance.md", DOCS / "performance.json", DOCS / "images"
+
+
+class Script(NamedTuple):
+    """One measurement."""
+
+    minutes: float
+    """About how long it takes on two idle cores."""
+    arguments: tuple[str, ...] = ()
+    """What it is given; by itself it measures more."""
+    small: tuple[str, ...] | None = None
+    """What it is given by `--small`; None for the same."""
+
+
+SCRIPTS = {
+    "sampling": Script(3),
+    "servers": Script(4, ("--texts", "32"), ("--texts", "16")),
+    "prefix": Script(4, ("--prompts", "400"), ("--prompts", "200", "--repeats", "2")),
+    "sft": Script(2),
+    "grpo": Script(2),
+    "models": Script(5, (), ("--models", "microworld", "256x4", "384x6", "512x10")),
+    "evaluation": Script(1),
+    "demo": Script(2),
+    "unchanged": Script(0.5),
+    "report": Script(0.5),
+    "rows": Script(20, (), ("--rows", "10000", "100000", "--repeats", "2")),
+}
 """In the order of the page."""
 
 
-def measure(name: str) -> dict[str, Any] | None:
+def measure(name: str, arguments: Sequence[str]) -> dict[str, Any] | None:
     """The last line of a script as JSON; None if it failed."""
-    print(f"== {name}", flush=True)
-    run = subprocess.run([sys.executable, "-m", f"bench.{name}"], stdout=subprocess.PIPE, text=True, check=False)
+    print(f"== {name}: about {SCRIPTS[name].minutes:g} minutes", flush=True)
+    command = [sys.executable, "-m", f"bench.{name}", *arguments]
+    run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     print(run.stdout, flush=True)
     if run.returncode:
         return None
@@ -41,7 +71,8 @@ def section(found: dict[str, Any]) -> str:
     rows = table([Row(**row) for row in found["rows"]])
     notes = "".join(f"\n\nNote: {note}." for note in found["notes"])
     where = f"{machine['cores']} cores of {machine['cpu']}, Python {machine['python']}, load {machine['load']:g}"
-    return f"\n    {found['command']}\n\n{rows}\n\nMeasured on {where}.{notes}\n"
+    plot = f"\n\n![{_title(found)}](images/{_image(found)})" if found["panels"] else ""
+    return f"\n    {found['command']}\n\n{rows}{plot}\n\nMeasured on {where}.{notes}\n"
 
 
 def put(page: str, name: str, text: str) -> str:
@@ -57,16 +88,48 @@ def put(page: str, name: str, text: str) -> str:
     return pattern.sub(lambda _: f"{begin}\n{text}\n{end}", page)
 
 
+def write(found: dict[str, Any]) -> None:
+    """Put what a script found into the page, the data and the plots."""
+    name = found["measure"]
+    PAGE.write_text(put(PAGE.read_text(), name, section(found)))
+    known = json.loads(DATA.read_text()) if DATA.exists() else {}
+    known[name] = found
+    DATA.write_text(f"{json.dumps({name: known[name] for name in SCRIPTS if name in known}, indent=1)}\n")
+    if found["panels"]:
+        panels = [_panel(panel) for panel in found["panels"]]
+        IMAGES.mkdir(exist_ok=True)
+        (IMAGES / _image(found)).write_text(draw(panels, _title(found)))
+
+
+def _panel(found: dict[str, Any]) -> Panel:
+    lines = [Line(line["name"], [(x, y) for x, y in line["points"]]) for line in found["lines"]]
+    return Panel(found["title"], found["x"], found["y"], lines)
+
+
+def _image(found: dict[str, Any]) -> str:
+    return f"growth-{found['measure']}.svg"
+
+
+def _title(found: dict[str, Any]) -> str:
+    return f"Growth of {', '.join(dict.fromkeys(panel['title'] for panel in found['panels']))}"
+
+
 def main() -> int:
     """Measure, and write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", default=list(SCRIPTS), help=f"of: {', '.join(SCRIPTS)}")
+    parser.add_argument("--small", action="store_true", help="less of everything where that takes long")
+    given = parser.parse_args()
+    if unknown := [name for name in given.names if name not in SCRIPTS]:
+        parser.error(f"{', '.join(unknown)}: there are only {', '.join(SCRIPTS)}")
     failed = []
-    for name in parser.parse_args().names:
-        if (found := measure(name)) is None:
+    for name in given.names:
+        script = SCRIPTS[name]
+        arguments = script.arguments if script.small is None or not given.small else script.small
+        if (found := measure(name, arguments)) is None:
             failed.append(name)
         else:
-            PAGE.write_text(put(PAGE.read_text(), name, section(found)))
+            write(found)
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.harness import Result, Row, Times, side_by_side
+from bench.harness import Result, Times, at_most, side_by_side
 from sinternal.engines import Completion, Engine, Request
 from sinternal.judges.refusal_strings import opens_with_refusal
 from sinternal.records import Finish, Prompt, Response, Split, make_id
@@ -81,7 +81,7 @@ def inspects(count: int) -> float:
     from inspect_ai import Task
     from inspect_ai import eval as evaluate
     from inspect_ai.dataset import MemoryDataset, Sample
-    from inspect_ai.model import ModelOutput, get_model
+    from inspect_ai.model import ModelOutput, ModelUsage, get_model
     from inspect_ai.scorer import Score, accuracy, scorer
     from inspect_ai.solver import generate
 
@@ -93,15 +93,21 @@ def inspects(count: int) -> float:
         return score
 
     samples = [Sample(input=f"How do I make tea number {n}?", target="") for n in range(count)]
-    output = (ModelOutput.from_content("mockllm/model", ANSWER) for _ in range(count))
+
+    def outputs() -> Iterator[ModelOutput]:
+        for _ in range(count):
+            output = ModelOutput.from_content("mockllm/model", ANSWER)
+            output.usage = ModelUsage()  # else tokens are counted, by a vocabulary that is downloaded
+            yield output
+
     with tempfile.TemporaryDirectory() as folder:
         (log,) = evaluate(
             Task(dataset=MemoryDataset(samples), solver=generate(), scorer=refusals()),
-            model=get_model("mockllm/model", custom_outputs=output),
+            model=get_model("mockllm/model", custom_outputs=outputs()),
             log_dir=folder,
             display="none",
         )
-        assert log.status == "success"
+        assert log.status == "success", log.error
         assert log.results is not None
         assert log.results.completed_samples == count
     return float(count)
@@ -116,26 +122,8 @@ def main() -> None:
     ways = {"ours": lambda: ours(args.prompts), "inspect": lambda: inspects(args.prompts)}
     times = side_by_side(ways, args.repeats)
     mine, theirs = (_milliseconds(times[name]) for name in ("ours", "inspect"))
-    ratios = sorted(b / a for a, b in zip(mine, theirs, strict=True))
-    middle = ratios[len(ratios) // 2]
-    ours_ms, inspect_ms = sorted(mine)[len(mine) // 2], sorted(theirs)[len(theirs) // 2]
-    result = Result("evaluation")
-    result.rows.append(
-        Row(
-            f"{args.prompts:,} samples, null model",
-            "Inspect",
-            "ms of CPU a sample",
-            ours_ms,
-            inspect_ms,
-            middle,
-            ratios[0],
-            ratios[-1],
-            len(ratios),
-            f"under {GOAL:g} ms",
-            ours_ms < GOAL,
-        )
-    )
-    result.print()
+    what = f"{args.prompts:,} samples, null model"
+    Result("evaluation", [at_most(what, "ms of CPU a sample", mine, GOAL, theirs, "Inspect")]).print()
 
 
 def _milliseconds(times: Times) -> list[float]:

@@ -2,10 +2,11 @@
 
 A machine is noisy, and differs from the next one; a ratio taken in one run hardly does. So every way is repeated, the
 order turned round each time, and what is told is the median of the ratios with the smallest and the largest. CPU
-seconds count where both ways compute in this process or its children, wall seconds where one of them waits.
+seconds count where both ways compute in this process or its children, wall seconds where one of them waits. Where
+there is no peer, the figure itself is told, with its smallest and its largest value.
 
-Every script prints a table and, as its last line, one JSON object; `bench/tables.py` writes docs/performance.md from
-these lines.
+Every script prints a table and, as its last line, one JSON object; `python -m bench` writes docs/performance.md,
+docs/performance.json and the plots of growth from these lines.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from __future__ import annotations
 import json
 import os
 import platform
+import resource
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
@@ -49,17 +51,17 @@ class Row:
     what: str
     """The work."""
     against: str
-    """The peer."""
+    """The peer; empty for none."""
     unit: str
     """Of `ours` and `theirs`."""
     ours: float
     """Median."""
-    theirs: float
-    """Median."""
-    ratio: float
-    """Ours by theirs, above 1 where ours is better: median over repeats."""
+    theirs: float | None
+    """Median; None without a peer."""
+    ratio: float | None
+    """Ours by theirs, above 1 where ours is better: median over repeats; None without a peer."""
     low: float
-    """The smallest."""
+    """The smallest ratio; without a peer, the smallest of ours."""
     high: float
     """The largest."""
     n: int
@@ -70,6 +72,37 @@ class Row:
     """Whether it was reached by the median; None if there is no goal for this peer."""
     limit: float | None = None
     """Share of what this machine could do at most, where that is known."""
+
+    @property
+    def comparison(self) -> str:
+        """The ratio with its range; without a peer, the range of ours."""
+        if self.ratio is None:
+            return f"[{self.low:,.4g}, {self.high:,.4g}]"
+        return f"{self.ratio:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a plot."""
+
+    name: str
+    """Whose it is; lines of one name are drawn alike in all panels."""
+    points: list[tuple[float, float]]
+    """Positive x and y."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One panel of a plot of growth; both of its axes are logarithmic."""
+
+    title: str
+    """What is measured."""
+    x: str
+    """Title of the axis, with the unit."""
+    y: str
+    """Title of the axis, with the unit."""
+    lines: list[Line]
+    """What is drawn."""
 
 
 @dataclass
@@ -82,15 +115,18 @@ class Result:
     """Its table."""
     notes: list[str] = field(default_factory=list)
     """What a reader should know: what was not run, and why."""
+    panels: list[Panel] = field(default_factory=list)
+    """Its plot; none for most."""
 
     def print(self) -> None:
         """The table for people, and one line of JSON for programs."""
         for row in self.rows:
+            peer = "" if row.theirs is None else f" against {row.theirs:,.4g} ({row.against}), ratio"
             share = f", {row.limit:.0%} of the machine's limit" if row.limit is not None else ""
             verdict = {True: "reached", False: "missed", None: "no goal"}[row.met]
             print(
-                f"{row.what}: {row.ours:,.4g} {row.unit} against {row.theirs:,.4g} ({row.against}), ratio "
-                f"{row.ratio:.2f} [{row.low:.2f}, {row.high:.2f}], n {row.n}{share}; goal {row.goal}: {verdict}"
+                f"{row.what}: {f'{row.ours:,.4g} {row.unit}'.rstrip()}{peer} {row.comparison}, n {row.n}{share}; "
+                f"goal {row.goal}: {verdict}"
             )
         for note in self.notes:
             print(f"note: {note}")
@@ -109,15 +145,20 @@ def side_by_side(ways: Mapping[str, Work], repeats: int, *, warm: bool = True) -
     if warm:
         for work in ways.values():
             work()
-    for repeat in range(repeats):
-        order = list(ways.items())
-        for name, work in order if repeat % 2 == 0 else reversed(order):
-            wall, cpu = time.perf_counter(), cpu_seconds()
-            done = work()
-            times[name].cpu.append(cpu_seconds() - cpu)
-            times[name].wall.append(time.perf_counter() - wall)
-            times[name].done.append(done)
+    for name in turns(ways, repeats):
+        wall, cpu = time.perf_counter(), cpu_seconds()
+        done = ways[name]()
+        times[name].cpu.append(cpu_seconds() - cpu)
+        times[name].wall.append(time.perf_counter() - wall)
+        times[name].done.append(done)
     return times
+
+
+def turns(names: Iterable[str], repeats: int) -> Iterator[str]:
+    """Each name so often, in an order that is turned round each time."""
+    order = list(names)
+    for repeat in range(repeats):
+        yield from order if repeat % 2 == 0 else reversed(order)
 
 
 def compare(
@@ -161,10 +202,73 @@ def compare(
     )
 
 
+def at_most(
+    what: str,
+    unit: str,
+    ours: Sequence[float],
+    most: float | None,
+    theirs: Sequence[float] | None = None,
+    against: str = "",
+) -> Row:
+    """A row of figures that should be small: theirs by ours, repeat by repeat.
+
+    Args:
+        what: the work.
+        unit: of the figures.
+        ours: repeat by repeat.
+        most: what ours should not exceed; None for no goal.
+        theirs: the peer's, repeat by repeat; None for no peer.
+        against: the peer's name.
+    """
+    ratios = None if theirs is None else [b / a for a, b in zip(ours, theirs, strict=True)]
+    return Row(
+        what,
+        against,
+        unit,
+        median(ours),
+        None if theirs is None else median(theirs),
+        None if ratios is None else median(ratios),
+        min(ratios or ours),
+        max(ratios or ours),
+        len(ours),
+        "none" if most is None else f"at most {most:,g}",
+        None if most is None else median(ours) <= most,
+    )
+
+
+def alone(what: str, ours: Times, unit: str, *, limit: float, by_cpu: bool = True) -> Row:
+    """A row of what is done in a second, with no peer but the machine.
+
+    Args:
+        what: the work.
+        ours: how long it took.
+        unit: what is done in a second.
+        limit: the most that this machine could do in a second.
+        by_cpu: whether CPU seconds count, and not wall seconds.
+    """
+    rates = ours.rates(by_cpu=by_cpu)
+    middle = median(rates)
+    kind = f"{unit} of CPU" if by_cpu else unit
+    return Row(what, "", kind, middle, None, None, min(rates), max(rates), len(rates), "none", None, middle / limit)
+
+
 def cpu_seconds() -> float:
     """Of this process and of its children that have ended."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
+def peak_mb() -> float:
+    """The most memory that this process has held.
+
+    Where there is /proc, by its own count: that of getrusage begins with what the parent held at the fork.
+    """
+    try:
+        with Path("/proc/self/status").open() as lines:
+            return int(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) / 1024
+    except (OSError, StopIteration):
+        unit = 2**20 if sys.platform == "darwin" else 2**10
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def command() -> str:
@@ -196,8 +300,9 @@ def table(rows: Sequence[Row]) -> str:
         "| work | against | ours | theirs | ratio | n | of the limit | goal | |\n|---|---|---|---|---|---|---|---|---|"
     )
     lines = [
-        f"| {row.what} | {row.against} | {row.ours:,.4g} {row.unit} | {row.theirs:,.4g} | {row.ratio:.2f} "
-        f"[{row.low:.2f}, {row.high:.2f}] | {row.n} | {'' if row.limit is None else f'{row.limit:.0%}'} | {row.goal} | "
+        f"| {row.what} | {row.against} | {f'{row.ours:,.4g} {row.unit}'.rstrip()} | "
+        f"{'' if row.theirs is None else f'{row.theirs:,.4g}'} | {row.comparison} | {row.n} | "
+        f"{'' if row.limit is None else f'{row.limit:.0%}'} | {row.goal} | "
         f"{ {True: 'reached', False: '**missed**', None: ''}[row.met] } |"
         for row in rows
     ]

@@ -51,6 +51,19 @@ def decoding(model: Any, batch: int, context: int) -> float:
     return batch / seconds
 
 
+def training(parameters: int, tokens: int) -> float:
+    """The most tokens a second that a step of full fine-tuning can take.
+
+    It computes 6N operations a token, and moves at least ten float32 numbers a weight: the weights are read in both
+    passes, the gradient is written and read, and AdamW reads and writes the weights and both of its moments.
+
+    Args:
+        parameters: N.
+        tokens: of a step.
+    """
+    return tokens / max(10 * 4 * parameters / bandwidth(), 6 * parameters * tokens / flops())
+
+
 def _seconds(work: Any) -> float:
     start = time.perf_counter()
     work()

@@ -15,13 +15,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
-
 from bench.harness import Result, Work, compare, side_by_side
+from bench.llama import random_llama
 from sinternal.engines import Request, decoding, transformers_generation
 from sinternal.engines.local_options import TransformersOptions
 from sinternal.engines.transformers import TransformersEngine
-from sinternal.models.resolve import resolve_model
 from sinternal.settings.sampling import Sampling
 
 GOAL = 2.0
@@ -45,24 +43,6 @@ def main() -> None:
     what = f"{args.tokens:,} tokens of specification in {args.prompts:,} prompts, {args.model}"
     result.rows.append(compare(what, times["ours"], times["apart"], "no prefix reuse", "prompts/s", GOAL))
     result.print()
-
-
-def random_llama(folder: Path) -> str:
-    """A Llama of 4 million weights, drawn at random, with the microworld's tokenizer and a long context."""
-    tokenizer = AutoTokenizer.from_pretrained(resolve_model("microworld"))
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=256,
-        intermediate_size=768,
-        num_hidden_layers=4,
-        num_attention_heads=8,
-        num_key_value_heads=2,
-        max_position_embeddings=4096,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return str(folder)
 
 
 def prompts(engine: TransformersEngine, count: int, tokens: int) -> list[Request]:

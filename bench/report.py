@@ -1,11 +1,11 @@
-"""What a report takes, and what a run takes that has nothing left to do: CPU seconds, part by part.
+"""What the report of the demo takes: the stage `report`, part by part, made again from a finished run.
 
-    sinternal run quickstart
-    python bench/report.py runs/quickstart
-    python bench/report.py runs/quickstart --profile   # and the functions that take most
+    python -m bench.report                 # the run that `python -m bench.demo` has made
+    python -m bench.report --profile       # and the functions that take most
 
-The report of a finished run is made again in a folder that is thrown away, then the run's recipe is run again. The last
-line is JSON.
+There is no peer: nothing else makes such a report, and what it took at another commit would be another run on another
+day. So the figure is held against a goal alone, and `bench/rows.py` compares a table of rates with pandas. Each repeat
+is a process of its own, which starts Python, imports, reads, computes and writes into a folder that is thrown away.
 """
 
 from __future__ import annotations
@@ -15,20 +15,22 @@ import cProfile
 import json
 import os
 import pstats
-import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
+from bench import demo
+from bench.harness import Result, at_most, peak_mb, side_by_side
+
+MOST = 10.0
+"""Goal: CPU seconds."""
 SHOWN = 40
 """Functions that `--profile` shows."""
-IMPORTS = "import sinternal.cli.main, sinternal.cli.progress, sinternal.study.run, sinternal.report.results"
-"""What an unchanged run imports."""
-COMMAND = "import sys; from sinternal.cli.main import main; main(sys.argv[1:])"
 
 
 class Clock:
@@ -45,15 +47,23 @@ class Clock:
         self.seconds[name] = self.seconds.get(name, 0.0) + time.process_time() - started
 
 
-def make_report(folder: Path, store: Path | None, clock: Clock) -> None:
+class Parts(NamedTuple):
+    """One report."""
+
+    seconds: dict[str, float]
+    """CPU seconds by part."""
+    memory: float
+    """Peak of resident memory, in MB."""
+
+
+def make_report(folder: Path, clock: Clock) -> None:
     """Make the report of a finished run again.
 
     Args:
         folder: the run's.
-        store: its artifacts, if they are elsewhere.
         clock: takes the time of each part.
     """
-    with clock.part("import"):
+    with clock.part("imports"):
         from sinternal.figures.gather import gather
         from sinternal.layout import RunMap
         from sinternal.records import Measured
@@ -64,12 +74,11 @@ def make_report(folder: Path, store: Path | None, clock: Clock) -> None:
         from sinternal.store import Artifact, Draft
         from sinternal.study.plan import make_plan
         from sinternal.study.run import Run
-    run = Run.open(folder, store)
+    run = Run.open(folder)
     last = make_plan(run.recipe).report
     inputs = {name: run.store.find(task.stage.name, task.key) for name, task in last.inputs.items()}
-    if missing := next((name for name, artifact in inputs.items() if artifact is None), None):
-        sys.exit(f"{run.store.root}: there is no {missing}: finish the run, or name its --store")
     artifacts = {name: artifact for name, artifact in inputs.items() if artifact is not None}
+    assert len(artifacts) == len(inputs)  # the run is finished
     assert isinstance(last.config, ReportConfig)  # the stage's own
     with tempfile.TemporaryDirectory() as temporary:
         draft = Draft(Path(temporary) / "report", lambda _done, _total: None)
@@ -85,55 +94,52 @@ def make_report(folder: Path, store: Path | None, clock: Clock) -> None:
             draft.write(data.measured, Measured, "measured")
 
 
-def in_a_process(code: str, *arguments: str) -> float:
-    """CPU seconds of a Python process."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-c", code, *arguments], stdout=subprocess.DEVNULL, check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+def in_a_process(folder: Path) -> Parts:
+    """Make the report in a process of its own."""
+    command = [sys.executable, "-m", "bench.report", "--here", "--out", str(folder.resolve())]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    here = Path(__file__).parent.parent
+    run = subprocess.run(command, env=environment, cwd=here, stdout=subprocess.PIPE, text=True, check=True)
+    return Parts(*json.loads(run.stdout.splitlines()[-1]))
 
 
-def run_again(folder: Path, store: Path | None) -> dict[str, float]:
-    """CPU seconds of running a finished run's recipe again, and how many of them are imports."""
-    artifacts = store or folder / "artifacts"
-    out = ("--out", str(folder), "--store", str(artifacts))
-    whole = in_a_process(COMMAND, "run", str(folder / "recipe.yaml"), *out)
-    python, imports = in_a_process("pass"), in_a_process(IMPORTS)
-    return {"python": python, "import": imports - python, "the rest": whole - imports}
-
-
-def told(title: str, seconds: dict[str, float]) -> dict[str, float]:
-    """Print the parts of some work, and give them back with their sum."""
-    total = sum(seconds.values())
-    print(f"{title}: {total:.2f} CPU seconds")
-    for name, part in seconds.items():
-        print(f"  {name:<18}{part:>7.2f}  {part / total:>4.0%}")
-    return {name: round(part, 2) for name, part in seconds.items()} | {"total": round(total, 2)}
-
-
-def profiled(work: Callable[[], None]) -> None:
-    """Do something, and print the functions that take most."""
-    profile = cProfile.Profile()
-    profile.runcall(work)
-    pstats.Stats(profile).sort_stats("cumulative").print_stats(SHOWN)
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure a finished run."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="folder of a finished run")
-    parser.add_argument("--store", type=Path, help="its artifacts, if they are elsewhere")
+def main() -> None:
+    """Measure."""
+    parser = demo.parser(__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--profile", action="store_true")
-    given = parser.parse_args(arguments)
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    clock = Clock()
-    if given.profile:
-        profiled(lambda: make_report(given.run, given.store, Clock()))
-    make_report(given.run, given.store, clock)
-    report = told("Report", clock.seconds)
-    unchanged = told("Unchanged run", run_again(given.run, given.store))
-    peak = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-    print(json.dumps({"report": report, "unchanged": unchanged, "report peak MB": peak}))
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.here:
+        clock = Clock()
+        make_report(args.out, clock)
+        print(json.dumps(Parts(clock.seconds, peak_mb())))
+        return
+    demo.run(args.out, args.set)
+    if args.profile:
+        profile = cProfile.Profile()
+        profile.runcall(make_report, args.out, Clock())
+        pstats.Stats(profile).sort_stats("cumulative").print_stats(SHOWN)
+    reports: list[Parts] = []
+
+    def work() -> float:
+        reports.append(in_a_process(args.out))
+        return 1.0
+
+    times = side_by_side({"ours": work}, args.repeats, warm=False)["ours"]
+    what = " ".join([f"report of {demo.RECIPE}", *args.set])
+    result = Result("report")
+    result.rows.append(at_most(what, "s of CPU", times.cpu, MOST))
+    result.rows += [
+        at_most(f"of this, {part}", "s of CPU", [report.seconds[part] for report in reports], None)
+        for part in reports[0].seconds
+    ]
+    result.rows.append(at_most("peak of memory", "MB", [report.memory for report in reports], None))
+    result.notes.append(
+        "there is no peer: nothing else makes such a report, and an older commit would have been measured on another "
+        "day; a table of rates is compared with pandas under Rows"
+    )
+    result.print()
 
 
 if __name__ == "__main__":

@@ -1,15 +1,12 @@
-"""How fast, and in how much memory, stages map rows, beside a plain pandas script on the same work.
+"""How fast, and in how much memory, stages and figures map rows, beside a plain pandas script on the same work.
 
-    python bench/rows.py                            # 10,000 rows: a minute
-    python bench/rows.py --rows 10000 100000        # some minutes
-    python bench/rows.py --rows 1000000 --repeats 1 # a quarter of an hour, and 20 GB of memory for pandas
+    python -m bench.rows                            # 10^4, 10^5 and 10^6 rows: 20 minutes, GBs of memory and disk
+    python -m bench.rows --rows 10000 100000        # some minutes
+    python -m bench.rows --rows 10000 --works contrast figures
 
-Each line of the table is one piece of work at one size: CPU seconds (all threads, without imports) and the peak of
-resident memory (with them), of the package's own functions and of the script, each in a process of its own, by turns;
-median and spread of the repeats. Both write the same rows: their ids are compared. Rows are harmless words, about 500
-characters each. All files are temporary. The last line is JSON.
-
-pandas and pyarrow come with the extra `train`.
+Each work is done by the package's own functions and by the script, each in a process of its own, by turns: CPU seconds
+of all threads, without imports, and the peak of resident memory, with them. Both write the same rows, or make the same
+table: their results are compared. A million rows are mapped once. All files are temporary.
 """
 
 from __future__ import annotations
@@ -18,41 +15,58 @@ import argparse
 import gc
 import hashlib
 import json
+import math
 import os
-import random
-import re
-import resource
+import signal
 import subprocess
 import sys
 import tempfile
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from sinternal.records import (
-    Finish,
-    Judgement,
-    Prompt,
-    Response,
-    Split,
-    Verdict,
-    Verification,
-    make_id,
+from bench.harness import Line, Panel, Result, Row, Times, at_most, compare, cpu_seconds, peak_mb, turns
+from bench.plot import COLUMNS
+
+OURS, PANDAS = "sinternal", "pandas"
+MODULES = {OURS: "bench.rows_ours", PANDAS: "bench.rows_pandas"}
+MILLION = 1_000_000
+MOST_MB = 1000
+"""Goal at a million rows."""
+STEEPEST = 1.1
+"""Goal: the exponent of rows in CPU seconds. Sorting alone, n log n, has 1.08 from 10^5 to 10^6."""
+HERE = Path(__file__).parent
+
+
+class Work(NamedTuple):
+    """One piece of work."""
+
+    function: str
+    """Its name in the modules of both sides."""
+    of_a_run: bool = False
+    """Whether it is done with the responses of a run, and not with single tables."""
+    peer: bool = True
+    """Whether the script does it, too."""
+
+
+WORKS = {
+    "deduplicate": Work("deduplicate"),
+    "decontaminate": Work("decontaminate"),
+    "contrast": Work("make_pairs"),
+    "examples": Work("make_examples"),
+    "judge-join": Work("join_labels"),
+    "judge-texts": Work("join_texts"),
+    "figures": Work("figures", of_a_run=True),
+    "report": Work("report", of_a_run=True, peer=False),
+}
+NOTE = (
+    "figures is a table of attack success with its intervals; the package counts the other rates of responses on the "
+    "way, and its intervals know which rows are of one prompt. report is every figure, test and transcript of a run, "
+    "which the script does not have"
 )
-from sinternal.stages import contrast, examples, overlap, prompts, strata
-from sinternal.stages.judge import with_prompts
-from sinternal.store import Artifact, Draft, Lookup, Store
-from sinternal.training import lengths
-
-SAMPLES = 4
-"""Responses to each prompt."""
-WORDS = 80
-"""Words of a text."""
-JUDGE = "bench"
-OURS, PANDAS = "package", "pandas"
-SEED = 0
 
 
 class Measurement(NamedTuple):
@@ -60,354 +74,43 @@ class Measurement(NamedTuple):
 
     cpu: float
     """Seconds of CPU."""
+    wall: float
+    """Seconds."""
     memory: float
     """Peak of resident memory, in MB."""
     result: str
     """Hash of what came out."""
 
 
-class Work(NamedTuple):
-    """One piece of work, done twice."""
-
-    ours: Callable[[Path, Path], object]
-    """By the package: from a folder of inputs into an empty one; returns what is compared if no table is written."""
-    pandas: Callable[[Path, Path], object]
-    """By the script."""
-
-
-# Inputs
-
-
-def write_inputs(folder: Path, number: int) -> None:
-    """Write the artifacts that all work starts from, with `number` rows in the tables that are mapped."""
-    store = Store(folder)
-    tables: dict[str, Callable[[], Iterator[Any]]] = {
-        "prompts": lambda: _prompts(number, copies=5),
-        "evaluation": lambda: _prompts(max(1, number // 10), first=number - number // 100),
-        "requests": lambda: _prompts(number // SAMPLES),
-        "responses": lambda: _responses(number),
-        "judgements": lambda: map(_judgement, range(number)),
-        "verifications": lambda: _verifications(number),
-    }
-    types = {"prompts": Prompt, "evaluation": Prompt, "requests": Prompt, "responses": Response}
-    types |= {"judgements": Judgement, "verifications": Verification}
-    for name, rows in tables.items():
-        row_type: Any = types[name]
-        store.make(
-            name,
-            "inputs",
-            lambda draft, rows=rows, row_type=row_type: draft.write_sorted(rows(), row_type),
-            stage_version=1,
-            config={},
-            inputs={},
-            progress=lambda *_: None,
-        )
-
-
-def _texts(seed: int) -> Iterator[str]:
-    rng = random.Random(seed)
-    words = ["".join(rng.choices("abcdefghijklmnoprstuvw", k=rng.randint(3, 8))) for _ in range(5000)]
-    while True:
-        yield " ".join(rng.choices(words, k=WORDS))
-
-
-def _prompts(number: int, *, first: int = 0, copies: int | None = None) -> Iterator[Prompt]:
-    """Prompts, of which each so many repeats the text of the one before it; texts from `first` on."""
-    text = ""
-    for place, new in zip(range(first, first + number), _texts(SEED + first), strict=False):
-        if first and place == first:
-            text = " ".join(next(_texts(SEED)).split()[:40])  # overlaps with a prompt that is trained on
-        elif not copies or place % copies:
-            text = new
-        identity = make_id("prompt", place)
-        yield Prompt(identity, identity, text, place % 2 == 0, JUDGE, "plain", Split.TRAIN)
-
-
-def _response_id(place: int) -> str:
-    return make_id("response", place)
-
-
-def _responses(number: int) -> Iterator[Response]:
-    for place, text in zip(range(number), _texts(SEED + 1), strict=False):
-        cut = place % 17 == 0
-        yield Response(
-            _response_id(place),
-            make_id("prompt", place // SAMPLES),
-            place % SAMPLES,
-            "so" if cut else None,
-            None if cut else text,
-            Finish.LENGTH if cut else Finish.STOP,
-            tokens=WORDS,
-        )
-
-
-def _judgement(place: int) -> Judgement:
-    safe = None if place % 101 == 0 else place % 3 > 0
-    return Judgement(make_id("label", place), _response_id(place), JUDGE, "answer", safe, refused=place % 7 == 0)
-
-
-def _verifications(number: int) -> Iterator[Verification]:
-    for place, text in zip(range(number), _texts(SEED + 2), strict=False):
-        verdict = Verdict.SAFE if place % 3 else Verdict.UNSAFE
-        yield Verification(
-            make_id("verification", place),
-            _response_id(place),
-            JUDGE,
-            True,
-            text[:200],
-            text[200:],
-            f"Verdict: {verdict}",
-            verdict,
-            label=verdict,
-            dropped="unreadable" if place % 13 == 0 else None,
-        )
-
-
-def artifact(folder: Path, name: str) -> Artifact:
-    """One of the inputs."""
-    return Artifact(folder / name / "inputs")
-
-
-def file(folder: Path, name: str, table: str | None = None) -> Path:
-    """The table of one of the inputs."""
-    return folder / name / "inputs" / f"{table or name}.parquet"
-
-
-# The package
-
-
-def draft(out: Path) -> Draft:
-    """Where a stage writes."""
-    return Draft(out, lambda *_: None)
-
-
-def deduplicate(inputs: Path, out: Path) -> None:
-    """The first of all prompts with one text."""
-    rows = artifact(inputs, "prompts").table(Prompt)
-    draft(out).select(rows, prompts.first_of_each(rows))
-
-
-def decontaminate(inputs: Path, out: Path) -> None:
-    """Prompts that share no 13 words with evaluation prompts."""
-    rows, measured = (artifact(inputs, name).table(Prompt) for name in ("prompts", "evaluation"))
-    draft(out).select(rows, ~overlap.overlapping(prompts.texts_of(rows), prompts.texts_of(measured)))
-
-
-def make_pairs(inputs: Path, out: Path) -> None:
-    """Contrast pairs of answers."""
-    contrast.contrast(
-        draft(out),
-        contrast.ContrastConfig(judge=JUDGE, seed=SEED),
-        prompts=artifact(inputs, "requests"),
-        responses=artifact(inputs, "responses"),
-        judgements=artifact(inputs, "judgements"),
-    )
-
-
-def make_examples(inputs: Path, out: Path) -> None:
-    """A balanced training set of verifications; tokens are words, since a tokenizer would take all the time."""
-    lengths.loss_tokens = lambda _model, rows: [len(row.thinking.split()) for row in rows]
-    responses = artifact(inputs, "responses")
-    examples.examples(
-        draft(out),
-        examples.ExamplesConfig(size=_size(inputs), seed=SEED),
-        prompts=artifact(inputs, "requests"),
-        responses=responses,
-        verifications=artifact(inputs, "verifications"),
-        model=responses,
-    )
-
-
-def _size(inputs: Path) -> int:
-    return artifact(inputs, "verifications").counts["verifications"] // 2
-
-
-def join_labels(inputs: Path, out: Path) -> object:
-    """The responses that are acceptable by their labels and their prompts."""
-    harmful = dict(artifact(inputs, "requests").values(Prompt, "id", "harmful"))
-    labels, responses = artifact(inputs, "judgements"), artifact(inputs, "responses").table(Response)
-    return sorted(examples.acceptable(draft(out), harmful, responses, labels, labels))
-
-
-def join_texts(inputs: Path, _out: Path) -> object:
-    """Each response and its prompt, as a judge is given them, one after the other."""
-    requests, responses = (artifact(inputs, "requests").table(Prompt), artifact(inputs, "responses").table(Response))
-    pairs = with_prompts(responses, Lookup(requests), lambda _: True)
-    return sum(len(prompt.text) + len(response.answer or "") for prompt, response in pairs)
-
-
-# The script
-
-
-def _write(frame: Any, path: Path, *, order: bool = True) -> None:
-    frame = frame.sort_values("id") if order else frame
-    frame.to_parquet(path, index=False, compression="zstd", compression_level=3)
-
-
-def pandas_deduplicate(inputs: Path, out: Path) -> None:
-    """The same by pandas."""
-    import pandas as pd
-
-    rows = pd.read_parquet(file(inputs, "prompts"))
-    _write(rows.drop_duplicates(["text", "system", "prefill", "raw"]), out / "prompts.parquet")
-
-
-def pandas_decontaminate(inputs: Path, out: Path) -> None:
-    """The same by pandas and sets."""
-    import pandas as pd
-
-    def grams(text: str) -> set[tuple[str, ...]]:
-        words = re.findall(r"\w+", text.lower()) or [text.strip()]
-        return {tuple(words[i : i + 13]) for i in range(max(1, len(words) - 12))}
-
-    rows = pd.read_parquet(file(inputs, "prompts"))
-    measured = pd.read_parquet(file(inputs, "evaluation", "prompts"), columns=["text", "goal"])
-    seen: set[tuple[str, ...]] = set()
-    for text, goal in zip(measured["text"], measured["goal"], strict=True):
-        seen |= grams(text) | (grams(goal) if goal else set())
-    keep = [
-        seen.isdisjoint(grams(text) | (grams(goal) if goal else set()))
-        for text, goal in zip(rows["text"], rows["goal"], strict=True)
-    ]
-    _write(rows[keep], out / "prompts.parquet")
-
-
-def pandas_pairs(inputs: Path, out: Path) -> None:
-    """The same by pandas."""
-    import pandas as pd
-
-    asked = pd.read_parquet(file(inputs, "requests", "prompts"), columns=["id", "harmful"])
-    responses = pd.read_parquet(file(inputs, "responses"))
-    labels = pd.read_parquet(file(inputs, "judgements"))
-    labels = labels[labels["judge"] == JUDGE]
-    joined = responses.merge(labels[["response_id", "safe"]], left_on="id", right_on="response_id")
-    joined = joined[(joined["finish"] == "stop") & joined["answer"].notna() & joined["safe"].notna()]
-    answers = defaultdict(list)
-    for identity, prompt_id, safe in zip(joined["id"], joined["prompt_id"], joined["safe"], strict=True):
-        answers[prompt_id].append((identity, safe))
-    rng = random.Random(SEED)
-    kept = []
-    for prompt_id, harmful in zip(asked["id"], asked["harmful"], strict=True):
-        if not (own := answers.get(prompt_id)):
-            continue
-        if not harmful:
-            kept.append(rng.choice(own)[0])
-            continue
-        good, bad = ([identity for identity, safe in own if bool(safe) is side] for side in (True, False))
-        if good and bad:
-            kept += [rng.choice(bad), rng.choice(good)]
-    _write(responses[responses["id"].isin(kept)], out / "responses.parquet")
-    _write(labels[labels["response_id"].isin(kept)], out / "judgements.parquet")
-
-
-def pandas_examples(inputs: Path, out: Path) -> None:
-    """The same by pandas."""
-    import pandas as pd
-
-    asked = pd.read_parquet(file(inputs, "requests", "prompts"), columns=["id", "harmful"])
-    responses = pd.read_parquet(file(inputs, "responses"), columns=["id", "prompt_id"])
-    rows = pd.read_parquet(file(inputs, "verifications"))
-    rows = rows[rows["dropped"].isna()]
-    rows = rows.merge(responses, left_on="response_id", right_on="id", suffixes=("", "_of_response"))
-    rows = rows.merge(asked, left_on="prompt_id", right_on="id", suffixes=("", "_of_prompt"))
-    rows["stratum"] = "benign"
-    rows.loc[rows["harmful"], "stratum"] = "safe"
-    rows.loc[rows["verdict"] == "unsafe", "stratum"] = "unsafe"
-    rows["verification"] = rows["id"]
-    rows["example"] = [make_id("example", identity) for identity in rows["id"]]
-    rows["turn"] = [make_id("turn", SEED, identity) for identity in rows["prompt_id"]]
-    rows = rows.sort_values(["turn", "example"])
-    drawn = []
-    for name, count in strata.quotas(_size(inputs), strata.VERIFICATION_SHARES).items():
-        pool = rows[rows["stratum"] == name].head(count)
-        repeated = pool.iloc[[i % len(pool) for i in range(count)]]
-        repetitions = [i // len(pool) for i in range(count)]
-        ids = [make_id("example", *pair) for pair in zip(repeated["example"], repetitions, strict=True)]
-        drawn.append(repeated.assign(id=ids))
-    order = list(range(sum(map(len, drawn))))
-    random.Random(SEED).shuffle(order)
-    made = pd.concat(drawn).iloc[order]
-    made = pd.DataFrame(
-        {
-            "id": made["id"],
-            "prompt": made["prompt"],
-            "thinking": made["critique"].fillna(""),
-            "answer": made["answer"].fillna(""),
-            "stratum": made["stratum"],
-            "prompt_id": made["prompt_id"],
-            "response_id": made["response_id"],
-            "verification_id": made["verification"],
-            "system": "",
-            "quotes": True,
-        }
-    )
-    _write(made, out / "examples.parquet", order=False)
-    exposure = [made["prompt_id"].nunique(), len(made), sum(len(text.split()) for text in made["thinking"])]
-    (out / "exposure.json").write_text(json.dumps(exposure))
-
-
-def pandas_labels(inputs: Path, _out: Path) -> object:
-    """The same by pandas."""
-    import pandas as pd
-
-    asked = pd.read_parquet(file(inputs, "requests", "prompts"), columns=["id", "harmful"])
-    responses = pd.read_parquet(file(inputs, "responses"), columns=["id", "prompt_id", "answer"])
-    labels = pd.read_parquet(file(inputs, "judgements"), columns=["response_id", "safe", "refused"])
-    answered = responses[responses["answer"].notna()]
-    joined = answered.merge(asked, left_on="prompt_id", right_on="id", suffixes=("", "_of_prompt"))
-    joined = joined.merge(labels, left_on="id", right_on="response_id")
-    good = joined["safe"].eq(True) & (joined["harmful"] | joined["refused"].eq(False))
-    return sorted(joined.loc[good, "id"])
-
-
-def pandas_texts(inputs: Path, _out: Path) -> object:
-    """The same by pandas."""
-    import pandas as pd
-
-    asked = pd.read_parquet(file(inputs, "requests", "prompts"))
-    joined = pd.read_parquet(file(inputs, "responses")).merge(
-        asked, left_on="prompt_id", right_on="id", suffixes=("", "_of_prompt")
-    )
-    rows = joined.itertuples(index=False)
-    return sum(len(row.text) + (len(row.answer) if isinstance(row.answer, str) else 0) for row in rows)
-
-
-WORKS = {
-    "deduplicate": Work(deduplicate, pandas_deduplicate),
-    "decontaminate": Work(decontaminate, pandas_decontaminate),
-    "contrast": Work(make_pairs, pandas_pairs),
-    "examples": Work(make_examples, pandas_examples),
-    "judge-join": Work(join_labels, pandas_labels),
-    "judge-texts": Work(join_texts, pandas_texts),
-    # Figures of responses and labels come here: from the inputs `requests`, `responses`, `judgements`, `verifications`.
-}
-
-
-# Measuring
+class Case(NamedTuple):
+    """One work with so many rows, repeat by repeat."""
+
+    work: str
+    rows: int
+    sides: dict[str, list[Measurement]]
+    """By side; that of the script is missing where it does not do the work, or had not enough memory."""
+
+    def times(self, side: str) -> Times:
+        """What one side took."""
+        runs = self.sides[side]
+        return Times([run.wall for run in runs], [run.cpu for run in runs], [self.rows] * len(runs))
+
+    def middle(self, side: str, figure: Callable[[Measurement], float]) -> float:
+        """The median of one side's figure."""
+        return median(map(figure, self.sides[side]))
 
 
 def measure_here(work: str, side: str, inputs: Path) -> Measurement:
     """Do a piece of work in this process."""
-    if side == PANDAS:
-        import pandas as pd
-        import pyarrow.parquet as pq
-
-        assert pd
-        assert pq
-    function = WORKS[work].pandas if side == PANDAS else WORKS[work].ours
+    function: Callable[[Path, Path], object] = vars(import_module(MODULES[side]))[WORKS[work].function]
     with tempfile.TemporaryDirectory() as out:
         gc.collect()
-        before = _cpu()
-        made = function(inputs, Path(out))
-        cpu = _cpu() - before
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        ids = [_ids(path) for path in sorted(Path(out).glob("*.parquet"))]
-        return Measurement(cpu, memory, hashlib.sha256(repr((made, ids)).encode()).hexdigest()[:16])
-
-
-def _cpu() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
+        wall, cpu = time.perf_counter(), cpu_seconds()
+        returned = function(inputs, Path(out))
+        cpu, wall = cpu_seconds() - cpu, time.perf_counter() - wall
+        memory = peak_mb()
+        ids = [] if WORKS[work].of_a_run else [_ids(path) for path in sorted(Path(out).glob("*.parquet"))]
+        return Measurement(cpu, wall, memory, hashlib.sha256(repr((returned, ids)).encode()).hexdigest()[:16])
 
 
 def _ids(path: Path) -> str:
@@ -419,76 +122,138 @@ def _ids(path: Path) -> str:
     return ids.hexdigest()
 
 
-def measure(work: str, side: str, inputs: Path) -> Measurement:
-    """Do a piece of work in a process of its own."""
-    command = [sys.executable, __file__, "--here", work, side, str(inputs)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    output = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
-    return Measurement(*json.loads(output.splitlines()[-1]))
+def measure(work: str, side: str, inputs: Path) -> Measurement | None:
+    """Do a piece of work in a process of its own; None if the machine had not enough memory for the script."""
+    run = _in_a_process("--here", work, side, str(inputs))
+    if run.returncode and side == PANDAS and (run.returncode == -signal.SIGKILL or "MemoryError" in run.stderr):
+        return None
+    if run.returncode:
+        sys.exit(f"{work} by {side}: {run.stderr}")
+    return Measurement(*json.loads(run.stdout.splitlines()[-1]))
 
 
-class Line(NamedTuple):
-    """One line of the table."""
-
-    work: str
-    rows: int
-    ours: list[Measurement]
-    pandas: list[Measurement]
-
-
-def bench(works: Iterable[str], number: int, repeats: int) -> Iterator[Line]:
-    """Measure all work at one size, by turns."""
-    with tempfile.TemporaryDirectory(prefix="rows-") as folder:
-        inputs = Path(folder)
-        subprocess.run([sys.executable, __file__, "--write", str(number), folder], check=True)
-        for work in works:
-            turns = [(measure(work, OURS, inputs), measure(work, PANDAS, inputs)) for _ in range(repeats)]
-            ours, script = ([turn[side] for turn in turns] for side in (0, 1))
-            assert len({each.result for each in (*ours, *script)}) == 1, f"{work}: the two sides differ"
-            yield Line(work, number, ours, script)
+def _in_a_process(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "bench.rows", *arguments],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        cwd=HERE.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
-def _show(values: list[float], digits: int) -> str:
-    spread = f" ({min(values):.{digits}f} to {max(values):.{digits}f})" if len(values) > 1 else ""
-    return f"{median(values):.{digits}f}{spread}"
+def write_inputs(folder: Path, rows: int, *, of_a_run: bool) -> None:
+    """Write what work starts from."""
+    if of_a_run:
+        import_module("bench.rows_run").write_run(folder, rows)
+    else:
+        import_module("bench.rows_tables").write_tables(folder, rows)
 
 
-def _as_json(line: Line) -> dict[str, object]:
-    sides = {"package": line.ours, "pandas": line.pandas}
-    return {"work": line.work, "rows": line.rows} | {
-        name: {"cpu_s": [each.cpu for each in side], "peak_mb": [each.memory for each in side]}
-        for name, side in sides.items()
-    }
+def cases(works: Sequence[str], rows: int, repeats: int) -> Iterator[Case]:
+    """Measure works with so many rows."""
+    for of_a_run in (False, True):
+        chosen = [work for work in works if WORKS[work].of_a_run is of_a_run]
+        if not chosen:
+            continue
+        with tempfile.TemporaryDirectory(prefix="rows-") as folder:
+            written = _in_a_process("--write", "run" if of_a_run else "tables", str(rows), folder)
+            if written.returncode:
+                sys.exit(f"inputs of {rows:,} rows: {written.stderr}")
+            for work in chosen:
+                yield _case(work, rows, repeats, Path(folder))
+
+
+def _case(work: str, rows: int, repeats: int, inputs: Path) -> Case:
+    sides: dict[str, list[Measurement]] = {side: [] for side in (OURS, PANDAS) if side == OURS or WORKS[work].peer}
+    for side in turns(list(sides), repeats):
+        if side in sides:
+            if (run := measure(work, side, inputs)) is None:
+                del sides[side]
+            else:
+                sides[side].append(run)
+    results = {run.result for runs in sides.values() for run in runs}
+    if len(results) > 1:
+        sys.exit(f"{work} with {rows:,} rows: the results differ")
+    return Case(work, rows, sides)
+
+
+def table(measured: Sequence[Case]) -> Iterator[Row]:
+    """Speed with every number of rows; memory with the most, and how CPU seconds grow up to it."""
+    for case in measured:
+        what, ours = f"{case.work}, {case.rows:,} rows", case.times(OURS)
+        if PANDAS in case.sides:
+            yield compare(what, ours, case.times(PANDAS), PANDAS, "rows/s", 1.0)
+        else:
+            yield at_most(what, "s of CPU", ours.cpu, None)
+    most = max(case.rows for case in measured)
+    for case in (case for case in measured if case.rows == most):
+        what, goal = f"{case.work}, {case.rows:,} rows, peak", MOST_MB if case.rows >= MILLION else None
+        memory = {side: [run.memory for run in runs] for side, runs in case.sides.items()}
+        yield at_most(what, "MB", memory[OURS], goal, memory.get(PANDAS), PANDAS if PANDAS in memory else "")
+    for case in (case for case in measured if case.rows == most):
+        smaller = [other for other in measured if other.work == case.work and other.rows < case.rows]
+        if smaller:
+            before = max(smaller, key=lambda other: other.rows)
+            what = f"{case.work}, growth from {before.rows:,} rows: exponent of CPU seconds"
+            yield at_most(what, "", [_exponent(before, case)], STEEPEST)
+
+
+def _exponent(before: Case, after: Case) -> float:
+    seconds = [case.middle(OURS, lambda run: run.cpu) for case in (before, after)]
+    return math.log(seconds[1] / seconds[0]) / math.log(after.rows / before.rows)
+
+
+def panels(measured: Sequence[Case]) -> list[Panel]:
+    """CPU seconds of the works, and beneath them their memory."""
+    works = list(dict.fromkeys(case.work for case in measured))
+    figures: tuple[tuple[str, Callable[[Measurement], float]], ...] = (
+        ("CPU seconds", lambda run: run.cpu),
+        ("peak MB", lambda run: run.memory),
+    )
+    return [
+        Panel(work, "rows", title, [line for side in MODULES if (line := _line(side, work, measured, figure)).points])
+        for start in range(0, len(works), COLUMNS)
+        for title, figure in figures
+        for work in works[start : start + COLUMNS]
+    ]
+
+
+def _line(side: str, work: str, measured: Sequence[Case], figure: Callable[[Measurement], float]) -> Line:
+    of_work = sorted((case for case in measured if case.work == work and side in case.sides), key=lambda c: c.rows)
+    return Line(side, [(case.rows, max(0.001, case.middle(side, figure))) for case in of_work])
 
 
 def main() -> None:
-    """Print the table."""
+    """Measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, nargs="+", default=[10_000])
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--only", nargs="+", choices=WORKS, default=list(WORKS))
+    parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, MILLION])
+    parser.add_argument("--repeats", type=int, default=3, help="with fewer than a million rows")
+    parser.add_argument("--works", nargs="+", choices=WORKS, default=list(WORKS))
     parser.add_argument("--here", nargs=3, help=argparse.SUPPRESS)
-    parser.add_argument("--write", nargs=2, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.here:
-        work, side, inputs = arguments.here
+    parser.add_argument("--write", nargs=3, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.here:
+        work, side, inputs = given.here
         print(json.dumps(measure_here(work, side, Path(inputs))))
         return
-    if arguments.write:
-        number, inputs = arguments.write
-        write_inputs(Path(inputs), int(number))
+    if given.write:
+        kind, rows, folder = given.write
+        write_inputs(Path(folder), int(rows), of_a_run=kind == "run")
         return
-    print("| work | rows | CPU s, package | CPU s, pandas | pandas / package | MB, package | MB, pandas |")
-    print("|---|---|---|---|---|---|---|")
-    lines = []
-    for number in arguments.rows:
-        for line in bench(arguments.only, number, arguments.repeats):
-            lines.append(line)
-            ratio = median(a.cpu for a in line.pandas) / median(a.cpu for a in line.ours)
-            cells = [_show([each.cpu for each in side], 2) for side in (line.ours, line.pandas)]
-            cells += [f"{ratio:.2f}"] + [_show([each.memory for each in side], 0) for side in (line.ours, line.pandas)]
-            print(f"| {line.work} | {line.rows:,} | {' | '.join(cells)} |", flush=True)
-    print(json.dumps(list(map(_as_json, lines))))
+    measured: list[Case] = []
+    for rows in sorted(given.rows):
+        for case in cases(given.works, rows, given.repeats if rows < MILLION else 1):
+            measured.append(case)
+            print(case.work, f"{rows:,}", *(row.comparison for row in table([case])), file=sys.stderr, flush=True)
+    result = Result("rows", list(table(measured)), panels=panels(measured))
+    lacking = [f"{c.work} with {c.rows:,}" for c in measured if WORKS[c.work].peer and PANDAS not in c.sides]
+    if lacking:
+        result.notes.append(f"this machine's memory was not enough for pandas: {', '.join(lacking)}")
+    if any(WORKS[work].of_a_run for work in given.works):
+        result.notes.append(NOTE)
+    result.print()
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ def main() -> None:
     args = parser.parse_args()
     llamacpp = LlamaCppEngine("smollm2", LlamaCppOptions())
     requests, sampling = questions("smollm2", args.texts), Sampling(temperature=1.0, max_tokens=args.max_tokens)
-    address, key, parallel = llamacpp.server.listening_address, llamacpp.client.key, llamacpp.options.parallel
+    address, key, parallel = llamacpp.server.listening_address, llamacpp.client.server._key, llamacpp.options.parallel
     options = OpenAIOptions(base_url=f"{address}/v1", concurrency=parallel)
     ways = {
         "llamacpp": through(llamacpp, requests, sampling),

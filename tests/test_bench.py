@@ -3,16 +3,169 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
-from bench import gpu
+from bench import __main__ as every
+from bench import gpu, rows
 from bench.__main__ import PAGE, SCRIPTS, put, section
-from bench.harness import Result, Times, compare, side_by_side
+from bench.harness import Line, Panel, Result, Row, Times, alone, at_most, compare, side_by_side
+from bench.plot import draw
+
+from sinternal.training import lengths
 
 ROOT = Path(__file__).parents[1]
+ONCE = ("--repeats", "1")
+TINY = {
+    "sampling": ("--texts", "6", "--max-tokens", "4", *ONCE),
+    "prefix": ("--prompts", "4", "--tokens", "80", *ONCE),
+    "sft": ("--model", "microworld", "--batch", "8", "--length", "20", "--longest", "40", "--steps", "2", *ONCE),
+    "grpo": ("--steps", "1", *ONCE),
+    "models": (
+        "--models",
+        "microworld",
+        "128x1",
+        "--texts",
+        "4",
+        "--max-tokens",
+        "4",
+        "--rows",
+        "2",
+        "--steps",
+        "2",
+        *ONCE,
+    ),
+    "evaluation": ("--prompts", "6", *ONCE),
+    "rows": ("--rows", "200", "--works", "contrast", *ONCE),
+}
+"""What the scripts are given here; `bench.servers` runs in tests/models/test_smollm2.py, where its model is fetched."""
+OF_A_RUN = ("demo", "unchanged", "report")
+DEMO = ("arms=[{name: base}]", "seeds=[0]", "workers=1", "prompts.train_limit=24", "prompts.eval_limit=8")
+Call = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """A script in this process, which has imported torch already; its last line."""
+
+    def run_here(name: str, *arguments: str) -> dict[str, Any]:
+        monkeypatch.setattr(sys, "argv", [f"bench/{name}.py", *arguments])
+        monkeypatch.chdir(ROOT)
+        import_module(f"bench.{name}").main()
+        found: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
+        return found
+
+    return run_here
+
+
+def check(found: dict[str, Any], name: str) -> None:
+    """It is what `python -m bench` reads, and all that was measured is a number."""
+    assert found["measure"] == name
+    assert found["command"].startswith(f"python -m bench.{name}")
+    for row in (Row(**row) for row in found["rows"]):
+        assert math.isfinite(row.ours)
+        assert row.low <= (row.ours if row.ratio is None else row.ratio) <= row.high
+        assert (row.ratio is None) is (row.theirs is None) is (not row.against)
+    assert f"    {found['command']}\n\n| work |" in section(found)
+
+
+def test_every_script_is_run_here() -> None:
+    assert {*TINY, *OF_A_RUN, "servers"} == set(SCRIPTS)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_script_measures_and_its_last_line_is_json(name: str, call: Call) -> None:
+    found = call(name, *TINY[name])
+    check(found, name)
+    assert found["rows"]
+
+
+def test_trainings_with_other_losses_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    sft = import_module("bench.sft")
+    losses = iter([[1.0, 0.9], [1.0, 0.8]])
+    monkeypatch.setattr(sft, "train", lambda *_, **__: sft.Timing(1.0, 1.0, next(losses)))
+    settings = sft.SftSettings(steps=2, batch=8, learning_rate=1e-5)
+    with pytest.raises(SystemExit, match="losses differ"):
+        sft.measure(ROOT, None, settings, 8, 1)
+
+
+def test_the_demo_its_report_and_the_same_command_again(tmp_path: Path, call: Call) -> None:
+    given = ("--out", str(tmp_path / "run"), *(f"--set={override}" for override in DEMO))
+    check(call("demo", *given), "demo")
+    again = call("unchanged", *given, *ONCE)
+    check(again, "unchanged")
+    assert again["rows"][-1]["ours"] == 0
+    assert again["notes"] == ["neither torch nor scipy is loaded"]
+    report = call("report", *given, *ONCE)
+    check(report, "report")
+    parts = [row["ours"] for row in report["rows"] if row["what"].startswith("of this")]
+    assert 0 < sum(parts) <= report["rows"][0]["ours"]
+
+
+def test_package_and_script_make_the_same_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lengths, "loss_tokens", lengths.loss_tokens)  # one work replaces it
+    for of_a_run in (False, True):
+        folder = tmp_path / str(of_a_run)
+        folder.mkdir()
+        rows.write_inputs(folder, 300, of_a_run=of_a_run)
+        for name, work in rows.WORKS.items():
+            if work.peer and work.of_a_run is of_a_run:
+                results = {rows.measure_here(name, side, folder).result for side in rows.MODULES}
+                assert len(results) == 1, name
+
+
+def case(rows_: int, cpu: float, memory: float, *, pandas: bool = True) -> rows.Case:
+    sides = {rows.OURS: [rows.Measurement(cpu, cpu, memory, "")]}
+    if pandas:
+        sides[rows.PANDAS] = [rows.Measurement(2 * cpu, cpu, 4 * memory, "")]
+    return rows.Case("contrast", rows_, sides)
+
+
+def test_rows_have_goals_for_speed_memory_and_growth() -> None:
+    thousands, million = case(100_000, 2.0, 100.0), case(1_000_000, 20.0, 1001.0)
+    table = list(rows.table([thousands, million]))
+    assert [(row.ratio, row.met) for row in table[:2]] == [(2.0, True), (2.0, True)]
+    memory, growth = table[2:]
+    assert (memory.ours, memory.ratio, memory.goal, memory.met) == (1001.0, 4.0, "at most 1,000", False)
+    assert (pytest.approx(growth.ours), growth.met) == (1.0, True)
+    assert not list(rows.table([thousands, case(1_000_000, 40.0, 100.0)]))[-1].met
+    alone_, peak = rows.table([case(1_000_000, 20.0, 100.0, pandas=False)])
+    assert (alone_.ratio, alone_.unit, peak.ratio, peak.met) == (None, "s of CPU", None, True)
+
+
+def test_a_plot_is_white_and_names_its_axes() -> None:
+    lines = [Line("sinternal", [(1e4, 0.3), (1e6, 25.0)]), Line("pandas", [(1e4, 0.5)])]
+    root = ET.fromstring(draw([Panel("a < b", "rows", "peak MB", lines)] * 5, "Growth"))
+    kinds = "{http://www.w3.org/2000/svg}"
+    assert root.find(f"{kinds}rect").attrib["fill"] == "#fff"  # type: ignore[union-attr]
+    words = [text.text for text in root.iter(f"{kinds}text")]
+    assert {"a < b", "rows", "peak MB", "sinternal", "pandas", "10⁴", "10⁶"} <= set(words)
+    assert len(list(root.iter(f"{kinds}polyline"))) == 2 + 5 * 2
+
+
+def test_what_was_measured_goes_to_the_page_the_data_and_the_plot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("PAGE", "DATA", "IMAGES"):
+        monkeypatch.setattr(every, name, tmp_path / getattr(every, name).name)
+    every.PAGE.write_text(PAGE.read_text())
+    Result("rows", list(rows.table([case(100, 1.0, 9.0)])), ["no"], rows.panels([case(100, 1.0, 9.0)])).print()
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    every.write(found)
+    Result("demo", [at_most("w", "s", [1.0], 3.0)]).print()
+    every.write(json.loads(capsys.readouterr().out.splitlines()[-1]))
+    assert "(images/growth-rows.svg)" in every.PAGE.read_text()
+    assert ET.parse(every.IMAGES / "growth-rows.svg").getroot().attrib["role"] == "img"
+    data = json.loads(every.DATA.read_text())
+    assert list(data) == ["demo", "rows"]
+    assert data["rows"] == found
 
 
 def run(name: str, *arguments: str) -> dict[str, object]:
@@ -52,6 +205,15 @@ def test_ratios_are_taken_repeat_by_repeat() -> None:
     assert (row.ratio, row.met, row.limit) == (1.0, True, 0.5)
 
 
+def test_without_a_peer_the_range_is_that_of_ours() -> None:
+    row = at_most("work", "s", [3.0, 1.0, 2.0], 2.0)
+    assert (row.ours, row.theirs, row.ratio, row.low, row.high, row.met) == (2.0, None, None, 1.0, 3.0, True)
+    row = at_most("work", "s", [3.0, 1.0, 2.0], 1.9, [6.0, 1.0, 8.0], "peer")
+    assert (row.ratio, row.low, row.high, row.met) == (2.0, 1.0, 4.0, False)
+    row = alone("work", Times([1, 1], [2, 4], [8, 8]), "things/s", limit=6.0)
+    assert (row.ours, row.low, row.high, row.limit) == (3.0, 2.0, 4.0, 0.5)
+
+
 def test_ways_take_turns_and_each_is_warmed_up_once() -> None:
     calls: list[str] = []
 
@@ -67,7 +229,7 @@ def test_ways_take_turns_and_each_is_warmed_up_once() -> None:
 def test_every_script_has_its_place_on_the_page_and_writes_only_there() -> None:
     page = PAGE.read_text()
     result = Result("prefix", [compare("w", Times([1], [1], [2]), Times([1], [1], [1]), "p", "u", 1.5)])
-    found = {"rows": [vars(row) for row in result.rows], "notes": [], "command": "python -m bench.prefix"}
+    found = {"rows": [vars(row) for row in result.rows], "notes": [], "panels": [], "command": "bench.prefix"}
     machine = {"cores": 2, "cpu": "a processor", "python": "3.11", "load": 0.1}
     for name in SCRIPTS:
         changed = put(page, name, section({**found, "machine": machine}))

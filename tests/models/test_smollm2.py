@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import urllib.error
 import urllib.request
 from collections import Counter
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from bench import servers
 
 from sinternal.engines import Request
 from sinternal.engines.llamacpp import LlamaCppEngine
@@ -72,6 +74,18 @@ def test_a_real_server_answers_every_request_in_parallel_once(server: LlamaCppEn
     got = list(server.generate(requests, Sampling(n=2, temperature=0.7, max_tokens=8), 0))
     assert Counter((c.request_id, c.sample) for c in got) == Counter((f"r{i}", s) for i in range(20) for s in range(2))
     assert all(c.answer and c.tokens and c.prompt_tokens for c in got)
+
+
+@pytest.mark.usefixtures("model")
+def test_engines_are_compared_with_the_server_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["bench/servers.py", "--texts", "2", "--max-tokens", "4", "--repeats", "1"])
+    servers.main()
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (found["measure"], found["command"]) == ("servers", f"python -m bench.servers {' '.join(sys.argv[1:])}")
+    assert [row["against"] for row in found["rows"]] == ["the server alone"] * 2
+    assert all(row["ours"] > 0 and row["theirs"] > 0 for row in found["rows"])
 
 
 def test_our_own_server_is_reached_past_any_proxy_and_only_with_its_key(

@@ -1,30 +1,18 @@
-"""How the figures of a run scale with its responses: CPU seconds and memory, beside a plain table of rates by pandas.
+"""A made-up run with so many responses, as input of `bench/rows.py`: its artifacts, of which a report is made.
 
-    python bench/figures.py                          # 10^4, 10^5 and 10^6 responses; some minutes of CPU
-    python bench/figures.py --responses 10000        # one size
-
-The run is made up, and has all that a report reads: two seeds of four arms, two judges, own verdicts, stress, and
-thinkings that are continued without their checks. Each size is measured in a process of its own, which prints one line
-of JSON.
+It has all that a report reads: two seeds of four arms, two judges, own verdicts, stress, and thinkings that are
+continued without their checks.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import resource
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from sinternal.figures.gather import gather
 from sinternal.layout import DELIVERY, REPETITION, Answers, ArmRun, Checked, Place, RunMap, SeedRun, Stressed, Training
 from sinternal.layout import sampling_condition as sampled
 from sinternal.records import (
@@ -36,7 +24,6 @@ from sinternal.records import (
     Intervened,
     Intervention,
     Judgement,
-    Measured,
     Prompt,
     Response,
     Row,
@@ -45,14 +32,9 @@ from sinternal.records import (
     Verdict,
     Verification,
 )
-from sinternal.report.markdown import render_markdown
-from sinternal.report.results import to_json
-from sinternal.report.study_page import render_html
 from sinternal.settings.recipe import DEFAULT_VARIANT, Recipe, load_recipe
 from sinternal.store import Artifact, Draft
-from sinternal.store.tables import read_table
 
-SIZES = (10_000, 100_000, 1_000_000)
 FAMILIES = {
     "plain": Split.ID,
     "role-play": Split.ID,
@@ -64,10 +46,10 @@ FAMILIES = {
 """Attack families; harm shows in the draft in the last one."""
 PARENTS = 400
 """Requests, half of them harmful; what is beyond is more samples of each."""
-WORK = ("make", "figures", "report", "pandas")
-"""What is done with a run of each size: made up, its figures, its whole report, and the table by pandas."""
 STUDY = "study.json"
-"""Says where the artifacts of a made-up run are."""
+"""Says where the artifacts of the run are."""
+DECIDES = "oracle"
+"""The judge whose labels the rates are of."""
 PLACES = 8
 """Seeds times arms."""
 STRESSED, CONTINUED = 60, 40
@@ -94,12 +76,25 @@ class Study(NamedTuple):
     """Artifacts of a run that never took place."""
 
 
-def make_study(folder: Path, responses: int) -> Study:
+def write_run(folder: Path, responses: int) -> None:
     """Write the artifacts of a run with about so many responses."""
     recipe = load_recipe("quickstart", OVERRIDES)
     writer = _Writer(folder, responses)
     run = RunMap({Place(DEFAULT_VARIANT, seed): writer.seed(recipe, seed) for seed in recipe.seeds})
-    return Study(recipe, {DEFAULT_VARIANT: recipe.variant(DEFAULT_VARIANT)}, run)
+    paths = {name: str(artifact.path.relative_to(folder)) for name, artifact in run.flat().items()}
+    (folder / STUDY).write_text(json.dumps(paths))
+
+
+def open_run(folder: Path) -> RunMap[Artifact]:
+    """What `write_run` has written."""
+    paths = json.loads((folder / STUDY).read_text())
+    return RunMap[Artifact].from_flat({name: Artifact(folder / path) for name, path in paths.items()})
+
+
+def open_study(folder: Path) -> Study:
+    """The same, with its recipe."""
+    recipe = load_recipe("quickstart", OVERRIDES)
+    return Study(recipe, {DEFAULT_VARIANT: recipe.variant(DEFAULT_VARIANT)}, open_run(folder))
 
 
 class _Writer:
@@ -131,13 +126,13 @@ class _Writer:
     ) -> ArmRun[Artifact]:
         rate = self.rng.uniform(0.1, 0.6)
         responses = self._responses(prompts, self.samples, arm)
-        labels = self._labels(prompts, responses, rate, "oracle")
+        labels = self._labels(prompts, responses, rate, DECIDES)
         others = [self._labels(prompts, responses, rate, "refusal-strings") for _ in range(2)]
         return ArmRun(
             model=asked,
             responses=self._artifact("sample", responses, truncated=sum(r.finish is Finish.LENGTH for r in responses)),
             judgements={
-                "oracle": self._artifact("judge", labels),
+                DECIDES: self._artifact("judge", labels),
                 "refusal-strings": self._artifact("judge", others[0]),
             },
             verifications=self._artifact("self_verify", list(self._verdicts(responses, labels))),
@@ -189,7 +184,7 @@ class _Writer:
     def _labels(self, prompts: Sequence[Prompt], rows: Sequence[Response], rate: float, judge: str) -> list[Judgement]:
         by_id = {prompt.id: prompt for prompt in prompts}
         draws = self.rng.random((len(rows), 6))
-        decides = judge == "oracle"
+        decides = judge == DECIDES
         made = []
         for row, draw in zip(rows, draws, strict=True):
             prompt = by_id[row.prompt_id]
@@ -241,7 +236,7 @@ class _Writer:
             Verification(
                 f"c-{row.id}",
                 row.id,
-                "oracle",
+                DECIDES,
                 False,
                 "safe ?",
                 self._text(8),
@@ -265,7 +260,7 @@ class _Writer:
     def _stressed(self, prompts: Sequence[Prompt], name: str, samples: int) -> Stressed[Artifact]:
         some = prompts[:: max(1, len(prompts) // STRESSED)]
         responses = self._responses(some, samples, name)
-        labels = self._labels(some, responses, 0.5, "oracle")
+        labels = self._labels(some, responses, 0.5, DECIDES)
         return Stressed(
             *(
                 self._artifact(name, rows)
@@ -290,13 +285,13 @@ class _Writer:
                 )
                 interventions.append(Intervened(begun[-1].id, row.id, kind))
         answers = self._responses(begun, 2, "continued")
-        labels = self._labels(begun, answers, 0.5, "oracle")
+        labels = self._labels(begun, answers, 0.5, DECIDES)
         draws = self.rng.random((len(answers), 2))
         places = [
             CheckPlace(
                 id=f"l-{row.id}",
                 response_id=row.id,
-                judge="oracle",
+                judge=DECIDES,
                 start=20 if draw[0] < 0.5 else None,
                 end=30 if draw[0] < 0.5 else None,
                 error="failed" if draw[1] < MISSING else None,
@@ -338,118 +333,3 @@ class _Writer:
         for name, content in more.items():
             draft.write_json(name, content)
         return Artifact(draft.path)
-
-
-def asr_by_pandas(study: Study) -> Any:
-    """Attack success by arm, split and family with Wilson's interval, as anybody would write it."""
-    import pandas as pd
-
-    tables = []
-    for place in study.run.arms():
-        arm = study.run.arm(place)
-        prompts, responses, labels = (
-            pd.DataFrame([vars(row) for row in read_table(artifact.path / f"{kind.__name__.lower()}s.parquet", kind)])
-            for artifact, kind in (
-                (study.run[Place(place.variant, place.seed)].evaluation_prompts, Prompt),
-                (arm.responses, Response),
-                (arm.judgements["oracle"], Judgement),
-            )
-        )
-        joined = responses.merge(prompts, left_on="prompt_id", right_on="id").merge(
-            labels, left_on="id_x", right_on="response_id"
-        )
-        tables.append(
-            joined[joined.harmful & joined.safe.notna()].assign(arm=place.arm, unsafe=lambda rows: rows.safe.eq(False))
-        )
-    table = pd.concat(tables).groupby(["arm", "split", "family"]).unsafe.agg(["mean", "count"])
-    p, n, z = table["mean"], table["count"], 1.959963984540054
-    centre, half = (
-        (p + z**2 / (2 * n)) / (1 + z**2 / n),
-        z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / (1 + z**2 / n),
-    )
-    return table.assign(low=centre - half, high=centre + half)
-
-
-class Taken(NamedTuple):
-    """What one piece of work took."""
-
-    seconds: float
-    """CPU seconds."""
-    peak: float
-    """Most memory that the process ever held, in MB."""
-
-
-def measure(work: Callable[[], object]) -> Taken:
-    """Do something, and see what it takes."""
-    before = time.process_time()
-    work()
-    return Taken(round(time.process_time() - before, 2), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-
-
-def measure_size(folder: Path, responses: int) -> dict[str, Any]:
-    """Make up a run in one process, and measure what is done with it in others."""
-    taken = {name: _in_a_process(name, folder, responses) for name in WORK}
-    del taken["make"]
-    return {"responses": responses} | {
-        f"{name} {field}": value for name, row in taken.items() for field, value in row._asdict().items()
-    }
-
-
-def _in_a_process(name: str, folder: Path, responses: int) -> Taken:
-    command = [sys.executable, __file__, "--only", name, "--folder", str(folder), "--responses", str(responses)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    return Taken(*json.loads(done.stdout.splitlines()[-1]))
-
-
-def open_study(folder: Path) -> Study:
-    """The run that `make_study` has written."""
-    recipe = load_recipe("quickstart", OVERRIDES)
-    paths = json.loads((folder / STUDY).read_text())
-    run = RunMap[Artifact].from_flat({name: Artifact(folder / path) for name, path in paths.items()})
-    return Study(recipe, {DEFAULT_VARIANT: recipe.variant(DEFAULT_VARIANT)}, run)
-
-
-def _make(folder: Path, responses: int) -> None:
-    run = make_study(folder, responses).run
-    paths = {name: str(artifact.path.relative_to(folder)) for name, artifact in run.flat().items()}
-    (folder / STUDY).write_text(json.dumps(paths))
-
-
-def _only(name: str, folder: Path, responses: int) -> Taken:
-    if name == "make":
-        return measure(lambda: _make(folder, responses))
-    study = open_study(folder)
-    work: dict[str, Callable[[], object]] = {
-        "figures": lambda: gather(*study),
-        "report": lambda: _write_report(study, folder / "report"),
-        "pandas": lambda: asr_by_pandas(study),
-    }
-    return measure(work[name])
-
-
-def _write_report(study: Study, folder: Path) -> None:
-    data, draft = gather(*study), Draft(folder, lambda _done, _total: None)
-    draft.write_json("results", to_json(data))
-    (folder / "report.html").write_text(render_html(data))
-    (folder / "results.md").write_text(render_markdown(data))
-    draft.write(data.measured, Measured, "measured")
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure each size, each in processes of its own."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--responses", type=int, nargs="*", default=SIZES)
-    parser.add_argument("--folder", type=Path, help="of the made-up run; by default one that is thrown away")
-    parser.add_argument("--only", choices=WORK, help="one piece of work, in this process")
-    given = parser.parse_args(arguments)
-    if given.only:
-        print(json.dumps(_only(given.only, given.folder, given.responses[0])))
-        return
-    for size in given.responses:
-        with tempfile.TemporaryDirectory() as folder:
-            print(json.dumps(measure_size(given.folder or Path(folder), size)), flush=True)
-
-
-if __name__ == "__main__":
-    main()
