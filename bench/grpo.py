@@ -149,7 +149,7 @@ def plain_trl(folder: Path, args: argparse.Namespace) -> Work:
                 args=GRPOConfig(
                     output_dir=out,
                     max_steps=how.steps,
-                    per_device_train_batch_size=how.micro,
+                    per_device_train_batch_size=how.of_a_process(1),
                     num_generations=how.rollouts.n,
                     max_completion_length=how.rollouts.max_tokens,
                     shuffle_dataset=False,
