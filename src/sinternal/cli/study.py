@@ -105,7 +105,7 @@ def plan(
     store = Store(store_folder or (out_folder or RUNS / loaded.name) / ARTIFACTS)
     rows = estimate(planned, store)
     machine = PlannedMachine(hardware, read_configs(model_config or [], loaded.target.model), mean_tokens)
-    predicted = machine.forecast(rows)
+    predicted = machine.forecast(rows, loaded.launch)
     notes = (*planned.notes, *cautions(planned))
     if as_json:
         print_json(rows, predicted, notes, explain=explain)
