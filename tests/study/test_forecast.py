@@ -63,7 +63,7 @@ def seven(tmp_path: Path) -> str:
 
 
 def test_a_machine_is_read_as_it_is_written() -> None:
-    assert read_hardware("8xh100").name == "8xH100"
+    assert read_hardware("8xh100").name == read_hardware("8 \u00d7 H100").name == "8xH100"
     assert read_hardware("A100-80").count == 1
     assert read_hardware("cpu").is_cpu
     assert read_hardware("cpu").accelerator.memory > 1e8
@@ -73,6 +73,16 @@ def test_a_machine_is_read_as_it_is_written() -> None:
     ("text", "words"),
     [
         ("8xH10", "no accelerator 'H10'; did you mean 8xH100"),
+        ("8xA100", "did you mean 8xA100-40 or 8xA100-80"),
+        ("4xA100-80GB", "did you mean 4xA100-80"),
+        ("H100x8", "did you mean 8xH100"),
+        ("H100:8", "did you mean 8xH100"),
+        ("8H100", "did you mean 8xH100"),
+        ("2x NVIDIA H100 SXM", "did you mean 2xH100"),
+        ("4090", "did you mean 1xRTX4090"),
+        ("V100", "known ones: A10, "),
+        ("", "known ones: A10, "),
+        ("2xcpu", "cpu is this machine, with all its cores; write cpu"),
         ("2xabacus", "known ones: A10, "),
         ("0xH100", "write 1xH100"),
     ],
