@@ -202,17 +202,16 @@ def main() -> None:
     parser.add_argument("--launch", action="store_true", help="trainings in two processes, by gloo")
     parser.add_argument("--parts", action="store_true", help="print the parts of each forecast, too")
     arguments = parser.parse_args()
+    titles = ["method", "width", "layers", "vocabulary", "tokens", "measured MB", "forecast MB", "ratio"]
     works: list[tuple[Sequence[object], Callable[[Path], tuple[int, int, list[Item]]]]]
     if arguments.launch:
+        titles = ["launch", "micro_batch", *titles]
         works = [
-            ((f"{one.sharing} {one.micro_batch or ''}".strip(), *one.case[:4]), partial(measure_launched, one))
-            for one in LAUNCHED
+            ((one.sharing, one.micro_batch or "", *one.case[:4]), partial(measure_launched, one)) for one in LAUNCHED
         ]
     else:
-        works = [(("", *case[:4]), partial(measure, case)) for case in (SMALL if arguments.small else CASES)]
-    print(
-        "| launch | method | width | layers | vocabulary | tokens | measured MB | forecast MB | ratio |\n|" + "---|" * 9
-    )
+        works = [(case[:4], partial(measure, case)) for case in (SMALL if arguments.small else CASES)]
+    print(f"| {' | '.join(titles)} |\n|" + "---|" * len(titles))
     for cells, work in works:
         with TemporaryDirectory() as folder:
             tokens, measured, items = work(Path(folder))
