@@ -1,32 +1,42 @@
 """How near the forecast of memory is to what a training takes, on this machine's processor.
 
-    python bench/memory.py            # some minutes of one core; prints a Markdown table
-    python bench/memory.py --small    # under a minute
+    python -m bench.memory            # some minutes of one core; prints a Markdown table
+    python -m bench.memory --small    # under a minute
+    python -m bench.memory --launch   # two minutes of two cores: trainings in two processes
 
 Each line fine-tunes a Llama of random weights for two steps, by the trainer of this package. What it takes is the peak
-of what torch has allocated: every storage that an operation makes or reads, until it is freed.
+of what torch has allocated: of one process, every storage that an operation makes or reads, until it is freed; of many,
+what torch's profiler sees in the last of them, as the first one also saves the model.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import torch
+from torch._C._profiler import _EventType
+from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
+from bench.on_cpu import FSDP_ON_CPU
 from sinternal.models.loading import open_tokenizer, stop_tokens
 from sinternal.models.shape import read_shape
 from sinternal.records import Example
+from sinternal.settings.launch import Launch, Sharing
 from sinternal.settings.training import Method, SftSettings
-from sinternal.study.memory import Batch, Item, peak, training_memory
-from sinternal.training import sft
+from sinternal.store import Progress
+from sinternal.study.memory import ALONE, Batch, Item, Spread, peak, training_memory
+from sinternal.training import launch, sft
 from sinternal.world.source import shipped_base
 
 
@@ -47,6 +57,24 @@ CASES = tuple(
     for method in Method
 )
 SMALL = tuple(Case(method, 256, 4, 4096, 2, 200) for method in Method)
+
+
+class Launched(NamedTuple):
+    """A training in several processes."""
+
+    case: Case
+    sharing: Sharing
+    micro_batch: int | None
+
+
+PROCESSES = 2
+LARGE = Case(Method.FULL, 512, 8, 2048, 4, 150)
+LAUNCHED = (
+    Launched(LARGE, Sharing.DDP, None),
+    Launched(LARGE, Sharing.FSDP2, None),
+    Launched(LARGE, Sharing.FSDP2, 1),
+    Launched(LARGE._replace(method=Method.LORA), Sharing.FSDP2, None),
+)
 
 
 class Allocations(TorchDispatchMode):
@@ -80,8 +108,17 @@ class Allocations(TorchDispatchMode):
         self.now -= size
 
 
-def measure(case: Case, folder: Path) -> tuple[int, int, list[Item]]:
-    """Tokens of a row, bytes that were allocated, and what was forecast."""
+class Work(NamedTuple):
+    """What is trained on."""
+
+    model: Path
+    rows: Sequence[Example]
+    length: int
+    """Tokens of a row."""
+
+
+def prepare(case: Case, folder: Path) -> Work:
+    """A model of random weights, and rows for it."""
     config = LlamaConfig(
         vocab_size=case.vocab,
         hidden_size=case.hidden,
@@ -102,27 +139,84 @@ def measure(case: Case, folder: Path) -> tuple[int, int, list[Item]]:
     answer = " ".join((words * case.words)[: case.words])
     rows = [Example(str(number), "g0 ?", "", answer, "safe", "0", "0") for number in range(case.rows)]
     form = sft.form_of(open_tokenizer(folder / "model"), stop_tokens(folder / "model"))
-    length = len(sft.to_dataset(rows[:1], form)[0]["input_ids"])
-    settings = SftSettings(steps=2, batch=case.rows, learning_rate=1e-3, method=case.method, max_length=512)
+    return Work(folder / "model", rows, len(sft.to_dataset(rows[:1], form)[0]["input_ids"]))
+
+
+def settings_of(case: Case, micro_batch: int | None = None) -> SftSettings:
+    """Two steps on all rows."""
+    return SftSettings(
+        steps=2, batch=case.rows, learning_rate=1e-3, method=case.method, max_length=512, micro_batch=micro_batch
+    )
+
+
+def measure(case: Case, folder: Path) -> tuple[int, int, list[Item]]:
+    """Tokens of a pass, bytes that were allocated, and what was forecast."""
+    work, settings = prepare(case, folder), settings_of(case)
     with Allocations() as allocations:
-        sft.train(folder / "model", rows, settings, 0, folder / "out", lambda _done, _total: None)
-    shape = read_shape(folder / "model/config.json")
-    return length, allocations.peak, training_memory(shape, settings, Batch(case.rows, length), on_gpu=False)
+        sft.train(work.model, work.rows, settings, 0, folder / "out", lambda _done, _total: None)
+    return case.rows * work.length, allocations.peak, forecast(work, settings, ALONE)
+
+
+def forecast(work: Work, settings: SftSettings, spread: Spread) -> list[Item]:
+    """What a process is expected to hold."""
+    rows = settings.of_a_process(spread.processes)
+    batch = Batch(rows, work.length, accumulates=rows * spread.processes < settings.batch)
+    return training_memory(read_shape(work.model / "config.json"), settings, batch, on_gpu=False, spread=spread)
+
+
+def measure_launched(launched: Launched, folder: Path) -> tuple[int, int, list[Item]]:
+    """The same of one of several processes."""
+    from bench import memory  # what processes are sent must not be of __main__
+
+    work, settings = prepare(launched.case, folder), settings_of(launched.case, launched.micro_batch)
+    (folder / "sitecustomize.py").write_text(FSDP_ON_CPU)
+    os.environ["PYTHONPATH"] = os.pathsep.join((str(folder), str(Path(__file__).parents[1])))
+    launch.carry(Launch(processes=PROCESSES, config=launched.sharing))
+    job = partial(memory.train_profiled, work.model, work.rows, settings, folder)
+    launch.run(job, lambda _done, _total: None, folder / "launch")
+    measured = json.loads((folder / f"peak.{PROCESSES - 1}").read_text())
+    rows = settings.of_a_process(PROCESSES)
+    return rows * work.length, measured, forecast(work, settings, Spread(PROCESSES, launched.sharing))
+
+
+def train_profiled(
+    model: Path, rows: Sequence[Example], settings: SftSettings, folder: Path, *, progress: Progress
+) -> None:
+    """Train in this process of several, and write down the most bytes that were allocated."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+        sft.train(model, rows, settings, 0, folder / "out", progress)
+    waiting = list(recorded.profiler.kineto_results.experimental_event_tree())
+    most = 0
+    while waiting:
+        event = waiting.pop()
+        waiting += event.children
+        if event.typed[0] == _EventType.Allocation:
+            most = max(most, event.typed[1].total_allocated)
+    (folder / f"peak.{os.environ['RANK']}").write_text(json.dumps(most))
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--small", action="store_true", help="one small model")
+    parser.add_argument("--launch", action="store_true", help="trainings in two processes, by gloo")
     parser.add_argument("--parts", action="store_true", help="print the parts of each forecast, too")
     arguments = parser.parse_args()
-    print("| method | width | layers | vocabulary | tokens | measured MB | forecast MB | ratio |\n|" + "---|" * 8)
-    for case in SMALL if arguments.small else CASES:
+    titles = ["method", "width", "layers", "vocabulary", "tokens", "measured MB", "forecast MB", "ratio"]
+    works: list[tuple[Sequence[object], Callable[[Path], tuple[int, int, list[Item]]]]]
+    if arguments.launch:
+        titles = ["launch", "micro_batch", *titles]
+        works = [
+            ((one.sharing, one.micro_batch or "", *one.case[:4]), partial(measure_launched, one)) for one in LAUNCHED
+        ]
+    else:
+        works = [(case[:4], partial(measure, case)) for case in (SMALL if arguments.small else CASES)]
+    print(f"| {' | '.join(titles)} |\n|" + "---|" * len(titles))
+    for cells, work in works:
         with TemporaryDirectory() as folder:
-            length, measured, items = measure(case, Path(folder))
-        forecast = peak(items)
-        cells = (case.method, case.hidden, case.layers, case.vocab, case.rows * length)
-        numbers = f"{measured / 1e6:.0f} | {forecast / 1e6:.0f} | {forecast / measured:.2f}"
+            tokens, measured, items = work(Path(folder))
+        expected = peak(items)
+        numbers = f"{tokens} | {measured / 1e6:.0f} | {expected / 1e6:.0f} | {expected / measured:.2f}"
         print(f"| {' | '.join(map(str, cells))} | {numbers} |", flush=True)
         if arguments.parts:
             print("  " + ", ".join(f"{item.name} {item.figure.value / 1e6:.0f}" for item in items), flush=True)

@@ -19,9 +19,10 @@ import torch
 import yaml
 from transformers import AutoTokenizer
 
+from sinternal.engines import TemplateOptions
 from sinternal.errors import DataError, ModelError, SInternalError
 from sinternal.integrations.verl import config, rewards, rows
-from sinternal.integrations.verl.config import MISSING, Machine, Model
+from sinternal.integrations.verl.config import MISSING, Machine, Model, Training
 from sinternal.integrations.verl.export import Source, export
 from sinternal.integrations.verl.rewards import Rewarder, RewardSettings, UnrewardedError
 from sinternal.layout import ArmRun, Place, RunMap
@@ -65,28 +66,40 @@ GRPO = GrpoSettings.model_validate(
 )
 
 
+def arm(model: Model | None = None, gpus: int = 8, speech: TemplateOptions | None = None) -> Training:
+    return Training(model or Model("some/model"), Machine(gpus), Path("/data/arm"), "study-arm", 3, speech)
+
+
 def grpo(settings: GrpoSettings = GRPO, model: Model | None = None) -> dict[str, Any]:
-    return config.grpo_config(
-        settings,
-        model or Model("some/model"),
-        Machine(gpus=4),
-        folder=Path("/data/arm"),
-        name="study-arm",
-        prompt_tokens=2048,
-        watches=True,
-        seed=3,
-    )
+    return config.grpo_config(settings, arm(model, gpus=4), prompt_tokens=2048, watches=True)
 
 
 def sft(settings: SftSettings, rows: int = 100) -> dict[str, Any]:
-    return config.sft_config(
-        settings, Model("some/model"), Machine(), folder=Path("/data/arm"), name="study-arm", rows=rows, seed=3
-    )
+    return config.sft_config(settings, arm(), rows=rows)
 
 
 TUNING = SftSettings(steps=40, batch=32, micro_batch=4, learning_rate=2e-4, max_length=6144)
 
 # settings
+
+
+def test_what_is_written_is_what_was_written_before() -> None:
+    adapted = Model("some/model", "some/adapter", "template")
+    thinks = TemplateOptions(chat_template_kwargs={"enable_thinking": True})
+    full = GrpoSettings.model_validate({"steps": 1, "method": "full", "beta": 0.01})
+    saved = SftSettings.model_validate(
+        {"steps": 3, "batch": 2, "learning_rate": 1e-5, "method": "full", "save_steps": 2}
+    )
+    written = {
+        "grpo": grpo(),
+        "grpo unwatched": config.grpo_config(full, arm(adapted, 4, thinks), prompt_tokens=2048, watches=False),
+        "sft": sft(TUNING),
+        "sft full": config.sft_config(saved, arm(adapted, speech=thinks), rows=100),
+    }
+    golden = Path(__file__).with_name("verl_configs.yaml")
+    assert "".join(yaml.safe_dump({name: content}, sort_keys=False) for name, content in written.items()) == (
+        golden.read_text()
+    )
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from sinternal.errors import ModelError, SInternalError
+from sinternal.errors import ModelError, RecipeError, SInternalError
 from sinternal.models.shape import find_shape, published_configs
+from sinternal.settings.launch import Launch, Sharing
 from sinternal.settings.recipe import load_recipe
-from sinternal.settings.training import Method, WeightSettings
+from sinternal.settings.training import Method, SftSettings, WeightSettings
 from sinternal.store import Store
 from sinternal.study.cost import estimate
 from sinternal.study.forecast import Forecast, Work, forecast
@@ -18,7 +19,7 @@ from sinternal.study.hardware import accelerators, read_hardware
 from sinternal.study.identity import NamedEngine
 from sinternal.study.lengths import Lengths
 from sinternal.study.local import Writer, writer_of, writing_room
-from sinternal.study.memory import Batch, Item, peak, training_memory
+from sinternal.study.memory import Batch, Item, Spread, peak, training_memory
 from sinternal.study.plan import make_plan
 from tests.commands import in_process
 
@@ -40,8 +41,9 @@ def of(items: list[Item], name: str) -> float:
 
 
 def predict(tmp_path: Path, hardware: str, *overrides: str, recipe: str = "quickstart", **more: object) -> Forecast:
-    planned = estimate(make_plan(load_recipe(recipe, [*SMALL, *overrides])), Store(tmp_path / "store"))
-    return forecast(planned, read_hardware(hardware), **more)  # type: ignore[arg-type]
+    loaded = load_recipe(recipe, [*SMALL, *overrides])
+    planned = estimate(make_plan(loaded), Store(tmp_path / "store"))
+    return forecast(planned, read_hardware(hardware), launch=loaded.launch, **more)  # type: ignore[arg-type]
 
 
 def works_of(prediction: Forecast, stage: str) -> list[Work]:
@@ -61,7 +63,7 @@ def seven(tmp_path: Path) -> str:
 
 
 def test_a_machine_is_read_as_it_is_written() -> None:
-    assert read_hardware("8xh100").name == "8xH100"
+    assert read_hardware("8xh100").name == read_hardware("8 \u00d7 H100").name == "8xH100"
     assert read_hardware("A100-80").count == 1
     assert read_hardware("cpu").is_cpu
     assert read_hardware("cpu").accelerator.memory > 1e8
@@ -71,6 +73,16 @@ def test_a_machine_is_read_as_it_is_written() -> None:
     ("text", "words"),
     [
         ("8xH10", "no accelerator 'H10'; did you mean 8xH100"),
+        ("8xA100", "did you mean 8xA100-40 or 8xA100-80"),
+        ("4xA100-80GB", "did you mean 4xA100-80"),
+        ("H100x8", "did you mean 8xH100"),
+        ("H100:8", "did you mean 8xH100"),
+        ("8H100", "did you mean 8xH100"),
+        ("2x NVIDIA H100 SXM", "did you mean 2xH100"),
+        ("4090", "did you mean 1xRTX4090"),
+        ("V100", "known ones: A10, "),
+        ("", "known ones: A10, "),
+        ("2xcpu", "cpu is this machine, with all its cores; write cpu"),
         ("2xabacus", "known ones: A10, "),
         ("0xH100", "write 1xH100"),
     ],
@@ -123,6 +135,39 @@ def test_gradients_wait_for_the_next_pass_only_if_a_step_has_several() -> None:
         peak(training_memory(shape, settings, Batch(1, 256, accumulates=more), on_gpu=True)) for more in (False, True)
     )
     assert several > one
+
+
+@pytest.mark.parametrize("sharing", [Sharing.FSDP2, Sharing.ZERO3])
+def test_a_sharded_model_is_divided_by_the_processes(sharing: Sharing) -> None:
+    shape, batch, settings = find_shape(SEVEN), Batch(1, 1024), WeightSettings(method=Method.FULL)
+    whole, eighth = (training_memory(shape, settings, batch, on_gpu=True, spread=Spread(n, sharing)) for n in (1, 8))
+    for name in ("weights", "gradients", "optimiser"):
+        assert of(eighth, name) == of(whole, name) / 8
+    for name in ("checkpoints", "activations", "logits"):
+        assert of(eighth, name) == of(whole, name)
+    assert "bfloat16 copies" not in {item.name for item in eighth}
+    layer = (shape.parameters - 2 * shape.vocab * shape.hidden - shape.hidden) // shape.layers
+    assert (
+        of(eighth, "gathered weights")
+        == {
+            Sharing.FSDP2: 2 * (2 * layer + shape.vocab * shape.hidden + shape.hidden),
+            Sharing.ZERO3: 2e9,
+        }[sharing]
+    )
+    assert "the whole is 4 * trained with" in next(i for i in eighth if i.name == "gradients").figure.explanation
+
+
+def test_processes_that_all_have_the_model_hold_it_and_the_buckets_of_its_gradients() -> None:
+    shape, batch, settings = find_shape(SEVEN), Batch(1, 1024), WeightSettings(method=Method.FULL)
+    one, many = (training_memory(shape, settings, batch, on_gpu=True, spread=Spread(n, Sharing.DDP)) for n in (1, 8))
+    assert peak(many) == peak(one) + 4 * shape.parameters
+
+
+@pytest.mark.parametrize(("micro", "rows"), [(None, 8), (2, 2), (32, 8)])
+def test_a_process_takes_its_part_of_the_rows(micro: int | None, rows: int) -> None:
+    settings = SftSettings(steps=1, batch=32, micro_batch=micro, learning_rate=1e-5)
+    assert settings.of_a_process(4) == rows
+    assert settings.of_a_process(1) == (micro or 32)
 
 
 def test_the_cache_grows_with_the_texts_and_with_their_number() -> None:
@@ -193,6 +238,65 @@ def test_a_model_that_is_too_big_is_a_sentence_with_its_mend(tmp_path: Path, sev
     assert not predict(
         tmp_path, "1xH100", seven, TWO_ARMS, "sft.method=lora", "sft.max_length=1024", "sft.micro_batch=1"
     ).misfits
+
+
+FULL = ("sft.method=full", "sft.max_length=1024", "sft.batch=8", "sft.micro_batch=1")
+SPREAD = ("workers=1", "launch.processes=8", "launch.config=fsdp2")
+
+
+def test_a_model_that_fits_no_gpu_is_divided_among_several(tmp_path: Path, seven: str) -> None:
+    def sentence(hardware: str, *overrides: str) -> str:
+        prediction = predict(tmp_path, hardware, seven, TWO_ARMS, *FULL, *overrides)
+        return next((line for line in prediction.misfits if line.startswith("sft sinternal")), "")
+
+    assert "set launch: {processes: 8, config: fsdp2} (or zero3)" in sentence("8xH100")
+    assert "take 2xH100 and set launch: {processes: 2, config: fsdp2}" in sentence("1xH100")
+    assert "set launch: {processes: 8, config: fsdp2}" in sentence("8xH100", "workers=1", "launch.processes=8")
+    assert sentence("8xH100", *SPREAD) == ""
+
+
+def test_processes_share_the_time_and_each_has_a_gpu(tmp_path: Path, seven: str) -> None:
+    alone = works_of(predict(tmp_path, "8xH100", seven, TWO_ARMS, *FULL), "sft")[0]
+    spread = works_of(predict(tmp_path, "8xH100", seven, TWO_ARMS, *FULL, *SPREAD), "sft")[0]
+    assert (alone.gpus, spread.gpus, spread.learned) == (1, 8, alone.learned)
+    assert spread.least_hours == pytest.approx(alone.least_hours / 8)
+    on_cpu = works_of(predict(tmp_path, "cpu", seven, TWO_ARMS, *FULL, *SPREAD), "sft")[0]
+    assert (on_cpu.gpus, on_cpu.room) == (1, read_hardware("cpu").accelerator.memory / 8)
+
+
+def test_rollouts_are_shared_out_among_the_processes(tmp_path: Path) -> None:
+    alone, spread = (
+        works_of(predict(tmp_path, "4xL40S", *given, recipe="microworld-rl"), "grpo")[0]
+        for given in ((), ("workers=1", "launch.processes=4"))
+    )
+    assert of(list(alone.items), "rollouts: KV cache") == 4 * of(list(spread.items), "rollouts: KV cache")
+    assert (spread.written, spread.read, spread.learned) == (alone.written, alone.read, alone.learned)
+    assert spread.least["learning"].value == pytest.approx(alone.least["learning"].value / 4)
+    assert spread.hours < alone.hours
+
+
+def test_more_processes_than_gpus_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"plan for 16xH100, or set launch\.processes=8"):
+        predict(tmp_path, "8xH100", "workers=1", "launch.processes=16")
+    with pytest.raises(RecipeError, match="or leave launch out"):
+        predict(tmp_path, "1xH100", "workers=1", "launch.processes=2")
+
+
+@pytest.mark.parametrize(
+    ("content", "sharing"),
+    [
+        ("distributed_type: MULTI_GPU", Sharing.DDP),
+        ("distributed_type: FSDP", Sharing.FSDP2),
+        ("{distributed_type: DEEPSPEED, deepspeed_config: {zero_stage: 3}}", Sharing.ZERO3),
+        ("{distributed_type: DEEPSPEED, deepspeed_config: {zero_stage: 2}}", Sharing.DDP),
+    ],
+)
+def test_a_file_of_ones_own_says_what_each_process_has(tmp_path: Path, content: str, sharing: Sharing) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(content)
+    assert Launch(processes=2, config=str(file)).sharing is sharing
+    prediction = predict(tmp_path, "2xH100", "workers=1", "launch.processes=2", f"launch.config={file}")
+    assert any(f"is planned as {sharing};" in note for note in prediction.notes)
 
 
 def test_a_batch_that_is_too_big_is_mended_by_a_smaller_one(tmp_path: Path, seven: str) -> None:

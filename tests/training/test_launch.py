@@ -18,6 +18,7 @@ import torch
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import launch_command_parser
+from bench.on_cpu import FSDP_ON_CPU
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
@@ -49,23 +50,6 @@ ROWS = [
 ]
 """As many as two processes and batches of four cannot share evenly."""
 TUNING = SftSettings.model_validate({"method": "full", "steps": 3, "batch": 4, "learning_rate": 1e-3})
-
-FSDP_ON_CPU = """
-import os
-
-if os.environ.get("ACCELERATE_USE_FSDP") == "true":  # in a process of the training
-    os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
-    import torch.distributed
-    from accelerate.state import DistributedType, PartialState
-
-    def prepare_backend(self, *_, **__):
-        if not torch.distributed.is_initialized():
-            torch.distributed.init_process_group("gloo")
-        return "gloo", DistributedType.MULTI_GPU
-
-    PartialState._prepare_backend = prepare_backend
-"""
-"""What Python runs as it starts: torch has FSDP on CPUs, accelerate only where there is an accelerator."""
 
 
 @pytest.fixture
@@ -128,7 +112,7 @@ def test_a_sharded_model_is_trained_resumed_and_saved_whole(
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(FSDP_ON_CPU)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-    how = TUNING.model_copy(update={"steps": 12, "save_steps": 2})
+    how = TUNING.model_copy(update={"steps": 12, "save_steps": 2, "micro_batch": 1})
     one = tuned(base_model, tmp_path / "one", how)
     spread("fsdp2")
     steps: list[int] = []

@@ -14,6 +14,7 @@ from sinternal.cli.output import MISSING, out, print_note
 from sinternal.errors import SInternalError
 
 if TYPE_CHECKING:
+    from sinternal.settings.launch import Launch
     from sinternal.study.cost import Row
     from sinternal.study.forecast import Forecast, Work
     from sinternal.study.formulas import Figure
@@ -33,8 +34,8 @@ class PlannedMachine:
     mean_tokens: int | None
     """Mean length of a text; None: the usual one."""
 
-    def forecast(self, rows: Sequence[Row]) -> Forecast | None:
-        """What a plan takes of it. Raises SInternalError."""
+    def forecast(self, rows: Sequence[Row], launch: Launch | None) -> Forecast | None:
+        """What a plan takes of it, if trainings are spread so. Raises SInternalError."""
         from sinternal.study.forecast import forecast
         from sinternal.study.hardware import read_hardware
         from sinternal.study.lengths import Lengths
@@ -42,7 +43,7 @@ class PlannedMachine:
         if self.hardware is None:
             return None
         lengths = Lengths() if self.mean_tokens is None else Lengths(text=self.mean_tokens)
-        return forecast(rows, read_hardware(self.hardware), configs=self.configs, lengths=lengths)
+        return forecast(rows, read_hardware(self.hardware), configs=self.configs, lengths=lengths, launch=launch)
 
 
 def read_configs(given: Iterable[str], target: str) -> dict[str, Path]:
@@ -210,6 +211,10 @@ PARTS = {
     "activations": "activations",
     "backward": "activations",
     "logits": "activations",
+    "gathered weights": "weights",
+    "rollouts: gathered weights": "weights",
+    "gradient buckets": "gradients",
+    "gathered gradients": "gradients",
     "first pass": "activations",
     "rollouts: first pass": "activations",
     "KV cache": "KV cache",

@@ -21,6 +21,7 @@ from sinternal.cli.arguments import (
     StoreFolder,
 )
 from sinternal.cli.output import number, out, print_note, print_results, print_table, write_json
+from sinternal.errors import SInternalError
 
 
 def run(
@@ -80,7 +81,8 @@ def plan(
     out_folder: OutFolder = None,
     store_folder: StoreFolder = None,
     hardware: Annotated[
-        str | None, typer.Option(metavar="8xH100", help="Machine to plan for: adds memory, tokens, hours and prices.")
+        str | None,
+        typer.Option(metavar="8xH100", help="Machine to plan for, or cpu: adds memory, tokens, hours and prices."),
     ] = None,
     model_config: Annotated[
         list[str] | None,
@@ -99,14 +101,20 @@ def plan(
     from sinternal.study.cost import cautions, estimate, server_bound
     from sinternal.study.plan import make_plan
     from sinternal.study.run import ARTIFACTS, RUNS
+    from sinternal.training.launch import check
 
     loaded = load_recipe(recipe, overrides or [])
     planned = make_plan(loaded)
     store = Store(store_folder or (out_folder or RUNS / loaded.name) / ARTIFACTS)
     rows = estimate(planned, store)
     machine = PlannedMachine(hardware, read_configs(model_config or [], loaded.target.model), mean_tokens)
-    predicted = machine.forecast(rows)
-    notes = (*planned.notes, *cautions(planned))
+    predicted = machine.forecast(rows, loaded.launch)
+    notes = [*planned.notes, *cautions(planned)]
+    if loaded.launch is not None:
+        try:
+            check(loaded.launch, loaded.workers)
+        except SInternalError as error:
+            notes.append(f"a run would stop here: {error}")
     if as_json:
         print_json(rows, predicted, notes, explain=explain)
         return

@@ -91,6 +91,17 @@ class Shape:
         return self.parameters - lookup
 
     @property
+    def layer_parameters(self) -> int:
+        """Weights of the largest decoder layer."""
+        plain = self._feed_forward(self.dense_intermediate if self.experts else self.intermediate)
+        return self._attention() + 2 * self.hidden + max(plain, self._experts(self.experts) if self.experts else 0)
+
+    @property
+    def output_parameters(self) -> int:
+        """Weights of the output layer and of the norm before it."""
+        return self.vocab * self.hidden + self.hidden
+
+    @property
     def bytes_each(self) -> int:
         """Bytes of a stored weight."""
         return BYTES[self.dtype]
@@ -119,19 +130,22 @@ class Shape:
 
     def _count(self, experts: int) -> int:
         """Weights with so many experts to a layer that has experts."""
-        h, q, kv = self.hidden, self.heads_width, self.kv_width
-        attention = h * q + 2 * h * kv + q * h
-        attention += (q + 2 * kv if self.qkv_bias else 0) + (h if self.output_bias else 0)
-        attention += 2 * self.head_dim if self.qk_norm else 0
-        norms = 2 * h
-        feed_forward = self._feed_forward(self.intermediate)
         if self.experts:
-            with_experts = (self.layers - self.dense_layers) * (experts * feed_forward + h * self.experts)
-            layers = with_experts + self.dense_layers * self._feed_forward(self.dense_intermediate)
+            layers = (self.layers - self.dense_layers) * self._experts(experts)
+            layers += self.dense_layers * self._feed_forward(self.dense_intermediate)
         else:
-            layers = self.layers * feed_forward
-        embeddings = self.vocab * h * (1 if self.tied else 2)
-        return self.layers * (attention + norms) + layers + h + embeddings
+            layers = self.layers * self._feed_forward(self.intermediate)
+        embeddings = self.vocab * self.hidden * (1 if self.tied else 2)
+        return self.layers * (self._attention() + 2 * self.hidden) + layers + self.hidden + embeddings
+
+    def _attention(self) -> int:
+        h, q, kv = self.hidden, self.heads_width, self.kv_width
+        biases = (q + 2 * kv if self.qkv_bias else 0) + (h if self.output_bias else 0)
+        return h * q + 2 * h * kv + q * h + biases + (2 * self.head_dim if self.qk_norm else 0)
+
+    def _experts(self, experts: int) -> int:
+        """Weights of a layer's router and of so many of its experts."""
+        return experts * self._feed_forward(self.intermediate) + self.hidden * self.experts
 
     def _feed_forward(self, width: int) -> int:
         return 3 * self.hidden * width + (2 * width + self.hidden if self.mlp_bias else 0)

@@ -8,8 +8,9 @@ template of DeepSeek-R1-Distill deletes the thinking. No engine and no trainer w
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakKeyDictionary
 
 from jinja2 import TemplateError
 
@@ -125,10 +126,37 @@ def _find_begun_thinking(text: str, tags: Iterable[Tags]) -> _BegunThinking | No
     return None
 
 
+class _Tokens(NamedTuple):
+    """What a tokenizer's vocabulary and template tell of thinking: looked up once, and not for every text."""
+
+    size: int
+    """Tokens that it had."""
+    template: str
+    """The template that it had."""
+    tags: tuple[Tags, ...]
+    """How its model may spell its thinking."""
+    hidden: frozenset[int]
+    """Its special tokens, but for those tags."""
+
+
+_tokens: WeakKeyDictionary[PreTrainedTokenizerBase, _Tokens] = WeakKeyDictionary()
+
+
+def _tokens_of(tokenizer: PreTrainedTokenizerBase) -> _Tokens:
+    size, template = len(tokenizer), str(tokenizer.get_chat_template()) if tokenizer.chat_template else ""
+    before = _tokens.get(tokenizer)
+    if before is None or (before.size, before.template) != (size, template):
+        tags = tuple(_find_tags(tokenizer, template))
+        _tokens[tokenizer] = before = _Tokens(size, template, tags, frozenset(_find_hidden(tokenizer)))
+    return before
+
+
 def known_tags(tokenizer: PreTrainedTokenizerBase) -> tuple[Tags, ...]:
     """How a model may spell its thinking: what its template writes or takes apart, or what is a token of its own."""
-    template = str(tokenizer.get_chat_template()) if tokenizer.chat_template else ""
+    return _tokens_of(tokenizer).tags
 
+
+def _find_tags(tokenizer: PreTrainedTokenizerBase, template: str) -> Iterator[Tags]:
     def knows(mark: str) -> bool:
         return mark in template or tokenizer.convert_tokens_to_ids(mark) not in (None, tokenizer.unk_token_id)
 
@@ -138,7 +166,14 @@ def known_tags(tokenizer: PreTrainedTokenizerBase) -> tuple[Tags, ...]:
         # Words that are in any vocabulary are no tags.
         return not tags.open.isalpha() and (knows(tags.open) or knows(tags.close))
 
-    return tuple(tags for tags in KNOWN_TAGS if has(tags))
+    return (tags for tags in KNOWN_TAGS if has(tags))
+
+
+def _find_hidden(tokenizer: PreTrainedTokenizerBase) -> Iterator[int]:
+    marks = {mark for tags in KNOWN_TAGS if tags != CHANNELS for mark in tags}
+    if "<|channel|>" in tokenizer.added_tokens_encoder:
+        marks |= {"<|channel|>", "<|message|>", "<|start|>", "<|end|>"}
+    return (i for i, token in tokenizer.added_tokens_decoder.items() if token.special and token.content not in marks)
 
 
 def with_prefill(prompt: GenerationPrompt, prefill: str) -> GenerationPrompt:
@@ -308,11 +343,7 @@ def _end_by_template(tokenizer: PreTrainedTokenizerBase) -> int | None:
 
 def visible_text(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int]) -> str:
     """Decode without special tokens, but with the thinking tags, which some tokenizers count among them."""
-    added = tokenizer.added_tokens_decoder
-    marks = {mark for tags in KNOWN_TAGS if tags != CHANNELS for mark in tags}
-    if "<|channel|>" in tokenizer.added_tokens_encoder:
-        marks |= {"<|channel|>", "<|message|>", "<|start|>", "<|end|>"}
-    hidden = {i for i, token in added.items() if token.special and token.content not in marks}
+    hidden = _tokens_of(tokenizer).hidden
     return str(tokenizer.decode([i for i in ids if i not in hidden], skip_special_tokens=False))
 
 

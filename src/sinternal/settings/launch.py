@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
 from typing import Self
 
+import yaml
 from pydantic import Field, model_validator
 
 from sinternal.errors import RecipeError
 from sinternal.settings.base import Section
 
-PACKAGED = ("ddp", "fsdp2", "zero3")
+
+class Sharing(StrEnum):
+    """What each process has of a model that all of them train; also the names of the packaged configurations."""
+
+    DDP = "ddp"
+    """All of it."""
+    FSDP2 = "fsdp2"
+    """A share of weights, gradients and optimiser; torch gathers the layers that are at work."""
+    ZERO3 = "zero3"
+    """The same by DeepSpeed."""
+
+
+PACKAGED = tuple(Sharing)
 """Configurations of accelerate that come with the package."""
 
 
@@ -44,6 +58,21 @@ class Launch(Section):
                 "one on each of them"
             )
         return self
+
+    @property
+    def sharing(self) -> Sharing:
+        """What each process has of the model, by the type of distribution and the ZeRO stage. Raises RecipeError."""
+        try:
+            content = yaml.safe_load(self.configuration())
+        except yaml.YAMLError as error:
+            raise RecipeError(f"launch.config: {self.config} is no YAML that accelerate could read") from error
+        settings = content if isinstance(content, dict) else {}
+        match settings.get("distributed_type"), (settings.get("deepspeed_config") or {}).get("zero_stage"):
+            case "FSDP", _:
+                return Sharing.FSDP2
+            case "DEEPSPEED", 3:
+                return Sharing.ZERO3
+        return Sharing.DDP
 
     def configuration(self) -> str:
         """The configuration for accelerate, as YAML. Raises RecipeError if there is no such file."""

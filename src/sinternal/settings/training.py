@@ -56,6 +56,10 @@ class SftSettings(WeightSettings):
     save_steps: int | None = Field(default=None, ge=1)
     """Write a checkpoint every so many steps, from which an interrupted run goes on."""
 
+    def of_a_process(self, processes: int) -> int:
+        """Examples to a forward pass in each of so many processes, at most."""
+        return min(self.micro_batch or self.batch, ceil(self.batch / processes))
+
 
 def rows_seen(rows: int, batch: int, steps: int) -> int:
     """Rows that so many steps see. The last batch of a pass is smaller where `batch` does not divide `rows`.

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sinternal.errors import SInternalError
+from sinternal.errors import RecipeError, SInternalError
 from sinternal.models.shape import Shape, find_shape
+from sinternal.settings.launch import PACKAGED, Launch, Sharing
 from sinternal.settings.training import GrpoSettings, Method, RolloutEngine, SftSettings
 from sinternal.stages.capability import CapabilityConfig
 from sinternal.stages.grpo import GrpoConfig
@@ -26,7 +27,7 @@ from sinternal.study.hardware import Hardware
 from sinternal.study.identity import engines_in
 from sinternal.study.lengths import Lengths, question_tokens
 from sinternal.study.local import SERVING_CONTEXT, Writer, writer_of, writing_room
-from sinternal.study.memory import LOSS, Batch, Item, peak, training_memory
+from sinternal.study.memory import FLOAT32, LOSS, Batch, Item, Spread, peak, training_memory
 from sinternal.study.mending import mend_training, mend_writing
 from sinternal.study.task import Task
 
@@ -150,6 +151,7 @@ def forecast(
     *,
     configs: Mapping[str, Path] | None = None,
     lengths: Lengths | None = None,
+    launch: Launch | None = None,
 ) -> Forecast:
     """Work out what the artifacts of a plan take that are still to be made.
 
@@ -158,13 +160,17 @@ def forecast(
         hardware: the machine.
         configs: files that describe models which are not here, by the models' names.
         lengths: how long texts are assumed to be.
+        launch: how the recipe spreads trainings over processes.
 
     Raises:
         ModelError: nothing says what shape a model has.
+        RecipeError: the recipe wants more GPUs for a training than there are.
     """
     lengths = lengths or Lengths()
     rows = [row for row in planned if not row.cached and not row.task.stage.shows_paths]
-    maker = _Forecaster(hardware, lengths, configs or {})
+    if launch is not None:
+        _check_launch(launch, hardware)
+    maker = _Forecaster(hardware, lengths, configs or {}, Spread.of(launch))
     works = tuple(work for row in rows for work in maker.works(row))
     notes: list[str] = [*dict.fromkeys(maker.notes)]
     try:
@@ -175,8 +181,14 @@ def forecast(
     used = max((work.gpus for work in works), default=0)
     if works and used < hardware.count:
         notes.append(
-            f"of {hardware.count} GPUs the recipe uses {used}: training is on one; engine vllm spreads a model over "
-            "`tensor_parallel` of them, engine ray runs `concurrency` copies"
+            f"of {hardware.count} GPUs the recipe uses {used}: training is on one unless `launch` spreads it; engine "
+            "vllm spreads a model over `tensor_parallel` of them, engine ray runs `concurrency` copies"
+        )
+    if launch is not None:
+        notes.append("hours of training leave out what processes send each other")
+    if launch is not None and launch.config not in PACKAGED:
+        notes.append(
+            f"launch.config {launch.config} is planned as {launch.sharing}; what it moves to main memory is not counted"
         )
     return Forecast(hardware, lengths, works, asked, tuple(notes))
 
@@ -184,8 +196,8 @@ def forecast(
 class _Forecaster:
     """Goes through the artifacts of a plan."""
 
-    def __init__(self, hardware: Hardware, lengths: Lengths, configs: Mapping[str, Path]) -> None:
-        self.hardware, self.lengths, self.configs = hardware, lengths, configs
+    def __init__(self, hardware: Hardware, lengths: Lengths, configs: Mapping[str, Path], spread: Spread) -> None:
+        self.hardware, self.lengths, self.configs, self.spread = hardware, lengths, configs, spread
         self.notes: list[str] = []
         self._shapes: dict[str, Shape] = {}
 
@@ -258,9 +270,10 @@ class _Forecaster:
 
     def _tuning(self, task: Task, settings: SftSettings) -> Work:
         shape = self._shape(task)
-        micro = settings.micro_batch or settings.batch
-        batch = Batch(micro, min(settings.max_length, shape.context), accumulates=micro < settings.batch)
-        items = training_memory(shape, settings, batch, on_gpu=not self.hardware.is_cpu)
+        rows = settings.of_a_process(self.spread.processes)
+        accumulates = rows * self.spread.processes < settings.batch
+        batch = Batch(rows, min(settings.max_length, shape.context), accumulates)
+        items = training_memory(shape, settings, batch, on_gpu=not self.hardware.is_cpu, spread=self.spread)
         row = min(batch.length, self.lengths.request + question_tokens(task) + self.lengths.text)
         learned = settings.steps * settings.batch * row
         least = {"learning": self._learning_seconds(shape, settings, learned, passes=0)}
@@ -270,10 +283,15 @@ class _Forecaster:
         task, shape, rollouts = row.task, self._shape(row.task), settings.rollouts
         prompt = self.lengths.request + question_tokens(task)
         length = min(prompt + rollouts.max_tokens, shape.context)
-        batch = Batch(settings.of_a_process(1), length, accumulates=settings.of_a_process(1) < settings.of_an_update)
-        items = training_memory(shape, settings, batch, on_gpu=not self.hardware.is_cpu)
+        processes = self.spread.processes
+        micro = settings.of_a_process(processes)
+        batch = Batch(micro, length, accumulates=micro * processes < settings.of_an_update)
+        items = training_memory(shape, settings, batch, on_gpu=not self.hardware.is_cpu, spread=self.spread)
         here = rollouts.engine is RolloutEngine.TRANSFORMERS
-        writer = Writer("transformers" if here else "vllm", settings.of_a_step)
+        served = rollouts.engine is RolloutEngine.VLLM_SERVER
+        side_by_side = settings.of_a_step // (1 if served else processes)
+        copies = 1 if served else self._computing
+        writer = Writer("transformers" if here else "vllm", side_by_side, copies=copies)
         if here:
             room = writing_room(
                 shape,
@@ -282,7 +300,7 @@ class _Forecaster:
                 prompt=prompt,
                 text=rollouts.max_tokens,
                 usual=length,
-                texts=settings.of_a_step,
+                texts=side_by_side,
             )
             items = [*items, *(Item(f"rollouts: {item.name}", item.figure, LOSS) for item in room.items[1:])]
         elif rollouts.engine is RolloutEngine.VLLM_COLOCATE:
@@ -295,13 +313,19 @@ class _Forecaster:
                 judge = self._shape(task, engine.model)
                 weights = formulas.weight_bytes(parameters=judge.parameters, bytes_each=judge.bytes_each)
                 items = [*items, Item(f"judge {engine.model}", weights)]
+        if here and self.spread.divides and self.spread.sharing is Sharing.ZERO3:  # TRL's ds3_gather_for_generation
+            whole = formulas.weight_bytes(parameters=shape.parameters, bytes_each=formulas.BFLOAT16)
+            items = [*items, Item("rollouts: gathered weights", whole, LOSS)]
+        if settings.beta and settings.method is Method.FULL:
+            reference = formulas.weight_bytes(parameters=shape.parameters, bytes_each=FLOAT32)
+            items = [*items, Item("reference", self.spread.share(reference))]
         text = min(rollouts.max_tokens, self.lengths.text)
         written = (row.costs.calls or 0) * text
         read = (row.costs.calls or 0) * prompt
         learned = settings.steps * settings.of_a_step * (prompt + text)
-        passes = int(not here or settings.minibatches > 1)
+        passes = int(not here or settings.minibatches > 1) + int(settings.beta > 0)
         fresh = read if here else read // rollouts.n  # vLLM reads the prompt of a group once
-        writing = self._writing_seconds(shape, writer, settings.of_a_step, prompt + text // 2, fresh, written)
+        writing = self._writing_seconds(shape, writer, side_by_side, prompt + text // 2, fresh, written)
         learning = {"learning": self._learning_seconds(shape, settings, learned, passes=passes)}
         expected = self._expected(writing, writer.engine) | self._expected(learning, "training")
         work = self._training(task, settings, shape, batch, items, learned=learned, least=writing | learning)
@@ -318,11 +342,14 @@ class _Forecaster:
         learned: int,
         least: Mapping[str, Figure],
     ) -> Work:
-        limit = self.hardware.accelerator.memory - (0 if self.hardware.is_cpu else SERVING_CONTEXT)
+        if self.hardware.is_cpu:
+            limit = self.hardware.accelerator.memory / self.spread.processes
+        else:
+            limit = self.hardware.accelerator.memory - SERVING_CONTEXT
         return Work(
             task=task,
             model=self._target(task).model,
-            gpus=1,
+            gpus=self._computing,
             items=tuple(items),
             needed=peak(items),
             room=limit,
@@ -331,8 +358,13 @@ class _Forecaster:
             learned=learned,
             least=least,
             expected=self._expected(least, "training"),
-            mend=mend_training(shape, settings, batch, items, self.hardware, limit),
+            mend=mend_training(shape, settings, batch, items, self.hardware, limit, self.spread),
         )
+
+    @property
+    def _computing(self) -> int:
+        """Accelerators that train together: on a processor, processes have its cores together."""
+        return 1 if self.hardware.is_cpu else self.spread.processes
 
     def _learning_seconds(
         self, shape: Shape, settings: SftSettings | GrpoSettings, learned: int, *, passes: int
@@ -344,7 +376,7 @@ class _Forecaster:
             operations=operations + formulas.RECOMPUTATION * recomputed,
             active=shape.active_parameters,
             tokens=learned,
-            flops=self.hardware.accelerator.flops,
+            flops=self._computing * self.hardware.accelerator.flops,
         )
 
     def _expected(self, least: Mapping[str, Figure], who: str) -> dict[str, Figure]:
@@ -367,6 +399,17 @@ class _Forecaster:
                 target.model, target.revision, target.options, self.configs.get(target.model)
             )
         return self._shapes[target.model]
+
+
+def _check_launch(launch: Launch, hardware: Hardware) -> None:
+    """Make sure that there is a GPU for each process. Raises RecipeError."""
+    if hardware.is_cpu or launch.processes <= hardware.count:
+        return
+    fewer = f"set launch.processes={hardware.count}" if hardware.count > 1 else "leave launch out"
+    raise RecipeError(
+        f"launch.processes is {launch.processes}, a GPU for each on all machines together, and {hardware.name} has "
+        f"{hardware.count}: plan for {launch.processes}x{hardware.accelerator.name}, or {fewer}"
+    )
 
 
 def _samples(task: Task) -> int:

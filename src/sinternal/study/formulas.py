@@ -55,6 +55,8 @@ def formula(words: str, source: str) -> Callable[[Callable[P, float]], Formula[P
 
 MIXED_PRECISION = "Micikevicius et al. 2018, arXiv 1710.03740; as sinternal.training.weights opens models"
 ZERO = "Rajbhandari et al. 2020, arXiv 1910.02054, section 3.1"
+FSDP2 = "torch's fully_shard, as accelerate 1.15 calls it for each layer, utils/fsdp_utils.py"
+DEEPSPEED = "DeepSpeed's documentation of its configuration"
 ACTIVATIONS = "Korthikanti et al. 2022, arXiv 2205.05198, section 4"
 ROOFLINE = "roofline, Williams et al. 2009, doi 10.1145/1498765.1498785; Pope et al. 2022, arXiv 2211.05102"
 OPERATIONS = "Kaplan et al. 2020, arXiv 2001.08361, section 2.1"
@@ -85,6 +87,42 @@ def optimizer_bytes(*, trained: float) -> float:
 def cast_bytes(*, matrices: float) -> float:
     """Copies of float32 weights that automatic mixed precision computes with."""
     return 2 * matrices
+
+
+@formula("whole / processes", f"{ZERO}: stage 3; FSDP2 divides the same")
+def share_of_a_process(*, whole: float, processes: float) -> float:
+    """What one of many processes keeps of what they have divided among themselves."""
+    return whole / processes
+
+
+@formula("(2 * layer + output) * bytes_each", FSDP2)
+def gathered_bytes(*, layer: float, output: float, bytes_each: float) -> float:
+    """Weights that FSDP2 has gathered: of the layer at work, of the next one, and of the output layer, which stay."""
+    return (2 * layer + output) * bytes_each
+
+
+@formula("2 * layer * bytes_each", f"{FSDP2}: a layer's gradients, and the buffer from which they are shared out")
+def reduced_bytes(*, layer: float, bytes_each: float) -> float:
+    """Gradients of a whole layer, until each process has its share of them."""
+    return 2 * layer * bytes_each
+
+
+@formula("min(parameters, max(layer, 1e9)) * bytes_each", f"{DEEPSPEED}: stage3_max_live_parameters, 1e9")
+def live_bytes(*, parameters: float, layer: float, bytes_each: float) -> float:
+    """Weights that DeepSpeed has gathered and not yet let go of."""
+    return min(parameters, max(layer, 1e9)) * bytes_each
+
+
+@formula("min(trained, 5e8) * bytes_each", f"{DEEPSPEED}: reduce_bucket_size, 5e8")
+def reduced_bucket_bytes(*, trained: float, bytes_each: float) -> float:
+    """Gradients that DeepSpeed collects before it shares them out."""
+    return min(trained, 5e8) * bytes_each
+
+
+@formula("4 * trained", "torch's DistributedDataParallel without gradient_as_bucket_view: as large as all gradients")
+def bucket_bytes(*, trained: float) -> float:
+    """Buckets in which processes that all have the whole model sum up their gradients."""
+    return 4 * trained
 
 
 @formula("tokens * hidden * layers * bytes_each", f"{ACTIVATIONS}.3: with full recomputation the input of each layer")

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 from sinternal.errors import SInternalError
 from sinternal.settings.strict_yaml import load_yaml
-from sinternal.validation import nearest
 
 CPU = "cpu"
 """The name of the machine that this is."""
-_WRITTEN = re.compile(r"(?:(\d+)\s*x\s*)?(.+)", re.IGNORECASE)
+_WRITTEN = re.compile(r"(?:(?P<count>\d+)\s*[x\u00d7*]\s*)?(?P<name>.+)", re.IGNORECASE)
+_MISWRITTEN = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (r"(?P<name>.+?)\s*[x\u00d7*:]\s*(?P<count>\d+)", r"(?P<count>\d+)\s*(?P<name>[a-z].*)")
+)
+"""`H100x8` and `8H100`, so that whoever writes so is told how it is written here."""
 
 
 @dataclass(frozen=True)
@@ -74,16 +80,31 @@ def read_hardware(text: str) -> Hardware:
         SInternalError: there is no such accelerator, or none of them.
     """
     written = _WRITTEN.fullmatch(text.strip())
-    count, name = (int(written[1] or 1), written[2]) if written else (1, text)
+    name = written["name"] if written else ""
     known = {accelerator.casefold(): accelerator for accelerator in accelerators()}
     if name.casefold() not in known:
-        close = nearest(name.casefold(), [other for other in known if other != CPU])
-        hint = f"did you mean {count}x{known[close]}?" if close else f"known ones: {', '.join(known.values())}"
-        raise SInternalError(f"--hardware {text}: there is no accelerator {name!r}; {hint}")
-    if not count:
-        raise SInternalError(f"--hardware {text}: that is no accelerator at all; write 1x{known[name.casefold()]}")
+        raise SInternalError(f"--hardware {text}: there is no accelerator {name!r}; {_hint(text.strip(), known)}")
     accelerator = accelerators()[known[name.casefold()]]
-    return Hardware(accelerator, 1 if accelerator.name == CPU else count)
+    count = int(written["count"] or 1) if written else 1
+    if accelerator.name == CPU and count != 1:
+        raise SInternalError(f"--hardware {text}: cpu is this machine, with all its cores; write cpu")
+    if not count:
+        raise SInternalError(f"--hardware {text}: that is no accelerator at all; write 1x{accelerator.name}")
+    return Hardware(accelerator, count)
+
+
+def _hint(text: str, known: Mapping[str, str]) -> str:
+    """What somebody may have meant, with his number of them, or all that there are."""
+    for pattern in _MISWRITTEN:
+        if (turned := pattern.fullmatch(text)) and (own := known.get(turned["name"].casefold())):
+            return f"did you mean {turned['count']}x{own}?"
+    if written := _WRITTEN.fullmatch(text):
+        name, gpus = written["name"].casefold(), {low: own for low, own in known.items() if low != CPU}
+        longer = [low for low in gpus if name in low] if len(name) > 1 else []
+        shorter = sorted((low for low in gpus if low in name), key=len)[-1:]
+        if close := longer or get_close_matches(name, gpus, n=1, cutoff=0.85) or shorter:
+            return "did you mean " + " or ".join(f"{written['count'] or 1}x{gpus[low]}" for low in close) + "?"
+    return f"known ones: {', '.join(known.values())}"
 
 
 def _this_machine(bandwidth: float, flops: float, source: str) -> Accelerator:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from sinternal.models.shape import Shape
+from sinternal.settings.launch import Launch, Sharing
 from sinternal.settings.training import Method, WeightSettings
 from sinternal.study import formulas
 from sinternal.study.formulas import Figure
@@ -60,33 +61,70 @@ class Batch:
         return self.rows * self.length
 
 
-def training_memory(shape: Shape, settings: WeightSettings, batch: Batch, *, on_gpu: bool) -> list[Item]:
-    """The parts of a training step, as `sinternal.training` does it.
+@dataclass(frozen=True)
+class Spread:
+    """The processes that train a model together, each on a GPU of its own."""
+
+    processes: int = 1
+    """How many."""
+    sharing: Sharing = Sharing.DDP
+    """What each has of the model."""
+
+    @classmethod
+    def of(cls, launch: Launch | None) -> Spread:
+        """As a recipe says it."""
+        return cls() if launch is None else cls(launch.processes, launch.sharing)
+
+    @property
+    def divides(self) -> bool:
+        """Whether a process has a share of the model only."""
+        return self.processes > 1 and self.sharing is not Sharing.DDP
+
+    def share(self, figure: Figure) -> Figure:
+        """What one process keeps of what is divided."""
+        if not self.divides:
+            return figure
+        part = formulas.share_of_a_process(whole=figure.value, processes=self.processes)
+        return replace(part, source=f"{part.source}; the whole is {figure.explanation}")
+
+
+ALONE = Spread()
+"""One process."""
+
+
+def training_memory(
+    shape: Shape, settings: WeightSettings, batch: Batch, *, on_gpu: bool, spread: Spread = ALONE
+) -> list[Item]:
+    """The parts of a training step in one process, as `sinternal.training` does it.
 
     Args:
         shape: of the model.
         settings: which weights are trained.
-        batch: what a forward pass reads.
+        batch: what a forward pass of the process reads.
         on_gpu: with gradient checkpointing and automatic mixed precision; on a processor there is neither, and what the
-            trained weights were before lies in the same memory.
+            trained weights were before lies in the same memory, if one process trains.
+        spread: the processes.
     """
     full = settings.method is Method.FULL
-    trained = shape.parameters if full else shape.adapter_parameters(settings.lora_r)
+    trained = trained_parameters(shape, settings)
     stream = FLOAT32 if full else shape.bytes_each
     activation = formulas.BFLOAT16 if on_gpu else stream
     width = shape.dense_intermediate if shape.experts else shape.intermediate
     if shape.experts:
         width = max(width if shape.dense_layers else 0, shape.intermediate * shape.experts_per_token)
     items = [
-        Item("weights", formulas.weight_bytes(parameters=shape.parameters, bytes_each=stream)),
-        Item("gradients", formulas.gradient_bytes(trained=trained), ALWAYS if batch.accumulates else AFTER),
-        Item("optimiser", formulas.optimizer_bytes(trained=trained)),
+        Item("weights", spread.share(formulas.weight_bytes(parameters=shape.parameters, bytes_each=stream))),
+        Item(
+            "gradients", spread.share(formulas.gradient_bytes(trained=trained)), ALWAYS if batch.accumulates else AFTER
+        ),
+        Item("optimiser", spread.share(formulas.optimizer_bytes(trained=trained))),
     ]
     if not full:
-        items.append(Item("adapter", formulas.weight_bytes(parameters=trained, bytes_each=FLOAT32)))
-    if on_gpu and full:
+        items.append(Item("adapter", spread.share(formulas.weight_bytes(parameters=trained, bytes_each=FLOAT32))))
+    items += _exchanged(shape, settings, spread, formulas.BFLOAT16 if on_gpu else stream)
+    if on_gpu and full and not spread.divides:  # what is gathered comes in bfloat16
         items.append(Item("bfloat16 copies", formulas.cast_bytes(matrices=shape.matrix_parameters), PASS))
-    if not on_gpu:
+    if not on_gpu and spread.processes == 1:
         stored = shape.bytes_each if full else FLOAT32
         items.append(Item("weights before", formulas.weight_bytes(parameters=trained, bytes_each=stored)))
     if on_gpu:
@@ -122,6 +160,30 @@ def training_memory(shape: Shape, settings: WeightSettings, batch: Batch, *, on_
         Item("backward", backward, BACKWARD),
         Item("logits", logits, LOSS),
     ]
+
+
+def trained_parameters(shape: Shape, settings: WeightSettings) -> int:
+    """Weights that a training changes."""
+    return shape.parameters if settings.method is Method.FULL else shape.adapter_parameters(settings.lora_r)
+
+
+def _exchanged(shape: Shape, settings: WeightSettings, spread: Spread, bytes_each: int) -> Iterator[Item]:
+    """What a process has of others for a while, and what it sends them."""
+    trained, layer = trained_parameters(shape, settings), shape.layer_parameters
+    if spread.processes == 1:
+        return
+    if spread.sharing is Sharing.DDP:
+        yield Item("gradient buckets", formulas.bucket_bytes(trained=trained))
+    elif spread.sharing is Sharing.FSDP2:
+        gathered = formulas.gathered_bytes(layer=layer, output=shape.output_parameters, bytes_each=bytes_each)
+        yield Item("gathered weights", gathered, PASS)
+        changed = layer if settings.method is Method.FULL else trained / shape.layers
+        yield Item("gathered gradients", formulas.reduced_bytes(layer=changed, bytes_each=bytes_each), BACKWARD)
+    else:
+        live = formulas.live_bytes(parameters=shape.parameters, layer=layer, bytes_each=bytes_each)
+        yield Item("gathered weights", live, PASS)
+        bucket = formulas.reduced_bucket_bytes(trained=trained, bytes_each=bytes_each)
+        yield Item("gathered gradients", bucket, BACKWARD)
 
 
 def peak(items: Iterable[Item]) -> float:

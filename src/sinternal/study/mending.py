@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from math import ceil
 
 from sinternal.models.shape import Shape
-from sinternal.settings.training import GrpoSettings, Method, SftSettings
+from sinternal.settings.launch import Sharing
+from sinternal.settings.training import GrpoSettings, Method, SftSettings, WeightSettings
 from sinternal.study import formulas
 from sinternal.study.hardware import Hardware, accelerators
 from sinternal.study.local import Room, Writer, writing_room
-from sinternal.study.memory import Batch, Item, peak, training_memory
+from sinternal.study.memory import Batch, Item, Spread, peak, training_memory
 
 FEWEST = 1024
 """Tokens below which a limit is no way to make a model fit."""
@@ -23,6 +25,7 @@ def mend_training(
     items: Sequence[Item],
     hardware: Hardware,
     limit: float,
+    spread: Spread,
 ) -> str:
     """How a training that does not fit is made to; empty if it fits.
 
@@ -33,32 +36,73 @@ def mend_training(
         items: what is in memory.
         hardware: the machine.
         limit: bytes that a GPU has.
+        spread: the processes that train.
     """
     needed = peak(items)
     if needed <= limit:
         return ""
     section = "grpo" if isinstance(settings, GrpoSettings) else "sft"
-    on_gpu = not hardware.is_cpu
-    beside = needed - peak(training_memory(shape, settings, batch, on_gpu=on_gpu))
+
+    def trained(how: WeightSettings, reads: Batch, among: Spread) -> float:
+        return peak(training_memory(shape, how, reads, on_gpu=not hardware.is_cpu, spread=among))
+
+    beside = needed - trained(settings, batch, spread)
     ways = []
     for rows in _divisors(batch.rows):
         smaller = replace(batch, rows=rows, accumulates=True)
-        if beside + peak(training_memory(shape, settings, smaller, on_gpu=on_gpu)) <= limit:
+        if beside + trained(settings, smaller, spread) <= limit:
             ways.append(f"set {section}.micro_batch to {rows}")
             break
     if settings.method is Method.FULL:
         lora = settings.model_copy(update={"method": Method.LORA})
         for rows in (batch.rows, *_divisors(batch.rows)):
             smaller = replace(batch, rows=rows, accumulates=batch.accumulates or rows < batch.rows)
-            if beside + peak(training_memory(shape, lora, smaller, on_gpu=on_gpu)) <= limit:
+            if beside + trained(lora, smaller, spread) <= limit:
                 more = "" if rows == batch.rows else f" and {section}.micro_batch to {rows}"
                 ways.append(f"set {section}.method to lora (and a rate for it){more}")
                 break
+    ways += _spread_ways(
+        settings, batch, hardware, spread, lambda reads, among: beside + trained(settings, reads, among) <= limit
+    )
     if isinstance(settings, GrpoSettings) and beside > 0:
         ways.append("lower grpo.rollouts.max_tokens, or let a server write the rollouts (grpo.rollouts.engine)")
     elif isinstance(settings, SftSettings) and not ways and batch.length > FEWEST:
         ways.append("lower sft.max_length, if the rows allow it")
     return _join([*ways, *_larger(needed, hardware)])
+
+
+def _spread_ways(
+    settings: SftSettings | GrpoSettings,
+    batch: Batch,
+    hardware: Hardware,
+    spread: Spread,
+    fits: Callable[[Batch, Spread], bool],
+) -> Iterator[str]:
+    """How a training is divided among the GPUs that are there, or else among the fewest that can hold it.
+
+    Args:
+        settings: of the training.
+        batch: what a forward pass of a process reads.
+        hardware: the machine.
+        spread: the processes that train now.
+        fits: whether a process that reads such a batch fits its GPU.
+    """
+    if hardware.is_cpu or spread.divides:
+        return
+    section = "grpo" if isinstance(settings, GrpoSettings) else "sft"
+    numbers = [spread.processes] if spread.processes > 1 else [hardware.count * factor for factor in (1, 2, 4, 8)]
+    for processes in numbers:
+        if processes == 1 or (isinstance(settings, GrpoSettings) and settings.prompts % processes):
+            continue
+        most = batch.rows if batch.accumulates else ceil(batch.rows * spread.processes / processes)
+        for rows in (most, *_divisors(most)):
+            reads = replace(batch, rows=rows, accumulates=batch.accumulates or rows < most)
+            if names := [way for way in (Sharing.FSDP2, Sharing.ZERO3) if fits(reads, Spread(processes, way))]:
+                machine = "" if processes <= hardware.count else f"take {processes}x{hardware.accelerator.name} and "
+                other = f" (or {names[1]})" if len(names) > 1 else ""
+                more = "" if rows == most else f" and {section}.micro_batch to {rows}"
+                yield f"{machine}set launch: {{processes: {processes}, config: {names[0]}}}{other}{more}"
+                return
 
 
 def mend_writing(shape: Shape, writer: Writer, hardware: Hardware, room: Room) -> str:

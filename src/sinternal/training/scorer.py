@@ -89,14 +89,15 @@ class Panel:
 
     def label(self, rollouts: Sequence[Rollout]) -> list[Labels]:
         """Labels of each rollout, in their order. All that is new is judged in one batch."""
-        safe = refused = self._ask("safe", rollouts)
+        asked = [(rollout.prompt, rollout.as_response()) for rollout in rollouts]
+        safe = refused = self._ask("safe", asked)
         if self.judges["refused"] is not self.judges["safe"]:
-            refused = self._ask("refused", [rollout for rollout in rollouts if not rollout.prompt.harmful])
-        return [_labels(safe[row.id], refused.get(row.id)) for row in (rollout.as_response() for rollout in rollouts)]
+            refused = self._ask("refused", [case for case in asked if not case[0].harmful])
+        return [_labels(safe[row.id], refused.get(row.id)) for _, row in asked]
 
-    def _ask(self, what: str, rollouts: Iterable[Rollout]) -> dict[str, Judgement]:
+    def _ask(self, what: str, asked: Iterable[tuple[Prompt, Response]]) -> dict[str, Judgement]:
         judge = self.judges[what]
-        cases = {(row := rollout.as_response()).id: (rollout.prompt, row) for rollout in rollouts}
+        cases = {row.id: (prompt, row) for prompt, row in asked}
         new = [case for name, case in cases.items() if (id(judge), name) not in self._known]
         labels = self._labels_of(judge, new) if new else {}
         answers = {name: labels.get(name) or self._known[id(judge), name] for name in cases}

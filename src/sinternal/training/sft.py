@@ -153,9 +153,10 @@ class _Trainer(SFTTrainer):  # type: ignore[misc]  # TRL has no types
         losses = []
         for number, part in enumerate(parts, 1):
             last = number == len(parts)
-            # As transformers does for the batches that it accumulates: gradients meet once a step.
+            # As transformers does for the batches that it accumulates: gradients meet once a step, unless the model is
+            # sharded, whose gradients would lie whole in every process until then.
             self.accelerator.gradient_state._set_sync_gradients(last)
-            meets = last or self.accelerator.distributed_type == DistributedType.DEEPSPEED
+            meets = last or self.accelerator.distributed_type in (DistributedType.DEEPSPEED, DistributedType.FSDP)
             with nullcontext() if meets else self.accelerator.no_sync(model):
                 losses.append(super().training_step(model, part, num_items_in_batch))
         return torch.stack(losses).sum()

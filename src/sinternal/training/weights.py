@@ -216,7 +216,10 @@ def hardware() -> dict[str, Any]:
             f"{there} GPUs are there, and one process trains on one: set launch.processes={there}, or make one visible "
             "by CUDA_VISIBLE_DEVICES"
         )
+    # Of batches that are accumulated, the gradients of a sharded model would lie whole in every process until the last.
+    sharded = os.environ.get("ACCELERATE_USE_FSDP") == "true"
     return {
+        "accelerator_config": {"gradient_accumulation_kwargs": {"sync_each_batch": sharded}},
         "use_cpu": not on_gpu,
         "bf16": on_gpu,
         "dataloader_pin_memory": on_gpu,

@@ -16,7 +16,7 @@ import yaml
 from sinternal.engines import TemplateOptions
 from sinternal.errors import DataError, ModelError, SInternalError
 from sinternal.integrations.verl import config as verl_config
-from sinternal.integrations.verl.config import Machine, Model
+from sinternal.integrations.verl.config import Machine, Model, Training
 from sinternal.integrations.verl.rewards import FILE, RewardSettings
 from sinternal.integrations.verl.rows import conversation, reward_rows, write_conversations, write_reward_rows
 from sinternal.layout import ArmRun, Place, RunMap
@@ -183,14 +183,9 @@ class _Exporter:
         folder.mkdir(parents=True, exist_ok=True)
         written = verl_config.grpo_config(
             config.settings,
-            model,
-            self.machine,
-            folder=folder.resolve(),
-            name=f"{self.source.recipe.name}-{name}",
+            self._training(name, model, folder, config),
             prompt_tokens=max(PROMPT_TOKENS, longest // CHARACTERS),
             watches=bool(tests),
-            seed=config.seed,
-            speech=config.speech,
         )
         write_reward_rows(folder / verl_config.TRAIN, rows)
         if tests:
@@ -218,19 +213,16 @@ class _Exporter:
             )
         folder.mkdir(parents=True, exist_ok=True)
         write_conversations(folder / verl_config.TRAIN, [conversation(row, content) for row in examples])
-        written = verl_config.sft_config(
-            settings,
-            Model(model.path, model.adapter, template),
-            self.machine,
-            folder=folder.resolve(),
-            name=f"{self.source.recipe.name}-{name}",
-            rows=len(examples),
-            seed=config.seed,
-            speech=config.speech,
-        )
+        start = Model(model.path, model.adapter, template)
+        training = self._training(name, start, folder, config)
+        written = verl_config.sft_config(settings, training, rows=len(examples))
         _write_config(folder, written, name)
         notes += verl_config.sft_differences()
         return Exported(name, folder, _command("sft_trainer", folder, self.machine), len(examples), notes)
+
+    def _training(self, name: str, model: Model, folder: Path, config: GrpoConfig | SftConfig) -> Training:
+        title = f"{self.source.recipe.name}-{name}"
+        return Training(model, self.machine, folder.resolve(), title, config.seed, config.speech)
 
     def _pool(self, task: Task) -> list[Prompt]:
         """The prompts that an arm's steps are drawn from."""
