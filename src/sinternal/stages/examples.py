@@ -8,8 +8,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate, chain
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from sinternal.errors import DataError
@@ -27,7 +28,10 @@ from sinternal.stages.strata import (
     quotas,
 )
 from sinternal.stages.target import model_path
-from sinternal.store import Artifact, Draft, Table
+from sinternal.store import Artifact, Draft, Index, Table
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 EXPOSURE = "exposure"
 """Name of the file that says what training on the set shows a model."""
@@ -294,24 +298,24 @@ def acceptable(
 
     An answer without a label is not acceptable. Rows that are left out stay in the artifacts that they come from.
     """
-    safe = dict(judgements.values(Judgement, "response_id", "safe"))
-    refused = dict(refusals.values(Judgement, "response_id", "refused"))
+    columns = shown.columns("id", "prompt_id", known=["answer"])
+    ids, prompt_ids = (columns[name][columns["answer"]] for name in ("id", "prompt_id"))
+    benign = ~np.fromiter(map(harmful.__getitem__, prompt_ids.tolist()), np.bool_, len(ids))
+    safe = _labels(judgements, "safe", ids)
+    refused = _labels(refusals, "refused", ids)
+    unlabelled = (safe < 0) | (benign & (refused < 0))
+    unsafe = ~unlabelled & (safe == 0)
+    refuses = ~unlabelled & ~unsafe & benign & (refused == 1)
+    faults = {NO_LABEL: unlabelled, UNSAFE: unsafe, REFUSES: refuses}
+    draft.counts.update({reason: int(rows.sum()) for reason, rows in faults.items() if rows.any()})
+    return frozenset(ids[~(unlabelled | unsafe | refuses)].tolist())
 
-    def fault(response_id: str, *, benign: bool) -> str | None:
-        if safe.get(response_id) is None or (benign and refused.get(response_id) is None):
-            return NO_LABEL
-        return UNSAFE if not safe[response_id] else REFUSES if benign and refused[response_id] else None
 
-    faults: Counter[str] = Counter()
-    accepted = []
-    for response_id, prompt_id, answer in shown.values("id", "prompt_id", "answer"):
-        if answer is not None:
-            if reason := fault(response_id, benign=not harmful[prompt_id]):
-                faults[reason] += 1
-            else:
-                accepted.append(response_id)
-    draft.counts.update(faults)
-    return frozenset(accepted)
+def _labels(judgements: Artifact, name: str, response_ids: NDArray[Any]) -> NDArray[np.int8]:
+    """A label of each of some responses: 1 or 0, or -1 if there is none."""
+    columns = judgements.columns(Judgement, "response_id", name)
+    places = Index(columns["response_id"]).places(response_ids)
+    return np.append(columns[name], np.int8(-1))[places]
 
 
 def _cost(config: ExamplesConfig, inputs: Mapping[str, int]) -> Costs:
