@@ -37,6 +37,17 @@ class Index:
         # Two ids of one column with one hash are as good as impossible, and one of them would not be found.
         return np.where(self._ids[places] == ids, places, -1)
 
+    def all_places(self, ids: NDArray[Any]) -> NDArray[np.int64]:
+        """The same of ids that must be there.
+
+        Raises:
+            KeyError: one is not.
+        """
+        places = self.places(ids)
+        if (places < 0).any():
+            raise KeyError(ids[(places < 0).argmax()])
+        return places
+
 
 def _hashes(ids: NDArray[Any]) -> NDArray[np.int64]:
     import numpy as np
@@ -72,9 +83,7 @@ class Lookup(Generic[R]):
         """
         import numpy as np
 
-        positions = self._index.places(np.array(ids, dtype=object))
-        if missing := [each for each, position in zip(ids, positions.tolist(), strict=True) if position < 0]:
-            raise KeyError(missing[0])
+        positions = self._index.all_places(np.array(ids, dtype=object))
         chunk_of = np.searchsorted(self._starts, positions, side="right") - 1
         by_place: dict[int, R] = {}
         for number in np.unique(chunk_of).tolist():

@@ -138,12 +138,24 @@ class Table(Generic[R]):
             if len(places):
                 yield batch if len(places) == batch.num_rows else take(batch, places)
 
-    def with_ids(self, ids: Collection[str]) -> Iterator[RecordBatch]:
-        """The rows with these ids, as Arrow holds them."""
+    def at(self, places: NDArray[np.int64]) -> Iterator[tuple[RecordBatch, NDArray[np.int64]]]:
+        """The rows at some places, as Arrow holds them.
+
+        Args:
+            places: in their order; some may be the same.
+
+        Returns:
+            Different rows, and for each of the next places the number of its row among these.
+        """
+        import numpy as np
+
+        start = 0
         for batch in self.record_batches():
-            places = [place for place, each in enumerate(values_of(batch, "id")) if each in ids]
-            if places:
-                yield take(batch, places)
+            first, last = np.searchsorted(places, (start, start + batch.num_rows))
+            if first < last:
+                different, numbers = np.unique(places[first:last] - start, return_inverse=True)
+                yield take(batch, different), numbers
+            start += batch.num_rows
 
     def having(self, name: str, values: Collection[Any]) -> NDArray[np.bool_]:
         """For each row whether a field has one of some values."""
