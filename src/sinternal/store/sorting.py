@@ -80,7 +80,7 @@ class _Run:
         self.path: Path | None = None
 
     def _keys(self, rows: RecordBatch) -> list[Any]:
-        ids = rows.column("id").to_pylist()  # an array of a whole run between its buffers raises the peak by 30 MB
+        ids = values_of(rows, "id")
         return ids if self.ranks is None else [self.ranks[each] for each in ids]
 
     def save(self, path: Path) -> None:
