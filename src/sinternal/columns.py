@@ -45,11 +45,11 @@ def rows_from_columns(row_type: type[D], names: Sequence[str], values: Sequence[
     return list(map(row_type, *columns))
 
 
-def narrow(values: Sequence[Any], hint: Any, pool: dict[Any, Any]) -> NDArray[Any]:
+def narrow(values: Sequence[Any] | NDArray[Any], hint: Any, pool: dict[Any, Any]) -> NDArray[Any]:
     """Plain values of one field as an array.
 
     Args:
-        values: as Arrow gives them back.
+        values: as Arrow gives them back; an array, if none is None.
         hint: type of the field: `str` and enumerations become objects, `bool` and `int` their own kind of array,
             `bool | None` int8 with -1 for None, `float` and `int | None` float64 with NaN for None.
         pool: texts of the same column that came before, so that equal ones take memory once.

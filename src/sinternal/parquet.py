@@ -145,7 +145,24 @@ def read_batches(path: Path, size: int = BATCH) -> Iterator[RecordBatch]:
 
 def values_of(rows: RecordBatch, name: str) -> list[Any]:
     """The plain values of a column."""
+    # By way of an array it takes less time, and the peak of a sorted stream grows by 30 MB.
     return typing.cast(list[Any], rows.column(name).to_pylist())
+
+
+def array_of(rows: RecordBatch, name: str) -> NDArray[Any] | list[Any]:
+    """The plain values of a column; an array, which takes arro3 half the time, if none of them is None."""
+    column = rows.column(name)
+    return column.to_pylist() if column.null_count else column.to_numpy()
+
+
+def present(rows: RecordBatch, name: str) -> NDArray[np.bool_]:
+    """For each row whether a column has a value."""
+    import numpy as np
+
+    column = rows.column(name)
+    if column.null_count in (0, rows.num_rows):
+        return np.full(rows.num_rows, not column.null_count)
+    return np.array([value is not None for value in column.to_pylist()])
 
 
 def slices(rows: RecordBatch) -> Iterator[RecordBatch]:

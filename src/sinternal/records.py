@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from json.encoder import encode_basestring_ascii
@@ -19,6 +19,14 @@ from typing import Any, TypeVar
 def make_id(*parts: object) -> str:
     """A stable id: the first 16 hexadecimal digits of the SHA-256 of the parts, written as JSON."""
     return hashlib.sha256(f"[{', '.join(map(_to_json, parts))}]".encode()).hexdigest()[:16]
+
+
+def make_ids(before: Sequence[object], texts: Iterable[str], after: Sequence[object] = ()) -> list[str]:
+    """`make_id(*before, text, *after)` of each text, in half of the time."""
+    head = "".join(f"{_to_json(part)}, " for part in before)
+    tail = "".join(f", {_to_json(part)}" for part in after)
+    digests = (hashlib.sha256(f"[{head}{encode_basestring_ascii(text)}{tail}]".encode()) for text in texts)
+    return [digest.hexdigest()[:16] for digest in digests]
 
 
 def _to_json(part: object) -> str:

@@ -61,8 +61,14 @@ class _Request(NamedTuple):
     """Its runs of words."""
 
 
+_ASCII_WORDS = "".join(chr(code).lower() if re.match(r"\w", chr(code)) else " " for code in range(128))
+"""For each ASCII character itself in lower case if it is part of a word; else a space."""
+
+
 def words_of(text: str) -> list[str]:
     """The words of a text, in lower case; of a text without any, the whole, so that it is like no other."""
+    if text.isascii():  # most are: the same, several times as fast
+        return text.translate(_ASCII_WORDS).split() or [text.strip()]
     return re.findall(r"\w+", text.lower()) or [text.strip()]
 
 

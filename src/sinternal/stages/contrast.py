@@ -5,13 +5,18 @@ from __future__ import annotations
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from sinternal.errors import DataError
 from sinternal.records import Finish, Judgement, Prompt, Response
 from sinternal.stages.stage import Costs, Stage
-from sinternal.store import Artifact, Draft
+from sinternal.store import Artifact, Draft, Index, Table
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 NO_UNSAFE, NO_SAFE, NO_LABEL = "no unsafe answer", "no safe answer", "no labelled answer"
 
@@ -38,18 +43,16 @@ def contrast(
     Raises:
         DataError: no harmful prompt has both kinds of answer.
     """
-    safe = {
-        response_id: label
-        for response_id, judge, label in judgements.values(Judgement, "response_id", "judge", "safe")
-        if judge == config.judge
-    }
-    answers = _answers(responses, safe)
+    answered, labelled = responses.table(Response), judgements.table(Judgement)
+    labels = labelled.columns("response_id", "judge", "safe")
+    (by_judge,) = np.nonzero(labels["judge"] == config.judge)
+    answers = _answers(answered, labels["response_id"][by_judge], labels["safe"][by_judge])
     rng = random.Random(config.seed)
     dropped: Counter[str] = Counter()
-    kept: list[str] = []
+    kept: list[int] = []
     pairs = harmful = 0
     for prompt_id, is_harmful in prompts.values(Prompt, "id", "harmful"):
-        chosen = list(_choose(answers.get(prompt_id, ()), is_harmful, safe, rng, dropped))
+        chosen = list(_choose(answers.by_prompt.get(prompt_id, ()), is_harmful, answers.safe, rng, dropped))
         harmful += is_harmful
         pairs += is_harmful and len(chosen) == 2
         kept.extend(chosen)
@@ -60,33 +63,54 @@ def contrast(
             "raise sampling.n or its temperature, or take prompts that this model answers both ways"
         )
     draft.counts.update({"harmful prompts with a pair": pairs, **dropped})
-    chosen_ids = frozenset(kept)
-    answered, labelled = responses.table(Response), judgements.table(Judgement)
-    draft.select(answered, answered.having("id", chosen_ids))
-    label_ids = {
-        response_id: identity
-        for identity, response_id, judge in judgements.values(Judgement, "id", "response_id", "judge")
-        if judge == config.judge and response_id in chosen_ids
-    }
-    draft.select(labelled, labelled.having("id", frozenset(label_ids.values())))
+    draft.select(answered, _mask(len(answers.label_places), kept))
+    draft.select(labelled, _mask(len(labels["safe"]), by_judge[answers.label_places[kept]]))
 
 
-def _answers(responses: Artifact, safe: Mapping[str, bool | None]) -> dict[str, list[str]]:
-    """Ids of the answers that can be taken, by prompt."""
-    answers: dict[str, list[str]] = defaultdict(list)
-    for identity, prompt_id, finish, answer in responses.values(Response, "id", "prompt_id", "finish", "answer"):
-        if finish == Finish.STOP and answer is not None and safe[identity] is not None:
-            answers[prompt_id].append(identity)
-    return answers
+def _mask(number: int, places: Sequence[int] | NDArray[np.int64]) -> NDArray[np.bool_]:
+    """For each row of a table whether it is among some."""
+    mask = np.zeros(number, dtype=np.bool_)
+    mask[places] = True
+    return mask
+
+
+class _Answers(NamedTuple):
+    """The answers in a table of responses. Each is named by its place there."""
+
+    label_places: NDArray[np.int64]
+    """Of each response, taken or not, the place of its label; -1 if it has none."""
+    by_prompt: Mapping[str, Sequence[int]]
+    """Those that can be taken."""
+    safe: Sequence[int]
+    """The label of each response: 1 or 0, or -1 if it has none."""
+
+
+def _answers(responses: Table[Response], labelled: NDArray[Any], safe: NDArray[np.int8]) -> _Answers:
+    """The answers that can be taken.
+
+    Args:
+        responses: all of them.
+        labelled: ids of the responses that have a label.
+        safe: the labels: 1, 0, or -1 for one that says nothing.
+    """
+    columns = responses.columns("id", "prompt_id", "finish", known=["answer"])
+    label_places = Index(labelled).places(columns["id"])
+    labels = np.where(label_places < 0, -1, np.append(safe, -1)[label_places])
+    complete = (columns["finish"] == Finish.STOP.value) & columns["answer"]
+    places = np.flatnonzero(complete & (labels >= 0))
+    by_prompt: dict[str, list[int]] = defaultdict(list)
+    for prompt_id, place in zip(columns["prompt_id"][places].tolist(), places.tolist(), strict=True):
+        by_prompt[prompt_id].append(place)
+    return _Answers(label_places, by_prompt, labels.tolist())
 
 
 def _choose(
-    answers: Sequence[str],
+    answers: Sequence[int],
     harmful: bool,
-    labels: Mapping[str, bool | None],
+    labels: Sequence[int],
     rng: random.Random,
     dropped: Counter[str],
-) -> Iterator[str]:
+) -> Iterator[int]:
     if not answers:
         dropped[NO_LABEL] += 1
         return

@@ -5,29 +5,33 @@ from __future__ import annotations
 import random
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import accumulate, chain
-from typing import NamedTuple
+from itertools import accumulate, compress
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from sinternal.errors import DataError
 from sinternal.figures.placebo import note_on_tokens
-from sinternal.records import Example, Judgement, Prompt, Response
+from sinternal.records import Example, Judgement, Prompt, Response, make_ids
 from sinternal.settings.arms import ExampleTarget
-from sinternal.stages.candidates import AnswerThenCheck, Candidate, Demonstrated, Source, Verified
+from sinternal.stages.candidates import AnswerThenCheck, Candidates, Demonstrated, Source, Verified, numbers_of
 from sinternal.stages.stage import Costs, Stage
 from sinternal.stages.strata import (
     DEMONSTRATED,
     DEMONSTRATION_SHARES,
     MIXED_SHARES,
     VERIFICATION_SHARES,
-    order_key,
+    order_keys,
     quotas,
 )
 from sinternal.stages.target import model_path
-from sinternal.store import Artifact, Draft, Table
+from sinternal.store import Artifact, Draft, Index, Table
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 EXPOSURE = "exposure"
 """Name of the file that says what training on the set shows a model."""
@@ -108,70 +112,96 @@ def examples(
         sources, shares = [verified, replace(demonstrated, kind=f"{DEMONSTRATED} ")], MIXED_SHARES
     else:
         sources, shares = [AnswerThenCheck(demonstrated, verifications, responses)], VERIFICATION_SHARES
-    rows = [row for source in sources for row in source.candidates()]
-    draft.counts.update(
-        {f"different {name}": count for name, count in sorted(Counter(r.stratum for r in rows).items())}
-    )
+    rows = _Rows(sources, [source.candidates() for source in sources])
+    different = Counter(rows.all.strata.tolist())
+    draft.counts.update({f"different {name}": count for name, count in sorted(different.items())})
     if config.size is None:
-        drawn = _shuffle_all(rows, config.seed)
+        drawn = _shuffle_all(rows.all, config.seed)
     elif counterpart is not None:
-        drawn = _same_answers(draft, rows, counterpart)
+        drawn = _same_answers(draft, rows.all, counterpart)
     else:
-        pools = _pools(rows, quotas(config.size, shares), config)
+        pools = _pools(rows.all, quotas(config.size, shares), config)
         draft.counts.update({f"used {name}": len(members) for name, members in sorted(pools.items())})
         size = config.size
         if reference is not None:
-            tokens = _pool_tokens(model, sources, pools)
-            size = _size_for_tokens(pools, shares, tokens, reference, config.size)
+            tokens = _pool_tokens(model, rows, pools)
+            size = _size_for_tokens(tokens, shares, reference, config.size)
         drawn = balance(pools, shares, size, random.Random(config.seed))
-    ranks = {row.id: rank for rank, row in enumerate(drawn)}
-    written = draft.write_sorted(_examples(sources, drawn), Example, ranks=ranks)
-    seen = Exposure(len({row.prompt_id for row in drawn}), len(drawn), _tokens_of_all(model, written, drawn))
+    ids = _ids_in_set(rows.all, drawn)
+    ranks = dict(zip(ids.tolist(), range(len(ids)), strict=True))
+    written = draft.write_sorted(rows.examples(drawn.numbers, ids), Example, ranks=ranks)
+    prompt_ids = frozenset(rows.all.prompt_ids[drawn.numbers].tolist())
+    seen = Exposure(len(prompt_ids), len(ids), _tokens_of_all(model, written, drawn))
     draft.write_json(EXPOSURE, seen._asdict())
     if counterpart is not None:
         draft.notes.extend(note_on_tokens(seen.loss_tokens, _read_exposure(counterpart).loss_tokens))
 
 
-def _examples(sources: Iterable[Source], drawn: Iterable[Candidate]) -> Iterator[Example]:
-    """What was drawn, in any order."""
-    by_row: dict[str, list[Candidate]] = defaultdict(list)
-    for row in drawn:
-        by_row[row.row_id].append(row)
-    return (example for source in sources for example in source.examples(by_row))
+class _Rows:
+    """All that may be trained on, whose numbers are their places among the candidates of all sources."""
+
+    def __init__(self, sources: Sequence[Source], candidates: Sequence[Candidates]) -> None:
+        self.sources = sources
+        self.all = Candidates.join(candidates)
+        self.starts = [0, *accumulate(map(len, candidates))]
+
+    def examples(self, numbers: NDArray[np.int64], ids: NDArray[Any]) -> Iterator[Example]:
+        """Some of them, in any order.
+
+        Args:
+            numbers: of the candidates.
+            ids: those that they get.
+        """
+        wanted = replace(self.all.take(numbers), ids=ids)
+        for source, first, end in zip(self.sources, self.starts, self.starts[1:], strict=False):
+            (own,) = np.nonzero((numbers >= first) & (numbers < end))
+            yield from source.examples(wanted.take(own[wanted.places[own].argsort(kind="stable")]))
 
 
-def _pool_tokens(
-    model: Artifact, sources: Iterable[Source], pools: Mapping[str, Iterable[Candidate]]
-) -> dict[str, int]:
-    """Tokens under the loss of each row of some pools, by its id."""
+class Draw(NamedTuple):
+    """Rows of a training set, in their order."""
+
+    numbers: NDArray[np.int64]
+    """Of the candidates."""
+    repetitions: NDArray[np.int64] | None = None
+    """How often each stood in the set before, which gives it an id of its own; None: every one stands there once."""
+
+
+def _ids_in_set(rows: Candidates, drawn: Draw) -> NDArray[Any]:
+    ids = rows.ids[drawn.numbers]
+    if drawn.repetitions is not None:
+        order = drawn.repetitions.argsort(kind="stable")
+        for same in np.split(order, np.flatnonzero(np.diff(drawn.repetitions[order])) + 1):
+            ids[same] = make_ids(("example",), ids[same].tolist(), drawn.repetitions[same[:1]].tolist())
+    return ids
+
+
+def _pool_tokens(model: Artifact, rows: _Rows, pools: Mapping[str, NDArray[np.int64]]) -> dict[str, list[int]]:
+    """Tokens under the loss of each row of some pools."""
     from sinternal.training.lengths import loss_tokens
 
     ids: list[str] = []
 
     def noted() -> Iterator[Example]:
-        for example in _examples(sources, chain.from_iterable(pools.values())):
+        for example in rows.examples(numbers, rows.all.ids[numbers]):
             ids.append(example.id)
             yield example
 
+    numbers = np.concatenate([np.zeros(0, dtype=np.int64), *pools.values()])
     counts = loss_tokens(model_path(model), noted())
-    return dict(zip(ids, counts, strict=True))
+    tokens = dict(zip(ids, counts, strict=True))
+    return {name: [tokens[each] for each in rows.all.ids[own].tolist()] for name, own in pools.items()}
 
 
-def _tokens_of_all(model: Artifact, written: Table[Example], drawn: Sequence[Candidate]) -> int:
+def _tokens_of_all(model: Artifact, written: Table[Example], drawn: Draw) -> int:
     """Tokens under the loss of a whole set, each different row counted as often as it stands there."""
     from sinternal.training.lengths import loss_tokens
 
-    times = Counter(row.row_id for row in drawn)
-    unseen = set(times)
-
-    def first_of_each() -> Iterator[Example]:
-        for row, example in zip(drawn, written, strict=True):
-            if row.row_id in unseen:
-                unseen.remove(row.row_id)
-                yield example
-
-    counts = loss_tokens(model_path(model), first_of_each())
-    return sum(number * count for number, count in zip(times.values(), counts, strict=True))
+    _, first, times = np.unique(drawn.numbers, return_index=True, return_counts=True)
+    is_first = np.zeros(len(drawn.numbers), dtype=np.bool_)
+    is_first[first] = True
+    counts = loss_tokens(model_path(model), compress(written, is_first.tolist()))
+    return sum(number * count for number, count in zip(times[first.argsort()].tolist(), counts, strict=True))
 
 
 class Exposure(NamedTuple):
@@ -185,39 +215,42 @@ class Exposure(NamedTuple):
     """Tokens under the loss."""
 
 
-def _same_answers(draft: Draft, rows: Sequence[Candidate], method: Artifact) -> list[Candidate]:
+def _same_answers(draft: Draft, rows: Candidates, method: Artifact) -> Draw:
     """A row about the answer of each row of the method, in the same order.
 
     Where the placebo's expert has left nothing usable about an answer, another row of the same kind stands in.
     """
-    about = {row.response_id: row for row in rows}
-    spare: dict[str, list[Candidate]] = defaultdict(list)
-    for row in sorted(rows, key=lambda row: row.id):
-        spare[row.stratum].append(row)
-    times: Counter[str] = Counter()
-    drawn, replaced = [], 0
+    about = dict(zip(rows.response_ids.tolist(), range(len(rows)), strict=True))
+    spare: dict[str, list[int]] = defaultdict(list)
+    for number in rows.id_numbers().argsort(kind="stable").tolist():
+        spare[rows.strata[number]].append(number)
+    times: Counter[int] = Counter()
+    drawn: list[tuple[int, int]] = []
+    replaced = 0
     for response_id, stratum in method.values(Example, "response_id", "stratum"):
         taken = about.get(response_id)
         if taken is None:
             replaced += 1
             if not (others := spare[stratum]):
-                raise DataError(
-                    f"no training example of kind {stratum!r}; sample more prompts, or more answers to each"
-                )
-            taken = min(others, key=lambda other: times[other.id])
-        times[taken.id] += 1
-        drawn.append(taken.repeat(times[taken.id] - 1))
+                raise _empty(stratum)
+            taken = min(others, key=times.__getitem__)
+        drawn.append((taken, times[taken]))
+        times[taken] += 1
     draft.counts[REPLACED] = replaced
-    return drawn
+    numbers, repetitions = np.array(drawn, dtype=np.int64).reshape(-1, 2).T
+    return Draw(numbers, repetitions)
 
 
-def balance(
-    pools: Mapping[str, Sequence[Candidate]], shares: Mapping[str, float], size: int, rng: random.Random
-) -> list[Candidate]:
+def _empty(stratum: str) -> DataError:
+    return DataError(f"no training example of kind {stratum!r}; sample more prompts, or more answers to each")
+
+
+def balance(pools: Mapping[str, NDArray[np.int64]], shares: Mapping[str, float], size: int, rng: random.Random) -> Draw:
     """Draw `size` examples with these shares, in random order; a repeated example gets an id of its own.
 
     Args:
-        pools: the different examples of each kind, which are gone through in their order, and again where they end.
+        pools: the different examples of each kind, by their numbers, which are gone through in their order, and again
+            where they end.
         shares: of each kind; together 1.
         size: rows in all.
         rng: of their order.
@@ -225,45 +258,52 @@ def balance(
     Raises:
         DataError: a kind with a share is empty.
     """
-    drawn: list[Candidate] = []
+    numbers, repetitions = [], []
     for name, count in quotas(size, shares).items():
         members = pools.get(name, ())
-        if not members:
-            raise DataError(f"no training example of kind {name!r}; sample more prompts, or more answers to each")
-        for i in range(count):
-            repetition, position = divmod(i, len(members))
-            drawn.append(members[position].repeat(repetition))
-    rng.shuffle(drawn)
-    return drawn
+        if not len(members):
+            raise _empty(name)
+        passes, positions = np.divmod(np.arange(count), len(members))
+        numbers.append(np.asarray(members)[positions])
+        repetitions.append(passes)
+    order = list(range(size))
+    rng.shuffle(order)
+    return Draw(np.concatenate(numbers)[order], np.concatenate(repetitions)[order])
 
 
-def _pools(rows: Iterable[Candidate], counts: Mapping[str, int], config: ExamplesConfig) -> dict[str, list[Candidate]]:
+def _pools(rows: Candidates, counts: Mapping[str, int], config: ExamplesConfig) -> dict[str, NDArray[np.int64]]:
     """The different examples of each kind that are used: the first ones, in the order that all arms share."""
-    pools: dict[str, list[Candidate]] = defaultdict(list)
-    for row in sorted(rows, key=lambda row: (order_key(config.seed, row.prompt_id), row.id)):
-        pools[row.stratum].append(row)
-    kept = {name: members[: counts.get(name, 0)] for name, members in pools.items()}
+    prompt_ids = rows.prompt_ids.tolist()
+    different = list(dict.fromkeys(prompt_ids))
+    turns = dict(zip(different, numbers_of(order_keys(config.seed, different)).tolist(), strict=True))
+    turn_of_each = np.fromiter(map(turns.__getitem__, prompt_ids), np.uint64, len(rows))
+    order = np.lexsort((rows.id_numbers(), turn_of_each))
+    strata = rows.strata[order]
+    kept = {name: order[strata == name][: counts.get(name, 0)] for name in dict.fromkeys(rows.strata.tolist())}
     return {name: members[: max(1, round(config.share * len(members)))] for name, members in kept.items()}
 
 
-def _shuffle_all(rows: Sequence[Candidate], seed: int) -> list[Candidate]:
-    if not rows:
+def _shuffle_all(rows: Candidates, seed: int) -> Draw:
+    if not len(rows):
         raise DataError("the data set has no row to train on; see how many were dropped, and why")
-    drawn = sorted(rows, key=lambda row: row.id)
+    drawn = rows.id_numbers().argsort(kind="stable").tolist()
     random.Random(seed).shuffle(drawn)
-    return drawn
+    return Draw(np.array(drawn, dtype=np.int64))
 
 
 def _size_for_tokens(
-    pools: Mapping[str, Sequence[Candidate]],
-    shares: Mapping[str, float],
-    tokens: Mapping[str, int],
-    reference: Artifact,
-    size: int,
+    tokens: Mapping[str, Sequence[int]], shares: Mapping[str, float], reference: Artifact, size: int
 ) -> int:
-    """The number of rows whose loss tokens come nearest to those of another set."""
+    """The number of rows whose loss tokens come nearest to those of another set.
+
+    Args:
+        tokens: under the loss, of each row that may be drawn, by its kind.
+        shares: of each kind.
+        reference: the other set.
+        size: rows that were asked for.
+    """
     budget = _read_exposure(reference).loss_tokens
-    sums = {name: [0, *accumulate(tokens[row.id] for row in pools.get(name, ()))] for name in shares}
+    sums = {name: [0, *accumulate(tokens.get(name, ()))] for name in shares}
 
     def length(rows: int) -> int:
         """Loss tokens of so many rows, drawn as `balance` draws them."""
@@ -294,24 +334,24 @@ def acceptable(
 
     An answer without a label is not acceptable. Rows that are left out stay in the artifacts that they come from.
     """
-    safe = dict(judgements.values(Judgement, "response_id", "safe"))
-    refused = dict(refusals.values(Judgement, "response_id", "refused"))
+    columns = shown.columns("id", "prompt_id", known=["answer"])
+    ids, prompt_ids = (columns[name][columns["answer"]] for name in ("id", "prompt_id"))
+    benign = ~np.fromiter(map(harmful.__getitem__, prompt_ids.tolist()), np.bool_, len(ids))
+    safe = _labels(judgements, "safe", ids)
+    refused = _labels(refusals, "refused", ids)
+    unlabelled = (safe < 0) | (benign & (refused < 0))
+    unsafe = ~unlabelled & (safe == 0)
+    refuses = ~unlabelled & ~unsafe & benign & (refused == 1)
+    faults = {NO_LABEL: unlabelled, UNSAFE: unsafe, REFUSES: refuses}
+    draft.counts.update({reason: int(rows.sum()) for reason, rows in faults.items() if rows.any()})
+    return frozenset(ids[~(unlabelled | unsafe | refuses)].tolist())
 
-    def fault(response_id: str, *, benign: bool) -> str | None:
-        if safe.get(response_id) is None or (benign and refused.get(response_id) is None):
-            return NO_LABEL
-        return UNSAFE if not safe[response_id] else REFUSES if benign and refused[response_id] else None
 
-    faults: Counter[str] = Counter()
-    accepted = []
-    for response_id, prompt_id, answer in shown.values("id", "prompt_id", "answer"):
-        if answer is not None:
-            if reason := fault(response_id, benign=not harmful[prompt_id]):
-                faults[reason] += 1
-            else:
-                accepted.append(response_id)
-    draft.counts.update(faults)
-    return frozenset(accepted)
+def _labels(judgements: Artifact, name: str, response_ids: NDArray[Any]) -> NDArray[np.int8]:
+    """A label of each of some responses: 1 or 0, or -1 if there is none."""
+    columns = judgements.columns(Judgement, "response_id", name)
+    places = Index(columns["response_id"]).places(response_ids)
+    return np.append(columns[name], np.int8(-1))[places]
 
 
 def _cost(config: ExamplesConfig, inputs: Mapping[str, int]) -> Costs:

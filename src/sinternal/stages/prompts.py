@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -44,6 +43,8 @@ class Asked(NamedTuple):
 
 
 P = TypeVar("P", Prompt, Asked)
+SALTS = ("", "salt")
+"""Texts are compared by a hash of 64 bits after each: that two different ones share both is as good as impossible."""
 
 
 class SourceConfig(BaseModel):
@@ -176,14 +177,17 @@ def texts_of(prompts: Table[Prompt]) -> Iterator[tuple[str, ...]]:
 
 def first_of_each(rows: Table[Prompt]) -> Mask:
     """For each row whether it is the first that would send the same thing."""
-    sent: set[bytes] = set()
-    first = []
-    for text, system, prefill, raw in rows.values("text", "system", "prefill", "raw"):
-        before = len(sent)
-        whole = f"{len(system)} {len(prefill)} {raw} {system}{prefill}{text}"
-        sent.add(hashlib.blake2b(whole.encode(), digest_size=16).digest())
-        first.append(len(sent) > before)
-    return np.array(first, dtype=np.bool_)
+    hashes = [np.zeros((len(SALTS), 0), dtype=np.int64)]
+    for texts, *others in rows.value_batches("text", "system", "prefill", "raw"):
+        around = list(zip(*others, strict=True))
+        salted = (zip(map(salt.__add__, texts), around, strict=True) for salt in SALTS)
+        hashes.append(np.array([np.fromiter(map(hash, sent), np.int64, len(texts)) for sent in salted]))
+    both = np.concatenate(hashes, axis=1)
+    order = np.lexsort(both)  # stable: equal ones stay in the order of the table
+    again = (both[:, order[1:]] == both[:, order[:-1]]).all(axis=0)
+    first = np.ones(len(order), dtype=np.bool_)
+    first[order[1:][again]] = False
+    return first
 
 
 def requests_of(prompts: Table[Prompt]) -> Iterator[Asked]:

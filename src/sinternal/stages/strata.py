@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import ceil
 
-from sinternal.records import make_id
+from sinternal.records import make_ids
 
 VERIFICATION_SHARES: Mapping[str, float] = {"unsafe": 0.5, "safe": 0.25, "benign": 0.25}
 """Verdicts in balance: as many unsafe as safe ones, the safe ones half refusals of harmful prompts, half help."""
@@ -51,5 +51,11 @@ def kind_of_answer(*, unsafe: bool, harmful: bool) -> str:
 
 
 def order_key(seed: int, prompt_id: str) -> str:
-    """The sort key for taking the first rows: the same prompts come first for every arm and kind."""
-    return make_id("turn", seed, prompt_id)
+    """The sort key of one prompt: see `order_keys`."""
+    (key,) = order_keys(seed, [prompt_id])
+    return key
+
+
+def order_keys(seed: int, prompt_ids: Iterable[str]) -> list[str]:
+    """Sort keys of prompts for taking the first rows: the same ones come first for every arm and kind."""
+    return make_ids(("turn", seed), prompt_ids)

@@ -2,7 +2,7 @@
 
 from sinternal.store.artifact import MANIFEST, Artifact, artifact_key
 from sinternal.store.draft import Draft, Progress
-from sinternal.store.lookup import Lookup
+from sinternal.store.lookup import Index, Lookup
 from sinternal.store.store import Store, check_writable
 from sinternal.store.tables import Table, read_table
 
@@ -10,6 +10,7 @@ __all__ = [
     "MANIFEST",
     "Artifact",
     "Draft",
+    "Index",
     "Lookup",
     "Progress",
     "Store",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -73,23 +73,26 @@ class Artifact:
         """All rows of a table, in their order and many at a time; arguments and errors are those of `rows`."""
         return self.table(row_type, table).batches()
 
-    def columns(self, row_type: type[R], *names: str, table: str | None = None) -> dict[str, NDArray[Any]]:
+    def columns(
+        self, row_type: type[R], *names: str, table: str | None = None, known: Collection[str] = ()
+    ) -> dict[str, NDArray[Any]]:
         """Some columns of a table, each as one array with an element for every row, in their order.
 
         Args:
             row_type: what the rows are.
             names: of the fields; at least one.
             table: name of the table; by default that of the row type.
+            known: names of fields, such as long texts, of which it is enough to know whether they are not None.
 
         Returns:
             By name: `str`, `str | None` and enumerations as objects (`str` or None; enumerations as their values);
             `bool` as bool, `int` as int64, `float` as float64; `bool | None` as int8 with -1 for None; `float | None`
-            and `int | None` as float64 with NaN for None.
+            and `int | None` as float64 with NaN for None. Those of `known` as bool.
 
         Raises:
             StoreError: the table is missing or damaged.
         """
-        return self.table(row_type, table).columns(*names)
+        return self.table(row_type, table).columns(*names, known=known)
 
     def values(self, row_type: type[R], *names: str, table: str | None = None) -> Iterator[tuple[Any, ...]]:
         """Some fields of every row of a table, as plain values, in their order; arguments are those of `columns`."""

@@ -15,7 +15,7 @@ from sinternal.fingerprints import fingerprint as fingerprint  # part of a store
 from sinternal.parquet import arrow_schema, to_batches, write_batches
 from sinternal.records import R
 from sinternal.store.files import fsync_folder, new_file, write_text
-from sinternal.store.sorting import in_order, rebatch
+from sinternal.store.sorting import OutOfOrderError, check_order, in_order, rebatch
 from sinternal.store.tables import Table, table_name, write_table
 
 if TYPE_CHECKING:
@@ -76,9 +76,11 @@ class Draft:
             table: name of the new table; by default that of the row type.
         """
         name = table or table_name(source.row_type)
-        ids = source.columns("id")["id"][wanted]
-        in_order_already = bool((ids[:-1] <= ids[1:]).all())
-        self._write_sorted(source.selected(wanted), source.row_type, name, None, in_order_already=in_order_already)
+        try:
+            # Tables of artifacts are sorted, and others betray by their first rows that they are not.
+            self._write_batches(rebatch(check_order(source.selected(wanted))), source.row_type, name)
+        except OutOfOrderError:
+            self._write_sorted(source.selected(wanted), source.row_type, name, None)
 
     @contextmanager
     def temporary(self, rows: Iterable[R], row_type: type[R]) -> Iterator[Table[R]]:
@@ -96,13 +98,13 @@ class Draft:
         row_type: type[R],
         name: str,
         ranks: Mapping[str, int] | None,
-        *,
-        in_order_already: bool = False,
     ) -> Table[R]:
+        return self._write_batches(in_order(batches, self.path / f"{name}.runs", ranks), row_type, name)
+
+    def _write_batches(self, batches: Iterable[RecordBatch], row_type: type[R], name: str) -> Table[R]:
         path = self.path / f"{name}.parquet"
         with new_file(path) as stream:
-            ordered = rebatch(batches) if in_order_already else in_order(batches, self.path / f"{name}.runs", ranks)
-            self.counts[name] = write_batches(stream, ordered, arrow_schema(row_type))
+            self.counts[name] = write_batches(stream, batches, arrow_schema(row_type))
         return Table(path, row_type)
 
     def write_json(self, name: str, content: Any) -> None:

@@ -10,6 +10,7 @@ import shutil
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
+from operator import le
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,25 @@ RUN_ROWS = 64 * BATCH
 """Rows of a run, at most about."""
 RUN_BYTES = 32 << 20
 """Bytes of a run in memory, at most about: texts may be long."""
+
+
+class OutOfOrderError(Exception):
+    """Rows that should be sorted are not."""
+
+
+def check_order(batches: Iterable[RecordBatch]) -> Iterator[RecordBatch]:
+    """The same batches, whose rows are sorted by id.
+
+    Raises:
+        OutOfOrderError: they are not.
+    """
+    last: list[str] = []
+    for batch in batches:
+        ids = last + values_of(batch, "id")
+        if not all(map(le, ids, ids[1:])):
+            raise OutOfOrderError
+        last = ids[-1:]
+        yield batch
 
 
 def in_order(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic
 from sinternal.columns import field_types, narrow, rows_from_columns
 from sinternal.errors import DataError, StoreError
 from sinternal.fingerprints import fingerprint as fingerprint  # part of a store's interface, too
-from sinternal.parquet import read_batches, take, values_of, write_rows
+from sinternal.parquet import array_of, present, read_batches, take, values_of, write_rows
 from sinternal.records import R
 from sinternal.store.files import new_file
 
@@ -69,29 +69,33 @@ class Table(Generic[R]):
         """Many rows at a time, in their order: no more of them are in memory."""
         return map(self.rows_of, self.record_batches())
 
-    def columns(self, *names: str) -> dict[str, NDArray[Any]]:
+    def columns(self, *names: str, known: Collection[str] = ()) -> dict[str, NDArray[Any]]:
         """Some columns, each as one array with an element for every row.
 
         Args:
             names: of the fields; at least one.
+            known: names of fields, such as long texts, of which it is enough to know whether they are not None.
 
         Returns:
             By name: `str`, `str | None` and enumerations as objects (`str` or None; enumerations as their values);
             `bool` as bool, `int` as int64, `float` as float64; `bool | None` as int8 with -1 for None; `float | None`
-            and `int | None` as float64 with NaN for None.
+            and `int | None` as float64 with NaN for None. Those of `known` as bool.
         """
         import numpy as np
 
         hints = field_types(self.row_type)
-        pools: list[dict[Any, Any]] = [{} for _ in names]
-        parts: list[list[NDArray[Any]]] = [[narrow([], hints[name], {})] for name in names]
-        for values in self._values(names):
+        pools: dict[str, dict[Any, Any]] = {name: {} for name in names}
+        parts: dict[str, list[NDArray[Any]]] = {name: [narrow([], hints[name], {})] for name in names}
+        parts |= {name: [np.zeros(0, dtype=np.bool_)] for name in known}
+        for batch in self.record_batches():
             try:
-                for i, name in enumerate(names):
-                    parts[i].append(narrow(values[i], hints[name], pools[i]))
+                for name in names:
+                    parts[name].append(narrow(array_of(batch, name), hints[name], pools[name]))
             except (ValueError, TypeError) as error:  # None where none may be
                 raise self._unreadable(error) from error
-        return {name: np.concatenate(pieces) for name, pieces in zip(names, parts, strict=True)}
+            for name in known:
+                parts[name].append(present(batch, name))
+        return {name: np.concatenate(pieces) for name, pieces in parts.items()}
 
     def record_batches(self) -> Iterator[RecordBatch]:
         """The same as Arrow holds it."""
@@ -113,11 +117,11 @@ class Table(Generic[R]):
 
     def values(self, *names: str) -> Iterator[tuple[Any, ...]]:
         """Some fields of every row, as plain values, in the order of the rows; enumerations as their values."""
-        for columns in self._values(names):
+        for columns in self.value_batches(*names):
             yield from zip(*columns, strict=True)
 
-    def _values(self, names: Sequence[str]) -> Iterator[list[list[Any]]]:
-        """The values of some fields, a batch at a time."""
+    def value_batches(self, *names: str) -> Iterator[list[list[Any]]]:
+        """The same many rows at a time, a list for each field."""
         for batch in self.record_batches():
             yield [values_of(batch, name) for name in names]
 
@@ -132,20 +136,35 @@ class Table(Generic[R]):
             places = wanted[start : start + batch.num_rows].nonzero()[0]
             start += batch.num_rows
             if len(places):
-                yield take(batch, places)
+                yield batch if len(places) == batch.num_rows else take(batch, places)
 
-    def with_ids(self, ids: Collection[str]) -> Iterator[RecordBatch]:
-        """The rows with these ids, as Arrow holds them."""
+    def at(self, places: NDArray[np.int64]) -> Iterator[tuple[RecordBatch, NDArray[np.int64]]]:
+        """The rows at some places, as Arrow holds them.
+
+        Args:
+            places: in their order; some may be the same.
+
+        Returns:
+            Different rows, and for each of the next places the number of its row among these.
+        """
+        import numpy as np
+
+        start = 0
         for batch in self.record_batches():
-            places = [place for place, each in enumerate(values_of(batch, "id")) if each in ids]
-            if places:
-                yield take(batch, places)
+            first, last = np.searchsorted(places, (start, start + batch.num_rows))
+            if first < last:
+                different, numbers = np.unique(places[first:last] - start, return_inverse=True)
+                yield take(batch, different), numbers
+            start += batch.num_rows
 
     def having(self, name: str, values: Collection[Any]) -> NDArray[np.bool_]:
         """For each row whether a field has one of some values."""
         import numpy as np
 
-        return np.fromiter((value in values for (value,) in self.values(name)), dtype=np.bool_)
+        parts = [np.zeros(0, dtype=np.bool_)]
+        for batch in self.record_batches():
+            parts.append(np.fromiter(map(values.__contains__, values_of(batch, name)), np.bool_, batch.num_rows))
+        return np.concatenate(parts)
 
     def rows_of(self, batch: RecordBatch) -> list[R]:
         """The rows that a batch of the table holds."""
