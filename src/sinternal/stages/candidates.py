@@ -284,7 +284,8 @@ def _flags(of: Mapping[str, bool], ids: NDArray[Any], default: bool | None = Non
 def _kinds(unsafe: NDArray[np.bool_], harmful: NDArray[np.bool_]) -> NDArray[Any]:
     """The kind of each verification: see `kind_of_answer`."""
     names = [kind_of_answer(unsafe=each, harmful=harm) for each in (False, True) for harm in (False, True)]
-    return np.array(names, dtype=object)[2 * unsafe + harmful]
+    kinds: NDArray[Any] = np.array(names, dtype=object)[2 * unsafe + harmful]
+    return kinds
 
 
 def check_all_trainable(prompts: Artifact, prompt_ids: NDArray[Any]) -> None:
