@@ -2,6 +2,7 @@
 
     sinternal run microworld-study
     python bench/predictions.py runs/microworld-study      # prints two Markdown tables
+    python bench/predictions.py runs/microworld-study --less sinternal+grpo base+grpo    # or these two arms, paired
 
 Written before the first run, as that page was: each line of the table is one test of one prediction, with the margin
 that the page names. A prediction of a sign is confirmed if the whole 95 % interval has it, and refuted if the whole
@@ -44,7 +45,8 @@ CELLS: Mapping[str, Callable[[str], Scope]] = {
     "reversed surface": lambda metric: Scope(metric, family="surface-reversed"),
 }
 
-RATES = (*(("asr", cell) for cell in CELLS), ("helpful", KNOWN), ("helpful", MIXED))
+CHECKS = "proactive_verification"
+RATES = (*(("asr", cell) for cell in CELLS), ("helpful", KNOWN), ("helpful", MIXED), (CHECKS, KNOWN), (CHECKS, SKIPPED))
 """What the second table shows of each arm: metric and cell."""
 
 
@@ -290,6 +292,11 @@ def in_points(measure: Measure | None, sign: str = "+") -> str:
     return f"{value} [{low}, {high}]"
 
 
+def as_share(measure: Measure) -> Measure:
+    """The same, with an interval cut at what a share can be: Student's t knows no bounds."""
+    return measure._replace(low=max(0.0, measure.low), high=min(1.0, measure.high))
+
+
 def outcomes(study: Study) -> Iterator[str]:
     """The rows of a table of all predictions."""
     for name, tests in predictions(study):
@@ -306,15 +313,29 @@ def rates(study: Study) -> Iterator[str]:
     for variant, arm in study.responses:
         measures = [study.rate(metric, arm, cell, variant) for metric, cell in RATES]
         if any(measures):
-            shown = " | ".join(in_points(measure and measure.whole, "") for measure in measures)
+            shown = " | ".join(in_points(measure and as_share(measure.whole), "") for measure in measures)
             yield f"| {variant} | {arm} | {shown} |"
+
+
+def differences(study: Study, arm: str, other: str) -> Iterator[str]:
+    """The rows of a table of one arm less another, in every variant that has both; nobody predicted these."""
+    for variant in dict.fromkeys(variant for variant, _ in study.responses):
+        for metric, cell in RATES:
+            if measure := study.less(metric, arm, other, cell, variant):
+                yield f"| {measure.what} | {in_points(measure)} | {in_points(measure.whole)} | {measure.n} |"
 
 
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="folder of the finished run")
-    study = Study.read(parser.parse_args().run)
+    parser.add_argument("--less", nargs=2, metavar="ARM", help="one arm less another, wherever both were measured")
+    given = parser.parse_args()
+    study = Study.read(given.run)
+    if given.less:
+        print("| | points, 95 % interval | whatever labels are missing | n |\n|---|---|---|---|")
+        print("\n".join(differences(study, *given.less)))
+        return
     print("| | predicted | points, 95 % interval | n | | whatever labels are missing |\n|---|---|---|---|---|---|")
     print("\n".join(outcomes(study)))
     print(f"\n| variant | arm | {' | '.join(f'{metric}, {cell}' for metric, cell in RATES)} |")
