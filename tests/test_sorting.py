@@ -207,7 +207,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def test_the_memory_of_a_stream_grows_far_slower_than_its_rows(tmp_path: Path) -> None:
-    few, many = 20_000, 80_000
+    few, many = 40_000, 160_000  # below, one run or two are all that there is
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     peaks = [
         int(
