@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 LOWEST := .venv-lowest
+VLLM := .venv-vllm
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-lowest check smoke bench setup
+.PHONY: demo test test-lowest test-vllm check smoke bench setup
 
 demo: $(READY)  ## the whole study on the embedded microworld, then the report
 	$(BIN)/sinternal run quickstart
@@ -20,6 +21,27 @@ test-lowest:  ## trainings with the lowest versions that pyproject.toml allows, 
 	$(LOWEST)/bin/pip install --quiet --disable-pip-version-check --requirement $(LOWEST)/lowest.txt pytest --editable '.[train]'
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest tests/training/test_sft.py tests/training/test_weights.py \
 		tests/training/test_grpo.py tests/training/test_launch.py
+
+# Nothing is compiled, which would take longer than all tests; threads are not bound and waits are long, as the cores may
+# be busy.
+test-vllm: export OMP_NUM_THREADS := 1
+test-vllm: export TORCHDYNAMO_DISABLE := 1
+test-vllm: export VLLM_CPU_CI_ENV := 1
+test-vllm: export VLLM_USE_AOT_COMPILE := 0
+test-vllm: export VLLM_CPU_OMP_THREADS_BIND := nobind
+test-vllm: export VLLM_ENGINE_READY_TIMEOUT_S := 3600
+test-vllm: export VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS := 3600
+test-vllm: export VLLM_LOGGING_LEVEL := WARNING
+test-vllm: export VLLM_NO_USAGE_STATS := 1
+test-vllm: export HF_HUB_OFFLINE := 1
+test-vllm: $(VLLM)/ready  ## vLLM itself, on a CPU: minutes, and 5 GB of an environment of its own
+	$(VLLM)/bin/python -m pytest -v tests/vllm
+
+$(VLLM)/ready: requirements-vllm.txt
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-vllm.txt
+	$(VLLM)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $(VLLM)/ready
 
 check: $(READY)  ## format, lint, types, layers
 	$(BIN)/ruff format --check src tests docs bench

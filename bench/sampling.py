@@ -146,7 +146,7 @@ def main() -> None:
             result.rows.append(
                 compare(what, times["ours"], times[name], title, "tokens/s", goal, by_cpu=False, limit=limit)
             )
-    result.notes.append("vLLM on a processor is not among the peers")
+    result.notes.append("vLLM is measured apart, by `bench.vllm`")
     result.print()
 
 

@@ -18,6 +18,8 @@ from tests.plugins import open_plugin
 from tests.plugins import register as register  # a fixture
 
 Build = Callable[[Draft], None]
+collect_ignore = ["vllm"]
+"""Run by `make test-vllm`, in an environment of its own; a folder that is named is collected all the same."""
 
 
 LONGEST_FIRST = (

@@ -36,7 +36,7 @@ ENGINES: Mapping[str, tuple[str, ...]] = {
     "llamacpp": ("xllamacpp",),
     "ray": ("ray",),
     "transformers": ("torch", "transformers", "peft"),
-    "vllm": ("vllm",),
+    "vllm": ("vllm", "peft"),
 }
 """Modules that the built-in engines take."""
 

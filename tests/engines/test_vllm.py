@@ -1,30 +1,34 @@
-"""vLLM needs a GPU; its interface does not. See record_vllm_interface.py for where the names come from."""
+"""What we say to vLLM, without it: tests/vllm runs it. See record_vllm_interface.py for where the names come from."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
+import torch
 from pydantic import ValidationError
+from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from sinternal.engines import Completion, Request, request_seed
 from sinternal.engines.local_options import SET_BY_OPTIONS, SET_HERE, VllmOptions
 from sinternal.engines.vllm import VllmEngine
+from sinternal.engines.vllm_adapters import LORA_RANKS, adapter_arguments
 from sinternal.engines.vllm_generation import (
     FINISHES,
-    LORA_RANKS,
     SEEDS,
     Row,
-    adapter_arguments,
+    as_stored,
     engine_arguments,
     read_output,
     sampling_arguments,
@@ -34,6 +38,7 @@ from sinternal.prompting.chat import GenerationPrompt, ThinkingStyle
 from sinternal.prompting.encoding import Encoded
 from sinternal.records import Finish
 from sinternal.settings.sampling import Sampling
+from tests.commands import HANGS
 from tests.plugins import open_plugin
 
 INTERFACE: dict[str, Any] = json.loads(Path(__file__).with_name("vllm_0_33_0.json").read_text())
@@ -52,9 +57,9 @@ WORDS = ["", "<think>", "no", "</think>", "sorry", "<end>"]
 """What the tokens of these tests say."""
 
 
-def output(ids: list[int], finish_reason: str) -> SimpleNamespace:
+def output(ids: list[int], finish_reason: str, logprobs: object = None) -> SimpleNamespace:
     """What vLLM answers, with the names that the recorded interface has."""
-    written = {"token_ids": ids, "finish_reason": finish_reason, "logprobs": None}
+    written = {"token_ids": ids, "finish_reason": finish_reason, "logprobs": logprobs}
     assert set(written) <= set(INTERFACE["CompletionOutput"])
     assert "outputs" in INTERFACE["RequestOutput"]
     return SimpleNamespace(outputs=[SimpleNamespace(**written)])
@@ -119,11 +124,48 @@ def test_an_adapter_that_brings_a_tokenizer_is_served_with_it(adapter: Path) -> 
 
 def test_an_adapter_that_vllm_cannot_apply_is_refused(adapter: Path) -> None:
     (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "org/base", "r": 1024}))
-    with pytest.raises(ModelError, match="rank 1024, vLLM goes up to 512"):
+    with pytest.raises(ModelError, match="rank 1024, where vLLM goes up to 512"):
         engine_arguments(adapter, VllmOptions())
     (adapter / "adapter_config.json").write_text("{}")
     with pytest.raises(ModelError, match="not the configuration of a LoRA adapter"):
         engine_arguments(adapter, VllmOptions())
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"use_dora": True}, r"is DoRA's \(use_dora\)"),
+        ({"modules_to_save": ["lm_head"]}, r"holds layers that were trained whole \(modules_to_save: lm_head\)"),
+        ({"bias": "all"}, r"holds biases \(bias: all\)"),
+        ({"init_lora_weights": "pissa"}, r"changes its base \(init_lora_weights: pissa\)"),
+    ],
+)
+def test_an_adapter_that_is_more_than_low_rank_is_refused_before_vllm_starts_and_told_the_way_out(
+    adapter: Path, changes: dict[str, object], words: str
+) -> None:
+    config = {"base_model_name_or_path": "org/base", "r": 8, **changes}
+    (adapter / "adapter_config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=f"which {words}: use engine transformers, or merge it") as raised:
+        engine_arguments(adapter, VllmOptions())
+    assert "\n" not in str(raised.value)
+
+
+def test_an_adapter_with_embeddings_of_its_own_is_refused(adapter: Path) -> None:
+    embeddings = {"base_model.model.model.embed_tokens.weight": torch.zeros(2, 2)}
+    save_file(embeddings, adapter / "adapter_model.safetensors")
+    with pytest.raises(ModelError, match=r"holds whole tensors \(base_model.model.model.embed_tokens.weight\)"):
+        engine_arguments(adapter, VllmOptions())
+
+
+def test_weights_are_read_in_the_precision_of_their_files(base_model: Path, adapter: Path, tmp_path: Path) -> None:
+    assert as_stored(base_model, VllmOptions()).dtype == "float32"
+    assert as_stored(base_model, VllmOptions(dtype="bfloat16")).dtype == "bfloat16"
+    (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(base_model), "r": 8}))
+    assert as_stored(adapter, VllmOptions()).dtype == "float32"
+    half = tmp_path / "half"
+    half.mkdir()
+    (half / "config.json").write_text('{"dtype": "bfloat16"}')
+    assert as_stored(half, VllmOptions()).dtype == "auto"
 
 
 @pytest.mark.parametrize("base", ["../gone/model", "empty"])
@@ -157,6 +199,14 @@ def test_a_text_is_split_and_counted_without_its_end_of_turn() -> None:
     assert (found.request_id, found.sample, found.prompt_tokens, found.tokens) == ("brew", 1, 4, 4)
 
 
+def test_alternatives_are_the_most_probable_ones_whichever_was_drawn() -> None:
+    drawn_first = {2: SimpleNamespace(logprob=-3.0), 1: SimpleNamespace(logprob=-0.1), 4: SimpleNamespace(logprob=-2.5)}
+    row = Row(BREW, 1, GenerationPrompt("how to brew ?", ThinkingStyle.NONE), Encoded([2, 2], 0))
+    found = read_output(row, output([2], "stop", [drawn_first]), word_level(), [5], top_logprobs=2)
+    assert found.logprobs is not None
+    assert [(token.text, token.top) for token in found.logprobs] == [("no", (("<think>", -0.1), ("sorry", -2.5)))]
+
+
 def test_a_prefill_is_part_of_the_text() -> None:
     found = read([4, 5], "stop", ThinkingStyle.EMITTED, prefill="<think> no </think>")
     assert (found.thinking, found.answer) == ("no", "sorry")
@@ -172,6 +222,26 @@ def test_a_request_that_vllm_gave_up_has_no_text(reason: str) -> None:
     found = read([2], reason, ThinkingStyle.NONE)
     assert (found.answer, found.finish, found.prompt_tokens) == (None, Finish.ERROR, 4)
     assert reason in (found.error or "")
+
+
+def test_what_vllm_has_started_ends_with_us_however_we_end(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import subprocess, sys, time\n"
+        "from sinternal.engines.orphans import Guard\n"
+        f"hang = [sys.executable, '-c', 'import time; time.sleep({HANGS})']\n"
+        "child = subprocess.Popen(hang, start_new_session=True)\n"
+        "guard = Guard([child.pid])\n"
+        "print(child.pid, flush=True)\n"
+        f"time.sleep({HANGS})\n"
+    )
+    with subprocess.Popen([sys.executable, str(program)], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = psutil.Process(int(parent.stdout.readline()))
+        assert child.is_running()
+        parent.kill()
+    psutil.wait_procs([child], timeout=120)
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
 
 
 class FakeLLM:

@@ -18,7 +18,15 @@ SET_BY_OPTIONS: Mapping[str, str] = {
 }
 """Arguments of `vllm.LLM` that an option of its own sets, and which one."""
 SET_HERE = frozenset(
-    ("model", "tokenizer", "enable_prefix_caching", "generation_config", "enable_lora", "max_lora_rank")
+    (
+        "model",
+        "tokenizer",
+        "enable_prefix_caching",
+        "generation_config",
+        "logprobs_mode",
+        "enable_lora",
+        "max_lora_rank",
+    )
 )
 """Arguments of `vllm.LLM` that follow from the model, or that figures depend on."""
 
@@ -47,9 +55,9 @@ class VllmOptions(TemplateOptions):
     max_model_len: int | None = Field(default=None, ge=1)
     """Tokens of prompt and text together; None: what the model was made for. Less leaves more room for the cache."""
     gpu_memory_utilization: float = Field(default=0.92, gt=0, le=1)
-    """Share of each GPU's memory that vLLM takes for itself."""
+    """Share of each GPU's memory that vLLM takes for itself; on a machine without, of its main memory."""
     dtype: str = "auto"
-    """Type of the weights: auto, bfloat16, float16 or float32."""
+    """Type of the weights: auto, bfloat16, float16 or float32. auto: as its files have them, as by `transformers`."""
     enforce_eager: bool = False
     """Run without CUDA graphs: starts sooner, writes slower."""
     extra: dict[str, Any] = Field(default={})

@@ -1,7 +1,7 @@
 """What the engine `vllm` says to vLLM, and reads from its answers.
 
-Written against vLLM 0.33.0. It has not been run on a GPU: what is tested is that all we say to vLLM, and all we read
-from its answers, is spelled as in the wheel of that version.
+Run with vLLM 0.32.0 on a CPU (`make test-vllm`), not on a GPU yet. That all we say to vLLM, and all we read from its
+answers, is spelled as in the wheel of 0.33.0, too, is tested without it.
 
 A sample is one prompt with a seed of its own, so that it does not depend on what else is asked for. vLLM's kernels
 round differently from batch to batch all the same, and a text can differ where two tokens are almost equally likely.
@@ -10,19 +10,22 @@ round differently from batch to batch all the same, and a text can differ where 
 from __future__ import annotations
 
 import json
+import multiprocessing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
 from sinternal.engines import Completion, Request, TokenLogprobs, request_seed
 from sinternal.engines.local_options import VllmOptions
+from sinternal.engines.orphans import Guard
+from sinternal.engines.vllm_adapters import LORA_RANKS, adapter_arguments, read_adapter
 from sinternal.errors import DataError, EngineError, ModelError
 from sinternal.models.loading import stop_tokens
-from sinternal.models.resolve import adapter_base, resolve_model
+from sinternal.models.resolve import base_folder, resolve_model
 from sinternal.prompting.chat import (
     GenerationPrompt,
     generation_prompt,
@@ -40,21 +43,12 @@ from sinternal.settings.sampling import Sampling
 WINDOW = 2048
 """Samples given to vLLM at a time: several times what it generates side by side, so that the wait for each window's
 last texts costs little, and few enough that results reach the disk while others are being written."""
+AUTO = "auto"
+"""The option `dtype` where the files say it."""
 SEEDS = 2**63
 """vLLM keeps a request's seed in a signed 64-bit number."""
-LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-"""The limits on an adapter's rank that vLLM has kernels for."""
 FINISHES = {"stop": Finish.STOP, "length": Finish.LENGTH}
 """What vLLM calls the ends at which there is a text; `abort` and `error` are its others."""
-
-
-class Adapter(NamedTuple):
-    """What a LoRA adapter's directory says about itself."""
-
-    base: str
-    """The model that it was trained on."""
-    rank: int
-    """The largest rank among its matrices."""
 
 
 @dataclass(frozen=True)
@@ -81,12 +75,15 @@ class Generator:
         self.options = options
         self.vllm, lora = _import_vllm()
         folder = resolve_model(model)
-        arguments = engine_arguments(folder, self.options)
+        arguments = engine_arguments(folder, as_stored(folder, options))
         stops = stop_tokens(folder)  # before vLLM: of an adapter whose base is gone, it says nothing that helps
+        others = multiprocessing.active_children()
         try:
             self.llm: Any = self.vllm.LLM(**arguments)
         except Exception as error:  # from OSError to its own kinds, for all of which the user has to look at the model
             raise ModelError(f"{model}: vLLM cannot open it: {_first_line(error)}") from error
+        started = [child.pid for child in multiprocessing.active_children() if child not in others]
+        self.guard = Guard(pid for pid in started if pid is not None)
         self.adapter = lora.LoRARequest(**adapter_arguments(folder)) if "enable_lora" in arguments else None
         self.tokenizer: Any = self.llm.get_tokenizer()
         self.context: int = self.llm.model_config.max_model_len
@@ -108,6 +105,7 @@ class Generator:
         """End the process that holds the model, and with it give the GPU's memory back."""
         # `LLM` has no method for it in 0.33 (vllm-project/vllm#36283 was not merged); this is what vLLM itself calls.
         self.llm.llm_engine.engine_core.shutdown()
+        self.guard.close()
 
     def _rows(self, request: Request, sampling: Sampling) -> Iterator[Row]:
         encoded, unfit = Encoded([], 0), None
@@ -144,7 +142,28 @@ class Generator:
         except Exception as error:  # vLLM's engine has died, or takes no such sampling: no request is to blame
             raise EngineError(f"engine vllm: {_first_line(error)}") from error
         for row, output in zip(rows, outputs, strict=True):
-            yield read_output(row, output, self.tokenizer, self.ends)
+            yield read_output(row, output, self.tokenizer, self.ends, sampling.top_logprobs)
+
+
+def as_stored(model: Path, options: VllmOptions) -> VllmOptions:
+    """The options, with float32 for a `dtype` of auto if the model is stored so: vLLM would round it to half of that.
+
+    Args:
+        model: the directory of a model or of a LoRA adapter.
+        options: the engine's settings.
+
+    Raises:
+        ModelError: it is an adapter without its base.
+    """
+    if options.dtype != AUTO:
+        return options
+    try:
+        config = json.loads((base_folder(model) / "config.json").read_text())
+    except (OSError, ValueError):
+        return options  # vLLM says what is wrong with it
+    fields = config.get("text_config", config)
+    stored = fields.get("dtype") or fields.get("torch_dtype") or config.get("dtype")
+    return options.model_copy(update={"dtype": stored}) if stored == "float32" else options
 
 
 def engine_arguments(model: Path, options: VllmOptions) -> dict[str, object]:
@@ -160,6 +179,7 @@ def engine_arguments(model: Path, options: VllmOptions) -> dict[str, object]:
     Raises:
         ModelError: it is an adapter that vLLM cannot apply.
     """
+    adapter = read_adapter(model)
     arguments: dict[str, object] = {
         "model": str(model),
         "tensor_parallel_size": options.tensor_parallel,
@@ -169,24 +189,17 @@ def engine_arguments(model: Path, options: VllmOptions) -> dict[str, object]:
         "enforce_eager": options.enforce_eager,
         "enable_prefix_caching": True,
         "generation_config": "vllm",  # its own neutral defaults, not what the model's maker wished for
+        "logprobs_mode": "raw_logprobs",  # of the model itself, before temperature and penalties
         **options.extra,
     }
-    adapter = read_adapter(model)
     if adapter is None:
         return arguments
-    if adapter.rank > LORA_RANKS[-1]:
-        raise ModelError(f"{model}: the adapter has rank {adapter.rank}, vLLM goes up to {LORA_RANKS[-1]}; merge it")
     return arguments | {
         "model": adapter.base,
         "tokenizer": str(model) if (model / "tokenizer_config.json").exists() else adapter.base,
         "enable_lora": True,
         "max_lora_rank": next(rank for rank in LORA_RANKS if rank >= adapter.rank),
     }
-
-
-def adapter_arguments(model: Path) -> dict[str, object]:
-    """The keyword arguments of `vllm.lora.request.LoRARequest`, for the one adapter that the engine serves."""
-    return {"lora_name": model.name, "lora_int_id": 1, "lora_path": str(model.resolve())}
 
 
 def sampling_arguments(sampling: Sampling, seed: int, ends: Sequence[int]) -> dict[str, object]:
@@ -216,24 +229,9 @@ def sampling_arguments(sampling: Sampling, seed: int, ends: Sequence[int]) -> di
     return arguments | ({"logprobs": sampling.top_logprobs} if sampling.top_logprobs else {})
 
 
-def read_adapter(folder: Path) -> Adapter | None:
-    """The adapter in a directory, or None if there is none.
-
-    Raises:
-        ModelError: its configuration does not name a base model and a rank, or the base is not there.
-    """
-    file = folder / "adapter_config.json"
-    if not file.exists():
-        return None
-    base = str(adapter_base(folder))
-    try:
-        config = json.loads(file.read_text())
-        return Adapter(base, max([config["r"], *config.get("rank_pattern", {}).values()]))
-    except (KeyError, ValueError) as error:
-        raise ModelError(f"{file}: not the configuration of a LoRA adapter ({_first_line(error)})") from error
-
-
-def read_output(row: Row, output: Any, tokenizer: PreTrainedTokenizerBase, ends: Sequence[int]) -> Completion:
+def read_output(
+    row: Row, output: Any, tokenizer: PreTrainedTokenizerBase, ends: Sequence[int], top_logprobs: int = 0
+) -> Completion:
     """Read one answer of vLLM.
 
     Args:
@@ -241,6 +239,7 @@ def read_output(row: Row, output: Any, tokenizer: PreTrainedTokenizerBase, ends:
         output: a finished `vllm.RequestOutput` with one `CompletionOutput`. Its tokens include the end of turn.
         tokenizer: to decode with.
         ends: the tokens that end a turn.
+        top_logprobs: alternatives that were asked for.
     """
     (written,) = output.outputs
     finish = FINISHES.get(written.finish_reason)
@@ -258,24 +257,31 @@ def read_output(row: Row, output: Any, tokenizer: PreTrainedTokenizerBase, ends:
         finish,
         prompt_tokens=len(row.encoded.ids),
         tokens=len(ids),
-        logprobs=_logprobs(body, written.logprobs, tokenizer) if written.logprobs else None,
+        logprobs=_logprobs(body, written.logprobs, top_logprobs, tokenizer) if written.logprobs else None,
         quoted_controls=row.encoded.controls,
     )
 
 
 def _logprobs(
-    ids: Sequence[int], tops: Sequence[Mapping[int, Any]], tokenizer: PreTrainedTokenizerBase
+    ids: Sequence[int], tops: Sequence[Mapping[int, Any]], most: int, tokenizer: PreTrainedTokenizerBase
 ) -> tuple[TokenLogprobs, ...]:
-    """Each token with its alternatives, as `vllm.CompletionOutput.logprobs` gives them: a `Logprob` by token id."""
+    """Each token with its alternatives, the most probable first.
 
-    def decode(ids: Sequence[int]) -> str:
-        return visible_text(tokenizer, ids)
+    Args:
+        ids: the tokens.
+        tops: as `vllm.CompletionOutput.logprobs` gives them: a `Logprob` by token id, that of the token itself before
+            the most probable ones, whether it is one of them or not.
+        most: how many were asked for.
+        tokenizer: to decode with.
+    """
+
+    def top(logprobs: Mapping[int, Any]) -> tuple[tuple[str, float], ...]:
+        ranked = sorted(logprobs.items(), key=lambda item: -float(item[1].logprob))[:most]
+        return tuple((visible_text(tokenizer, [token]), float(logprob.logprob)) for token, logprob in ranked)
 
     return tuple(
-        TokenLogprobs(
-            decode([token]), tuple((decode([other]), float(logprob.logprob)) for other, logprob in top.items())
-        )
-        for token, top in zip(ids, tops, strict=False)
+        TokenLogprobs(visible_text(tokenizer, [token]), top(logprobs))
+        for token, logprobs in zip(ids, tops, strict=False)
     )
 
 

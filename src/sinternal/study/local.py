@@ -89,8 +89,7 @@ def writer_of(engine: NamedEngine, hardware: Hardware) -> Writer | None:
                 split=options.tensor_parallel,
                 share=options.gpu_memory_utilization,
                 longest=options.max_model_len,
-                # vLLM's `auto` takes float16 for a model in float32 (docs, engine arguments, --dtype)
-                dtype="bfloat16" if options.dtype == "auto" else options.dtype,
+                dtype=None if options.dtype == "auto" else options.dtype,
             )
         case "ray":
             worker = writer_of(NamedEngine(options.worker.name, options.worker.options, None), hardware)

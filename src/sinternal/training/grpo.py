@@ -29,9 +29,10 @@ from sinternal.models.resolve import ADAPTER
 from sinternal.prompting.chat import generation_prompt, turn_ends
 from sinternal.prompting.rendering import set_template_arguments
 from sinternal.records import Prompt, Verdict
-from sinternal.settings.training import GrpoSettings, Method, RolloutEngine, ZeroSpread
+from sinternal.settings.training import GrpoSettings, Method, ZeroSpread
 from sinternal.store import Progress
 from sinternal.training.rewards import Kind
+from sinternal.training.rollouts import close_vllm, vllm_arguments
 from sinternal.training.schedule import Turn
 from sinternal.training.scorer import Panel, Rollout, Scorer
 from sinternal.training.watch import Report, Watch
@@ -173,7 +174,10 @@ def train(
         callbacks=[Report(progress), Watch("grpo"), *_early_stop(settings)],
     )
     trainer.remove_callback(PrinterCallback)  # the log is returned, not printed
-    trainer.train(resume_from_checkpoint=last)
+    try:
+        trainer.train(resume_from_checkpoint=last)
+    finally:
+        close_vllm(trainer)
     policy.generation_config = own_settings
     history = trainer.state.log_history
     moved = any(entry.get("grad_norm") for entry in history)
@@ -397,27 +401,9 @@ def _arguments(
         greater_is_better=True if stops_early else None,
         seed=seed,
         data_seed=seed,
-        **_vllm(settings, ends),
+        **vllm_arguments(settings, ends),
         **hardware(),
     )
-
-
-def _vllm(settings: GrpoSettings, ends: Sequence[int]) -> dict[str, Any]:
-    """TRL's arguments for vLLM, if it writes the rollouts."""
-    rollouts = settings.rollouts
-    if rollouts.engine is RolloutEngine.TRANSFORMERS:
-        return {}
-    arguments = {
-        "use_vllm": True,
-        "vllm_mode": rollouts.engine.value.removeprefix("vllm-"),
-        "vllm_importance_sampling_correction": True,
-        "vllm_importance_sampling_mode": "token_truncate",
-        "vllm_importance_sampling_clip_max": rollouts.vllm_ratio_cap,
-        "generation_kwargs": {"stop_token_ids": list(ends)},
-    }
-    if rollouts.engine is RolloutEngine.VLLM_SERVER:
-        return {**arguments, "vllm_server_base_url": rollouts.vllm_server}
-    return {**arguments, "vllm_gpu_memory_utilization": rollouts.vllm_memory}
 
 
 def _log(history: Sequence[dict[str, Any]], prefix: str, updates: int) -> Iterator[dict[str, float | None]]:
