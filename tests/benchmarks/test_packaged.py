@@ -17,7 +17,7 @@ from sinternal.benchmarks.parts import Shares
 from sinternal.errors import DataError
 from sinternal.models import fetch
 from sinternal.records import Split
-from sinternal.stages.prompts import without_overlap
+from sinternal.stages.overlap import overlapping
 from tests.plugins import open_plugin
 
 HALVES: dict[str, object] = {"shares": {"train": 0.5, "eval": 0.5}}
@@ -54,7 +54,7 @@ def test_train_and_eval_parts_never_share_a_prompt(entry: PackagedBenchmark) -> 
     benchmark = open_plugin(entry, HALVES)
     train, evaluation = benchmark.prompts("train"), benchmark.prompts("eval")
     assert {prompt.id for prompt in train}.isdisjoint({prompt.id for prompt in evaluation})
-    assert len(without_overlap(train, evaluation)) == len(train)
+    assert not overlapping(*([(row.text, row.plain_request) for row in rows] for rows in (train, evaluation))).any()
     assert {prompt.split for prompt in train} == {Split.TRAIN}
     assert {prompt.split for prompt in evaluation} == {Split.ID}
     assert len(train) + len(evaluation) == len(open_plugin(entry, {"shares": {"eval": 1}}).prompts("eval"))

@@ -129,9 +129,10 @@ def test_an_unknown_worker_is_refused_before_ray_is_started() -> None:
         open_plugin(RayEngine, "model", {"worker": {"name": "transformer"}})
 
 
-def test_no_cluster_at_the_address_is_an_error_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_cluster_at_the_address_is_an_error_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pytest.importorskip("ray")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))  # where Ray notes the address of the last cluster, alive or not
     with pytest.raises(EngineError, match=r"^engine ray: no cluster at auto: Could not find") as caught:
         open_plugin(RayEngine, "model", {**LOCAL, "address": "auto"})
     assert "\n" not in str(caught.value)
