@@ -53,9 +53,10 @@ class TextAttack(Attack):
         for prompt in prompts:
             yield self.rewrite(prompt, random.Random(f"{seed}/{self.family}/{prompt.id}"))
 
+    @abstractmethod
     def rewrite(self, prompt: Prompt, rng: random.Random) -> Prompt:
         """One prompt in its disguise."""
-        raise NotImplementedError
+        ...
 
 
 def disguise(prompt: Prompt, family: str, text: str, **changes: Any) -> Prompt:

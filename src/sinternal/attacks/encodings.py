@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import codecs
 import random
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 
 from sinternal.attacks.wording import WordedAttack
@@ -24,9 +25,10 @@ class Encoding(WordedAttack):
         """The encoded request; see `WordedAttack.frame`."""
         return super().frame(self.encode(request), rng)
 
+    @abstractmethod
     def encode(self, text: str) -> str:
         """The text in other characters."""
-        raise NotImplementedError
+        ...
 
 
 class Base64(Encoding):

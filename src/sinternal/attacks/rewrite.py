@@ -7,6 +7,7 @@ taken for a disguise: such a prompt is left out, and so is one that comes back a
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
@@ -49,9 +50,10 @@ class ModelRewrite(Attack):
         """Take the options; the engine is opened when the first prompt waits."""
         self.options = options
 
+    @abstractmethod
     def instructions(self) -> str:
         """The system message that the rewriter is given."""
-        raise NotImplementedError
+        ...
 
     def wrap(self, prompts: Sequence[Prompt], seed: int) -> Iterator[Prompt]:
         """Each prompt that could be rewritten, greedily, in order; see `Attack.wrap`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import ClassVar
 
 from sinternal.engines import Request
@@ -21,9 +22,10 @@ class ChatGuard(Guard):
     max_tokens: ClassVar[int] = 4096
     """Longest reply, in tokens. A reasoning model needs room for its own thinking; another one ends long before."""
 
+    @abstractmethod
     def task(self) -> str:
         """What the judge is to do, and the form of its reply: the system message."""
-        raise NotImplementedError
+        ...
 
     def ask(self, prompt: Prompt, text: str) -> Request:
         """The task, then the request and what is judged between tags that neither of them can close."""
