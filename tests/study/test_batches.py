@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 from rich.console import Console
@@ -14,41 +11,18 @@ from rich.console import Console
 from sinternal.cli.progress import Progress
 from sinternal.errors import EngineError
 from sinternal.records import Response
-from sinternal.settings.plugins import EnginePlugin
 from sinternal.stages import critique, grpo, prompts
 from sinternal.store import Store
 from sinternal.study.batches import batch_notes
 from sinternal.study.cost import server_bound
 from sinternal.study.execute import Event, execute
 from sinternal.study.plan import Plan
-from sinternal.tools.diagnosis import load_diagnosis, plan_diagnosis
 from tests.batch_servers import Endpoint, serve_batches
-from tests.servers import Body, serve
+from tests.servers import serve
+from tests.study.served import PROMPTS, says
+from tests.study.served import planned as planned  # a fixture
 
-PROMPTS = 6
 PRICE = {"read": 1_000.0, "written": 1_000.0}
-
-
-def says(body: Body) -> Body:
-    asked = "Verdict" in body["messages"][-1]["content"]
-    return {"role": "assistant", "content": "It is fine.\nVerdict: safe" if asked else "Sure, here you are."}
-
-
-@pytest.fixture
-def planned(tmp_path: Path) -> Callable[..., Plan]:
-    """The plan of a small diagnosis of a served model."""
-    file = tmp_path / "mine.jsonl"
-    file.write_text("".join(json.dumps({"q": f"Draw {i} cats"}) + "\n" for i in range(PROMPTS)))
-    source = (
-        f"{{benchmark: file, options: {{path: {file}, harmful: true, columns: {{text: q}}, shares: {{eval: 1.0}}}}}}"
-    )
-
-    def plan(url: str, **options: Any) -> Plan:
-        engine = EnginePlugin(name="openai", options={"base_url": url, "max_retries": 0, **options})
-        fixed = (f"prompts.sources=[{source}]", "prompts.attacks=[plain]", "verification_sampling.n=1")
-        return plan_diagnosis(load_diagnosis("served", None, engine, fixed))
-
-    return plan
 
 
 def test_a_run_goes_through_batches_and_leaves_no_note_of_them(planned: Callable[..., Plan], store: Store) -> None:

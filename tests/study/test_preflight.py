@@ -11,38 +11,15 @@ import pytest
 from sinternal.budget import Limits
 from sinternal.errors import EngineError, RecipeError, SInternalError
 from sinternal.records import Finish, Response
-from sinternal.settings.plugins import EnginePlugin
 from sinternal.store import Artifact, Store
 from sinternal.study.execute import Event, execute
 from sinternal.study.plan import Plan
-from sinternal.tools.diagnosis import load_diagnosis, plan_diagnosis
 from tests.commands import in_process, sinternal
-from tests.servers import Body, Raw, Server, serve
+from tests.servers import Body, Raw, serve
+from tests.study.served import PROMPTS, says
+from tests.study.served import planned as planned  # a fixture
 
-PROMPTS = 6
 FILTERED = Raw(400, {"error": {"message": "Filtered by the policy of this deployment.", "code": "content_filter"}})
-
-
-def says(body: Body) -> Body:
-    asked = "Verdict" in body["messages"][-1]["content"]
-    return {"role": "assistant", "content": "It is fine.\nVerdict: safe" if asked else "Sure, here you are."}
-
-
-@pytest.fixture
-def planned(tmp_path: Path) -> Callable[..., Plan]:
-    """The plan of a small diagnosis of a served model."""
-    file = tmp_path / "mine.jsonl"
-    file.write_text("".join(json.dumps({"q": f"Draw {i} cats"}) + "\n" for i in range(PROMPTS)))
-    source = (
-        f"{{benchmark: file, options: {{path: {file}, harmful: true, columns: {{text: q}}, shares: {{eval: 1.0}}}}}}"
-    )
-
-    def plan(server: Server, *overrides: str, **options: object) -> Plan:
-        engine = EnginePlugin(name="openai", options={"base_url": server.url, "max_retries": 0, **options})
-        fixed = (f"prompts.sources=[{source}]", "prompts.attacks=[plain]", "verification_sampling.n=1")
-        return plan_diagnosis(load_diagnosis("served", None, engine, [*fixed, *overrides]))
-
-    return plan
 
 
 def ignore(_event: Event) -> None:
@@ -63,12 +40,14 @@ def judge_at(url: str) -> tuple[str, ...]:
 
 def test_how_a_server_is_reached_is_in_no_key_and_what_it_writes_is(planned: Callable[..., Plan]) -> None:
     with serve() as server, serve() as other:
-        keys = [task.key for task in planned(server).tasks]
-        moved = planned(other, timeout=5, concurrency=3, batch={}, headers={"a": "b"}, price={"read": 1, "written": 2})
+        keys = [task.key for task in planned(server.url).tasks]
+        moved = planned(
+            other.url, timeout=5, concurrency=3, batch={}, headers={"a": "b"}, price={"read": 1, "written": 2}
+        )
         assert [task.key for task in moved.tasks] == keys
-        judged = [planned(server, *judge_at(at.url)).report.key for at in (server, other)]
+        judged = [planned(server.url, *judge_at(at.url)).report.key for at in (server, other)]
         assert judged[0] == judged[1], "at any depth"
-        assert planned(server, extra_body={"mode": "x"}).report.key != keys[-1]
+        assert planned(server.url, extra_body={"mode": "x"}).report.key != keys[-1]
 
 
 def test_the_keys_of_recipes_for_many_machines_do_not_hang_on_the_cluster() -> None:
@@ -97,7 +76,7 @@ def test_a_limit_on_cost_without_a_price_is_refused_before_the_first_call(
     with serve(reply=says) as server:
         for options in ({}, {"price": {"read": 0, "written": 0}}):
             with pytest.raises(RecipeError, match=r"price=\{read"):
-                execute(planned(server, **options), store, 1, ignore, Limits(max_cost=5.0))
+                execute(planned(server.url, **options), store, 1, ignore, Limits(max_cost=5.0))
     assert not server.calls
 
 
@@ -114,20 +93,20 @@ def test_a_judge_that_cannot_work_is_found_before_the_answers_are_bought(
         with serve() as gone:
             url = gone.url
         with pytest.raises(EngineError, match=r"labels by strongreject: .* cannot be reached"):
-            execute(planned(server, *judge_at(url)), store, 1, ignore)
+            execute(planned(server.url, *judge_at(url)), store, 1, ignore)
         with serve(reply=lambda _body: Raw(404, {"error": {"message": "no such model"}})) as wrong:
             with pytest.raises(EngineError, match=r"labels by strongreject: .* does not know the model 'j'"):
-                execute(planned(server, *judge_at(wrong.url)), store, 1, ignore)
+                execute(planned(server.url, *judge_at(wrong.url)), store, 1, ignore)
             assert "2.b" in json.dumps(wrong.calls[0]), "a judge is tried with a question of its own"
     assert len(server.calls) <= 2, "the target was tried, and nothing was asked of it"
 
 
 def test_a_finished_plan_asks_nothing_and_needs_no_server(planned: Callable[..., Plan], store: Store) -> None:
     with serve(reply=says) as server:
-        first = execute(planned(server), store, 1, ignore)
+        first = execute(planned(server.url), store, 1, ignore)
         asked = len(server.calls)
     assert asked == PROMPTS + 2 * PROMPTS, "the answers and two verdicts on each: the first of them is the trial"
-    again = execute(planned(server), store, 1, ignore, Limits(max_cost=1.0), retry_failed=True)
+    again = execute(planned(server.url), store, 1, ignore, Limits(max_cost=1.0), retry_failed=True)
     assert again.path == first.path
     facts = json.loads((first.path / "diagnosis.json").read_text())["facts"]
     assert facts["Calls to servers"].startswith(f"{3 * PROMPTS} calls, {30 * PROMPTS} tokens read")
@@ -140,7 +119,7 @@ def test_what_failed_is_asked_for_again_and_nothing_else_is(planned: Callable[..
         return FILTERED if filtering and "Draw 3" in body["messages"][-1]["content"] else says(body)
 
     with serve(reply=reply) as server:
-        plan = planned(server)
+        plan = planned(server.url)
         before = execute(plan, store, 1, ignore)
         rows = made(plan, store, "answers").rows(Response)
         assert sorted(row.finish for row in rows) == [Finish.FILTERED, *[Finish.STOP] * (PROMPTS - 1)]
@@ -174,7 +153,7 @@ def test_what_a_server_left_out_stands_in_the_provenance_of_every_figure(
         return says(body) if unknown is None else Raw(400, {"error": {"message": f"unknown field '{unknown}'"}})
 
     with serve(reply=reply) as server:
-        found = execute(planned(server), store, 1, ignore)
+        found = execute(planned(server.url), store, 1, ignore)
     figures = json.loads((found.path / "diagnosis.json").read_text())["figures"]
     assert {figure["provenance"]["decoding"].partition("; ")[2] for figure in figures} == {
         "top_k, min_p as the server has it"
@@ -184,7 +163,7 @@ def test_what_a_server_left_out_stands_in_the_provenance_of_every_figure(
 def test_no_secret_of_the_settings_is_in_any_file_of_a_run(planned: Callable[..., Plan], store: Store) -> None:
     with serve(reply=says) as server:
         url = server.url.replace("http://", "http://me:p4ssw0rd@") + "?key=qu3ry-key"
-        execute(planned(server, base_url=url, headers={"api-key": "h34der-key"}), store, 1, ignore)
+        execute(planned(server.url, base_url=url, headers={"api-key": "h34der-key"}), store, 1, ignore)
         assert server.headers[-1]["api-key"] == "h34der-key"
     written = b"".join(file.read_bytes() for file in store.root.rglob("*") if file.is_file())
     assert not [secret for secret in (b"p4ssw0rd", b"qu3ry-key", b"h34der-key") if secret in written]
@@ -195,7 +174,7 @@ def test_a_place_that_cannot_be_written_to_is_the_place_that_is_named(
 ) -> None:
     (tmp_path / "file").write_text("")
     with serve(reply=says) as server, pytest.raises(SInternalError, match=r"file.*cannot write there"):
-        execute(planned(server), Store(tmp_path / "file" / "artifacts"), 1, ignore)
+        execute(planned(server.url), Store(tmp_path / "file" / "artifacts"), 1, ignore)
     assert not server.calls
 
 
