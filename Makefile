@@ -7,7 +7,7 @@ LOWEST := .venv-lowest
 VLLM := .venv-vllm
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-lowest test-vllm check smoke bench setup
+.PHONY: demo test test-lowest test-vllm check smoke bench soak setup
 
 demo: $(READY)  ## the whole study on the embedded microworld, then the report
 	$(BIN)/sinternal run quickstart
@@ -57,6 +57,9 @@ smoke: $(READY)  ## the demo in its smallest size, in a folder of its own
 
 bench: $(READY)  ## what fits two cores, beside a peer, in about 40 minutes; writes docs/performance.md, .json and plots
 	$(BIN)/python -m bench
+
+soak: $(READY)  ## crashes, faults, hostile text and damage in long forms; writes docs/reliability.md and .json
+	$(BIN)/python -m bench --soak
 
 setup: $(READY)
 

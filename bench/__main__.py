@@ -1,11 +1,12 @@
-"""Run the measurements that fit two cores, and write them into docs/: tables, plots of growth, and one JSON file.
+"""Run the measurements that fit two cores, and write them into docs/: tables, plots of growth, and JSON files.
 
-    python -m bench                          # all; `make bench` does the same: about 40 minutes on two idle cores
-    python -m bench --small                  # all, with less of everything where that takes long: about 15 minutes
+    python -m bench                          # speed; `make bench` does the same: about 40 minutes on two idle cores
+    python -m bench --soak                   # reliability; `make soak` does the same
+    python -m bench --small                  # with less of everything where that takes long: about 15 minutes
     python -m bench sampling prefix          # these only; the other tables stay
 
-The tables of docs/performance.md stand between marks, and docs/performance.json has the same results for programs. A
-script that fails stops nothing: its table stays as it was, and the exit status says so.
+The tables of docs/performance.md and docs/reliability.md stand between marks, and .json files beside them have the same
+results for programs. A script that fails stops nothing: its table stays as it was, and the exit status says so.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from bench.harness import Line, Panel, Row, table
 from bench.plot import draw
 
 DOCS = Path(__file__).parent.parent / "docs"
-PAGE, DATA, IMAGES = DOCS / "performance.md", DOCS / "performance.json", DOCS / "images"
+IMAGES = DOCS / "images"
+SPEED, SOAK = DOCS / "performance.md", DOCS / "reliability.md"
 
 
 class Script(NamedTuple):
@@ -35,6 +37,8 @@ class Script(NamedTuple):
     """What it is given; by itself it measures more."""
     small: tuple[str, ...] | None = None
     """What it is given by `--small`; None for the same."""
+    page: Path = SPEED
+    """Where its table stands."""
 
 
 SCRIPTS = {
@@ -84,17 +88,19 @@ def put(page: str, name: str, text: str) -> str:
     begin, end = f"<!-- bench:{name} -->", f"<!-- /bench:{name} -->"
     pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
     if not pattern.search(page):
-        raise LookupError(f"{PAGE} has no marks {begin} and {end}")
+        raise LookupError(f"the page has no marks {begin} and {end}")
     return pattern.sub(lambda _: f"{begin}\n{text}\n{end}", page)
 
 
 def write(found: dict[str, Any]) -> None:
     """Put what a script found into the page, the data and the plots."""
     name = found["measure"]
-    PAGE.write_text(put(PAGE.read_text(), name, section(found)))
-    known = json.loads(DATA.read_text()) if DATA.exists() else {}
+    page = SCRIPTS[name].page
+    page.write_text(put(page.read_text(), name, section(found)))
+    data = page.with_suffix(".json")
+    known = json.loads(data.read_text()) if data.exists() else {}
     known[name] = found
-    DATA.write_text(f"{json.dumps({name: known[name] for name in SCRIPTS if name in known}, indent=1)}\n")
+    data.write_text(f"{json.dumps({name: known[name] for name in SCRIPTS if name in known}, indent=1)}\n")
     if found["panels"]:
         panels = [_panel(panel) for panel in found["panels"]]
         IMAGES.mkdir(exist_ok=True)
@@ -117,13 +123,15 @@ def _title(found: dict[str, Any]) -> str:
 def main() -> int:
     """Measure, and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", default=list(SCRIPTS), help=f"of: {', '.join(SCRIPTS)}")
+    parser.add_argument("names", nargs="*", help=f"of: {', '.join(SCRIPTS)}")
     parser.add_argument("--small", action="store_true", help="less of everything where that takes long")
+    parser.add_argument("--soak", action="store_true", help="what is promised when things go wrong, and not speed")
     given = parser.parse_args()
     if unknown := [name for name in given.names if name not in SCRIPTS]:
         parser.error(f"{', '.join(unknown)}: there are only {', '.join(SCRIPTS)}")
+    page = SOAK if given.soak else SPEED
     failed = []
-    for name in given.names:
+    for name in given.names or [name for name, script in SCRIPTS.items() if script.page == page]:
         script = SCRIPTS[name]
         arguments = script.arguments if script.small is None or not given.small else script.small
         if (found := measure(name, arguments)) is None:

@@ -5,8 +5,8 @@ order turned round each time, and what is told is the median of the ratios with 
 seconds count where both ways compute in this process or its children, wall seconds where one of them waits. Where
 there is no peer, the figure itself is told, with its smallest and its largest value.
 
-Every script prints a table and, as its last line, one JSON object; `python -m bench` writes docs/performance.md,
-docs/performance.json and the plots of growth from these lines.
+Every script prints a table and, as its last line, one JSON object; `python -m bench` writes tables, data and plots
+in docs/ from these lines.
 """
 
 from __future__ import annotations
@@ -295,15 +295,20 @@ def _cpu_name() -> str:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Rows in Markdown."""
-    head = (
-        "| work | against | ours | theirs | ratio | n | of the limit | goal | |\n|---|---|---|---|---|---|---|---|---|"
-    )
-    lines = [
-        f"| {row.what} | {row.against} | {f'{row.ours:,.4g} {row.unit}'.rstrip()} | "
-        f"{'' if row.theirs is None else f'{row.theirs:,.4g}'} | {row.comparison} | {row.n} | "
-        f"{'' if row.limit is None else f'{row.limit:.0%}'} | {row.goal} | "
-        f"{ {True: 'reached', False: '**missed**', None: ''}[row.met] } |"
-        for row in rows
-    ]
-    return "\n".join([head, *lines])
+    """Rows in Markdown, without the columns that none of them fills."""
+    columns = {
+        "work": [row.what for row in rows],
+        "against": [row.against for row in rows],
+        "ours": [f"{row.ours:,.4g} {row.unit}".rstrip() for row in rows],
+        "theirs": ["" if row.theirs is None else f"{row.theirs:,.4g}" for row in rows],
+        "ratio": [row.comparison for row in rows],
+        "n": [str(row.n) for row in rows],
+        "of the limit": ["" if row.limit is None else f"{row.limit:.0%}" for row in rows],
+        "goal": [row.goal for row in rows],
+        "": [{True: "reached", False: "**missed**", None: ""}[row.met] for row in rows],
+    }
+    if not any(columns["against"]):
+        columns = {"range" if name == "ratio" else name: cells for name, cells in columns.items()}
+    filled = {name: cells for name, cells in columns.items() if any(cells)}
+    lines = [filled, ["---"] * len(filled), *zip(*filled.values(), strict=True)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from bench import __main__ as every
 from bench import gpu, rows
-from bench.__main__ import PAGE, SCRIPTS, put, section
+from bench.__main__ import SCRIPTS, SPEED, put, section
 from bench.harness import Line, Panel, Result, Row, Times, alone, at_most, compare, side_by_side
 from bench.plot import draw
 
@@ -153,17 +153,19 @@ def test_a_plot_is_white_and_names_its_axes() -> None:
 def test_what_was_measured_goes_to_the_page_the_data_and_the_plot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("PAGE", "DATA", "IMAGES"):
-        monkeypatch.setattr(every, name, tmp_path / getattr(every, name).name)
-    every.PAGE.write_text(PAGE.read_text())
+    monkeypatch.setattr(every, "IMAGES", tmp_path / "images")
+    page = tmp_path / SPEED.name
+    page.write_text(SPEED.read_text())
+    for name in ("demo", "rows"):
+        monkeypatch.setitem(every.SCRIPTS, name, SCRIPTS[name]._replace(page=page))
     Result("rows", list(rows.table([case(100, 1.0, 9.0)])), ["no"], rows.panels([case(100, 1.0, 9.0)])).print()
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     every.write(found)
     Result("demo", [at_most("w", "s", [1.0], 3.0)]).print()
     every.write(json.loads(capsys.readouterr().out.splitlines()[-1]))
-    assert "(images/growth-rows.svg)" in every.PAGE.read_text()
+    assert "(images/growth-rows.svg)" in page.read_text()
     assert ET.parse(every.IMAGES / "growth-rows.svg").getroot().attrib["role"] == "img"
-    data = json.loads(every.DATA.read_text())
+    data = json.loads(page.with_suffix(".json").read_text())
     assert list(data) == ["demo", "rows"]
     assert data["rows"] == found
 
@@ -227,17 +229,17 @@ def test_ways_take_turns_and_each_is_warmed_up_once() -> None:
 
 
 def test_every_script_has_its_place_on_the_page_and_writes_only_there() -> None:
-    page = PAGE.read_text()
     result = Result("prefix", [compare("w", Times([1], [1], [2]), Times([1], [1], [1]), "p", "u", 1.5)])
     found = {"rows": [vars(row) for row in result.rows], "notes": [], "panels": [], "command": "bench.prefix"}
     machine = {"cores": 2, "cpu": "a processor", "python": "3.11", "load": 0.1}
-    for name in SCRIPTS:
+    for name, script in SCRIPTS.items():
+        page = script.page.read_text()
         changed = put(page, name, section({**found, "machine": machine}))
-        assert "| w | p | 2 u of CPU | 1 | 2.00 [2.00, 2.00] | 1 |  | at least 1.5 | reached |" in changed
-        others = [other for other in SCRIPTS if other != name]
+        assert "| w | p | 2 u of CPU | 1 | 2.00 [2.00, 2.00] | 1 | at least 1.5 | reached |" in changed
+        others = [other for other, its in SCRIPTS.items() if other != name and its.page == script.page]
         assert all(_between(changed, other) == _between(page, other) for other in others)
     with pytest.raises(LookupError, match="no marks"):
-        put(page, "unheard-of", "")
+        put("a page", "unheard-of", "")
 
 
 def _between(page: str, name: str) -> str:
