@@ -43,7 +43,7 @@ class Script(NamedTuple):
 
 SCRIPTS = {
     "sampling": Script(3),
-    "servers": Script(4, ("--texts", "32"), ("--texts", "16")),
+    "servers": Script(6, ("--texts", "32", "--repeats", "7"), ("--texts", "16")),
     "prefix": Script(4, ("--prompts", "400"), ("--prompts", "200", "--repeats", "2")),
     "sft": Script(2),
     "grpo": Script(2),
