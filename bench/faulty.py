@@ -191,6 +191,8 @@ class Server:
             self.attempts[text].append(kind)
             reply = _Reply(text, before, writer, self.plan.hang, str(body["model"]))
             return await FAULTS.get(kind, _Reply.whole)(reply)
+        if path == "/circle":
+            return await send(writer, 307, b"", [("Location", path)])
         if path == "/ledger":
             return await send(writer, 200, {"attempts": self.attempts, "errands": self.errands})
         if path.endswith("/models"):
@@ -407,7 +409,7 @@ class _Reply:
         return False
 
     async def circles(self) -> bool:
-        return await self.send(307, b"", ("Location", "/v1/chat/completions"))
+        return await self.send(307, b"", ("Location", "/circle"))
 
     async def no_choices(self) -> bool:
         return await self.send(200, self.body() | {"choices": []})
@@ -455,8 +457,8 @@ class _Reply:
         return await self.send(200, self.body(), *twice)
 
 
-BOMB = gzip.compress(b" " * 2**26)
-"""64 MiB of nothing in 64 KiB."""
+BOMB = gzip.compress(b" " * 2**28)
+"""256 MiB of nothing in 256 KiB."""
 EMPTY = ("empty content", "no content")
 """Kinds whose text is empty."""
 FAULTS: dict[str, Callable[[_Reply], Any]] = {

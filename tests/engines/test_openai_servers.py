@@ -34,7 +34,9 @@ ODD_USAGE: list[Any] = [
 
 
 def engine(server: Server, **options: object) -> OpenAIEngine:
-    return open_plugin(OpenAIEngine, "served", {"base_url": server.url, "max_retries": 0, "timeout": 10, **options})
+    return open_plugin(
+        OpenAIEngine, "served", {"base_url": server.url, "max_retries": 0, "timeout": 10, "patience": 0, **options}
+    )
 
 
 def ask(server: Server, sampling: Sampling = WARM, n: int = 1, **options: object) -> list[Completion]:
