@@ -205,7 +205,7 @@ class Server:
     def _errand(self, method: str, names: list[str], headers: dict[str, str], content: bytes) -> tuple[int, Any]:
         """What is said of files and batches; every call about them is out of order now and then."""
         number = sum(self.errands.values())
-        if self.plan.shares and self.plan.draw(f"errand {number}", 0) in ("500", "503", "429"):
+        if self.plan.shares and self.plan.draw(f"errand {number}", 0) == "503":
             return 503, {"error": {"message": "out of order"}}
         match method, names:
             case "POST", ["files"]:

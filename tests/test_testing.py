@@ -39,6 +39,7 @@ from sinternal.world.benchmark import Microworld
 from sinternal.world.oracle import OracleExpert, OracleJudge
 from sinternal.world.source import shipped_base
 from tests.servers import Body, Raw, serve
+from tests.plugins import open_plugin
 
 OPEN = Path(__file__).parent
 """Something that is no model."""
@@ -373,7 +374,7 @@ class Cookbook(Benchmark):
     evaluation_only = False
 
     def prompts(self, part: str) -> Sequence[Prompt]:
-        return Microworld(Microworld.Options()).prompts(part)
+        return open_plugin(Microworld, Microworld.Options()).prompts(part)
 
 
 class Changing(Cookbook):

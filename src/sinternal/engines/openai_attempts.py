@@ -36,8 +36,8 @@ QUOTA = re.compile(
     re.IGNORECASE,
 )
 """How servers say that an account has nothing left: OpenAI, Azure, Anthropic, DeepSeek, OpenRouter."""
-TLS_ALERT = r"\x15\x03"
-"""How a TLS server begins what it says to a plain call, as the client's error quotes it."""
+NO_HTTP_AT_ALL = "illegal request line"
+"""What the client says of a reply whose first byte cannot begin one: that of a TLS server to a plain call."""
 _PLAIN = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
 """Reasons of OpenSSL for what a plain server says to TLS."""
 _NO_SUCH_HOST = tuple(
@@ -57,7 +57,7 @@ class Lost(Enum):
     BROKEN = "broken"
     """The reply breaks off, or is no HTTP."""
     BUSY = "busy"
-    """The server says that it cannot at present."""
+    """The server does not take the call at present: it has written nothing."""
 
 
 class AttemptError(Exception):
@@ -146,7 +146,7 @@ async def attempt(call: Callable[[], Awaitable[httpx2.Response]], timeout: float
     except openai.APIConnectionError as error:
         raise AttemptError(*read_cause(error, timeout)) from error
     except httpx2.InvalidURL as error:  # where it sends us to
-        raise AttemptError(Lost.BROKEN, f"sends calls to an address that is none ({error})") from error
+        raise AttemptError(Lost.BUSY, f"sends calls to an address that is none ({error})") from error
 
 
 def out_of_quota(refusal: Refusal) -> bool:
@@ -186,8 +186,8 @@ def read_cause(error: openai.APIConnectionError, timeout: float) -> tuple[Lost, 
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return Lost.NEVER, f"cannot be reached (its certificate is not valid here: {cause.verify_message})"
-        if isinstance(cause, ssl.SSLError):
-            plain = any(word in (cause.reason or str(cause)) for word in _PLAIN)
+        if isinstance(cause, ssl.SSLError) and cause.reason:
+            plain = any(word in cause.reason for word in _PLAIN)
             words = "it does not speak TLS: write http:// in place of https://" if plain else f"TLS: {cause.reason}"
             return Lost.NEVER, f"cannot be reached ({words})"
         if isinstance(cause, socket.gaierror):
@@ -196,8 +196,8 @@ def read_cause(error: openai.APIConnectionError, timeout: float) -> tuple[Lost, 
     outer = error.__cause__
     known = ((why, words) for kind, why, words in _CAUSES if isinstance(outer, kind))
     why, words = next(known, (Lost.BROKEN, "sends no reply ({})"))
-    if isinstance(outer, httpx2.RemoteProtocolError) and TLS_ALERT in str(outer):
-        words = "sends no HTTP (it speaks TLS: write https:// in place of http://)"
+    if isinstance(outer, httpx2.RemoteProtocolError) and NO_HTTP_AT_ALL in str(outer):
+        words = "sends no HTTP (if it speaks TLS, write https:// in place of http://)"
     if isinstance(outer, httpx2.ConnectError | httpx2.ProxyError):
         number = next((cause.errno for cause in causes if isinstance(cause, OSError) and cause.errno), None)
         said = str(outer) if number is None else os.strerror(number)
@@ -209,8 +209,8 @@ def read_cause(error: openai.APIConnectionError, timeout: float) -> tuple[Lost, 
 _CAUSES: tuple[tuple[type[Exception], Lost, str], ...] = (
     (httpx2.ConnectTimeout, Lost.NOT_THERE, "cannot be reached (nobody takes the connection)"),
     (httpx2.TimeoutException, Lost.SILENT, "timed out after {}"),
-    (httpx2.TooManyRedirects, Lost.BROKEN, "sends calls round in a circle of redirects"),
-    (httpx2.UnsupportedProtocol, Lost.BROKEN, "sends calls to an address that is none"),
+    (httpx2.TooManyRedirects, Lost.BUSY, "sends calls round in a circle of redirects"),
+    (httpx2.UnsupportedProtocol, Lost.BUSY, "sends calls to an address that is none"),
     (httpx2.ConnectError, Lost.NOT_THERE, "cannot be reached ({})"),
     (httpx2.ProxyError, Lost.NOT_THERE, "cannot be reached ({})"),
     (httpx2.DecodingError, Lost.BROKEN, "sends a reply that cannot be unpacked"),

@@ -27,6 +27,8 @@ NO_KEY = "none"
 """Sent to servers that ask for no key; the client insists on one."""
 CONNECTING = 10.0
 """Seconds to wait for a connection: an address where nobody is."""
+LOOKING = 5.0
+"""Seconds that a server has for the list of its models, when it is looked whether it is there."""
 MEND_QUOTA = "what is done is kept, raise it and run again"
 
 
@@ -99,12 +101,14 @@ class Server:
 
     async def why_away(self, client: openai.AsyncOpenAI) -> AttemptError | None:
         """Why it takes no calls, or answers none; None if it says anything at all."""
-        asking = client.with_options(max_retries=0, timeout=CONNECTING)
+        asking = client.with_options(max_retries=0, timeout=LOOKING)
         options: Any = {"headers": self.headers}
         try:
-            await attempt(lambda: asking.get("/models", cast_to=httpx2.Response, options=options), CONNECTING)
+            await attempt(lambda: asking.get("/models", cast_to=httpx2.Response, options=options), LOOKING)
         except AttemptError as error:
-            return error if error.why in (Lost.NOT_THERE, Lost.NEVER, Lost.SILENT) else None
+            if error.why is Lost.SILENT:
+                return AttemptError(Lost.SILENT, f"takes connections and answers nothing (GET models, {LOOKING:g} s)")
+            return error if error.why in (Lost.NOT_THERE, Lost.NEVER) else None
         except RefusedError:
             return None
         return None
