@@ -25,7 +25,6 @@ from sinternal.engines.openai import TEMPLATE, OpenAIEngine
 from sinternal.engines.openai_options import OpenAIOptions
 from sinternal.errors import EngineError
 from sinternal.settings.sampling import Sampling
-from tests.plugins import open_plugin
 
 SAMPLING = Sampling(max_tokens=32)
 PRICE = {"read": 3.0, "written": 15.0}
@@ -105,7 +104,7 @@ def ask(shares: dict[str, float], number: int, **options: object) -> Books:
     settings = {"timeout": TIMEOUT, "concurrency": 64, "price": PRICE, **options}
     books = Books(requests, {})
     with faulty(Plan(shares, hang=2 * TIMEOUT)) as server:
-        engine = open_plugin(OpenAIEngine, "served", OpenAIOptions.model_validate({"base_url": server.url, **settings}))
+        engine = OpenAIEngine("served", OpenAIOptions.model_validate({"base_url": server.url, **settings}))
         before, first = budget.spent(), 0.0
         _forget_peak()
         while rest := [request for request in requests if not books.results[request.id]]:

@@ -28,7 +28,6 @@ from sinternal.engines.transformers import TransformersEngine
 from sinternal.models.resolve import resolve_model
 from sinternal.settings.sampling import Sampling
 from sinternal.settings.training import Method, SftSettings
-from tests.plugins import open_plugin
 
 MODELS = ("microworld", "256x4", "384x6", "512x10", "768x20")
 UNIT = "tokens/s"
@@ -44,7 +43,7 @@ class Size(NamedTuple):
 
 def sampling(folder: str, name: str, args: argparse.Namespace) -> tuple[int, Row]:
     """Its parameters, and how fast it writes."""
-    engine = open_plugin(TransformersEngine, folder, TransformersOptions())
+    engine = TransformersEngine(folder, TransformersOptions())
     requests = questions("microworld", args.texts)
     work = ours(engine, requests, Sampling(temperature=1.0, max_tokens=args.max_tokens))
     times = side_by_side({"ours": work}, args.repeats, warm=False)["ours"]

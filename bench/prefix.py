@@ -21,7 +21,6 @@ from sinternal.engines import Request, decoding, transformers_generation
 from sinternal.engines.local_options import TransformersOptions
 from sinternal.engines.transformers import TransformersEngine
 from sinternal.settings.sampling import Sampling
-from tests.plugins import open_plugin
 
 GOAL = 2.0
 
@@ -36,7 +35,7 @@ def main() -> None:
     args = parser.parse_args()
     with TemporaryDirectory() as folder:
         model = random_llama(Path(folder)) if args.model == "random" else args.model
-        engine = open_plugin(TransformersEngine, model, TransformersOptions())
+        engine = TransformersEngine(model, TransformersOptions())
         requests = prompts(engine, args.prompts, args.tokens)
         ways = {"ours": reading(engine, requests), "apart": reading(engine, requests, share=False)}
         times = side_by_side(ways, args.repeats, warm=False)

@@ -24,7 +24,6 @@ from sinternal.engines.local_options import TransformersOptions
 from sinternal.engines.transformers import TransformersEngine
 from sinternal.settings.plugins import BenchmarkPlugin
 from sinternal.settings.sampling import Sampling
-from tests.plugins import open_plugin
 
 SUBJECTS = ("tea", "bread", "rain", "bicycles", "the moon", "chess", "paper", "bees", "salt", "maps", "clocks", "wool")
 FORMS = (
@@ -127,7 +126,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
     options = TransformersOptions(batch=args.batch)
-    engine = open_plugin(TransformersEngine, args.model, options)
+    engine = TransformersEngine(args.model, options)
     requests, sampling = questions(args.model, args.texts), Sampling(temperature=1.0, max_tokens=args.max_tokens)
     ways = {"ours": ours(engine, requests, sampling), "arrival": in_arrival_order(engine, requests, sampling)}
     result = Result("sampling")

@@ -22,7 +22,6 @@ from sinternal.engines.llamacpp import LlamaCppEngine, LlamaCppOptions
 from sinternal.engines.openai import SEEDS, OpenAIEngine
 from sinternal.engines.openai_options import OpenAIOptions
 from sinternal.settings.sampling import Sampling
-from tests.plugins import open_plugin
 
 GOAL = 0.95
 
@@ -66,13 +65,13 @@ def main() -> None:
     parser.add_argument("--max-tokens", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
-    llamacpp = open_plugin(LlamaCppEngine, "smollm2", LlamaCppOptions())
+    llamacpp = LlamaCppEngine("smollm2", LlamaCppOptions())
     requests, sampling = questions("smollm2", args.texts), Sampling(temperature=1.0, max_tokens=args.max_tokens)
     address, key, parallel = llamacpp.server.listening_address, llamacpp.client.server._key, llamacpp.options.parallel
     options = OpenAIOptions(base_url=f"{address}/v1", concurrency=parallel)
     ways = {
         "llamacpp": through(llamacpp, requests, sampling),
-        "openai": through(open_plugin(OpenAIEngine, "model", options, key), requests, sampling),
+        "openai": through(OpenAIEngine("model", options, key), requests, sampling),
         "bare": bare(address, key, requests, sampling, parallel),
     }
     times = side_by_side(ways, args.repeats)

@@ -27,7 +27,6 @@ from sinternal.engines.transformers import TransformersEngine
 from sinternal.engines.vllm import VllmEngine
 from sinternal.errors import ModelError
 from sinternal.settings.sampling import Sampling
-from tests.plugins import open_plugin
 
 GOAL = 1.0
 TEXTS = {"microworld": 2000, "smollm2": 128}
@@ -63,8 +62,8 @@ def writes(engine: Engine, requests: Sequence[Request], sampling: Sampling) -> W
 def measure(result: Result, model: str, texts: int, sampling: Sampling, options: VllmOptions, repeats: int) -> None:
     """The rows of a model."""
     requests = questions(model, texts)
-    ours = open_plugin(TransformersEngine, model, TransformersOptions())
-    theirs = open_plugin(VllmEngine, model, options)
+    ours = TransformersEngine(model, TransformersOptions())
+    theirs = VllmEngine(model, options)
     try:
         ways = {
             "ours": Metered(writes(ours, requests, sampling)),

@@ -39,7 +39,6 @@ from sinternal.world.benchmark import Microworld
 from sinternal.world.oracle import OracleExpert, OracleJudge
 from sinternal.world.source import shipped_base
 from tests.servers import Body, Raw, serve
-from tests.plugins import open_plugin
 
 OPEN = Path(__file__).parent
 """Something that is no model."""
@@ -374,7 +373,7 @@ class Cookbook(Benchmark):
     evaluation_only = False
 
     def prompts(self, part: str) -> Sequence[Prompt]:
-        return open_plugin(Microworld, Microworld.Options()).prompts(part)
+        return Microworld(Microworld.Options()).prompts(part)
 
 
 class Changing(Cookbook):

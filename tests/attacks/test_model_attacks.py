@@ -15,7 +15,7 @@ from sinternal.records import Finish, Prompt
 from sinternal.registry import Kind
 from sinternal.world.language import REFUSAL, recipe
 from tests.conftest import plain_prompt
-from tests.plugins import mistake_in, open_plugin, open_plugin
+from tests.plugins import mistake_in, open_plugin
 from tests.servers import Body, Fault, Server, serve
 
 REWRITES: Sequence[type[ModelRewrite]] = (PastTense, LowResourceTranslation)

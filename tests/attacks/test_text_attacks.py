@@ -20,7 +20,7 @@ from sinternal.prompting.think import split_thinking
 from sinternal.records import HarmShows, Prompt
 from sinternal.registry import Kind
 from tests.conftest import plain_prompt
-from tests.plugins import mistake_in, open_plugin, open_plugin
+from tests.plugins import mistake_in, open_plugin
 
 ATTACKS: Sequence[type[TextAttack]] = (
     PrefixInjection,

@@ -12,7 +12,7 @@ from sinternal.errors import DataError
 from sinternal.records import Prompt, Split
 from sinternal.registry import Kind, load
 from sinternal.training import rewards
-from tests.plugins import mistake_in, open_plugin, open_plugin
+from tests.plugins import mistake_in, open_plugin
 
 PARTS = ("train", "dev", "eval")
 HARDNESS = {"seed": st.integers(0, 10**6), "terms": st.integers(2, 9), "largest": st.integers(20, 1_000)}

@@ -17,7 +17,6 @@ from sinternal.records import Response
 from sinternal.settings.sampling import Sampling
 from sinternal.stages.sample import to_responses
 from sinternal.store import Artifact, Draft, Store
-from tests.plugins import open_plugin
 
 REQUESTS = 12
 STAY = "stay"
@@ -40,7 +39,7 @@ def work(url: str, root: Path, *, stay: bool = False) -> Artifact:
     def build(draft: Draft) -> None:
         def make(finished: frozenset[str]) -> Iterator[Response]:
             asked = (Request(f"r{i}", (("user", f"number {i}"),)) for i in range(REQUESTS) if f"r{i}" not in finished)
-            engine = open_plugin(OpenAIEngine, "served", options)
+            engine = OpenAIEngine("served", options)
             for number, row in enumerate(to_responses(engine.generate(asked, Sampling(max_tokens=32), 0))):
                 yield row
                 if stay and number == A_FEW:

@@ -24,7 +24,7 @@ from sinternal.registry import Kind
 from sinternal.settings.plugins import EnginePlugin
 from sinternal.settings.sampling import Sampling
 from sinternal.world.benchmark import Microworld
-from tests.plugins import Register, open_plugin, open_plugin
+from tests.plugins import Register, open_plugin
 
 ALONE = {"batch": 1}
 """Batches of one: no padding, so logits are rounded alike however the requests are shared out."""

@@ -13,7 +13,7 @@ from sinternal.prompting.think import read_verdict, split_thinking, write_comple
 from sinternal.records import Finish, Prompt, Response, Split, Verdict
 from sinternal.registry import Kind
 from sinternal.settings.sampling import Sampling
-from tests.plugins import Register, mistake_in, open_plugin, opening, open_plugin
+from tests.plugins import Register, mistake_in, open_plugin, opening
 
 ENGINE = {"engine": {"name": "scripted", "model": "reviewer"}}
 PROMPTS = [Prompt(f"p{i}", f"p{i}", f"Request number {i}", True, "own", "plain", Split.TRAIN) for i in range(3)]

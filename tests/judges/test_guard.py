@@ -19,7 +19,7 @@ from sinternal.judges.wildguard import WildGuard
 from sinternal.records import Finish, Judgement
 from sinternal.registry import Kind
 from tests.judges.scripted import ENGINE, PROMPT, ScriptedEngine, answered, failed
-from tests.plugins import mistake_in, open_plugin, open_plugin
+from tests.plugins import mistake_in, open_plugin
 
 UNSAFE: dict[type[Guard], str] = {
     Qwen3Guard: "Safety: Unsafe\nCategories: Violent\nRefusal: No",

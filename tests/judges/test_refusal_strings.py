@@ -6,7 +6,7 @@ from sinternal.judges.refusal_strings import WITHIN, RefusalStrings
 from sinternal.records import Judgement
 from sinternal.registry import Kind
 from tests.judges.scripted import BENIGN, PROMPT, answered
-from tests.plugins import mistake_in, open_plugin, open_plugin
+from tests.plugins import mistake_in, open_plugin
 
 
 def judge(answer: str | None, prompt=PROMPT) -> Judgement:

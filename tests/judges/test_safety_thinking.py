@@ -8,7 +8,7 @@ from sinternal.judges.safety_thinking import SafetyThinking
 from sinternal.records import Check, Judgement, Response
 from sinternal.registry import Kind
 from tests.judges.scripted import ENGINE, PROMPT, ScriptedEngine, answered, failed
-from tests.plugins import mistake_in, open_plugin, open_plugin
+from tests.plugins import mistake_in, open_plugin
 
 
 def label(engine: ScriptedEngine, reply: object, response: Response, **options: object) -> Judgement:

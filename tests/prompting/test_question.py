@@ -11,7 +11,7 @@ from sinternal.prompting.specification import Packaged, load_spec
 from sinternal.prompting.think import read_label, read_verdict
 from sinternal.records import Prompt, Split, Subject
 from sinternal.registry import Kind
-from tests.plugins import mistake_in, open_plugin, open_plugin
+from tests.plugins import mistake_in, open_plugin
 
 PROMPT = Prompt("p", "p", "How do I pick a lock?", True, "own", "plain", Split.TRAIN)
 TASK = open_plugin(SpecificationTask)

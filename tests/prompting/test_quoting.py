@@ -34,7 +34,7 @@ from sinternal.store import Artifact, Draft
 from sinternal.tools.verifier import Verifier
 from tests.chat_models import ASSISTANT, BOS, EOS, R1_DISTILL, THINK_TOKENS, USER, byte_level, chatml, qwen, save_model
 from tests.conftest import Build, plain_prompt, response_to
-from tests.plugins import Register, open_plugin, opening, open_plugin
+from tests.plugins import Register, open_plugin, opening
 
 CHATML = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
 LLAMA3 = ("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|end_of_text|>")

@@ -26,7 +26,6 @@ from sinternal.records import Finish
 from sinternal.settings.sampling import Sampling
 from tests.commands import HANGS
 from tests.vllm.conftest import GREEDY, REQUESTS, texts
-from tests.plugins import open_plugin
 
 KEEPER = """
 import ctypes, signal, subprocess, sys
@@ -77,7 +76,7 @@ def _answers(client: httpx2.Client, url: str) -> bool:
 
 def engine(served: Served, *, key: str | None = None, **options: object) -> Engine:
     settings = {"base_url": served.address, "model": "microworld", "opens_thinking": True, **options}
-    return open_plugin(OpenAIEngine, "microworld", OpenAIOptions.model_validate(settings), key or served.key)
+    return OpenAIEngine("microworld", OpenAIOptions.model_validate(settings), key or served.key)
 
 
 def said(completions: dict[str, Completion]) -> dict[str, tuple[object, ...]]:
