@@ -26,8 +26,8 @@ time.sleep(600)
 """
 LEAVES = """
 import subprocess, sys, time
-from sinternal.engines.orphans import guarded
-with guarded():
+from sinternal.engines.orphans import starting_guarded
+with starting_guarded():
     grandchild = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])"
     subprocess.run([sys.executable, "-c", grandchild], start_new_session=True)
     print("up", flush=True)

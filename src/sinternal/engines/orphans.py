@@ -69,8 +69,18 @@ class Guard:
 
 
 @contextmanager
-def guarded() -> Iterator[Guard]:
-    """A guard over all that is started inside of the `with`, and all that this starts in turn."""
+def guarded() -> Iterator[None]:
+    """Inside of the `with`: if we are gone, so is all that was started there, and all that this has started in turn."""
+    with starting_guarded() as guard:
+        try:
+            yield
+        finally:
+            guard.close()
+
+
+@contextmanager
+def starting_guarded() -> Iterator[Guard]:
+    """The same, and what was started stays under the guard when the `with` is over, until that is closed."""
     before, mark = os.environ.get(MARK), secrets.token_hex(16)
     guard = Guard(mark=mark)
     os.environ[MARK] = mark

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sinternal.columns import from_columns
 from sinternal.engines import Completion, Engine, Request, TokenLogprobs
-from sinternal.engines.orphans import Guard, guarded
+from sinternal.engines.orphans import Guard, starting_guarded
 from sinternal.errors import EngineError, SInternalError
 from sinternal.models.resolve import is_model
 from sinternal.records import Finish
@@ -89,7 +89,7 @@ class RayEngine(Engine):
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would tell its makers how it is used
             try:
                 if starts_one:
-                    with guarded() as self.guard:
+                    with starting_guarded() as self.guard:
                         self.ray.init(log_to_driver=False, include_dashboard=False)
                 else:
                     self.ray.init(address=self.options.address, log_to_driver=False)
