@@ -163,6 +163,11 @@ class BatchCalls:
                         f"{self.server.url} does not say how far batch {self.server.clean(entry.batch)} is "
                         f"({self.server.clean(str(error))}); it goes on there, run again to fetch it"
                     ) from error
+                if failed == 1:
+                    tell(
+                        f"{self.server.clean(str(error))}; it is looked at again every {self.options.poll:g} s, up to "
+                        f"{LOOKS} times in a row. Ctrl-C stops: the batch goes on there, and the next run fetches it"
+                    )
             else:
                 failed = 0
                 if state.ended:
