@@ -103,10 +103,12 @@ def test_a_local_cluster_listens_on_loopback_alone_and_is_gone_soon_after_us(tmp
             for connection in each.net_connections(kind="inet")
             if connection.status == psutil.CONN_LISTEN
         ]
+        keys = {each.environ().get("RAY_AUTH_TOKEN", "") for each in cluster if lives(each)}
     finally:
         process.kill()
         process.wait()
     assert len(listening) > 3
+    assert [len(key) for key in keys] == [64], "a key of its own, that no file holds"
     assert {address.removeprefix("::ffff:") for address, _ in listening} == {"127.0.0.1"}
     assert wait_until(lambda: not any(map(lives, cluster))), [each.name() for each in cluster if lives(each)]
 

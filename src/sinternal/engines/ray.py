@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import islice
@@ -34,7 +35,7 @@ WINDOW = 65_536
 
 LOOPBACK_ALONE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """A variable of Ray's, read as it is imported: at 0, which is the default on two systems, all processes of a cluster
-that is started here listen on the loopback interface. Others on this machine lack its key, which is Ray's default."""
+that is started here listen on the loopback interface."""
 
 Row = dict[str, str]
 """What Ray carries: `requests`, a list in JSON, there; `completion` or `fault` back, and the other of the two empty."""
@@ -82,6 +83,8 @@ class RayEngine(Engine):
         starts_one = self.options.address is None and not os.environ.get("RAY_ADDRESS")
         if starts_one:
             os.environ.setdefault(LOOPBACK_ALONE, "0")
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # its own key is a file that others can read
         self.ray = _import_ray()
         self.connected_here = not self.ray.is_initialized()
         self.guard: Guard | None = None
