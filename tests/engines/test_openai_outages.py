@@ -91,6 +91,21 @@ def test_a_port_that_takes_connections_and_never_answers_is_told(
     assert len(told) == 1
 
 
+def test_a_server_that_is_only_slow_to_list_its_models_is_there(
+    told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sinternal.engines.openai_server.LOOKING", 0.3)
+
+    def slow(_method: str, path: str, *_more: object) -> None:
+        if path.endswith("/models"):
+            time.sleep(0.8)
+
+    with serve(elsewhere=slow) as server:
+        (got,) = engine(server.url).generate(requests(1), GREEDY, 0)
+    assert got.answer == "you said: number 0"
+    assert len(told) == 2
+
+
 def test_what_waiting_does_not_mend_is_not_waited_for(told: list[str]) -> None:
     with (
         listener(b"HTTP/1.0 400 Bad request\r\n\r\n") as at,

@@ -179,8 +179,8 @@ class OpenAIEngine(Engine):
     def _direct(self, client: openai.AsyncOpenAI, sampling: Sampling, max_retries: int | None = None) -> Direct:
         """What makes calls one by one."""
 
-        async def look() -> AttemptError | None:
-            return await self.server.why_away(client)
+        async def look(times: float, most: float) -> AttemptError | None:
+            return await self.server.why_away(client, times, most)
 
         def most(call: Call) -> Spent:
             return self._cost(call.request, sampling, Usage(None, None, 0), 1.0)

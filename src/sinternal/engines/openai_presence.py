@@ -9,6 +9,7 @@ that time counts against no call.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -43,14 +44,15 @@ class Presence:
     """Of one server, for the calls to it that are under way at the same time."""
 
     def __init__(
-        self, url: str, patience: float, look: Callable[[], Awaitable[AttemptError | None]], *, enough: int
+        self, url: str, patience: float, look: Callable[[float, float], Awaitable[AttemptError | None]], *, enough: int
     ) -> None:
         """Nothing is known yet.
 
         Args:
             url: the server's address, to be shown.
             patience: seconds that it is waited for.
-            look: finds out why it takes or answers no calls; None if it does.
+            look: finds out why it takes or answers no calls; None if it does. Given how many times as long as usual it
+                may take for that, and seconds that it may take at most.
             enough: calls that fail, none of them succeeding in between, until it counts as out of order.
         """
         self.url = url
@@ -75,7 +77,7 @@ class Presence:
 
     async def expect(self) -> None:
         """Before the first call: wait until it takes calls. Raises EngineError if it does not."""
-        if why := await self._look():
+        if why := await self._look(1.0, math.inf):
             self._note_absence(why)
             async with self._turn:
                 await self._wait()
@@ -102,7 +104,7 @@ class Presence:
 
     async def look_after_silence(self) -> None:
         """Nothing has come back for a while: tell it, if the server does not even list its models."""
-        if self._away is None and not self._told and (why := await self._look()):
+        if self._away is None and not self._told and (why := await self._look(1.0, math.inf)):
             self._told = True
             pending.tell(f"{self.url} has sent nothing for {SILENCE:g} s and {why}; {HOW_TO_STOP}")
 
@@ -121,7 +123,8 @@ class Presence:
             await asyncio.sleep(min(left, pause(away.failures)))
             if away.why.why is Lost.BUSY or away.why.why is Lost.BROKEN:
                 return True
-            if why := await self._look():
+            left = away.since + self.patience - time.monotonic()
+            if why := await self._look(2.0**away.failures, left):  # one that is slow to say anything is there, too
                 away.why = why
             elif self._away is away:
                 self._note_presence()
@@ -144,7 +147,7 @@ class Presence:
         if self._away is not None:
             self._away.why = error
         elif error.why in (Lost.NOT_THERE, Lost.NEVER, Lost.SILENT):
-            if why := await self._look():  # else it was this call's bad luck
+            if why := await self._look(1.0, math.inf):  # else it was this call's bad luck
                 self._note_absence(why)
         elif len(self._failing) >= self.enough:
             self._note_absence(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import random
 from abc import abstractmethod
@@ -99,15 +100,24 @@ class Server:
         except (openai.OpenAIError, ValueError, LookupError, TypeError, RecursionError):
             return None
 
-    async def why_away(self, client: openai.AsyncOpenAI) -> AttemptError | None:
-        """Why it takes no calls, or answers none; None if it says anything at all."""
-        asking = client.with_options(max_retries=0, timeout=LOOKING)
+    async def why_away(
+        self, client: openai.AsyncOpenAI, times: float = 1.0, most: float = math.inf
+    ) -> AttemptError | None:
+        """Why it takes no calls, or answers none; None if it says anything at all.
+
+        Args:
+            client: asks it.
+            times: how many times as long it has as it usually has: some are slow, or busy with the calls of others.
+            most: seconds that it has at most, if that is more than it usually has.
+        """
+        seconds = min(LOOKING * times, max(LOOKING, most))
+        asking = client.with_options(max_retries=0, timeout=seconds)
         options: Any = {"headers": self.headers}
         try:
-            await attempt(lambda: asking.get("/models", cast_to=httpx2.Response, options=options), LOOKING)
+            await attempt(lambda: asking.get("/models", cast_to=httpx2.Response, options=options), seconds)
         except AttemptError as error:
             if error.why is Lost.SILENT:
-                return AttemptError(Lost.SILENT, f"takes connections and answers nothing (GET models, {LOOKING:g} s)")
+                return AttemptError(Lost.SILENT, f"takes connections and answers nothing (GET models, {seconds:.3g} s)")
             return error if error.why in (Lost.NOT_THERE, Lost.NEVER) else None
         except RefusedError:
             return None
