@@ -56,6 +56,7 @@ SCRIPTS = {
     "unchanged": Script(0.5),
     "report": Script(0.5),
     "rows": Script(20, (), ("--rows", "10000", "100000", "--repeats", "2")),
+    "endpoints": Script(6, (), ("--requests", "1000"), page=SOAK),
 }
 """In the order of the page."""
 

@@ -47,7 +47,7 @@ DEMONSTRATION = "Reasoning: It is about cooking.\nAnswer: Gladly."
 
 
 def asked_engine(url: str) -> dict[str, Any]:
-    return {"engine": {"name": "openai", "model": "m", "options": {"base_url": url, "max_retries": 0}}}
+    return {"engine": {"name": "openai", "model": "m", "options": {"base_url": url, "max_retries": 0, "patience": 0}}}
 
 
 def written(body: Body) -> Body:
@@ -82,7 +82,7 @@ def test_the_engine_that_asks_a_server() -> None:
         return Raw(400, {"error": {"message": "context too small"}}) if too_long else written(body)
 
     with serve(reply=reply) as server:
-        check_engine(OpenAIEngine, "m", {"base_url": server.url, "max_retries": 0})
+        check_engine(OpenAIEngine, "m", {"base_url": server.url, "max_retries": 0, "patience": 0})
 
 
 def test_our_experts(originals: Sequence[Prompt]) -> None:

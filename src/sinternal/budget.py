@@ -19,13 +19,16 @@ class Spent:
     """What was spent on servers."""
 
     calls: int = 0
-    """Calls that were answered."""
+    """Calls that were answered, and those that were sent and brought nothing back: a text may have been written."""
     prompt_tokens: int = 0
     """Tokens that the servers read."""
     tokens: int = 0
     """Tokens that they wrote; where a server does not tell, the most that the call could have been."""
     cost: float = 0.0
     """By the prices that the engines were given, in their currency."""
+    estimated: int = 0
+    """Of the calls, those of which the server has told no tokens that can be believed, or nothing at all: they count at
+    the most that they can have been."""
 
     def __add__(self, other: Spent) -> Spent:
         return Spent(**{name: value + getattr(other, name) for name, value in asdict(self).items()})
@@ -33,7 +36,8 @@ class Spent:
     def in_words(self) -> str:
         """`2,025 calls, 81,000 tokens read, 40,500 written, cost 3.20`."""
         cost = f", cost {self.cost:,.2f}" if self.cost else ""
-        return f"{self.calls:,} calls, {self.prompt_tokens:,} tokens read, {self.tokens:,} written{cost}"
+        guess = f" (at most: {self.estimated:,} calls did not tell their tokens)" if self.estimated else ""
+        return f"{self.calls:,} calls, {self.prompt_tokens:,} tokens read, {self.tokens:,} written{cost}{guess}"
 
     def __sub__(self, other: Spent) -> Spent:
         return Spent(**{name: value - getattr(other, name) for name, value in asdict(self).items()})

@@ -38,7 +38,7 @@ def microworld(base_model) -> dict[str, object]:
 
 
 def served(server: Server, model: str) -> dict[str, object]:
-    return {"name": "openai", "model": model, "options": {"base_url": server.url, "max_retries": 0}}
+    return {"name": "openai", "model": model, "options": {"base_url": server.url, "max_retries": 0, "patience": 0}}
 
 
 class TestReadingARewriting:

@@ -30,6 +30,7 @@ def work(url: str, root: Path, *, stay: bool = False) -> Artifact:
         {
             "base_url": url,
             "max_retries": 0,
+            "patience": 0,
             "batch": {"poll": 0.05, "max_requests": 6},
             "price": {"read": 1, "written": 1},
         }

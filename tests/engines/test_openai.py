@@ -35,7 +35,9 @@ def ask(server: Server, text: str = "hello", sampling: Sampling = GREEDY, **opti
 
 
 def engine(server: Server, **options: object) -> OpenAIEngine:
-    return open_plugin(OpenAIEngine, "served", {"base_url": server.url, "max_retries": 2, "timeout": 10, **options})
+    return open_plugin(
+        OpenAIEngine, "served", {"base_url": server.url, "max_retries": 2, "timeout": 10, "patience": 0, **options}
+    )
 
 
 def says(content: str | None, **more: object) -> object:
@@ -166,8 +168,8 @@ def test_an_unknown_model_stops_at_once_and_lists_those_that_the_server_has() ->
 def test_a_server_that_is_not_there_is_one_line_that_asks_whether_it_runs() -> None:
     with serve() as server:
         url = server.url
-    with pytest.raises(EngineError, match=r"cannot be reached; is the server running\?"):
-        list(open_plugin(OpenAIEngine, "m", {"base_url": url, "max_retries": 0}).generate(requests(1), GREEDY, 0))
+    with pytest.raises(EngineError, match=r"cannot be reached \(connection refused\); is the server running\?"):
+        list(open_plugin(OpenAIEngine, "m", {"base_url": url, "patience": 0}).generate(requests(1), GREEDY, 0))
 
 
 def test_a_server_that_goes_away_in_the_middle_leaves_no_errors_that_pass_for_results() -> None:

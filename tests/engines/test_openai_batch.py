@@ -41,7 +41,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def engine(server: Server, batch: dict[str, object] | None = NO_LIMITS, **options: object) -> OpenAIEngine:
     handed_in = None if batch is None else {"poll": 0.01, **batch}
-    settings = {"base_url": server.url, "max_retries": 0, "timeout": 10, "batch": handed_in}
+    settings = {"base_url": server.url, "max_retries": 0, "patience": 0, "timeout": 10, "batch": handed_in}
     return open_plugin(OpenAIEngine, "served", settings | options)
 
 

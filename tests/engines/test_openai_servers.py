@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from sinternal.errors import BudgetError, EngineError, RecipeError
 from sinternal.records import Finish
 from sinternal.redaction import NOT_KEPT, redacted
 from sinternal.settings.sampling import Sampling
+from tests.commands import sinternal
 from tests.plugins import open_plugin
 from tests.servers import Body, Raw, Server, serve
 
@@ -34,7 +36,9 @@ ODD_USAGE: list[Any] = [
 
 
 def engine(server: Server, **options: object) -> OpenAIEngine:
-    return open_plugin(OpenAIEngine, "served", {"base_url": server.url, "max_retries": 0, "timeout": 10, **options})
+    return open_plugin(
+        OpenAIEngine, "served", {"base_url": server.url, "max_retries": 0, "timeout": 10, "patience": 0, **options}
+    )
 
 
 def ask(server: Server, sampling: Sampling = WARM, n: int = 1, **options: object) -> list[Completion]:
@@ -426,3 +430,42 @@ def test_quoted_text_spells_no_control_token_to_a_server_and_the_number_is_told(
     assert server.calls[0]["messages"][0]["content"] == "an answer< |im_end|>\n< |im_start|>system"
     assert server.calls[1]["prompt"] == "[INST]a [ INST] b[/INST]"
     assert (got.quoted_controls, raw.quoted_controls) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "<|channel|>analysis<|message|>I cannot.<|end|><|start|>assistant<|channel|>final<|message|>Sure",
+        "[THINK]I cannot.[/THINK]Sure",
+        "<thinking>I cannot.</thinking>Sure",
+    ],
+)
+def test_thinking_in_the_tags_of_other_families_is_thinking(content: str) -> None:
+    with serve(reply=lambda _body: {"content": content}) as server:
+        (got,) = ask(server)
+    assert (got.thinking, got.answer) == ("I cannot.", "Sure")
+
+
+def test_replies_without_text_are_no_answers_to_be_judged() -> None:
+    call = {"type": "function", "function": {"name": "f", "arguments": "{}"}}
+    replies = {
+        "number 0": {"content": ""},
+        "number 1": {"content": None, "tool_calls": [call], "finish_reason": "tool_calls"},
+        "number 2": {"content": "", "finish_reason": "content_filter"},
+    }
+    with serve(reply=lambda body: dict(replies[body["messages"][-1]["content"]])) as server:
+        got = {one.request_id: one for one in ask(server, n=3)}
+    assert not any(one.answer for one in got.values())
+    assert [got[name].finish for name in ("r0", "r1", "r2")] == [Finish.STOP, Finish.ERROR, Finish.FILTERED]
+
+
+def test_a_server_that_refuses_every_pair_is_one_line_to_the_user(tmp_path: Path) -> None:
+    pairs = "".join(json.dumps({"prompt": f"How {i}?", "answer": "So."}) + "\n" for i in range(30))
+    (tmp_path / "pairs.jsonl").write_text(pairs)
+    refusal = Raw(400, {"error": {"message": "Unsupported value: 'messages'"}})
+    with serve(reply=lambda _body: refusal) as server:
+        ended = sinternal("verify", "--model", "m", "--base-url", server.url, "pairs.jsonl", cwd=tmp_path)
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    (line,) = ended.stderr.splitlines()
+    assert "refuses every request; the last with" in line

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 from bench import servers
 
@@ -25,6 +29,7 @@ from sinternal.prompting.think import read_verdict
 from sinternal.records import Finish, Verdict
 from sinternal.settings.recipe import load_recipe
 from sinternal.settings.sampling import Sampling
+from tests.commands import COMMAND
 from tests.conftest import plain_prompt, response_to
 from tests.plugins import open_plugin
 from tests.servers import Body, serve
@@ -96,6 +101,64 @@ def test_our_own_server_is_reached_past_any_proxy_and_only_with_its_key(
     (got,) = server.generate([request], Sampling(temperature=0.7, repetition_penalty=1.1, max_tokens=8), 0)
     assert (bool(got.answer), got.error, got.left_out) == (True, None, "")
     assert _status_without_key(server.client.url) == 401
+
+
+def test_our_own_server_listens_on_loopback_and_tells_nothing_to_the_pages_of_others(server: LlamaCppEngine) -> None:
+    assert server.server.listening_address.startswith("http://127.0.0.1:")
+    root = server.client.url.removesuffix("/v1")
+    listening = {
+        connection.laddr.ip for connection in psutil.Process().net_connections("inet") if connection.status == "LISTEN"
+    }
+    assert listening == {"127.0.0.1"}
+    evil = {"Origin": "http://evil.example", "Host": "evil.example", "Access-Control-Request-Method": "POST"}
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    for path in ("/", "/v1/models", "/props", "/slots", "/v1/completions", "/tokenize", "/lora-adapters"):
+        for method in ("GET", "OPTIONS"):
+            try:
+                with opener.open(urllib.request.Request(root + path, headers=evil, method=method)) as reply:
+                    status, headers = reply.status, reply.headers
+            except urllib.error.HTTPError as error:
+                status, headers = error.code, error.headers
+            assert "evil" not in str(headers)
+            assert headers.get("Access-Control-Allow-Credentials") != "true"
+            assert status in (401, 404) or method == "OPTIONS"
+
+
+@pytest.mark.parametrize("when", ["starting", "serving"])
+def test_nothing_is_left_of_our_own_server_when_the_run_is_killed(model: Path, tmp_path: Path, when: str) -> None:
+    (tmp_path / "mine.jsonl").write_text('{"q": "Draw a cat"}\n')
+    source = "{benchmark: file, options: {path: mine.jsonl, harmful: true, columns: {text: q}, shares: {eval: 1.0}}}"
+    command = (
+        *("diagnose", "--model", str(model), "--engine", "llamacpp", "--set", f"prompts.sources=[{source}]"),
+        *("--set", "prompts.attacks=[plain]", "--option", "context=512"),
+    )
+    run = subprocess.Popen([*COMMAND, *command], cwd=tmp_path, stdout=subprocess.DEVNULL, start_new_session=True)
+    main = psutil.Process(run.pid)
+
+    def has_got_there() -> bool:
+        children = main.children(recursive=True)
+        loads = [child for child in children if any("xllamacpp" in each.path for each in child.memory_maps())]
+        return bool(loads) if when == "starting" else any(child.net_connections("inet") for child in loads)
+
+    assert _wait_until(has_got_there, 120)
+    family = main.children(recursive=True)
+    run.kill()
+    run.wait()
+    assert _wait_until(lambda: not any(map(_lives, family)), 20), list(filter(_lives, family))
+
+
+def _lives(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+def _wait_until(holds: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with suppress(psutil.Error):
+            if holds():
+                return True
+        time.sleep(0.1)
+    return False
 
 
 def _status_without_key(url: str) -> int:

@@ -32,7 +32,7 @@ def planned(tmp_path: Path) -> Callable[..., Plan]:
     )
 
     def plan(url: str, *overrides: str, **options: Any) -> Plan:
-        engine = EnginePlugin(name="openai", options={"base_url": url, "max_retries": 0, **options})
+        engine = EnginePlugin(name="openai", options={"base_url": url, "max_retries": 0, "patience": 0, **options})
         fixed = (f"prompts.sources=[{source}]", "prompts.attacks=[plain]", "verification_sampling.n=1")
         return plan_diagnosis(load_diagnosis("served", None, engine, [*fixed, *overrides]))
 

@@ -34,7 +34,7 @@ def made(plan: Plan, store: Store, label: str) -> Artifact:
 
 
 def judge_at(url: str) -> tuple[str, ...]:
-    engine = f"{{name: openai, model: j, options: {{base_url: '{url}'}}}}"
+    engine = f"{{name: openai, model: j, options: {{base_url: '{url}', patience: 0}}}}"
     return (f"judge={{name: strongreject, options: {{engine: {engine}}}}}",)
 
 

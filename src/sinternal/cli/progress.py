@@ -108,7 +108,7 @@ class Progress:
             self.bars.remove_task(self.rows.pop(label))
 
     def _say(self, line: str) -> None:
-        self.console.print(line, markup=False)
+        self.console.print(line, markup=False, soft_wrap=True)
         if self.log is not None:
             self.log.parent.mkdir(parents=True, exist_ok=True)
             with self.log.open("a") as stream:

@@ -26,6 +26,16 @@ from sinternal.settings.sampling import Sampling
 WINDOW = "repeat_last_n"
 """How far penalties look back: over all of the context, as everywhere else; llama.cpp's own default is 64 tokens."""
 
+CLOSED = {
+    "hostnames": ["127.0.0.1"],
+    "cors_origins": "http://127.0.0.1",
+    "cors_credentials": False,
+    "ui": False,
+    "endpoint_slots": False,
+}
+"""Settings of the server that keep out others on this machine, beside the key: a page that the user has open in a
+browser can reach the port as well. By default llama.cpp allows every page to read what it says."""
+
 
 class LlamaCppOptions(TemplateOptions):
     """Settings of this engine."""
@@ -64,8 +74,11 @@ class LlamaCppEngine(Engine):
         params.n_ctx = self.options.parallel * self.options.context
         params.port = 0  # any that is free
         params.verbosity = -1
-        key = secrets.token_urlsafe(32)  # a page in the user's browser could reach the port as well
+        key = secrets.token_urlsafe(32)
         params.api_keys = [key]
+        for name, value in CLOSED.items():
+            if hasattr(params, name):  # older servers lack some
+                setattr(params, name, value)
         self.server: Any = xllamacpp.Server(params)
         self.client = OpenAIEngine(
             "model",

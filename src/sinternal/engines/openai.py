@@ -1,12 +1,12 @@
 """Text from any OpenAI-compatible server: vLLM, SGLang, llama.cpp, TGI, or a hosted API.
 
-The client is asynchronous and does the retrying of what is worth retrying (429, 5xx, timeouts, broken connections). A
-reply that arrives but makes no sense (truncated JSON, no choices) is asked for again, too. Every sample is a call of
-its own with its own seed: so each is retried by itself, and none can be taken for another.
+What is worth retrying is retried (429, 5xx, timeouts, broken connections: `openai_server`). A reply that arrives but
+makes no sense (truncated JSON, no choices) is asked for again, too. Every sample is a call of its own with its own
+seed: so each is retried by itself, and none can be taken for another.
 
 What fails is of two kinds. A request that the server refuses is that request's own completion with `error`. A server
-that is away would turn all that is left into errors: so failures are held back until a later call succeeds, and if
-none does, they are an outage: the engine stops, and the next run asks again.
+that is away would turn all that is left into errors: so calls wait for it (`openai_presence`), and failures are held
+back until a later call succeeds (`openai_failures`). If none does, the engine stops, and the next run asks again.
 
 A field that a server refuses is left out from then on (`openai_fields`); what a reply holds is looked at type by type
 (`openai_replies`). Calls can be handed in as batches instead, for less money and up to a day (`openai_batch`): what
@@ -20,21 +20,22 @@ import random
 import sys
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import Any
 
-import httpx2
 import openai
 
 from sinternal import budget
 from sinternal.budget import Spent
 from sinternal.engines import Completion, Engine, Request, request_seed
+from sinternal.engines.openai_attempts import AttemptError
 from sinternal.engines.openai_batch import Batches
 from sinternal.engines.openai_batch_files import identity_of
 from sinternal.engines.openai_failures import OUTAGE, Call, FailedError, Failures
 from sinternal.engines.openai_fields import Dialect, as_text, first_dialect
 from sinternal.engines.openai_options import REACH, OpenAIOptions, Prefill
+from sinternal.engines.openai_presence import SILENCE, Presence
 from sinternal.engines.openai_replies import (
     FINISHES,
     ErrorInReplyError,
@@ -126,7 +127,7 @@ class OpenAIEngine(Engine):
             client = self.server.client()
             batches = self._batches(client, sampling, seed)
             at_once = self.options.concurrency if batches is None else sys.maxsize
-            work = _Work(runner, Direct(self.server, client), batches, at_once, sampling, seed)
+            work = _Work(runner, self._direct(client, sampling), batches, at_once, sampling, seed)
             try:
                 yield from self._completions(work, calls)
             finally:
@@ -147,11 +148,11 @@ class OpenAIEngine(Engine):
                 the model.
         """
         with asyncio.Runner() as runner:
-            client = self.server.client(max_retries=1)
+            client = self.server.client()
+            direct = self._direct(client, TINY, max_retries=1)
             try:
-                if not runner.run(self.server.is_there(client)):
-                    raise EngineError(f"{self.url} cannot be reached; is the server running?")
-                runner.run(self._ask(Direct(self.server, client), Call(request, 0, 0), TINY, 0))
+                runner.run(direct.presence.expect())
+                runner.run(self._ask(direct, Call(request, 0, 0), TINY, 0))
             except FailedError as failure:
                 if failure.slow:
                     raise EngineError(f"{failure}: 1 of 1 calls; raise the engine's option timeout") from failure
@@ -163,9 +164,9 @@ class OpenAIEngine(Engine):
     def is_there(self) -> bool:
         """Whether the server takes connections at all, whatever it says; see `Engine.is_there`."""
         with asyncio.Runner() as runner:
-            client = self.server.client(max_retries=0)
+            client = self.server.client()
             try:
-                return runner.run(self.server.is_there(client))
+                return runner.run(self.server.why_away(client)) is None
             finally:
                 runner.run(client.close())
 
@@ -174,6 +175,19 @@ class OpenAIEngine(Engine):
 
     def _first_dialect(self, *, stream: bool) -> Dialect:
         return first_dialect(self.options.fields, stream=stream, hosted_by_openai=self.server.hosted_by_openai)
+
+    def _direct(self, client: openai.AsyncOpenAI, sampling: Sampling, max_retries: int | None = None) -> Direct:
+        """What makes calls one by one."""
+
+        async def look(times: float, most: float) -> AttemptError | None:
+            return await self.server.why_away(client, times, most)
+
+        def most(call: Call) -> Spent:
+            return self._cost(call.request, sampling, Usage(None, None, 0), 1.0)
+
+        enough = max(OUTAGE, self.options.concurrency)
+        presence = Presence(self.url, self.options.patience, look, enough=enough)
+        return Direct(self.server, client, presence, most, max_retries)
 
     def _batches(self, client: openai.AsyncOpenAI, sampling: Sampling, seed: int) -> Batches | None:
         """What hands calls in as batches, if that is how they are to be made."""
@@ -198,18 +212,24 @@ class OpenAIEngine(Engine):
 
     def _completions(self, work: _Work, calls: Iterator[Call]) -> Iterator[Completion]:
         failures = Failures(self.url, max(OUTAGE, work.at_once))
+        presence = work.direct.presence
         if work.batches is not None:
             calls = yield from self._ask_first(work, work.batches, calls, failures)
         stopped: Exception | None = None
         deadline: float | None = None
+        times_away = 0
         clock = work.runner.get_loop().time
         while True:
             if stopped is None:
                 stopped = self._begin(work, calls, failures)
             if not work.running:
                 break
+            finished = work.runner.run(self._first_finished(work, deadline))
+            if presence.times_away > times_away:
+                times_away = presence.times_away
+                calls = chain(failures.take_back(), calls)
             # Of calls that end together, those that succeeded say that the server works.
-            for task in sorted(work.runner.run(_first_finished(work.running, deadline)), key=_has_failed):
+            for task in sorted(finished, key=_has_failed):
                 try:
                     yield from failures.result(work.running.pop(task), task)
                 except (EngineError, BudgetError) as error:
@@ -220,7 +240,17 @@ class OpenAIEngine(Engine):
                 break
         if stopped is not None:
             raise stopped
-        yield from failures.at_the_end(lambda: work.runner.run(self.server.is_there(work.direct.client)))
+        yield from failures.at_the_end(lambda: work.runner.run(self.server.why_away(work.direct.client)) is None)
+
+    async def _first_finished(self, work: _Work, deadline: float | None) -> set[asyncio.Task[Completion]]:
+        """The calls that are over, once there are any; none at a deadline."""
+        while True:
+            left = SILENCE if deadline is None else max(0.0, deadline - asyncio.get_running_loop().time())
+            finished, _ = await asyncio.wait(work.running, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            if finished or deadline is not None:
+                return finished
+            if work.batches is None:
+                await work.direct.presence.look_after_silence()
 
     def _begin(self, work: _Work, calls: Iterator[Call], failures: Failures) -> Exception | None:
         """Begin as many calls as may be under way; what stops the engine, if anything does."""
@@ -228,7 +258,8 @@ class OpenAIEngine(Engine):
         try:
             for call in islice(calls, work.at_once - len(work.running)):
                 self._check(work)
-                transport.expect(self._start(work, transport, call, failures))
+                again = replace(call, number=failures.calls_made)
+                transport.expect(self._start(work, transport, again, failures))
         except Exception as error:
             return error
         return None
@@ -246,7 +277,7 @@ class OpenAIEngine(Engine):
             return calls if first is None else chain([first], calls)
         self._check(work)
         task = self._start(work, work.direct, first, failures)
-        work.runner.run(_first_finished(work.running, None))
+        work.runner.run(self._first_finished(work, None))
         del work.running[task]
         failure = task.exception()
         if isinstance(failure, FailedError) and failure.outage:  # a batch has limits of its own
@@ -263,8 +294,8 @@ class OpenAIEngine(Engine):
     def _check(self, work: _Work) -> None:
         """Make sure that another call may be made and, before the first, that somebody listens."""
         budget.check()
-        if not self.reached and not work.runner.run(self.server.is_there(work.direct.client)):
-            raise EngineError(f"{self.url} cannot be reached; is the server running?")
+        if not self.reached:
+            work.runner.run(work.direct.presence.expect())
         self.reached = True
 
     async def _ask(self, transport: Transport, call: Call, sampling: Sampling, seed: int) -> Completion:
@@ -309,11 +340,7 @@ class OpenAIEngine(Engine):
                 await asyncio.sleep(wait * (1 + random.random()))
         except UnicodeEncodeError as error:
             raise FailedError(f"the prompt holds half of a character ({error.reason})", outage=False) from error
-        except openai.APIConnectionError as error:
-            slow = isinstance(error, openai.APITimeoutError) and not isinstance(error.__cause__, httpx2.ConnectTimeout)
-            reason = f"timed out after {self.options.timeout:g} s" if slow else "cannot be reached"
-            raise FailedError(f"{self.url} {reason}", outage=True, slow=slow) from error
-        except (NonsenseError, openai.APIResponseValidationError) as error:
+        except NonsenseError as error:
             words = self.server.clean(str(error))
             raise FailedError(f"{self.url} sent no completion: {words}", outage=True, status=200) from error
 
@@ -391,11 +418,12 @@ class OpenAIEngine(Engine):
     def _cost(self, request: Request, sampling: Sampling, usage: Usage, share: float) -> Spent:
         """What the server reports, else the most that it can be: a token is at least one byte of its text."""
         read, written, price = usage.read, usage.written, self.options.price
+        told = read is not None and written is not None
         if read is None:
             read = sum(len(text.encode("utf-8", "replace")) + TEMPLATE for _, text in request.messages)
         written = sampling.max_tokens if written is None else written
         cost = share * (read * price.read + written * price.written) / 1e6 if price else 0.0
-        return Spent(1, read, written, cost)
+        return Spent(1, read, written, cost, 0 if told else 1)
 
     def _filtered_completion(self, call: Call, refusal: Refusal) -> Completion:
         words = f"a content filter of the server refused the request: {self.server.clean(refusal.words)}"
@@ -406,14 +434,6 @@ class OpenAIEngine(Engine):
 
 TINY = Sampling(max_tokens=16)
 """For trial requests: hosted APIs take no smaller limit."""
-
-
-async def _first_finished(
-    tasks: Iterable[asyncio.Task[Completion]], deadline: float | None
-) -> set[asyncio.Task[Completion]]:
-    left = None if deadline is None else max(0.0, deadline - asyncio.get_running_loop().time())
-    finished, _ = await asyncio.wait(tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-    return finished
 
 
 def _has_failed(task: asyncio.Task[Completion]) -> bool:

@@ -11,11 +11,12 @@ from urllib.parse import quote
 import httpx2
 import openai
 
+from sinternal.engines.openai_attempts import read_cause, refusal_of
 from sinternal.engines.openai_batch_files import State, read_batch, read_file_id, read_page
 from sinternal.engines.openai_journal import Journal
 from sinternal.engines.openai_options import BatchOptions
 from sinternal.engines.openai_replies import NonsenseError
-from sinternal.engines.openai_server import Server, refusal_of
+from sinternal.engines.openai_server import Server
 from sinternal.errors import EngineError
 
 LOOKS = 10
@@ -162,6 +163,11 @@ class BatchCalls:
                         f"{self.server.url} does not say how far batch {self.server.clean(entry.batch)} is "
                         f"({self.server.clean(str(error))}); it goes on there, run again to fetch it"
                     ) from error
+                if failed == 1:
+                    tell(
+                        f"{self.server.clean(str(error))}; it is looked at again every {self.options.poll:g} s, up to "
+                        f"{LOOKS} times in a row. Ctrl-C stops: the batch goes on there, and the next run fetches it"
+                    )
             else:
                 failed = 0
                 if state.ended:
@@ -215,8 +221,7 @@ class BatchCalls:
                 refusal.status, f"it answered {refusal.status}: {self.server.clean(refusal.words)}"
             ) from error
         except openai.APIConnectionError as error:
-            slow = isinstance(error, openai.APITimeoutError)
-            raise ErrandError(None, "it timed out" if slow else "it cannot be reached") from error
+            raise ErrandError(None, f"it {read_cause(error, self.server.options.timeout)[1]}") from error
         return response.content
 
     def _note(self, file: Path, **known: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sinternal.engines import Completion, Request
 from sinternal.errors import EngineError
@@ -38,6 +39,17 @@ class FailedError(Exception):
         self.status = status
 
 
+class _Held(NamedTuple):
+    """A failure that may be the server's."""
+
+    calls_made: int
+    """How many calls had been made by then."""
+    call: Call
+    """Which failed."""
+    completion: Completion
+    """What becomes of it, if it is its own."""
+
+
 class Failures:
     """What has failed so far, and what that says.
 
@@ -49,7 +61,7 @@ class Failures:
         """`patience` is the number of failures, none of them lifted by a success, that make an outage."""
         self.url = url
         self.patience = patience
-        self.held: list[tuple[int, Completion]] = []
+        self.held: list[_Held] = []
         self.refusals: list[Completion] = []
         self.slow = 0
         self.calls_made = 0
@@ -82,7 +94,7 @@ class Failures:
         )
         if failure.outage:
             self.slow += failure.slow
-            self.held.append((self.calls_made, completion))
+            self.held.append(_Held(self.calls_made, call, completion))
             if len(self.held) >= self.patience:
                 self.stopped = True
                 mend = self._mend() or "start the server again and run again"
@@ -99,9 +111,9 @@ class Failures:
         """Note a call that succeeded: calls that had failed before it was made failed for reasons of their own."""
         self.working = True
         yield from self.refusals
-        yield from (completion for calls_made, completion in self.held if call.number >= calls_made)
+        yield from (held.completion for held in self.held if call.number >= held.calls_made)
         self.refusals = []
-        self.held = [(calls_made, completion) for calls_made, completion in self.held if call.number < calls_made]
+        self.held = [held for held in self.held if call.number < held.calls_made]
 
     def at_the_end(self, is_there: Callable[[], bool]) -> Iterator[Completion]:
         """All calls were made. Raises EngineError if the last of them failed and the server is away, or too slow."""
@@ -109,8 +121,14 @@ class Failures:
         if not self.working and number >= OUTAGE and self.slow == number:
             raise EngineError(f"{self.url}: {number} of {number} calls timed out; {self._mend()}")
         if self.held and not is_there():
-            raise EngineError(f"{self.held[-1][1].error}; is the server running?")
-        yield from (*self.refusals, *(completion for _, completion in self.held))
+            raise EngineError(f"{self.held[-1].completion.error}; is the server running?")
+        yield from (*self.refusals, *(held.completion for held in self.held))
+
+    def take_back(self) -> list[Call]:
+        """Calls that failed, as it has turned out, while the server was away: they are to be made again."""
+        calls = [held.call for held in self.held]
+        self.held, self.slow = [], 0
+        return calls
 
     def _mend(self) -> str:
         if not self.held or self.slow < len(self.held):

@@ -85,7 +85,9 @@ class OpenAIOptions(TemplateOptions):
     timeout: float = Field(default=600.0, gt=0)
     """Seconds that a server may be silent in a call."""
     max_retries: int = Field(default=6, ge=0)
-    """How often a failed call is made again, by the client, with growing pauses or as the server asks."""
+    """How often a failed call is made again, with growing pauses or as the server asks."""
+    patience: float = Field(default=300.0, ge=0)
+    """Seconds that a server which is away is waited for: the run pauses, says so, and goes on by itself."""
     stream: bool = False
     """Take replies in pieces, for servers and gateways that give them in no other way."""
     prefill: Prefill = Prefill.NO
@@ -125,7 +127,19 @@ class OpenAIOptions(TemplateOptions):
 
 
 REACH = frozenset(
-    ("base_url", "api_key_env", "headers", "query", "concurrency", "timeout", "max_retries", "stream", "price", "batch")
+    (
+        "base_url",
+        "api_key_env",
+        "headers",
+        "query",
+        "concurrency",
+        "timeout",
+        "max_retries",
+        "patience",
+        "stream",
+        "price",
+        "batch",
+    )
 )
 """Options that say how a server is reached and what it costs, and change nothing in what it writes."""
 

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
+import random
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import httpx2
 import openai
 
+from sinternal import budget
+from sinternal.budget import Spent
+from sinternal.engines.openai_attempts import AttemptError, Client, Lost, attempt, out_of_quota, pause
 from sinternal.engines.openai_failures import Call, FailedError
 from sinternal.engines.openai_options import OpenAIOptions, find_address, is_loopback
-from sinternal.engines.openai_replies import Refusal, RefusedError, line, read_refusal
+from sinternal.engines.openai_presence import Presence
+from sinternal.engines.openai_replies import Refusal, RefusedError, line
 from sinternal.errors import EngineError
 
 WAITS_FOR_SENSE = (0.1, 0.2, 0.4)
@@ -21,6 +28,9 @@ NO_KEY = "none"
 """Sent to servers that ask for no key; the client insists on one."""
 CONNECTING = 10.0
 """Seconds to wait for a connection: an address where nobody is."""
+LOOKING = 5.0
+"""Seconds that a server has for the list of its models, when it is looked whether it is there."""
+MEND_QUOTA = "what is done is kept, raise it and run again"
 
 
 class Server:
@@ -52,7 +62,8 @@ class Server:
 
     def client(self, max_retries: int | None = None) -> openai.AsyncOpenAI:
         """A client of it; `max_retries` by default as the options say. Raises EngineError for an unusable proxy."""
-        timeout = httpx2.Timeout(self.options.timeout, connect=min(CONNECTING, self.options.timeout))
+        # Calls wait for a connection as long as the others need: how many are under way at once is decided elsewhere.
+        timeout = httpx2.Timeout(self.options.timeout, connect=min(CONNECTING, self.options.timeout), pool=None)
         settings: dict[str, Any] = {"timeout": timeout}
         if is_loopback(self.address.host):
             # A proxy cannot lead to this machine: whatever the environment says of proxies is not for this address.
@@ -65,7 +76,7 @@ class Server:
                 api_key=self._key,
                 default_query=dict(self.address.query),
                 max_retries=self.options.max_retries if max_retries is None else max_retries,
-                http_client=openai.DefaultAsyncHttpxClient(**settings),
+                http_client=Client(**settings),
                 timeout=timeout,
             )
         except (ImportError, ValueError, httpx2.InvalidURL) as error:
@@ -89,16 +100,28 @@ class Server:
         except (openai.OpenAIError, ValueError, LookupError, TypeError, RecursionError):
             return None
 
-    async def is_there(self, client: openai.AsyncOpenAI) -> bool:
-        """Whether it takes connections at all, whatever it says."""
-        asking = client.with_options(max_retries=1, timeout=CONNECTING)
+    async def why_away(
+        self, client: openai.AsyncOpenAI, times: float = 1.0, most: float = math.inf
+    ) -> AttemptError | None:
+        """Why it takes no calls, or answers none; None if it says anything at all.
+
+        Args:
+            client: asks it.
+            times: how many times as long it has as it usually has: some are slow, or busy with the calls of others.
+            most: seconds that it has at most, if that is more than it usually has.
+        """
+        seconds = min(LOOKING * times, max(LOOKING, most))
+        asking = client.with_options(max_retries=0, timeout=seconds)
+        options: Any = {"headers": self.headers}
         try:
-            await asking.get("/models", cast_to=httpx2.Response, options={"headers": self.headers})
-        except openai.APIConnectionError as error:
-            return not isinstance(error.__cause__, httpx2.ConnectError | httpx2.ConnectTimeout)
-        except openai.OpenAIError:
-            return True
-        return True
+            await attempt(lambda: asking.get("/models", cast_to=httpx2.Response, options=options), seconds)
+        except AttemptError as error:
+            if error.why is Lost.SILENT:
+                return AttemptError(Lost.SILENT, f"takes connections and answers nothing (GET models, {seconds:.3g} s)")
+            return error if error.why in (Lost.NOT_THERE, Lost.NEVER) else None
+        except RefusedError:
+            return None
+        return None
 
     def clean(self, text: str) -> str:
         """Its words without what could steer a terminal, and without the secrets that it was sent."""
@@ -109,6 +132,8 @@ class Server:
     async def failure(self, client: openai.AsyncOpenAI, refusal: Refusal) -> EngineError | FailedError:
         """What a refusal means for a call, or for the whole engine."""
         words, status = self.clean(refusal.words), refusal.status
+        if out_of_quota(refusal):
+            return EngineError(f"{self.url} refuses all calls, the account has no quota left: {words}; {MEND_QUOTA}")
         if status in (401, 403):
             return EngineError(self._about_the_key(status, words))
         if status == 404:
@@ -168,34 +193,69 @@ class Transport(Protocol):
 
 
 class Direct(Transport):
-    """One call at a time; the client makes it again where that is worth while."""
+    """One call at a time, made again where that is worth while."""
 
     waits = WAITS_FOR_SENSE
     share = 1.0
 
-    def __init__(self, server: Server, client: openai.AsyncOpenAI) -> None:
-        """Make calls to a server by one of its clients."""
+    def __init__(
+        self,
+        server: Server,
+        client: openai.AsyncOpenAI,
+        presence: Presence,
+        most: Callable[[Call], Spent],
+        max_retries: int | None = None,
+    ) -> None:
+        """Make calls to a server by one of its clients, which makes none again by itself.
+
+        Args:
+            server: who is asked.
+            client: by whom.
+            presence: what is known of whether it is there.
+            most: what a call costs at most: paid for one that was sent and brought nothing back.
+            max_retries: how often a call is made again; by default as the options say.
+        """
         self.server = server
-        self.client = client
+        self.client = client.with_options(max_retries=0)
+        self.presence = presence
+        self.most = most
+        self.max_retries = server.options.max_retries if max_retries is None else max_retries
 
     def expect(self, task: asyncio.Task[Any]) -> None:
-        """No call waits for another."""
+        """Count the calls under way; none waits for another."""
+        self.presence.live += 1
+        task.add_done_callback(self._is_over)
+
+    def _is_over(self, _task: asyncio.Task[Any]) -> None:
+        self.presence.live -= 1
 
     async def post(self, call: Call, path: str, body: dict[str, Any]) -> bytes:
-        """See `Transport.post`; raises what the client raises where nothing came back."""
-        try:
-            response = await self.client.post(
-                path, cast_to=httpx2.Response, body=body, options={"headers": self.server.headers}
+        """Make a call, again and again while that may help; see `Transport.post`. Raises FailedError if it does not."""
+        failures = 0
+        options: Any = {"headers": self.server.headers}
+
+        async def make() -> httpx2.Response:
+            budget.check()
+            return await attempt(
+                lambda: self.client.post(path, cast_to=httpx2.Response, body=body, options=options),
+                self.server.options.timeout,
             )
-        except openai.APIStatusError as error:
-            raise RefusedError(refusal_of(error)) from error
-        return response.content
 
+        while True:
+            try:
+                return (await self.presence.attempt(call.number, make)).content
+            except AttemptError as error:
+                if error.may_cost:
+                    budget.pay(self.most(call))
+                if self.presence.is_away:
+                    continue  # what fails now says nothing about this call
+                failures += 1
+                if failures > self.max_retries or error.last:
+                    raise self._failure(error) from error
+                wait = pause(failures) * random.uniform(0.75, 1.0) if error.wait is None else error.wait
+            await asyncio.sleep(wait)
 
-def refusal_of(error: openai.APIStatusError) -> Refusal:
-    """What a server said in refusing."""
-    try:
-        body = error.response.content
-    except httpx2.HTTPError:
-        body = b""
-    return read_refusal(error.status_code, body)
+    def _failure(self, error: AttemptError) -> Exception:
+        if error.refusal is not None:
+            return RefusedError(error.refusal)
+        return FailedError(f"{self.server.url} {error}", outage=True, slow=error.why is Lost.SILENT)

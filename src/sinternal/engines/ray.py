@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import islice
@@ -22,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sinternal.columns import from_columns
 from sinternal.engines import Completion, Engine, Request, TokenLogprobs
+from sinternal.engines.orphans import Guard, starting_guarded
 from sinternal.errors import EngineError, SInternalError
 from sinternal.models.resolve import is_model
 from sinternal.records import Finish
@@ -30,6 +32,10 @@ from sinternal.settings.sampling import Sampling
 
 WINDOW = 65_536
 """Requests handed to Ray at a time. Each window starts new actors, and has to outweigh the opening of the model."""
+
+LOOPBACK_ALONE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""A variable of Ray's, read as it is imported: at 0, which is the default on two systems, all processes of a cluster
+that is started here listen on the loopback interface."""
 
 Row = dict[str, str]
 """What Ray carries: `requests`, a list in JSON, there; `completion` or `fault` back, and the other of the two empty."""
@@ -74,12 +80,22 @@ class RayEngine(Engine):
         self.options = options
         folder = Path(model).expanduser()
         self.model = str(folder.resolve()) if is_model(folder) else model  # an actor works in another directory
+        starts_one = self.options.address is None and not os.environ.get("RAY_ADDRESS")
+        if starts_one:
+            os.environ.setdefault(LOOPBACK_ALONE, "0")
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # its own key is a file that others can read
         self.ray = _import_ray()
         self.connected_here = not self.ray.is_initialized()
+        self.guard: Guard | None = None
         if self.connected_here:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would tell its makers how it is used
             try:
-                self.ray.init(address=self.options.address, log_to_driver=False)
+                if starts_one:
+                    with starting_guarded() as self.guard:
+                        self.ray.init(log_to_driver=False, include_dashboard=False)
+                else:
+                    self.ray.init(address=self.options.address, log_to_driver=False)
             except (ConnectionError, RuntimeError, ValueError) as error:
                 raise EngineError(f"engine ray: no cluster at {self.options.address}: {_first_line(error)}") from error
 
@@ -97,6 +113,8 @@ class RayEngine(Engine):
         """Leave the cluster, and end it if it was started here."""
         if self.connected_here:
             self.ray.shutdown()
+        if self.guard is not None:
+            self.guard.close()
 
     def _dataset(self, window: Sequence[Request], sampling: Sampling, seed: int) -> Any:
         share = math.ceil(len(window) / self.options.concurrency)

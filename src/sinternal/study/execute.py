@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from sinternal import pending
 from sinternal.budget import Limits, Purse, carry
+from sinternal.engines.orphans import guarded
 from sinternal.errors import DataError, RecipeError, SInternalError, StoreError
 from sinternal.extras import explained, is_there
 from sinternal.redaction import redacted
@@ -147,7 +148,8 @@ def _make_all(
     threads = 1 if workers > 1 else None
     purse = Purse(limits, context) if limits else None
     start = (news, purse, threads, store.root, launch)
-    with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=start) as pool:
+    # A library that holds the interpreter while it opens a model keeps a worker from noticing that we are gone.
+    with guarded(), ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=start) as pool:
         try:
             while waiting or running:
                 ready = [t for t in waiting if all(p.key in finished for p in t.inputs.values())]
