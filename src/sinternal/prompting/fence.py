@@ -88,7 +88,7 @@ def _tag_pattern(names: tuple[str, ...]) -> re.Pattern[str]:
 def _nothing() -> str:
     """A class of all characters that show nothing."""
     codes = [code for code in chain(range(0x1E000), range(0xE0000, 0xE0200)) if _shows_nothing(code)]
-    first = [code for code, before in zip(codes, [-1, *codes], strict=False) if code != before + 1]
+    first = [code for code, before in zip(codes, [-2, *codes], strict=False) if code != before + 1]
     last = [code for code, after in zip(codes, [*codes[1:], -1], strict=True) if code != after - 1]
     ends = zip(map(chr, first), map(chr, last), strict=True)
     return f"[{''.join(f'{re.escape(begin)}-{re.escape(end)}' for begin, end in ends)}]"
