@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from itertools import chain, product
+from itertools import chain, pairwise, product
 from typing import NamedTuple
 
 BAR, BLANK = "\uff5c", "\u2581"
@@ -123,7 +123,7 @@ def thinking() -> Iterator[str]:
             f" {begin} {end} ",
             f"{begin.upper()}a{end.upper()}b",
         )
-    yield from (f"{a[0]}x{b[1]}y" for a, b in zip(TAGS, TAGS[1:], strict=False))
+    yield from (f"{a[0]}x{b[1]}y" for a, b in pairwise(TAGS))
     for fake in (
         "<thi\u200bnk>",
         "< think >",
@@ -239,7 +239,7 @@ def controls() -> Iterator[str]:
 
 
 def characters() -> Iterator[str]:
-    """Characters that are no text: halves of pairs, NUL, marks of direction, what is invisible, what is not assigned."""
+    """Characters that are no text: halves of pairs, NUL, marks of direction, what is invisible or not assigned."""
     yield from (
         "half \ud83d",
         "\ude00 half",

@@ -17,6 +17,15 @@ def visible(text: str) -> str:
     return _STEERS.sub(lambda mark: mark[0].encode("unicode_escape").decode(), text)
 
 
+def whole_characters(text: str) -> str:
+    """A text in which halves of characters (lone surrogates, which JSON can spell) are replaced."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
 def visible_line(text: str) -> str:
     """The same on one line."""
     return visible(" ".join(text.split()))
