@@ -165,8 +165,8 @@ def _settings(value: Any, name: str = "") -> Any:
 def _each_text(value: T, change: Callable[[str], str]) -> T:
     """The same value with every text in it changed; members of enumerations and settings stay."""
     made: Any = value
-    if type(value) is str:
-        made = change(value)
+    if type(made) is str:
+        made = change(made)
     elif isinstance(value, tuple):
         inner = [_each_text(part, change) for part in value]
         made = type(value)(*inner) if hasattr(value, "_fields") else tuple(inner)

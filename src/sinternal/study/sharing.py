@@ -42,7 +42,7 @@ def share(folder: Path | str, store: Path | str | None = None, to: Path | str | 
         SInternalError: there is no finished run, or artifacts of it are not there.
     """
     opened = Run.open(folder, store)
-    made = find_last(opened.store, "report", opened.folder, (RECIPE, RESULTS))
+    made = page_artifact(opened.store, "report", opened.folder, (RECIPE, RESULTS))
     artifacts = inputs_of(opened.store, made, opened.folder)
     config = ReportConfig.model_validate(made.manifest["config"])
     run = RunMap[Artifact].from_flat(artifacts)
@@ -85,26 +85,33 @@ def write_shared(
     return to / next(iter(pages))
 
 
-def inputs_of(store: Store, made: Artifact | None, folder: Path, names: Collection[str] = ()) -> dict[str, Artifact]:
-    """The artifacts that another was made from, by the names of its stage's arguments.
-
-    Args:
-        store: where they are.
-        made: the other; None if it is not there.
-        folder: of the run, for messages.
-        names: of the inputs that are needed; none: all.
+def page_artifact(store: Store, stage: str, folder: Path, names: Collection[str]) -> Artifact:
+    """The artifact whose files lie in a run's folder; for the arguments, see `find_last`.
 
     Raises:
-        SInternalError: one of them is not there.
+        SInternalError: it is not in the store.
     """
+    made = find_last(store, stage, folder, names)
     if made is None:
         raise SInternalError(
             f"{folder}: what its page was made from is not in {store.root}: finish the run, or name its --store"
         )
+    return made
+
+
+def inputs_of(store: Store, made: Artifact, folder: Path) -> dict[str, Artifact]:
+    """The artifacts that another was made from, by the names of its stage's arguments.
+
+    Args:
+        store: where they are.
+        made: the other.
+        folder: of the run, for messages.
+
+    Raises:
+        SInternalError: one of them is not there.
+    """
     found: dict[str, Artifact] = {}
     for name, key in made.manifest["inputs"].items():
-        if names and name not in names:
-            continue
         stages = sorted(path.parent.name for path in store.root.glob(f"*/{key}")) if str(key).isalnum() else []
         artifact = next(filter(None, (store.find(stage, key) for stage in stages)), None)
         if artifact is None:

@@ -28,8 +28,8 @@ from sinternal.store import Store
 from sinternal.study.batches import batch_notes
 from sinternal.study.checks import check_openable
 from sinternal.study.prompts import sources_of
-from sinternal.study.run import ARTIFACTS, RUNS, Listener, find_arm, find_last, make
-from sinternal.study.sharing import inputs_of, write_shared
+from sinternal.study.run import ARTIFACTS, RUNS, Listener, find_arm, make
+from sinternal.study.sharing import inputs_of, page_artifact, write_shared
 from sinternal.study.targets import target_config
 from sinternal.study.task import Plan, Task
 from sinternal.tools.engine import engine_of
@@ -128,9 +128,9 @@ def share_diagnosis(folder: Path | str, store: Path | str | None = None, to: Pat
     """
     folder = Path(folder)
     artifacts = Store(folder / ARTIFACTS if store is None else Path(store))
-    made = find_last(artifacts, "diagnosis", folder, (RESULTS, TEXT))
+    made = page_artifact(artifacts, "diagnosis", folder, (RESULTS, TEXT))
     inputs = inputs_of(artifacts, made, folder)
-    settings = diagnosis.DiagnosisConfig.model_validate(made.manifest["config"] if made else {}).settings
+    settings = diagnosis.DiagnosisConfig.model_validate(made.manifest["config"]).settings
     shared = diagnosis_without_texts(diagnosis.diagnosis_of(settings, **inputs))
     figures = to_json(shared)
     figures["settings"] = settings_without_texts(figures["settings"])
