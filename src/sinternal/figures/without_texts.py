@@ -57,7 +57,7 @@ def study_without_texts(data: ReportData, calls: Iterable[str]) -> ReportData:
     """
     plain = replace(data, calls=tuple(calls), transcripts=(), measured=())
     return replace(
-        _each_text(plain, without_paths),
+        map_texts(plain, without_paths),
         variants=tuple(replace(variant, overrides=_settings(variant.overrides)) for variant in data.variants),
         recipe_yaml=yaml.safe_dump(_settings(yaml.safe_load(data.recipe_yaml)), sort_keys=False, allow_unicode=True),
         transcripts=_Transcripts(data.transcripts),
@@ -74,7 +74,7 @@ def diagnosis_without_texts(diagnosed: Diagnosed) -> Diagnosed:
     return replace(
         diagnosed,
         model=without_paths(diagnosed.model),
-        figures=_each_text(diagnosed.figures, without_paths),
+        figures=map_texts(diagnosed.figures, without_paths),
         cases=tuple(_case(case, outcomes) for case in diagnosed.cases),
         settings=diagnosed.settings.model_copy(update={"target": named}),
         outcomes=tuple(outcomes.values()),
@@ -162,17 +162,24 @@ def _settings(value: Any, name: str = "") -> Any:
     return left_out(value) if is_text and "/" not in value[:2] else without_paths(value)
 
 
-def _each_text(value: T, change: Callable[[str], str]) -> T:
-    """The same value with every text in it changed; members of enumerations and settings stay."""
+def map_texts(value: T, change: Callable[[str], str], keep: Collection[str] = ()) -> T:
+    """The same value with every text in it changed.
+
+    Args:
+        value: texts, data classes, tuples and mappings, at any depth; members of enumerations and settings stay.
+        change: what becomes of a text.
+        keep: names of fields that stay.
+    """
     made: Any = value
     if type(made) is str:
         made = change(made)
     elif isinstance(value, tuple):
-        inner = [_each_text(part, change) for part in value]
+        inner = [map_texts(part, change, keep) for part in value]
         made = type(value)(*inner) if hasattr(value, "_fields") else tuple(inner)
     elif isinstance(value, dict):
-        made = {name: _each_text(part, change) for name, part in value.items()}
+        made = {name: map_texts(part, change, keep) for name, part in value.items()}
     elif is_dataclass(value) and not isinstance(value, type):
-        parts = {part.name: _each_text(getattr(value, part.name), change) for part in fields(value)}
+        names = [part.name for part in fields(value) if part.name not in keep]
+        parts = {name: map_texts(getattr(value, name), change, keep) for name in names}
         made = replace(value, **parts)
     return cast(T, made)
