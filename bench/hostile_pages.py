@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.browser import EVERY_EVENT, Browser
-from bench.hostile_texts import corpus, scripts
+from bench.hostile_texts import scripts
 from bench.invented import make_report
 from sinternal.figures.diagnosis import Diagnosed, Source, Times, diagnose
 from sinternal.figures.outcomes import Outcome
@@ -50,19 +50,20 @@ class Turned(NamedTuple):
     """Transcripts that were on the screen."""
 
 
-def studies(pages: int) -> Iterator[ReportData]:
+def studies(pages: int, texts: Sequence[str]) -> Iterator[ReportData]:
     """Studies with nasty strings in every free field: another string in each field of each page.
 
     Args:
         pages: how many; as many as there are scripts put every script into every field.
+        texts: what stands in the transcripts.
     """
     payloads = list(scripts())
     plain = make_report(prompts=4, variants=("default", "other"))
     for page in range(pages):
-        yield _hostile(plain, payloads, page * max(1, len(payloads) // pages))
+        yield _hostile(plain, payloads, texts, page * max(1, len(payloads) // pages))
 
 
-def _hostile(data: ReportData, payloads: Sequence[str], first: int) -> ReportData:
+def _hostile(data: ReportData, payloads: Sequence[str], texts: Sequence[str], first: int) -> ReportData:
     names: dict[str, str] = {}
 
     def change(text: str) -> str:
@@ -86,7 +87,7 @@ def _hostile(data: ReportData, payloads: Sequence[str], first: int) -> ReportDat
         arms=tuple(_arm(arm, change("started from")) for arm in made.arms),
         variants=tuple(replace(variant, overrides=overrides) for variant in made.variants),
         questions=(),
-        transcripts=tuple(_transcripts(made, [nasty.text for nasty in corpus()], payloads)),
+        transcripts=tuple(_transcripts(made, texts, payloads)),
         measured=(),
     )
 
@@ -126,9 +127,9 @@ def _transcripts(data: ReportData, texts: Sequence[str], payloads: Sequence[str]
         )
 
 
-def diagnoses(pages: int) -> Iterator[Diagnosed]:
+def diagnoses(pages: int, texts: Sequence[str]) -> Iterator[Diagnosed]:
     """Diagnoses of models with nasty names, whose texts are the corpus."""
-    payloads, texts, plain = list(scripts()), [nasty.text for nasty in corpus()], load_diagnosis("microworld")
+    payloads, plain = list(scripts()), load_diagnosis("microworld")
     for page in range(pages):
         name = payloads[(page * max(1, len(payloads) // pages)) % len(payloads)]
         target = plain.target.model_copy(update={"model": name})
@@ -153,11 +154,11 @@ def _outcome(number: int, text: str, payload: str) -> Outcome:
     return Outcome(prompt, response, judgement, verifications if label else ())
 
 
-def pages(folder: Path, number: int) -> Iterator[Path]:
-    """So many pages of studies and of diagnoses, written into a folder, one at a time."""
+def pages(folder: Path, number: int, texts: Sequence[str]) -> Iterator[Path]:
+    """So many pages of studies and of diagnoses with these texts, written into a folder, one at a time."""
     for kind, rendered in (
-        ("study", map(study_page.render_html, studies(number))),
-        ("diagnosis", map(diagnosis_page.render_html, diagnoses(number))),
+        ("study", map(study_page.render_html, studies(number, texts))),
+        ("diagnosis", map(diagnosis_page.render_html, diagnoses(number, texts))),
     ):
         for count, html in enumerate(rendered):
             page = folder / f"{kind}-{count}.html"

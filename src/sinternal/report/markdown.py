@@ -87,9 +87,9 @@ def pipe_table(table: TextTable) -> str:
 
 _BLOCK = re.compile(
     r"(?P<before>(?:[0-9]{1,9}(?=[.)](?:\s|\Z)))?)"
-    r"(?=[.)]|(?:#{1,6}|[-+*>])(?:\s|\Z)|```|~~~|={3,}\s*\Z|-{3,}|\*{3,}\s*\Z|_{3,}\s*\Z)"
+    r"(?=[.)]|[>\[]|(?:#{1,6}|[-+*])(?:\s|\Z)|```|~~~|={3,}\s*\Z|-{3,}|\*{3,}\s*\Z|_{3,}\s*\Z)"
 )
-"""What begins a heading, an item of a list, a quotation, a rule or a block of code."""
+"""What begins a heading, an item of a list, a quotation, a rule, a block of code or the target of a link."""
 
 
 def plain(text: str) -> str:
