@@ -53,6 +53,7 @@ SCRIPTS = {
     "unchanged": Script(0.5),
     "report": Script(0.5),
     "rows": Script(20, (), ("--rows", "10000", "100000", "--repeats", "2")),
+    "hostile": Script(15, (), ("--texts", "20", "--pages", "3", "--large", "1000000"), SOAK),
 }
 """In the order of the page."""
 

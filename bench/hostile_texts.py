@@ -30,6 +30,7 @@ CONTROLS: Mapping[str, tuple[str, ...]] = {
         f"<{BAR}tool{BLANK}calls{BLANK}begin{BAR}>",
         "<|EOT|>",
     ),
+    "DeepSeek V4": ("<dsml:", "</dsml:", f"{BAR}DSML{BAR}", f"<{BAR}/table>{BAR}", f"<{BAR}/td{BAR}>"),
     "Command R and A": ("<BOS_TOKEN>", "<|START_OF_TURN_TOKEN|>", "<|END_OF_TURN_TOKEN|>", "<|CHATBOT_TOKEN|>"),
     "Command A Reasoning": ("<|START_THINKING|>", "<|END_THINKING|>", "<|START_RESPONSE|>", "<|END_RESPONSE|>"),
     "GLM": ("[gMASK]", "<sop>", "<eop>", "[sMASK]", "<|observation|>"),

@@ -109,6 +109,7 @@ _CONTROL = re.compile(
     r"|\]~!?b[\[\]]|\[e~\["  # MiniMax
     r"|>>[A-Z]{3,20}<<|\|\|\|[A-Z_]{3,40}\|\|\|"  # Falcon; OLMo
     r"|\u25c1/?think\u25b7"  # Kimi-VL
+    rf"|</?dsml:|{_BAR}DSML{_BAR}|<\uff5c/?[a-z]{{1,20}}>\uff5c"  # DeepSeek V4's tools and tables
     r"|</?(?:s|pad|unk|bos|eos|mask|sep|cls|sop|eop|eoh|eoa|think|thinking|thought|tool_call|tool_response|tools|image)>"
     r"|<(?:start|end)_of_[a-z_]{1,40}>|<fim[_-][a-z]{1,20}>"  # Gemma, SmolVLM; StarCoder, Granite
     r"|</?[a-z]{1,20}:[a-z_]{1,20}>"  # Seed
