@@ -32,7 +32,6 @@ from bench.hostile_texts import (
     large,
     quoted,
     sample,
-    scripts,
 )
 from sinternal.cache import cache_folder
 from sinternal.engines import Request
@@ -49,7 +48,7 @@ if TYPE_CHECKING:
 HONEST_TEXT = "x"
 """What stands in the place of a nasty string where nothing is attacked."""
 FEW = 60
-"""Strings of each kind with which questions are encoded, at most."""
+"""Strings with which questions are encoded, of each kind; and that stand in pages but the first."""
 LLAMA_2 = (
     "{{ bos_token }}{% for m in messages %}{% if m.role == 'system' %}<<SYS>>\n{{ m.content }}\n<</SYS>>\n\n"
     "{% elif m.role == 'user' %}[INST] {{ m.content }} [/INST]{% else %} {{ m.content }} </s>{% endif %}{% endfor %}"
@@ -64,7 +63,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tokenizers", type=Path, help="folder of folders with a tokenizer.json each")
     parser.add_argument("--texts", type=int, default=10_000, help="strings of each kind, at most")
-    parser.add_argument("--pages", type=int, default=len(list(scripts())), help="pages of each sort")
+    parser.add_argument("--pages", type=int, default=16, help="pages of each sort, the first with all texts")
     parser.add_argument("--large", type=int, default=10_000_000, help="characters of the largest strings")
     given = parser.parse_args()
     texts = sample(given.texts)
@@ -189,7 +188,9 @@ def _seconds(do: Callable[[str], object], text: str) -> float:
 def of_pages(texts: Sequence[Nasty], folder: Path, number: int) -> Iterator[Row]:
     """What a real browser runs and asks for."""
     with browser() as opened:
-        turned = [turn(opened, page) for page in pages(folder, number, [nasty.text for nasty in texts])]
+        few = [nasty.text for nasty in texts[:: max(1, len(texts) // FEW)]]
+        turned = [turn(opened, page) for page in pages(folder, 1, [nasty.text for nasty in texts])]
+        turned += [turn(opened, page) for page in pages(folder, number - 1, few)]
     shown = sum(one.shown for one in turned)
     where = f"{len(turned)} pages with {shown:,} transcripts"
     for name, unit in (
