@@ -57,6 +57,7 @@ SCRIPTS = {
     "report": Script(0.5),
     "rows": Script(20, (), ("--rows", "10000", "100000", "--repeats", "2")),
     "endpoints": Script(6, (), ("--requests", "1000"), page=SOAK),
+    "hostile": Script(15, (), ("--texts", "20", "--pages", "3", "--large", "1000000"), SOAK),
 }
 """In the order of the page."""
 

@@ -45,6 +45,7 @@ TINY = {
     "evaluation": ("--prompts", "6", *ONCE),
     "rows": ("--rows", "200", "--works", "contrast", *ONCE),
     "endpoints": ("--requests", "20"),
+    "hostile": ("--texts", "1", "--pages", "1", "--large", "20000"),
 }
 """What the scripts are given here; `bench.servers` runs in tests/models/test_smollm2.py, where its model is fetched."""
 OF_A_RUN = ("demo", "unchanged", "report")

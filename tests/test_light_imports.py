@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from bench.invented import make_report
 
 from sinternal.report.results import to_json
 from sinternal.settings.recipe import load_recipe
@@ -14,7 +15,6 @@ from sinternal.store import Draft, Store
 from sinternal.study.plan import make_plan
 from sinternal.study.run import FILES
 from tests.commands import HANGS
-from tests.report.factory import make_report
 
 HEAVY = {
     "torch",

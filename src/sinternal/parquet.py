@@ -16,10 +16,11 @@ from typing import IO, TYPE_CHECKING, Any
 from sinternal.columns import field_types, strip_none
 from sinternal.errors import DataError
 from sinternal.records import Row
+from sinternal.visible import whole_characters
 
 if TYPE_CHECKING:
     import numpy as np
-    from arro3.core import RecordBatch, Schema
+    from arro3.core import Array, DataType, RecordBatch, Schema
     from numpy.typing import NDArray
 
 MAGIC = b"PAR1"
@@ -57,13 +58,22 @@ def to_batches(rows: Iterable[Row], row_type: type) -> Iterator[RecordBatch]:
 
 
 def to_batch(rows: Sequence[Row], row_type: type) -> RecordBatch:
-    """Rows of one type, column by column."""
-    from arro3.core import Array, RecordBatch
+    """Rows of one type, column by column. Halves of characters in texts, which no file can hold, are replaced."""
+    from arro3.core import RecordBatch
 
     schema = arrow_schema(row_type)
     typed = zip(schema.names, schema.types, strict=True)
-    columns = [Array(list(map(attrgetter(name), rows)), kind) for name, kind in typed]
+    columns = [_array(list(map(attrgetter(name), rows)), kind) for name, kind in typed]
     return RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _array(values: list[Any], kind: DataType) -> Array:
+    from arro3.core import Array
+
+    try:
+        return Array(values, kind)
+    except UnicodeEncodeError:  # one row of a plug-in's must not cost its neighbours
+        return Array([whole_characters(value) if isinstance(value, str) else value for value in values], kind)
 
 
 def write_batches(stream: IO[bytes], batches: Iterable[RecordBatch], schema: Schema, *, temporary: bool = False) -> int:

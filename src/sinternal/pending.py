@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sinternal.cache import cache_folder
+from sinternal.visible import visible_line
 
 _folder: Path | None = None
 """Of the artifact that this process makes; None between artifacts."""
@@ -50,6 +51,6 @@ def listen(listener: Callable[[str], None] | None) -> None:
 def tell(words: str) -> None:
     """Say how far something is, in one line."""
     if _listener is None:
-        print(words, file=sys.stderr, flush=True)
+        print(visible_line(words), file=sys.stderr, flush=True)
     else:
         _listener(words)

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from bench.invented import ATTACK_SUCCESS, make_report
+
 from sinternal.figures.best import best
 from sinternal.figures.study import Comparison, ReportData
 from sinternal.report.markdown import render_markdown
 from sinternal.report.results import terminal_tables, to_json, to_results
 from sinternal.report.study_page import render_html
 from sinternal.report.words import best_in_words
-from tests.report.factory import ATTACK_SUCCESS, make_report
 
 
 def with_p(values: dict[frozenset[str], float]) -> ReportData:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
+from bench.invented import SOMEWHERE
 
 from sinternal.figures.causes import Among, CheckEffect, Continued, Contrast, check_effects, continuations
 from sinternal.figures.estimate import OTHER_RUNS, THESE_RUNS
@@ -22,7 +23,6 @@ from sinternal.records import (
     ThinkingFate,
 )
 from tests.conftest import plain_prompt
-from tests.report.factory import SOMEWHERE
 
 CUT, KEPT, REPLACED = Intervention.CUT, Intervention.KEPT, Intervention.REPLACED
 INSERTED, OTHER, UNCHANGED = Intervention.INSERTED, Intervention.OTHER, Intervention.UNCHANGED

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 
 import pytest
+from bench.invented import SOMEWHERE
 from pydantic import ValidationError
 
 from sinternal.figures.columns import Names
@@ -13,7 +14,6 @@ from sinternal.figures.comparisons import Side, all_pairs, index_responses
 from sinternal.figures.estimate import OTHER_RUNS, THESE_RUNS
 from sinternal.records import Measured, Split
 from sinternal.settings.questions import Question
-from tests.report.factory import SOMEWHERE
 
 ASKED = Question(arm="a", against=("b", "c"), metrics=("asr",), splits=(Split.OOD,))
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from statistics import fmean, stdev
 
 import pytest
+from bench.invented import SOMEWHERE
 
 from sinternal.figures.columns import Names
 from sinternal.figures.comparisons import index_responses
@@ -18,7 +19,6 @@ from sinternal.figures.metric import Better
 from sinternal.figures.statistics import seed_difference
 from sinternal.records import HarmShows, Measured, Split
 from sinternal.settings.trials import Trial
-from tests.report.factory import SOMEWHERE
 
 Unsafe = Callable[[int, int], bool | None]
 """Whether the answer to a prompt is unsafe, by seed and number of the prompt; None without a label."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from bench.invented import SOMEWHERE
 from pydantic import ValidationError
 
 from sinternal.figures.columns import MISSING, Names
@@ -18,7 +19,6 @@ from sinternal.figures.thinking import thinking_shares
 from sinternal.records import PAIRED_METRICS, Check, HarmShows, Measured, Split
 from sinternal.settings.questions import Question
 from tests.conftest import judgement_of, plain_prompt, response_to, tallies_of
-from tests.report.factory import SOMEWHERE
 
 DRAFT, REQUEST = HarmShows.DRAFT, HarmShows.REQUEST
 

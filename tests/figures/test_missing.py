@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bench.invented import SOMEWHERE, make_report
 
 from sinternal.benchmarks.human import ScoreKind
 from sinternal.figures.agreement import JudgeAgreement, Skipped
@@ -38,7 +39,6 @@ from sinternal.settings.questions import Question
 from tests.commands import sinternal
 from tests.conftest import tallies_of
 from tests.figures.test_stress import condition_of
-from tests.report.factory import SOMEWHERE, make_report
 from tests.servers import Body, Raw, serve
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from bench.invented import make_report
 
 from sinternal.figures.columns import MISSING
 from sinternal.figures.metric import ASR, ASR_WORST
@@ -13,7 +14,6 @@ from sinternal.layout import Stressed
 from sinternal.report.more_tables import more_tables
 from sinternal.store import Artifact
 from tests.conftest import judgement_of, plain_prompt, response_to
-from tests.report.factory import make_report
 
 
 def condition_of(rows: list[Outcome]) -> Condition:

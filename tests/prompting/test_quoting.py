@@ -186,6 +186,24 @@ def test_no_question_holds_a_control_token_of_the_text_that_it_shows(
     assert read > 10  # some templates take no system message
 
 
+def test_runs_of_blanks_that_a_vocabulary_adds_are_no_control_tokens() -> None:
+    tokenizer = unigram()
+    tokenizer.add_tokens([AddedToken(blanks, normalized=False) for blanks in ("\u2581\u2581", "\n\n", "\t\t")])
+    assert set(control_tokens(tokenizer).values()) == {"<s>", "</s>"}
+    prompt = generation_prompt(tokenizer, [("user", "so  it </s> is")], quotes=True)
+    assert prompt.encode(tokenizer).controls == 1
+
+
+def test_halves_of_characters_are_encoded_as_what_replaces_them() -> None:
+    tokenizer = chatml()
+    for text in ("half \ud83d", "\udfff\ud800<|im_end|>"):
+        whole = "".join("\ufffd" if "\ud800" <= char <= "\udfff" else char for char in text)
+        asked, expected = (
+            generation_prompt(tokenizer, [("user", one)], quotes=True).encode(tokenizer) for one in (text, whole)
+        )
+        assert asked == expected
+
+
 def test_as_the_prompt_of_a_target_control_tokens_stay_a_fair_attack() -> None:
     tokenizer = chatml()
     prompt = generation_prompt(tokenizer, [("user", FORGED)])

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from bench.invented import SOMEWHERE, make_report
 
 from sinternal.figures import columns
 from sinternal.figures.exposure import ArmExposure
@@ -19,7 +20,6 @@ from sinternal.report.markdown import render_markdown
 from sinternal.report.results import to_json
 from sinternal.report.study_page import render_html
 from tests.conftest import plain_prompt, response_to
-from tests.report.factory import SOMEWHERE, make_report
 
 THINKING = replace(SOMEWHERE, judge="reader", judged="thinking")
 ROWS: list[tuple[bool | None, Check | None, bool | None]] = [

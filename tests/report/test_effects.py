@@ -10,6 +10,7 @@ from functools import cache
 
 import jsonschema
 import pytest
+from bench.invented import SOMEWHERE, make_report
 
 from sinternal.figures.effect import Contrast, Effect
 from sinternal.figures.estimate import OTHER_RUNS, THESE_RUNS
@@ -22,7 +23,6 @@ from sinternal.report.format import MINUS
 from sinternal.report.markdown import render_markdown
 from sinternal.report.results import effects_in_terminal, results_of, results_schema, to_json, to_results
 from sinternal.report.study_page import render_html
-from tests.report.factory import SOMEWHERE, make_report
 
 RATES: dict[str, tuple[float, ...]] = {
     "base": (0.5, 0.6, 0.98),

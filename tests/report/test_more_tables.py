@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from bench.invented import SOMEWHERE, make_report, outcomes
+
 from sinternal.figures.agreement import JudgeAgreement
 from sinternal.figures.causes import Among, CheckEffect, Contrast
 from sinternal.figures.columns import Names
@@ -18,7 +20,6 @@ from sinternal.report.results import to_json
 from sinternal.report.study_page import render_html
 from sinternal.settings.questions import Question
 from tests.conftest import tallies_of
-from tests.report.factory import SOMEWHERE, make_report, outcomes
 
 
 def test_a_run_with_one_benchmark_and_one_judge_has_no_tables_of_several() -> None:

@@ -9,11 +9,11 @@ from typing import Any
 
 import jsonschema
 import pytest
+from bench.invented import make_report
 
 from sinternal.errors import DataError
 from sinternal.figures.metric import METRICS
 from sinternal.report.results import read_results, results_of, results_schema, terminal_tables, to_json, to_results
-from tests.report.factory import make_report
 
 VERSION_1 = Path(__file__).with_name("results_v1.json")
 """A demo's `results.json` as version 1 wrote it, cut to two arms."""

@@ -8,10 +8,11 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+from bench.invented import make_report, with_transcript
+
 from sinternal.figures.study import Arm, LearningCurve
 from sinternal.report.caveats import caveats
 from sinternal.report.study_page import render_html
-from tests.report.factory import make_report, with_transcript
 
 from .browser import dom
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from bench.invented import ATTACK_SUCCESS, make_report
+
 from sinternal.figures.estimate import THESE_RUNS
 from sinternal.figures.study import ReportData
 from sinternal.records import Split
@@ -12,7 +14,6 @@ from sinternal.report.markdown import render_markdown
 from sinternal.report.results import terminal_tables, to_json, to_results
 from sinternal.report.study_page import render_html
 from sinternal.report.tables import COLUMNS, headline, headline_text, verification
-from tests.report.factory import ATTACK_SUCCESS, make_report
 
 
 def attack_success(data: ReportData, arm: str) -> str:

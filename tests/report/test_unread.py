@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from bench.invented import make_report, openings
 
 from sinternal.figures.study import ReportData
 from sinternal.report.caveats import caveats
 from sinternal.report.markdown import render_markdown
 from sinternal.report.study_page import render_html
-from tests.report.factory import make_report, openings
 
 
 def with_answers(answer: str, arm: str = "sinternal", kind: str = "answer") -> ReportData:

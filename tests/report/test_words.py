@@ -2,12 +2,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from bench.invented import ATTACK_SUCCESS, make_report
+
 from sinternal.figures.score import Score
 from sinternal.figures.study import ReportData
 from sinternal.report.format import MINUS
 from sinternal.report.words import Finding, finding
 from sinternal.settings.questions import Question
-from tests.report.factory import ATTACK_SUCCESS, make_report
 
 
 def found(data: ReportData) -> Finding:

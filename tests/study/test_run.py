@@ -18,9 +18,13 @@ import pytest
 import yaml
 
 from sinternal.figures.causes import Among, Contrast
+from sinternal.figures.without_texts import left_out
 from sinternal.report.results import results_schema
 from sinternal.store import MANIFEST
+from sinternal.study.run import FILES, RECIPE
 from tests.commands import COMMAND, HANGS, in_process, sinternal
+from tests.report.leaks import everything_in, texts_of_run
+from tests.report.test_study_page import unpacked
 from tests.servers import Body, Server, serve
 
 SMALL = [
@@ -234,6 +238,42 @@ def test_report_prints_a_finished_run_again(finished: tuple[Path, subprocess.Com
     assert done.returncode == 0
     assert "ASR OOD" in done.stdout
     assert "note: base and sinternal: fewer than 30 labelled answers to harmful requests" in done.stdout
+
+
+def test_a_report_for_sharing_holds_no_text_of_the_run_and_all_of_its_figures(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    done = in_process("report", "runs/quickstart", "--redact", "--to", str(tmp_path / "share"), cwd=finished[0])
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (tmp_path / "share").iterdir()} == set(FILES) - {RECIPE}
+    left = everything_in(tmp_path / "share")
+    texts = texts_of_run(finished[0] / "runs/quickstart/artifacts")
+    assert len(texts) > 100
+    assert not [text for text in texts if text in left]
+    assert str(tmp_path) not in left
+    shown = unpacked((tmp_path / "share/report.html").read_text())
+    whole = unpacked((finished[0] / "runs/quickstart/report.html").read_text())
+    assert [left_out(str(text)) for text in whole["prompt"]] == shown["prompt"]
+    assert {name: whole[name] for name in ("outcome", "family", "arm", "request", "verified_with_spec")} == {
+        name: shown[name] for name in ("outcome", "family", "arm", "request", "verified_with_spec")
+    }
+    scores, shared = (
+        json.loads((folder / "results.json").read_text())["scores"]
+        for folder in (finished[0] / "runs/quickstart", tmp_path / "share")
+    )
+    assert [row["value"] for row in scores] == [row["value"] for row in shared]
+    for page in ("report.html", "results.json", "results.md"):
+        assert "texts were left out of this copy" in (tmp_path / "share" / page).read_text()
+
+
+def test_pages_for_sharing_need_the_runs_artifacts(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    elsewhere = in_process("report", "runs/quickstart", "--redact", "--store", str(tmp_path), cwd=finished[0])
+    assert elsewhere.returncode == 2
+    assert "finish the run, or name its --store" in elsewhere.stderr
+    alone = in_process("report", "runs/quickstart", "--to", "x", cwd=finished[0])
+    assert "--to is for --redact" in alone.stderr
 
 
 def test_a_run_that_was_killed_goes_on_and_ends_in_the_same_figures(

@@ -20,8 +20,9 @@ from sinternal.report.diagnosis_page import baselines, render_html, render_markd
 from sinternal.report.diagnosis_words import caveats, in_words
 from sinternal.tools.diagnosis import load_diagnosis, plan_diagnosis
 from sinternal.tools.engine import engine_of
-from tests.commands import sinternal
+from tests.commands import in_process, sinternal
 from tests.conftest import judgement_of, plain_prompt, response_to
+from tests.report.leaks import everything_in, texts_of_run
 from tests.report.test_study_page import unpacked
 from tests.servers import Body, serve
 
@@ -251,6 +252,18 @@ def test_the_command_diagnoses_the_microworlds_base(tmp_path: Path) -> None:
         )
     assert "diagnosis of microworld" in done.stdout.lower()
     assert (folder / "diagnosis.html").read_text().startswith("<!DOCTYPE html>")
+    shared = in_process("report", str(folder), "--redact", cwd=tmp_path)
+    assert shared.returncode == 0, shared.stderr
+    assert {path.name for path in (folder / "redacted").iterdir()} == {
+        "diagnosis.html",
+        "diagnosis.json",
+        "diagnosis.md",
+    }
+    left = everything_in(folder / "redacted")
+    assert not [text for text in texts_of_run(folder / "artifacts") if text in left]
+    figures = json.loads((folder / "redacted/diagnosis.json").read_text())
+    assert figures["figures"] == content["figures"]
+    assert "texts were left out of this copy" in (folder / "redacted/diagnosis.md").read_text()
 
 
 def refuses_or_says_safe(body: Body) -> Body:

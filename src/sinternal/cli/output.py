@@ -4,24 +4,48 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from sinternal.visible import visible, visible_line
+
 MISSING = "-"
 WIDTH_OFF_TERMINAL = 120
-# No markup: names of files, models and variants may hold brackets.
-out = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else WIDTH_OFF_TERMINAL)
+
+
+class Terminal(Console):
+    """A console that no text of others steers, neither by its control characters nor by Rich's marks.
+
+    Names of files, models and variants, and words of servers, may hold anything.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        """Take what `Console` takes."""
+        super().__init__(highlight=False, markup=False, emoji=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """A text, before its width is looked at."""
+        return super().render_str(visible(text), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """What is printed in the end."""
+        for segment in super().render(renderable, options):
+            # Rich steers by segments of its own, which say so.
+            yield segment if segment.control else segment._replace(text=visible(segment.text))
+
+
+out = Terminal(width=None if sys.stdout.isatty() else WIDTH_OFF_TERMINAL)
 
 
 def tell(message: str) -> None:
-    """One line on stderr; what would steer a terminal, as text of others may, is shown and not sent."""
-    line = " ".join(message.split())
-    visible = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
-    Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(visible)
+    """One line on stderr."""
+    Terminal(stderr=True, soft_wrap=True).print(visible_line(message))
 
 
 def print_note(text: str) -> None:

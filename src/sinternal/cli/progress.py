@@ -16,6 +16,7 @@ from sinternal.budget import NOTHING, Spent
 from sinternal.cli.output import out, tell
 from sinternal.study.execute import Event
 from sinternal.study.run import Listener, News, Start
+from sinternal.visible import visible_line
 
 EXIT_INTERRUPTED = 130
 """Exit code of a run that was interrupted (128 and the number of SIGINT, as shells have it)."""
@@ -107,11 +108,12 @@ class Progress:
         if label in self.rows:
             self.bars.remove_task(self.rows.pop(label))
 
-    def _say(self, line: str) -> None:
-        self.console.print(line, markup=False, soft_wrap=True)
+    def _say(self, text: str) -> None:
+        line = visible_line(text)
+        self.console.print(line, soft_wrap=True)
         if self.log is not None:
             self.log.parent.mkdir(parents=True, exist_ok=True)
-            with self.log.open("a") as stream:
+            with self.log.open("a", encoding="utf-8") as stream:
                 stream.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
 
 

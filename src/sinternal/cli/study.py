@@ -139,9 +139,26 @@ def plan(
 
 def report(
     folder: RunFolder,
+    redact: Annotated[
+        bool, typer.Option("--redact", help="Write its pages, or a diagnosis', without texts, for sharing.")
+    ] = False,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="Folder for these pages; by default redacted inside RUN.")
+    ] = None,
+    store_folder: StoreFolder = None,
 ) -> None:
-    """Print a finished run's results again, and where its report is."""
-    print_results(folder)
+    """Print a finished run's results again, and where its report is; or write its pages without texts."""
+    if not redact:
+        if to is not None:
+            raise SInternalError("--to is for --redact: the folder that receives pages without texts")
+        print_results(folder)
+        return
+    from sinternal.study.sharing import share
+    from sinternal.tools.diagnosis import RESULTS as DIAGNOSIS
+    from sinternal.tools.diagnosis import share_diagnosis
+
+    page = (share_diagnosis if (folder / DIAGNOSIS).is_file() else share)(folder, store_folder, to)
+    out.print(f"without texts: {page}", soft_wrap=True)
 
 
 def compare(

@@ -12,7 +12,8 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
-from sinternal.engines.openai_replies import NonsenseError, line, read_refusal, whole_characters
+from sinternal.engines.openai_replies import NonsenseError, line, read_refusal
+from sinternal.visible import whole_characters
 
 PREFIX = "/v1"
 """Stands before the path of each request in a batch, whatever the address of the server ends in."""

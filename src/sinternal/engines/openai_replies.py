@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from sinternal.engines import TokenLogprobs
 from sinternal.records import Finish
+from sinternal.visible import whole_characters
 
 FINISHES: Mapping[str, Finish] = {
     **dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "stop_sequence", "complete", "completed"), Finish.STOP),
@@ -199,15 +200,6 @@ def read_refusal(status: int, body: bytes) -> Refusal:
 def line(text: str, most: int = SHOWN) -> str:
     """A server's words on one line, without what could steer a terminal."""
     return " ".join("".join(character if character.isprintable() else " " for character in text).split())[:most]
-
-
-def whole_characters(text: str) -> str:
-    """A text in which halves of characters (lone surrogates, which JSON can spell) are replaced."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text
 
 
 def _parse(body: bytes) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import NamedTuple
 
 from sinternal.budget import Spent
@@ -56,6 +56,14 @@ class Calls:
             return dict(Counter(getattr(self, name)) + Counter(getattr(other, name)))
 
         return Calls(self.rows, self.asked + other.asked, both("failed"), both("filtered"), both("left_out"))
+
+    def without_reasons(self) -> Calls:
+        """The same without the words of servers, which may quote what they were asked."""
+
+        def summed(counts: dict[str, int]) -> dict[str, int]:
+            return {"reasons are left out": sum(counts.values())} if counts else {}
+
+        return replace(self, failed=summed(self.failed), filtered=summed(self.filtered))
 
     def sentences(self) -> Iterator[str]:
         """What a reader should know, without full stops."""

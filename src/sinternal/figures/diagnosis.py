@@ -124,6 +124,8 @@ class Diagnosed:
     """When they were drawn."""
     source: Source
     """Who labelled them."""
+    texts_left_out: bool = False
+    """Whether texts stand here as their lengths and hashes alone, for sharing."""
 
     @property
     def answers(self) -> Calls:

@@ -123,7 +123,7 @@ def gather(recipe: Recipe, variants: Mapping[str, Recipe], run: Run) -> ReportDa
         measured=MeasuredRows(outcomes),
         timing=_timing(run),
         facts=facts(recipe, run, sum(map(len, outcomes.values()))),
-        calls=tuple(_calls(run)),
+        calls=tuple(call_notes(run)),
         exposures=tuple(row for place in run.arms() for row in exposures(run, place)),
         thinking=tuple(_thinking(outcomes, sources)),
         openings=tuple(_openings(arms)),
@@ -350,12 +350,18 @@ def _timing(run: Run) -> dict[str, float]:
     return {stage: round(total, 1) for stage, total in seconds.items()}
 
 
-def _calls(run: Run) -> Iterator[str]:
-    """What failed, was withheld or was left out, by kind of rows."""
+def call_notes(run: Run, *, reasons: bool = True) -> Iterator[str]:
+    """What failed, was withheld or was left out, by kind of rows.
+
+    Args:
+        run: its artifacts.
+        reasons: whether the servers' words are quoted.
+    """
     by_rows: dict[str, Calls] = {}
     for artifact in {artifact.path: artifact for artifact in run.leaves()}.values():
         calls = read(artifact)
         if calls.asked:
             by_rows[calls.rows] = by_rows.get(calls.rows, Calls(calls.rows)) + calls
     for rows, calls in by_rows.items():
-        yield from (f"{rows}: {sentence}" for sentence in calls.sentences())
+        shown = calls if reasons else calls.without_reasons()
+        yield from (f"{rows}: {sentence}" for sentence in shown.sentences())

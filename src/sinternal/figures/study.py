@@ -368,6 +368,8 @@ class ReportData:
     """How the answers of each arm begin."""
     judge_gaps: tuple[JudgeGap, ...] = ()
     """How far the judge that rewarded and the one that decides are apart, if they are two."""
+    texts_left_out: bool = False
+    """Whether texts stand here as their lengths and hashes alone, for sharing."""
 
     @cached_property
     def figures(self) -> Figures:

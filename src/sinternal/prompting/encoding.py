@@ -8,6 +8,7 @@ written, is read with control tokens, and what it quotes without.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerBase
 
+_HALVES = re.compile("[\ud800-\udfff]")
 Span = tuple[int, int]
 """Where a text begins and ends in a longer one."""
 
@@ -47,6 +49,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, text: str, quoted: Sequence[Span]
     Raises:
         DataError: the tokenizer cannot be kept from reading control tokens in quoted text.
     """
+    text = _HALVES.sub("\ufffd", text)  # no tokenizer takes half of a character, and the spans stay
     quoted = [span for span in quoted if span[0] < span[1]]
     if not quoted:
         return Encoded(list(tokenizer(text, add_special_tokens=False)["input_ids"]), 0)
@@ -66,9 +69,11 @@ def control_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
     """The tokens that are no ordinary text, by id: all that were added to the vocabulary.
 
     Not only those that are marked as special: `<think>` is not, nor is the token with which DeepSeek's models begin a
-    user's turn. Runs of white space, which some vocabularies add, are ordinary text, and so is the unknown's token.
+    user's turn. Runs of white space, which some vocabularies add (Gemma's as SentencePiece spells blanks), are ordinary
+    text, and so is the unknown's token.
     """
-    added = {i: token.content for i, token in tokenizer.added_tokens_decoder.items() if token.content.strip()}
+    tokens = tokenizer.added_tokens_decoder.items()
+    added = {i: token.content for i, token in tokens if token.content.replace("\u2581", " ").strip()}
     special = zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True)
     return {i: name for i, name in {**added, **dict(special)}.items() if i != tokenizer.unk_token_id}
 

@@ -138,10 +138,17 @@ Alternatives = Sequence[tuple[str, float]]
 _LETTERS = re.compile(r"[a-z]+")
 
 
+LAYERS = 8
+"""Marks around marks that are taken away: whoever writes more decorates nothing, and a line of nothing but marks would
+take as long as it is long, squared."""
+
+
 def strip_decoration(line: str) -> str:
     """A line without paired marks of emphasis, code or quotation around it, and without its full stop."""
     line, before = line.strip(), None
-    while line != before:
+    for _ in range(LAYERS):
+        if line == before:
+            break
         before = line
         line = _EMPHASIS.sub(lambda match: match["inside"], line)
         line = _QUOTED.sub(lambda match: match["inside"], line).strip()
@@ -166,12 +173,17 @@ def read_verdict(answer: str | None) -> Verdict | None:
 def read_label(answer: str | None, labels: Sequence[str]) -> str | None:
     """Read which of some labels the last line says as its verdict, in the form that `read_verdict` accepts.
 
+    What stands in a code fence is quoted, also if the fence is never closed.
+
     Args:
         answer: the answer of a verification.
         labels: words in lower case, of which none is another.
     """
     words = "|".join(map(re.escape, labels))
-    line = strip_decoration((answer or "").strip().split("\n")[-1])
+    before, _, last = (answer or "").strip().rpartition("\n")
+    if any(len(re.findall(rf"^{mark}", before, re.MULTILINE)) % 2 for mark in ("```", "~~~")):
+        return None
+    line = strip_decoration(last)
     match = re.fullmatch(rf"verdict\s*:\s*({words})", line, re.IGNORECASE | re.ASCII)
     return match.group(1).lower() if match else None
 

@@ -10,7 +10,7 @@ from typing import Any
 from sinternal.benchmarks.human import ScoreKind
 from sinternal.figures.human_agreement import EVERY_PERSON, HumanAgreements, Share
 from sinternal.report.format import MISSING, bounds, decimal
-from sinternal.report.markdown import pipe_table
+from sinternal.report.markdown import pipe_table, plain
 from sinternal.report.tables import TextTable
 
 FORMAT_VERSION = 4
@@ -76,8 +76,8 @@ def _percent(share: Share) -> str:
 def render_markdown(agreements: HumanAgreements) -> str:
     """`agreement.md`."""
     judge = f"Judge {agreements.judge.name}, against people's scores in {agreements.data}; {agreements.measured}."
-    notes = [f"- {row.kind}, {row.who}: {row.caveat}" for row in agreements.rows if row.caveat]
-    return "\n\n".join(filter(None, [judge, pipe_table(table(agreements)), "\n".join(notes)])) + "\n"
+    notes = [f"- {plain(f'{row.kind}, {row.who}: {row.caveat}')}" for row in agreements.rows if row.caveat]
+    return "\n\n".join(filter(None, [plain(judge), pipe_table(table(agreements)), "\n".join(notes)])) + "\n"
 
 
 def write(agreements: HumanAgreements, folder: Path) -> None:

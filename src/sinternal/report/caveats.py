@@ -19,12 +19,19 @@ FEW = 30
 """Rows below which a figure says little."""
 POOR = 0.4
 """Cohen's kappa below which agreement beyond chance is poor (Fleiss, Levin & Paik 2003, section 18.1)."""
+TEXTS_LEFT_OUT = (
+    "texts were left out of this copy: of each prompt, thinking, answer and critique, its length and the beginning of "
+    "its SHA-256 stay, and its labels; so were words of servers and the folders of files"
+)
+"""What a page says whose texts stand elsewhere."""
 RATES = (ASR, OVER_REFUSAL)
 """Metrics whose rows have caveats."""
 
 
 def caveats(data: ReportData) -> Iterator[str]:
     """Sentences without a full stop, the weightiest first."""
+    if data.texts_left_out:
+        yield TEXTS_LEFT_OUT
     if note := note_on_fallback(data.judges[0]):
         yield f"judge {data.judges[0]}:{note.strip(' ()').removeprefix('a fallback:')}"
     if unread := of_arms(data):

@@ -9,16 +9,20 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from sinternal.figures.diagnosis import ANSWERS, GROUPS, Diagnosed, Figure
+from sinternal.figures.diagnosis import ANSWERS, GROUPS, Case, Diagnosed, Figure
 from sinternal.figures.metric import CONSISTENCY, EXPECTED_CALIBRATION_ERROR, KNOWING, NO_VERDICT, OF_VERDICTS, Over
 from sinternal.figures.transcripts import browser, of_rows
 from sinternal.layout import ArmPlace
 from sinternal.report.bounds import caveat_of
 from sinternal.report.diagnosis_words import caveats, facts, in_words
 from sinternal.report.format import MISSING, interval, percent, with_interval
+from sinternal.report.markdown import pipe_table, plain
 from sinternal.report.page import asset, environment, script_hash
+from sinternal.report.tables import TextTable
 
 FORMAT_VERSION = 2
+SHOWN = 80
+"""Characters of a request that stand in a heading."""
 QUESTION = "Does this model know when its own answers are unsafe?"
 PLAIN = "plain"
 WITHOUT, WITH = "without the specification", "with the specification"
@@ -143,25 +147,32 @@ def cell_text(figure: Figure | None) -> str:
     return ", ".join([text, *baselines(figure), f"n {score.n:,}"])
 
 
+def shown_request(case: Case) -> str:
+    """What is seen of a case before it is opened: how its request begins, unless that, or the answer, is harmful."""
+    prompt = case.outcome.prompt
+    if prompt.harmful or case.outcome.judgement.safe is False:
+        return "a harmful request" if prompt.harmful else "an answer judged unsafe"
+    return prompt.text if len(prompt.text) <= SHOWN else f"{prompt.text[:SHOWN]}\u2026"
+
+
 def render_markdown(diagnosed: Diagnosed) -> str:
     """`diagnosis.md`."""
-    parts = [f"# Diagnosis of {diagnosed.model}", QUESTION, " ".join(in_words(diagnosed))]
-    # A tag in a caveat is to be read, and no tag of the page that Markdown becomes.
-    parts += [f"Note: {caveat.replace('<', '&lt;')}." for caveat in caveats(diagnosed)]
+    parts = [f"# Diagnosis of {plain(diagnosed.model)}", QUESTION, plain(" ".join(in_words(diagnosed)))]
+    parts += [f"Note: {plain(caveat)}." for caveat in caveats(diagnosed)]
     for table in tables(diagnosed):
-        rows = [["", *table.columns], ["---", *("---:" for _ in table.columns)]]
-        rows += [[line.name, *map(cell_text, line.cells)] for line in table.lines]
-        parts += [f"## {table.title}", table.note, "\n".join(f"| {' | '.join(row)} |" for row in rows)]
-    parts += ["## How it was measured", "\n".join(f"- {name}: {value}" for name, value in facts(diagnosed).items())]
+        rows = [[line.name, *map(cell_text, line.cells)] for line in table.lines]
+        parts += [f"## {table.title}", table.note, pipe_table(TextTable(["", *table.columns], rows))]
+    measured = (f"- {plain(name)}: {plain(value)}" for name, value in facts(diagnosed).items())
+    parts += ["## How it was measured", "\n".join(measured)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def render_html(diagnosed: Diagnosed) -> str:
     """`diagnosis.html`: one file that needs no network and runs no script but its own."""
     script = asset("script.js")
-    template = environment(percent=percent, interval=interval, baselines=baselines, caveat=caveat_of).get_template(
-        "diagnosis.html.j2"
-    )
+    template = environment(
+        percent=percent, interval=interval, baselines=baselines, caveat=caveat_of, shown_request=shown_request
+    ).get_template("diagnosis.html.j2")
     return template.render(
         data=diagnosed,
         question=QUESTION,

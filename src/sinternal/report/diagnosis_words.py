@@ -11,7 +11,7 @@ from sinternal.figures.provenance import day, decoding, judge_revision, note_on_
 from sinternal.figures.reading import Openings
 from sinternal.records import Finish, make_id
 from sinternal.report.bounds import between, caveat_of, reasons
-from sinternal.report.caveats import FEW
+from sinternal.report.caveats import FEW, TEXTS_LEFT_OUT
 from sinternal.report.format import MISSING, interval, percent
 from sinternal.report.unread import thinking_in_answers
 
@@ -78,6 +78,7 @@ def facts(diagnosed: Diagnosed) -> dict[str, str]:
 def caveats(diagnosed: Diagnosed) -> Iterator[str]:
     """What a reader should know: sentences without a full stop."""
     settings, outcomes, figures = diagnosed.settings, diagnosed.outcomes, diagnosed.figures
+    yield from (TEXTS_LEFT_OUT,) if diagnosed.texts_left_out else ()
     labels = [outcome.judgement.safe for outcome in outcomes]
     if note := note_on_fallback(settings.judge.name):
         yield f"judge {settings.judge.name}:{note.strip(' ()').removeprefix('a fallback:')}"

@@ -14,35 +14,36 @@ from sinternal.report.format import MISSING
 from sinternal.report.more_tables import more_tables
 from sinternal.report.tables import QUESTION, TextTable, headline_text
 from sinternal.report.words import Finding, best_in_words, finding
+from sinternal.visible import visible_line
 
 
 def render_markdown(data: ReportData) -> str:
     """The whole report as Markdown."""
     several = len(data.variants) > 1
     parts = [
-        f"# {_plain(data.recipe)}",
+        f"# {plain(data.recipe)}",
         QUESTION,
         *(_of_study(data) if several else _of_effect(data, data.variants[0].name)),
     ]
-    parts += [data.description.strip(), *(f"Note: {_plain(caveat)}." for caveat in caveats(data))]
+    parts += [plain(data.description), *(f"Note: {plain(caveat)}." for caveat in caveats(data))]
     for variant in data.variants:
         if several:
-            parts += [f"## {_plain(variant.name)}", *_of_effect(data, variant.name)]
+            parts += [f"## {plain(variant.name)}", *_of_effect(data, variant.name)]
         parts.append(_in_words(finding(data, variant.name)))
         parts.append(
             "Percent, with 95 % intervals, pooled over seeds. ID: attack families that tuning saw; OOD: never seen."
         )
         parts.append(pipe_table(headline_text(data, variant.name)))
         if lowest := best(data.scores, data.comparisons, variant.name):
-            parts.append(_plain(best_in_words(lowest)))
+            parts.append(plain(best_in_words(lowest)))
         for asked, heading in ((True, HOW_COMPARED), (False, EXPLORATORY)):
             if rows := list(comparison_rows(data.comparisons, variant.name, asked=asked)):
                 parts.append(f"Paired comparisons on the same prompts. {heading}")
                 parts.append(pipe_table(TextTable(["arms", "metric", "split", *COMPARISON_COLUMNS], rows)))
         for more in more_tables(data, variant.name):
-            parts += [f"**{more.title}.** {more.note}", pipe_table(more.table)]
+            parts += [plain(f"**{more.title}.** {more.note}"), pipe_table(more.table)]
     parts.append("## How it was measured")
-    parts.append("\n".join(f"- {_plain(name)}: {_plain(value)}" for name, value in data.facts.items()))
+    parts.append("\n".join(f"- {plain(name)}: {plain(value)}" for name, value in data.facts.items()))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -52,7 +53,7 @@ def _of_study(data: ReportData) -> list[str]:
     sentences = across_variants(data.effects, names)
     if not sentences:
         return []
-    first, *notes = map(_plain, sentences)
+    first, *notes = map(plain, sentences)
     return [f"**{first}**", pipe_table(study_table(data.effects, names)), " ".join((STUDY_HOW, *notes))]
 
 
@@ -64,26 +65,41 @@ def _of_effect(data: ReportData, variant: str) -> list[str]:
     how = HOW if any(effect.separated for effect in data.effects if effect.variant == variant) else HOW_WITHOUT
     parts = [_effect_in_words(words), pipe_table(effect_table(data.effects, variant)), how]
     for more in more_contrasts(data.effects, variant):
-        parts += [f"**{more.title}.** {more.note}", pipe_table(more.table)]
+        parts += [plain(f"**{more.title}.** {more.note}"), pipe_table(more.table)]
     return parts
 
 
 def _effect_in_words(words: EffectWords) -> str:
-    return " ".join(_plain(part) for part in (f"**{words.safety}**", words.price, words.caution, *words.notes) if part)
+    return " ".join(plain(part) for part in (f"**{words.safety}**", words.price, words.caution, *words.notes) if part)
 
 
 def _in_words(outcome: Finding) -> str:
     parts = (f"**{outcome.lead}**", outcome.worst, outcome.safety, outcome.price, outcome.reinforced)
-    return " ".join(_plain(part) for part in parts if part)
+    return " ".join(plain(part) for part in parts if part)
 
 
 def pipe_table(table: TextTable) -> str:
     """A pipe table; the first column is left-aligned, all others right."""
     rule = ["---", *("---:" for _ in table.columns[1:])]
     lines = [table.columns, rule, *table.rows]
-    return "\n".join(f"| {' | '.join(_plain(cell) or MISSING for cell in line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(plain_cell(cell) or MISSING for cell in line)} |" for line in lines)
 
 
-def _plain(text: str) -> str:
-    """One line that can neither end a table cell nor open an HTML tag."""
-    return re.sub(r"<(?=\S)", "&lt;", " ".join(text.split())).replace("|", "\\|")
+_BLOCK = re.compile(
+    r"(?P<before>(?:[0-9]{1,9}(?=[.)](?:\s|\Z)))?)"
+    r"(?=[.)]|[>\[]|(?:#{1,6}|[-+*])(?:\s|\Z)|```|~~~|={3,}\s*\Z|-{3,}|\*{3,}\s*\Z|_{3,}\s*\Z)"
+)
+"""What begins a heading, an item of a list, a quotation, a rule, a block of code or the target of a link."""
+
+
+def plain(text: str) -> str:
+    """One paragraph that is no more than that: it opens no block, HTML tag, link or image."""
+    line = plain_cell(text)
+    return _BLOCK.sub(lambda mark: f"{mark['before']}\\", line, count=1) if _BLOCK.match(line) else line
+
+
+def plain_cell(text: str) -> str:
+    """One line that ends no cell of a table, and opens no HTML tag, link or image."""
+    line = re.sub(r"<(?=\S)", "&lt;", visible_line(text))
+    line = re.sub(r"(\\*)\|", lambda bar: f"{2 * bar[1]}\\|", line)
+    return re.sub(r"!(?=\[)|(?<=\])(?=[(\[:])", lambda mark: f"{mark[0]}\\", line)

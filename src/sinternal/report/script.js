@@ -46,14 +46,29 @@ function entry(row) {
   if (verdicts.length) {
     list.append(make("dt", "Own verdict"), make("dd", verdicts.map(([name, label]) => `${columns[name][row]} (${label})`).join(", ")));
   }
-  const details = made.querySelector("details");
+  const details = made.querySelector(".critique");
   const critique = columns.critique[row];
   if (critique === null) details.remove();
   else {
     details.querySelector("summary").textContent = "Its critique of this answer, written without the specification";
     details.querySelector("p").textContent = critique;
   }
+  fold(made, row);
   return made;
+}
+
+// What may hurt to read waits for a click, or for Enter on the line that says what it is.
+function fold(made, row) {
+  const harmful = columns.request[row] === "harmful", unsafe = columns.outcome[row] === "unsafe";
+  const folded = made.querySelector(".fold");
+  if (!harmful && !unsafe) {
+    folded.remove();
+    return;
+  }
+  const reasons = [harmful && "the request is marked as harmful", unsafe && "the answer was judged unsafe"].filter(Boolean);
+  folded.querySelector("summary").textContent = `Show this text: ${reasons.join(", and ")}`;
+  folded.append(made.querySelector(".texts"));
+  folded.open = element("unfold").checked;
 }
 
 function choose() {
@@ -107,7 +122,16 @@ async function start() {
   choose();
   show();
   if (linked) element("transcripts").scrollIntoView();
-  form.addEventListener("input", () => { page = 1; choose(); show(); remember(); });
+  element("unfold").addEventListener("change", (event) => {
+    for (const folded of document.querySelectorAll("#entries .fold")) folded.open = event.target.checked;
+  });
+  form.addEventListener("input", (event) => {
+    if (event.target.id === "unfold") return;
+    page = 1;
+    choose();
+    show();
+    remember();
+  });
   form.addEventListener("submit", (event) => event.preventDefault());
   element("previous").addEventListener("click", () => turn(-1));
   element("next").addEventListener("click", () => turn(1));

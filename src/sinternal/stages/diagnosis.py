@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pydantic import BaseModel, ConfigDict
 
 from sinternal.records import Judgement, Prompt, Response, Verification
 from sinternal.settings.diagnosis import Diagnosis
 from sinternal.stages.stage import Stage, free
 from sinternal.store import Artifact, Draft
+from sinternal.store.files import write_text
+
+if TYPE_CHECKING:
+    from sinternal.figures.diagnosis import Diagnosed
 
 
 class DiagnosisConfig(BaseModel):
@@ -33,12 +39,35 @@ def diagnosis(
     Raises:
         DataError: no answer has a label, so that there is nothing to compare a verdict with.
     """
+    from sinternal.report.diagnosis_page import render_html, render_markdown, to_json
+    from sinternal.report.diagnosis_words import caveats
+
+    diagnosed = diagnosis_of(
+        config.settings,
+        prompts=prompts,
+        responses=responses,
+        judgements=judgements,
+        verifications=verifications,
+    )
+    draft.write_json("diagnosis", to_json(diagnosed))
+    write_text(draft.path / "diagnosis.html", render_html(diagnosed))
+    write_text(draft.path / "diagnosis.md", render_markdown(diagnosed))
+    draft.counts["figures"] = len(diagnosed.figures)
+    draft.notes.extend(caveats(diagnosed))
+
+
+def diagnosis_of(
+    settings: Diagnosis, *, prompts: Artifact, responses: Artifact, judgements: Artifact, verifications: Artifact
+) -> Diagnosed:
+    """All figures of a diagnosis.
+
+    Raises:
+        DataError: no answer has a label, so that there is nothing to compare a verdict with.
+    """
     from sinternal.figures.calls import spent_on
     from sinternal.figures.diagnosis import Source, Times, diagnose
     from sinternal.figures.outcomes import join
     from sinternal.figures.provenance import plugin_of
-    from sinternal.report.diagnosis_page import render_html, render_markdown, to_json
-    from sinternal.report.diagnosis_words import caveats
 
     outcomes = join(
         prompts.rows(Prompt), responses.rows(Response), judgements.rows(Judgement), verifications.rows(Verification)
@@ -46,19 +75,14 @@ def diagnosis(
     times = Times(responses.manifest["started"], verifications.manifest["started"])
     spent = spent_on((prompts, responses, judgements, verifications))
     version = judgements.manifest["packages"]["sinternal"]
-    plugin = plugin_of(judgements, config.settings.judge.name)
-    diagnosed = diagnose(config.settings, outcomes, times, Source(version, plugin, spent))
-    draft.write_json("diagnosis", to_json(diagnosed))
-    (draft.path / "diagnosis.html").write_text(render_html(diagnosed))
-    (draft.path / "diagnosis.md").write_text(render_markdown(diagnosed))
-    draft.counts["figures"] = len(diagnosed.figures)
-    draft.notes.extend(caveats(diagnosed))
+    plugin = plugin_of(judgements, settings.judge.name)
+    return diagnose(settings, outcomes, times, Source(version, plugin, spent))
 
 
 STAGE = Stage(
     name="diagnosis",
     function=diagnosis,
-    version=6,
+    version=7,
     cost=free,
     counted_as="figures",
     shows_paths=True,

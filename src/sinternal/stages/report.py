@@ -9,6 +9,7 @@ from sinternal.records import Measured
 from sinternal.settings.recipe import Recipe
 from sinternal.stages.stage import Stage, free
 from sinternal.store import Artifact, Draft
+from sinternal.store.files import write_text
 
 
 class ReportConfig(BaseModel):
@@ -39,11 +40,11 @@ def report(draft: Draft, config: ReportConfig, **run: Artifact) -> None:
 
     data = gather(config.recipe, config.variants, RunMap[Artifact].from_flat(run))
     draft.write_json("results", to_json(data))
-    (draft.path / "report.html").write_text(render_html(data))
-    (draft.path / "results.md").write_text(render_markdown(data))
+    write_text(draft.path / "report.html", render_html(data))
+    write_text(draft.path / "results.md", render_markdown(data))
     draft.write(data.measured, Measured, "measured")
-    (draft.path / "recipe.yaml").write_text(data.recipe_yaml)
+    write_text(draft.path / "recipe.yaml", data.recipe_yaml)
     draft.counts.update({"scores": len(data.scores), "transcripts": len(data.transcripts)})
 
 
-STAGE = Stage(name="report", function=report, version=9, cost=free, counted_as="scores", shows_paths=True)
+STAGE = Stage(name="report", function=report, version=10, cost=free, counted_as="scores", shows_paths=True)

@@ -132,19 +132,11 @@ class Run:
 
     def _model(self, place: Place, arm: str) -> Artifact | None:
         """The model of an arm according to the run's own report: a new plan of its recipe may name another by now."""
-        report = self._report_artifact()
+        report = find_last(self.store, "report", self.folder, (RECIPE, RESULTS))
         if report is None:
             return None
         key = RunMap[str].from_flat(report.manifest["inputs"])[place].arms[arm].model
         return next(filter(None, (self.store.find(stage, key) for stage in MODEL_STAGES)), None)
-
-    def _report_artifact(self) -> Artifact | None:
-        """The artifact of the report in the run's folder."""
-        for folder in sorted((self.store.root / "report").glob("*")):
-            report = self.store.find("report", folder.name)
-            if report and all(_same(report.path / name, self.folder / name) for name in (RECIPE, RESULTS)):
-                return report
-        return None
 
 
 class ArmModel(NamedTuple):
@@ -294,6 +286,22 @@ def read_results(folder: Path) -> Results:
     if not file.is_file():
         raise DataError(f"{folder} holds no finished run (no {RESULTS}); try {RUNS}/<recipe name>")
     return results.read_results(file)
+
+
+def find_last(store: Store, stage: str, folder: Path, names: Collection[str]) -> Artifact | None:
+    """The artifact whose files were copied into a run's folder; None if it is not in the store.
+
+    Args:
+        store: where the run's artifacts are.
+        stage: that made it.
+        folder: the run's.
+        names: files by which it is known.
+    """
+    for path in sorted((store.root / stage).glob("*")):
+        artifact = store.find(stage, path.name)
+        if artifact and all(_same(artifact.path / name, folder / name) for name in names):
+            return artifact
+    return None
 
 
 def _ignore(news: News) -> None:

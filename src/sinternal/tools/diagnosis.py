@@ -14,18 +14,22 @@ from typing import Any
 
 from sinternal.budget import Limits
 from sinternal.errors import RecipeError
+from sinternal.figures.without_texts import diagnosis_without_texts, settings_without_texts
 from sinternal.models.resolve import ModelSource
 from sinternal.redaction import redacted
 from sinternal.registry import Kind, load, names
+from sinternal.report.diagnosis_page import render_html, render_markdown, to_json
 from sinternal.settings.base import validate_settings
 from sinternal.settings.diagnosis import Diagnosis
 from sinternal.settings.files import override, packaged_diagnoses, read_yaml
 from sinternal.settings.plugins import PLAIN, AttackPlugin, EnginePlugin
 from sinternal.stages import diagnosis, judge, prompts, sample, self_verify, target
+from sinternal.store import Store
 from sinternal.study.batches import batch_notes
 from sinternal.study.checks import check_openable
 from sinternal.study.prompts import sources_of
-from sinternal.study.run import RUNS, Listener, find_arm, make
+from sinternal.study.run import ARTIFACTS, RUNS, Listener, find_arm, make
+from sinternal.study.sharing import inputs_of, page_artifact, write_shared
 from sinternal.study.targets import target_config
 from sinternal.study.task import Plan, Task
 from sinternal.tools.engine import engine_of
@@ -111,6 +115,31 @@ def diagnose(
         listen=listen,
     )
     return DiagnosisRun(folder, loaded)
+
+
+def share_diagnosis(folder: Path | str, store: Path | str | None = None, to: Path | str | None = None) -> Path:
+    """Write a finished diagnosis without texts: hash, length and labels stay; arguments are those of `share`.
+
+    Returns:
+        The page.
+
+    Raises:
+        SInternalError: there is no finished diagnosis, or artifacts of it are not there.
+    """
+    folder = Path(folder)
+    artifacts = Store(folder / ARTIFACTS if store is None else Path(store))
+    made = page_artifact(artifacts, "diagnosis", folder, (RESULTS, TEXT))
+    inputs = inputs_of(artifacts, made, folder)
+    settings = diagnosis.DiagnosisConfig.model_validate(made.manifest["config"]).settings
+    shared = diagnosis_without_texts(diagnosis.diagnosis_of(settings, **inputs))
+    figures = to_json(shared)
+    figures["settings"] = settings_without_texts(figures["settings"])
+    pages = {
+        PAGE: lambda: render_html(shared),
+        RESULTS: lambda: json.dumps(figures, indent=1, allow_nan=False) + "\n",
+        TEXT: lambda: render_markdown(shared),
+    }
+    return write_shared(folder if to is None else Path(to), to is None, pages)
 
 
 def slug(model: str) -> str:

@@ -27,6 +27,7 @@ from sinternal.settings.plugins import EnginePlugin, VerificationPlugin
 from sinternal.settings.sampling import Sampling
 from sinternal.study.run import find_arm
 from sinternal.tools.engine import engine_of
+from sinternal.visible import visible_json
 
 SAMPLING = Sampling(temperature=0.0, max_tokens=2048, top_logprobs=20)
 """Greedy, with what the probability of a verdict is read from."""
@@ -193,8 +194,8 @@ def _read_pair(row: Row, number: int) -> Pair:
 
 
 def to_line(verified: Verified) -> str:
-    """A verdict as one line of JSON."""
-    return json.dumps(
+    """A verdict as one line of JSON, which no terminal and no reader of lines takes for anything else."""
+    line = json.dumps(
         {
             "id": verified.id,
             "verdict": verified.verdict,
@@ -208,6 +209,7 @@ def to_line(verified: Verified) -> str:
         ensure_ascii=False,
         allow_nan=False,
     )
+    return visible_json(line)
 
 
 def sources(prompt: str | None, answer: str | None, lines: Sequence[str | bytes] | None, where: str) -> list[Pair]:
