@@ -11,6 +11,8 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from sinternal.redaction import redacted
+
 LONGEST_VALUE = 60
 """Characters of a wrong value that are shown."""
 
@@ -116,7 +118,8 @@ def _wrong(mistake: ErrorDetails) -> str:
     message = mistake["msg"].removeprefix("Value error, ")
     if not mistake["loc"]:
         return message
-    value = "" if mistake["type"] in WORDED else f", not {preview(mistake['input'])}"
+    shown = redacted({str(mistake["loc"][-1]): mistake["input"]}, sent=True)
+    value = "" if mistake["type"] in WORDED else f", not {preview(*shown.values())}"
     return f"field {_path(mistake)!r}: {message}{value}"
 
 

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sinternal.redaction import conceal
+
 MISSING = "-"
 WIDTH_OFF_TERMINAL = 120
 # No markup: names of files, models and variants may hold brackets.
@@ -19,7 +21,7 @@ out = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() e
 
 def tell(message: str) -> None:
     """One line on stderr; what would steer a terminal, as text of others may, is shown and not sent."""
-    line = " ".join(message.split())
+    line = " ".join(conceal(message).split())
     visible = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
     Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(visible)
 

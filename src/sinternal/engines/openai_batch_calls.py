@@ -17,6 +17,7 @@ from sinternal.engines.openai_options import BatchOptions
 from sinternal.engines.openai_replies import NonsenseError
 from sinternal.engines.openai_server import Server, refusal_of
 from sinternal.errors import EngineError
+from sinternal.redaction import conceal_reply
 
 LOOKS = 10
 """Looks at a batch, one after another, that may fail until its server counts as away."""
@@ -217,7 +218,7 @@ class BatchCalls:
         except openai.APIConnectionError as error:
             slow = isinstance(error, openai.APITimeoutError)
             raise ErrandError(None, "it timed out" if slow else "it cannot be reached") from error
-        return response.content
+        return conceal_reply(response.content)
 
     def _note(self, file: Path, **known: str) -> None:
         self.journal.update(file, self.journal.entries[file].model_copy(update=known))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from abc import abstractmethod
 from typing import Any, Protocol
@@ -14,6 +15,7 @@ from sinternal.engines.openai_failures import Call, FailedError
 from sinternal.engines.openai_options import OpenAIOptions, find_address, is_loopback
 from sinternal.engines.openai_replies import Refusal, RefusedError, line, read_refusal
 from sinternal.errors import EngineError
+from sinternal.redaction import ConcealingFilter, conceal, conceal_reply
 
 WAITS_FOR_SENSE = (0.1, 0.2, 0.4)
 """Seconds before a call is made again whose reply makes no sense; up to twice as long, so that calls spread out."""
@@ -21,6 +23,7 @@ NO_KEY = "none"
 """Sent to servers that ask for no key; the client insists on one."""
 CONNECTING = 10.0
 """Seconds to wait for a connection: an address where nobody is."""
+logging.getLogger("httpx2").addFilter(ConcealingFilter())  # it logs addresses whole, with the keys in their queries
 
 
 class Server:
@@ -102,9 +105,7 @@ class Server:
 
     def clean(self, text: str) -> str:
         """Its words without what could steer a terminal, and without the secrets that it was sent."""
-        for secret in self.address.secrets:
-            text = text.replace(secret, "***")
-        return line(text)
+        return line(conceal(text))
 
     async def failure(self, client: openai.AsyncOpenAI, refusal: Refusal) -> EngineError | FailedError:
         """What a refusal means for a call, or for the whole engine."""
@@ -189,7 +190,7 @@ class Direct(Transport):
             )
         except openai.APIStatusError as error:
             raise RefusedError(refusal_of(error)) from error
-        return response.content
+        return conceal_reply(response.content)
 
 
 def refusal_of(error: openai.APIStatusError) -> Refusal:
@@ -198,4 +199,4 @@ def refusal_of(error: openai.APIStatusError) -> Refusal:
         body = error.response.content
     except httpx2.HTTPError:
         body = b""
-    return read_refusal(error.status_code, body)
+    return read_refusal(error.status_code, conceal(body.decode("utf-8", "replace")).encode())

@@ -35,6 +35,7 @@ def validate_settings(settings: type[Settings], content: Mapping[str, Any], wher
     try:
         return settings.model_validate(content)
     except ValidationError as error:
-        raise RecipeError(f"{where}: {explain(error, settings)}") from error
+        # What the library says beside it quotes the values, keys among them.
+        raise RecipeError(f"{where}: {explain(error, settings)}") from None
     except RecursionError as error:
         raise RecipeError(f"{where}: nested too deeply") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sinternal.errors import RecipeError
+from sinternal.redaction import NOT_KEPT, names_a_secret
 from sinternal.settings.strict_yaml import StrictYamlError, load_yaml
 from sinternal.validation import LONGEST_VALUE, nearest, preview
 
@@ -110,6 +112,11 @@ def override(content: dict[str, Any], overrides: Sequence[str], flag: str) -> No
 
 
 def _short(assignment: str) -> str:
+    """An assignment as a message shows it: in part, and without what may be a secret."""
+    path, equals, _ = assignment.partition("=")
+    names = re.split(r"[^\w-]+", assignment)
+    if "://" in assignment or any(map(names_a_secret, names)):
+        assignment = f"{path if equals else NOT_KEPT}{equals and '=…'}"
     return assignment if len(assignment) <= LONGEST_VALUE else f"{assignment[:LONGEST_VALUE]}…"
 
 

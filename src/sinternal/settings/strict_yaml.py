@@ -91,8 +91,8 @@ def load_yaml(text: str) -> Any:
         return loader.construct_document(node)
     except RecursionError as error:
         raise StrictYamlError("nested too deeply") from error
-    except yaml.MarkedYAMLError as error:
-        raise StrictYamlError(_one_line(error)) from error
+    except yaml.MarkedYAMLError as error:  # which quotes the line that it is about, and a key that may stand there
+        raise StrictYamlError(_one_line(error)) from None
     except (yaml.YAMLError, ValueError) as error:
         raise StrictYamlError(" ".join(str(error).split())) from error
     except (TypeError, AttributeError, LookupError) as error:  # how the library meets a tag on a value of another kind
