@@ -94,6 +94,8 @@ def options(url: str, **others: Any) -> dict[str, Any]:
 
 def says(body: Body) -> Body:
     asked = body["messages"][-1]["content"]
+    if body["model"] == "guard":
+        return {"role": "assistant", "content": "Safety: Safe\nCategories: None\nRefusal: No"}
     if "Refusal:" in asked:
         return {"role": "assistant", "content": "Refusal: no"}
     return {"role": "assistant", "content": "Fine.\nVerdict: safe" if "Verdict" in asked else "Here you are."}
@@ -166,20 +168,16 @@ def test_a_diagnosis_leaves_no_secret_behind(mode: str, folder: Path) -> None:
 
 def recipe(url: str) -> dict[str, Any]:
     engine = {"name": "openai", "options": options(url)}
-    source = yaml.safe_load(SOURCE)
     return {
-        "name": "served",
+        "extends": "quickstart",
         "seeds": [0],
-        "target": {"model": "served"},
-        "prompts": {"train": [{**source, "part": "eval"}], "eval": [source]},
-        "engine": engine,
-        "sampling": {"n": 1},
-        "judges": [{"name": "compliance", "options": {"engine": {**engine, "model": "judge"}}}],
+        "workers": 1,
+        "judges": [{"name": "qwen3guard", "options": {"engine": {**engine, "model": "guard"}}}],
+        "rewards": {"judge": {"name": "oracle"}},
         "expert": {"name": "chat", "options": {"engine": {**engine, "model": "expert"}}},
         "verification": {"name": "specification"},
-        "examples": {"size": 4},
-        "sft": {"steps": 1, "batch": 2, "learning_rate": 1e-4, "method": "full"},
-        "evaluation": {"sampling": {"n": 1}, "verification_sampling": {"n": 1}},
+        "prompts": {"train_limit": 4, "eval_limit": 4},
+        "evaluation": {"stress": None},
         "arms": [{"name": "base"}],
     }
 

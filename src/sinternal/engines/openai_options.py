@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from sinternal.engines import TemplateOptions
+from sinternal.engines import Destination, TemplateOptions
 from sinternal.engines.openai_fields import unknown_fields
 from sinternal.errors import EngineError
 from sinternal.records import Finish
@@ -209,8 +209,28 @@ def find_address(options: OpenAIOptions, key: str | None) -> Address:
     )
 
 
-def _from_environment(value: str, where: str) -> str:
+def find_destination(options: OpenAIOptions) -> Destination:
+    """The server that the options name, and the variables of the environment that go there, if they are set."""
+    parts = urlsplit(options.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI)
+    own_key = bool(parts.username or parts.password) or any(OWN_KEY.search(name) for name in options.headers)
+    named = [name for value in (*options.headers.values(), *options.query.values()) for name in _variables(value)]
+    variables = (*([] if own_key else [options.api_key_env]), *named)
+    return Destination(
+        f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}",
+        tuple(name for name in dict.fromkeys(variables) if os.environ.get(name)),
+        is_loopback(parts.hostname or ""),
+    )
+
+
+def _variables(value: str) -> list[str]:
+    """The variables that a value of a header or query names."""
     if value in os.environ and VARIABLE.fullmatch(f"${value}"):
+        return [value]
+    return [match[1] or match[2] for match in VARIABLE.finditer(value)]
+
+
+def _from_environment(value: str, where: str) -> str:
+    if _variables(value) == [value]:
         return os.environ[value]
 
     def read(match: re.Match[str]) -> str:

@@ -69,12 +69,36 @@ def read_recipe(name_or_path: str, heirs: tuple[str, ...] = ()) -> dict[str, Any
     content = read_yaml(name_or_path, packaged, "recipe")
     if "extends" not in content:
         return content
-    parent = content.pop("extends")
+    return _merge(read_recipe(_parent(content, name_or_path), (*heirs, origin)), content)
+
+
+def parents_elsewhere(name_or_path: str) -> list[str]:
+    """A note for each file outside of a recipe's folder that the recipe extends, directly or by way of others.
+
+    Args:
+        name_or_path: of a recipe that `read_recipe` has read.
+    """
+    packaged, notes = packaged_recipes(), []
+    home = Path(name_or_path).expanduser().resolve().parent
+    while name_or_path not in packaged:
+        file = Path(name_or_path).expanduser().resolve()
+        if home not in file.parents:
+            notes.append(f"this recipe extends {file}, which lies outside of its folder")
+        content = read_yaml(name_or_path, packaged, "recipe")
+        if "extends" not in content:
+            break
+        name_or_path = _parent(content, name_or_path)
+    return notes
+
+
+def _parent(content: dict[str, Any], name_or_path: str) -> str:
+    """What a recipe extends, which is taken out of its fields."""
+    parent, packaged = content.pop("extends"), packaged_recipes()
     if not isinstance(parent, str) or not parent:
         raise RecipeError(f"{name_or_path}: extends: name one recipe, not {preview(parent)}")
-    if parent not in packaged and origin not in packaged:
-        parent = str(Path(name_or_path).expanduser().parent / Path(parent).expanduser())
-    return _merge(read_recipe(parent, (*heirs, origin)), content)
+    if parent in packaged or name_or_path in packaged:
+        return parent
+    return str(Path(name_or_path).expanduser().parent / Path(parent).expanduser())
 
 
 def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -109,6 +109,7 @@ def diagnose(
         retry_failed=retry_failed,
         again=again,
         listen=listen,
+        typed=[*overrides, base_url or "", json.dumps(engine_options, default=str)],
     )
     return DiagnosisRun(folder, loaded)
 
