@@ -14,6 +14,9 @@ from sinternal.redaction import NOT_KEPT, names_a_secret
 from sinternal.settings.strict_yaml import StrictYamlError, load_yaml
 from sinternal.validation import LONGEST_VALUE, nearest, preview
 
+MOST_BYTES = 5_000_000
+"""Size of a file of settings."""
+
 
 def packaged_recipes() -> dict[str, Traversable]:
     """The recipes that come with the package, by name."""
@@ -48,6 +51,8 @@ def read_yaml(name_or_path: str, packaged: Mapping[str, Traversable], noun: str)
         hint = f"did you mean {close!r}?" if close else f"packaged ones: {', '.join(packaged)}"
         raise RecipeError(f"{name_or_path}: no such file or packaged {noun}; {hint}")
     try:
+        if isinstance(source, Path) and source.stat().st_size > MOST_BYTES:
+            raise RecipeError(f"{name_or_path}: no {noun} has more than {MOST_BYTES:,} bytes; name another file")
         content = load_yaml(source.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise RecipeError(f"{name_or_path}: cannot be read ({error.strerror})") from error
@@ -141,6 +146,7 @@ def _short(assignment: str) -> str:
     names = re.split(r"[^\w-]+", assignment)
     if "://" in assignment or any(map(names_a_secret, names)):
         assignment = f"{path if equals else NOT_KEPT}{equals and '=…'}"
+    assignment = " ".join(assignment.split())
     return assignment if len(assignment) <= LONGEST_VALUE else f"{assignment[:LONGEST_VALUE]}…"
 
 
