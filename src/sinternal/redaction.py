@@ -44,6 +44,11 @@ def names_a_secret(name: str) -> bool:
     return _SECRET.search(name) is not None
 
 
+def is_sent(name: str) -> bool:
+    """Whether a field of this name holds what goes to servers as it is, or a key."""
+    return name in _SENT or names_a_secret(name)
+
+
 def redacted(settings: Any, *, sent: bool = False) -> Any:
     """Settings as they may be written down.
 

@@ -12,7 +12,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from sinternal.redaction import redacted
+from sinternal.redaction import NOT_KEPT, is_sent, redacted
 
 LONGEST_VALUE = 60
 """Characters of a wrong value that are shown."""
@@ -124,8 +124,8 @@ def _wrong(mistake: ErrorDetails) -> str:
     message = mistake["msg"].removeprefix("Value error, ")
     if not mistake["loc"]:
         return message
-    shown = redacted({str(mistake["loc"][-1]): mistake["input"]}, sent=True)
-    value = "" if mistake["type"] in WORDED else f", not {preview(*shown.values())}"
+    quoted = NOT_KEPT if any(map(is_sent, map(str, mistake["loc"]))) else preview(redacted(mistake["input"]))
+    value = "" if mistake["type"] in WORDED else f", not {quoted}"
     return f"field {_path(mistake)!r}: {message}{value}"
 
 

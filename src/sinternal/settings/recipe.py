@@ -73,7 +73,7 @@ class Rewards(Section):
 class Recipe(Section):
     """One study."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=100)
     """Names the folder under `runs/`."""
     description: str = ""
     """What the study is for; shown in the report."""

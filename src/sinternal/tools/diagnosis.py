@@ -33,6 +33,8 @@ from sinternal.validation import preview
 
 PAGE, RESULTS, TEXT = "diagnosis.html", "diagnosis.json", "diagnosis.md"
 """What a finished diagnosis leaves in its folder."""
+LONGEST_NAME = 60
+"""Characters of a model's name in a folder's: file systems take 255 bytes in all."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +117,8 @@ def diagnose(
 
 
 def slug(model: str) -> str:
-    """A model's name as part of a folder's."""
-    return model.strip("./").replace("/", "-")
+    """A model's name as part of a folder's, whatever it is."""
+    return "".join(c if c.isprintable() and c not in "/\\" else "-" for c in model.strip("./"))[:LONGEST_NAME]
 
 
 def load_diagnosis(
