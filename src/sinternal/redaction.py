@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
-from urllib.parse import quote, quote_plus, unquote, urlsplit
+from urllib.parse import quote, quote_plus, unquote
 
 NOT_KEPT = "(not kept)"
 VARIABLE = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))", re.ASCII)
@@ -83,7 +83,7 @@ def _redacted_url(url: str) -> str:
         kept = not names_a_secret(match[2]) or _is_variable(match[3])
         return match[0] if kept else f"{match[1]}{match[2]}={NOT_KEPT}"
 
-    return _QUERY_SECRET.sub(hide, shown) if urlsplit(shown.split("#")[0]).query else shown
+    return _QUERY_SECRET.sub(hide, shown) if "?" in shown.partition("#")[0] else shown
 
 
 def _is_variable(value: object) -> bool:
