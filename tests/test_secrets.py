@@ -20,7 +20,9 @@ from urllib.parse import quote, quote_plus
 import pytest
 import yaml
 
+from sinternal.figures.human_agreement import HumanAgreements, Rater
 from sinternal.parquet import read_batches
+from sinternal.report.agreement_page import write
 from tests.commands import sinternal
 from tests.servers import Body, Fault, Raw, Server, serve
 
@@ -200,3 +202,10 @@ def test_a_run_and_all_that_is_done_with_it_leave_no_secret_behind(folder: Path)
             assert done.returncode == 0 or command[0] == "export", f"{command}: {done.stderr}"
     assert (folder / "run" / "report.html").is_file()
     assert search(folder, *printed) == {}
+
+
+def test_what_agreement_with_people_is_written_down_with_holds_no_secret(folder: Path) -> None:
+    judge = Rater("guard", {"engine": {"name": "openai", "model": "guard", "options": options(DEAD)}}, "guard")
+    write(HumanAgreements(judge, "none", "2026-01-01", ()), folder / "agreement")
+    assert (folder / "agreement" / "agreement.json").is_file()
+    assert search(folder) == {}
