@@ -5,9 +5,11 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 LOWEST := .venv-lowest
 VLLM := .venv-vllm
+AUDIT := .venv-audit
+MINUTES ?= 60
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-lowest test-vllm check smoke bench soak setup
+.PHONY: demo test test-lowest test-vllm check smoke bench soak fuzz audit setup setup-hashed
 
 demo: $(READY)  ## the whole study on the embedded microworld, then the report
 	$(BIN)/sinternal run quickstart
@@ -44,8 +46,8 @@ $(VLLM)/ready: requirements-vllm.txt
 	touch $(VLLM)/ready
 
 check: $(READY)  ## format, lint, types, layers
-	$(BIN)/ruff format --check src tests docs bench
-	$(BIN)/ruff check src tests docs bench
+	$(BIN)/ruff format --check src tests docs bench fuzz setup.py
+	$(BIN)/ruff check src tests docs bench fuzz setup.py
 	$(BIN)/python docs/generate_api.py --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
@@ -61,7 +63,30 @@ bench: $(READY)  ## what fits two cores, beside a peer, in about 40 minutes; wri
 soak: $(READY)  ## crashes, faults, hostile text and damage in long forms; writes docs/reliability.md and .json
 	$(BIN)/python -m bench --soak
 
+fuzz: $(READY)  ## an hour of broken inputs for all readers of text and files; make fuzz MINUTES=10
+	$(BIN)/pip install --quiet --disable-pip-version-check 'atheris>=3' || echo 'no atheris for this Python: blindly, by hypothesis'
+	$(BIN)/python -m fuzz --minutes $(MINUTES)
+
+audit: $(READY) $(AUDIT)/ready  ## licences of what is installed, and known faults in what is pinned; asks PyPI
+	$(BIN)/python docs/licences.py
+	$(AUDIT)/bin/pip-audit --requirement requirements.lock --require-hashes --disable-pip
+
+$(AUDIT)/ready:
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/pip install --quiet --disable-pip-version-check pip-audit uv
+	touch $(AUDIT)/ready
+
+requirements.lock: constraints.txt $(AUDIT)/ready  ## hashes of all that is pinned
+	$(AUDIT)/bin/uv pip compile constraints.txt --quiet --no-deps --generate-hashes --no-annotate --no-header \
+		--python-version 3.11.7 --default-index https://pypi.org/simple --output-file requirements.lock
+
 setup: $(READY)
+
+setup-hashed:  ## the same from files whose hashes are pinned, and nothing else
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $(READY)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "sinternal needs Python 3.11 or newer")'

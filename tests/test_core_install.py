@@ -28,7 +28,7 @@ def core(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment with the core alone, built from a copy: a build leaves files beside its sources."""
     source, place = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("core") / "venv"
     shutil.copytree(ROOT / "src", source / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     venv.create(place, with_pip=True)
     pip = [str(place / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check"]

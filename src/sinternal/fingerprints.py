@@ -22,6 +22,8 @@ REMEMBERED = 1 << 20
 """Bytes from which on a hash is worth remembering."""
 SETTLED_NS = 2_000_000_000
 """Nanoseconds for which a file must have been left alone; the coarsest times in use (FAT) have steps of two seconds."""
+MOST_FILES = 100_000
+"""Files and folders in a folder that settings name: more are somebody's whole disk."""
 
 Wanted = Callable[[Path], bool]
 """Whether a file counts, by its path inside the folder."""
@@ -55,7 +57,7 @@ def fingerprint(path: Path, wanted: Wanted = lambda _file: True, *, deep: bool =
 def _files(folder: Path, deep: bool) -> Iterator[Path]:
     """The files of a folder, and if deep of those in it, links to folders followed, each folder once."""
     seen: set[tuple[int, int]] = set()
-    waiting = [folder]
+    waiting, entries_seen = [folder], 0
     while waiting:
         current = waiting.pop()
         try:
@@ -66,6 +68,9 @@ def _files(folder: Path, deep: bool) -> Iterator[Path]:
         if (status.st_dev, status.st_ino) in seen:
             continue
         seen.add((status.st_dev, status.st_ino))
+        entries_seen += len(entries)
+        if entries_seen > MOST_FILES:
+            raise StoreError(f"{folder}: no input has more than {MOST_FILES:,} files; name a folder with fewer")
         for entry in entries:
             if entry.is_dir():
                 waiting += [entry] if deep else []

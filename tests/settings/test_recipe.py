@@ -780,3 +780,50 @@ def test_an_engine_that_cannot_continue_a_turn_is_told_before_anything_is_run(en
                 load_recipe("quickstart", overrides)
             assert told in str(caught.value)
             assert "set the engine's option `prefill`" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"seeds: [0x{'f' * 5_000}]", "not a readable whole number"),
+        (f"seeds: [0b{'1' * 5_000}]", "not a readable whole number"),
+        (f"seeds: [1{':59' * 5_000}]", "not a readable whole number"),
+        (f"sft: {{learning_rate: {'9' * 500}.0}}", "is not a number"),
+        (f"seeds: [{'1,' * 200_000}]", "more than 100,000 values"),
+        ("".join(f"k{number}: 1\n" for number in range(3_000)), "2,962 more mistakes"),
+        (f"extends: quickstart\nseeds: {list(range(2_000))}", "at most 1000 items"),
+        (f"extends: quickstart\nname: {'a' * 300}", "at most 100 characters"),
+        (f"extends: quickstart\ndescription: {'a' * 6_000_000}", "no recipe has more than 5,000,000 bytes"),
+    ],
+)
+def test_a_recipe_that_would_take_for_ever_or_all_memory_is_one_short_line(
+    text: str, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "theirs.yaml").write_text(text)
+    with pytest.raises(RecipeError, match=message) as raised:
+        load_recipe(str(tmp_path / "theirs.yaml"))
+    assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 6_000
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "engine.options.headers={X-Api-Key: [canary-value]}",
+        "engine={name: openai, options: {base_url: 'https://me:canary-value@host/v1', concurrency: many}}",
+        "engine={name: openai, options: {extra_body: canary-value, api_key: canary-value}}",
+        "engine={name: openai, options: {headers: {Authorization: {a: canary-value}}}}",
+        "engine.api_key=canary-value",
+        "engine.options.base_url='https://me:canary-value@host",
+        "engine.options.headers.api-key",
+        "engine.options.headers: {api-key: canary-value}",
+        "api_key: [canary-value",
+    ],
+)
+def test_a_message_about_a_mistake_quotes_no_secret(override: str) -> None:
+    with pytest.raises(RecipeError) as raised:
+        load_recipe("quickstart", [override])
+    error: BaseException | None = raised.value
+    while error is not None:
+        assert "canary" not in str(error)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)

@@ -371,3 +371,11 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(StoreError, match="neither a file nor a folder"):
         fingerprint(tmp_path / "pipe")
+
+
+def test_a_folder_of_everything_is_no_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sinternal.fingerprints.MOST_FILES", 3)
+    for number in range(2):
+        (tmp_path / f"{number}" / "inside").mkdir(parents=True)
+    with pytest.raises(StoreError, match="no input has more than 3 files"):
+        fingerprint(tmp_path)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sinternal.study.cost import Row
     from sinternal.study.forecast import Forecast, Work
     from sinternal.study.formulas import Figure
+    from sinternal.study.reach import Reach
 
 GIGA = 1e9
 HOUR = 3600
@@ -91,7 +92,9 @@ def print_forecast(forecast: Forecast, workers: int, *, explain: bool) -> None:
         print_note(f"workers {workers}: so many artifacts are made at once, and their memory adds up on one GPU")
 
 
-def print_json(rows: Sequence[Row], forecast: Forecast | None, notes: Sequence[str], *, explain: bool) -> None:
+def print_json(
+    rows: Sequence[Row], forecast: Forecast | None, notes: Sequence[str], reach: Reach, *, explain: bool
+) -> None:
     """Print the whole plan as JSON."""
     content: dict[str, Any] = {
         "artifacts": [
@@ -105,6 +108,11 @@ def print_json(rows: Sequence[Row], forecast: Forecast | None, notes: Sequence[s
             for row in rows
         ],
         "forecast": None if forecast is None else _as_json(forecast, explain=explain),
+        "reach": {
+            "servers": [{"address": each.address, "keys": list(each.variables)} for each in reach.servers],
+            "files": list(reach.files),
+            "commands": list(reach.commands),
+        },
         "notes": list(notes),
     }
     print(json.dumps(content, indent=1, allow_nan=False))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from io import TextIOWrapper
+from types import TracebackType
 from typing import Annotated
 
 import typer
@@ -16,6 +18,7 @@ from sinternal.cli.output import out, tell
 from sinternal.cli.schema import schema
 from sinternal.errors import BudgetError, SInternalError
 from sinternal.extras import explained
+from sinternal.redaction import conceal
 
 DEBUG = "--debug"
 EXIT_MISTAKE = 2
@@ -67,6 +70,11 @@ def options(
     """Options of the command line itself."""
 
 
+def _show_traceback(kind: type[BaseException], error: BaseException, at: TracebackType | None) -> None:
+    """What is shown of an error that is not the user's, or by `--debug`: all but secrets that its causes may quote."""
+    sys.stderr.write(conceal("".join(traceback.format_exception(kind, error, at))))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line. An error of the user's is one line and exit code 2; `--debug` shows its traceback.
 
@@ -94,3 +102,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
         more = "" if isinstance(known, SInternalError) else f" ({DEBUG} shows where)"
         tell(f"error: {known}{more}")
         sys.exit(EXIT_MISTAKE)
+    finally:
+        sys.excepthook = _show_traceback  # typer has put its own there

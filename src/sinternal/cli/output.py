@@ -13,6 +13,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from sinternal.redaction import conceal
 from sinternal.visible import visible, visible_line
 
 MISSING = "-"
@@ -45,7 +46,7 @@ out = Terminal(width=None if sys.stdout.isatty() else WIDTH_OFF_TERMINAL)
 
 def tell(message: str) -> None:
     """One line on stderr."""
-    Terminal(stderr=True, soft_wrap=True).print(visible_line(message))
+    Terminal(stderr=True, soft_wrap=True).print(visible_line(conceal(message)))
 
 
 def print_note(text: str) -> None:

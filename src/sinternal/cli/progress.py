@@ -68,6 +68,8 @@ class Progress:
         self.tasks, self.log = len(start.plan.tasks), start.folder / LOG
         for note in start.plan.notes:
             tell(f"note: {note}")
+        for words in start.reach.beyond().in_words():
+            tell(f"note: this run {words}")
         if start.discarded:
             self.console.print(f"{start.discarded} artifacts are made again")
         if start.bound:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -22,6 +23,10 @@ from sinternal.cli.arguments import (
 )
 from sinternal.cli.output import number, out, print_note, print_results, print_table, write_json
 from sinternal.errors import SInternalError
+
+if TYPE_CHECKING:
+    from sinternal.settings.recipe import Recipe
+    from sinternal.study.reach import Reach
 
 
 def run(
@@ -96,27 +101,24 @@ def plan(
 ) -> None:
     """Show what a run would do: each stage, whether it is cached, what it costs at most, and what a machine needs."""
     from sinternal.cli.forecast import PlannedMachine, print_forecast, print_json, read_configs
+    from sinternal.settings.files import parents_elsewhere
     from sinternal.settings.recipe import load_recipe
     from sinternal.store import Store
     from sinternal.study.cost import cautions, estimate, server_bound
     from sinternal.study.plan import make_plan
+    from sinternal.study.reach import find_reach
     from sinternal.study.run import ARTIFACTS, RUNS
-    from sinternal.training.launch import check
 
     loaded = load_recipe(recipe, overrides or [])
-    planned = make_plan(loaded)
+    planned = make_plan(loaded, parents_elsewhere(recipe))
+    reach = find_reach(planned, loaded.launch)
     store = Store(store_folder or (out_folder or RUNS / loaded.name) / ARTIFACTS)
     rows = estimate(planned, store)
     machine = PlannedMachine(hardware, read_configs(model_config or [], loaded.target.model), mean_tokens)
     predicted = machine.forecast(rows, loaded.launch)
-    notes = [*planned.notes, *cautions(planned)]
-    if loaded.launch is not None:
-        try:
-            check(loaded.launch, loaded.workers)
-        except SInternalError as error:
-            notes.append(f"a run would stop here: {error}")
+    notes = [*planned.notes, *cautions(planned), *_obstacles(loaded, reach, overrides or ())]
     if as_json:
-        print_json(rows, predicted, notes, explain=explain)
+        print_json(rows, predicted, notes, reach, explain=explain)
         return
     table = Table(box=None, pad_edge=False)
     for title in ("stage", "key", "state"):
@@ -133,8 +135,23 @@ def plan(
         out.print(bound.in_words(), soft_wrap=True)
     if predicted is not None:
         print_forecast(predicted, loaded.workers, explain=explain)
+    for words in reach.in_words():
+        print_note(f"a run {words}")
     for note in notes:
         print_note(note)
+
+
+def _obstacles(recipe: Recipe, reach: Reach, typed: Sequence[str]) -> Iterator[str]:
+    """What would stop a run before it makes anything."""
+    from sinternal.study.reach import check_allowed
+    from sinternal.training.launch import check
+
+    try:
+        check_allowed(reach, typed)
+        if recipe.launch is not None:
+            check(recipe.launch, recipe.workers)
+    except SInternalError as error:
+        yield f"a run would stop here: {error}"
 
 
 def report(

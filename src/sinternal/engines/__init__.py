@@ -78,6 +78,22 @@ class Completion:
         return self.answer if self.finish is Finish.STOP else None
 
 
+class Destination(NamedTuple):
+    """A server, and what goes there from the user's environment."""
+
+    address: str
+    """Scheme, host and port: `https://api.openai.com`."""
+    variables: tuple[str, ...] = ()
+    """Variables of the environment whose values are sent."""
+    loopback: bool = False
+    """Whether it is on this machine."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is reached without encryption."""
+        return not self.address.startswith("https://")
+
+
 class Engine(Protocol):
     """Writes text. An engine inherits from this class, and says where it differs from the defaults."""
 
@@ -95,6 +111,11 @@ class Engine(Protocol):
     def continues_turns(cls, options: Any) -> bool:
         """Whether, with these options, it can continue a turn of the assistant that has begun: `Request.prefill`."""
         return True
+
+    @classmethod
+    def destination(cls, options: Any) -> Destination | None:
+        """The server that it asks with these options, and the keys that go there; None if it asks none."""
+        return None
 
     @classmethod
     def window(cls, options: Any) -> str | None:

@@ -29,6 +29,28 @@ SET_HERE = frozenset(
     )
 )
 """Arguments of `vllm.LLM` that follow from the model, or that figures depend on."""
+RUNS_CODE = frozenset(
+    (
+        "additional_config",
+        "compilation_config",
+        "ec_transfer_config",
+        "io_processor_plugin",
+        "kv_transfer_config",
+        "load_format",
+        "log_config_file",
+        "logging_config",
+        "logits_processors",
+        "model_class_overrides",
+        "model_loader_extra_config",
+        "reasoning_parser_plugin",
+        "scheduler_cls",
+        "tool_parser_plugin",
+        "trust_remote_code",
+        "worker_cls",
+        "worker_extension_cls",
+    )
+)
+"""Arguments of `vllm.LLM` by which a recipe could run code that it or a model brings, or have pickles read."""
 
 
 SIDE_BY_SIDE, SMALL_SIDE_BY_SIDE, SMALL = 32, 256, 10_000_000
@@ -71,4 +93,9 @@ class VllmOptions(TemplateOptions):
                 raise ValueError(f"{name} has an option of its own: {SET_BY_OPTIONS[name]}")
             if name in SET_HERE:
                 raise ValueError(f"{name} is set by the engine, and cannot be changed")
+            if name in RUNS_CODE or (name == "distributed_executor_backend" and "." in str(extra[name])):
+                raise ValueError(
+                    f"{name} can run code that a recipe or a model brings; serve the model by vLLM yourself, and use "
+                    "engine openai with its base_url"
+                )
         return extra

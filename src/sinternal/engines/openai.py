@@ -28,13 +28,13 @@ import openai
 
 from sinternal import budget
 from sinternal.budget import Spent
-from sinternal.engines import Completion, Engine, Request, request_seed
+from sinternal.engines import Completion, Destination, Engine, Request, request_seed
 from sinternal.engines.openai_attempts import AttemptError
 from sinternal.engines.openai_batch import Batches
 from sinternal.engines.openai_batch_files import identity_of
 from sinternal.engines.openai_failures import OUTAGE, Call, FailedError, Failures
 from sinternal.engines.openai_fields import Dialect, as_text, first_dialect
-from sinternal.engines.openai_options import REACH, OpenAIOptions, Prefill
+from sinternal.engines.openai_options import REACH, OpenAIOptions, Prefill, find_destination
 from sinternal.engines.openai_presence import SILENCE, Presence
 from sinternal.engines.openai_replies import (
     FINISHES,
@@ -94,6 +94,11 @@ class OpenAIEngine(Engine):
     def continues_turns(cls, options: OpenAIOptions) -> bool:
         """Whether the server is known to; see `Engine.continues_turns`."""
         return options.prefill is not Prefill.NO
+
+    @classmethod
+    def destination(cls, options: OpenAIOptions) -> Destination:
+        """The server, and the keys that go there; see `Engine.destination`."""
+        return find_destination(options)
 
     @classmethod
     def window(cls, options: OpenAIOptions) -> str | None:

@@ -19,6 +19,7 @@ import httpx2
 import openai
 
 from sinternal.engines.openai_replies import Refusal, RefusedError, read_refusal
+from sinternal.redaction import conceal, conceal_reply
 
 MOST_BYTES = 128 * 2**20
 """Of a reply, unpacked. 32,768 tokens, each with 20 alternatives in words, come to about half of that."""
@@ -88,7 +89,7 @@ class AttemptError(Exception):
 
 
 class Client(openai.DefaultAsyncHttpxClient):
-    """Reads replies up to a size. What is packed counts as unpacked."""
+    """Reads replies up to a size, and without the secrets that they repeat. What is packed counts as unpacked."""
 
     async def send(self, request: httpx2.Request, *, stream: bool = False, **options: Any) -> httpx2.Response:
         """Send a request. Raises RemoteProtocolError if the reply is larger than any can be."""
@@ -108,7 +109,7 @@ class Client(openai.DefaultAsyncHttpxClient):
         return httpx2.Response(
             response.status_code,
             headers=headers,
-            content=bytes(content),
+            content=conceal_reply(bytes(content)),
             request=response.request,
             extensions=response.extensions,
             history=response.history,
@@ -244,4 +245,4 @@ def refusal_of(error: openai.APIStatusError) -> Refusal:
         body = error.response.content
     except httpx2.HTTPError:
         body = b""
-    return read_refusal(error.status_code, body)
+    return read_refusal(error.status_code, conceal(body.decode("utf-8", "replace")).encode())

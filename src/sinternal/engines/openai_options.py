@@ -12,11 +12,11 @@ from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from sinternal.engines import TemplateOptions
+from sinternal.engines import Destination, TemplateOptions
 from sinternal.engines.openai_fields import unknown_fields
 from sinternal.errors import EngineError
 from sinternal.records import Finish
-from sinternal.redaction import VARIABLE, names_a_secret
+from sinternal.redaction import VARIABLE, names_a_secret, remember, secrets_in
 
 OPENAI = "https://api.openai.com/v1"
 """Where the hosted API is that gave this protocol its name."""
@@ -153,8 +153,6 @@ class Address(NamedTuple):
     """The query of each call."""
     headers: dict[str, str]
     """Further headers of each call."""
-    secrets: tuple[str, ...]
-    """What may stand in no message."""
     brings_a_key: bool
     """Whether a header, or a user's name in the address, already says who calls."""
 
@@ -193,7 +191,7 @@ def find_address(options: OpenAIOptions, key: str | None) -> Address:
 
     Args:
         options: of the engine.
-        key: what is sent as a key, to be kept out of messages.
+        key: what is sent as a key, to be hidden from now on as all other secrets are.
 
     Raises:
         EngineError: OPENAI_BASE_URL is not an address, a header names a variable that is not set, or cannot be sent.
@@ -213,19 +211,40 @@ def find_address(options: OpenAIOptions, key: str | None) -> Address:
     for name, value in headers.items():
         if not name.isascii() or not value.isascii() or not value.isprintable() or not name.strip():
             raise EngineError(f"engine openai: headers.{name}: a header holds ASCII characters without line breaks")
-    hidden = [key, parts.password, *headers.values(), *(v for n, v in query.items() if names_a_secret(n))]
-    hidden += [unquote(parts.password or ""), *(value.removeprefix("Bearer ") for value in headers.values())]
+    remember(secrets_in({"base_url": base_url, **options.model_dump(include={"headers", "query", "extra_body"})}))
+    for name, value in headers.items():
+        remember([value, *value.split(" ")] if OWN_KEY.search(name) or names_a_secret(name) else ())
+    remember([key or "", *(value for name, value in query.items() if names_a_secret(name))])
     return Address(
         urlunsplit((parts.scheme, netloc, parts.path, "", "")),
         query,
         headers,
-        tuple(sorted({one for one in hidden if one and len(one) > 3}, key=len, reverse=True)),
         any(OWN_KEY.search(name) for name in headers),
     )
 
 
-def _from_environment(value: str, where: str) -> str:
+def find_destination(options: OpenAIOptions) -> Destination:
+    """The server that the options name, and the variables of the environment that go there, if they are set."""
+    parts = urlsplit(options.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI)
+    own_key = bool(parts.username or parts.password) or any(OWN_KEY.search(name) for name in options.headers)
+    named = [name for value in (*options.headers.values(), *options.query.values()) for name in _variables(value)]
+    variables = (*([] if own_key else [options.api_key_env]), *named)
+    return Destination(
+        f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}",
+        tuple(name for name in dict.fromkeys(variables) if os.environ.get(name)),
+        is_loopback(parts.hostname or ""),
+    )
+
+
+def _variables(value: str) -> list[str]:
+    """The variables that a value of a header or query names."""
     if value in os.environ and VARIABLE.fullmatch(f"${value}"):
+        return [value]
+    return [match[1] or match[2] for match in VARIABLE.finditer(value)]
+
+
+def _from_environment(value: str, where: str) -> str:
+    if _variables(value) == [value]:
         return os.environ[value]
 
     def read(match: re.Match[str]) -> str:

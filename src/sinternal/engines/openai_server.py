@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import os
 import random
@@ -21,6 +22,7 @@ from sinternal.engines.openai_options import OpenAIOptions, find_address, is_loo
 from sinternal.engines.openai_presence import Presence
 from sinternal.engines.openai_replies import Refusal, RefusedError, line
 from sinternal.errors import EngineError
+from sinternal.redaction import ConcealingFilter
 
 WAITS_FOR_SENSE = (0.1, 0.2, 0.4)
 """Seconds before a call is made again whose reply makes no sense; up to twice as long, so that calls spread out."""
@@ -31,6 +33,8 @@ CONNECTING = 10.0
 LOOKING = 5.0
 """Seconds that a server has for the list of its models, when it is looked whether it is there."""
 MEND_QUOTA = "what is done is kept, raise it and run again"
+
+logging.getLogger("httpx2").addFilter(ConcealingFilter())  # it logs addresses whole, with the keys in their queries
 
 
 class Server:
@@ -125,9 +129,7 @@ class Server:
 
     def clean(self, text: str) -> str:
         """Its words without what could steer a terminal, and without the secrets that it was sent."""
-        for secret in self.address.secrets:
-            text = text.replace(secret, "***")
-        return line(text)
+        return line(conceal(text))
 
     async def failure(self, client: openai.AsyncOpenAI, refusal: Refusal) -> EngineError | FailedError:
         """What a refusal means for a call, or for the whole engine."""

@@ -48,10 +48,16 @@ def load_base(folder: Path) -> Any:
     base = base_folder(folder)
     if adapter_base(base) is not None:
         raise ModelError(f"{folder}: the base of this adapter, {base}, is an adapter itself; merge that one first")
+    _check_no_pickles(base, "*.bin", "model*.safetensors")
     try:
         disable_progress_bar()  # type: ignore[no-untyped-call]
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            base, dtype="auto", trust_remote_code=False, output_loading_info=True, ignore_mismatched_sizes=True
+            base,
+            dtype="auto",
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
         )
         model, report = loaded
     except Exception as error:  # from OSError to safetensors' own kind, for all of which the user looks at the files
@@ -62,6 +68,7 @@ def load_base(folder: Path) -> Any:
     _check(base, "holds weights of another shape:", shapes)
     _check(base, "holds weights that cannot be converted:", report["error_msgs"])
     _check(base, "holds NaN or infinite numbers in", not_finite(model.state_dict().items()))
+    _check_stops(base, model.generation_config)
     return model
 
 
@@ -76,6 +83,7 @@ def apply_adapter(base: Any, folder: Path, *, trainable: bool = False) -> PeftMo
     Raises:
         ModelError: the adapter is damaged, not whole, or made for another base.
     """
+    _check_no_pickles(folder, "adapter_model.bin", "adapter_model.safetensors")
     try:
         config = PeftConfig.from_pretrained(str(folder))
         config.inference_mode, config.base_model_name_or_path = not trainable, base.name_or_path
@@ -121,8 +129,10 @@ def stop_tokens(folder: Path) -> int | list[int] | None:
     except OSError:  # it has none, and is opened with what its configuration says
         try:
             settings = GenerationConfig.from_model_config(AutoConfig.from_pretrained(base, trust_remote_code=False))
-        except (OSError, ValueError) as error:
+        except Exception as error:  # as above
             raise _unloadable(base, "model", error) from error
+    except Exception as error:
+        raise _unloadable(base, "model", error) from error
     stops: int | list[int] | None = settings.eos_token_id
     return stops
 
@@ -137,6 +147,22 @@ def list_names(tensors: Iterable[str]) -> str:
     names: Sequence[str] = sorted(tensors)
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more
+
+
+def _check_stops(base: Path, settings: Any) -> None:
+    stops = settings.eos_token_id if settings is not None else None
+    ids = stops if isinstance(stops, list) else [] if stops is None else [stops]
+    if odd := next((each for each in ids if not isinstance(each, int) or isinstance(each, bool)), None):
+        raise ModelError(f"{base}: eos_token_id of its generation settings is {odd!r}; write the number of a token")
+
+
+def _check_no_pickles(folder: Path, pickled: str, safe: str) -> None:
+    """Refuse weights in pickles, which can hold any code, where there are no others."""
+    if not any(folder.glob(safe)) and (file := next(iter(sorted(folder.glob(pickled))), None)):
+        raise ModelError(
+            f"{folder}: the weights are a pickle ({file.name}), which can run code as it is read; take a version of "
+            "the model in safetensors, or convert it where you trust it: save_pretrained writes that"
+        )
 
 
 def _is_lora(model: PeftModel) -> bool:
@@ -193,7 +219,7 @@ def _unloadable(path: Path | str, what: str, error: Exception) -> ModelError:
 def _brings_code(configuration: Path) -> bool:
     try:
         return bool(json.loads(configuration.read_text()).get("auto_map"))
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return False
 
 

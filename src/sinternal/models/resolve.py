@@ -105,7 +105,7 @@ def base_reference(start: Path, out: Path) -> str:
 def _base_name(file: Path) -> str:
     try:
         name = json.loads(file.read_text())["base_model_name_or_path"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(
             f"{file}: not the configuration of a LoRA adapter ({error or type(error).__name__})"
         ) from error
@@ -199,7 +199,11 @@ def download(hub_id: str, revision: str | None = None) -> Path:
 
     page = f"https://huggingface.co/{hub_id}"
     try:
-        return Path(snapshot_download(hub_id, revision=revision, ignore_patterns=["*.pth", "original/*", "*.gguf"]))
+        return Path(
+            snapshot_download(
+                hub_id, revision=revision, ignore_patterns=["*.pth", "*.pt", "*.bin", "original/*", "*.gguf", "*.py"]
+            )
+        )
     except HFValidationError as error:
         raise ModelError(f"{hub_id} is neither a model directory nor a Hugging Face id (owner/name)") from error
     except GatedRepoError as error:

@@ -207,7 +207,7 @@ def read_shape(file: Path) -> Shape:
         content = json.loads(file.read_text())
     except OSError as error:
         raise ModelError(f"{file}: cannot be read ({error.strerror}); name a model's {CONFIG}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{file}: not a {CONFIG} ({error})") from error
     if not isinstance(content, dict):
         raise ModelError(f"{file}: not a {CONFIG}, which is a mapping of fields")

@@ -13,10 +13,15 @@ from jinja2 import TemplateError
 from sinternal.errors import DataError, ModelError
 from sinternal.prompting.encoding import Span
 from sinternal.prompting.fence import FRAME
+from sinternal.prompting.patience import TooSlowError, at_most
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+LONGEST_RENDERING = 30.0
+"""Seconds for a conversation, which takes milliseconds; on a busy machine more."""
+_endless: set[str] = set()
+"""Templates that have taken longer: they are not tried for every request."""
 Messages = Iterable[tuple[str, str]]
 """A conversation: (role, content) pairs."""
 
@@ -73,10 +78,17 @@ def render(
     """
     messages = list(messages)
 
+    source = str(template or tokenizer.chat_template)
+
     def apply(turns: list[dict[str, Any]]) -> str:
-        return str(
-            tokenizer.apply_chat_template(turns, chat_template=template, tokenize=False, add_generation_prompt=generate)
-        )
+        if source in _endless:
+            raise TooSlowError
+        with at_most(LONGEST_RENDERING):
+            return str(
+                tokenizer.apply_chat_template(
+                    turns, chat_template=template, tokenize=False, add_generation_prompt=generate
+                )
+            )
 
     user_texts = [content.strip() for role, content in messages if role == "user"]
     try:
@@ -84,8 +96,14 @@ def render(
         if not all(content in text for content in user_texts):
             # Some templates (Llama Guard 3 1B and 4) take content only as a list of parts, and drop plain text.
             text = apply([{"role": r, "content": [{"type": "text", "text": c}]} for r, c in messages])
+    except (TooSlowError, MemoryError, RecursionError) as error:
+        _endless.add(source)
+        raise DataError(
+            f"the chat template takes more than {LONGEST_RENDERING:g} s, or more memory than there is: mend it, or "
+            "take another model"
+        ) from error
     except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
-        raise DataError(f"the chat template refuses these messages: {error}") from error
+        raise DataError(f"the chat template refuses these messages: {' '.join(str(error).split())}") from error
     if dropped := next((content for content in user_texts if content not in text), None):
         raise DataError(f"the chat template drops what the user says ({dropped[:60]!r}); mend the template")
     return text

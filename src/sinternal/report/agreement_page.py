@@ -9,6 +9,7 @@ from typing import Any
 
 from sinternal.benchmarks.human import ScoreKind
 from sinternal.figures.human_agreement import EVERY_PERSON, HumanAgreements, Share
+from sinternal.redaction import redacted
 from sinternal.report.format import MISSING, bounds, decimal
 from sinternal.report.markdown import pipe_table, plain
 from sinternal.report.tables import TextTable
@@ -25,7 +26,7 @@ def to_json(agreements: HumanAgreements) -> dict[str, Any]:
     names = ("sensitivity", "specificity")
     return {
         "version": FORMAT_VERSION,
-        **asdict(agreements),
+        **redacted(asdict(agreements)),
         "safety": {
             name: {k: getattr(getattr(harm, name), k) for k in ("right", "n", "effective", "missing")} for name in names
         }

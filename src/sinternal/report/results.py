@@ -17,7 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.json_schema import GenerateJsonSchema
 
 from sinternal.errors import DataError
@@ -52,6 +52,8 @@ from sinternal.settings.questions import Question
 
 VERSION = 2
 """The version of the file that is written."""
+LONGEST_ERROR = 300
+"""Characters of what is wrong with a file."""
 MANY_ARMS = 4
 """Arms beyond which a terminal is too narrow for a column each."""
 MAIN_COLUMNS = ("ASR OOD", "ASR worst case", "over-refusal OOD", "helpful OOD", "verifies OOD +spec")
@@ -242,8 +244,16 @@ def read_results(path: Path) -> Results:
         return results_of(json.loads(path.read_text()))
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: cannot be read as results ({error!r}); run its recipe again") from error
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(f"{path}: cannot be read as results ({_in_short(error)}); run its recipe again") from error
+
+
+def _in_short(error: Exception) -> str:
+    """What is wrong, in part of a line: of many mistakes, the first."""
+    if not isinstance(error, ValidationError):
+        return " ".join(repr(error).split())[:LONGEST_ERROR]
+    first = error.errors()[0]
+    return f"field {'.'.join(map(str, first['loc'])) or 'at the top'}: {first['msg']}"[:LONGEST_ERROR]
 
 
 def results_of(content: Mapping[str, Any]) -> Results:

@@ -129,7 +129,7 @@ class Placebo(Section):
 class Arm(Section):
     """One model of the comparison: what it starts from, what it is trained on, and how."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9+-]*$")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9+-]*$", max_length=100)
     """Its name in every table."""
     start: str | None = None
     """An arm above it, or a model directory, Hugging Face id or registered source; by default the base."""

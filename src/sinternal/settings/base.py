@@ -30,11 +30,12 @@ def validate_settings(settings: type[Settings], content: Mapping[str, Any], wher
             finite, or there is no plug-in of a name; the message names the field's path and the nearest one.
         RegistryError: a plug-in cannot be loaded.
     """
-    if infinite := next(not_finite(content), None):
-        raise RecipeError(f"{where}: field {infinite!r} is not a finite number; every setting must be finite")
     try:
+        if infinite := next(not_finite(content), None):
+            raise RecipeError(f"{where}: field {infinite!r} is not a finite number; every setting must be finite")
         return settings.model_validate(content)
     except ValidationError as error:
-        raise RecipeError(f"{where}: {explain(error, settings)}") from error
+        # What the library says beside it quotes the values, keys among them.
+        raise RecipeError(f"{where}: {explain(error, settings)}") from None
     except RecursionError as error:
         raise RecipeError(f"{where}: nested too deeply") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -9,8 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from sinternal.errors import RecipeError
+from sinternal.redaction import NOT_KEPT, names_a_secret
 from sinternal.settings.strict_yaml import StrictYamlError, load_yaml
 from sinternal.validation import LONGEST_VALUE, nearest, preview
+
+MOST_BYTES = 5_000_000
+"""Size of a file of settings."""
 
 
 def packaged_recipes() -> dict[str, Traversable]:
@@ -46,6 +51,8 @@ def read_yaml(name_or_path: str, packaged: Mapping[str, Traversable], noun: str)
         hint = f"did you mean {close!r}?" if close else f"packaged ones: {', '.join(packaged)}"
         raise RecipeError(f"{name_or_path}: no such file or packaged {noun}; {hint}")
     try:
+        if isinstance(source, Path) and source.stat().st_size > MOST_BYTES:
+            raise RecipeError(f"{name_or_path}: no {noun} has more than {MOST_BYTES:,} bytes; name another file")
         content = load_yaml(source.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise RecipeError(f"{name_or_path}: cannot be read ({error.strerror})") from error
@@ -67,12 +74,36 @@ def read_recipe(name_or_path: str, heirs: tuple[str, ...] = ()) -> dict[str, Any
     content = read_yaml(name_or_path, packaged, "recipe")
     if "extends" not in content:
         return content
-    parent = content.pop("extends")
+    return _merge(read_recipe(_parent(content, name_or_path), (*heirs, origin)), content)
+
+
+def parents_elsewhere(name_or_path: str) -> list[str]:
+    """A note for each file outside of a recipe's folder that the recipe extends, directly or by way of others.
+
+    Args:
+        name_or_path: of a recipe that `read_recipe` has read.
+    """
+    packaged, notes = packaged_recipes(), []
+    home = Path(name_or_path).expanduser().resolve().parent
+    while name_or_path not in packaged:
+        file = Path(name_or_path).expanduser().resolve()
+        if home not in file.parents:
+            notes.append(f"this recipe extends {file}, which lies outside of its folder")
+        content = read_yaml(name_or_path, packaged, "recipe")
+        if "extends" not in content:
+            break
+        name_or_path = _parent(content, name_or_path)
+    return notes
+
+
+def _parent(content: dict[str, Any], name_or_path: str) -> str:
+    """What a recipe extends, which is taken out of its fields."""
+    parent, packaged = content.pop("extends"), packaged_recipes()
     if not isinstance(parent, str) or not parent:
         raise RecipeError(f"{name_or_path}: extends: name one recipe, not {preview(parent)}")
-    if parent not in packaged and origin not in packaged:
-        parent = str(Path(name_or_path).expanduser().parent / Path(parent).expanduser())
-    return _merge(read_recipe(parent, (*heirs, origin)), content)
+    if parent in packaged or name_or_path in packaged:
+        return parent
+    return str(Path(name_or_path).expanduser().parent / Path(parent).expanduser())
 
 
 def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -110,6 +141,12 @@ def override(content: dict[str, Any], overrides: Sequence[str], flag: str) -> No
 
 
 def _short(assignment: str) -> str:
+    """An assignment as a message shows it: in part, and without what may be a secret."""
+    path, equals, _ = assignment.partition("=")
+    names = re.split(r"[^\w-]+", assignment)
+    if "://" in assignment or any(map(names_a_secret, names)):
+        assignment = f"{path if equals else NOT_KEPT}{equals and '=…'}"
+    assignment = " ".join(assignment.split())
     return assignment if len(assignment) <= LONGEST_VALUE else f"{assignment[:LONGEST_VALUE]}…"
 
 

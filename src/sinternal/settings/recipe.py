@@ -73,11 +73,11 @@ class Rewards(Section):
 class Recipe(Section):
     """One study."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=100)
     """Names the folder under `runs/`."""
     description: str = ""
     """What the study is for; shown in the report."""
-    seeds: tuple[Seed, ...] = Field(min_length=1)
+    seeds: tuple[Seed, ...] = Field(min_length=1, max_length=1000)
     """Each seed repeats everything that is left to chance."""
     workers: int = Field(default=1, ge=1)
     """Processes that work on independent arms at once. More than one: each computes on one thread."""
@@ -111,12 +111,12 @@ class Recipe(Section):
     """Measurement."""
     capability: tuple[Ability, ...] = ()
     """What else every arm can do, by tasks of Inspect; the answers are drawn as `evaluation.sampling` says."""
-    arms: tuple[Arm, ...] = Field(min_length=1)
+    arms: tuple[Arm, ...] = Field(min_length=1, max_length=100)
     """The models that are compared."""
     questions: tuple[Question, ...] | None = None
     """What the study asks: over these comparisons p values are corrected, all others are exploratory. By default, the
     method against each other arm, see `asked`."""
-    variants: dict[str, dict[str, Any]] = Field(default={})
+    variants: dict[str, dict[str, Any]] = Field(default={}, max_length=200)
     """Settings to repeat the study under: for each variant, fields by dotted path and their values. `arms` names those
     that take part in it, if not all do."""
 

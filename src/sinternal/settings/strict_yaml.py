@@ -14,6 +14,8 @@ import yaml
 
 MOST_VALUES = 100_000
 """How many values a file may hold once its aliases are followed."""
+LONGEST_NUMBER = 100
+"""Characters of a number; reading one takes time that grows with their square."""
 
 
 class StrictYamlError(ValueError):
@@ -32,14 +34,29 @@ class _Loader(yaml.SafeLoader):
                 seen.add((key.tag, key.value))
         return super().construct_mapping(node, deep)
 
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.values = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self.values += 1
+        if self.values > MOST_VALUES and node is not None:
+            raise _at(node, f"more than {MOST_VALUES:,} values")
+        return node
+
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
         try:
+            if len(node.value) > LONGEST_NUMBER:
+                raise ValueError
             return int(super().construct_yaml_int(node))
         except ValueError as error:
             raise _at(node, "not a readable whole number: it has too many digits, or the wrong ones") from error
 
     def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
         try:
+            if len(node.value) > LONGEST_NUMBER:
+                raise ValueError
             value = float(super().construct_yaml_float(node))
         except ValueError as error:
             raise _at(node, f"{node.value[:40]!r} is not a number") from error
@@ -91,8 +108,8 @@ def load_yaml(text: str) -> Any:
         return loader.construct_document(node)
     except RecursionError as error:
         raise StrictYamlError("nested too deeply") from error
-    except yaml.MarkedYAMLError as error:
-        raise StrictYamlError(_one_line(error)) from error
+    except yaml.MarkedYAMLError as error:  # which quotes the line that it is about, and a key that may stand there
+        raise StrictYamlError(_one_line(error)) from None
     except (yaml.YAMLError, ValueError) as error:
         raise StrictYamlError(" ".join(str(error).split())) from error
     except (TypeError, AttributeError, LookupError) as error:  # how the library meets a tag on a value of another kind

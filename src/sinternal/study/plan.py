@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from sinternal.errors import RecipeError
@@ -20,8 +20,12 @@ from sinternal.study.targets import target_task
 from sinternal.study.task import Plan, Task
 
 
-def make_plan(recipe: Recipe) -> Plan:
+def make_plan(recipe: Recipe, notes: Iterable[str] = ()) -> Plan:
     """Lay out every artifact of a recipe. Reads no artifact and runs nothing.
+
+    Args:
+        recipe: of a study.
+        notes: what a user should know of where it comes from.
 
     Raises:
         RecipeError, DataError: data that the recipe names is missing, or unfit for its purpose.
@@ -46,7 +50,7 @@ def make_plan(recipe: Recipe) -> Plan:
         unique.setdefault(task.key, task)
     # Prompts need nothing but prompts: a data set that cannot be read is reported before anything is sampled.
     ordered = tuple(sorted(unique.values(), key=lambda task: task.stage.name != "prompts"))
-    notes = [*(note for variant in variants.values() for note in _notes(variant)), *batch_notes(ordered)]
+    notes = [*notes, *(note for variant in variants.values() for note in _notes(variant)), *batch_notes(ordered)]
     return Plan(ordered, tuple(dict.fromkeys(notes)))
 
 

@@ -16,6 +16,7 @@ from sinternal.layout import Place, RunMap
 from sinternal.models.resolve import is_model
 from sinternal.report import results
 from sinternal.report.results import Results
+from sinternal.settings.files import parents_elsewhere
 from sinternal.settings.launch import Launch
 from sinternal.settings.plugins import VerificationPlugin
 from sinternal.settings.recipe import DEFAULT_VARIANT, Recipe, add_judge, load_recipe
@@ -24,6 +25,7 @@ from sinternal.store import Artifact, Store, check_writable
 from sinternal.study.cost import Bound, server_bound
 from sinternal.study.execute import Event, discard, execute
 from sinternal.study.plan import make_plan
+from sinternal.study.reach import Reach, check_allowed, find_reach
 from sinternal.study.task import Plan
 
 RUNS = Path("runs")
@@ -51,6 +53,8 @@ class Start:
     """Artifacts that are made again."""
     bound: Bound | None
     """The most that calls to servers can take; None if there are none, or if that is not known."""
+    reach: Reach
+    """The servers, files and commands that the run reaches."""
 
 
 News = Start | Event
@@ -185,9 +189,10 @@ def run(
         SInternalError: a stage could not do its work. What was finished stays.
     """
     loaded = recipe if isinstance(recipe, Recipe) else load_recipe(str(recipe), overrides)
+    notes = [] if isinstance(recipe, Recipe) else parents_elsewhere(str(recipe))
     folder = RUNS / loaded.name if out is None else Path(out)
     make(
-        make_plan(loaded),
+        make_plan(loaded, notes),
         folder,
         FILES,
         store=store,
@@ -197,6 +202,7 @@ def run(
         launch=loaded.launch,
         again=again,
         listen=listen,
+        typed=overrides,
     )
     return Run(folder, loaded, _store(folder, store))
 
@@ -242,6 +248,7 @@ def judge(
         limits=limits,
         retry_failed=retry_failed,
         listen=listen,
+        typed=options,
     )
     return Run(finished.folder, recipe, store)
 
@@ -258,10 +265,12 @@ def make(
     again: Collection[str] = (),
     listen: Listener | None = None,
     launch: Launch | None = None,
+    typed: Collection[str] = (),
 ) -> None:
     """Make what a plan asks for, and copy files of its last artifact into a folder.
 
-    For the arguments, see `run`; `launch` spreads each training over processes.
+    For the arguments, see `run`; `launch` spreads each training over processes, and `typed` is what the user has given
+    beside the recipe. Raises RecipeError if the recipe reaches for what takes a word of the user's.
     """
     check_writable(folder, "--out")
     tell = listen or _ignore
@@ -270,7 +279,9 @@ def make(
     if again:
         artifacts.check_writable()
         discarded = discard(plan, artifacts, again)
-    tell(Start(plan, folder, discarded, server_bound(plan, artifacts)))
+    reach = find_reach(plan, launch)
+    tell(Start(plan, folder, discarded, server_bound(plan, artifacts), reach))
+    check_allowed(reach, typed)
     last = execute(plan, artifacts, workers, tell, limits, retry_failed=retry_failed, launch=launch)
     for name in files:
         shutil.copyfile(last.file(name), folder / name)

@@ -37,6 +37,8 @@ from sinternal.validation import preview
 
 PAGE, RESULTS, TEXT = "diagnosis.html", "diagnosis.json", "diagnosis.md"
 """What a finished diagnosis leaves in its folder."""
+LONGEST_NAME = 60
+"""Characters of a model's name in a folder's: file systems take 255 bytes in all."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,7 @@ def diagnose(
         retry_failed=retry_failed,
         again=again,
         listen=listen,
+        typed=[*overrides, base_url or "", json.dumps(engine_options, default=str)],
     )
     return DiagnosisRun(folder, loaded)
 
@@ -143,8 +146,8 @@ def share_diagnosis(folder: Path | str, store: Path | str | None = None, to: Pat
 
 
 def slug(model: str) -> str:
-    """A model's name as part of a folder's."""
-    return model.strip("./").replace("/", "-")
+    """A model's name as part of a folder's, whatever it is."""
+    return "".join(c if c.isprintable() and c not in "/\\" else "-" for c in model.strip("./"))[:LONGEST_NAME]
 
 
 def load_diagnosis(

@@ -6,6 +6,7 @@ taken from the artifacts of a run, and are left out, with a note, where they are
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -23,6 +24,7 @@ from sinternal.layout import ArmRun, Place, RunMap
 from sinternal.models.resolve import ModelSource, adapter_base
 from sinternal.prompting.question import VerificationTask
 from sinternal.records import Example, Prompt
+from sinternal.redaction import NOT_KEPT, redacted
 from sinternal.registry import Kind, names
 from sinternal.settings.arms import TrainOn
 from sinternal.settings.plugins import ModelSourcePlugin
@@ -35,6 +37,7 @@ from sinternal.store import Artifact, Store
 from sinternal.store.files import write_text
 from sinternal.study.execute import execute
 from sinternal.study.plan import make_plan
+from sinternal.study.reach import check_allowed, find_reach
 from sinternal.study.run import ARTIFACTS, RECIPE, RUNS, Run
 from sinternal.study.task import Plan, Task
 from sinternal.training.rewards import kind_of
@@ -84,6 +87,8 @@ class Source:
     """The recipe."""
     store: Store
     """Its artifacts, as far as they are made."""
+    typed: Sequence[str] = ()
+    """What the user has given beside the recipe."""
 
     @classmethod
     def open(cls, run_or_recipe: str, overrides: Sequence[str] = (), store: Path | None = None) -> Source:
@@ -96,7 +101,7 @@ class Source:
             run = Run.open(Path(run_or_recipe).expanduser(), store)
             return cls(run.recipe, run.store)
         recipe = load_recipe(run_or_recipe, overrides)
-        return cls(recipe, Store(store or RUNS / recipe.name / ARTIFACTS))
+        return cls(recipe, Store(store or RUNS / recipe.name / ARTIFACTS), overrides)
 
 
 def export(
@@ -193,7 +198,13 @@ class _Exporter:
         rewards = RewardSettings(
             model=self._tokenizer(task), judge=config.judge, refusals=config.refusals, speech=config.speech
         )
-        write_text(folder / FILE, rewards.model_dump_json(indent=1) + "\n")
+        settings = rewards.model_dump(mode="json")
+        if (public := redacted(settings)) != settings:
+            notes.append(
+                f"keys in the options of judges are not exported: let headers and query name variables ($NAME), or put "
+                f"the keys in the place of {NOT_KEPT!r} in {folder / FILE}"
+            )
+        write_text(folder / FILE, json.dumps(public, indent=1) + "\n")
         write_text(folder / verl_config.REWARD, files(__package__).joinpath("reward.py.txt").read_text())
         _write_config(folder, written, name)
         notes += verl_config.grpo_differences(config.settings)
@@ -234,7 +245,9 @@ class _Exporter:
         artifact = self.source.store.find(task.stage.name, task.key)
         if artifact is None:
             needed = {parent.key: parent for parent in (*task.ancestors(), task)}
-            artifact = execute(Plan(tuple(needed.values())), self.source.store, 1, lambda _event: None)
+            plan = Plan(tuple(needed.values()))
+            check_allowed(find_reach(plan), self.source.typed)
+            artifact = execute(plan, self.source.store, 1, lambda _event: None)
         return artifact.rows(Prompt)
 
     def _made(self, task: Task) -> Artifact:

@@ -1,0 +1,155 @@
+"""What a run reaches beyond its own folder: servers, with the keys that go there, files, commands and code.
+
+A recipe may come from a stranger. It is shown what it reaches before the first call, and two things take a word of the
+user's: a key of the environment goes to a server that a recipe names, and a command or code that it names is run, only
+if they belong together by what is published, were given on the command line, or stand in SINTERNAL_ALLOW.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from sinternal.engines import Destination
+from sinternal.errors import RecipeError
+from sinternal.registry import Kind, load
+from sinternal.settings.launch import PACKAGED, Launch
+from sinternal.settings.plugins import EnginePlugin
+from sinternal.stages.capability import CapabilityConfig
+from sinternal.study.identity import engines_in
+from sinternal.study.task import Plan
+
+ALLOW = "SINTERNAL_ALLOW"
+"""The variable with what a user allows to recipes: `GROQ_API_KEY@api.groq.com; run:srun --ntasks-per-node=1`. A server
+that is reached without encryption takes its scheme: `MY_KEY@http://10.0.0.5:8000`."""
+KEYS_OF_HOSTS = {
+    "OPENAI_API_KEY": "api.openai.com",
+    "ANTHROPIC_API_KEY": "api.anthropic.com",
+    "DEEPSEEK_API_KEY": "api.deepseek.com",
+    "GEMINI_API_KEY": "generativelanguage.googleapis.com",
+    "GROQ_API_KEY": "api.groq.com",
+    "MISTRAL_API_KEY": "api.mistral.ai",
+    "OPENROUTER_API_KEY": "openrouter.ai",
+    "TOGETHER_API_KEY": "api.together.xyz",
+}
+"""Whose key a variable holds, as its owner's documentation calls it."""
+RUN = "run:"
+"""Before a command or file of code in `ALLOW`."""
+
+
+class Delivery(NamedTuple):
+    """A key and where it goes."""
+
+    variable: str
+    """The variable of the environment that holds it."""
+    address: str
+    """Scheme, host and port of the server."""
+
+    def __str__(self) -> str:
+        """As `ALLOW` has it."""
+        return f"{self.variable}@{self.address.removeprefix('https://')}"
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What a run reaches."""
+
+    servers: tuple[Destination, ...]
+    """Servers, each once."""
+    files: tuple[str, ...]
+    """Files and folders that options name, as they are written."""
+    commands: tuple[str, ...]
+    """Commands that are run, and files of code."""
+
+    @property
+    def deliveries(self) -> tuple[Delivery, ...]:
+        """The keys that go to servers of others."""
+        pairs = (Delivery(name, each.address) for each in self.servers for name in each.variables if not each.loopback)
+        return tuple(dict.fromkeys(pairs))
+
+    def in_words(self) -> Iterator[str]:
+        """A line for each."""
+        for server in self.servers:
+            keys = f" with {' and '.join(server.variables)}" if server.variables else " without a key"
+            plain = ", unencrypted" if server.variables and not server.loopback and server.is_plain else ""
+            yield f"asks {server.address}{keys}{plain}"
+        yield from (f"reads {file}" for file in self.files)
+        yield from (f"runs {command}" for command in self.commands)
+
+    def beyond(self) -> Reach:
+        """The part of it that leaves this machine or the working directory, or runs."""
+        outside = tuple(file for file in self.files if os.path.relpath(os.path.realpath(file)).startswith(".."))
+        return Reach(tuple(server for server in self.servers if not server.loopback), outside, self.commands)
+
+
+def find_reach(plan: Plan, launch: Launch | None = None) -> Reach:
+    """What a plan reaches.
+
+    Args:
+        plan: with its tasks.
+        launch: how its trainings are spread.
+    """
+    servers: dict[str, dict[str, None]] = {}
+    seen: dict[str, Destination] = {}
+    files: dict[str, None] = {}
+    commands: dict[str, None] = {}
+    for task in plan.tasks:
+        if task.stage.shows_paths:  # the settings of a report name what other stages ask
+            continue
+        for engine in engines_in(task.config.model_dump(mode="json"), inside=True):
+            plugin = EnginePlugin(name=engine.name, options=dict(engine.options))
+            destination = load(Kind.ENGINE, engine.name).destination(plugin.validated_options)
+            if destination is not None:
+                seen.setdefault(destination.address, destination)
+                servers.setdefault(destination.address, {}).update(dict.fromkeys(destination.variables))
+        files.update(dict.fromkeys(task.contents.files))
+        if isinstance(task.config, CapabilityConfig):
+            commands.update(dict.fromkeys(each.task for each in task.config.tasks if _is_code(each.task)))
+    if launch is not None:
+        commands.update(dict.fromkeys([shlex.join(launch.start)] if launch.start else []))
+        files.update(dict.fromkeys([] if launch.config in PACKAGED else [launch.config]))
+    destinations = (seen[address]._replace(variables=tuple(names)) for address, names in servers.items())
+    return Reach(tuple(destinations), tuple(files), tuple(commands))
+
+
+def check_allowed(reach: Reach, typed: Collection[str] = ()) -> None:
+    """Make sure that keys go only where the user wants them, and that nothing runs that he does not know of.
+
+    Args:
+        reach: of a run.
+        typed: what the user has given beside the recipe, for example on the command line.
+
+    Raises:
+        RecipeError: something is not allowed; the message says how to allow it.
+    """
+    given = " ".join(typed)
+    allowed = [entry.strip() for entry in os.environ.get(ALLOW, "").split(";") if entry.strip()]
+    asked = {
+        str(key): f"sends {key.variable} to {key.address}" for key in reach.deliveries if not _is_known(key, given)
+    }
+    asked |= {f"{RUN}{command}": f"runs {command}" for command in reach.commands if command not in given}
+    if missing := [entry for entry in asked if entry not in allowed]:
+        raise RecipeError(
+            f"the recipe {' and '.join(asked[entry] for entry in missing)}: if you know and want that, export "
+            f"{ALLOW}={shlex.quote('; '.join([*allowed, *missing]))}, or give it on the command line yourself; see "
+            "SECURITY.md"
+        )
+
+
+def _is_known(delivery: Delivery, given: str) -> bool:
+    """Whether a key is that of the server, by what is published, by the user's environment or by what he has given."""
+    parts = urlsplit(os.environ.get("OPENAI_BASE_URL", ""))
+    configured = delivery.variable == "OPENAI_API_KEY" and delivery.address == f"{parts.scheme}://{parts.netloc}"
+    published = delivery.address == f"https://{KEYS_OF_HOSTS.get(delivery.variable)}"
+    return configured or published or urlsplit(delivery.address).netloc in given
+
+
+def _is_code(task: str) -> bool:
+    """Whether a task of Inspect is none that an installed package registers, but a file that would be run."""
+    package, slash, _ = task.partition("/")
+    return not slash or "." in task or package not in {point.name for point in entry_points(group="inspect_ai")}
