@@ -22,7 +22,7 @@ from sinternal.engines.openai_options import OpenAIOptions, find_address, is_loo
 from sinternal.engines.openai_presence import Presence
 from sinternal.engines.openai_replies import Refusal, RefusedError, line
 from sinternal.errors import EngineError
-from sinternal.redaction import ConcealingFilter
+from sinternal.redaction import ConcealingFilter, conceal
 
 WAITS_FOR_SENSE = (0.1, 0.2, 0.4)
 """Seconds before a call is made again whose reply makes no sense; up to twice as long, so that calls spread out."""
