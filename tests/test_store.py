@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -130,12 +131,13 @@ def test_ids_are_stable() -> None:
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"stage": "test"}', b"\xff", b"[" * 100_000])
-def test_a_broken_manifest_is_told_and_is_no_complete_artifact(store: Store, damage: bytes) -> None:
+def test_a_broken_manifest_is_told_and_nothing_is_made_in_its_place_unasked(store: Store, damage: bytes) -> None:
     artifact = make(store, lambda draft: draft.write([PROMPT], Prompt))
     (artifact.path / MANIFEST).write_bytes(damage)
-    with pytest.raises(StoreError, match=r"manifest\.json: .*delete its folder and run again"):
-        _ = Artifact(artifact.path).manifest
-    assert store.find("test", "k") is None
+    for read in (lambda: Artifact(artifact.path).manifest, lambda: store.find("test", "k")):
+        with pytest.raises(StoreError, match=r"manifest\.json: .*delete its folder and run again"):
+            read()
+    shutil.rmtree(artifact.path)
     assert make(store, lambda draft: draft.write([PROMPT], Prompt)).rows(Prompt) == [PROMPT]
 
 
@@ -143,7 +145,8 @@ def test_the_manifest_of_another_artifact_is_not_taken(store: Store) -> None:
     artifact = make(store, lambda draft: draft.write([PROMPT], Prompt))
     (artifact.path.parent / "other").mkdir()
     (artifact.path.parent / "other" / MANIFEST).write_bytes((artifact.path / MANIFEST).read_bytes())
-    assert store.find("test", "other") is None
+    with pytest.raises(StoreError, match=r"other/manifest\.json: it is that of another artifact \(test/k\); delete"):
+        store.find("test", "other")
 
 
 def test_a_table_that_was_edited_is_told_though_it_can_be_read(store: Store) -> None:

@@ -49,8 +49,8 @@ def diagnosis(
     plugin = plugin_of(judgements, config.settings.judge.name)
     diagnosed = diagnose(config.settings, outcomes, times, Source(version, plugin, spent))
     draft.write_json("diagnosis", to_json(diagnosed))
-    (draft.path / "diagnosis.html").write_text(render_html(diagnosed))
-    (draft.path / "diagnosis.md").write_text(render_markdown(diagnosed))
+    draft.write_text("diagnosis.html", render_html(diagnosed))
+    draft.write_text("diagnosis.md", render_markdown(diagnosed))
     draft.counts["figures"] = len(diagnosed.figures)
     draft.notes.extend(caveats(diagnosed))
 

@@ -39,10 +39,10 @@ def report(draft: Draft, config: ReportConfig, **run: Artifact) -> None:
 
     data = gather(config.recipe, config.variants, RunMap[Artifact].from_flat(run))
     draft.write_json("results", to_json(data))
-    (draft.path / "report.html").write_text(render_html(data))
-    (draft.path / "results.md").write_text(render_markdown(data))
+    draft.write_text("report.html", render_html(data))
+    draft.write_text("results.md", render_markdown(data))
     draft.write(data.measured, Measured, "measured")
-    (draft.path / "recipe.yaml").write_text(data.recipe_yaml)
+    draft.write_text("recipe.yaml", data.recipe_yaml)
     draft.counts.update({"scores": len(data.scores), "transcripts": len(data.transcripts)})
 
 

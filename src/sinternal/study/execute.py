@@ -22,6 +22,7 @@ from sinternal.redaction import redacted
 from sinternal.settings.launch import Launch
 from sinternal.stages.stage import Stage
 from sinternal.store import Artifact, Draft, Store
+from sinternal.store.files import open_to_append
 from sinternal.study.contents import Contents, check_unchanged
 from sinternal.study.identity import identity
 from sinternal.study.preflight import preflight
@@ -230,8 +231,11 @@ def _start_worker(
 
 def _redirect_output(log: Path) -> None:
     """Send what libraries print to a file: it would tear the progress display apart."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        stream = open_to_append(log)
+    except OSError:  # another user's in a shared store, or no room: a worker that cannot chat works all the same
+        stream = os.open(os.devnull, os.O_WRONLY)
     for standard in (1, 2):
         os.dup2(stream, standard)
 

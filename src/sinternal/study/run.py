@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +20,9 @@ from sinternal.settings.plugins import VerificationPlugin
 from sinternal.settings.recipe import DEFAULT_VARIANT, Recipe, add_judge, load_recipe
 from sinternal.stages.target import model_name
 from sinternal.store import Artifact, Store, check_writable
+from sinternal.store.files import copy_file, telling_causes
+from sinternal.store.runs import alone, in_use
+from sinternal.store.sums import checked, write_sums
 from sinternal.study.cost import Bound, server_bound
 from sinternal.study.execute import Event, discard, execute
 from sinternal.study.plan import make_plan
@@ -85,7 +87,7 @@ class Run:
         recipe = folder / RECIPE
         if not recipe.exists():
             raise SInternalError(f"{folder} holds no run (no {RECIPE}); try {RUNS}/<recipe name>")
-        return cls(folder, load_recipe(str(recipe)), _store(folder, store))
+        return cls(folder, load_recipe(str(checked(recipe))), _store(folder, store))
 
     @property
     def report(self) -> Path:
@@ -140,10 +142,10 @@ class Run:
 
     def _report_artifact(self) -> Artifact | None:
         """The artifact of the report in the run's folder."""
-        for folder in sorted((self.store.root / "report").glob("*")):
-            report = self.store.find("report", folder.name)
-            if report and all(_same(report.path / name, self.folder / name) for name in (RECIPE, RESULTS)):
-                return report
+        for report in self.store.artifacts():
+            same = (_same(report.path / name, self.folder / name) for name in (RECIPE, RESULTS))
+            if report.path.parent.name == "report" and all(same):
+                return self.store.find("report", report.path.name)
         return None
 
 
@@ -275,13 +277,16 @@ def make(
     tell = listen or _ignore
     artifacts = _store(folder, store)
     discarded = 0
-    if again:
-        artifacts.check_writable()
-        discarded = discard(plan, artifacts, again)
-    tell(Start(plan, folder, discarded, server_bound(plan, artifacts)))
-    last = execute(plan, artifacts, workers, tell, limits, retry_failed=retry_failed, launch=launch)
-    for name in files:
-        shutil.copyfile(last.file(name), folder / name)
+    with in_use(artifacts.root, folder, frozenset(f"{task.stage.name}/{task.key}" for task in plan.tasks)):
+        if again:
+            artifacts.check_writable()
+            discarded = discard(plan, artifacts, again)
+        tell(Start(plan, folder, discarded, server_bound(plan, artifacts)))
+        last = execute(plan, artifacts, workers, tell, limits, retry_failed=retry_failed, launch=launch)
+        with alone(artifacts.root), telling_causes(folder):
+            for name in files:
+                copy_file(last.file(name), folder / name)
+            write_sums(folder, files)
 
 
 def read_results(folder: Path) -> Results:
@@ -293,7 +298,7 @@ def read_results(folder: Path) -> Results:
     file = folder / RESULTS
     if not file.is_file():
         raise DataError(f"{folder} holds no finished run (no {RESULTS}); try {RUNS}/<recipe name>")
-    return results.read_results(file)
+    return results.read_results(checked(file))
 
 
 def _ignore(news: News) -> None:
