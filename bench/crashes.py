@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import builtins
 import errno
+import gc
 import hashlib
 import io
 import json
@@ -51,6 +52,8 @@ ROWS_PER_SHARD = 4
 """Rows that are in flight at most."""
 CALLS = "calls"
 """Beside a run: a byte for each call of the engine."""
+COUNTER = "SINTERNAL_BENCH_CALLS"
+"""The variable that names that file, for processes that were not forked."""
 OK, TOLD, TRACEBACK = 0, 2, 1
 """How a child ends: all was done, or one line for the user, or one that should not be."""
 
@@ -223,7 +226,7 @@ class Counting(Engine):
     """An engine that answers at once, and counts its calls in a file."""
 
     runs_one_model = True
-    counter: Path
+    counter = Path(os.environ.get(COUNTER, os.devnull))
     """The file."""
     failing: frozenset[int] = frozenset()
     """Calls that fail, by their number in this process."""
@@ -290,7 +293,7 @@ class _Entry(NamedTuple):
 def plan(folder: Path, judge: str = "refusal-strings", prompts: int = PROMPTS) -> Plan:
     """A tiny diagnosis of a model that `Counting` runs, of prompts in a file beside the run."""
     points = dict(registry._points(Kind.ENGINE))
-    if "counting" not in points:
+    if "counting" not in points:  # else it is installed
         registry._points(Kind.ENGINE)["counting"] = _Entry(Counting)  # type: ignore[index]
     file = folder / f"prompts-{prompts}.jsonl"
     if not file.exists():
@@ -307,6 +310,15 @@ def plan(folder: Path, judge: str = "refusal-strings", prompts: int = PROMPTS) -
     for task in planned.tasks:  # here, and not in every child
         _ = task.key
     return planned
+
+
+def warm(folder: Path) -> None:
+    """Run once in this process, so that its forks find all imported and read."""
+    _still_the_clock()
+    Counting.counter = folder / CALLS
+    run(plan(folder), folder / "warm")
+    run(plan(folder, prompts=PROMPTS - 1), folder / "warm")
+    gc.freeze()
 
 
 def run(planned: Plan, folder: Path, **options: Any) -> None:
@@ -326,8 +338,6 @@ class Scenario:
     """What has happened before, each in a process of its own."""
     resume: Callable[[Path], None] | None = None
     """Goes on after an interruption; None: by the same."""
-    may_lack: frozenset[str] = field(default_factory=frozenset)
-    """Reserved for files that an interruption may leave out."""
 
 
 class Child(NamedTuple):

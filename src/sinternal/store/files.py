@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -150,3 +151,25 @@ def telling_causes(place: Path) -> Iterator[None]:
             raise
         where = place if named is None or not ours else named
         raise StoreError(f"{where}: cannot be written: {CAUSES[error.errno]}") from error
+
+
+def check_writable(folder: Path, option: str) -> None:
+    """Make a folder if need be, and make sure that files can be written there.
+
+    Args:
+        folder: which.
+        option: by which a user chooses another.
+
+    Raises:
+        StoreError: they cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(prefix=".write-", dir=folder):  # has no name where the system can do without
+            pass
+    except (FileExistsError, NotADirectoryError) as error:
+        raise StoreError(
+            f"{folder}: cannot write there (a file is in the way); choose another with {option}"
+        ) from error
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot write there ({error.strerror}); choose another with {option}") from error

@@ -11,6 +11,7 @@ notes of other plans in its folder say so: they are over.
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -21,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sinternal.errors import StoreError
 from sinternal.records import make_id
-from sinternal.store.files import write_text
+from sinternal.store.files import check_writable, sweep, telling_causes, write_text
 
 RUNS = "runs"
 """In a store."""
@@ -90,17 +91,22 @@ def in_use(root: Path, folder: Path, needs: frozenset[str]) -> Iterator[None]:
         folder: the run's.
         needs: the artifacts of its plan: `stage/key`.
     """
+    if root.is_dir() and not os.access(root, os.W_OK):
+        yield
+        return
+    check_writable(root, "--store")
     here = str(folder.resolve())
     file = root / RUNS / f"{make_id(here, sorted(needs))}.json"
     with ExitStack() as held:
-        with suppress(OSError):
-            file.parent.mkdir(parents=True, exist_ok=True)
+        with telling_causes(root):
+            file.parent.mkdir(exist_ok=True)
             with having_all(root):
+                sweep(file.parent)
                 with suppress(Timeout):  # the same run goes on elsewhere, and protects the same
                     held.enter_context(FileLock(file.with_suffix(".lock"), timeout=0))
                 write_text(file, _to_json(Note(folder=here, host=socket.gethostname(), needs=needs)))
         yield
-        with suppress(OSError), having_all(root):
+        with telling_causes(root), having_all(root):
             for other in noted_runs(root):
                 if other.file != file and other.note.folder == here and not other.note.over:
                     write_text(other.file, _to_json(other.note.model_copy(update={"over": True})))
@@ -116,9 +122,10 @@ def having_all(root: Path) -> Iterator[None]:
 @contextmanager
 def alone(root: Path) -> Iterator[None]:
     """Let no other run of a store copy files into its folder meanwhile: it may be the same folder."""
-    with ExitStack() as held:
-        with suppress(OSError):  # of a store that cannot be written, runs only read
-            held.enter_context(having_all(root))
+    if not os.access(root, os.W_OK):  # of a store that cannot be written, runs only read
+        yield
+        return
+    with having_all(root):
         yield
 
 

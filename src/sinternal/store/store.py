@@ -11,11 +11,11 @@
 from __future__ import annotations
 
 import json
-import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import MappingProxyType
@@ -30,7 +30,7 @@ from sinternal.fingerprints import fingerprint as fingerprint  # part of a store
 from sinternal.records import R
 from sinternal.store.artifact import MANIFEST, PARTIAL, REOPENED, Artifact, files_in, sealed
 from sinternal.store.draft import Draft, Progress, write_shard
-from sinternal.store.files import REMOVED, fsync_folder, fsync_tree, remove, telling_causes, write_text
+from sinternal.store.files import REMOVED, check_writable, fsync_folder, fsync_tree, remove, telling_causes, write_text
 from sinternal.store.tables import MEND, table_name
 
 SPENT = "spent.json"
@@ -135,7 +135,7 @@ class Store:
                 "inputs": inputs,
                 "counts": draft.counts,
                 "notes": draft.notes,
-                "packages": _package_versions(),
+                "packages": dict(_package_versions()),
                 "plugins": dict(plugins),
                 "spent": asdict(budget.spent() - spent_before + spent_earlier),
                 "started": started,
@@ -199,28 +199,6 @@ class Store:
                 yield
 
 
-def check_writable(folder: Path, option: str) -> None:
-    """Make a folder if need be, and make sure that files can be written there.
-
-    Args:
-        folder: which.
-        option: by which a user chooses another.
-
-    Raises:
-        StoreError: they cannot.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(prefix=".write-", dir=folder):  # has no name where the system can do without
-            pass
-    except (FileExistsError, NotADirectoryError) as error:
-        raise StoreError(
-            f"{folder}: cannot write there (a file is in the way); choose another with {option}"
-        ) from error
-    except OSError as error:
-        raise StoreError(f"{folder}: cannot write there ({error.strerror}); choose another with {option}") from error
-
-
 def _move(partial: Path, path: Path) -> Artifact:
     """Let an artifact appear that is complete but for its name, without what it was made with."""
     known = {Path(name).parts[0] for name in Artifact(partial).files or ()} | {MANIFEST, REOPENED}
@@ -268,6 +246,7 @@ def _spent_earlier(partial: Path) -> budget.Spent:
         ) from error
 
 
+@cache
 def _package_versions() -> dict[str, str]:
     versions = {}
     for name in RECORDED_PACKAGES:

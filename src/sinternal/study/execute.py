@@ -142,7 +142,12 @@ def _make_all(
     launch: Launch | None,
 ) -> None:
     context = multiprocessing.get_context("spawn")
-    news: multiprocessing.Queue[_Report] = context.Queue()
+    try:
+        news: multiprocessing.Queue[_Report] = context.Queue()
+    except OSError as error:
+        raise StoreError(
+            f"processes cannot talk to each other: {error.strerror}; make room in /dev/shm, and run again"
+        ) from error
     by_key = {task.key: task for task in plan.tasks}
     running: dict[Future[Artifact], Task] = {}
     threads = 1 if workers > 1 else None

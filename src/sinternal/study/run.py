@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from sinternal.budget import Limits
-from sinternal.errors import DataError, ModelError, SInternalError
+from sinternal.errors import DataError, ModelError, SInternalError, StoreError
 from sinternal.figures.score import Score
 from sinternal.layout import Place, RunMap
 from sinternal.models.resolve import is_model
@@ -20,6 +20,7 @@ from sinternal.settings.plugins import VerificationPlugin
 from sinternal.settings.recipe import DEFAULT_VARIANT, Recipe, add_judge, load_recipe
 from sinternal.stages.target import model_name
 from sinternal.store import Artifact, Store, check_writable
+from sinternal.store.care import needed_by
 from sinternal.store.files import copy_file, telling_causes
 from sinternal.store.runs import alone, in_use
 from sinternal.store.sums import checked, write_sums
@@ -35,6 +36,8 @@ ARTIFACTS = "artifacts"
 RECIPE, RESULTS, REPORT = "recipe.yaml", "results.json", "report.html"
 FILES = (REPORT, RESULTS, "results.md", RECIPE, "measured.parquet")
 """What a finished run's folder holds, copied from its report."""
+LAST = {"report": (RECIPE, RESULTS), "diagnosis": ("diagnosis.json",)}
+"""The stages that end a run, and files that tell one such artifact from another."""
 MODEL_STAGES = ("grpo", "sft", "target")
 """The stages whose artifacts are models."""
 JUDGING = ("judge", "report")
@@ -143,7 +146,7 @@ class Run:
     def _report_artifact(self) -> Artifact | None:
         """The artifact of the report in the run's folder."""
         for report in self.store.artifacts():
-            same = (_same(report.path / name, self.folder / name) for name in (RECIPE, RESULTS))
+            same = (_same(report.path / name, self.folder / name) for name in LAST["report"])
             if report.path.parent.name == "report" and all(same):
                 return self.store.find("report", report.path.name)
         return None
@@ -287,6 +290,23 @@ def make(
             for name in files:
                 copy_file(last.file(name), folder / name)
             write_sums(folder, files)
+
+
+def needs(folder: Path, root: Path) -> set[str]:
+    """What the results in a run's folder were made from: `stage/key`.
+
+    Args:
+        folder: the run's, or a diagnosis'.
+        root: of the store.
+
+    Raises:
+        StoreError: the store has not made them.
+    """
+    for artifact in Store(root).artifacts():
+        last = LAST.get(artifact.path.parent.name, ())
+        if last and all(_same(artifact.path / name, folder / name) for name in last):
+            return needed_by(root, artifact)
+    raise StoreError(f"{folder}: its results are not of {root}; name another run, or another store")
 
 
 def read_results(folder: Path) -> Results:
