@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sinternal.errors import StoreError
-from sinternal.fingerprints import file_hash
+from sinternal.fingerprints import SETTLED_NS, file_hash
 from sinternal.fingerprints import fingerprint as fingerprint  # part of a store's interface, too
 from sinternal.records import R, make_id
 from sinternal.store.tables import MEND, Table, table_name
@@ -40,10 +41,14 @@ def artifact_key(stage: str, stage_version: int, config: Mapping[str, Any], inpu
     return make_id(stage, stage_version, config, inputs)
 
 
-def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """A manifest with its format and a checksum of all that it says."""
+def sealed(manifest: Mapping[str, Any]) -> str:
+    """The text of a manifest, with its format and a checksum of all that it says."""
     content = {**manifest, "format": FORMAT}
-    return {**content, CHECKSUM: _checksum(content)}
+    return _text({**content, CHECKSUM: _checksum(content)})
+
+
+def _text(manifest: Mapping[str, Any]) -> str:
+    return json.dumps(manifest, indent=1) + "\n"
 
 
 def _checksum(manifest: Mapping[str, Any]) -> str:
@@ -67,7 +72,7 @@ class Artifact:
         """
         file = self.path / MANIFEST
         try:
-            content = json.loads(file.read_bytes())
+            content = json.loads(text := file.read_bytes())
         except (OSError, ValueError, RecursionError) as error:
             raise StoreError(f"{file}: cannot be read ({error}); {MEND}") from error
         if not isinstance(content, dict):
@@ -81,7 +86,8 @@ class Artifact:
         if not MANIFEST_FIELDS.issubset(content):
             raise StoreError(f"{file}: it is cut short or not a manifest; {MEND}")
         guarded = CHECKSUM in content or "format" in content
-        if guarded and (content.get(CHECKSUM) != _checksum(content) or not isinstance(content.get("files"), dict)):
+        whole = content.get(CHECKSUM) == _checksum(content) and text == _text(content).encode()
+        if guarded and not (whole and isinstance(content.get("files"), dict)):
             raise StoreError(f"{file}: it was damaged or edited after it was written; {MEND}")
         return content
 
@@ -155,7 +161,8 @@ class Artifact:
         if _checked.get(path) != state:
             if file_hash(path) != noted[name]:
                 raise StoreError(f"{path}: it was damaged or edited after it was written; {MEND}")
-            _checked[path] = state
+            if status.st_mtime_ns + SETTLED_NS < time.time_ns():  # else a change may fall into the same tick
+                _checked[path] = state
         return path
 
     def folder(self, name: str) -> Path:

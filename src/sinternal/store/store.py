@@ -143,7 +143,7 @@ class Store:
                 "files": _hashes(draft.path, passing),
             }
             fsync_tree(draft.path)
-            write_text(draft.path / MANIFEST, json.dumps(sealed(manifest), indent=1) + "\n")
+            write_text(draft.path / MANIFEST, sealed(manifest))
             return _move(draft.path, path)
 
     def reopen(self, artifact: Artifact, rows: Iterable[R], row_type: type[R]) -> None:

@@ -30,7 +30,9 @@ def checked(file: Path) -> Path:
     except (OSError, ValueError) as error:
         raise StoreError(f"{file.parent / SUMS}: cannot be read ({error}); run its recipe again") from error
     noted = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-    if file.name in noted and file.is_file() and file_hash(file) != noted[file.name]:
+    if file.name in noted and not file.is_file():
+        raise StoreError(f"{file}: it is missing; run its recipe again, which copies it from the store")
+    if file.name in noted and file_hash(file) != noted[file.name]:
         raise StoreError(
             f"{file}: it was damaged or edited after it was written, or an interrupted run has changed it; run its "
             "recipe again, which copies it from the store"
