@@ -38,7 +38,9 @@ def check(places: Places = None) -> None:
         for line in found.damage:
             tell(f"damaged: {line}")
         good = found.artifacts - len(found.damage)
-        out.print(f"{root}: {good} of {found.artifacts} artifacts as they were written, {size(found.size)}")
+        out.print(
+            f"{root}: {good} of {found.artifacts} artifacts as they were written, {size(found.size)}", soft_wrap=True
+        )
         if found.unguarded:
             print_note(
                 f"{root}: {found.unguarded} artifacts were written by a version that kept no checksum of the manifest; "
@@ -106,7 +108,8 @@ def size_(places: Places = None) -> None:
             [share.stage, f"{share.artifacts:,}", size(share.size), size(share.unfinished) if share.unfinished else ""]
             for share in (*every, *filter(None, [whole]))
         ]
-        print_table(str(root), ["stage", "artifacts", "size", "unfinished"], rows)
+        out.print(str(root), soft_wrap=True)
+        print_table(None, ["stage", "artifacts", "size", "unfinished"], rows)
 
 
 def size(number: int) -> str:

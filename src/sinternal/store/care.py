@@ -196,10 +196,17 @@ def collect(
                     freed.append(each)
                 except Timeout:
                     in_use.append(each.path)
-            for run in noted_runs(root):
-                if not run.lives and not any((root / name).exists() for name in run.note.needs):
-                    run.file.unlink(missing_ok=True)
+            _forget_runs(root)
     return Freed(freed, in_use)
+
+
+def _forget_runs(root: Path) -> None:
+    """Remove the notes of runs that are gone, once nothing of what they needed alone is left."""
+    runs = noted_runs(root)
+    needed = set[str]().union(*(run.note.needs for run in runs if run.lives))
+    for run in runs:
+        if not run.lives and not any((root / name).exists() for name in run.note.needs - needed):
+            run.file.unlink(missing_ok=True)
 
 
 class Share(NamedTuple):
