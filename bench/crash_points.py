@@ -22,7 +22,22 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 
-from bench.crashes import COUNTER, Bench, Fault, difference, plan, run, scenarios, snapshot, warm
+from bench.crashes import (
+    CALLS,
+    COUNTER,
+    OK,
+    TOLD,
+    Bench,
+    Counting,
+    Fault,
+    child,
+    difference,
+    plan,
+    run,
+    scenarios,
+    snapshot,
+    warm,
+)
 from bench.harness import Result, at_most
 from sinternal.errors import SInternalError
 from sinternal.store import MANIFEST
@@ -38,6 +53,8 @@ TRACED = ("rename", "fsync", "mkdir", "unlink", "write")
 INJECTED = ("signal=KILL", "error=ENOSPC", "error=EIO")
 MOST_TRACED = 40
 """Up to which of a process' calls of a kind."""
+SIZES = (24, 48, 80, 120, 160, 200, 240, 280, 320, 360)
+"""Of a small disk, in kB; a whole run takes less than 400."""
 SHOWN = 5
 """Wrong ends that are printed of each kind."""
 
@@ -114,6 +131,51 @@ class RealRun:
         return subprocess.run(command, env=settings, capture_output=True, text=True, timeout=300, check=False)
 
 
+def small_disk(folder: Path, sizes: Sequence[int]) -> tuple[str, list[str]]:
+    """Let a disk be full at some size, give it room, make it read-only and writable again: it goes on each time.
+
+    Args:
+        folder: of its own.
+        sizes: of the disk in kB, growing.
+
+    Raises:
+        OSError: no disk can be mounted here.
+    """
+    wrong = []
+    whole, disk = folder / "whole", folder / "disk"
+    planned = plan(folder)
+    Counting.counter = folder / CALLS
+    for path in (whole, disk):
+        path.mkdir()
+    child(lambda: run(planned, whole / "run"), whole)
+    _mount("-t", "tmpfs", "-o", f"size={sizes[0]}k", "tmpfs", str(disk))
+    try:
+        full = 0
+        for options, cause in [*((f"size={size}k", "the disk is full") for size in sizes), ("ro", "read-only")]:
+            _mount("-o", f"remount,{options}", str(disk))
+            ended = child(lambda: run(planned, disk / "run"), disk)
+            full += ended.status == TOLD and cause == "the disk is full"
+            if ended.status not in (OK, TOLD) or (ended.status == TOLD and cause not in ended.words.lower()):
+                wrong.append(f"a disk of {options}: {ended.words[-500:]}")
+            if options == "ro" and ended.status == OK:
+                wrong.append("a read-only disk was written to")
+        _mount("-o", f"remount,rw,size={64 * sizes[-1]}k", str(disk))
+        ended = child(lambda: run(planned, disk / "run"), disk)
+        stable = {name: value for name, value in _stable(whole).items() if "artifacts/runs/" not in name}
+        there = {name: value for name, value in _stable(disk).items() if "artifacts/runs/" not in name}
+        if ended.status != OK or (differs := difference(stable, there)):
+            wrong.append(f"with room again: {ended.words[-300:] if ended.status != OK else differs}")
+    finally:
+        subprocess.run(["umount", str(disk)], check=False)
+    return f"a disk of {sizes[0]} to {sizes[-1]:,} kB, full {full} times, then read-only, then large", wrong
+
+
+def _mount(*arguments: str) -> None:
+    done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise OSError(" ".join(done.stderr.split()))
+
+
 COMMAND = "from bench.crash_points import go; go()"
 
 
@@ -146,7 +208,16 @@ def main() -> None:
             for words in wrong[:SHOWN]:
                 print(words, file=sys.stderr)
             result.rows.append(at_most(what, "wrong ends", [float(len(wrong))], 0))
-        if shutil.which("strace") is None:
+        try:
+            (disk := Path(folder) / "small").mkdir()
+            what, wrong = small_disk(disk, SIZES)
+            print(*wrong, sep="\n", file=sys.stderr)
+            result.rows.append(at_most(what, "wrong ends", [float(len(wrong))], 0))
+        except OSError as error:
+            result.notes.append(f"a small disk: not run, as none can be mounted here ({error})")
+        if not args.times:
+            result.notes.append("real processes under strace: not run, as told")
+        elif shutil.which("strace") is None:
             result.notes.append("real processes: not run, as strace is not installed (apt-get install strace)")
         else:
             for what, wrong in trace(Path(folder) / "traced", args.times):

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from sinternal.cache import cache_folder
+from sinternal.cache import cache_folder, check_own
 from sinternal.errors import DataError
 from sinternal.records import make_id
 from sinternal.store import Progress
@@ -88,9 +88,9 @@ KNOWN: dict[str, str] = {name: source.what for name, source in SOURCES.items()}
 
 
 def fetched_folder(name: str) -> Path | None:
-    """The folder of something that was fetched, or None if it was not."""
+    """The folder of something that was fetched, or None if it was not. Raises DataError if others could have put it."""
     folder = _folder(SOURCES[name])
-    return folder if folder.exists() else None
+    return check_own(folder) if folder.exists() else None
 
 
 def package_folder(package: str, *, download: bool = True) -> Path:
@@ -133,7 +133,7 @@ def fetch(name: str, progress: Progress) -> Path:
     folder = _folder(source)
     if folder.exists():
         progress(3, 3)
-        return folder
+        return check_own(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _scratch(folder.parent) as scratch:
         progress(0, 3)

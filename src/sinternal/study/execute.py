@@ -121,7 +121,8 @@ def discard(plan: Plan, store: Store, stages: Collection[str]) -> int:
     for task in plan.tasks:  # inputs stand before what needs them
         if task.stage.name in stages or any(parent.key in old for parent in task.inputs.values()):
             old.add(task.key)
-    return sum(store.discard(task.stage.name, task.key) for task in plan.tasks if task.key in old)
+    # The last first: a run that is interrupted meanwhile would be content with a report whose inputs are gone.
+    return sum(store.discard(task.stage.name, task.key) for task in reversed(plan.tasks) if task.key in old)
 
 
 def _keys_to_make(task: Task, finished: Mapping[str, Artifact]) -> set[str]:
