@@ -53,6 +53,9 @@ SCRIPTS = {
     "unchanged": Script(0.5),
     "report": Script(0.5),
     "rows": Script(20, (), ("--rows", "10000", "100000", "--repeats", "2")),
+    "crash_points": Script(25, ("--every", "2"), ("--every", "20", "--times", "1"), SOAK),
+    "kill_test": Script(10, (), ("--small", "--kills", "5"), SOAK),
+    "damage": Script(2, (), ("--flips", "40"), SOAK),
 }
 """In the order of the page."""
 
