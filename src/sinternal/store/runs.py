@@ -115,7 +115,7 @@ def in_use(root: Path, folder: Path, needs: frozenset[str]) -> Iterator[None]:
 @contextmanager
 def having_all(root: Path) -> Iterator[None]:
     """Let nobody note a run, or remove artifacts, meanwhile."""
-    with FileLock(root / RUNS / ALL):
+    with telling_causes(root), FileLock(root / RUNS / ALL):
         yield
 
 
