@@ -16,6 +16,8 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from bench.crashes import difference
+from bench.kill_test import content
 
 from sinternal.figures.causes import Among, Contrast
 from sinternal.report.results import results_schema
@@ -55,6 +57,7 @@ def test_a_run_ends_with_the_results_and_the_reports_path(
         "results.md",
         "measured.parquet",
         "recipe.yaml",
+        "SHA256SUMS",
         "log.txt",
         "artifacts",
     }
@@ -255,6 +258,12 @@ def test_a_run_that_was_killed_goes_on_and_ends_in_the_same_figures(
     whole = json.loads((finished[0] / "runs/quickstart/results.json").read_text())
     resumed = json.loads((tmp_path / "runs/quickstart/results.json").read_text())
     assert resumed["scores"] == whole["scores"]
+    shutil.copytree(finished[0], tmp_path / "whole")
+    for extra in ("judge", "self_verify", "report"):  # other tests add to the finished run
+        shutil.rmtree(tmp_path / "whole/runs/quickstart/artifacts" / extra)
+        shutil.rmtree(artifacts / extra)
+    contents = [content(folder / "runs/quickstart") for folder in (tmp_path / "whole", tmp_path)]
+    assert not difference(*contents)
 
 
 @pytest.mark.parametrize(
