@@ -11,11 +11,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from sinternal.errors import StoreError
 from sinternal.store.artifact import MANIFEST, PARTIAL, Artifact, files_in
-from sinternal.store.files import REMOVED, remove, telling_causes
+from sinternal.store.files import REMOVED, lock, remove, telling_causes
 from sinternal.store.runs import RUNS, having_all, noted_runs
 from sinternal.store.tables import MEND
 
@@ -191,7 +191,7 @@ def collect(
             for each in garbage(root, kept, unknown=unknown, unfinished=unfinished):
                 key = each.path.name.removesuffix(REMOVED).removesuffix(PARTIAL)
                 try:
-                    with FileLock(each.path.with_name(f"{key}.lock"), timeout=0):
+                    with lock(each.path.with_name(f"{key}.lock"), timeout=0):
                         remove(each.path)
                     freed.append(each)
                 except Timeout:

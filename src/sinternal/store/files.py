@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from filelock import FileLock
+
 from sinternal.errors import SInternalError, StoreError
 from sinternal.fingerprints import fingerprint as fingerprint  # part of a store's interface, too
 
@@ -84,6 +86,11 @@ def append(path: Path, text: str) -> None:
 def open_to_append(path: Path) -> int:
     """A file descriptor to add to a file, which is no link. Raises OSError if that cannot be done."""
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
+def lock(path: Path, timeout: float = -1) -> FileLock:
+    """A lock that the members of a shared store's group can take, too; it waits so many seconds, or for ever."""
+    return FileLock(path, timeout, mode=0o664)
 
 
 def fsync_folder(path: Path) -> None:

@@ -17,12 +17,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sinternal.errors import StoreError
 from sinternal.records import make_id
-from sinternal.store.files import check_writable, sweep, telling_causes, write_text
+from sinternal.store.files import check_writable, lock, sweep, telling_causes, write_text
 
 RUNS = "runs"
 """In a store."""
@@ -65,7 +65,7 @@ class NotedRun:
     def goes_on(self) -> bool:
         """Whether a process is at it now."""
         try:
-            with FileLock(self.file.with_suffix(".lock"), timeout=0):
+            with lock(self.file.with_suffix(".lock"), timeout=0):
                 return False
         except Timeout:
             return True
@@ -103,8 +103,10 @@ def in_use(root: Path, folder: Path, needs: frozenset[str]) -> Iterator[None]:
             with having_all(root):
                 sweep(file.parent)
                 with suppress(Timeout):  # the same run goes on elsewhere, and protects the same
-                    held.enter_context(FileLock(file.with_suffix(".lock"), timeout=0))
-                write_text(file, _to_json(Note(folder=here, host=socket.gethostname(), needs=needs)))
+                    held.enter_context(lock(file.with_suffix(".lock"), timeout=0))
+                note = _to_json(Note(folder=here, host=socket.gethostname(), needs=needs))
+                if not (file.is_file() and file.read_text() == note):
+                    write_text(file, note)
         yield
         with telling_causes(root), having_all(root):
             for other in noted_runs(root):
@@ -115,7 +117,7 @@ def in_use(root: Path, folder: Path, needs: frozenset[str]) -> Iterator[None]:
 @contextmanager
 def having_all(root: Path) -> Iterator[None]:
     """Let nobody note a run, or remove artifacts, meanwhile."""
-    with telling_causes(root), FileLock(root / RUNS / ALL):
+    with telling_causes(root), lock(root / RUNS / ALL):
         yield
 
 

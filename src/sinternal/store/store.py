@@ -21,8 +21,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from filelock import FileLock
-
 from sinternal import budget, pending
 from sinternal.errors import StoreError
 from sinternal.fingerprints import file_hash
@@ -30,7 +28,16 @@ from sinternal.fingerprints import fingerprint as fingerprint  # part of a store
 from sinternal.records import R
 from sinternal.store.artifact import MANIFEST, PARTIAL, REOPENED, Artifact, files_in, sealed
 from sinternal.store.draft import Draft, Progress, write_shard
-from sinternal.store.files import REMOVED, check_writable, fsync_folder, fsync_tree, remove, telling_causes, write_text
+from sinternal.store.files import (
+    REMOVED,
+    check_writable,
+    fsync_folder,
+    fsync_tree,
+    lock,
+    remove,
+    telling_causes,
+    write_text,
+)
 from sinternal.store.tables import MEND, table_name
 
 SPENT = "spent.json"
@@ -192,7 +199,7 @@ class Store:
         self.check_writable()
         with telling_causes(self.root):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(path.with_suffix(".lock")):
+            with lock(path.with_suffix(".lock")):
                 for suffix in (REMOVED, PARTIAL + REMOVED):
                     if (leaving := path.with_suffix(suffix)).is_dir():
                         remove(leaving)
