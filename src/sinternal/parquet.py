@@ -104,7 +104,7 @@ def write_batches(stream: IO[bytes], batches: Iterable[RecordBatch], schema: Sch
         reader = RecordBatchReader.from_batches(schema, watched())
         write_parquet(
             reader,
-            written,
+            typing.cast(IO[bytes], written),
             compression=TEMPORARY if temporary else COMPRESSION,
             dictionary_enabled=not temporary,
             max_row_group_size=ROW_GROUP,
