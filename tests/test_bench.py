@@ -48,6 +48,10 @@ TINY = {
     "hostile": ("--texts", "1", "--pages", "1", "--large", "20000"),
 }
 """What the scripts are given here; `bench.servers` runs in tests/models/test_smollm2.py, where its model is fetched."""
+IN_PROCESSES = {"crash_points": ("--every", "120", "--times", "0"), "damage": ("--flips", "2")}
+"""What the scripts are given that change the process they run in."""
+ELSEWHERE = ("servers", "kill_test")
+"""Scripts whose parts other tests run: tests/models/test_smollm2.py and tests/study/test_run.py."""
 OF_A_RUN = ("demo", "unchanged", "report")
 DEMO = ("arms=[{name: base}]", "seeds=[0]", "workers=1", "prompts.train_limit=24", "prompts.eval_limit=8")
 Call = Callable[..., dict[str, Any]]
@@ -79,7 +83,16 @@ def check(found: dict[str, Any], name: str) -> None:
 
 
 def test_every_script_is_run_here() -> None:
-    assert {*TINY, *OF_A_RUN, "servers"} == {name for name, script in SCRIPTS.items() if not script.apart}
+    assert {*TINY, *IN_PROCESSES, *OF_A_RUN, *ELSEWHERE} == {
+        name for name, script in SCRIPTS.items() if not script.apart
+    }
+
+
+@pytest.mark.parametrize("name", IN_PROCESSES)
+def test_what_a_process_does_to_itself_it_does_to_one_of_its_own(name: str) -> None:
+    found = run(name, *IN_PROCESSES[name])
+    check(found, name)
+    assert all(row["met"] for row in found["rows"]), found["rows"]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("name", TINY)

@@ -74,7 +74,7 @@ def test_neither_order_nor_interruptions_show(prompts: int, stops: list[int], rn
             except KeyboardInterrupt:
                 continue
         stream(folder / "broken", rng.sample(rows, len(rows)))
-        files = [sorted((folder / name).iterdir()) for name in ("whole", "broken")]
+        files = [sorted((folder / name).glob("*.parquet")) for name in ("whole", "broken")]
         assert [[file.name for file in each] for each in files] == [["responses.parquet"]] * 2
         assert files[0][0].read_bytes() == files[1][0].read_bytes()
         assert list(Table(files[0][0], Response)) == sorted(rows, key=lambda row: row.id)
@@ -136,9 +136,12 @@ def test_shards_that_outlived_the_table_are_no_part_of_the_artifact() -> None:
     rows = responses(4)
     with small_pieces() as folder:
         stream(folder, rows)
-        (folder / "responses.000000.shard").write_bytes((folder / "responses.parquet").read_bytes())
+        for shard in sorted(folder.glob("*.shard"))[1:]:  # as an earlier version was killed while it removed them
+            shard.unlink()
         assert stream(folder, rows) == 0
-        assert [file.name for file in folder.iterdir()] == ["responses.parquet"]
+        draft = Draft(folder, lambda *_: None)
+        draft.stream(Response, lambda _: [], total=len(rows), group=lambda row: row.prompt_id, group_size=SAMPLES)
+        assert {*folder.iterdir()} - {*draft.scaffolding} == {folder / "responses.parquet"}
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 99))), st.integers(1, 9), st.integers(1, 5))

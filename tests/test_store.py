@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
+import os
+import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +18,10 @@ from hypothesis import strategies as st
 
 from sinternal.errors import RecipeError, StoreError
 from sinternal.fingerprints import fingerprint
-from sinternal.parquet import BATCH, arrow_schema
+from sinternal.parquet import BATCH, arrow_schema, write_rows
 from sinternal.records import Check, Example, Judgement, Prompt, Response, Verdict, Verification, make_id
 from sinternal.store import MANIFEST, Artifact, Draft, Store, artifact_key, check_writable
+from sinternal.store.files import append
 from sinternal.study.execute import discard
 from sinternal.tools.diagnosis import load_diagnosis, plan_diagnosis
 from tests.conftest import plain_prompt, response_to
@@ -130,12 +134,13 @@ def test_ids_are_stable() -> None:
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"stage": "test"}', b"\xff", b"[" * 100_000])
-def test_a_broken_manifest_is_told_and_is_no_complete_artifact(store: Store, damage: bytes) -> None:
+def test_a_broken_manifest_is_told_and_nothing_is_made_in_its_place_unasked(store: Store, damage: bytes) -> None:
     artifact = make(store, lambda draft: draft.write([PROMPT], Prompt))
     (artifact.path / MANIFEST).write_bytes(damage)
-    with pytest.raises(StoreError, match=r"manifest\.json: .*delete its folder and run again"):
-        _ = Artifact(artifact.path).manifest
-    assert store.find("test", "k") is None
+    for read in (lambda: Artifact(artifact.path).manifest, lambda: store.find("test", "k")):
+        with pytest.raises(StoreError, match=r"manifest\.json: .*delete its folder and run again"):
+            read()
+    shutil.rmtree(artifact.path)
     assert make(store, lambda draft: draft.write([PROMPT], Prompt)).rows(Prompt) == [PROMPT]
 
 
@@ -143,7 +148,8 @@ def test_the_manifest_of_another_artifact_is_not_taken(store: Store) -> None:
     artifact = make(store, lambda draft: draft.write([PROMPT], Prompt))
     (artifact.path.parent / "other").mkdir()
     (artifact.path.parent / "other" / MANIFEST).write_bytes((artifact.path / MANIFEST).read_bytes())
-    assert store.find("test", "other") is None
+    with pytest.raises(StoreError, match=r"other/manifest\.json: it is that of another artifact \(test/k\); delete"):
+        store.find("test", "other")
 
 
 def test_a_table_that_was_edited_is_told_though_it_can_be_read(store: Store) -> None:
@@ -160,6 +166,7 @@ def test_a_table_that_was_edited_is_told_though_it_can_be_read(store: Store) -> 
 
 def test_a_table_is_compared_with_its_hash_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     artifact = make(store, lambda draft: draft.write([PROMPT], Prompt))
+    os.utime(artifact.path / "prompts.parquet", (1e9, 1e9))  # a file that was written a moment ago is looked at again
     artifact.rows(Prompt)
     monkeypatch.setattr("sinternal.store.artifact.file_hash", lambda _path: "another")
     assert artifact.rows(Prompt) == [PROMPT]
@@ -321,3 +328,142 @@ PARTS = st.recursive(
 def test_an_id_is_the_hash_of_its_parts_as_json(parts: list[object]) -> None:
     whole = json.dumps(parts, sort_keys=True).encode()
     assert make_id(*parts) == hashlib.sha256(whole).hexdigest()[:16]
+
+
+def with_model(draft: Draft) -> None:
+    (draft.path / "model").mkdir()
+    (draft.path / "model" / "weights").write_bytes(bytes(range(256)))
+    draft.write_json("training", [{"step": 1, "loss": 0.5}])
+    draft.write([PROMPT], Prompt)
+
+
+EDITS: dict[str, Callable[[Path], object]] = {
+    "model/weights": lambda folder: (folder / "model" / "weights").write_bytes(bytes(256)),
+    "model/added": lambda folder: (folder / "model" / "added").write_text("{}"),
+    "training.json": lambda folder: (folder / "training.json").write_text('[{"step": 1, "loss": 0.4}]'),
+    "manifest.json": lambda folder: (folder / MANIFEST).write_text(
+        (folder / MANIFEST).read_text().replace('"prompts": 1', '"prompts": 2')
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_whatever_was_edited_in_an_artifact_is_told_by_its_name(store: Store, name: str) -> None:
+    artifact = make(store, with_model)
+    reads: dict[str, Callable[[Artifact], object]] = {
+        "model": lambda read: read.folder("model"),
+        "training.json": lambda read: read.json("training"),
+        "manifest.json": lambda read: read.counts,
+    }
+    for read in reads.values():
+        read(Artifact(artifact.path))
+    EDITS[name](artifact.path)
+    with pytest.raises(StoreError, match=f"{name}: it was (damaged or edited|put there)"):
+        reads[name.partition("/")[0]](Artifact(artifact.path))
+
+
+def test_a_file_that_was_put_beside_those_of_an_artifact_is_not_read(store: Store) -> None:
+    artifact = make(store, with_model)
+    (artifact.path / "facts.json").write_text("{}")
+    assert not artifact.has("facts.json")
+    with pytest.raises(StoreError, match=r"facts\.json: it was put there after the artifact was written; delete it"):
+        artifact.json("facts")
+
+
+def test_a_model_folder_that_became_a_link_is_not_followed(store: Store, tmp_path: Path) -> None:
+    artifact = make(store, with_model)
+    shutil.copytree(artifact.path / "model", tmp_path / "other")
+    shutil.rmtree(artifact.path / "model")
+    (artifact.path / "model").symlink_to(tmp_path / "other")
+    with pytest.raises(StoreError, match="model: it is missing"):
+        artifact.folder("model")
+
+
+def test_a_manifest_of_an_earlier_version_is_read_as_it_is(store: Store) -> None:
+    artifact = make(store, with_model)
+    content = json.loads((artifact.path / MANIFEST).read_text())
+    for name in ("format", "sha256"):
+        del content[name]
+    (artifact.path / MANIFEST).write_text(json.dumps(content))
+    read = store.find("test", "k")
+    assert read is not None
+    assert read.rows(Prompt) == [PROMPT]
+    del content["files"]  # and of the first, which hashed nothing
+    (artifact.path / MANIFEST).write_text(json.dumps(content))
+    assert Artifact(artifact.path).json("training")[0]["loss"] == 0.5
+    assert Artifact(artifact.path).folder("model").is_dir()
+
+
+def test_what_a_later_version_wrote_is_refused_and_never_written_over(store: Store) -> None:
+    artifact = make(store, with_model)
+    text = (artifact.path / MANIFEST).read_text().replace('"format": 2', '"format": 3')
+    (artifact.path / MANIFEST).write_text(text)
+    with pytest.raises(StoreError, match=r"a later version of sinternal wrote it .* use that version, or another --st"):
+        make(store, with_model)
+    assert (artifact.path / MANIFEST).read_text() == text
+
+
+def test_an_artifact_that_was_whole_but_for_its_name_is_not_made_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builds: list[int] = []
+
+    def build(draft: Draft) -> None:
+        builds.append(1)
+        (draft.path / "model.checkpoints").mkdir(exist_ok=True)
+        draft.scaffolding.append(draft.path / "model.checkpoints")
+        with_model(draft)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sinternal.store.store._move", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            make(store, build)
+    assert sorted(path.name for path in make(store, build).path.iterdir()) == [
+        "manifest.json",
+        "model",
+        "prompts.parquet",
+        "training.json",
+    ]
+    assert builds == [1]
+
+
+class Broken(io.RawIOBase):
+    """A file on a disk that fails."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: object) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+
+def test_an_error_of_the_disk_while_a_table_is_written_is_told_as_that() -> None:
+    with pytest.raises(OSError, match="Input/output error"):
+        write_rows(Broken(), [PROMPT], Prompt)
+
+
+def test_rows_of_unfinished_work_that_were_damaged_are_told(store: Store) -> None:
+    def build(draft: Draft) -> None:
+        def rows(_: frozenset[str]) -> Iterator[Response]:
+            yield response_to(PROMPT, "mix .")
+            raise KeyboardInterrupt
+
+        draft.stream(Response, rows, total=2, group=lambda row: row.prompt_id, group_size=1)
+
+    with pytest.raises(KeyboardInterrupt):
+        make(store, build)
+    (shard,) = store.root.glob("test/k.partial/*.shard")
+    content = bytearray(shard.read_bytes())
+    content[40] ^= 4
+    shard.write_bytes(content)
+    with pytest.raises(StoreError, match=r"\.shard: it was damaged .*; delete this file, whose rows are made again"):
+        make(store, build)
+
+
+def test_logs_are_not_written_through_links_of_others(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / "log.txt").symlink_to(victim)
+    with pytest.raises(OSError, match="symbolic link"):
+        append(tmp_path / "log.txt", "chatter")
+    assert victim.read_text() == "precious"

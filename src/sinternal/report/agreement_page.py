@@ -13,6 +13,7 @@ from sinternal.redaction import redacted
 from sinternal.report.format import MISSING, bounds, decimal
 from sinternal.report.markdown import pipe_table, plain
 from sinternal.report.tables import TextTable
+from sinternal.store.files import write_text
 
 FORMAT_VERSION = 4
 
@@ -84,5 +85,5 @@ def render_markdown(agreements: HumanAgreements) -> str:
 def write(agreements: HumanAgreements, folder: Path) -> None:
     """Write `agreement.json` and `agreement.md` into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "agreement.json").write_text(json.dumps(to_json(agreements), indent=1, allow_nan=False) + "\n")
-    (folder / "agreement.md").write_text(render_markdown(agreements))
+    write_text(folder / "agreement.json", json.dumps(to_json(agreements), indent=1, allow_nan=False) + "\n")
+    write_text(folder / "agreement.md", render_markdown(agreements))

@@ -10,7 +10,6 @@ from sinternal.records import Judgement, Prompt, Response, Verification
 from sinternal.settings.diagnosis import Diagnosis
 from sinternal.stages.stage import Stage, free
 from sinternal.store import Artifact, Draft
-from sinternal.store.files import write_text
 
 if TYPE_CHECKING:
     from sinternal.figures.diagnosis import Diagnosed
@@ -50,8 +49,8 @@ def diagnosis(
         verifications=verifications,
     )
     draft.write_json("diagnosis", to_json(diagnosed))
-    write_text(draft.path / "diagnosis.html", render_html(diagnosed))
-    write_text(draft.path / "diagnosis.md", render_markdown(diagnosed))
+    draft.write_text("diagnosis.html", render_html(diagnosed))
+    draft.write_text("diagnosis.md", render_markdown(diagnosed))
     draft.counts["figures"] = len(diagnosed.figures)
     draft.notes.extend(caveats(diagnosed))
 

@@ -7,7 +7,6 @@ get safer while it learns, so that half of them being unsafe could not be had, a
 
 from __future__ import annotations
 
-import shutil
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -116,6 +115,7 @@ def grpo(
         draft.notes.append("grpo.mixture.benign is 0: nothing keeps the policy from refusing everything")
     turns = turns_of(config, pool, pairs)
     out = draft.path / MODEL_FOLDER
+    draft.scaffolding.append(out.with_suffix(".checkpoints"))
     job = partial(_train, config, model_path(model), turns, watched, out)
     log = launch.run(job, draft.progress, out.with_suffix(".launch"))
     draft.write_json("training", log.training)
@@ -139,7 +139,6 @@ def grpo(
         names = dict.fromkeys(name for row in log.training for name in row)
         logged = {name: [value for row in log.training if (value := row.get(name)) is not None] for name in names}
         draft.notes.extend(notes_on_verdicts(logged).values())
-    shutil.rmtree(out.with_suffix(".checkpoints"), ignore_errors=True)
 
 
 def _train(

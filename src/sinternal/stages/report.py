@@ -9,7 +9,6 @@ from sinternal.records import Measured
 from sinternal.settings.recipe import Recipe
 from sinternal.stages.stage import Stage, free
 from sinternal.store import Artifact, Draft
-from sinternal.store.files import write_text
 
 
 class ReportConfig(BaseModel):
@@ -40,10 +39,10 @@ def report(draft: Draft, config: ReportConfig, **run: Artifact) -> None:
 
     data = gather(config.recipe, config.variants, RunMap[Artifact].from_flat(run))
     draft.write_json("results", to_json(data))
-    write_text(draft.path / "report.html", render_html(data))
-    write_text(draft.path / "results.md", render_markdown(data))
+    draft.write_text("report.html", render_html(data))
+    draft.write_text("results.md", render_markdown(data))
     draft.write(data.measured, Measured, "measured")
-    write_text(draft.path / "recipe.yaml", data.recipe_yaml)
+    draft.write_text("recipe.yaml", data.recipe_yaml)
     draft.counts.update({"scores": len(data.scores), "transcripts": len(data.transcripts)})
 
 

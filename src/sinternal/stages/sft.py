@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from functools import partial
 
@@ -53,12 +52,12 @@ def sft(
     rows = examples.rows(Example)
     settings = settings_for(config, len(rows))
     out = draft.path / MODEL_FOLDER
+    draft.scaffolding.append(out.with_suffix(".checkpoints"))
     job = partial(train, model_path(model), rows, settings, config.seed, out, speech=config.speech)
     log = launch.run(job, draft.progress, out.with_suffix(".launch"))
     draft.write_json("training", log.training)
     draft.notes.extend([*cautions(settings), *log.notes])
     draft.counts.update({"examples": len(rows), "steps": settings.steps})
-    shutil.rmtree(out.with_suffix(".checkpoints"), ignore_errors=True)
 
 
 def settings_for(config: SftConfig, rows: int) -> SftSettings:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from sinternal.registry import Kind, names
 from sinternal.settings.plugins import ModelSourcePlugin
 from sinternal.stages.stage import Stage, free
 from sinternal.store import Artifact, Draft
+from sinternal.store.files import remove
 
 MODEL_FOLDER = "model"
 SERVED = "served"
@@ -63,10 +63,7 @@ def target(draft: Draft, config: TargetConfig) -> None:
 
 def _put_model(draft: Draft, config: TargetConfig) -> None:
     folder = draft.path / MODEL_FOLDER
-    if folder.is_symlink():
-        folder.unlink()
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
+    remove(folder)
     if config.model not in names(Kind.MODEL):
         try:
             path = resolve_model(config.model, config.revision)
@@ -103,13 +100,12 @@ def _template(folder: Path, config: TargetConfig) -> dict[str, object]:
 
 def model_name(model: Artifact) -> str:
     """What an engine opens an artifact's model with: its directory, or its name on a server."""
-    served = model.path / f"{SERVED}.json"
-    return str(json.loads(model.file(served.name).read_text())) if served.exists() else str(model_path(model))
+    return str(model.json(SERVED)) if model.has(f"{SERVED}.json") else str(model_path(model))
 
 
 def model_path(model: Artifact) -> Path:
-    """The model directory inside an artifact of `target`, `sft` or `grpo`."""
-    return model.path / MODEL_FOLDER
+    """The model directory inside an artifact of `target`, `sft` or `grpo`. Raises StoreError if it is damaged."""
+    return model.folder(MODEL_FOLDER)
 
 
 def _size(folder: Path) -> int:

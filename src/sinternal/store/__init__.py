@@ -2,8 +2,9 @@
 
 from sinternal.store.artifact import MANIFEST, Artifact, artifact_key
 from sinternal.store.draft import Draft, Progress
+from sinternal.store.files import check_writable
 from sinternal.store.lookup import Index, Lookup
-from sinternal.store.store import Store, check_writable
+from sinternal.store.store import Store
 from sinternal.store.tables import Table, read_table
 
 __all__ = [

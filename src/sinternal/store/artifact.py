@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sinternal.errors import StoreError
-from sinternal.fingerprints import file_hash
+from sinternal.fingerprints import SETTLED_NS, file_hash
 from sinternal.fingerprints import fingerprint as fingerprint  # part of a store's interface, too
 from sinternal.records import R, make_id
 from sinternal.store.tables import MEND, Table, table_name
@@ -19,15 +22,38 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MANIFEST = "manifest.json"
-_checked: set[tuple[Path, str]] = set()
-"""Files of artifacts that this process has compared with their hashes."""
+FORMAT = 2
+"""Of the manifests that are written: since 2 they hold a checksum of themselves. Those of 1 do not say so."""
+CHECKSUM = "sha256"
+"""The field of a manifest that guards all others."""
+_checked: dict[Path, tuple[str, tuple[int, ...]]] = {}
+"""Files of artifacts that this process has compared with their hashes, with these and what they were then."""
 MANIFEST_FIELDS = frozenset({"stage", "key", "config", "inputs", "counts", "notes", "packages", "started", "seconds"})
 """Without one of these a manifest is not whole."""
+PARTIAL = ".partial"
+"""End of the name of the folder of an unfinished artifact."""
+REOPENED = "reopened.json"
+"""In an artifact that was opened again: what it was before."""
 
 
 def artifact_key(stage: str, stage_version: int, config: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
     """The key of an artifact: a hash of the stage, its version, its settings and the keys of its inputs."""
     return make_id(stage, stage_version, config, inputs)
+
+
+def sealed(manifest: Mapping[str, Any]) -> str:
+    """The text of a manifest, with its format and a checksum of all that it says."""
+    content = {**manifest, "format": FORMAT}
+    return _text({**content, CHECKSUM: _checksum(content)})
+
+
+def _text(manifest: Mapping[str, Any]) -> str:
+    return json.dumps(manifest, indent=1) + "\n"
+
+
+def _checksum(manifest: Mapping[str, Any]) -> str:
+    content = {name: value for name, value in manifest.items() if name != CHECKSUM}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -44,12 +70,25 @@ class Artifact:
         Raises:
             StoreError: it is missing or damaged.
         """
+        file = self.path / MANIFEST
         try:
-            content = json.loads((self.path / MANIFEST).read_bytes())
+            content = json.loads(text := file.read_bytes())
         except (OSError, ValueError, RecursionError) as error:
-            raise StoreError(f"{self.path / MANIFEST}: cannot be read ({error}); {MEND}") from error
-        if not isinstance(content, dict) or not MANIFEST_FIELDS.issubset(content):
-            raise StoreError(f"{self.path / MANIFEST}: it is cut short or not a manifest; {MEND}")
+            raise StoreError(f"{file}: cannot be read ({error}); {MEND}") from error
+        if not isinstance(content, dict):
+            raise StoreError(f"{file}: it is cut short or not a manifest; {MEND}")
+        written_as = content.get("format", 1)
+        if isinstance(written_as, int) and written_as > FORMAT:
+            raise StoreError(
+                f"{file}: a later version of sinternal wrote it (format {written_as}, this one knows {FORMAT}); use "
+                "that version, or another --store"
+            )
+        if not MANIFEST_FIELDS.issubset(content):
+            raise StoreError(f"{file}: it is cut short or not a manifest; {MEND}")
+        guarded = CHECKSUM in content or "format" in content
+        whole = content.get(CHECKSUM) == _checksum(content) and text == _text(content).encode()
+        if guarded and not (whole and isinstance(content.get("files"), dict)):
+            raise StoreError(f"{file}: it was damaged or edited after it was written; {MEND}")
         return content
 
     @property
@@ -111,28 +150,67 @@ class Artifact:
         path = self.path / name
         if not path.is_file():
             raise StoreError(f"{path}: it is missing; {MEND}")
-        noted = self.manifest.get("files", {}).get(name)
-        if noted is not None and (path, noted) not in _checked:
-            if file_hash(path) != noted:
+        if (noted := self.files) is None:
+            return path
+        if name not in noted:
+            raise StoreError(f"{path}: it was put there after the artifact was written; delete it")
+        if path.is_symlink():
+            raise StoreError(f"{path}: a link stands in the place of the file that was written; {MEND}")
+        status = path.stat()
+        state = noted[name], (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+        if _checked.get(path) != state:
+            if file_hash(path) != noted[name]:
                 raise StoreError(f"{path}: it was damaged or edited after it was written; {MEND}")
-            _checked.add((path, noted))
+            if status.st_mtime_ns + SETTLED_NS < time.time_ns():  # else a change may fall into the same tick
+                _checked[path] = state
         return path
 
-    def is_complete(self) -> bool:
-        """Whether it has a manifest, and one of its own."""
-        try:
-            manifest = self.manifest
-        except StoreError:
-            return False
-        return (manifest["stage"], manifest["key"]) == (self.path.parent.name, self.path.name)
+    def folder(self, name: str) -> Path:
+        """One of its folders, with every file as `file` would have it and no other; or where a link leads that it has.
+
+        Raises:
+            StoreError: a file in it is missing, another than it was, or was put there.
+        """
+        path, noted = self.path / name, self.files
+        inside = None if noted is None else {file for file in noted if file.startswith(f"{name}/")}
+        if inside is None or (not inside and path.is_symlink()):
+            return path
+        if not inside or path.is_symlink():
+            raise StoreError(f"{path}: it is missing; {MEND}")
+        for file in sorted(inside.union(each for each in files_in(self.path) if each.startswith(f"{name}/"))):
+            self.file(file)
+        return path
+
+    @property
+    def files(self) -> dict[str, str] | None:
+        """The hash of each of its files, by the path inside; None if it was written without any."""
+        noted: dict[str, str] | None = self.manifest.get("files")
+        return noted
+
+    def has(self, name: str) -> bool:
+        """Whether it was written with a file of this name."""
+        return (self.path / name).exists() if self.files is None else name in self.files
+
+    def check_identity(self) -> None:
+        """Make sure that its manifest is its own. Raises StoreError if it is damaged, or another's."""
+        stage, key = self.manifest["stage"], self.manifest["key"]
+        if (stage, key) != (self.path.parent.name, self.path.name.removesuffix(PARTIAL)):
+            raise StoreError(f"{self.path / MANIFEST}: it is that of another artifact ({stage}/{key}); {MEND}")
 
     def json(self, name: str) -> Any:
         """The content of a JSON file, `name` without its ending. Raises StoreError if it is missing or damaged."""
-        path = self.path / f"{name}.json"
+        path = self.file(f"{name}.json")
         try:
-            return json.loads(path.read_text())
-        except (OSError, ValueError) as error:
-            raise StoreError(f"{path}: cannot be read ({error}); delete its folder and run again") from error
+            return json.loads(path.read_bytes())
+        except (OSError, ValueError, RecursionError) as error:
+            raise StoreError(f"{path}: cannot be read ({error}); {MEND}") from error
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path}
+
+
+def files_in(folder: Path) -> list[str]:
+    """The files of an artifact by their paths inside, its manifest aside; what links lead to belongs to others."""
+    files = (Path(directory, name) for directory, _, names in os.walk(folder) for name in names)
+    ours = (file.relative_to(folder).as_posix() for file in files if not file.is_symlink())
+    return sorted(name for name in ours if name not in (MANIFEST, REOPENED))

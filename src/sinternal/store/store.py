@@ -3,46 +3,48 @@
 <root>/<stage>/<key>/manifest.json     written last: its existence means that the artifact is complete
 <root>/<stage>/<key>/responses.parquet
 <root>/<stage>/<key>.partial/          the same artifact while it is being made
+<root>/<stage>/<key>.removed/          an artifact that is being removed
 <root>/<stage>/<key>.lock              held by the process that makes it
+<root>/runs/                           which runs use the store, see `sinternal.store.runs`
 """
 
 from __future__ import annotations
 
-import errno
 import json
-import os
-import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-
-from filelock import FileLock
 
 from sinternal import budget, pending
 from sinternal.errors import StoreError
 from sinternal.fingerprints import file_hash
 from sinternal.fingerprints import fingerprint as fingerprint  # part of a store's interface, too
 from sinternal.records import R
-from sinternal.store.artifact import MANIFEST, Artifact
-from sinternal.store.draft import Draft, Progress
-from sinternal.store.files import fsync_folder, write_text
-from sinternal.store.tables import table_name, write_table
+from sinternal.store.artifact import MANIFEST, PARTIAL, REOPENED, Artifact, files_in, sealed
+from sinternal.store.draft import Draft, Progress, write_shard
+from sinternal.store.files import (
+    REMOVED,
+    check_writable,
+    fsync_folder,
+    fsync_tree,
+    lock,
+    remove,
+    telling_causes,
+    write_text,
+)
+from sinternal.store.tables import MEND, table_name
 
-REOPENED = "reopened.json"
-"""In an artifact that was opened again: what it was before."""
 SPENT = "spent.json"
 """In an unfinished artifact: what it has taken of servers so far."""
 HANDED_IN = "batches"
 """In an unfinished artifact: what servers were handed for it that may not be back yet."""
 RECORDED_PACKAGES = ("sinternal", "torch", "transformers", "trl", "peft", "tokenizers", "arro3-io")
-NO_ROOM = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EROFS: "it is read-only"}
-"""What ends a run wherever it meets it, in words."""
 
 
 class Store:
@@ -53,9 +55,22 @@ class Store:
         self.root = root
 
     def find(self, stage: str, key: str) -> Artifact | None:
-        """The complete artifact with this key, if there is one."""
+        """The complete artifact with this key, if there is one.
+
+        Raises:
+            StoreError: its manifest is damaged, or that of another artifact.
+        """
         artifact = Artifact(self.root / stage / key)
-        return artifact if (artifact.path / MANIFEST).is_file() and artifact.is_complete() else None
+        if not (artifact.path / MANIFEST).is_file():
+            return None
+        artifact.check_identity()
+        return artifact
+
+    def artifacts(self) -> Iterator[Artifact]:
+        """Everything that is complete by its looks; whether it is whole, only its manifest tells."""
+        for file in sorted(self.root.glob(f"*/*/{MANIFEST}")):
+            if not file.parent.name.endswith((PARTIAL, REMOVED)):
+                yield Artifact(file.parent)
 
     def check_writable(self) -> None:
         """Make sure that artifacts can be written, before any work is done.
@@ -68,11 +83,11 @@ class Store:
     def discard(self, stage: str, key: str) -> bool:
         """Delete an artifact, and what there is of one in the making; whether there was any."""
         path = self.root / stage / key
-        folders = [folder for folder in (path, path.with_suffix(".partial")) if folder.exists()]
+        folders = [folder for folder in (path, path.with_suffix(PARTIAL)) if folder.exists()]
         if folders:
             with self._lock(path):
                 for folder in folders:
-                    shutil.rmtree(folder, ignore_errors=True)
+                    remove(folder)
         return bool(folders)
 
     def make(
@@ -96,21 +111,29 @@ class Store:
             StoreError: it cannot be written.
         """
         path = self.root / stage / key
-        with self._lock(path), _telling_of_room(self.root):
+        with self._lock(path):
             if complete := self.find(stage, key):
                 return complete
+            partial = path.with_suffix(PARTIAL)
+            if (partial / MANIFEST).is_file() and _is_whole(partial):
+                return _move(partial, path)
             started, spent_before, clock = time.time(), budget.spent(), time.monotonic()
-            draft = Draft(path.with_suffix(".partial"), progress)
+
+            def note_spent() -> None:
+                write_text(draft.path / SPENT, json.dumps(asdict(budget.spent() - spent_before + spent_earlier)))
+
+            draft = Draft(partial, progress, note_spent)
+            (partial / MANIFEST).unlink(missing_ok=True)
             spent_earlier = _spent_earlier(draft.path)
             try:
                 with pending.kept_in(draft.path / HANDED_IN):
                     build(draft)
             except BaseException:
                 if draft.path.exists():  # else the stage itself has thrown it away
-                    write_text(draft.path / SPENT, json.dumps(asdict(budget.spent() - spent_before + spent_earlier)))
+                    note_spent()
                 raise
-            (draft.path / SPENT).unlink(missing_ok=True)
-            shutil.rmtree(draft.path / HANDED_IN, ignore_errors=True)  # its tables hold all that came back
+            # What was handed in is of no more use: the tables hold all that came back.
+            passing = [draft.path / SPENT, draft.path / HANDED_IN, *draft.scaffolding]
             manifest = {
                 "stage": stage,
                 "key": key,
@@ -119,31 +142,31 @@ class Store:
                 "inputs": inputs,
                 "counts": draft.counts,
                 "notes": draft.notes,
-                "packages": _package_versions(),
+                "packages": dict(_package_versions()),
                 "plugins": dict(plugins),
                 "spent": asdict(budget.spent() - spent_before + spent_earlier),
                 "started": started,
                 "seconds": round(time.monotonic() - clock, 3),
-                "files": _hashes(draft.path),
+                "files": _hashes(draft.path, passing),
             }
-            write_text(draft.path / MANIFEST, json.dumps(manifest, indent=1) + "\n")
-            shutil.rmtree(path, ignore_errors=True)
-            draft.path.rename(path)
-            fsync_folder(path.parent)
-            return Artifact(path)
+            fsync_tree(draft.path)
+            write_text(draft.path / MANIFEST, sealed(manifest))
+            return _move(draft.path, path)
 
     def reopen(self, artifact: Artifact, rows: Iterable[R], row_type: type[R]) -> None:
         """Make a finished artifact unfinished, with these rows in it, and remember what it was."""
         path = artifact.path
         with self._lock(path):
-            partial = path.with_suffix(".partial")
-            shutil.rmtree(partial, ignore_errors=True)
+            partial = path.with_suffix(PARTIAL)
+            if partial.exists():
+                remove(partial)
             partial.mkdir()
-            write_table(partial / f"{table_name(row_type)}.{0:06}.shard", rows, row_type, temporary=True)
+            write_shard(partial, rows, row_type)
             before = {"table": table_name(row_type), "sha256": file_hash(path / f"{table_name(row_type)}.parquet")}
-            write_text(partial / REOPENED, json.dumps(before) + "\n")
             write_text(partial / SPENT, json.dumps(artifact.manifest.get("spent", {})))
-            shutil.rmtree(path)
+            write_text(partial / REOPENED, json.dumps(before) + "\n")
+            fsync_folder(partial)
+            remove(path)
 
     def is_reopened(self, stage: str, key: str) -> bool:
         """Whether an artifact was opened again and is not finished yet."""
@@ -153,73 +176,84 @@ class Store:
         """Whether a finished artifact was opened again and is not what it was before."""
         if not (artifact.path / REOPENED).exists():
             return False
-        before = json.loads((artifact.path / REOPENED).read_text())
-        return bool(before["sha256"] != file_hash(artifact.path / f"{before['table']}.parquet"))
+        file = artifact.path / REOPENED
+        try:
+            before = json.loads(file.read_bytes())
+            return bool(before["sha256"] != file_hash(artifact.path / f"{before['table']}.parquet"))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise StoreError(f"{file}: it was damaged after it was written ({error}); {MEND}") from error
 
     def settle(self, artifact: Artifact) -> None:
         """Forget that an artifact was opened again: what depended on it is undone."""
-        (artifact.path / REOPENED).unlink(missing_ok=True)
+        with telling_causes(self.root):
+            (artifact.path / REOPENED).unlink(missing_ok=True)
 
     def forget(self, artifact: Artifact) -> None:
         """Remove an artifact."""
         with self._lock(artifact.path):
-            shutil.rmtree(artifact.path, ignore_errors=True)
+            remove(artifact.path)
 
     @contextmanager
     def _lock(self, path: Path) -> Iterator[None]:
+        """Have an artifact to oneself, and nothing about it left that an interruption was about to remove."""
         self.check_writable()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
-            yield
+        with telling_causes(self.root):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with lock(path.with_suffix(".lock")):
+                for suffix in (REMOVED, PARTIAL + REMOVED):
+                    if (leaving := path.with_suffix(suffix)).is_dir():
+                        remove(leaving)
+                yield
 
 
-def check_writable(folder: Path, option: str) -> None:
-    """Make a folder if need be, and make sure that files can be written there.
+def _move(partial: Path, path: Path) -> Artifact:
+    """Let an artifact appear that is complete but for its name, without what it was made with."""
+    known = {Path(name).parts[0] for name in Artifact(partial).files or ()} | {MANIFEST, REOPENED}
+    for entry in sorted(partial.iterdir()):
+        if entry.name not in known and not entry.is_symlink():
+            remove(entry)
+    if path.exists():
+        remove(path)
+    partial.rename(path)
+    fsync_folder(path.parent)
+    return Artifact(path)
 
-    Args:
-        folder: which.
-        option: by which a user chooses another.
 
-    Raises:
-        StoreError: they cannot.
-    """
+def _is_whole(partial: Path) -> bool:
+    """Whether an interruption came only after all of an artifact was written, and nothing has happened to it since."""
+    artifact = Artifact(partial)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=".write-", dir=folder)
-        os.close(descriptor)
-        Path(name).unlink()
-    except (FileExistsError, NotADirectoryError) as error:
-        raise StoreError(
-            f"{folder}: cannot write there (a file is in the way); choose another with {option}"
-        ) from error
-    except OSError as error:
-        raise StoreError(f"{folder}: cannot write there ({error.strerror}); choose another with {option}") from error
+        artifact.check_identity()
+        for name in artifact.files or ():
+            artifact.file(name)
+    except StoreError:  # it is made again, from what there is
+        return False
+    return artifact.files is not None
 
 
-@contextmanager
-def _telling_of_room(root: Path) -> Iterator[None]:
-    """Say of a disk without room that it has none."""
-    try:
-        yield
-    except OSError as error:
-        if isinstance(error, StoreError) or error.errno not in NO_ROOM:
-            raise
-        raise StoreError(f"{root}: cannot be written: {NO_ROOM[error.errno]}; make room, and run again") from error
-
-
-def _hashes(folder: Path) -> dict[str, str]:
-    """SHA-256 of each file of an artifact, by its path inside; what links lead to belongs to others."""
-    files = (Path(directory, name) for directory, _, names in os.walk(folder) for name in names)
-    ours = sorted(file for file in files if file.is_file() and not file.is_symlink() and file.name != REOPENED)
-    return {file.relative_to(folder).as_posix(): file_hash(file) for file in ours}
+def _hashes(folder: Path, passing: Collection[Path]) -> dict[str, str]:
+    """SHA-256 of each file of an artifact, by its path inside, but for files and folders that do not stay."""
+    files = (folder / name for name in files_in(folder))
+    return {
+        file.relative_to(folder).as_posix(): file_hash(file)
+        for file in files
+        if not any(file == other or other in file.parents for other in passing)
+    }
 
 
 def _spent_earlier(partial: Path) -> budget.Spent:
     """What earlier attempts at an artifact have spent."""
     file = partial / SPENT
-    return budget.Spent(**json.loads(file.read_text())) if file.exists() else budget.Spent()
+    try:
+        return budget.Spent(**json.loads(file.read_bytes())) if file.exists() else budget.Spent()
+    except (ValueError, TypeError, RecursionError) as error:
+        raise StoreError(
+            f"{file}: it was damaged after it was written ({error}); delete this file, which counts what was spent, "
+            "and run again"
+        ) from error
 
 
+@cache
 def _package_versions() -> dict[str, str]:
     versions = {}
     for name in RECORDED_PACKAGES:

@@ -23,6 +23,7 @@ from sinternal.redaction import redacted
 from sinternal.settings.launch import Launch
 from sinternal.stages.stage import Stage
 from sinternal.store import Artifact, Draft, Store
+from sinternal.store.files import open_to_append
 from sinternal.study.contents import Contents, check_unchanged
 from sinternal.study.identity import identity
 from sinternal.study.preflight import preflight
@@ -121,7 +122,8 @@ def discard(plan: Plan, store: Store, stages: Collection[str]) -> int:
     for task in plan.tasks:  # inputs stand before what needs them
         if task.stage.name in stages or any(parent.key in old for parent in task.inputs.values()):
             old.add(task.key)
-    return sum(store.discard(task.stage.name, task.key) for task in plan.tasks if task.key in old)
+    # The last first: a run that is interrupted meanwhile would be content with a report whose inputs are gone.
+    return sum(store.discard(task.stage.name, task.key) for task in reversed(plan.tasks) if task.key in old)
 
 
 def _keys_to_make(task: Task, finished: Mapping[str, Artifact]) -> set[str]:
@@ -142,7 +144,12 @@ def _make_all(
     launch: Launch | None,
 ) -> None:
     context = multiprocessing.get_context("spawn")
-    news: multiprocessing.Queue[_Report] = context.Queue()
+    try:
+        news: multiprocessing.Queue[_Report] = context.Queue()
+    except OSError as error:
+        raise StoreError(
+            f"processes cannot talk to each other: {error.strerror}; make room in /dev/shm, and run again"
+        ) from error
     by_key = {task.key: task for task in plan.tasks}
     running: dict[Future[Artifact], Task] = {}
     threads = 1 if workers > 1 else None
@@ -232,8 +239,11 @@ def _start_worker(
 
 def _redirect_output(log: Path) -> None:
     """Send what libraries print to a file: it would tear the progress display apart."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        stream = open_to_append(log)
+    except OSError:  # another user's in a shared store, or no room: a worker that cannot chat works all the same
+        stream = os.open(os.devnull, os.O_WRONLY)
     for standard in (1, 2):
         os.dup2(stream, standard)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from sinternal.budget import Limits
-from sinternal.errors import DataError, ModelError, SInternalError
+from sinternal.errors import DataError, ModelError, SInternalError, StoreError
 from sinternal.figures.score import Score
 from sinternal.layout import Place, RunMap
 from sinternal.models.resolve import is_model
@@ -22,6 +21,10 @@ from sinternal.settings.plugins import VerificationPlugin
 from sinternal.settings.recipe import DEFAULT_VARIANT, Recipe, add_judge, load_recipe
 from sinternal.stages.target import model_name
 from sinternal.store import Artifact, Store, check_writable
+from sinternal.store.care import needed_by
+from sinternal.store.files import copy_file, telling_causes
+from sinternal.store.runs import alone, in_use
+from sinternal.store.sums import checked, write_sums
 from sinternal.study.cost import Bound, server_bound
 from sinternal.study.execute import Event, discard, execute
 from sinternal.study.plan import make_plan
@@ -35,6 +38,8 @@ ARTIFACTS = "artifacts"
 RECIPE, RESULTS, REPORT = "recipe.yaml", "results.json", "report.html"
 FILES = (REPORT, RESULTS, "results.md", RECIPE, "measured.parquet")
 """What a finished run's folder holds, copied from its report."""
+LAST = {"report": (RECIPE, RESULTS), "diagnosis": ("diagnosis.json",)}
+"""The stages that end a run, and files that tell one such artifact from another."""
 MODEL_STAGES = ("grpo", "sft", "target")
 """The stages whose artifacts are models."""
 JUDGING = ("judge", "report")
@@ -89,7 +94,7 @@ class Run:
         recipe = folder / RECIPE
         if not recipe.exists():
             raise SInternalError(f"{folder} holds no run (no {RECIPE}); try {RUNS}/<recipe name>")
-        return cls(folder, load_recipe(str(recipe)), _store(folder, store))
+        return cls(folder, load_recipe(str(checked(recipe))), _store(folder, store))
 
     @property
     def report(self) -> Path:
@@ -136,7 +141,7 @@ class Run:
 
     def _model(self, place: Place, arm: str) -> Artifact | None:
         """The model of an arm according to the run's own report: a new plan of its recipe may name another by now."""
-        report = find_last(self.store, "report", self.folder, (RECIPE, RESULTS))
+        report = find_last(self.store, "report", self.folder, LAST["report"])
         if report is None:
             return None
         key = RunMap[str].from_flat(report.manifest["inputs"])[place].arms[arm].model
@@ -276,15 +281,35 @@ def make(
     tell = listen or _ignore
     artifacts = _store(folder, store)
     discarded = 0
-    if again:
-        artifacts.check_writable()
-        discarded = discard(plan, artifacts, again)
-    reach = find_reach(plan, launch)
-    tell(Start(plan, folder, discarded, server_bound(plan, artifacts), reach))
-    check_allowed(reach, typed)
-    last = execute(plan, artifacts, workers, tell, limits, retry_failed=retry_failed, launch=launch)
-    for name in files:
-        shutil.copyfile(last.file(name), folder / name)
+    with in_use(artifacts.root, folder, frozenset(f"{task.stage.name}/{task.key}" for task in plan.tasks)):
+        if again:
+            artifacts.check_writable()
+            discarded = discard(plan, artifacts, again)
+        reach = find_reach(plan, launch)
+        tell(Start(plan, folder, discarded, server_bound(plan, artifacts), reach))
+        check_allowed(reach, typed)
+        last = execute(plan, artifacts, workers, tell, limits, retry_failed=retry_failed, launch=launch)
+        with alone(artifacts.root), telling_causes(folder):
+            for name in files:
+                copy_file(last.file(name), folder / name)
+            write_sums(folder, files)
+
+
+def needs(folder: Path, root: Path) -> set[str]:
+    """What the results in a run's folder were made from: `stage/key`.
+
+    Args:
+        folder: the run's, or a diagnosis'.
+        root: of the store.
+
+    Raises:
+        StoreError: the store has not made them.
+    """
+    for artifact in Store(root).artifacts():
+        last = LAST.get(artifact.path.parent.name, ())
+        if last and all(_same(artifact.path / name, folder / name) for name in last):
+            return needed_by(root, artifact)
+    raise StoreError(f"{folder}: its results are not of {root}; name another run, or another store")
 
 
 def read_results(folder: Path) -> Results:
@@ -296,7 +321,7 @@ def read_results(folder: Path) -> Results:
     file = folder / RESULTS
     if not file.is_file():
         raise DataError(f"{folder} holds no finished run (no {RESULTS}); try {RUNS}/<recipe name>")
-    return results.read_results(file)
+    return results.read_results(checked(file))
 
 
 def find_last(store: Store, stage: str, folder: Path, names: Collection[str]) -> Artifact | None:

@@ -27,6 +27,7 @@ from sinternal.report.format import points
 from sinternal.report.results import read_results
 from sinternal.settings.recipe import DEFAULT_VARIANT
 from sinternal.store import read_table
+from sinternal.store.sums import checked
 from sinternal.study.run import Run
 
 FILES = ("results.json", "measured.parquet")
@@ -119,7 +120,7 @@ def _arms(folder: Path, names: Names) -> dict[tuple[str, str], RunArm]:
         if score.spec is None:
             provenances[score.variant, score.arm].setdefault(score.metric, score.provenance)
     rows: dict[tuple[str, str], list[Measured]] = defaultdict(list)
-    for row in read_table(folder / "measured.parquet", Measured):
+    for row in read_table(checked(folder / "measured.parquet"), Measured):
         rows[row.variant, row.arm].append(row)
     return {
         (variant, arm): RunArm(folder, arm, variant, index_responses(own, names), provenances[variant, arm])

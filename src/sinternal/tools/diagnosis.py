@@ -25,6 +25,7 @@ from sinternal.settings.files import override, packaged_diagnoses, read_yaml
 from sinternal.settings.plugins import PLAIN, AttackPlugin, EnginePlugin
 from sinternal.stages import diagnosis, judge, prompts, sample, self_verify, target
 from sinternal.store import Store
+from sinternal.store.sums import checked
 from sinternal.study.batches import batch_notes
 from sinternal.study.checks import check_openable
 from sinternal.study.prompts import sources_of
@@ -58,12 +59,12 @@ class DiagnosisRun:
     @property
     def text(self) -> str:
         """The figures in words and tables, as Markdown."""
-        return (self.folder / TEXT).read_text()
+        return checked(self.folder / TEXT).read_text()
 
     @cached_property
     def results(self) -> dict[str, Any]:
         """`diagnosis.json`, the contract for machines."""
-        results: dict[str, Any] = json.loads((self.folder / RESULTS).read_text())
+        results: dict[str, Any] = json.loads(checked(self.folder / RESULTS).read_text())
         return results
 
 

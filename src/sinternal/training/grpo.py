@@ -31,12 +31,13 @@ from sinternal.prompting.rendering import set_template_arguments
 from sinternal.records import Prompt, Verdict
 from sinternal.settings.training import GrpoSettings, Method, ZeroSpread
 from sinternal.store import Progress
+from sinternal.training.checkpoints import last_checkpoint
 from sinternal.training.rewards import Kind
 from sinternal.training.rollouts import close_vllm, vllm_arguments
 from sinternal.training.schedule import Turn
 from sinternal.training.scorer import Panel, Rollout, Scorer
-from sinternal.training.watch import Report, Watch
-from sinternal.training.weights import Start, hardware, last_checkpoint, open_model, save_trained
+from sinternal.training.watch import Report, Seal, Watch
+from sinternal.training.weights import Start, hardware, open_model, save_trained
 
 Messages = Sequence[tuple[str, str]]
 """A conversation: (role, content) pairs."""
@@ -171,7 +172,7 @@ def train(
         train_dataset=_rows(turns, asking),
         eval_dataset=_filled(_rows(held_out, asking), arguments) if held_out else None,
         processing_class=tokenizer,
-        callbacks=[Report(progress), Watch("grpo"), *_early_stop(settings)],
+        callbacks=[Report(progress), Watch("grpo"), Seal(), *_early_stop(settings)],
     )
     trainer.remove_callback(PrinterCallback)  # the log is returned, not printed
     try:

@@ -40,8 +40,9 @@ from sinternal.records import Example
 from sinternal.settings.training import SftSettings
 from sinternal.store import Progress
 from sinternal.training.batches import Share, cut, draw, share
-from sinternal.training.watch import Report, Watch
-from sinternal.training.weights import hardware, last_checkpoint, open_model, save_trained
+from sinternal.training.checkpoints import last_checkpoint
+from sinternal.training.watch import Report, Seal, Watch
+from sinternal.training.weights import hardware, open_model, save_trained
 
 IGNORED = -100
 """The label of tokens outside the loss, as in torch's cross-entropy."""
@@ -95,7 +96,7 @@ def train(
         args=arguments,
         train_dataset=rows,
         processing_class=form.tokenizer,
-        callbacks=[Report(progress), Watch("sft")],
+        callbacks=[Report(progress), Watch("sft"), Seal()],
     )
     trainer.remove_callback(PrinterCallback)  # the log is returned, not printed
     trainer.train(resume_from_checkpoint=last_checkpoint(checkpoints))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from transformers import TrainerCallback
 
 from sinternal.errors import DataError
 from sinternal.store import Progress
+from sinternal.training.checkpoints import PREFIX, seal
 
 
 class Report(TrainerCallback):
@@ -23,6 +25,15 @@ class Report(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Called by the trainer after each optimiser step."""
         self.progress(state.global_step, state.max_steps)
+
+
+class Seal(TrainerCallback):
+    """Seals every checkpoint of a training in one process."""
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Called by the trainer after each checkpoint."""
+        if args.world_size == 1:
+            seal(Path(args.output_dir) / f"{PREFIX}{state.global_step}")
 
 
 class Watch(TrainerCallback):

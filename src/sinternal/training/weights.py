@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -178,28 +177,6 @@ def _changed_share(before: dict[str, torch.Tensor], after: dict[str, Any]) -> fl
 
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
-
-
-def last_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint that is complete, if there is one; what a killed run left half-written is removed.
-
-    The trainer writes `trainer_state.json` last.
-    """
-    complete = {}
-    for checkpoint in folder.glob("checkpoint-*"):
-        try:
-            json.loads((checkpoint / "trainer_state.json").read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
-            if process_number() == 0:
-                shutil.rmtree(checkpoint)
-        else:
-            complete[int(checkpoint.name.rpartition("-")[2])] = checkpoint
-    return str(complete[max(complete)]) if complete else None
-
-
-def process_number() -> int:
-    """Which of the processes of a training this is; 0 for the first or only one. torchrun says so to all it starts."""
-    return int(os.environ.get("RANK", 0))
 
 
 def hardware() -> dict[str, Any]:

@@ -1,0 +1,58 @@
+"""Which checkpoints a training goes on from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sinternal.training.checkpoints import SEAL, STATE, last_checkpoint, seal
+
+
+def checkpoint(folder: Path, step: int) -> Path:
+    path = folder / f"checkpoint-{step}"
+    path.mkdir(parents=True)
+    (path / "model.safetensors").write_bytes(bytes(range(256)) * step)
+    (path / STATE).write_text(json.dumps({"global_step": step}))
+    return path
+
+
+def flip(path: Path) -> None:
+    content = bytearray((path / "model.safetensors").read_bytes())
+    content[100] ^= 1
+    (path / "model.safetensors").write_bytes(content)
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "a flipped bit": flip,
+    "cut short": lambda path: (path / "model.safetensors").write_bytes(b"\0"),
+    "half removed": lambda path: (path / "model.safetensors").unlink(),
+    "no state": lambda path: (path / STATE).unlink(),
+    "state cut short": lambda path: (path / STATE).write_text("{"),
+    "seal cut short": lambda path: (path / SEAL).write_text('{"model'),
+    "seal of another kind": lambda path: (path / SEAL).write_text("[]"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_checkpoint_that_is_not_what_was_written_is_gone_and_the_one_before_counts(
+    tmp_path: Path, damage: str
+) -> None:
+    first, second = checkpoint(tmp_path, 2), checkpoint(tmp_path, 10)
+    seal(first)
+    seal(second)
+    assert last_checkpoint(tmp_path) == str(second)
+    DAMAGES[damage](second)
+    assert last_checkpoint(tmp_path) == str(first)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-2"]
+
+
+def test_one_without_a_seal_counts_if_its_state_was_written(tmp_path: Path) -> None:
+    assert last_checkpoint(tmp_path) is None
+    whole = checkpoint(tmp_path, 3)
+    (tmp_path / "checkpoint-4").mkdir()
+    (tmp_path / "checkpoint-3.removed").mkdir()
+    assert last_checkpoint(tmp_path) == str(whole)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-3"]
