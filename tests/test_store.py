@@ -312,9 +312,10 @@ def test_hostile_text_survives_a_table(store: Store, text: str) -> None:
     assert artifact.columns(Prompt, "text")["text"].tolist() == [text, PROMPT.text]
 
 
-def test_a_lone_surrogate_is_refused(store: Store) -> None:
-    with pytest.raises(UnicodeEncodeError):
-        make(store, lambda draft: draft.write([replace(PROMPT, text="\ud800")], Prompt))
+def test_half_a_character_is_replaced_and_costs_no_row(store: Store) -> None:
+    rows = [PROMPT, replace(PROMPT, id="half", text="a\ud800b")]
+    made = make(store, lambda draft: draft.write(rows, Prompt))
+    assert [row.text for row in made.rows(Prompt)] == [PROMPT.text, "a\ufffdb"]
 
 
 PARTS = st.recursive(
