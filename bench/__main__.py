@@ -39,11 +39,14 @@ class Script(NamedTuple):
     """What it is given by `--small`; None for the same."""
     page: Path = SPEED
     """Where its table stands."""
+    apart: bool = False
+    """Whether it needs an environment of its own, and runs only when it is named."""
 
 
 SCRIPTS = {
     "sampling": Script(3),
-    "servers": Script(4, ("--texts", "32"), ("--texts", "16")),
+    "vllm": Script(10, apart=True),
+    "servers": Script(6, ("--texts", "32", "--repeats", "7"), ("--texts", "16")),
     "prefix": Script(4, ("--prompts", "400"), ("--prompts", "200", "--repeats", "2")),
     "sft": Script(2),
     "grpo": Script(2),
@@ -131,7 +134,7 @@ def main() -> int:
         parser.error(f"{', '.join(unknown)}: there are only {', '.join(SCRIPTS)}")
     page = SOAK if given.soak else SPEED
     failed = []
-    for name in given.names or [name for name, script in SCRIPTS.items() if script.page == page]:
+    for name in given.names or [name for name, script in SCRIPTS.items() if script.page == page and not script.apart]:
         script = SCRIPTS[name]
         arguments = script.arguments if script.small is None or not given.small else script.small
         if (found := measure(name, arguments)) is None:

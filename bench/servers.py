@@ -20,6 +20,7 @@ from bench.sampling import questions
 from sinternal.engines import Engine, Request, request_seed
 from sinternal.engines.llamacpp import LlamaCppEngine, LlamaCppOptions
 from sinternal.engines.openai import SEEDS, OpenAIEngine
+from sinternal.engines.openai_fields import first_dialect
 from sinternal.engines.openai_options import OpenAIOptions
 from sinternal.settings.sampling import Sampling
 
@@ -28,14 +29,13 @@ GOAL = 0.95
 
 def bare(address: str, key: str, requests: Sequence[Request], sampling: Sampling, concurrency: int) -> Work:
     """The server alone."""
+    dialect = first_dialect({}, stream=False, hosted_by_openai=False)
 
     def body(request: Request) -> dict[str, Any]:
         return {
             "model": "model",
             "messages": [{"role": role, "content": content} for role, content in request.messages],
-            "max_tokens": sampling.max_tokens,
-            "temperature": sampling.temperature,
-            "seed": request_seed(0, request.id, 0) % SEEDS,
+            **dialect.write(sampling, request_seed(0, request.id, 0) % SEEDS, chat=True),
         }
 
     async def ask_all() -> float:
