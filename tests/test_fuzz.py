@@ -7,7 +7,12 @@ from fuzz.mutations import ODD, inputs
 from fuzz.targets import TARGETS, seeds
 from hypothesis import HealthCheck, given, settings
 
-CRASHES = [("secrets", b"[\t"), ("results", b"[" * 100_000), ("recipe", b"seeds: [0x" + b"f" * 5_000 + b"]")]
+CRASHES = [
+    ("secrets", b"[\t"),
+    ("results", b"[" * 100_000),
+    ("recipe", b"seeds: [0x" + b"f" * 5_000 + b"]"),
+    ("pairs", b'{"prompt": "How?", "\\nswer": "So."}'),
+]
 """Inputs that have broken a target: they must not again."""
 
 

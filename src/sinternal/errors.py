@@ -4,6 +4,13 @@
 class SInternalError(Exception):
     """Root of every error that is meant for people: one line that says what, where and how to mend it."""
 
+    def __str__(self) -> str:
+        """The line; line breaks and what else cannot be printed, in names by others, are spelled out or blanks."""
+        text = super().__str__()
+        if text.isprintable():
+            return text
+        return "".join(c if c.isprintable() else " " if c.isspace() else ascii(c)[1:-1] for c in text)
+
 
 class RecipeError(SInternalError, ValueError):
     """A recipe, or an override of one, is not valid."""

@@ -36,6 +36,8 @@ SHORTEST, SHORTEST_IN_REPLIES = 4, 16
 """Characters from which on a text is hidden in messages, and in what models write, which a key of the kind `test` that
 a server of one's own may have must not change."""
 _remembered: set[str] = set()
+_sealed: dict[str, dict[str, Any]] = {}
+"""Options with their secrets, by what they look like without."""
 _QUERY_SECRET = re.compile(r"([?&;])([^=&;#\s]+)=([^&;#\s]*)")
 
 
@@ -90,6 +92,18 @@ def _is_variable(value: object) -> bool:
     """Whether a value only names where the secret is."""
     text = str(value).removeprefix("Bearer ").removeprefix("Basic ")
     return VARIABLE.fullmatch(text) is not None or (VARIABLE.fullmatch(f"${text}") is not None and text in os.environ)
+
+
+def seal(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as they may be written down, for others to hand on, who log what they are given; see `unseal`."""
+    public: dict[str, Any] = redacted(options)
+    _sealed[json.dumps(public, sort_keys=True, default=str)] = dict(options)
+    return public
+
+
+def unseal(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What was sealed as these options in this process last; the options themselves if nothing was."""
+    return dict(_sealed.get(json.dumps(options, sort_keys=True, default=str), options))
 
 
 def remember(secrets: Iterable[str]) -> None:

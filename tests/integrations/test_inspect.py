@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
@@ -22,6 +23,7 @@ from sinternal.stages import target
 from sinternal.stages.capability import CapabilityConfig, capability
 from sinternal.store import Artifact, Draft
 from tests.commands import HANGS
+from tests.servers import serve
 
 pytest.importorskip("inspect_ai", reason="the extra `inspect` is not installed")
 
@@ -128,6 +130,27 @@ def test_a_task_of_inspect_measures_an_arm_and_leaves_its_log(make: Make, base_m
     assert row["value"] == 0  # the microworld's model knows no arithmetic
     assert row["low"] is None  # three failures say little of how sure that is
     assert list((found.path / "logs").glob("*.eval"))
+
+
+def test_no_log_of_inspect_holds_a_key_and_the_server_gets_it_all_the_same(make: Make) -> None:
+    with serve() as server:
+        url = server.url.replace("http://", "http://me:canary-value@")
+        options = {"base_url": url, "headers": {"X-Api-Key": "canary-value"}, "extra_body": {"api_key": "canary-value"}}
+        model = make("base", lambda draft: target.target(draft, target.TargetConfig(model="served", served=True)))
+        config = CapabilityConfig(
+            tasks=(CapabilityTask(task="sinternal/mathematics", limit=2),),
+            engine=EnginePlugin(name="openai", options=options),
+            sampling=Sampling(max_tokens=64),
+            seed=0,
+        )
+        found = make("capability", lambda draft: capability(draft, config, model=model))
+    assert {call["api_key"] for call in server.calls} == {"canary-value"}
+    assert {headers["x-api-key"] for headers in server.headers} == {"canary-value"}
+    (file,) = (found.path / "logs").glob("*.eval")
+    with zipfile.ZipFile(file) as archive:
+        texts = [archive.read(name) for name in archive.namelist()]
+    assert texts
+    assert not [text for text in texts if b"canary" in text]
 
 
 def test_every_figure_of_a_task_has_its_own_n_and_error(make: Make, base_model: Path) -> None:

@@ -13,6 +13,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +24,8 @@ LONGEST_CELL = 2**31 - 1
 """Characters; the csv module alone would stop at 131,072."""
 SHOWN = 60
 """Characters of a value that a message shows."""
+COLUMNS_SHOWN = 20
+"""Columns that a message lists."""
 
 
 class Conversation(NamedTuple):
@@ -48,7 +51,9 @@ class Row:
     def get(self, column: str) -> Any:
         """The value of a column; None if it is empty. Raises DataError if there is no such column."""
         if column not in self.values:
-            raise DataError(f"{self.place}: there is no column {column!r}; there are: {', '.join(self.values)}")
+            known = ", ".join(str(name)[:SHOWN] for name in islice(self.values, COLUMNS_SHOWN))
+            more = f" and {len(self.values) - COLUMNS_SHOWN} more" if len(self.values) > COLUMNS_SHOWN else ""
+            raise DataError(f"{self.place}: there is no column {column!r}; there are: {known}{more}")
         value = self.values[column]
         return None if value == "" else value
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sinternal.errors import DataError, EngineError
 from sinternal.extras import require
+from sinternal.redaction import seal
 from sinternal.settings.measurement import CapabilityTask
 from sinternal.settings.plugins import EnginePlugin
 from sinternal.settings.sampling import Sampling
@@ -95,7 +96,7 @@ def _measure(draft: Draft, config: CapabilityConfig, task: CapabilityTask, name:
     from inspect_ai import eval as inspect_eval
     from inspect_ai.model import get_model
 
-    options: dict[str, Any] = dict(config.engine.options)
+    options = seal(config.engine.options)  # Inspect's logs hold what it hands on
     sampling = task.sampling or config.sampling.model_copy(update={"n": 1})
     options |= {"system": config.system, "repetition_penalty": sampling.repetition_penalty}
     model = get_model(f"sinternal/{name}", engine=config.engine.name, memoize=False, **options)

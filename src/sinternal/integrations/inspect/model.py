@@ -29,6 +29,7 @@ from inspect_ai.tool import ToolChoice, ToolInfo
 from sinternal.engines import Completion, Engine, Request
 from sinternal.errors import DataError, EngineError
 from sinternal.records import Finish, make_id
+from sinternal.redaction import unseal
 from sinternal.settings.base import validate_settings
 from sinternal.settings.plugins import EnginePlugin
 from sinternal.settings.sampling import Sampling
@@ -122,7 +123,7 @@ class SinternalAPI(ModelAPI):
             options["base_url"] = base_url
         arm = find_arm(model_name)
         name = engine or ("openai" if base_url else "transformers")
-        plugin = validate_settings(EnginePlugin, {"name": name, "options": options}, "engine")
+        plugin = validate_settings(EnginePlugin, {"name": name, "options": unseal(options)}, "engine")
         opened = plugin.open(arm.path if arm else model_name)
         self.batches = _Batches(opened)
         self.seen: Counter[str] = Counter()
