@@ -35,7 +35,7 @@ class Note(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     folder: str
-    """The run's, as an absolute path; from the store if it lies in there, as both are moved together."""
+    """The run's, as an absolute path; relative to the store where the run holds it, as both are moved together."""
     host: str
     """Where that path leads there."""
     needs: frozenset[str]
