@@ -468,3 +468,23 @@ def test_logs_are_not_written_through_links_of_others(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="symbolic link"):
         append(tmp_path / "log.txt", "chatter")
     assert victim.read_text() == "precious"
+
+
+def test_what_cannot_be_removed_is_told_with_its_place(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    artifact = make(store, with_model)
+
+    def refuses(_folder: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "weights")
+
+    monkeypatch.setattr(shutil, "rmtree", refuses)
+    with pytest.raises(StoreError, match=r"k\.removed: cannot be written: permission denied; make it writable for you"):
+        store.forget(artifact)
+
+
+def test_what_a_network_refuses_is_not_told_of_the_store(store: Store) -> None:
+    def build(_draft: Draft) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with pytest.raises(PermissionError) as told:
+        make(store, build)
+    assert not isinstance(told.value, StoreError)

@@ -85,6 +85,7 @@ def test_of_unknown_runs_and_unfinished_work_nothing_goes_unless_told(store: Sto
     with in_use(store.root, tmp_path / "a", frozenset({"prompts/k1", "sample/k2"})):
         (store.root / "sample" / "k2.partial").mkdir(parents=True)
     (store.root / "prompts" / "k9.removed").mkdir()
+    (store.root / "prompts" / "k9.lock").touch()
     assert removable(store) == {"prompts/k9.removed": Why.LEFT_OVER}
     assert removable(store, unknown=True, unfinished=True) == {
         "prompts/k9.removed": Why.LEFT_OVER,
@@ -128,6 +129,23 @@ def test_an_artifact_needs_all_that_it_was_made_from(store: Store) -> None:
     fill(store, "sample/k2", inputs={"prompts": "k1"})
     (report,) = fill(store, "report/k3", inputs={"a/responses": "k2"})
     assert needed_by(store.root, report) == {"report/k3", "sample/k2", "prompts/k1"}
+
+
+def test_a_run_that_was_moved_with_its_store_keeps_all_that_it_needs(tmp_path: Path) -> None:
+    of_run(Store(tmp_path / "a" / "artifacts"), tmp_path / "a", "prompts/k1", "sample/k2")
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert removable(Store(tmp_path / "b" / "artifacts")) == {}
+
+
+def test_in_a_folder_that_is_no_store_nothing_is_removed(tmp_path: Path) -> None:
+    for name in ("photos/holiday", "work/draft.partial", "work/old.removed", "code/project"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "precious.txt").write_text("precious")
+    (tmp_path / "code/project/manifest.json").write_text('{"name": "an app", "stage": "code", "key": "project"}')
+    before = sorted(tmp_path.rglob("*"))
+    assert collect(tmp_path, unknown=True, unfinished=True, delete=True).garbage == []
+    left = [path for path in sorted(tmp_path.rglob("*")) if path.parts[len(tmp_path.parts)] != "runs"]
+    assert left == before
 
 
 def test_a_damaged_note_of_a_run_stops_the_removal(store: Store, tmp_path: Path) -> None:

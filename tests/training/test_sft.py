@@ -19,6 +19,7 @@ from sinternal.prompting.rendering import set_template_arguments
 from sinternal.records import Example
 from sinternal.settings.sampling import Sampling
 from sinternal.settings.training import Method, SftSettings
+from sinternal.training.checkpoints import SEAL
 from sinternal.training.sft import IGNORED, check_labels, form_of, to_dataset, train
 from tests.chat_models import (
     DELETES_THINKING,
@@ -276,3 +277,30 @@ def test_a_row_is_put_as_the_measuring_engine_is_told_to_put_it() -> None:
     check_labels(rows, [example("")], form, 512)
     assert rows[0]["input_ids"][: rows[0]["labels"].count(IGNORED)] == sent
     assert "<think>\n\n</think>" in tokenizer.decode(sent)
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_killed_training_goes_on_from_its_last_whole_checkpoint_and_ends_the_same(
+    base_model: Path, tmp_path: Path, *, damaged: bool
+) -> None:
+    how = settings(save_steps=1)
+    whole = train(base_model, EXAMPLES, how, 7, tmp_path / "whole", lambda *_: None)
+
+    def dies(done: int, _all: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(base_model, EXAMPLES, how, 7, tmp_path / "killed", dies)
+    (checkpoint,) = (tmp_path / "killed.checkpoints").glob("checkpoint-*")
+    assert (checkpoint / SEAL).is_file()
+    if damaged:
+        weights = bytearray((checkpoint / "model.safetensors").read_bytes())
+        weights[-1] ^= 0x40
+        (checkpoint / "model.safetensors").write_bytes(weights)
+    steps: list[int] = []
+    again = train(base_model, EXAMPLES, how, 7, tmp_path / "killed", lambda done, _all: steps.append(done))
+    assert steps[0] == (1 if damaged else 3)
+    assert again == whole
+    contents = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "killed")]
+    assert contents[0] == contents[1]

@@ -91,9 +91,9 @@ def gc(
         print_note(f"{path}: a process is at it; it stays")
     gone = {each.path for each in freed.garbage}
     others = [each for each in garbage(root, kept, unknown=True, unfinished=True) if each.path not in gone]
-    for why, option in Counter(each.why for each in others if each.path not in freed.in_use).items():
+    for why, number in Counter(each.why for each in others if each.path not in freed.in_use).items():
         flag = {"UNKNOWN": "--unknown", "UNFINISHED": "--unfinished"}.get(why.name, "--yes")
-        print_note(f"{option:,} more stay ({why}); {flag} takes them, too")
+        print_note(f"{number:,} more stay ({why}); {flag} takes them, too")
 
 
 @commands.command("size")

@@ -151,6 +151,8 @@ def garbage(
     for folder in sorted(path for path in root.glob("*/*") if path.is_dir() and path.parent.name != RUNS):
         key = folder.name.removesuffix(REMOVED).removesuffix(PARTIAL)
         name = f"{folder.parent.name}/{key}"
+        if name not in once_needed and not _is_ours(folder, key):
+            continue
         if folder.name.endswith(REMOVED):
             why = Why.LEFT_OVER
         elif name in going_on:
@@ -164,6 +166,17 @@ def garbage(
         if (why is not Why.UNKNOWN or unknown) and (why is not Why.UNFINISHED or unfinished):
             found.append(Garbage(folder, size_of(folder), why))
     return found
+
+
+def _is_ours(folder: Path, key: str) -> bool:
+    """Whether a folder of which no note speaks is an artifact: another folder may have been named by mistake."""
+    if folder.name != key:
+        return folder.with_name(f"{key}.lock").is_file()
+    try:
+        Artifact(folder).check_identity()
+    except StoreError:
+        return False
+    return True
 
 
 def collect(

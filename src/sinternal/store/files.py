@@ -128,7 +128,10 @@ def remove(path: Path) -> None:
     if leaving != path:
         remove(leaving)
         path.rename(leaving)
-    shutil.rmtree(leaving)
+    try:
+        shutil.rmtree(leaving)
+    except OSError as error:  # it names a file by its last name alone
+        raise OSError(error.errno, error.strerror, str(leaving)) from error
 
 
 def sweep(folder: Path) -> None:
@@ -153,10 +156,11 @@ def telling_causes(place: Path) -> Iterator[None]:
     except OSError as error:
         named = error.filename if isinstance(error.filename, str | os.PathLike) else None
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
-        ours = named is None or Path(named).is_relative_to(place)
+        # Without a name, a full or broken disk speaks, or a network that does not let a plug-in through.
+        ours = error.errno == errno.EIO if named is None else Path(named).is_relative_to(place)
         if isinstance(error, SInternalError) or error.errno not in CAUSES or not (full or ours):
             raise
-        where = place if named is None or not ours else named
+        where = named if named is not None and ours else place
         raise StoreError(f"{where}: cannot be written: {CAUSES[error.errno]}") from error
 
 

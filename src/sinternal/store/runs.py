@@ -35,7 +35,7 @@ class Note(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     folder: str
-    """The run's, as an absolute path."""
+    """The run's, as an absolute path; relative to the store where the run holds it, as both are moved together."""
     host: str
     """Where that path leads there."""
     needs: frozenset[str]
@@ -73,7 +73,8 @@ class NotedRun:
     @property
     def lives(self) -> bool:
         """Whether its artifacts are needed: its folder is there, as far as this machine can tell, or it goes on."""
-        there = self.note.host != socket.gethostname() or Path(self.note.folder).is_dir()
+        elsewhere = Path(self.note.folder).is_absolute() and self.note.host != socket.gethostname()
+        there = elsewhere or (self.file.parent.parent / self.note.folder).is_dir()
         return self.goes_on or (there and not self.note.over)
 
 
@@ -95,7 +96,7 @@ def in_use(root: Path, folder: Path, needs: frozenset[str]) -> Iterator[None]:
         yield
         return
     check_writable(root, "--store")
-    here = str(folder.resolve())
+    here = _place(root.resolve(), folder.resolve())
     file = root / RUNS / f"{make_id(here, sorted(needs))}.json"
     with ExitStack() as held:
         with telling_causes(root):
@@ -112,6 +113,10 @@ def in_use(root: Path, folder: Path, needs: frozenset[str]) -> Iterator[None]:
             for other in noted_runs(root):
                 if other.file != file and other.note.folder == here and not other.note.over:
                     write_text(other.file, _to_json(other.note.model_copy(update={"over": True})))
+
+
+def _place(root: Path, folder: Path) -> str:
+    return os.path.relpath(folder, root) if root.is_relative_to(folder) else str(folder)
 
 
 @contextmanager
