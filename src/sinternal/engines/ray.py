@@ -13,6 +13,7 @@ import json
 import math
 import os
 import secrets
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import islice
@@ -80,13 +81,14 @@ class RayEngine(Engine):
         self.options = options
         folder = Path(model).expanduser()
         self.model = str(folder.resolve()) if is_model(folder) else model  # an actor works in another directory
-        starts_one = self.options.address is None and not os.environ.get("RAY_ADDRESS")
+        connected = "ray" in sys.modules and sys.modules["ray"].is_initialized()
+        starts_one = self.options.address is None and not os.environ.get("RAY_ADDRESS") and not connected
         if starts_one:
             os.environ.setdefault(LOOPBACK_ALONE, "0")
             os.environ.setdefault("RAY_AUTH_MODE", "token")
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # its own key is a file that others can read
         self.ray = _import_ray()
-        self.connected_here = not self.ray.is_initialized()
+        self.connected_here = not connected
         self.guard: Guard | None = None
         if self.connected_here:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would tell its makers how it is used
