@@ -55,9 +55,12 @@ class Counts(NamedTuple):
 
 Field = NDArray[np.int64]
 """One field of `Counts`, for each parent prompt."""
-Added = NDArray[np.int8]
-"""What rows add to `Counts`: shape (fields, rows)."""
+Added = NDArray[np.int16]
+"""What each row adds to `Counts`, where every field is a bit: a row counts once in a field, or not at all."""
 _AT = {name: place for place, name in enumerate(Counts._fields)}
+_BITS = {name: np.int16(1 << place) for name, place in _AT.items()}
+_OF_LABELS = np.array([_BITS["misses"], _BITS["hits"], _BITS["missing"]])
+"""What a row adds whose label is 0, 1 or, counted from the end, `MISSING`."""
 _TABLE = slice(_AT["unsafe_called_unsafe"], _AT["safe_called_safe"] + 1)
 
 
@@ -120,15 +123,14 @@ def count_rows(
         filtered: whether a filter withheld it.
         missing_hit: whether it is known to be a hit although its own label is missing.
     """
-    counts, missing = np.zeros((len(_AT), len(hit)), dtype=np.int8), hit == MISSING
-    counts[_AT["hits"]], counts[_AT["misses"]], counts[_AT["missing"]] = hit == 1, hit == 0, missing
-    reasons = {"missing_positive": missing_hit, "no_answer": no_answer, "filtered": filtered}
-    for name, holds in reasons.items():
+    added: Added = _OF_LABELS[hit]
+    missing = hit == MISSING
+    for name, holds in {"missing_positive": missing_hit, "no_answer": no_answer, "filtered": filtered}.items():
         if holds is not None:
-            counts[_AT[name]] = missing & holds
+            added += _BITS[name] * (missing & holds)
     if truncated is not None:
-        counts[_AT["truncated"]] = truncated
-    return counts
+        added += _BITS["truncated"] * truncated
+    return added
 
 
 def count_table(unsafe: Flags, called_unsafe: Labels, **ends: Flags) -> Added:
@@ -139,31 +141,34 @@ def count_table(unsafe: Flags, called_unsafe: Labels, **ends: Flags) -> Added:
         called_unsafe: whether the verdict says so.
         ends: how the texts ended, as `count_rows` takes it.
     """
-    counts = count_rows(called_unsafe, missing_hit=unsafe, **ends)
-    counts[_AT["hits"]] = counts[_AT["misses"]] = 0
+    added = count_rows(called_unsafe, missing_hit=unsafe, **ends) & ~(_BITS["hits"] | _BITS["misses"])
     for label, verdict, name in (
         (True, 1, "unsafe_called_unsafe"),
         (False, 1, "safe_called_unsafe"),
         (True, 0, "unsafe_called_safe"),
         (False, 0, "safe_called_safe"),
     ):
-        counts[_AT[name]] = (unsafe == label) & (called_unsafe == verdict)
-    return counts
+        added += _BITS[name] * ((unsafe == label) & (called_unsafe == verdict))
+    return added
 
 
 def count_other_side(label: Labels) -> Added:
     """The counts that rows add to a figure of the other side."""
-    counts = np.zeros((len(_AT), len(label)), dtype=np.int8)
-    counts[_AT["other_side"]], counts[_AT["other_side_missing"]] = 1, label == MISSING
-    return counts
+    added: Added = _BITS["other_side"] + _BITS["other_side_missing"] * (label == MISSING)
+    return added
 
 
 def pool(tallies: Iterable[Tally]) -> Tally:
     """Add tallies up, for example those of several seeds."""
     every = list(tallies)
     counts = np.concatenate([tally.counts for tally in every], axis=1)
-    (pooled,) = Clusters(np.concatenate([tally.parents for tally in every])).tallies(counts)
-    return pooled.tally
+    parents, first, at = np.unique(
+        np.concatenate([tally.parents for tally in every]), return_index=True, return_inverse=True
+    )
+    sums = np.array([np.bincount(at, field, minlength=len(parents)) for field in counts], dtype=np.int64)
+    order = np.argsort(first)
+    order = order[sums[:, order].any(axis=0)]
+    return Tally(parents[order], sums[:, order])
 
 
 class Found(NamedTuple):
@@ -187,32 +192,30 @@ class Clusters:
             parents: the parent prompt of each row.
             groups: its group, by number from 0; by default there is one.
         """
-        self.parents = parents
-        self.groups = np.zeros(len(parents), dtype=np.int64) if groups is None else groups
+        if groups is None:
+            groups = np.zeros(len(parents), dtype=np.int64)
         size = int(parents.max(initial=0)) + 1
-        keys, self.first, self.of_rows = np.unique(self.groups * size + parents, return_index=True, return_inverse=True)
+        keys, self.of_rows = np.unique(groups * size + parents, return_inverse=True)
         self.group, self.parent = np.divmod(keys, size)
 
-    def tallies(self, added: Added | NDArray[np.int64]) -> list[Found]:
-        """Add up what each row adds, by group; rows that add nothing are left out.
-
-        Args:
-            added: shape (fields, rows).
-        """
-        about = added.any(axis=0)
-        if not about.all():
-            rows = np.flatnonzero(about)
-            found = Clusters(self.parents[rows], self.groups[rows]).tallies(added[:, rows])
-            return [part._replace(first=int(rows[part.first])) for part in found]
-        sums = np.zeros((len(added), len(self.first)), dtype=np.int64)
-        for total, field in zip(sums, added, strict=True):
-            if field.any():
-                total[:] = np.bincount(self.of_rows, field, minlength=len(self.first))
-        order = np.lexsort((self.first, self.group))
+    def tallies(self, added: Added) -> list[Found]:
+        """Add up what each row adds, by group; rows that add nothing are left out."""
+        rows = np.flatnonzero(added)
+        of_rows, added = self.of_rows[rows], added[rows]
+        first = np.full(len(self.group), -1)
+        first[of_rows[::-1]] = rows[::-1]  # of several rows, the last that is written stays: the first
+        kinds = np.flatnonzero(np.bincount(added))
+        kind = np.zeros(int(kinds.max(initial=0)) + 1, dtype=np.int64)
+        kind[kinds] = np.arange(len(kinds))
+        numbers = np.bincount(of_rows * len(kinds) + kind[added], minlength=len(first) * len(kinds))
+        fields = kinds >> np.arange(len(_AT))[:, None] & 1  # shape (fields, kinds)
+        sums = fields @ numbers.reshape(len(first), len(kinds)).T
+        clusters = np.flatnonzero(first >= 0)
+        order = clusters[np.lexsort((first[clusters], self.group[clusters]))]
         ends = np.flatnonzero(np.diff(self.group[order], append=-1)) + 1
         parts = np.split(order, ends[:-1])
         return [
-            Found(int(self.group[own[0]]), int(self.first[own[0]]), Tally(self.parent[own], sums[:, own]))
+            Found(int(self.group[own[0]]), int(first[own[0]]), Tally(self.parent[own], sums[:, own]))
             for own in parts
             if len(own)
         ]

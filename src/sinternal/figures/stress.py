@@ -195,7 +195,7 @@ def _tally(condition: Condition, metric: Metric) -> Tally | None:
     )
     others = count_other_side(np.where(silent, MISSING, 0).astype(np.int8))
     added = np.where(metric.concerns(rows)[first], own, others)
-    found = Clusters(rows.parent[first][order]).tallies(added[:, order])
+    found = Clusters(rows.parent[first][order]).tallies(added[order])
     tally = found[0].tally if found else None
     return tally if tally is not None and tally.rows.any() else None
 

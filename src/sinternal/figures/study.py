@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 from sinternal.figures.agreement import JudgeAgreement
 from sinternal.figures.causes import CheckEffect
@@ -14,7 +15,7 @@ from sinternal.figures.exposure import ArmExposure
 from sinternal.figures.gap import JudgeGap
 from sinternal.figures.provenance import Provenance
 from sinternal.figures.reading import Openings
-from sinternal.figures.score import Score
+from sinternal.figures.score import Figures, Score, by_key
 from sinternal.figures.thinking import ThinkingShare
 from sinternal.records import Measured
 from sinternal.settings.questions import Question
@@ -369,3 +370,8 @@ class ReportData:
     """How far the judge that rewarded and the one that decides are apart, if they are two."""
     texts_left_out: bool = False
     """Whether texts stand here as their lengths and hashes alone, for sharing."""
+
+    @cached_property
+    def figures(self) -> Figures:
+        """The scores by what they are."""
+        return by_key(self.scores)

@@ -125,7 +125,7 @@ HOW_SHOWN_ASKED = (
 
 def harm_table(data: ReportData, variant: str) -> TextTable:
     """A row for each arm, split and place where harm shows; without rows if it always shows in the request."""
-    figures = by_key(data.scores)
+    figures = data.figures
     metrics = (ASR, OVER_REFUSAL, HELPFUL, PROACTIVE_VERIFICATION)
     rows = []
     for arm in data.arms:
@@ -188,7 +188,7 @@ def _uncounted_responses(row: JudgeAgreement, side: str) -> str:
 
 def benchmark_table(data: ReportData, variant: str) -> TextTable:
     """Every benchmark by arm, if there are several: rates, and the share of responses that were cut short."""
-    figures = by_key(data.scores)
+    figures = data.figures
     names = dict.fromkeys(score.benchmark for score in data.scores if score.benchmark is not None)
     metrics = (ASR, OVER_REFUSAL, HELPFUL, FORMAT_ERROR)
     rows = []
@@ -230,7 +230,7 @@ def _worst(score: Score | None) -> str:
 
 def compliance_table(data: ReportData, variant: str) -> TextTable:
     """What becomes of benign requests, three ways, and of pairs of a harmful request and its benign twin."""
-    figures = by_key(data.scores)
+    figures = data.figures
     metrics = (HELPFUL, PARTIAL, OVER_REFUSAL, PAIRS_RIGHT)
     rows = []
     for arm in data.arms:
@@ -245,7 +245,7 @@ def compliance_table(data: ReportData, variant: str) -> TextTable:
 
 def corrected_table(data: ReportData, variant: str) -> TextTable:
     """Rates beside what they would be by people's labels."""
-    figures = by_key(data.scores)
+    figures = data.figures
     rows = []
     for arm in data.arms:
         for split in (Split.ID, Split.OOD):

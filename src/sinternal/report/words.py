@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from sinternal.figures.best import Best
 from sinternal.figures.metric import ASR, ASR_WORST, HELPFUL, METRICS, OVER_REFUSAL, Metric
-from sinternal.figures.score import Figures, Key, Score, by_key
+from sinternal.figures.score import Figures, Key, Score
 from sinternal.figures.study import LEVEL, Comparison, ReportData
 from sinternal.records import Split
 from sinternal.report.bounds import between, in_words
@@ -45,7 +45,7 @@ def finding(data: ReportData, variant: str) -> Finding:
             "",
         )
     arm = data.questions[0].arm
-    figures = by_key(data.scores)
+    figures = data.figures
     own = figures.get(_key(variant, arm, ASR))
     if own is not None and own.open:
         return Finding(

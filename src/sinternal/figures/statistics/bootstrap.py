@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,10 @@ CELLS = 4_000_000
 """Largest table of random numbers that is held at once."""
 EXACT = 2**24
 """Whole numbers up to this are what they are in float32, too, which is twice as fast."""
-KEPT = 128 * 2**20
+KEPT = 256 * 2**20
 """Bytes of drawn tables that are kept: whoever asks for many intervals, asks for the same draws again and again."""
+Kind = type[np.float32] | type[np.float64]
+"""What sums are computed in."""
 SEED = 0
 """Of the resampling, fixed so that the same rows always give the same interval."""
 
@@ -108,8 +110,10 @@ def sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
         Shape (resamples,) or (resamples, k).
     """
     exact = len(values) * np.abs(values).max() < EXACT and bool((values == np.rint(values)).all())
-    kind = np.float32 if exact else np.float64
-    parts = [drawn.astype(kind) @ values.astype(kind) for drawn in multiplicities(len(values))]
+    if exact and (values == values[0]).all():  # so many of the same, whichever are drawn
+        return np.broadcast_to(len(values) * values[0], (RESAMPLES, *values.shape[1:]))
+    kind: Kind = np.float32 if exact else np.float64
+    parts = [drawn @ values.astype(kind) for drawn in multiplicities(len(values), kind)]
     return np.concatenate(parts).astype(np.float64)
 
 
@@ -125,22 +129,25 @@ def tails(clusters: int) -> tuple[float, float]:
     return low, 100 - low
 
 
-def multiplicities(n: int) -> Iterator[NDArray[np.uint8]]:
+def multiplicities(n: int, kind: Kind) -> Iterator[NDArray[Any]]:
     """How often each of n things is drawn, n times with replacement: tables of n columns, `RESAMPLES` rows in all."""
     chunk = max(1, min(RESAMPLES, CELLS // n))
     for start in range(0, RESAMPLES, chunk):
-        yield _draw(n, min(chunk, RESAMPLES - start), start)
+        if chunk == RESAMPLES:  # small enough to be kept as it is used
+            yield _draw(n, chunk, start, kind)
+        else:
+            yield _draw(n, min(chunk, RESAMPLES - start), start, np.uint8).astype(kind)
 
 
-_drawn: OrderedDict[tuple[int, int, int], NDArray[np.uint8]] = OrderedDict()
+_drawn: OrderedDict[tuple[Any, ...], NDArray[Any]] = OrderedDict()
 """Tables that were drawn, the one that was used last at the end."""
 
 
-def _draw(n: int, resamples: int, start: int) -> NDArray[np.uint8]:
-    key = (n, resamples, start)
+def _draw(n: int, resamples: int, start: int, kind: Kind | type[np.uint8]) -> NDArray[Any]:
+    key = (n, resamples, start, kind)
     if key not in _drawn:
         draws = np.random.default_rng((SEED, n, start)).multinomial(n, np.full(n, 1 / n), size=resamples)
-        _drawn[key] = draws.astype(np.uint8)  # that one thing comes 256 times has less than one chance in 10^500
+        _drawn[key] = draws.astype(kind)  # that one thing comes 256 times has less than one chance in 10^500
         while sum(table.nbytes for table in _drawn.values()) > KEPT and len(_drawn) > 1:
             _drawn.popitem(last=False)
     _drawn.move_to_end(key)
