@@ -19,7 +19,6 @@ import asyncio
 import random
 import sys
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import Any
@@ -32,7 +31,7 @@ from sinternal.engines import Completion, Destination, Engine, Request, request_
 from sinternal.engines.openai_attempts import AttemptError
 from sinternal.engines.openai_batch import Batches
 from sinternal.engines.openai_batch_files import identity_of
-from sinternal.engines.openai_failures import OUTAGE, Call, FailedError, Failures
+from sinternal.engines.openai_failures import OUTAGE, Call, FailedError, Failures, cancel
 from sinternal.engines.openai_fields import Dialect, as_text, first_dialect
 from sinternal.engines.openai_options import REACH, OpenAIOptions, Prefill, find_destination
 from sinternal.engines.openai_presence import SILENCE, Presence
@@ -136,7 +135,7 @@ class OpenAIEngine(Engine):
             try:
                 yield from self._completions(work, calls)
             finally:
-                runner.run(_cancel(work.running))
+                runner.run(cancel(work.running))
                 if batches is not None:
                     runner.run(batches.close())
                 runner.run(client.close())
@@ -443,12 +442,3 @@ TINY = Sampling(max_tokens=16)
 
 def _has_failed(task: asyncio.Task[Completion]) -> bool:
     return task.exception() is not None
-
-
-async def _cancel(running: Iterable[asyncio.Task[Completion]]) -> None:
-    """Cancel the running calls and collect their results: asyncio prints every error that is never retrieved."""
-    tasks = list(running)
-    for task in tasks:
-        task.cancel()
-    with suppress(asyncio.CancelledError):
-        await asyncio.gather(*tasks, return_exceptions=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -134,3 +135,12 @@ class Failures:
         if not self.held or self.slow < len(self.held):
             return ""
         return "raise the engine's option timeout, or lower concurrency"
+
+
+async def cancel(running: Iterable[asyncio.Task[Completion]]) -> None:
+    """Cancel the running calls and collect their results: asyncio prints every error that is never retrieved."""
+    tasks = list(running)
+    for task in tasks:
+        task.cancel()
+    with suppress(asyncio.CancelledError):
+        await asyncio.gather(*tasks, return_exceptions=True)
