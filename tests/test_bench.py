@@ -19,6 +19,7 @@ from bench.__main__ import SCRIPTS, SPEED, put, section
 from bench.harness import Line, Panel, Result, Row, Times, alone, at_most, compare, side_by_side
 from bench.plot import draw
 
+from sinternal.stages import examples
 from sinternal.training import lengths
 
 ROOT = Path(__file__).parents[1]
@@ -125,7 +126,8 @@ def test_the_demo_its_report_and_the_same_command_again(tmp_path: Path, call: Ca
 
 
 def test_package_and_script_make_the_same_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lengths, "loss_tokens", lengths.loss_tokens)  # one work replaces it
+    monkeypatch.setattr(lengths, "loss_tokens", lengths.loss_tokens)  # one work replaces it, and what follows
+    monkeypatch.setattr(examples, "model_path", examples.model_path)
     for of_a_run in (False, True):
         folder = tmp_path / str(of_a_run)
         folder.mkdir()

@@ -90,6 +90,7 @@ def options(url: str, **others: Any) -> dict[str, Any]:
         "headers": {"X-Api-Key": HEADER, "X-Gateway-Token": "$GATEWAY_TOKEN"},
         "extra_body": {"api_key": BODY},
         "max_retries": 0,
+        "patience": 0,
         **others,
     }
 

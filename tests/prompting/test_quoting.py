@@ -30,6 +30,7 @@ from sinternal.registry import Kind, load, names
 from sinternal.settings.plugins import VerificationPlugin
 from sinternal.settings.sampling import Sampling
 from sinternal.stages.self_verify import SelfVerifyConfig, self_verify
+from sinternal.stages.target import SERVED
 from sinternal.store import Artifact, Draft
 from sinternal.tools.verifier import Verifier
 from tests.chat_models import ASSISTANT, BOS, EOS, R1_DISTILL, THINK_TOKENS, USER, byte_level, chatml, qwen, save_model
@@ -131,6 +132,7 @@ def everything_asked(recorder: Recorder, make: Callable[[str, Build], Artifact],
     def rows(draft: Draft) -> None:
         draft.write([prompt], Prompt)
         draft.write([response], Response)
+        draft.write_json(SERVED, "m")
 
     tag = str(len(text))
     written = make(f"rows{tag}", rows)

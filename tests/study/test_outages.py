@@ -126,6 +126,7 @@ def test_a_diagnosis_of_a_server_that_is_down_says_so_in_lines_and_goes_on_once_
 
 
 def test_a_verification_by_a_server_that_is_down_is_two_lines(tmp_path: Path) -> None:
+    pending.listen(None)  # others run workers in this process
     url = f"http://{closed_port()}"
     given = ("--prompt", "How?", "--answer", "So.", "--option", "patience=0.4")
     down = in_process("verify", "--model", "m", "--base-url", url, *given, cwd=tmp_path)

@@ -299,7 +299,7 @@ def test_the_first_failure_is_the_cause_and_silence_is_told_with_its_status(tmp_
     time.sleep(0.01)
     launch.report_failure(tmp_path, 0, RuntimeError("Connection closed by peer"))
     error = launch._failure(tmp_path, 1)
-    assert (type(error), str(error)) == (DataError, "no rows")
+    assert (type(error), str(error)) == (DataError, "no rows at all")
     (tmp_path / "failure.1.json").unlink()
     assert str(launch._failure(tmp_path, 1)) == (
         "a process of the training failed: RuntimeError: Connection closed by peer"

@@ -86,7 +86,8 @@ def gc(
         ]
         print_table(None, ["stage", "artifacts", "size", ""], rows)
     total = size(sum(sizes.values()))
-    out.print(f"{root}: {'freed' if yes else 'would free'} {total}{'' if yes or not by_kind else '; --yes deletes'}")
+    mend = "" if yes or not by_kind else "; --yes deletes"
+    out.print(f"{root}: {'freed' if yes else 'would free'} {total}{mend}", soft_wrap=True)
     for path in freed.in_use:
         print_note(f"{path}: a process is at it; it stays")
     gone = {each.path for each in freed.garbage}
