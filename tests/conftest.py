@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,11 @@ Build = Callable[[Draft], None]
 collect_ignore = ["vllm"]
 """Run by `make test-vllm`, in an environment of its own; a folder that is named is collected all the same."""
 
+with suppress(ImportError):  # the environment of tests/vllm has none
+    from hypothesis import settings
+
+    settings.register_profile("noisy", deadline=None)  # how long an example takes says more of the machine
+    settings.load_profile("noisy")
 
 LONGEST_FIRST = (
     "models/test_smollm2",
@@ -29,6 +35,9 @@ LONGEST_FIRST = (
     "engines/test_ray",
     "training/test_grpo",
     "training/test_launch",
+    "tests/test_secrets",
+    "engines/test_openai_faults",
+    "engines/test_openai_outages",
 )
 """Files that take longest: begun last, they would leave one of two workers with nothing to do."""
 

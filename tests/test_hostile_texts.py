@@ -44,7 +44,7 @@ def test_no_reader_fails_at_a_nasty_string(tmp_path: Path) -> None:
         readers.read_everything(nasty.text, tmp_path)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(nasty)
 def test_no_reader_fails_at_any_composition_of_them(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     readers.read_everything(text, tmp_path_factory.mktemp("rows", numbered=True))
@@ -71,7 +71,7 @@ def test_no_string_breaks_a_table_or_a_paragraph_of_markdown() -> None:
     assert readers.broken_in_markdown(TEXTS) == []
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(nasty)
 def test_no_composition_breaks_one(text: str) -> None:
     assert readers.broken_in_markdown([text]) == []
@@ -89,7 +89,6 @@ def test_for_servers_every_familys_tokens_are_broken_up_and_honest_text_stays() 
     assert [text for text in HONEST if break_up(text) != (text, 0)] == []
 
 
-@settings(deadline=None)
 @given(st.sampled_from(["request", "answer", "thinking", "response"]), st.data())
 def test_a_tag_is_seen_behind_whatever_shows_nothing(name: str, data: st.DataObject) -> None:
     odd = st.text(st.sampled_from(INVISIBLE + " \n\t\x00\x85"), max_size=3)

@@ -63,7 +63,7 @@ def stream(
 
 
 @given(st.integers(0, 20), st.lists(st.integers(0, 60), max_size=4), st.randoms(), st.integers(1, 20))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 def test_neither_order_nor_interruptions_show(prompts: int, stops: list[int], rng: random.Random, run: int) -> None:
     rows = responses(prompts)
     with small_pieces(run=run) as folder:
@@ -81,7 +81,7 @@ def test_neither_order_nor_interruptions_show(prompts: int, stops: list[int], rn
 
 
 @given(st.integers(1, 12), st.integers(0, 36), st.randoms())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_complete_groups_are_kept_and_those_that_nobody_wants_are_forgotten(
     prompts: int, stop: int, rng: random.Random
 ) -> None:
@@ -145,7 +145,7 @@ def test_shards_that_outlived_the_table_are_no_part_of_the_artifact() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 99))), st.integers(1, 9), st.integers(1, 5))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_rows_of_one_id_stay_in_the_order_in_which_they_came(keys: list[tuple[int, int]], run: int, batch: int) -> None:
     rows = [Example(f"id{key}", "?", "", str(number), "safe", "p", "r") for key, number in keys]
     with small_pieces(run=run, batch=batch) as folder:
@@ -157,7 +157,7 @@ def test_rows_of_one_id_stay_in_the_order_in_which_they_came(keys: list[tuple[in
 
 
 @given(st.permutations(range(25)))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_rows_can_be_sorted_by_ranks(order: list[int]) -> None:
     rows = [Example(make_id(number), "?", "", str(number), "safe", "p", "r") for number in range(25)]
     with small_pieces() as folder:

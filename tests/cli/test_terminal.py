@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from bench.hostile_texts import corpus
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sinternal.cli.output import Terminal, print_named, print_note, print_table, tell
@@ -28,7 +28,6 @@ OURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 """What Rich itself sends: styles, and moves of the cursor."""
 
 
-@settings(deadline=None)
 @given(st.text(st.characters()))
 def test_what_is_visible_steers_nothing_and_other_text_stays(text: str) -> None:
     assert not STEERS.search(visible(text))
@@ -38,7 +37,6 @@ def test_what_is_visible_steers_nothing_and_other_text_stays(text: str) -> None:
     assert visible(kept) == kept
 
 
-@settings(deadline=None)
 @given(st.text(st.characters()))
 def test_json_that_spells_out_marks_says_the_same(text: str) -> None:
     line = visible_json(json.dumps(text, ensure_ascii=False))

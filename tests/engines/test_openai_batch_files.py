@@ -42,7 +42,7 @@ LINES = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(LINES, st.integers(0, 12), st.sampled_from([b"\n", b"\r\n"]))
 def test_every_line_is_counted_once_and_a_reply_goes_to_the_request_that_it_names(
     lines: list[bytes], cut: int, end: bytes
@@ -99,7 +99,7 @@ def test_a_line_is_one_line_whatever_is_in_it_and_never_asks_for_pieces() -> Non
 
 
 @given(st.one_of(ANY_JSON.map(lambda some: json.dumps(some).encode()), st.binary(max_size=20)))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_batch_that_is_none_is_nonsense_and_nothing_worse(content: bytes) -> None:
     for read in (read_batch, read_page):
         try:

@@ -233,7 +233,7 @@ def test_harmless_quoted_text_is_read_just_as_any_text(family: str) -> None:
 PARTS = [*"<|>x \n", "</", "im_end", "\ufdd00:0\ufdd1", "\ufdd0"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.sampled_from([*ALL, *PARTS]), max_size=12).map("".join))
 def test_no_composition_of_tokens_and_their_parts_becomes_one(text: str) -> None:
     for tokenizer in _MADE:
