@@ -37,6 +37,14 @@ LOCAL: dict[str, object] = {
 }
 
 
+@pytest.fixture(autouse=True, scope="module")
+def workers_do_not_come_last() -> Iterator[None]:
+    """By itself Ray gives its workers what others leave, which is little where tests run beside."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_worker_niceness", "0")
+        yield
+
+
 class EchoOptions(BaseModel):
     breaks_over: str = ""
 
