@@ -27,9 +27,10 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--disable-dev-shm-usage",
-    "--remote-debugging-pipe",
 )
+"""Without a window, and without calls of its own."""
+DRIVEN = (*FLAGS, "--disable-dev-shm-usage", "--remote-debugging-pipe")
+"""The same, and told what to do through pipes."""
 PATIENCE = 300
 """Seconds to wait for an answer, on the busiest of machines."""
 EVERY_EVENT = """
@@ -173,7 +174,7 @@ def browser() -> Iterator[Browser]:
         os.dup2(high[1], 4)
 
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        command = [program, *FLAGS, f"--user-data-dir={profile}", "about:blank"]
+        command = [program, *DRIVEN, f"--user-data-dir={profile}", "about:blank"]
         process = subprocess.Popen(
             command,
             pass_fds=(3, 4),

@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from bench.browser import FLAGS, find
 
 from tests.commands import HANGS
 
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--virtual-time-budget=5000",
-)
+
+def chromium() -> str:
+    """Where it is; the test is skipped where there is none, and fails where all tests have to run."""
+    if (program := find()) is None:
+        reason = "no chromium found: pages are untested; install it (apt-get install chromium)"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return program
 
 
 def dom(page: Path, fragment: str = "") -> str:
     """The document as the browser has it after its scripts ran."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        reason = "no chromium found: the report's script is untested; install it (apt-get install chromium)"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
     profile = f"--user-data-dir={page.parent / 'profile'}"
-    command = [chromium, *FLAGS, profile, "--dump-dom", page.as_uri() + fragment]
+    command = [chromium(), *FLAGS, "--virtual-time-budget=5000", profile, "--dump-dom", page.as_uri() + fragment]
     return subprocess.run(command, capture_output=True, text=True, timeout=HANGS, check=True).stdout

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from bench.browser import EVERY_EVENT, Browser, browser, find
+from bench.browser import EVERY_EVENT, Browser, browser
 from bench.hostile_pages import pages, turn
 from bench.hostile_texts import MARKER, sample
 from bench.invented import make_report
 
 from sinternal.figures.study import Transcript
 from sinternal.report.study_page import render_html
+from tests.report.browser import chromium as require_chromium
 
 RUNS = f"<img src=http://127.0.0.1:9/x onerror={MARKER}><script>{MARKER}; alert(1)</script>"
+
 NOTHING = (0, 0, 0, 0)
 
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    if find() is None:
-        reason = "no chromium found: pages are untested; install it (apt-get install chromium)"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+    require_chromium()
     with browser() as opened:
         yield opened
 
