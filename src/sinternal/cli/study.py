@@ -179,21 +179,68 @@ def report(
 
 
 def compare(
-    a: Annotated[Path, typer.Argument(metavar="A", help="Folder of a finished run.")],
-    b: Annotated[Path, typer.Argument(metavar="B", help="Folder of another.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="A B...", help="Folders of two finished runs; or logs of Inspect (.eval), or their folders."
+        ),
+    ],
     arm_a: Annotated[str | None, typer.Option(help="An arm of A; by default all that B also has.")] = None,
     arm_b: Annotated[str | None, typer.Option(help="An arm of B; by default the one of the same name.")] = None,
+    scorers: Annotated[
+        list[str] | None,
+        typer.Option("--scorer", metavar="NAME", help="Of logs: only this score; can be repeated. By default all."),
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FIELD", help="Of logs: metadata that dependent samples share; by default the sample's id."
+        ),
+    ] = None,
+    any_task: Annotated[
+        bool, typer.Option("--any-task", help="Of logs: compare different tasks or data sets all the same.")
+    ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="File to write the figures to.")] = None,
 ) -> None:
-    """Compare two runs on the same prompts: paired tests, and the smallest difference they could detect."""
+    """Compare two runs, or logs of Inspect, on the same prompts: paired tests, and what they could detect at least."""
+    from sinternal.integrations.logs.read import is_log
+    from sinternal.study.run import RESULTS
+
+    logs = [path for path in runs if not (path / RESULTS).is_file() and is_log(path)]
+    if logs and len(logs) < len(runs):
+        other = next(path for path in runs if path not in logs)
+        raise SInternalError(f"{logs[0]} is a log of Inspect, {other} is none: compare like with like")
+    if len(runs) < 2 or (len(runs) > 2 and not logs):
+        raise SInternalError(f"two runs are compared, or several logs of Inspect with the first; {len(runs)} given")
+    if logs:
+        if arm_a or arm_b:
+            raise SInternalError("--arm-a and --arm-b are for runs; choose scores of logs with --scorer")
+        _compare_logs(runs, scorers or (), cluster, json_file, any_task=any_task)
+        return
+    if scorers or cluster or any_task:
+        raise SInternalError("--scorer, --cluster and --any-task are for logs of Inspect")
     from sinternal.report.comparison_tables import pair_table
     from sinternal.tools.compare import compare as compare_runs
     from sinternal.tools.compare import to_json
 
-    pairs = compare_runs(a, b, arm_a, arm_b)
+    pairs = compare_runs(*runs, arm_a, arm_b)
     for pair in pairs:
         print_table(f"{pair.a.title} against {pair.b.title}", *pair_table(pair.comparisons))
         for caveat in pair.caveats:
             print_note(caveat)
     if json_file is not None:
         write_json(json_file, to_json(pairs))
+
+
+def _compare_logs(
+    paths: Sequence[Path], scorers: Sequence[str], cluster: str | None, json_file: Path | None, *, any_task: bool
+) -> None:
+    from sinternal.integrations.logs.compare import compare_logs, table, to_json
+
+    found = compare_logs(paths, scorers=scorers, cluster=cluster, any_task=any_task)
+    for comparison in found:
+        print_table(comparison.title, *table(comparison))
+        for note in comparison.notes:
+            print_note(note)
+    if json_file is not None:
+        write_json(json_file, to_json(found))
