@@ -1,21 +1,57 @@
-"""`sinternal export`: a recipe's data, settings and rewards for other trainers."""
+"""`sinternal export`: what a run or recipe holds, for other programs."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
 
+import click
 import typer
+from typer.core import TyperGroup
 
-from sinternal.cli.arguments import Overrides, StoreFolder
+from sinternal.cli.arguments import Overrides, RunFolder, StoreFolder
 from sinternal.cli.output import out, print_named, print_note
 
-commands = typer.Typer(help="Write a recipe's data, settings and rewards for another trainer.", no_args_is_help=True)
+
+class _ByName(TyperGroup):
+    """Takes `export RUN --inspect` for `export inspect RUN`: people guess either."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the command first that an option of its name stands for."""
+        first = next((word for word in args if not word.startswith("-")), None)
+        named = [word for word in args if word.startswith("--") and word[2:] in self.commands]
+        if named and first not in self.commands:
+            args = [named[0][2:], *(word for word in args if word != named[0])]
+        return super().parse_args(ctx, args)
+
+
+commands = typer.Typer(
+    cls=_ByName, help="Write what a run or recipe holds for other programs: Inspect, verl.", no_args_is_help=True
+)
 
 
 @commands.callback()
 def options() -> None:
-    """Write a recipe's data, settings and rewards for another trainer."""
+    """Write what a run or recipe holds for other programs: Inspect, verl."""
+
+
+@commands.command("inspect")
+def export_inspect(
+    run: RunFolder,
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the logs; by default inspect in the run's.")
+    ] = None,
+    redact: Annotated[bool, typer.Option("--redact", help="Leave out all texts.")] = False,
+    store_folder: StoreFolder = None,
+) -> None:
+    """Logs of Inspect (.eval) of a finished run: one for each arm, seed and benchmark, and each condition of stress."""
+    from sinternal.integrations.logs.export import export
+
+    exported = export(run, out_folder, store=store_folder, redact=redact)
+    out.print(f"{len(exported.logs):,} logs with {exported.samples:,} samples in {exported.folder}", soft_wrap=True)
+    for note in exported.notes:
+        print_note(note)
+    out.print(f"look at them with: inspect view --log-dir {exported.folder}", soft_wrap=True)
 
 
 @commands.command("verl")

@@ -235,7 +235,8 @@ def compare(
 def _compare_logs(
     paths: Sequence[Path], scorers: Sequence[str], cluster: str | None, json_file: Path | None, *, any_task: bool
 ) -> None:
-    from sinternal.integrations.logs.compare import compare_logs, table, to_json
+    from sinternal.integrations.logs.compare import compare_logs
+    from sinternal.integrations.logs.words import table, to_json
 
     found = compare_logs(paths, scorers=scorers, cluster=cluster, any_task=any_task)
     for comparison in found:

@@ -103,7 +103,9 @@ def numeric_difference(a: Column, b: Column, clusters: Column, runs: Column) -> 
 
 
 def of_many(totals: NDArray[np.float64], sizes: NDArray[np.float64]) -> Interval:
-    """The 95 % interval of a mean over many clusters, by its standard error (Miller 2024, arXiv 2411.00640, section 2.2).
+    """The 95 % interval of a mean over many clusters, by its standard error.
+
+    With clusters as in Miller 2024 (arXiv 2411.00640, section 2.2), and their finite number as Inspect has it.
 
     Args:
         totals: by how much A is ahead in each cluster, shape (clusters,).
@@ -136,8 +138,9 @@ def swap_test(differences: NDArray[np.float64]) -> tuple[float, bool]:
 
 
 def _drawn(differences: NDArray[np.float64]) -> float:
-    """The same, of swaps that are drawn; the observed one counts as drawn (Phipson & Smyth 2010, doi
-    10.2202/1544-6115.1585). Few of them settle a large p value.
+    """The same, of swaps that are drawn; few of them settle a large p value.
+
+    The observed one counts as drawn (Phipson & Smyth 2010, doi 10.2202/1544-6115.1585).
     """
     random = np.random.default_rng(SEED)
     terms, total = differences.astype(np.float32), float(differences.sum())

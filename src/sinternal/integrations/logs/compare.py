@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,8 +20,6 @@ from sinternal.figures.statistics.numeric import NumericDifference, numeric_diff
 from sinternal.integrations.logs.read import Log, Scored, find_logs, read_log
 from sinternal.validation import nearest
 
-VERSION = 1
-"""Of what `to_json` gives."""
 SHOWN = 6
 """Names that a message lists at most."""
 
@@ -146,7 +144,7 @@ def compare_logs(
     """
     if len(paths) < 2:
         raise DataError("name at least two logs to compare")
-    sides = [_groups(Path(path), any_task=any_task) for path in paths]
+    sides = [_groups(Path(path)) for path in paths]
     several = len(sides[0]) > 1
     found = []
     for path, theirs in zip(paths[1:], sides[1:], strict=True):
@@ -171,7 +169,7 @@ def compare_logs(
     ]
 
 
-def _groups(path: Path, *, any_task: bool) -> dict[Group, list[Log]]:
+def _groups(path: Path) -> dict[Group, list[Log]]:
     """The logs of a file or folder, by what has to be the same on both sides."""
     logs = [read_log(file) for file in find_logs(path)]
     alone = len(logs) == 1
@@ -203,8 +201,8 @@ def _matched(
             return
         what = "task" if group.task != other.task else "dataset"
         raise DataError(
-            f"{a} is of {what} {getattr(group, what)!r}, {b} of {getattr(other, what)!r}: a difference would not be one "
-            "of the models; compare them all the same with --any-task"
+            f"{a} is of {what} {getattr(group, what)!r}, {b} of {getattr(other, what)!r}: a difference would not be "
+            "one of the models; compare them all the same with --any-task"
         )
     raise DataError(
         f"{a} and {b} have no task in common (with the same dataset and arguments): "
@@ -382,42 +380,40 @@ def _detectable(result: NumericDifference) -> float:
 def _notes(
     a: Side, b: Side, pairs: Sequence[_Pair], alone: tuple[int, int], names: Sequence[str], *, asked: bool
 ) -> Iterator[str]:
-    for side, number in ((a, alone[0]), (b, alone[1])):
-        if number:
-            yield f"{number:,} samples of {side.name} have no counterpart of the same id and epoch on the other side"
-        for log in side.logs.values():
-            if log.status != "success":
-                yield f"{log.path.name}: the evaluation ended as {log.status!r}, so samples may be missing"
-            if log.failed:
-                yield f"{log.path.name}: {log.failed:,} samples ended in an error or are invalid; their scores are missing"
-    for side, other in ((a, b), (b, a)):
-        if len(a.logs) + len(b.logs) > 2 and (only := [seed for seed in side.logs if seed not in other.logs]):
-            yield f"runs of {side.name} that the other side has not are left out: seed {', '.join(map(str, only))}"
-    for what, ours, theirs in (
-        ("task", a.first.task, b.first.task),
-        ("dataset", a.first.dataset, b.first.dataset),
-        ("task version", a.first.version, b.first.version),
-    ):
-        if ours != theirs:
-            yield f"the logs differ in {what} ({ours} and {theirs}): a difference may come from that"
-    for what, mine, yours in (
-        ("argument", a.first.task_args, b.first.task_args),
-        ("setting", a.first.settings, b.first.settings),
-    ):
-        for name in sorted({*mine, *yours}):
-            if mine.get(name) != yours.get(name):
-                words = f"{_plain(mine.get(name))} and {_plain(yours.get(name))}"
-                yield f"the logs differ in {what} {name} ({words}): a difference may come from that"
+    for side, other, number in ((a, b, alone[0]), (b, a, alone[1])):
+        yield from _side_notes(side, other, number)
+    yield from _differences(a.first, b.first)
     for name in names:
         if unanswered := sum((name in pair.a.unanswered) + (name in pair.b.unanswered) for pair in pairs):
             yield f"{name}: {unanswered:,} scores are N, no answer, which Inspect counts as 0"
-    if not asked:
-        for side in (a, b):
-            there = dict.fromkeys(name for log in side.logs.values() for name in log.scorers)
-            if only_here := [name for name in there if name not in names]:
-                yield f"scores that only {side.name} has: {_list(only_here)}"
-            if odd := {name: value for log in side.logs.values() for name, value in log.odd.items()}:
-                yield f"scores of {side.name} that are no numbers: {_list([f'{k} ({v})' for k, v in odd.items()])}"
+    for side in () if asked else (a, b):
+        there = dict.fromkeys(name for log in side.logs.values() for name in log.scorers)
+        if only_here := [name for name in there if name not in names]:
+            yield f"scores that only {side.name} has: {_list(only_here)}"
+        if odd := {name: value for log in side.logs.values() for name, value in log.odd.items()}:
+            yield f"scores of {side.name} that are no numbers: {_list([f'{k} ({v})' for k, v in odd.items()])}"
+
+
+def _side_notes(side: Side, other: Side, alone: int) -> Iterator[str]:
+    if alone:
+        yield f"{alone:,} samples of {side.name} have no counterpart of the same id and epoch on the other side"
+    for log in side.logs.values():
+        if log.status != "success":
+            yield f"{log.path.name}: the evaluation ended as {log.status!r}, so samples may be missing"
+        if log.failed:
+            yield f"{log.path.name}: {log.failed:,} samples failed or were declared invalid; their scores are missing"
+    several = len(side.logs) + len(other.logs) > 2
+    if several and (only := [str(seed) for seed in side.logs if seed not in other.logs]):
+        yield f"runs of {side.name} that the other side has not are left out: seed {', '.join(only)}"
+
+
+def _differences(a: Log, b: Log) -> Iterator[str]:
+    pairs = [("task", a.task, b.task), ("dataset", a.dataset, b.dataset), ("task version", a.version, b.version)]
+    for kind, ours, theirs in (("argument", a.task_args, b.task_args), ("setting", a.settings, b.settings)):
+        pairs += [(f"{kind} {name}", ours.get(name), theirs.get(name)) for name in sorted({*ours, *theirs})]
+    for what, mine, yours in pairs:
+        if mine != yours:
+            yield f"the logs differ in {what} ({_plain(mine)} and {_plain(yours)}): a difference may come from that"
 
 
 def _plain(value: object) -> str:
@@ -433,8 +429,8 @@ def _cluster_note(field: str, asked: str | None) -> Iterator[str]:
 def _score_notes(row: ScoreComparison, pairs: Sequence[_Pair]) -> Iterator[str]:
     if row.missing_a or row.missing_b:
         words = (
-            f"{row.scorer}: {row.n:,} of {len(pairs):,} pairs count; others have no score in A ({row.missing_a:,}) or in "
-            f"B ({row.missing_b:,})"
+            f"{row.scorer}: {row.n:,} of {len(pairs):,} pairs count; others have no score in A ({row.missing_a:,}) "
+            f"or in B ({row.missing_b:,})"
         )
         if row.lowest is None or row.highest is None:
             yield f"{words}: if these are unlike those that count, so is the difference"
@@ -442,59 +438,3 @@ def _score_notes(row: ScoreComparison, pairs: Sequence[_Pair]) -> Iterator[str]:
             turned = row.clear and (row.lowest <= 0 <= row.highest)
             more = ": what looks clear is not, because missing scores could reverse it" if turned else ""
             yield f"{words}. With these, it is between {row.lowest:+.3f} and {row.highest:+.3f}{more}"
-
-
-def to_json(found: Sequence[LogComparison]) -> dict[str, Any]:
-    """Comparisons as plain values."""
-
-    def side(one: Side) -> dict[str, Any]:
-        return {"model": one.first.model, "logs": [str(log.path) for log in one.logs.values()]}
-
-    return {
-        "version": VERSION,
-        "of": "inspect",
-        "pairs": [
-            {
-                "task": one.task,
-                "a": side(one.a),
-                "b": side(one.b),
-                "cluster": one.cluster,
-                "notes": list(one.notes),
-                "comparisons": [asdict(row) for row in one.comparisons],
-            }
-            for one in found
-        ],
-    }
-
-
-def table(one: LogComparison) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows for people."""
-    corrected = any(row.p_holm is not None for row in one.comparisons)
-    columns = ["score", "A", "B", "A − B, 95 %", "detectable", "p", *(["Holm"] if corrected else []), "pairs"]
-    rows = [
-        [
-            row.scorer,
-            _number(row.a),
-            _number(row.b),
-            f"{_signed(row.difference)} [{_signed(row.low)}, {_signed(row.high)}]",
-            _number(row.detectable),
-            _p(row.p),
-            *([_p(row.p_holm)] if row.p_holm is not None else []),
-            f"{row.n:,}",
-        ]
-        for row in one.comparisons
-    ]
-    return columns, rows
-
-
-def _number(value: float) -> str:
-    return f"{value:.3f}" if abs(value) < 100 else f"{value:,.1f}"
-
-
-def _signed(value: float) -> str:
-    text = _number(abs(value))
-    return text if float(text.replace(",", "")) == 0 else f"{'+' if value > 0 else '−'}{text}"
-
-
-def _p(value: float) -> str:
-    return "<0.001" if value < 0.001 else f"{value:.3f}"
