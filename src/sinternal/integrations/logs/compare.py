@@ -83,13 +83,15 @@ class ScoreComparison:
     higher_b: int
     """Pairs in which B does."""
     missing_a: int
-    """Pairs without a score under A, whether or not there is one under B."""
+    """Pairs that have a score under B only."""
     missing_b: int
-    """Pairs without a score under B."""
+    """Pairs that have a score under A only."""
+    neither: int
+    """Pairs without any score: the scorer does not concern them, or failed on both sides."""
     lowest: float | None
-    """The difference if all missing scores spoke against A; None where scores are not from 0 to 1."""
+    """The difference if scores that one side alone misses spoke against A; None where scores are not from 0 to 1."""
     highest: float | None
-    """The difference if all of them spoke for A."""
+    """The difference if they spoke for A."""
     p_holm: float | None = None
     """P value, corrected for the number of comparisons that were made together; None of a single one."""
 
@@ -247,7 +249,7 @@ def _compare(a: Side, b: Side, scorers: Collection[str], cluster: str | None, *,
             notes.append(f"{name}: fewer than two clusters have a score in both, so nothing can be said")
         else:
             rows.append(row)
-            notes += _score_notes(row, pairs)
+            notes += _score_notes(row)
     return LogComparison(a, b, a.first.task, field, tuple(rows), tuple(notes))
 
 
@@ -345,11 +347,12 @@ def _compare_scores(name: str, pairs: Sequence[_Pair], clusters: Sequence[str]) 
         return None
     result = numeric_difference(a[known], b[known], groups[known], seeds[known])
     scores = np.concatenate([a[~missing_a], b[~missing_b]])
+    neither = missing_a & missing_b
     lowest: float | None = None
     highest: float | None = None
     if bool(((scores >= 0) & (scores <= 1)).all()):
         lowest, highest = (
-            float((np.where(missing_a, ours, a) - np.where(missing_b, 1 - ours, b)).mean()) for ours in (0, 1)
+            float((np.where(missing_a, ours, a) - np.where(missing_b, 1 - ours, b))[~neither].mean()) for ours in (0, 1)
         )
     return ScoreComparison(
         name,
@@ -366,8 +369,9 @@ def _compare_scores(name: str, pairs: Sequence[_Pair], clusters: Sequence[str]) 
         result.runs,
         result.higher_a,
         result.higher_b,
-        int(missing_a.sum()),
-        int(missing_b.sum()),
+        int((missing_a & ~neither).sum()),
+        int((missing_b & ~neither).sum()),
+        int(neither.sum()),
         lowest,
         highest,
     )
@@ -426,15 +430,14 @@ def _cluster_note(field: str, asked: str | None) -> Iterator[str]:
         yield f"samples with the same {field} in their metadata count as one cluster, as the logs say"
 
 
-def _score_notes(row: ScoreComparison, pairs: Sequence[_Pair]) -> Iterator[str]:
+def _score_notes(row: ScoreComparison) -> Iterator[str]:
+    if row.neither:
+        yield f"{row.scorer}: {row.neither:,} pairs have no score on either side, and count nowhere"
     if row.missing_a or row.missing_b:
-        words = (
-            f"{row.scorer}: {row.n:,} of {len(pairs):,} pairs count; others have no score in A ({row.missing_a:,}) "
-            f"or in B ({row.missing_b:,})"
-        )
+        words = f"{row.scorer}: {row.missing_a:,} pairs have no score in A only, {row.missing_b:,} in B only"
         if row.lowest is None or row.highest is None:
             yield f"{words}: if these are unlike those that count, so is the difference"
         else:
             turned = row.clear and (row.lowest <= 0 <= row.highest)
             more = ": what looks clear is not, because missing scores could reverse it" if turned else ""
-            yield f"{words}. With these, it is between {row.lowest:+.3f} and {row.highest:+.3f}{more}"
+            yield f"{words}. With these, the difference is between {row.lowest:+.3f} and {row.highest:+.3f}{more}"

@@ -20,7 +20,7 @@ from sinternal.figures.columns import MISSING, Labels
 from sinternal.figures.metric import PAIRED
 from sinternal.figures.outcomes import Outcomes
 from sinternal.figures.reading import Reader
-from sinternal.integrations.logs.write import PARENT, About, Writer
+from sinternal.integrations.logs.write import PARENT, About, Log, Writer
 from sinternal.layout import ArmPlace, ArmRun, Place, RunMap
 from sinternal.records import PAIRED_METRICS, Finish, Measured, Prompt, Response, Verification, make_id
 from sinternal.stages.report import ReportConfig
@@ -100,20 +100,23 @@ def _without_texts(folder: Path, writer: Writer) -> Iterator[str]:
             about = About(place, benchmark, "", [row.prompt_id for row in rows], max(row.sample for row in rows) + 1)
             with writer.log(about) as log:
                 for row in rows:
-                    log.add(_measured_sample(row, log.model))
+                    log.add(_measured_sample(row, log))
     yield (
         "left out: all texts (prompts, system messages, thinkings, answers, critiques), labels of other judges, "
         "conditions of stress and tokens; what was measured of each response by the judge that decides stays"
     )
 
 
-def _measured_sample(row: Measured, model: str) -> Any:
+def _measured_sample(row: Measured, log: Log) -> Any:
     from inspect_ai.log import EvalSample
     from inspect_ai.model import ChatCompletionChoice, ChatMessageAssistant, ChatMessageUser, ModelOutput
     from inspect_ai.scorer import Score
 
-    asked = ChatMessageUser(content=TEXT_LEFT_OUT, id=make_id(row.id, "user"))
-    said = ChatMessageAssistant(content=TEXT_LEFT_OUT, id=make_id(row.id, "assistant"), model=model, source="generate")
+    identity, model = make_id(log.id, row.id), log.model
+    asked = ChatMessageUser(content=TEXT_LEFT_OUT, id=make_id(identity, "user"))
+    said = ChatMessageAssistant(
+        content=TEXT_LEFT_OUT, id=make_id(identity, "assistant"), model=model, source="generate"
+    )
     values = {name: getattr(row, name) for name in PAIRED_METRICS}
     return EvalSample(
         id=row.prompt_id,
@@ -135,7 +138,7 @@ def _measured_sample(row: Measured, model: str) -> Any:
             "seed": row.seed,
             "response": row.id,
         },
-        uuid=row.id,
+        uuid=identity,
     )
 
 
@@ -146,7 +149,7 @@ def _whole(run: Run, writer: Writer) -> Iterator[str]:
             f"{run.folder}: its artifacts are not in {run.store.root}; name its --store, run it again, or write the "
             "logs without texts with --redact"
         )
-    writer.created = datetime.fromtimestamp(report.manifest["started"], UTC).isoformat(timespec="seconds")
+    writer.created = datetime.fromtimestamp(report.manifest["started"], UTC)
     config = ReportConfig.model_validate(report.manifest["config"])
     arms = RunMap[Artifact].from_flat(inputs_of(run.store, report, run.folder))
     reader = Reader(arms, [])
@@ -212,7 +215,7 @@ def _write(place: ArmPlace, asked: Asked, reader: Reader, writer: Writer) -> Non
             prompt = prompts[response.prompt_id]
             scores = _scores(number, labelled)
             log = logs[prompt.benchmark]
-            log.add(_sample(prompt, response, scores, verdicts.get(response.id, {}), place.seed, log.model))
+            log.add(_sample(prompt, response, scores, verdicts.get(response.id, {}), place.seed, log))
 
 
 def _labels(outcomes: Outcomes) -> dict[str, Labels]:
@@ -261,8 +264,9 @@ def _sample(
     scores: Mapping[str, tuple[int, str]],
     verdicts: Mapping[str, str],
     seed: int,
-    model: str,
+    log: Log,
 ) -> Any:
+    from inspect_ai.event import ModelEvent
     from inspect_ai.log import EvalError, EvalSample
     from inspect_ai.model import (
         ChatCompletionChoice,
@@ -271,18 +275,20 @@ def _sample(
         ChatMessageUser,
         ContentReasoning,
         ContentText,
+        GenerateConfig,
         ModelOutput,
         ModelUsage,
     )
     from inspect_ai.scorer import Score
 
+    identity, model = make_id(log.id, response.id), log.model  # arms may give the very same response
     opening: list[Any] = (
-        [ChatMessageSystem(content=prompt.system, id=make_id(response.id, "system"))] if prompt.system else []
+        [ChatMessageSystem(content=prompt.system, id=make_id(identity, "system"))] if prompt.system else []
     )
-    asked = [*opening, ChatMessageUser(content=prompt.text, id=make_id(response.id, "user"))]
+    asked = [*opening, ChatMessageUser(content=prompt.text, id=make_id(identity, "user"))]
     content: list[Any] = [ContentReasoning(reasoning=response.thinking)] if response.thinking else []
     content.append(ContentText(text=response.answer or ""))
-    said = ChatMessageAssistant(content=content, id=make_id(response.id, "assistant"), model=model, source="generate")
+    said = ChatMessageAssistant(content=content, id=make_id(identity, "assistant"), model=model, source="generate")
     read, written = int(response.prompt_tokens or 0), int(response.tokens or 0)
     usage = ModelUsage(input_tokens=read, output_tokens=written, total_tokens=read + written)
     metadata: dict[str, Any] = {
@@ -302,17 +308,29 @@ def _sample(
     if response.answer is None and not response.finish.without_text:
         metadata["no answer"] = True
     failed = response.finish is Finish.ERROR
+    output = ModelOutput(
+        model=model,
+        choices=[ChatCompletionChoice(message=said, stop_reason=STOPS[response.finish])],  # type: ignore[arg-type]
+        usage=usage,
+    )
+    call = ModelEvent(  # what data frames of messages, and transcripts, are read from
+        uuid=make_id(identity, "call"),
+        timestamp=log.created,
+        model=model,
+        input=asked,
+        tools=[],
+        tool_choice="none",
+        config=GenerateConfig(),
+        output=output,
+    )
     return EvalSample(
         id=prompt.id,
         epoch=response.sample + 1,
         input=asked,
         target="",
         messages=[*asked, said],
-        output=ModelOutput(
-            model=model,
-            choices=[ChatCompletionChoice(message=said, stop_reason=STOPS[response.finish])],  # type: ignore[arg-type]
-            usage=usage,
-        ),
+        output=output,
+        events=[call],
         scores={
             name: Score(
                 value=value,
@@ -324,6 +342,6 @@ def _sample(
         },
         metadata=metadata,
         model_usage={model: usage},
-        uuid=response.id,
+        uuid=identity,
         error=EvalError(message=response.error or "failed", traceback="", traceback_ansi="") if failed else None,
     )

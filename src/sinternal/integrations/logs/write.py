@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 import zipfile
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -28,7 +28,7 @@ from sinternal.store import Artifact
 PARENT = "parent"
 """The metadata that our samples hang together by: the prompt that a sample's prompt wraps, or itself."""
 STAMP = (1980, 1, 1, 0, 0, 0)
-"""Of all parts of a log, so that the same run gives the same bytes."""
+"""Of all parts of a log but its header: when they were written says nothing."""
 _ODD = re.compile(r"[^A-Za-z0-9.-]+")
 LONGEST_NAME = 120
 """Characters of a log's name, before what tells it from others."""
@@ -88,7 +88,7 @@ class Writer:
     def __init__(self, folder: Path, run: str) -> None:
         """Write into a folder, of a run with a name that files may have."""
         self.folder, self.run = folder, run
-        self.created = datetime.fromtimestamp(0, UTC).isoformat(timespec="seconds")
+        self.created = datetime.fromtimestamp(0, UTC)
         self.files: list[Path] = []
         self.samples = 0
 
@@ -117,6 +117,12 @@ class Log:
         name = "_".join(_ODD.sub("-", part) for part in parts)
         self.path = writer.folder / f"{name[:LONGEST_NAME]}_{self.id[:8]}.eval"
         self.growing = self.path.with_suffix(".tmp")
+        manifest = about.asked.manifest if about.asked else {}
+        began = datetime.fromtimestamp(manifest["started"], UTC) if "started" in manifest else writer.created
+        self.created = began
+        """When the responses were begun."""
+        self.completed = began + timedelta(seconds=float(manifest.get("seconds", 0)))
+        """When they were there."""
         self.sums: dict[str, _Sums] = defaultdict(_Sums)
         self.count = self.failed = self.read = self.written = 0
 
@@ -183,7 +189,7 @@ class Log:
 
         about, place = self.about, self.about.place
         manifest = about.asked.manifest if about.asked else {}
-        created = self._day(manifest, 0.0)
+        created, completed = (day.isoformat(timespec="seconds") for day in (self.created, self.completed))
         sampling = manifest.get("config", {}).get("sampling", {})
         asked = {name: sampling[name] for name in ("temperature", "top_p", "max_tokens") if name in sampling}
         task = about.benchmark if not about.condition else f"{about.benchmark}, {about.condition}"
@@ -241,15 +247,10 @@ class Log:
             ),
             stats=EvalStats(
                 started_at=created,
-                completed_at=self._day(manifest, manifest.get("seconds", 0.0)),
+                completed_at=completed,
                 model_usage={self.model: usage},
             ),
         )
-
-    def _day(self, manifest: Mapping[str, Any], later: float) -> str:
-        if "started" not in manifest:
-            return self.writer.created
-        return datetime.fromtimestamp(manifest["started"] + later, UTC).isoformat(timespec="seconds")
 
 
 def _rank(scorer: str) -> tuple[bool, int, str]:
