@@ -245,7 +245,7 @@ function plot(stage, of, figure, lines, style) {
   let [low, high] = [Math.min(...points.map((point) => point[1])), Math.max(...points.map((point) => point[1]))];
   if (low >= 0 && high <= 1 && figure !== "loss") [low, high] = [0, 1];
   if (low === high) [low, high] = [low - 0.5, high + 0.5];
-  const [width, height, left, bottom, top, right] = [330, 190, 46, 24, 10, 10];
+  const [width, height, left, bottom, top, right] = [330, 190, 58, 24, 10, 10];
   const x = (step) => left + (step - x0) / (x1 - x0) * (width - left - right);
   const y = (value) => height - bottom - (value - low) / (high - low) * (height - bottom - top);
   const text = (value) => Math.abs(value) >= 1000 ? Math.round(value).toLocaleString() : Number(value.toPrecision(3)).toString();
