@@ -32,7 +32,7 @@ class Group(NamedTuple):
     dataset: str
     """The data set."""
     args: str
-    """The task's arguments, as JSON; empty where they are not looked at."""
+    """The task's arguments, as JSON; between single logs they may differ, which is told."""
 
 
 @dataclass(frozen=True)
@@ -174,10 +174,9 @@ def compare_logs(
 def _groups(path: Path) -> dict[Group, list[Log]]:
     """The logs of a file or folder, by what has to be the same on both sides."""
     logs = [read_log(file) for file in find_logs(path)]
-    alone = len(logs) == 1
     groups: dict[Group, list[Log]] = {}
     for log in logs:
-        args = "" if alone else json.dumps(log.task_args, sort_keys=True, default=str)
+        args = json.dumps(log.task_args, sort_keys=True, default=str)
         group = groups.setdefault(Group(log.task, log.dataset, args), [])
         if same := next((other for other in group if other.seed == log.seed), None):
             raise DataError(
