@@ -71,16 +71,14 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=400)
     times = parser.parse_args().times
     numeric.FEW_DRAWS = numeric.DRAWS = 1_999  # p values near 0.05 take no more
-    print(
-        "| scores | clusters × questions | holds the truth (0.1) | holds the truth (0) | p < 0.05 of nothing | p < 0.05 of 0.1 |"
-    )
+    print("| scores | clusters x questions | holds 0.1 | holds 0 | p < 0.05 of nothing | p < 0.05 of 0.1 |")
     print("| --- | --- | ---: | ---: | ---: | ---: |")
     for name, kind in KINDS.items():
         for clusters, each in ((10, 4), (40, 1), (40, 4), (200, 2)):
             held, power = simulate(kind, 0.1, clusters, each, times)
             held_none, wrong = simulate(kind, 0.0, clusters, each, times, seed=1)
             print(
-                f"| {name} | {clusters} × {each} | {held:.3f} | {held_none:.3f} | {wrong:.3f} | {power:.3f} |",
+                f"| {name} | {clusters} x {each} | {held:.3f} | {held_none:.3f} | {wrong:.3f} | {power:.3f} |",
                 flush=True,
             )
 

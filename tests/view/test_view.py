@@ -24,7 +24,7 @@ from sinternal.view.content import Made, curves
 from sinternal.view.journal import TaskState
 from sinternal.view.runs import Runs, State, ViewedRun
 from sinternal.view.server import Served, View, listen
-from tests.commands import COMMAND, HANGS, sinternal
+from tests.commands import COMMAND, HANGS, in_process
 from tests.conftest import WatchedRun
 from tests.report.browser import chromium
 
@@ -239,7 +239,7 @@ def test_ctrl_c_ends_it_in_one_line_and_an_empty_folder_is_no_mistake(tmp_path: 
         _, err = process.communicate(timeout=HANGS)
     assert process.returncode == 0
     assert err == "view ended; runs go on\n"
-    missing = sinternal("view", "nowhere", cwd=tmp_path)
+    missing = in_process("view", "nowhere", cwd=tmp_path)
     assert (missing.returncode, missing.stderr.count("\n")) == (2, 1)
 
 

@@ -146,7 +146,7 @@ class View:
             "made": sum(task.finished is not None for task in journal.tasks),
             "cached": sum(task.cached for task in journal.tasks),
             "tasks": len(journal.tasks),
-            "answer": visible(run.answer()) if report else "",
+            "answer": run.answer() if report else "",
             "report": self.report_address(run, report) if report else None,
             "redacted": self.report_address(run, f"redacted/{report}")
             if report and is_plain_file(run.folder / "redacted" / report)
@@ -185,7 +185,7 @@ class View:
             "list": tasks,
             "spent": run.journal.spent,
             "curves": [asdict(curve) for curve in curves(artifacts_of(run))],
-            "log": visible(read_tail(run.folder / "log.txt", LOG)) if self.texts else "",
+            "log": read_tail(run.folder / "log.txt", LOG) if self.texts else "",
         }
 
     def _texts(self, run: ViewedRun, most: int) -> dict[str, Any]:
@@ -193,7 +193,7 @@ class View:
             return {"texts": [], "left_out": True}
         run.standing()
         rows = newest_texts(artifacts_of(run), min(most, MOST_TEXTS))
-        return {"texts": [{k: _shown(v) for k, v in asdict(row).items()} for row in rows], "left_out": False}
+        return {"texts": [asdict(row) for row in rows], "left_out": False}
 
     def _compare(self, a: ViewedRun, b: ViewedRun) -> dict[str, Any]:
         from sinternal.tools.compare import compare
@@ -251,12 +251,17 @@ def _parts(report: str) -> tuple[str, ...]:
     return (f"{stem}-data", f"{stem}_data", f"{stem}-files", f"{stem}_files")
 
 
-def _shown(value: object) -> object:
-    return visible(value) if isinstance(value, str) else value
+def _visible(content: object) -> object:
+    """Plain values whose texts, whoever wrote them, spell out what would steer a reader's eyes."""
+    if isinstance(content, str):
+        return visible(content)
+    if isinstance(content, Mapping):
+        return {visible(str(name)): _visible(value) for name, value in content.items()}
+    return [_visible(value) for value in content] if isinstance(content, list | tuple) else content
 
 
 def _json(content: object) -> Answer:
-    text = json.dumps(content, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(_visible(content), ensure_ascii=False, allow_nan=False)
     return Answer(text.encode("utf-8", "replace"))
 
 
