@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from sinternal.store import read_table
 from sinternal.study.run import Run
 from tests.commands import in_process
 from tests.conftest import WatchedRun
-from tests.report.leaks import everything_in, texts_of_run
+from tests.report.leaks import texts_of_run
 
 pytest.importorskip("inspect_ai", reason="the extra `inspect` is not installed")
 
@@ -106,17 +107,14 @@ def test_figures_in_the_header_are_those_of_inspect_and_of_the_report(logs: Path
             assert (len(rows), len(log.samples) - len(rows)) == (score.scored_samples, score.unscored_samples)
             assert score.metrics["mean"].value == pytest.approx(sum(row.score.value for row in rows) / len(rows))
             assert score.metrics["stderr"].value == pytest.approx(stderr(cluster="parent")(rows))
-        hits = sum(s.scores["asr"].value for s in log.samples if "asr" in s.scores)
-        of_splits = [
+        (of_both_splits,) = [
             row
             for row in results.scores
-            if (row.metric, row.arm, row.spec, row.condition, row.family)
-            == ("asr", log.eval.metadata["arm"], None, None, None)
-            and row.seed == 0
-            and row.split in ("id", "ood")
+            if (row.metric, row.arm, row.seed) == ("asr", log.eval.metadata["arm"], 0)
+            and not any((row.split, row.family, row.benchmark, row.condition, row.harm_shows))
         ]
-        assert of_splits, "the report has attack success by split"
-        assert hits == pytest.approx(sum(row.value * row.n for row in of_splits if row.value is not None))
+        (first,) = [score for score in log.results.scores if score.name == "asr"]
+        assert (first.scored_samples, first.metrics["mean"].value) == (of_both_splits.n, of_both_splits.value)
 
 
 def test_data_frames_have_every_sample_of_every_arm(logs: Path) -> None:
@@ -133,7 +131,9 @@ def test_an_export_without_texts_says_what_it_leaves_out_and_compares_the_same(
 ) -> None:
     exported = export(watched_run.folder, tmp_path / "redacted", redact=True)
     assert "left out: all texts" in exported.notes[0]
-    assert not texts_of_run(watched_run.folder) & everything_in(tmp_path / "redacted")
+    parts = [zipfile.ZipFile(log).read(name) for log in exported.logs for name in zipfile.ZipFile(log).namelist()]
+    told = b"".join(parts).decode()
+    assert not [text for text in texts_of_run(watched_run.folder) if len(text) > 12 and text in told]
     shared = in_process("report", ".", "--redact", "--to", str(tmp_path / "shared"), cwd=watched_run.folder)
     assert shared.returncode == 0, shared.stderr
     again = export(tmp_path / "shared")
@@ -274,20 +274,22 @@ def test_clusters_scorers_and_many_logs(tmp_path: Path) -> None:
 
 
 def test_what_is_not_alike_is_refused_in_one_line(tmp_path: Path) -> None:
-    a = write(tmp_path / "a.eval", flat("match", "CCIICI"))
-    other = write(tmp_path / "other.eval", flat("match", "CCIICC"), task="exam")
-    away = write(tmp_path / "away.eval", {("z", 1): {"match": "C"}})
+    write(tmp_path / "a.eval", flat("match", "CCIICI"))
+    write(tmp_path / "other.eval", flat("match", "CCIICC"), task="exam")
+    write(tmp_path / "away.eval", {("z", 1): {"match": "C"}})
     (tmp_path / "bad.eval").write_bytes(b"PK\x03\x04 not a log")
     mistakes = {
         ("a.eval", "other.eval"): "--any-task",
         ("a.eval", "away.eval"): "no sample of the same id and epoch",
         ("a.eval", "bad.eval"): "no log that Inspect can read",
         ("a.eval", "nothing.eval"): "no such file",
-        ("a.eval", "."): "both of task",
+        ("a.eval", "folder"): "both of task",
         ("a.eval",): "two runs are compared",
         ("a.eval", "a.eval", "--arm-a=x"): "for runs",
     }
-    write(tmp_path / "twin.eval", flat("match", "CCIICI"))
+    (tmp_path / "folder").mkdir()
+    for name in ("one.eval", "twin.eval"):
+        write(tmp_path / "folder" / name, flat("match", "CCIICI"))
     for given, words in mistakes.items():
         done = in_process("compare", *given, cwd=tmp_path)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
@@ -297,9 +299,6 @@ def test_what_is_not_alike_is_refused_in_one_line(tmp_path: Path) -> None:
     assert 'differ in task ("quiz" and "exam")' in done.stdout
     figures = json.loads((tmp_path / "out.json").read_text())
     assert figures["pairs"][0]["comparisons"][0]["n"] == 6
-    assert a.exists()
-    assert other.exists()
-    assert away.exists()
 
 
 def test_folders_are_compared_task_by_task_and_seeds_are_runs(tmp_path: Path) -> None:
