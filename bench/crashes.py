@@ -42,6 +42,7 @@ from sinternal.records import Finish
 from sinternal.registry import Kind
 from sinternal.settings.plugins import EnginePlugin
 from sinternal.store import Store, draft, store
+from sinternal.store.care import collect
 from sinternal.study import execute
 from sinternal.study.run import ARTIFACTS, make
 from sinternal.study.task import Plan
@@ -484,7 +485,7 @@ def _names_cause(words: str, fault: Fault) -> bool:
 
 
 def scenarios(folder: Path) -> list[Scenario]:
-    """All that is interrupted: a run, and one that goes on, asks again, makes again, or is followed by another.
+    """All that is interrupted: a run that begins, goes on, asks again, makes again or follows another, and `store gc`.
 
     Args:
         folder: where prompts are kept.
@@ -513,12 +514,20 @@ def scenarios(folder: Path) -> list[Scenario]:
     def changed(case: Path) -> None:
         run(other, case / "run")
 
+    def cleared(case: Path) -> None:
+        collect(case / "run" / ARTIFACTS, delete=True)
+
+    def used(case: Path) -> None:
+        cleared(case)
+        changed(case)  # what it needs must be there still
+
     return [
         Scenario("a run", once),
         Scenario("a run that was interrupted", once, (interrupted,)),
         Scenario("failed requests asked again", asked_again, (failed,)),
         Scenario("a stage made again", made_again, (once,), once),
         Scenario("another plan in the same folder", changed, (once,)),
+        Scenario("store gc of what the plan before needed", cleared, (once, changed), used),
     ]
 
 
