@@ -1,13 +1,14 @@
 """Every call that changes a file of a run as a point of death: a kill there, a power cut, a full disk, an error.
 
-    python -m bench.crash_points                # every call: about 15 minutes on two idle cores
+    python -m bench.crash_points                # every call: about 20 minutes on two idle cores
     python -m bench.crash_points --every 20     # each twentieth
 
 What is interrupted: a tiny diagnosis; one that goes on after an interruption; one whose failed requests are asked
 again; one with a stage made again; another plan in the same folder; and `store gc` after that. Afterwards the same
 command runs again, and all that is left must be, to the byte, what an uninterrupted run leaves, with no more calls of
-the engine made again than were in flight. Python's own calls are counted; those of the real process, with its worker
-and what libraries write in C++ and Rust, `strace -e inject=…` interrupts, every so many of them.
+the engine made again than were in flight. Two runs at once must leave what one after the other leaves. Python's own
+calls are counted; those of the real process, with its worker and what libraries write in C++ and Rust,
+`strace -e inject=…` interrupts, every so many of them.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from bench.crashes import (
     warm,
 )
 from bench.harness import Result, at_most
+from bench.races import races
 from sinternal.errors import SInternalError
 from sinternal.store import MANIFEST
 from sinternal.study.execute import WORKER_LOG
@@ -46,7 +48,7 @@ from sinternal.study.run import ARTIFACTS
 
 IN_MEMORY = Path("/dev/shm")
 """Where cases are played through if it is there: thousands of them would wear a disk, and wait for it."""
-FIRST = tuple(Fault)
+FIRST = (Fault.BEFORE, Fault.AFTER, Fault.POWER, Fault.FULL, Fault.IO, Fault.DENIED)
 FURTHER = (Fault.BEFORE, Fault.POWER, Fault.FULL)
 """What happens in every scenario but the first: right after a call is right before the next."""
 TRACED = ("rename", "fsync", "mkdir", "unlink", "write")
@@ -231,6 +233,12 @@ def main() -> None:
             for words in wrong[:SHOWN]:
                 print(words, file=sys.stderr)
             result.rows.append(at_most(what, "wrong ends", [float(len(wrong))], 0))
+        for race in races(Path(folder) / "races"):
+            calls = range(1, race.calls + 1, args.every)
+            begun = [words for at in calls if (words := race.begin_at(at))]
+            print(*begun[:SHOWN], sep="\n", file=sys.stderr)
+            what = f"{race.name}, the second begins at {len(calls):,} of {race.calls:,} calls of the first"
+            result.rows.append(at_most(what, "wrong ends", [float(len(begun))], 0))
         try:
             (disk := Path(folder) / "small").mkdir()
             what, wrong = small_disk(disk, SIZES)

@@ -21,6 +21,7 @@ import shutil
 import signal
 import stat
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
@@ -51,6 +52,8 @@ from sinternal.tools.diagnosis import PAGE, RESULTS, TEXT, load_diagnosis, plan_
 PROMPTS, SAMPLES = 6, 2
 ROWS_PER_SHARD = 4
 """Rows that are in flight at most."""
+HEAD_START = 0.05
+"""Seconds for which a process stands still when another begins."""
 CALLS = "calls"
 """Beside a run: a byte for each call of the engine."""
 COUNTER = "SINTERNAL_BENCH_CALLS"
@@ -68,6 +71,7 @@ class Fault(StrEnum):
     FULL = "ENOSPC from there on"
     IO = "EIO"
     DENIED = "EACCES"
+    MEETING = "another process begins"
 
     @property
     def kills(self) -> bool:
@@ -91,6 +95,9 @@ class Call(NamedTuple):
 
 class Shim:
     """Counts the calls of this process that change something below a folder, and lets one of them go wrong."""
+
+    telling = -1
+    """A descriptor to tell that another process is to begin."""
 
     def __init__(self, root: Path, at: int = 0, fault: Fault | None = None) -> None:
         """Begin to count; `at` is the number of the call that goes wrong, from 1 on."""
@@ -122,6 +129,9 @@ class Shim:
             raise OSError(ERRORS[fault], os.strerror(ERRORS[fault]), path)
         if fault is Fault.BEFORE:
             os.kill(os.getpid(), signal.SIGKILL)
+        if fault is Fault.MEETING:
+            os.write(self.telling, b".")
+            time.sleep(HEAD_START)
         try:
             return act()
         finally:
