@@ -1,6 +1,6 @@
 """Every call that changes a file of a run as a point of death: a kill there, a power cut, a full disk, an error.
 
-    python -m bench.crash_points                # every call: about 20 minutes on two idle cores
+    python -m bench.crash_points                # every call: about 30 minutes on two idle cores
     python -m bench.crash_points --every 20     # each twentieth
 
 What is interrupted: a tiny diagnosis; one that goes on after an interruption; one whose failed requests are asked
@@ -48,8 +48,8 @@ from sinternal.study.run import ARTIFACTS
 
 IN_MEMORY = Path("/dev/shm")
 """Where cases are played through if it is there: thousands of them would wear a disk, and wait for it."""
-FIRST = (Fault.BEFORE, Fault.AFTER, Fault.POWER, Fault.FULL, Fault.IO, Fault.DENIED)
-FURTHER = (Fault.BEFORE, Fault.POWER, Fault.FULL)
+FIRST = (Fault.BEFORE, Fault.AFTER, Fault.POWER, Fault.NAMES, Fault.FULL, Fault.IO, Fault.DENIED)
+FURTHER = (Fault.BEFORE, Fault.POWER, Fault.NAMES, Fault.FULL)
 """What happens in every scenario but the first: right after a call is right before the next."""
 TRACED = ("rename", "fsync", "mkdir", "unlink", "write")
 """System calls that strace interrupts. It counts those of each process, whatever they change."""
