@@ -45,6 +45,8 @@ OWN_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
 TOKEN = "X-Sinternal-Token"
 LOG = 2**14
 """Bytes of a run's log that are shown."""
+TEXTS_BESIDE = "-texts"
+"""End of the name of the folder that a large report's texts lie in, beside its page."""
 TEXTS, MOST_TEXTS = 40, 400
 KEPT = 8
 """Comparisons that are remembered."""
@@ -90,7 +92,7 @@ class View:
         """Serve runs to whoever has the token; without `texts`, nothing that a model wrote or was asked."""
         self.runs, self.token, self.texts = runs, token, texts
         self._compared: OrderedDict[tuple[object, ...], dict[str, Any]] = OrderedDict()
-        self._reading = threading.Lock()
+        self._reading, self._comparing = threading.Lock(), threading.Lock()
 
     def answer(self, target: str, token: str | None) -> Answer:
         """Answer a request.
@@ -109,6 +111,9 @@ class View:
         if not hmac.compare_digest((token or "").encode(), self.token.encode()):
             return _problem(HTTPStatus.FORBIDDEN, "open the address that sinternal view has printed")
         try:
+            if match := _PAIR.fullmatch(address.path):
+                with self._comparing:  # takes long, and keeps nobody else from an answer
+                    return self._compared_pair(match["a"], match["b"])
             with self._reading:  # journals are read on, and each run is looked at by one request at a time
                 return self._api(address.path, parse_qs(address.query))
         except (SInternalError, OSError) as error:
@@ -119,9 +124,6 @@ class View:
             rows = [self._row(run, run.standing()) for run in self.runs.all()]
             rows.sort(key=lambda row: (row["state"] != State.RUNNING, -(row["since"] or 0)))
             return _json({"folder": str(self.runs.root), "now": time.time(), "texts": self.texts, "runs": rows})
-        if match := _PAIR.fullmatch(path):
-            a, b = (self.runs.get(match[side]) for side in ("a", "b"))
-            return _gone() if a is None or b is None else _json(self._compare(a, b))
         if match := _RUN.fullmatch(path):
             run = self.runs.get(match["run"])
             if run is None:
@@ -131,6 +133,10 @@ class View:
                 return _json(self._texts(run, int(asked) if asked.isdecimal() and len(asked) < 6 else TEXTS))
             return _json(self._whole(run))
         return _problem(HTTPStatus.NOT_FOUND, "there is nothing there")
+
+    def _compared_pair(self, first: str, second: str) -> Answer:
+        a, b = self.runs.get(first), self.runs.get(second)
+        return _gone() if a is None or b is None else _json(self._compare(a, b))
 
     def _row(self, run: ViewedRun, standing: Standing) -> dict[str, Any]:
         journal = run.journal
@@ -237,18 +243,12 @@ class View:
         if known is None or name is None:
             return _gone()
         folder, _, last = file.rpartition("/")
-        ours = last == name if folder in ("", "redacted") else folder in _parts(name)
+        ours = last == name if folder in ("", "redacted") else folder == f"{Path(name).stem}{TEXTS_BESIDE}"
         path = known.folder / file
         kind = TYPES.get(path.suffix)
         if not (ours and kind and is_plain_file(path) and not path.parent.is_symlink()):
             return _gone()
         return Answer(path.read_bytes(), kind, policy=SANDBOX)
-
-
-def _parts(report: str) -> tuple[str, ...]:
-    """Folders that the data of a large report lies in, beside its page."""
-    stem = report.partition(".")[0]
-    return (f"{stem}-data", f"{stem}_data", f"{stem}-files", f"{stem}_files")
 
 
 def _visible(content: object) -> object:
