@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import click
 import typer
 from typer.core import TyperGroup
 
@@ -16,7 +15,7 @@ from sinternal.cli.output import out, print_named, print_note
 class _ByName(TyperGroup):
     """Takes `export RUN --inspect` for `export inspect RUN`: people guess either."""
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put the command first that an option of its name stands for."""
         first = next((word for word in args if not word.startswith("-")), None)
         named = [word for word in args if word.startswith("--") and word[2:] in self.commands]

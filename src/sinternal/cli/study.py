@@ -223,7 +223,7 @@ def compare(
     from sinternal.tools.compare import compare as compare_runs
     from sinternal.tools.compare import to_json
 
-    pairs = compare_runs(*runs, arm_a, arm_b)
+    pairs = compare_runs(runs[0], runs[1], arm_a, arm_b)
     for pair in pairs:
         print_table(f"{pair.a.title} against {pair.b.title}", *pair_table(pair.comparisons))
         for caveat in pair.caveats:

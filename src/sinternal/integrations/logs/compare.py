@@ -411,7 +411,11 @@ def _side_notes(side: Side, other: Side, alone: int) -> Iterator[str]:
 
 
 def _differences(a: Log, b: Log) -> Iterator[str]:
-    pairs = [("task", a.task, b.task), ("dataset", a.dataset, b.dataset), ("task version", a.version, b.version)]
+    pairs: list[tuple[str, Any, Any]] = [
+        ("task", a.task, b.task),
+        ("dataset", a.dataset, b.dataset),
+        ("task version", a.version, b.version),
+    ]
     for kind, ours, theirs in (("argument", a.task_args, b.task_args), ("setting", a.settings, b.settings)):
         pairs += [(f"{kind} {name}", ours.get(name), theirs.get(name)) for name in sorted({*ours, *theirs})]
     for what, mine, yours in pairs:
