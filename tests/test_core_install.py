@@ -88,7 +88,20 @@ def test_the_core_asks_for_few_packages(core: Path) -> None:
 
 
 def test_every_command_of_the_core_has_its_help(command: Command) -> None:
-    names = ("run", "diagnose", "judge", "verify", "agree", "compare", "fetch", "plan", "report", "list", "export")
+    names = (
+        "run",
+        "diagnose",
+        "judge",
+        "verify",
+        "agree",
+        "compare",
+        "fetch",
+        "plan",
+        "report",
+        "list",
+        "export",
+        "view",
+    )
     for name in names:
         done = command(name, "--help")
         assert (done.returncode, done.stderr) == (0, ""), name

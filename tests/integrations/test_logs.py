@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import sys
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -299,6 +300,16 @@ def test_what_is_not_alike_is_refused_in_one_line(tmp_path: Path) -> None:
     assert 'differ in task ("quiz" and "exam")' in done.stdout
     figures = json.loads((tmp_path / "out.json").read_text())
     assert figures["pairs"][0]["comparisons"][0]["n"] == 6
+
+
+def test_without_inspect_one_line_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "a.eval", flat("match", "CCIICI"))
+    (tmp_path / "measured.parquet").touch()
+    monkeypatch.setitem(sys.modules, "inspect_ai", None)
+    for command in (("compare", "a.eval", "a.eval"), ("export", ".", "--inspect"), ("export", "inspect", ".")):
+        done = in_process(*command, cwd=tmp_path)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+        assert "pip install 'sinternal[inspect]'" in done.stderr
 
 
 def test_folders_are_compared_task_by_task_and_seeds_are_runs(tmp_path: Path) -> None:

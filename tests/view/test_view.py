@@ -16,10 +16,13 @@ from urllib.parse import urlsplit
 import pytest
 from bench.browser import browser
 
-from sinternal.errors import SInternalError
+from sinternal.errors import BudgetError, DataError, SInternalError
 from sinternal.records import Finish, Judgement, Prompt, Response, Split
+from sinternal.settings.recipe import load_recipe
 from sinternal.store import Store
-from sinternal.study.live import PROGRESS, goes_on
+from sinternal.study.execute import Event
+from sinternal.study.live import PROGRESS, diary, goes_on
+from sinternal.study.plan import make_plan
 from sinternal.view.content import Made, curves
 from sinternal.view.journal import TaskState
 from sinternal.view.runs import Runs, State, ViewedRun
@@ -241,6 +244,39 @@ def test_ctrl_c_ends_it_in_one_line_and_an_empty_folder_is_no_mistake(tmp_path: 
     assert err == "view ended; runs go on\n"
     missing = in_process("view", "nowhere", cwd=tmp_path)
     assert (missing.returncode, missing.stderr.count("\n")) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "why"),
+    [
+        (KeyboardInterrupt(), State.STOPPED, "interrupted by its user"),
+        (BudgetError("the budget of 3 is spent"), State.STOPPED, "the budget of 3 is spent"),
+        (DataError("a row is odd; mend it"), State.FAILED, "a row is odd; mend it"),
+        (RuntimeError(NASTY), State.FAILED, "RuntimeError: <img"),
+    ],
+)
+def test_a_run_says_why_it_ended_and_the_next_one_begins_anew(
+    error: BaseException, state: State, why: str, tmp_path: Path
+) -> None:
+    plan, run = make_plan(load_recipe("quickstart")), ViewedRun(tmp_path, "x")
+
+    def go_on() -> None:
+        with diary(tmp_path, plan, tmp_path / "artifacts") as kept:
+            kept.note(Event(plan.tasks[3], 1, 10))
+            assert run.standing().state is State.RUNNING
+            assert (run.journal.tasks[3].done, run.journal.tasks[3].total) == (1, 10)
+            with diary(tmp_path, plan, tmp_path / "artifacts") as second:
+                assert second is None, "the same run goes on elsewhere"
+            raise error
+
+    with pytest.raises(type(error)):
+        go_on()
+    assert run.standing().state is state
+    assert run.standing().why.startswith(why)
+    with diary(tmp_path, plan, tmp_path / "artifacts"):
+        assert run.standing().state is State.RUNNING
+        assert run.journal.tasks[3].done == 0
+    assert not (tmp_path / PROGRESS).exists()
 
 
 def test_who_only_looks_keeps_no_run_from_its_diary(tmp_path: Path) -> None:
