@@ -1,21 +1,44 @@
-"""`sinternal export`: a recipe's data, settings and rewards for other trainers."""
+"""`sinternal export`: what leaves a run, in the form that other programs read. One subcommand a form.
+
+`sinternal export RUN/ARM TO` is short for `export model`, and `sinternal export RUN --inspect` for `export inspect`.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from sinternal.cli.arguments import Overrides, StoreFolder
 from sinternal.cli.output import out, print_named, print_note
 
-commands = typer.Typer(help="Write a recipe's data, settings and rewards for another trainer.", no_args_is_help=True)
+SHORT = {"--inspect": "inspect"}
+"""Flags that stand for a subcommand where a run is named first."""
+
+
+class Forms(TyperGroup):
+    """The subcommands, of which one may be left out where a run's folder is named in its place."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put in the subcommand that is meant."""
+        if args and args[0] not in self.commands and not args[0].startswith("-") and _is_path(args[0]):
+            flag = next((argument for argument in args if SHORT.get(argument) in self.commands), None)
+            args = [SHORT[flag] if flag else "model", *(argument for argument in args if argument != flag)]
+        return super().parse_args(ctx, args)
+
+
+def _is_path(text: str) -> bool:
+    return "/" in text or Path(text).exists()
+
+
+commands = typer.Typer(cls=Forms, no_args_is_help=True)
 
 
 @commands.callback()
 def options() -> None:
-    """Write a recipe's data, settings and rewards for another trainer."""
+    """Take what a run made elsewhere: models, training sets, data for other trainers, logs."""
 
 
 @commands.command("verl")
