@@ -41,6 +41,36 @@ def options() -> None:
     """Take what a run made elsewhere: models, training sets, data for other trainers, logs."""
 
 
+ArmName = Annotated[
+    str, typer.Argument(metavar="RUN/ARM", help="An arm of a finished run; RUN/ARM/SEED for another seed.")
+]
+To = Annotated[Path, typer.Argument(metavar="TO", help="Folder to write; new or empty.")]
+
+
+@commands.command("model")
+def export_model(
+    arm: ArmName,
+    to: To,
+    base: Annotated[
+        str | None, typer.Option(metavar="OWNER/NAME", help="What others call the base of an adapter.")
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option("--license", help="Of the weights; by default that of the base's own card.")
+    ] = None,
+    merge: Annotated[bool, typer.Option("--merge", help="Merge an adapter into its base.")] = False,
+    store_folder: StoreFolder = None,
+) -> None:
+    """A trained arm with its model card: loads in transformers, PEFT and vLLM. An adapter stays an adapter."""
+    from sinternal.integrations.hub.models import export_model as export
+    from sinternal.study.run import ArmOfRun
+
+    exported = export(ArmOfRun.open(arm, store_folder), to, base=base, licence=licence, merge=merge)
+    for note in exported.notes:
+        print_note(note)
+    kind = f"a LoRA adapter for {exported.base}" if exported.adapter else "weights"
+    out.print(f"{kind}, tokenizer and model card, {exported.bytes / 1e6:,.1f} MB: {exported.folder}", soft_wrap=True)
+
+
 @commands.command("verl")
 def export_verl(
     source: Annotated[
