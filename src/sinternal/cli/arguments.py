@@ -39,6 +39,7 @@ EngineOptions = Annotated[
     list[str] | None, typer.Option("--option", metavar="A.B=C", help="Set an option of the engine.")
 ]
 JudgeOptions = Annotated[list[str] | None, typer.Option("--option", metavar="A.B=C", help="Set a judge option.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON alone on standard output.")]
 LongestVerification = Annotated[int, typer.Option(min=1, help="Longest verification, in tokens.")]
 
 

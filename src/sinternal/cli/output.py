@@ -94,6 +94,12 @@ def write_json(path: Path, content: object) -> None:
     path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
+def emit(content: object) -> None:
+    """Print plain values as JSON, whatever else is shown or not."""
+    sys.stdout.write(conceal(json.dumps(content, indent=1, allow_nan=False)) + "\n")
+    sys.stdout.flush()
+
+
 def number(value: int | None) -> str:
     """A count, or a dash."""
     return MISSING if value is None else f"{value:,}"

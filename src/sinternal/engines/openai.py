@@ -165,6 +165,17 @@ class OpenAIEngine(Engine):
             finally:
                 runner.run(client.close())
 
+    def look(self) -> str:
+        """Look at the list of the server's models, which costs nothing; see `Engine.look`."""
+        with asyncio.Runner() as runner:
+            client = self.server.client()
+            try:
+                if why := runner.run(self.server.why_away(client)):
+                    raise EngineError(f"{self.url} {why}; start the server, or mend the address")
+                return runner.run(self.server.look(client))
+            finally:
+                runner.run(client.close())
+
     def is_there(self) -> bool:
         """Whether the server takes connections at all, whatever it says; see `Engine.is_there`."""
         with asyncio.Runner() as runner:
