@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from sinternal.cli import check, export, listing, models, store, study, world
+from sinternal.cli import check, export, init, listing, models, store, study, world
 from sinternal.cli.output import out, tell
 from sinternal.cli.schema import schema
 from sinternal.errors import BudgetError, SInternalError
@@ -28,6 +28,7 @@ EXIT_BUDGET = 3
 EXIT_PIPE = 141
 """Exit code when nobody reads the output any more (128 and the number of SIGPIPE)."""
 COMMANDS: tuple[Callable[..., None], ...] = (
+    init.init,
     check.check,
     study.run,
     models.diagnose,

@@ -1,0 +1,115 @@
+"""`sinternal init`: asks, or takes flags, and writes a recipe."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sinternal.cli.output import out, print_note
+from sinternal.errors import SInternalError
+
+
+def init(
+    recipe: Annotated[
+        Path, typer.Argument(metavar="[RECIPE.yaml]", help="File to write; its name is the study's.")
+    ] = Path("my-study.yaml"),
+    model: Annotated[
+        str | None, typer.Option(help="Your model: a directory, a Hugging Face id (owner/name), or a known name.")
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE", help="Prompts to tune on: a file, FILE:harmful, FILE:benign, or a benchmark; repeatable."
+        ),
+    ] = None,
+    evaluation: Annotated[
+        list[str] | None,
+        typer.Option("--eval", metavar="FILE", help="Prompts to measure on, likewise; by default a fifth of --data."),
+    ] = None,
+    judge: Annotated[str | None, typer.Option(help="A judge: see `sinternal list judges`.")] = None,
+    judge_model: Annotated[str | None, typer.Option(help="The model behind it.")] = None,
+    judge_url: Annotated[str | None, typer.Option(help="Where it is served; by default it is opened here.")] = None,
+    expert: Annotated[str | None, typer.Option(help="The expert's model.")] = None,
+    expert_url: Annotated[
+        str | None, typer.Option(help="Where it is served, OpenAI-compatible; by default OpenAI.")
+    ] = None,
+    expert_key: Annotated[
+        str | None, typer.Option(metavar="VARIABLE", help="Variable of the environment that holds its key.")
+    ] = None,
+    base_url: Annotated[str | None, typer.Option(help="One server for judge and expert alike.")] = None,
+    engine: Annotated[str | None, typer.Option(help="Who writes your model's text: transformers, vllm or ray.")] = None,
+    method: Annotated[str, typer.Option(help="Which weights are trained: lora or full.")] = "lora",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: take defaults, and say which.")] = False,
+    look: Annotated[bool, typer.Option("--check/--no-check", help="Look at each part once it is written.")] = True,
+) -> None:
+    """Write a commented recipe for your own model, data, judge and expert, and check it before anything is spent."""
+    from sinternal.cli.check import show
+    from sinternal.extras import is_there
+    from sinternal.store.files import write_text
+    from sinternal.tools.check import check
+    from sinternal.tools.init import Wishes, write_recipe
+
+    if recipe.suffix not in (".yaml", ".yml"):
+        recipe = recipe.with_name(f"{recipe.name}.yaml")
+    if recipe.exists():
+        raise SInternalError(f"{recipe}: there is a file already; name another, or remove it")
+    if not recipe.parent.is_dir():
+        raise SInternalError(f"{recipe.parent}: there is no such folder")
+    wishes = Wishes(
+        name=_name(recipe.stem),
+        model=model,
+        data=tuple(data or ()),
+        evaluation=tuple(evaluation or ()),
+        judge=judge,
+        judge_model=judge_model,
+        judge_url=judge_url or base_url,
+        expert=expert,
+        expert_url=expert_url or base_url,
+        expert_key=expert_key,
+        engine=engine or ("vllm" if is_there("vllm") else "transformers"),
+        method=method,
+    )
+    if not yes and sys.stdin.isatty() and sys.stdout.isatty():
+        _ask(wishes)
+    text = write_recipe(wishes)
+    write_text(recipe, text)
+    for words in wishes.taken:
+        print_note(f"taken: {words}")
+    out.print(f"recipe: {recipe}", soft_wrap=True)
+    if look:
+        show(check(str(recipe)), as_json=False)
+
+
+def _name(stem: str) -> str:
+    """A study's name out of a file's."""
+    plain = "".join(c if c.isascii() and c.isalnum() else "-" for c in stem.lower()).strip("-")
+    return plain[:100] or "my-study"
+
+
+def _ask(wishes: object) -> None:
+    """Ask for what was not said; an empty answer takes the default."""
+    from sinternal.tools.init import LOCAL_GUARD, OFFLINE, Wishes
+
+    assert isinstance(wishes, Wishes)
+
+    def ask(question: str, default: str) -> str | None:
+        answer = typer.prompt(f"{question} [{default}]", default="", show_default=False).strip()
+        return answer or None
+
+    wishes.model = wishes.model or ask("Your model: directory, owner/name on the hub, or a known name", "smollm2")
+    if not wishes.data:
+        answer = ask("Prompts to tune on: files, FILE:harmful, FILE:benign, or benchmarks", " ".join(OFFLINE))
+        wishes.data = tuple(answer.split()) if answer else ()
+    if not wishes.evaluation:
+        answer = ask("Prompts to measure on, likewise", "a fifth of the same")
+        wishes.evaluation = tuple(answer.split()) if answer else ()
+    wishes.judge = wishes.judge or ask("Judge: see `sinternal list judges`", "qwen3guard")
+    wishes.judge_url = wishes.judge_url or ask("Where the judge is served", "opened here")
+    if wishes.judge_model is None and wishes.judge in (None, "qwen3guard"):
+        wishes.judge_model = ask("The judge's model", LOCAL_GUARD)
+    wishes.expert_url = wishes.expert_url or ask("Where the expert is served", "https://api.openai.com/v1")
+    wishes.expert = wishes.expert or ask("The expert's model there", "gpt-4o-2024-11-20")
+    wishes.expert_key = wishes.expert_key or ask("Variable that holds its key", "OPENAI_API_KEY")
