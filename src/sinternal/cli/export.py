@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from sinternal.cli.arguments import Overrides, StoreFolder
+from sinternal.cli.completion import complete_arms
 from sinternal.cli.output import out, print_named, print_note
 
 SHORT = {"--inspect": "inspect"}
@@ -42,7 +43,10 @@ def options() -> None:
 
 
 ArmName = Annotated[
-    str, typer.Argument(metavar="RUN/ARM", help="An arm of a finished run; RUN/ARM/SEED for another seed.")
+    str,
+    typer.Argument(
+        metavar="RUN/ARM", help="An arm of a finished run; RUN/ARM/SEED for another seed.", autocompletion=complete_arms
+    ),
 ]
 To = Annotated[Path, typer.Argument(metavar="TO", help="Folder to write; new or empty.")]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from sinternal.cli.output import MISSING, out, print_note
+from sinternal.cli.output import MISSING, emit, out, print_note
 from sinternal.errors import SInternalError
 
 if TYPE_CHECKING:
@@ -115,7 +114,7 @@ def print_json(
         },
         "notes": list(notes),
     }
-    print(json.dumps(content, indent=1, allow_nan=False))
+    emit(content)
 
 
 def _as_json(forecast: Forecast, *, explain: bool) -> dict[str, Any]:

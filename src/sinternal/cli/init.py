@@ -60,6 +60,7 @@ def init(
         raise SInternalError(f"{recipe.parent}: there is no such folder")
     wishes = Wishes(
         name=_name(recipe.stem),
+        file=recipe.name,
         model=model,
         data=tuple(data or ()),
         evaluation=tuple(evaluation or ()),

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from sinternal.cli.output import MISSING, out, print_named
+from sinternal.cli.arguments import Json
+from sinternal.cli.completion import complete_kinds
+from sinternal.cli.output import MISSING, emit, out, print_named
 from sinternal.errors import SInternalError
 
 
 def list_(
-    kind: Annotated[str | None, typer.Argument(help="Only one kind, for example recipes or judges.")] = None,
+    kind: Annotated[
+        str | None,
+        typer.Argument(help="Only one kind, for example recipes or judges.", autocompletion=complete_kinds),
+    ] = None,
+    as_json: Json = False,
 ) -> None:
     """List what a recipe can name."""
     from sinternal.registry import Kind, names
@@ -20,12 +26,29 @@ def list_(
     known = {"recipes": list(packaged_recipes()), **{k.value.removeprefix("sinternal."): names(k) for k in Kind}}
     if kind is not None and kind not in known:
         raise SInternalError(f"there is no kind {kind!r} to list; choose one of: {', '.join(known)}")
+    if as_json:
+        emit(_as_json(kind, known))
+        return
     if kind in DETAILED:
         DETAILED[kind]()
         return
     for name, entries in known.items():
         if kind in (None, name):
             print_named(name, f": {', '.join(entries) or MISSING}")
+
+
+def _as_json(kind: str | None, known: dict[str, list[str]]) -> Any:
+    """The names of every kind; of benchmarks and attacks alone, what is told of each."""
+    if kind == "benchmarks":
+        from sinternal.benchmarks.listing import rows
+
+        return [row._asdict() for row in rows()]
+    if kind == "attacks":
+        from sinternal.registry import Kind, load, names
+
+        attacks = {name: load(Kind.ATTACK, name) for name in names(Kind.ATTACK)}
+        return [{"name": name, "family": each.family, "held_out": each.held_out} for name, each in attacks.items()]
+    return known if kind is None else known[kind]
 
 
 def _print_benchmarks() -> None:

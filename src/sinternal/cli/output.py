@@ -1,10 +1,16 @@
-"""What commands print: results on standard output, notes and errors on standard error."""
+"""What commands print: results on standard output, errors on standard error.
+
+With `--json`, standard output has the JSON alone, and all else goes to standard error; with `--quiet`, notes and
+progress are not shown at all.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +47,38 @@ class Terminal(Console):
             yield segment if segment.control else segment._replace(text=visible(segment.text))
 
 
-out = Terminal(width=None if sys.stdout.isatty() else WIDTH_OFF_TERMINAL)
+def _width() -> int | None:
+    """What a table may take: the terminal, or what COLUMNS says; a file is as wide as most screens."""
+    return None if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdecimal() else WIDTH_OFF_TERMINAL
+
+
+out = Terminal(width=_width())
+_quiet = False
+
+
+def set_quiet(quiet: bool) -> None:
+    """Leave out notes and progress from now on, or show them again."""
+    global _quiet
+    _quiet = quiet
+
+
+def is_quiet() -> bool:
+    """Whether notes and progress are left out."""
+    return _quiet
+
+
+@contextmanager
+def reporting(as_json: bool) -> Iterator[Terminal]:
+    """The console for what is shown on the way to a result: not that of the result, if it is JSON."""
+    if not as_json:
+        yield out
+        return
+    kept = out.stderr
+    out.stderr = True
+    try:
+        yield out
+    finally:
+        out.stderr = kept
 
 
 def tell(message: str) -> None:
@@ -50,8 +87,9 @@ def tell(message: str) -> None:
 
 
 def print_note(text: str) -> None:
-    """What a reader of the results should know."""
-    out.print(f"note: {text}", soft_wrap=True)
+    """What a reader of the results should know; not shown with `--quiet`."""
+    if not _quiet:
+        out.print(f"note: {text}", soft_wrap=True)
 
 
 def print_named(name: str, text: str = "") -> None:
@@ -69,12 +107,15 @@ def print_table(title: str | None, columns: Sequence[str], rows: Sequence[Sequen
     out.print(table)
 
 
-def print_results(folder: Path) -> None:
-    """What a finished run shows, its main figures and caveats, and where its report is."""
+def print_results(folder: Path, *, as_json: bool = False) -> None:
+    """What a finished run shows, its main figures and caveats, and where its report is; or its `results.json`."""
     from sinternal.report.results import effects_in_terminal, terminal_tables
     from sinternal.study.run import REPORT, read_results
 
     results = read_results(folder)
+    if as_json:
+        emit(results.model_dump(mode="json"))
+        return
     tables = list(terminal_tables(results))
     for title, (columns, rows), note in tables:
         print_table(title if len(tables) > 1 else None, columns, rows)
@@ -87,11 +128,6 @@ def print_results(folder: Path) -> None:
             out.print(sentence, soft_wrap=True)
         print_table(None, *table)
     out.print(f"report: {folder / REPORT}")
-
-
-def write_json(path: Path, content: object) -> None:
-    """Write plain values to a file."""
-    path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 def emit(content: object) -> None:

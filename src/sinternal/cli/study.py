@@ -11,6 +11,7 @@ from rich.table import Table
 
 from sinternal.cli.arguments import (
     Again,
+    Json,
     JudgeOptions,
     MaxCost,
     MaxTokens,
@@ -21,7 +22,7 @@ from sinternal.cli.arguments import (
     RunFolder,
     StoreFolder,
 )
-from sinternal.cli.output import number, out, print_note, print_results, print_table, write_json
+from sinternal.cli.output import emit, number, out, print_note, print_results, print_table
 from sinternal.errors import SInternalError
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def run(
     max_tokens: MaxTokens = None,
     retry_failed: RetryFailed = None,
     again: Again = None,
+    as_json: Json = False,
 ) -> None:
     """Run a recipe, except for what is already in the store; print the results and the report's path."""
     from sinternal.budget import Limits
@@ -45,7 +47,7 @@ def run(
     from sinternal.study.run import run as run_recipe
 
     limits = Limits(max_tokens, max_cost)
-    with show_progress(again=bool(again)) as listen:
+    with show_progress(again=bool(again), as_json=as_json) as listen:
         finished = run_recipe(
             recipe,
             overrides=overrides or (),
@@ -56,7 +58,7 @@ def run(
             again=again or (),
             listen=listen,
         )
-    print_results(finished.folder)
+    print_results(finished.folder, as_json=as_json)
 
 
 def judge(
@@ -67,6 +69,7 @@ def judge(
     max_cost: MaxCost = None,
     max_tokens: MaxTokens = None,
     retry_failed: RetryFailed = None,
+    as_json: Json = False,
 ) -> None:
     """Label a run's responses with another judge; nothing is generated again. The first judge still decides."""
     from sinternal.budget import Limits
@@ -75,9 +78,9 @@ def judge(
     from sinternal.study.run import judge as judge_run
 
     finished, limits = Run.open(folder, store_folder), Limits(max_tokens, max_cost)
-    with show_progress() as listen:
+    with show_progress(as_json=as_json) as listen:
         judged = judge_run(finished, name, options or (), limits=limits, retry_failed=retry_failed, listen=listen)
-    print_results(judged.folder)
+    print_results(judged.folder, as_json=as_json)
 
 
 def plan(
@@ -97,7 +100,7 @@ def plan(
         int | None, typer.Option(min=1, help="Mean length of a text that a model writes, for hours; by default 1,500.")
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show formula and source beside each number.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Show what a run would do: each stage, whether it is cached, what it costs at most, and what a machine needs."""
     from sinternal.cli.forecast import PlannedMachine, print_forecast, print_json, read_configs
@@ -163,19 +166,23 @@ def report(
         Path | None, typer.Option("--to", help="Folder for these pages; by default redacted inside RUN.")
     ] = None,
     store_folder: StoreFolder = None,
+    as_json: Json = False,
 ) -> None:
     """Print a finished run's results again, and where its report is; or write its pages without texts."""
     if not redact:
         if to is not None:
             raise SInternalError("--to is for --redact: the folder that receives pages without texts")
-        print_results(folder)
+        print_results(folder, as_json=as_json)
         return
     from sinternal.study.sharing import share
     from sinternal.tools.diagnosis import RESULTS as DIAGNOSIS
     from sinternal.tools.diagnosis import share_diagnosis
 
     page = (share_diagnosis if (folder / DIAGNOSIS).is_file() else share)(folder, store_folder, to)
-    out.print(f"without texts: {page}", soft_wrap=True)
+    if as_json:
+        emit({"page": str(page)})
+    else:
+        out.print(f"without texts: {page}", soft_wrap=True)
 
 
 def compare(
@@ -183,7 +190,7 @@ def compare(
     b: Annotated[Path, typer.Argument(metavar="B", help="Folder of another.")],
     arm_a: Annotated[str | None, typer.Option(help="An arm of A; by default all that B also has.")] = None,
     arm_b: Annotated[str | None, typer.Option(help="An arm of B; by default the one of the same name.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="File to write the figures to.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Compare two runs on the same prompts: paired tests, and the smallest difference they could detect."""
     from sinternal.report.comparison_tables import pair_table
@@ -191,9 +198,10 @@ def compare(
     from sinternal.tools.compare import to_json
 
     pairs = compare_runs(a, b, arm_a, arm_b)
+    if as_json:
+        emit(to_json(pairs))
+        return
     for pair in pairs:
         print_table(f"{pair.a.title} against {pair.b.title}", *pair_table(pair.comparisons))
         for caveat in pair.caveats:
             print_note(caveat)
-    if json_file is not None:
-        write_json(json_file, to_json(pairs))

@@ -6,6 +6,7 @@ comment, with its default.
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,8 +18,8 @@ import yaml
 from pydantic import BaseModel
 
 from sinternal.benchmarks.rows import READERS, Row, read_rows
-from sinternal.errors import RecipeError, SInternalError
-from sinternal.registry import Kind, load, registered
+from sinternal.errors import RecipeError, RegistryError, SInternalError
+from sinternal.registry import Kind, check_name, load, names
 from sinternal.settings.base import validate_settings
 from sinternal.settings.recipe import Recipe
 from sinternal.settings.sources import Source
@@ -49,6 +50,8 @@ class Wishes:
 
     name: str = "my-study"
     """Name of the study."""
+    file: str = "my-study.yaml"
+    """Name of the file, for the commands in its head."""
     model: str | None = None
     """The model: a directory, a Hugging Face id, or a registered source."""
     data: tuple[str, ...] = ()
@@ -161,8 +164,8 @@ def read_source(text: str, wishes: Wishes, side: str) -> dict[str, Any]:
     if Path(path).suffix.lower() not in READERS and not said:
         option = "--data" if side == "train" else "--eval"
         try:
-            registered(Kind.BENCHMARK, path)
-        except ValueError as error:
+            check_name(Kind.BENCHMARK, path)
+        except RegistryError as error:
             raise SInternalError(f"{option} {path}: no file that ends in {', '.join(READERS)}, and {error}") from error
         return {"benchmark": path}
     row = next(iter(read_rows(Path(path).expanduser())), None)
@@ -248,7 +251,7 @@ def _size(train: Sequence[dict[str, Any]]) -> int:
 
 def _judge(wishes: Wishes) -> dict[str, Any]:
     name = wishes.judge or "qwen3guard"
-    plugin = load(Kind.JUDGE, registered(Kind.JUDGE, name))
+    plugin = load(Kind.JUDGE, name)
     if "engine" not in plugin.Options.model_fields:
         return {"name": name}
     model = wishes.judge_model
@@ -265,8 +268,6 @@ def _judge(wishes: Wishes) -> dict[str, Any]:
 
 
 def _expert(wishes: Wishes) -> dict[str, Any]:
-    from sinternal.registry import names
-
     if wishes.expert in names(Kind.EXPERT) and wishes.expert != "chat":
         return {"name": wishes.expert}
     model = wishes.expert
@@ -298,7 +299,7 @@ PRICE = "# price: {read: 3.0, written: 15.0}  # what a million tokens cost: with
 
 def _lines(wishes: Wishes, content: Mapping[str, Any]) -> Iterator[str]:
     yield f"# A study of {' '.join(str(wishes.model).split())}, written by `sinternal init`. Next:"
-    file = f"{wishes.name}.yaml"
+    file = shlex.quote(wishes.file)
     steps = {
         f"check {file}": "what is missing, before anything is spent",
         f"plan {file} --hardware 1xH100": "what it takes",
