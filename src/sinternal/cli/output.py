@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+import textwrap
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.table import Table
@@ -23,6 +25,8 @@ from sinternal.redaction import conceal
 from sinternal.visible import visible, visible_line
 
 MISSING = "-"
+GAP = 2
+"""Columns of a terminal between two of a table."""
 WIDTH_OFF_TERMINAL = 120
 
 
@@ -97,14 +101,81 @@ def print_named(name: str, text: str = "") -> None:
     out.print(Text.assemble((name, "bold"), text))
 
 
-def print_table(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table, all columns but the first flush right."""
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column, justify="left" if column == columns[0] else "right")
-    for row in rows:
+def print_table(
+    title: str | None,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    left: int = 1,
+    dispensable: Collection[str] = (),
+) -> None:
+    """A table that fits the terminal: no figure is cut off.
+
+    Where it is too narrow, intervals go below their values; then columns that can be spared go; then the others go on
+    below, beside the first column once more.
+
+    Args:
+        title: stands above.
+        columns: their names.
+        rows: as many cells each.
+        left: how many columns are flush left; all others are flush right.
+        dispensable: names of columns that a narrow terminal does without.
+    """
+    if title:
+        out.print(Text(title, "italic"), soft_wrap=True)
+    kept = [number for number, column in enumerate(columns) if column not in dispensable]
+    everything = list(range(len(columns)))
+    for numbers, broken in ((everything, False), (everything, True), (kept, False), (kept, True)):
+        table = _table(columns, rows, numbers, broken=broken, left=left)
+        if table is not None:
+            out.print(table)
+            return
+    first, *others = kept
+    while others:
+        number = len(others)
+        while number > 1 and _table(columns, rows, [first, *others[:number]], broken=True, left=left) is None:
+            number -= 1
+        out.print(_table(columns, rows, [first, *others[:number]], broken=True, left=left, fits=False))
+        others = others[number:]
+
+
+def _table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    numbers: Sequence[int],
+    *,
+    broken: bool,
+    left: int,
+    fits: bool = True,
+) -> Table | None:
+    """Some columns of a table; None if it has to fit the terminal and does not."""
+    table = Table(box=None, pad_edge=False)
+    width = -GAP
+    cells = [[_below(row[number]) if broken else row[number] for number in numbers] for row in rows]
+    for place, number in enumerate(numbers):
+        longest = max((_width_of(row[place]) for row in cells), default=0)
+        title = _wrapped(columns[number], longest) if broken else columns[number]
+        table.add_column(title, justify="left" if number < left else "right", no_wrap=True)
+        width += max(longest, _width_of(title)) + GAP
+    for row in cells:
         table.add_row(*row)
-    out.print(table)
+    return None if fits and width > out.width else table
+
+
+def _below(cell: str) -> str:
+    """A value with its interval below it."""
+    value, bracket, interval = cell.partition(" [")
+    return f"{value}\n[{interval}" if bracket and interval.endswith("]") else cell
+
+
+def _wrapped(title: str, width: int) -> str:
+    """A heading in several lines, as wide as its column or its longest word."""
+    longest = max((len(word) for word in title.split()), default=1)
+    return "\n".join(textwrap.wrap(title, max(width, longest), break_long_words=False, break_on_hyphens=False)) or title
+
+
+def _width_of(text: str) -> int:
+    return max(map(cell_len, visible(text).split("\n")))
 
 
 def print_results(folder: Path, *, as_json: bool = False) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from sinternal.cli.arguments import (
     Again,
@@ -123,14 +122,11 @@ def plan(
     if as_json:
         print_json(rows, predicted, notes, reach, explain=explain)
         return
-    table = Table(box=None, pad_edge=False)
-    for title in ("stage", "key", "state"):
-        table.add_column(title, no_wrap=True)
-    for title in ("rows ≤", "calls ≤", "tokens ≤"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for row in rows:
-        table.add_row(row.task.label, row.task.key, "cached" if row.cached else "to run", *map(number, row.costs))
-    out.print(table)
+    titles = ("stage", "key", "state", "rows ≤", "calls ≤", "tokens ≤")
+    lines = [
+        [row.task.label, row.task.key, "cached" if row.cached else "to run", *map(number, row.costs)] for row in rows
+    ]
+    print_table(None, titles, lines, left=3, dispensable=["key"])
     waiting = [row for row in rows if not row.cached]
     calls, tokens = (sum(row.costs[i] or 0 for row in waiting) for i in (1, 2))
     out.print(f"{len(waiting)} of {len(rows)} to run: at most {calls:,} generation calls and {tokens:,} tokens written")
