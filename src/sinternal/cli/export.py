@@ -75,6 +75,18 @@ def export_model(
     out.print(f"{kind}, tokenizer and model card, {exported.bytes / 1e6:,.1f} MB: {exported.folder}", soft_wrap=True)
 
 
+@commands.command("data")
+def export_data(arm: ArmName, to: To, store_folder: StoreFolder = None) -> None:
+    """The training set of an arm with its data card: prompts and completions, as TRL's SFTTrainer takes them."""
+    from sinternal.integrations.hub.data import export_data as export
+    from sinternal.study.run import ArmOfRun
+
+    exported = export(ArmOfRun.open(arm, store_folder), to)
+    for note in exported.notes:
+        print_note(note)
+    out.print(f"{exported.rows:,} rows ({exported.form}) and data card: {exported.folder}", soft_wrap=True)
+
+
 @commands.command("verl")
 def export_verl(
     source: Annotated[

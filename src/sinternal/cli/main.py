@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from sinternal.cli import check, export, init, listing, models, store, study, world
+from sinternal.cli import check, export, init, listing, models, push, store, study, world
 from sinternal.cli.examples import epilog
 from sinternal.cli.output import out, set_quiet, tell
 from sinternal.cli.schema import schema
@@ -41,6 +41,8 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     models.fetch,
     study.plan,
     study.report,
+    push.push,
+    push.push,
     listing.list_,
     schema,
 )

@@ -25,6 +25,8 @@ from sinternal.redaction import conceal
 from sinternal.visible import visible, visible_line
 
 MISSING = "-"
+WIDEST_LABEL = 28
+"""Characters of a label in one line, where a terminal is narrow."""
 GAP = 2
 """Columns of a terminal between two of a table."""
 WIDTH_OFF_TERMINAL = 120
@@ -151,7 +153,9 @@ def _table(
     """Some columns of a table; None if it has to fit the terminal and does not."""
     table = Table(box=None, pad_edge=False)
     width = -GAP
-    cells = [[_below(row[number]) if broken else row[number] for number in numbers] for row in rows]
+    cells = [
+        [_narrow(row[number], label=number < left) if broken else row[number] for number in numbers] for row in rows
+    ]
     for place, number in enumerate(numbers):
         longest = max((_width_of(row[place]) for row in cells), default=0)
         title = _wrapped(columns[number], longest) if broken else columns[number]
@@ -162,8 +166,10 @@ def _table(
     return None if fits and width > out.width else table
 
 
-def _below(cell: str) -> str:
-    """A value with its interval below it."""
+def _narrow(cell: str, *, label: bool) -> str:
+    """A label in several lines, or a value with its interval below it."""
+    if label:
+        return _wrapped(cell, WIDEST_LABEL)
     value, bracket, interval = cell.partition(" [")
     return f"{value}\n[{interval}" if bracket and interval.endswith("]") else cell
 

@@ -113,7 +113,7 @@ def plan(
 
     loaded = load_recipe(recipe, overrides or [])
     planned = make_plan(loaded, parents_elsewhere(recipe))
-    reach = find_reach(planned, loaded.launch)
+    reach = find_reach(planned, loaded.launch, loaded.trackers)
     store = Store(store_folder or (out_folder or RUNS / loaded.name) / ARTIFACTS)
     rows = estimate(planned, store)
     machine = PlannedMachine(hardware, read_configs(model_config or [], loaded.target.model), mean_tokens)

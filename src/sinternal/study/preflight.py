@@ -20,6 +20,7 @@ from sinternal.judges.guard import Guard
 from sinternal.records import Prompt, Split
 from sinternal.registry import Kind, load, names
 from sinternal.settings.plugins import EnginePlugin, JudgePlugin
+from sinternal.settings.tracking import Tracker
 from sinternal.stages.target import TargetConfig
 from sinternal.store import Store
 from sinternal.study.identity import NamedEngine, engines_in
@@ -107,6 +108,12 @@ def check_extras(task: Task) -> None:
     if not task.stage.shows_paths:
         for engine in engines_in(task.config.model_dump(mode="json")):
             require(f"{task.label} by engine {engine.name}", *ENGINES.get(engine.name, ()))
+
+
+def check_trackers(trackers: Iterable[Tracker]) -> None:
+    """Make sure that the packages of trackers are there. Raises MissingExtraError."""
+    for tracker in trackers:
+        require(f"trackers: {tracker.value}", tracker.value)
 
 
 def is_reachable(task: Task) -> bool:

@@ -30,6 +30,7 @@ from sinternal.study.execute import Event, discard, execute
 from sinternal.study.plan import make_plan
 from sinternal.study.reach import Reach, check_allowed, find_reach
 from sinternal.study.task import Plan
+from sinternal.training.tracking import FOLDER, NOBODY, Tracking
 
 RUNS = Path("runs")
 """Where runs are kept that are given no folder."""
@@ -257,6 +258,7 @@ def run(
         limits=limits,
         retry_failed=retry_failed,
         launch=loaded.launch,
+        tracking=Tracking(loaded.trackers, loaded.name, folder / FOLDER),
         again=again,
         listen=listen,
         typed=overrides,
@@ -322,12 +324,14 @@ def make(
     again: Collection[str] = (),
     listen: Listener | None = None,
     launch: Launch | None = None,
+    tracking: Tracking = NOBODY,
     typed: Collection[str] = (),
 ) -> None:
     """Make what a plan asks for, and copy files of its last artifact into a folder.
 
-    For the arguments, see `run`; `launch` spreads each training over processes, and `typed` is what the user has given
-    beside the recipe. Raises RecipeError if the recipe reaches for what takes a word of the user's.
+    For the arguments, see `run`; `launch` spreads each training over processes, `tracking` says who is told of it, and
+    `typed` is what the user has given beside the recipe. Raises RecipeError if the recipe reaches for what takes a word
+    of the user's.
     """
     check_writable(folder, "--out")
     tell = listen or _ignore
@@ -337,10 +341,12 @@ def make(
         if again:
             artifacts.check_writable()
             discarded = discard(plan, artifacts, again)
-        reach = find_reach(plan, launch)
+        reach = find_reach(plan, launch, tracking.trackers)
         tell(Start(plan, folder, discarded, server_bound(plan, artifacts), reach))
         check_allowed(reach, typed)
-        last = execute(plan, artifacts, workers, tell, limits, retry_failed=retry_failed, launch=launch)
+        last = execute(
+            plan, artifacts, workers, tell, limits, retry_failed=retry_failed, launch=launch, tracking=tracking
+        )
         with alone(artifacts.root), telling_causes(folder):
             for name in files:
                 copy_file(last.file(name), folder / name)

@@ -30,7 +30,7 @@ from sinternal.stages.dataset import open_with_answers
 from sinternal.store import Store
 from sinternal.study.identity import engines_in
 from sinternal.study.plan import make_plan
-from sinternal.study.preflight import Asked, check_extras, check_limits, servers, servers_in
+from sinternal.study.preflight import Asked, check_extras, check_limits, check_trackers, servers, servers_in
 from sinternal.study.reach import check_allowed, find_reach
 from sinternal.study.run import ARTIFACTS, RUNS
 from sinternal.study.task import Plan
@@ -136,7 +136,9 @@ def _check_plan(plan: Plan, recipe: Recipe | None, typed: Sequence[str], limits:
             yield Finding(Mark.OK, "limits", f"at most {limits.max_cost:g}, at the prices of the engines")
 
     def reach() -> Iterator[Finding]:
-        check_allowed(find_reach(plan, recipe.launch if recipe else None), typed)
+        trackers = recipe.trackers if recipe else ()
+        check_trackers(trackers)
+        check_allowed(find_reach(plan, recipe.launch if recipe else None, trackers), typed)
         yield from ()
 
     def launch() -> Iterator[Finding]:

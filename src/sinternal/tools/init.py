@@ -285,6 +285,7 @@ def _expert(wishes: Wishes) -> dict[str, Any]:
 SHOWN_AS_COMMENTS: Mapping[str, Sequence[tuple[str, str]]] = {
     "": (
         ("workers", "1"),
+        ("trackers", "[tensorboard]"),
         ("rewards", "{judge: {name: llama-guard, options: {engine: {…}}}}"),
         ("capability", "[{task: sinternal/mathematics, options: {benchmark: math-500}}]"),
     ),

@@ -36,6 +36,7 @@ from sinternal.training.rewards import Kind
 from sinternal.training.rollouts import close_vllm, vllm_arguments
 from sinternal.training.schedule import Turn
 from sinternal.training.scorer import Panel, Rollout, Scorer
+from sinternal.training.tracking import NOBODY, Tracking
 from sinternal.training.watch import Report, Seal, Watch
 from sinternal.training.weights import Start, hardware, open_model, save_trained
 
@@ -117,6 +118,7 @@ def train(
     out: Path,
     progress: Progress,
     speech: TemplateOptions | None = None,
+    tracking: Tracking = NOBODY,
 ) -> Log:
     """Train a model on its own rollouts, and save it as a Hugging Face model directory, or its trained LoRA adapter.
 
@@ -131,6 +133,7 @@ def train(
         out: receives the model; checkpoints stand beside it in `<out>.checkpoints`.
         progress: called with (steps done, steps in all).
         speech: the chat-template options of the engine that measures the model.
+        tracking: who is told how it goes.
 
     Raises:
         DataError: the rewards of the first step are all 0 or all missing, so that there is nothing to learn from; or
@@ -147,7 +150,7 @@ def train(
     disable_progress_bar()
     checkpoints = out.with_suffix(".checkpoints")
     last = last_checkpoint(checkpoints)
-    arguments = _arguments(settings, ends, seed, checkpoints, measured=bool(held_out), fresh=last is None)
+    arguments = _arguments(settings, ends, seed, checkpoints, tracking, measured=bool(held_out), fresh=last is None)
     start = open_model(model_folder, settings, keep=arguments.world_size == 1)
     _check_reference(start, settings)
     policy = start.model.get_base_model() if isinstance(start.model, PeftModel) else start.model
@@ -359,7 +362,14 @@ def _early_stop(settings: GrpoSettings) -> list[EarlyStoppingCallback]:
 
 
 def _arguments(
-    settings: GrpoSettings, ends: Sequence[int], seed: int, checkpoints: Path, *, measured: bool, fresh: bool
+    settings: GrpoSettings,
+    ends: Sequence[int],
+    seed: int,
+    checkpoints: Path,
+    tracking: Tracking,
+    *,
+    measured: bool,
+    fresh: bool,
 ) -> GRPOConfig:
     updates = settings.minibatches  # TRL counts these as its steps
     processes = int(os.environ.get("WORLD_SIZE", 1))
@@ -403,6 +413,7 @@ def _arguments(
         seed=seed,
         data_seed=seed,
         **vllm_arguments(settings, ends),
+        **tracking.arguments(),
         **hardware(),
     )
 

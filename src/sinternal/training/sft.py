@@ -41,6 +41,7 @@ from sinternal.settings.training import SftSettings
 from sinternal.store import Progress
 from sinternal.training.batches import Share, cut, draw, share
 from sinternal.training.checkpoints import last_checkpoint
+from sinternal.training.tracking import NOBODY, Tracking
 from sinternal.training.watch import Report, Seal, Watch
 from sinternal.training.weights import hardware, open_model, save_trained
 
@@ -65,6 +66,7 @@ def train(
     out: Path,
     progress: Progress,
     speech: TemplateOptions | None = None,
+    tracking: Tracking = NOBODY,
 ) -> Log:
     """Fine-tune a model and save it as a Hugging Face model directory, or what was trained of it as a LoRA adapter.
 
@@ -76,6 +78,7 @@ def train(
         out: receives the model; checkpoints stand beside it in `<out>.checkpoints`.
         progress: called with (steps done, steps in all).
         speech: the chat-template options of the engine that measures the model.
+        tracking: who is told how it goes.
 
     Raises:
         DataError: a row is too long, the chat template deletes the thinking or never ends a turn, a row would not be
@@ -88,7 +91,7 @@ def train(
     rows = to_dataset(examples, form)
     check_labels(rows, examples, form, settings.max_length)
     checkpoints = out.with_suffix(".checkpoints")
-    arguments = _arguments(settings, seed, checkpoints)
+    arguments = _arguments(settings, seed, checkpoints, tracking)
     start = open_model(model_folder, settings, keep=arguments.world_size == 1)
     trainer = _Trainer(
         settings=settings,
@@ -310,7 +313,7 @@ def _plain(text: str, tags: Tags) -> str:
     return " ".join(text.replace(tags.open, f" {tags.open} ").replace(tags.close, f" {tags.close} ").split())
 
 
-def _arguments(settings: SftSettings, seed: int, checkpoints: Path) -> SFTConfig:
+def _arguments(settings: SftSettings, seed: int, checkpoints: Path, tracking: Tracking) -> SFTConfig:
     return SFTConfig(
         output_dir=str(checkpoints),
         max_steps=settings.steps,
@@ -328,5 +331,6 @@ def _arguments(settings: SftSettings, seed: int, checkpoints: Path) -> SFTConfig
         save_strategy="steps" if settings.save_steps else "no",
         save_steps=settings.save_steps or settings.steps,
         save_total_limit=1,
+        **tracking.arguments(),
         **hardware(),
     )
