@@ -55,8 +55,9 @@ def diagnose(
     """Does a model know when its own answers are unsafe? For any model behind any engine."""
     from sinternal.budget import Limits
     from sinternal.cli.progress import show_progress
-    from sinternal.tools.diagnosis import RESULTS, engine_of, load_diagnosis
+    from sinternal.tools.diagnosis import RESULTS, load_diagnosis
     from sinternal.tools.diagnosis import diagnose as diagnose_model
+    from sinternal.tools.engine import engine_of
 
     given, limits = parse_assignments(options), Limits(max_tokens, max_cost)
     if ask and not look:

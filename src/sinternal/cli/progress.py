@@ -17,6 +17,7 @@ from types import TracebackType
 import typer
 from rich import progress as bars
 from rich.console import Console
+from rich.table import Column
 
 from sinternal.budget import NOTHING, Spent
 from sinternal.cli.output import is_quiet, reporting, tell
@@ -242,9 +243,9 @@ def per_time(rate: float) -> str:
     return f"{rate:.1f}/s" if rate >= 1 else f"{60 * rate:.1f}/min"
 
 
-def _narrow() -> bars.Column:
+def _narrow() -> Column:
     """A column that gives way where a terminal is narrow."""
-    return bars.Column(ratio=1, no_wrap=True, overflow="ellipsis")
+    return Column(ratio=1, no_wrap=True, overflow="ellipsis")
 
 
 class _Rate(bars.ProgressColumn):

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -197,8 +198,9 @@ def _located(target: Target) -> Path | None:
 
 def _look_at_template(folder: Path, part: str, *, trained: bool) -> Iterator[Finding]:
     from sinternal.models.loading import open_tokenizer, stop_tokens
-    from sinternal.prompting.chat import ThinkingStyle, end_by_template, known_tags, template_to_train_with, turn_ends
+    from sinternal.prompting.chat import end_by_template, known_tags, template_to_train_with, turn_ends
     from sinternal.prompting.chat import thinking_style as style_of
+    from sinternal.prompting.think import ThinkingStyle
 
     tokenizer = open_tokenizer(tokenizer_folder(folder))
     style = style_of(tokenizer)
@@ -238,7 +240,7 @@ def _check_sources(recipe: Recipe) -> Iterator[Finding]:
             yield from _check_source(f"{side}.{number}", source.part or part, source)
     for arm in recipe.arms:
         if source := arm.examples.dataset:
-            yield from _attempt(f"arm {arm.name}", lambda source=source: _with_answers(source))  # type: ignore[misc]
+            yield from _attempt(f"arm {arm.name}", partial(_with_answers, source))
 
 
 def _check_source(field: str, part: str, source: Source) -> Iterator[Finding]:
