@@ -17,6 +17,7 @@ from sinternal.cli import check, export, init, listing, models, push, store, stu
 from sinternal.cli.examples import epilog
 from sinternal.cli.output import out, set_quiet, tell
 from sinternal.cli.schema import schema
+from sinternal.cli.view import view
 from sinternal.errors import BudgetError, SInternalError
 from sinternal.extras import explained
 from sinternal.redaction import conceal
@@ -33,6 +34,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     init.init,
     check.check,
     study.run,
+    view,
     models.diagnose,
     study.judge,
     models.verify,
@@ -41,7 +43,6 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     models.fetch,
     study.plan,
     study.report,
-    push.push,
     push.push,
     listing.list_,
     schema,

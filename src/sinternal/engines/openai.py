@@ -18,10 +18,10 @@ from __future__ import annotations
 import asyncio
 import random
 import sys
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
-from typing import Any
+from typing import Any, TypeVar
 
 import openai
 
@@ -53,6 +53,7 @@ from sinternal.prompting.think import KNOWN_TAGS, Text, split_thinking
 from sinternal.records import Finish
 from sinternal.settings.sampling import Sampling
 
+T = TypeVar("T")
 SEEDS = 2**31
 """Seeds go from 0 up to here: the largest range that all servers take."""
 GRACE = 30.0
@@ -167,21 +168,17 @@ class OpenAIEngine(Engine):
 
     def look(self) -> str:
         """Look at the list of the server's models, which costs nothing; see `Engine.look`."""
-        with asyncio.Runner() as runner:
-            client = self.server.client()
-            try:
-                if why := runner.run(self.server.why_away(client)):
-                    raise EngineError(f"{self.url} {why}; start the server, or mend the address")
-                return runner.run(self.server.look(client))
-            finally:
-                runner.run(client.close())
+        return self._looking(self.server.look)
 
     def is_there(self) -> bool:
         """Whether the server takes connections at all, whatever it says; see `Engine.is_there`."""
+        return self._looking(self.server.why_away) is None
+
+    def _looking(self, look: Callable[[openai.AsyncOpenAI], Coroutine[Any, Any, T]]) -> T:
         with asyncio.Runner() as runner:
             client = self.server.client()
             try:
-                return runner.run(self.server.why_away(client)) is None
+                return runner.run(look(client))
             finally:
                 runner.run(client.close())
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,12 +33,13 @@ from sinternal.records import Prompt, Verdict
 from sinternal.settings.training import GrpoSettings, Method, ZeroSpread
 from sinternal.store import Progress
 from sinternal.training.checkpoints import last_checkpoint
+from sinternal.training.names import HELD_OUT, TRAINING
 from sinternal.training.rewards import Kind
 from sinternal.training.rollouts import close_vllm, vllm_arguments
 from sinternal.training.schedule import Turn
 from sinternal.training.scorer import Panel, Rollout, Scorer
 from sinternal.training.tracking import NOBODY, Tracking
-from sinternal.training.watch import Report, Seal, Watch
+from sinternal.training.watch import Curve, Point, Report, Seal, Watch
 from sinternal.training.weights import Start, hardware, open_model, save_trained
 
 Messages = Sequence[tuple[str, str]]
@@ -150,7 +152,8 @@ def train(
     disable_progress_bar()
     checkpoints = out.with_suffix(".checkpoints")
     last = last_checkpoint(checkpoints)
-    arguments = _arguments(settings, ends, seed, checkpoints, tracking, measured=bool(held_out), fresh=last is None)
+    arguments = _arguments(settings, ends, seed, checkpoints, measured=bool(held_out), fresh=last is None)
+    tracking.put_into(arguments)
     start = open_model(model_folder, settings, keep=arguments.world_size == 1)
     _check_reference(start, settings)
     policy = start.model.get_base_model() if isinstance(start.model, PeftModel) else start.model
@@ -175,7 +178,13 @@ def train(
         train_dataset=_rows(turns, asking),
         eval_dataset=_filled(_rows(held_out, asking), arguments) if held_out else None,
         processing_class=tokenizer,
-        callbacks=[Report(progress), Watch("grpo"), Seal(), *_early_stop(settings)],
+        callbacks=[
+            Report(progress),
+            Watch("grpo"),
+            Curve(partial(_points, updates=settings.minibatches)),
+            Seal(),
+            *_early_stop(settings),
+        ],
     )
     trainer.remove_callback(PrinterCallback)  # the log is returned, not printed
     try:
@@ -362,14 +371,7 @@ def _early_stop(settings: GrpoSettings) -> list[EarlyStoppingCallback]:
 
 
 def _arguments(
-    settings: GrpoSettings,
-    ends: Sequence[int],
-    seed: int,
-    checkpoints: Path,
-    tracking: Tracking,
-    *,
-    measured: bool,
-    fresh: bool,
+    settings: GrpoSettings, ends: Sequence[int], seed: int, checkpoints: Path, *, measured: bool, fresh: bool
 ) -> GRPOConfig:
     updates = settings.minibatches  # TRL counts these as its steps
     processes = int(os.environ.get("WORLD_SIZE", 1))
@@ -413,12 +415,11 @@ def _arguments(
         seed=seed,
         data_seed=seed,
         **vllm_arguments(settings, ends),
-        **tracking.arguments(),
         **hardware(),
     )
 
 
-def _log(history: Sequence[dict[str, Any]], prefix: str, updates: int) -> Iterator[dict[str, float | None]]:
+def _log(history: Sequence[Mapping[str, Any]], prefix: str, updates: int) -> Iterator[dict[str, float | None]]:
     """The entries of one kind, under our names; a figure that could not be computed is None."""
     names = {f"{prefix}{theirs}": ours for theirs, ours in LOGGED.items()}
     names |= {f"{prefix}{name}": name for name in OURS}
@@ -427,6 +428,11 @@ def _log(history: Sequence[dict[str, Any]], prefix: str, updates: int) -> Iterat
         if f"{prefix}mean_reward" in entry:
             figures = {ours: entry[theirs] for theirs, ours in names.items() if theirs in entry and ours not in skipped}
             yield {"step": entry["step"] // updates, **{name: _number(value) for name, value in figures.items()}}
+
+
+def _points(entry: Mapping[str, Any], updates: int) -> Iterator[Point]:
+    for of, prefix in ((TRAINING, ""), (HELD_OUT, "eval_")):
+        yield from ((of, figures) for figures in _log([entry], prefix, updates))
 
 
 def _idle_start(history: Sequence[dict[str, Any]]) -> list[str]:

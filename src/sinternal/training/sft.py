@@ -7,7 +7,7 @@ too, which saves padding, and lets several processes share a step without a chan
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
@@ -41,8 +41,9 @@ from sinternal.settings.training import SftSettings
 from sinternal.store import Progress
 from sinternal.training.batches import Share, cut, draw, share
 from sinternal.training.checkpoints import last_checkpoint
+from sinternal.training.names import TRAINING
 from sinternal.training.tracking import NOBODY, Tracking
-from sinternal.training.watch import Report, Seal, Watch
+from sinternal.training.watch import Curve, Point, Report, Seal, Watch
 from sinternal.training.weights import hardware, open_model, save_trained
 
 IGNORED = -100
@@ -91,7 +92,8 @@ def train(
     rows = to_dataset(examples, form)
     check_labels(rows, examples, form, settings.max_length)
     checkpoints = out.with_suffix(".checkpoints")
-    arguments = _arguments(settings, seed, checkpoints, tracking)
+    arguments = _arguments(settings, seed, checkpoints)
+    tracking.put_into(arguments)
     start = open_model(model_folder, settings, keep=arguments.world_size == 1)
     trainer = _Trainer(
         settings=settings,
@@ -99,12 +101,22 @@ def train(
         args=arguments,
         train_dataset=rows,
         processing_class=form.tokenizer,
-        callbacks=[Report(progress), Watch("sft"), Seal()],
+        callbacks=[Report(progress), Watch("sft"), Curve(_points), Seal()],
     )
     trainer.remove_callback(PrinterCallback)  # the log is returned, not printed
     trainer.train(resume_from_checkpoint=last_checkpoint(checkpoints))
     notes = save_trained(trainer, start, settings, out, section="sft")
-    return Log([{"step": e["step"], "loss": float(e["loss"])} for e in trainer.state.log_history if "loss" in e], notes)
+    return Log([figures for entry in trainer.state.log_history for figures in _figures(entry)], notes)
+
+
+def _figures(entry: Mapping[str, Any]) -> Iterator[dict[str, float]]:
+    """What is kept of an entry of the trainer's log, if anything is."""
+    if "loss" in entry:
+        yield {"step": entry["step"], "loss": float(entry["loss"])}
+
+
+def _points(entry: Mapping[str, Any]) -> Iterator[Point]:
+    return ((TRAINING, figures) for figures in _figures(entry))
 
 
 class _Trainer(SFTTrainer):  # type: ignore[misc]  # TRL has no types
@@ -313,7 +325,7 @@ def _plain(text: str, tags: Tags) -> str:
     return " ".join(text.replace(tags.open, f" {tags.open} ").replace(tags.close, f" {tags.close} ").split())
 
 
-def _arguments(settings: SftSettings, seed: int, checkpoints: Path, tracking: Tracking) -> SFTConfig:
+def _arguments(settings: SftSettings, seed: int, checkpoints: Path) -> SFTConfig:
     return SFTConfig(
         output_dir=str(checkpoints),
         max_steps=settings.steps,
@@ -331,6 +343,5 @@ def _arguments(settings: SftSettings, seed: int, checkpoints: Path, tracking: Tr
         save_strategy="steps" if settings.save_steps else "no",
         save_steps=settings.save_steps or settings.steps,
         save_total_limit=1,
-        **tracking.arguments(),
         **hardware(),
     )

@@ -35,16 +35,12 @@ class Tracking:
         """The same for a training of this name."""
         return replace(self, label=label)
 
-    def arguments(self) -> dict[str, Any]:
-        """The trainers' arguments."""
-        if not self.trackers:
-            return {"report_to": []}
-        return {
-            "report_to": [tracker.value for tracker in self.trackers],
-            "run_name": self.label,
-            "project": self.project,
-            "trackio_space_id": os.environ.get("TRACKIO_SPACE_ID"),
-        }
+    def put_into(self, arguments: Any) -> None:
+        """Let a trainer with these arguments tell them."""
+        if self.trackers:
+            arguments.report_to = [tracker.value for tracker in self.trackers]
+            arguments.run_name, arguments.project = self.label, self.project
+            arguments.trackio_space_id = os.environ.get("TRACKIO_SPACE_ID")
 
     def variables(self) -> dict[str, str]:
         """The variables of the environment by which trackers know where to write."""

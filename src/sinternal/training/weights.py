@@ -200,6 +200,7 @@ def hardware() -> dict[str, Any]:
         "use_cpu": not on_gpu,
         "bf16": on_gpu,
         "dataloader_pin_memory": on_gpu,
+        "report_to": [],
         "disable_tqdm": True,
     }
 
