@@ -21,7 +21,7 @@ import sys
 from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
-from typing import Any, TypeVar
+from typing import Any
 
 import openai
 
@@ -53,7 +53,6 @@ from sinternal.prompting.think import KNOWN_TAGS, Text, split_thinking
 from sinternal.records import Finish
 from sinternal.settings.sampling import Sampling
 
-T = TypeVar("T")
 SEEDS = 2**31
 """Seeds go from 0 up to here: the largest range that all servers take."""
 GRACE = 30.0
@@ -167,20 +166,20 @@ class OpenAIEngine(Engine):
                 runner.run(client.close())
 
     def look(self) -> str:
-        """Look at the list of the server's models, which costs nothing; see `Engine.look`."""
-        return self._looking(self.server.look)
+        """Look at the list of its models, which costs nothing; see `Engine.look`."""
+        seen: str = self._looking(self.server.look)
+        return seen
 
     def is_there(self) -> bool:
         """Whether the server takes connections at all, whatever it says; see `Engine.is_there`."""
         return self._looking(self.server.why_away) is None
 
-    def _looking(self, look: Callable[[openai.AsyncOpenAI], Coroutine[Any, Any, T]]) -> T:
-        with asyncio.Runner() as runner:
-            client = self.server.client()
-            try:
-                return runner.run(look(client))
-            finally:
-                runner.run(client.close())
+    def _looking(self, look: Callable[[openai.AsyncOpenAI], Coroutine[Any, Any, Any]]) -> Any:
+        async def ask() -> Any:
+            async with self.server.client() as client:
+                return await look(client)
+
+        return asyncio.run(ask())
 
     def close(self) -> None:
         """Nothing is held between calls of `generate`."""

@@ -105,7 +105,7 @@ class Server:
             return None
 
     async def look(self, client: openai.AsyncOpenAI) -> str:
-        """Whether the list of its models has ours, in words. Raises EngineError if it has not, or it is away or refuses the key."""
+        """What its list of models says of ours. Raises EngineError if it lacks it, or is away, or refuses the key."""
         options: Any = {"headers": self.headers}
         if why := await self.why_away(client):
             raise EngineError(f"{self.url} {why}; start the server, or mend the address")

@@ -150,8 +150,7 @@ def train(
     _name_ends(tokenizer, ends, model_folder)
     set_seed(seed)
     disable_progress_bar()
-    checkpoints = out.with_suffix(".checkpoints")
-    last = last_checkpoint(checkpoints)
+    last = last_checkpoint(checkpoints := out.with_suffix(".checkpoints"))
     arguments = _arguments(settings, ends, seed, checkpoints, measured=bool(held_out), fresh=last is None)
     tracking.put_into(arguments)
     start = open_model(model_folder, settings, keep=arguments.world_size == 1)
@@ -353,8 +352,7 @@ def _name_ends(tokenizer: PreTrainedTokenizerBase, ends: Sequence[int], folder: 
         raise ModelError(f"{folder}: nothing says which token ends a turn; name one as eos_token of the tokenizer")
     if tokenizer.eos_token_id is None:
         tokenizer.eos_token = tokenizer.convert_ids_to_tokens(ends[0])
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
 
 
 def _check_reference(start: Start, settings: GrpoSettings) -> None:
