@@ -33,6 +33,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "sinternal run my-study.yaml --set seeds=[0,1,2] --max-cost 50",
         "sinternal run my-study.yaml --again judge --json",
     ),
+    "view": ("sinternal view", "sinternal view runs --no-browser"),
     "diagnose": (
         "sinternal diagnose --model runs/quickstart/sinternal",
         "sinternal diagnose --model my-model --base-url http://localhost:8000/v1 --max-tokens 1000000",

@@ -116,4 +116,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tell(f"error: {known}{more}")
         sys.exit(EXIT_MISTAKE)
     finally:
+        set_quiet(False)
         sys.excepthook = _show_traceback  # typer has put its own there

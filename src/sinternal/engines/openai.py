@@ -167,8 +167,7 @@ class OpenAIEngine(Engine):
 
     def look(self) -> str:
         """Look at the list of its models, which costs nothing; see `Engine.look`."""
-        seen: str = self._looking(self.server.look)
-        return seen
+        return str(self._looking(self.server.look))
 
     def is_there(self) -> bool:
         """Whether the server takes connections at all, whatever it says; see `Engine.is_there`."""
