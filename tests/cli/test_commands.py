@@ -151,3 +151,16 @@ def test_a_shell_completes_recipes_arms_and_kinds(tiny_run: Path, monkeypatch: p
     assert f"{tiny_run.name}/" in complete_arms(tiny_run.name)
     assert complete_arms(f"{tiny_run.name}/s") == [f"{tiny_run.name}/sinternal"]
     assert complete_arms("/no/such/folder/x") == []
+
+
+def test_the_time_of_the_whole_run_is_told_from_what_artifacts_of_its_stages_took() -> None:
+    now, written = [0.0], StringIO()
+    shown = Progress(Terminal(width=200, file=written), clock=lambda: now[0])
+    shown._waiting.update({"sample": 3, "sft": 1, "report": 1})
+    assert shown._left_in_all() is None
+    shown._seconds["sample"].append(60.0)
+    assert shown._left_in_all() is None  # nothing is known of sft
+    shown._seconds["sft"].append(120.0)
+    assert shown._left_in_all() == 300.0
+    now[0], shown._made = 100.0, 200.0  # two side by side
+    assert shown._left_in_all() == 150.0

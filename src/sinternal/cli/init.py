@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sinternal.cli.output import out, print_note
+from sinternal.cli.output import out, print_note, tell
 from sinternal.errors import SInternalError
+
+if TYPE_CHECKING:
+    from sinternal.tools.init import Wishes
 
 
 def init(
@@ -90,27 +96,42 @@ def _name(stem: str) -> str:
     return plain[:100] or "my-study"
 
 
-def _ask(wishes: object) -> None:
-    """Ask for what was not said; an empty answer takes the default."""
-    from sinternal.tools.init import LOCAL_GUARD, OFFLINE, Wishes
+def _ask(wishes: Wishes) -> None:
+    """Ask for what was not said; an empty answer takes the default, and a wrong one is asked for once more."""
+    from sinternal.registry import Kind, check_name, load, names
+    from sinternal.tools.init import LOCAL_GUARD, OFFLINE, read_source
 
-    assert isinstance(wishes, Wishes)
+    def sources(side: str) -> Callable[[str], object]:
+        return lambda answer: [read_source(each, replace(wishes, taken=[]), side) for each in answer.split()]
 
-    def ask(question: str, default: str) -> str | None:
-        answer = typer.prompt(f"{question} [{default}]", default="", show_default=False).strip()
-        return answer or None
-
-    wishes.model = wishes.model or ask("Your model: directory, owner/name on the hub, or a known name", "smollm2")
+    wishes.model = wishes.model or _answer("Your model: directory, owner/name on the hub, or a known name", "smollm2")
     if not wishes.data:
-        answer = ask("Prompts to tune on: files, FILE:harmful, FILE:benign, or benchmarks", " ".join(OFFLINE))
-        wishes.data = tuple(answer.split()) if answer else ()
+        question = "Prompts to tune on: files, FILE:harmful, FILE:benign, or benchmarks"
+        wishes.data = tuple((_answer(question, " ".join(OFFLINE), sources("train")) or "").split())
     if not wishes.evaluation:
-        answer = ask("Prompts to measure on, likewise", "a fifth of the same")
-        wishes.evaluation = tuple(answer.split()) if answer else ()
-    wishes.judge = wishes.judge or ask("Judge: see `sinternal list judges`", "qwen3guard")
-    wishes.judge_url = wishes.judge_url or ask("Where the judge is served", "opened here")
-    if wishes.judge_model is None and wishes.judge in (None, "qwen3guard"):
-        wishes.judge_model = ask("The judge's model", LOCAL_GUARD)
-    wishes.expert_url = wishes.expert_url or ask("Where the expert is served", "https://api.openai.com/v1")
-    wishes.expert = wishes.expert or ask("The expert's model there", "gpt-4o-2024-11-20")
-    wishes.expert_key = wishes.expert_key or ask("Variable that holds its key", "OPENAI_API_KEY")
+        answer = _answer("Prompts to measure on, likewise", "a fifth of the same", sources("eval"))
+        wishes.evaluation = tuple((answer or "").split())
+    if wishes.judge is None:
+        check = partial(check_name, Kind.JUDGE)
+        wishes.judge = _answer("Judge: see `sinternal list judges`", "qwen3guard", check) or "qwen3guard"
+    if "engine" in load(Kind.JUDGE, wishes.judge).Options.model_fields:
+        wishes.judge_url = wishes.judge_url or _answer("Where the judge is served", "opened here")
+        default = LOCAL_GUARD if wishes.judge == "qwen3guard" else ""
+        wishes.judge_model = wishes.judge_model or _answer("The judge's model", default)
+    wishes.expert = wishes.expert or _answer("The expert's model", "gpt-4o-2024-11-20")
+    if wishes.expert is not None and wishes.expert not in names(Kind.EXPERT):
+        wishes.expert_url = wishes.expert_url or _answer("Where it is served", "https://api.openai.com/v1")
+        wishes.expert_key = wishes.expert_key or _answer("Variable that holds its key", "OPENAI_API_KEY")
+
+
+def _answer(question: str, default: str, check: Callable[[str], object] | None = None) -> str | None:
+    """An answer that passes a check; None for the default."""
+    while True:
+        answer = str(typer.prompt(f"{question} [{default}]", default="", show_default=False)).strip()
+        try:
+            if answer and check is not None:
+                check(answer)
+        except SInternalError as error:
+            tell(str(error))
+            continue
+        return answer or None

@@ -32,6 +32,8 @@ LOG = "log.txt"
 """In a run's folder: a line for each artifact that was made."""
 EVERY = 60.0
 """Seconds between two lines on how far a stage is, where there are no bars."""
+QUICK = ("prompts", "contrast", "examples", "report", "diagnosis")
+"""Stages without a model: the time left is told though nothing is known of how long they take."""
 WHOLE = "all"
 """The bar of the whole run."""
 
@@ -72,7 +74,9 @@ class Progress:
         self._waiting: Counter[str] = Counter()
         """Artifacts that are to be made, by stage."""
         self._seconds: defaultdict[str, list[float]] = defaultdict(list)
-        """How long artifacts of each stage took in this run."""
+        """How long artifacts of each stage took, in this run or before."""
+        self._made, self._began = 0.0, clock()
+        """Seconds that the artifacts of this run took, and since when."""
         self.bars = bars.Progress(
             bars.TextColumn("{task.description}", markup=False, table_column=_narrow()),
             bars.BarColumn(bar_width=16),
@@ -121,6 +125,8 @@ class Progress:
             self.cached += 1
             self.finished += 1
             self._waiting[stage.name] -= 1
+            if event.artifact is not None:
+                self._seconds[stage.name].append(event.artifact.manifest["seconds"])
         elif event.words:
             self._say(f"{label}: {event.words}")
         elif event.artifact is None:
@@ -135,6 +141,7 @@ class Progress:
             shown = f"{counts[name]:,} {name}" if name in counts else "done"
             seconds = event.artifact.manifest["seconds"]
             self._seconds[stage.name].append(seconds)
+            self._made += seconds
             left = self._left_in_all()
             self._say(
                 f"[{self.finished:>3}/{self.tasks}] {label}: {shown} in {seconds:.1f} s"
@@ -171,18 +178,19 @@ class Progress:
         return ", ".join(parts)
 
     def _left_in_all(self) -> float | None:
-        """Seconds until all artifacts are made one after the other; None if a stage is yet to come for the first time.
+        """Seconds until all artifacts are made, as many side by side as so far.
 
-        Artifacts under way count as not begun.
+        Artifacts under way count as not begun. None if nothing is known of a stage that models work in.
         """
         left = 0.0
         for stage, number in self._waiting.items():
-            if number <= 0:
-                continue
-            if not self._seconds[stage]:
+            if number > 0 and self._seconds[stage]:
+                left += number * sum(self._seconds[stage]) / len(self._seconds[stage])
+            elif number > 0 and stage not in QUICK:
                 return None
-            left += number * sum(self._seconds[stage]) / len(self._seconds[stage])
-        return left or None
+        passed = self._clock() - self._began
+        side_by_side = self._made / passed if passed > 0 else 1.0
+        return left / max(1.0, side_by_side) or None
 
     def _move_whole(self) -> None:
         if not self.tasks or self.bars.disable:

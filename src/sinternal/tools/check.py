@@ -239,8 +239,8 @@ def _check_sources(recipe: Recipe) -> Iterator[Finding]:
         for number, source in enumerate(sources):
             yield from _check_source(f"{side}.{number}", source.part or part, source)
     for arm in recipe.arms:
-        if source := arm.examples.dataset:
-            yield from _attempt(f"arm {arm.name}", partial(_with_answers, source))
+        if dataset := arm.examples.dataset:
+            yield from _attempt(f"arm {arm.name}", partial(_with_answers, dataset))
 
 
 def _check_source(field: str, part: str, source: Source) -> Iterator[Finding]:
