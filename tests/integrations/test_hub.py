@@ -32,6 +32,7 @@ from sinternal.study.plan import make_plan
 from sinternal.study.reach import find_reach
 from sinternal.study.run import ArmOfRun, Run
 from sinternal.training import tracking
+from sinternal.world.source import shipped_base
 from tests.chat_models import qwen, save_model
 
 QUOTED = "<script>alert(1)</script> ![x](http://a) [link](http://b) | `"
@@ -98,6 +99,7 @@ def test_an_adapter_can_be_merged_and_its_base_be_named(adapted: Path, tmp_path:
     AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
     assert yaml.safe_load((tmp_path / "merged/README.md").read_text().split("---")[1])["license"] == "mit"
     assert "eos_token_id" in json.loads((tmp_path / "merged/generation_config.json").read_text())
+    (tmp_path / "named").mkdir()  # an empty folder is as good as none
     export_model(arm, tmp_path / "named", base="me/base")
     assert json.loads((tmp_path / "named/adapter_config.json").read_text())["base_model_name_or_path"] == "me/base"
     assert yaml.safe_load((tmp_path / "named/README.md").read_text().split("---")[1])["base_model"] == "me/base"
@@ -253,6 +255,9 @@ def test_a_refusal_and_a_hub_that_is_away_are_one_line(folder: Path, monkeypatch
             push(folder, repo)
     with pytest.raises(SInternalError, match="no card"):
         push(folder.parent, "me/x")
+    (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(shipped_base())}))
+    with pytest.raises(SInternalError, match="where nobody else finds it"):
+        push(folder, "me/x")
 
 
 def _aim_at(address: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -232,7 +232,7 @@ def _cell(score: Score | None) -> str:
 
 def _limits(results: Results) -> Iterator[str]:
     yield "## Limits"
-    yield "\n".join(f"- {plain(sentence)}" for sentence in (*results.caveats, SAFETY))
+    yield "\n".join(f"- {plain(without_paths(sentence))}" for sentence in (*results.caveats, SAFETY))
 
 
 def _provenance(facts: ModelFacts, recipe: Recipe, results: Results) -> Iterator[str]:
@@ -246,4 +246,4 @@ def _provenance(facts: ModelFacts, recipe: Recipe, results: Results) -> Iterator
         "Trained on": time.strftime("%Y-%m-%d", time.gmtime(facts.made)),
         "Versions": versions,
     }
-    yield "\n".join(f"- {plain(name)}: {plain(value)}" for name, value in lines.items())
+    yield "\n".join(f"- {plain(name)}: {plain(without_paths(value))}" for name, value in lines.items())

@@ -25,7 +25,7 @@ def new_folder(to: Path) -> Iterator[Path]:
     Raises:
         SInternalError: something is there already, or it cannot be written.
     """
-    to = to.expanduser()
+    to = to.expanduser().absolute()
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise SInternalError(f"{to}: something is there already; name a folder that is new or empty")
     being_written = to.with_name(f".{to.name}{TEMPORARY}")
@@ -35,9 +35,12 @@ def new_folder(to: Path) -> Iterator[Path]:
         being_written.mkdir(parents=True)
         try:
             yield being_written
-            if to.is_dir():
-                to.rmdir()
-            being_written.rename(to)
+            if to.is_dir():  # somebody may be working in it, so that it stays
+                for entry in being_written.iterdir():
+                    entry.rename(to / entry.name)
+                being_written.rmdir()
+            else:
+                being_written.rename(to)
         except BaseException:
             if being_written.exists():
                 remove(being_written)

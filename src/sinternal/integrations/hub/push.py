@@ -13,7 +13,7 @@ from sinternal.errors import SInternalError
 from sinternal.extras import require
 from sinternal.integrations.hub.data import TRAIN
 from sinternal.integrations.hub.folder import CARD
-from sinternal.models.resolve import is_model
+from sinternal.models.resolve import adapter_base, is_model
 
 NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
 HARMFUL = (
@@ -39,6 +39,12 @@ def kind_of(folder: Path) -> str:
     if not (folder / CARD).is_file():
         raise SInternalError(f"{folder}: there is no card ({CARD}) in it; `sinternal export` writes folders with one")
     if is_model(folder):
+        base = adapter_base(folder)
+        if base is not None and Path(base).is_absolute():
+            raise SInternalError(
+                f"{folder}: the adapter names its base by a path of this machine, where nobody else finds it: export "
+                "it with --base OWNER/NAME, or with --merge"
+            )
         return "model"
     if (folder / TRAIN).is_file():
         return "dataset"
