@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 
 from sinternal.cli.arguments import Json
-from sinternal.cli.completion import complete_kinds
+from sinternal.cli.completion import complete_kinds, complete_recipes
 from sinternal.cli.output import MISSING, emit, out, print_named
 from sinternal.errors import SInternalError
 
@@ -29,8 +31,8 @@ def list_(
     if as_json:
         emit(_as_json(kind, known))
         return
-    if kind in DETAILED:
-        DETAILED[kind]()
+    if kind is not None:
+        DETAILED.get(kind, partial(_print_plugins, kind))()
         return
     for name, entries in known.items():
         if kind in (None, name):
@@ -69,5 +71,45 @@ def _print_attacks() -> None:
         print_named(name, f": family {attack.family}, {use}")
 
 
-DETAILED = {"benchmarks": _print_benchmarks, "attacks": _print_attacks}
+def _print_plugins(kind: str) -> None:
+    """What each plug-in of a kind is, and its options."""
+    from sinternal.registry import Kind, load, names
+
+    for name in names(Kind(f"sinternal.{kind}")):
+        plugin = load(Kind(f"sinternal.{kind}"), name)
+        print_named(name, f": {first_sentence(inspect.getdoc(plugin) or '')}")
+        if options := plugin.Options.model_fields:
+            needed = {option for option, field in options.items() if field.is_required()}
+            words = (f"{option} (needed)" if option in needed else option for option in options)
+            out.print(f"  options: {', '.join(words)}", soft_wrap=True)
+
+
+def _print_recipes() -> None:
+    from sinternal.settings.files import packaged_recipes, read_recipe
+
+    for name in packaged_recipes():
+        print_named(name, f": {first_sentence(str(read_recipe(name).get('description', '')))}")
+
+
+def first_sentence(text: str) -> str:
+    """The first sentence of a text, on one line."""
+    return " ".join(text.split()).partition(". ")[0].removesuffix(".")
+
+
+def show(
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="Name of a packaged recipe.", autocompletion=complete_recipes)
+    ],
+) -> None:
+    """Print a packaged recipe as it is written, to read it or to begin one of your own."""
+    from sinternal.registry import RegistryError
+    from sinternal.settings.files import packaged_recipes
+
+    packaged = packaged_recipes()
+    if recipe not in packaged:
+        raise RegistryError(f"there is no packaged recipe {recipe!r}; there are: {', '.join(packaged)}")
+    out.print(packaged[recipe].read_text().rstrip(), soft_wrap=True)
+
+
+DETAILED = {"benchmarks": _print_benchmarks, "attacks": _print_attacks, "recipes": _print_recipes}
 """Kinds of which `list` tells more than their names."""

@@ -45,6 +45,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     study.report,
     push.push,
     listing.list_,
+    listing.show,
     schema,
 )
 """In the order of the help; a command's name is its function's."""
