@@ -24,10 +24,13 @@ def list_(
     """List what a recipe can name."""
     from sinternal.registry import Kind, names
     from sinternal.settings.files import packaged_recipes
+    from sinternal.validation import nearest
 
     known = {"recipes": list(packaged_recipes()), **{k.value.removeprefix("sinternal."): names(k) for k in Kind}}
     if kind is not None and kind not in known:
-        raise SInternalError(f"there is no kind {kind!r} to list; choose one of: {', '.join(known)}")
+        close = nearest(kind, known)
+        hint = f"did you mean {close!r}?" if close else f"choose one of: {', '.join(known)}"
+        raise SInternalError(f"there is no kind {kind!r} to list; {hint}")
     if as_json:
         emit(_as_json(kind, known))
         return
