@@ -19,7 +19,7 @@ import yaml
 from sinternal.engines import TemplateOptions
 from sinternal.errors import SInternalError
 from sinternal.integrations.hub.data import Form, _rows, export_data
-from sinternal.integrations.hub.models import export_model
+from sinternal.integrations.hub.models import export_model, front_matter_field
 from sinternal.integrations.hub.push import push
 from sinternal.models.loading import open_tokenizer
 from sinternal.records import Example
@@ -74,7 +74,8 @@ def test_an_adapter_stays_one_and_loads_in_transformers_and_peft(adapted: Path, 
 
     exported = export_model(ArmOfRun.open(adapted / "sinternal"), tmp_path / "out")
     assert exported.adapter
-    assert "this machine alone" in exported.notes[0]
+    assert "this machine alone" in exported.notes[1]
+    assert "licence" in exported.notes[0]
     card = (tmp_path / "out/README.md").read_text()
     front = yaml.safe_load(card.split("---")[1])
     assert front["library_name"] == "peft"
@@ -271,3 +272,10 @@ def _aim_at(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
         if hasattr(module, "ENDPOINT"):
             monkeypatch.setattr(module, "ENDPOINT", address)
     monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/{filename}")
+
+
+def test_the_licence_is_that_of_the_bases_own_card() -> None:
+    card = ["---", "language: en", "license: 'apache-2.0'", "---", "license: mine"]
+    assert front_matter_field(card, "license") == "apache-2.0"
+    assert front_matter_field(card[3:], "license") is None
+    assert front_matter_field(["# No front matter", "license: x"], "license") is None

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sinternal.errors import ModelError, SInternalError
+from sinternal.errors import ModelError
+from sinternal.extras import is_there
 from sinternal.integrations.hub.cards import ModelFacts, model_card, public_recipe
 from sinternal.integrations.hub.folder import CARD, RECIPE, new_folder
-from sinternal.models.resolve import ADAPTER, adapter_base, resolve_model
+from sinternal.models.resolve import ADAPTER, ModelSource, adapter_base
 from sinternal.registry import Kind, names
 from sinternal.settings.arms import TrainOn
+from sinternal.settings.plugins import ModelSourcePlugin
 from sinternal.stages.target import MODEL_FOLDER, model_path
 from sinternal.store import Artifact
 from sinternal.store.files import copy_file, write_text
@@ -67,6 +69,9 @@ def export_model(
     located = adapter_base(source)
     named = base or (_target_name(arm) if located is None else _base_name(arm, located))
     notes: list[str] = []
+    licence = licence or _licence(recipe.target.model if located is None else located)
+    if licence is None:
+        notes.append("no card of the base that is here names a licence: the new card says so; --license names one")
     adapter = located is not None and not merge
     if adapter and not _is_public(named):
         notes.append(
@@ -79,7 +84,8 @@ def export_model(
         else:
             _copy(source, folder)
         if adapter:
-            _name_base(folder / ADAPTER, named)
+            revision = recipe.target.revision if named == recipe.target.model else None
+            _name_base(folder / ADAPTER, named, revision)
         else:
             notes += _write_stops(source, folder)
         facts = ModelFacts(
@@ -87,7 +93,7 @@ def export_model(
             adapter=adapter,
             merged=located is not None and merge,
             base=named if _is_public(named) else _spoken_name(arm, named),
-            licence=licence or _licence(located or recipe.target.model),
+            licence=licence,
             packages=dict(made.manifest["packages"]),
             made=float(made.manifest["started"]),
         )
@@ -125,9 +131,9 @@ def _umask() -> int:
     return mask
 
 
-def _name_base(file: Path, base: str) -> None:
-    content = json.loads(file.read_text())
-    write_text(file, json.dumps({**content, "base_model_name_or_path": base}, indent=2, sort_keys=True) + "\n")
+def _name_base(file: Path, base: str, revision: str | None) -> None:
+    content = json.loads(file.read_text()) | {"base_model_name_or_path": base, "revision": revision}
+    write_text(file, json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
 def _write_stops(source: Path, folder: Path) -> list[str]:
@@ -179,25 +185,32 @@ def _is_public(base: str) -> bool:
 
 
 def _licence(base: str) -> str | None:
-    """The licence that the base's own card names, if the base is here."""
+    """The licence that the base's own card names, if that card is on this disk."""
+    card: Path | str | None = None
+    if base in names(Kind.MODEL):
+        source: ModelSource = ModelSourcePlugin(name=base).open()
+        folder = source.locate()
+        card = folder / CARD if folder else None
+    elif Path(base).expanduser().is_dir():
+        card = Path(base).expanduser() / CARD
+    elif is_there("huggingface_hub") and _is_public(base):
+        from huggingface_hub import try_to_load_from_cache
+
+        cached = try_to_load_from_cache(base, CARD)
+        card = cached if isinstance(cached, str) else None
     try:
-        text = (resolve_model(base) / CARD).read_text()
-    except (SInternalError, OSError, ValueError):
+        return None if card is None else front_matter_field(Path(card).read_text().splitlines(), "license")
+    except (OSError, ValueError):
         return None
-    return front_matter_field(text.splitlines(), "license")
 
 
-def front_matter_field(lines: Iterable[str], name: str) -> str | None:
-    """One plain field of a card's YAML front matter; None if it has none."""
-    inside = False
-    for line in lines:
-        if line.strip() == "---":
-            if inside:
-                return None
-            inside = True
-        elif inside and line.startswith(f"{name}:"):
-            return line.partition(":")[2].strip().strip("'\"") or None
-    return None
+def front_matter_field(lines: Sequence[str], name: str) -> str | None:
+    """One plain field of the YAML with which a card begins; None if it has none."""
+    marks = [number for number, line in enumerate(lines) if line.strip() == "---"]
+    if len(marks) < 2 or marks[0] != 0:
+        return None
+    fields = (line.partition(":") for line in lines[1 : marks[1]])
+    return next((value.strip().strip("'\"") or None for field, _, value in fields if field == name), None)
 
 
 def artifact_of(arm: ArmOfRun, key: str) -> Artifact | None:
