@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from io import StringIO
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from sinternal.cli.main import app
 from sinternal.cli.output import Terminal, print_table
 from sinternal.cli.progress import Progress, duration, per_time
 from tests.commands import in_process
+from tests.conftest import TINY
 
 GROUPS = {"", "export", "store", "world"}
 
@@ -37,7 +39,7 @@ def test_every_command_has_examples_and_every_example_is_parsed() -> None:
     for name, examples in EXAMPLES.items():
         assert len(examples) >= 2, name
         for example in examples:
-            program, *words = shlex.split(example)
+            program, *words = shlex.split(example.partition(" > ")[0])
             assert program == "sinternal"
             command, context = root, None
             while words and words[0] in getattr(command, "commands", {}):
@@ -78,6 +80,16 @@ def test_json_is_alone_on_standard_output(tiny_run: Path, tmp_path: Path) -> Non
         assert json.loads(done.stdout), arguments
     results = json.loads(in_process("report", run, "--json", cwd=tmp_path).stdout)
     assert results == json.loads((tiny_run / "results.json").read_text())
+
+
+def test_a_run_that_prints_json_tells_how_it_goes_elsewhere(tiny_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_run, tmp_path / "run")
+    given = ("run", "quickstart", "--out", "run", *(f"--set={each}" for each in TINY))
+    done = in_process(*given, "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == json.loads((tiny_run / "results.json").read_text())
+    assert "artifacts were cached" in done.stderr
+    assert "artifacts were cached" in in_process(*given, cwd=tmp_path).stdout
 
 
 def test_quiet_leaves_out_notes_and_nothing_else(tiny_run: Path, tmp_path: Path) -> None:
