@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from sinternal.cli.init import _ask
 from sinternal.errors import SInternalError
 from sinternal.models.files import faults
 from sinternal.settings.recipe import load_recipe
@@ -145,3 +146,22 @@ def test_a_diagnosis_is_looked_at_without_a_question_to_the_model(tmp_path: Path
     assert done.returncode == 2, done.stderr
     found = json.loads(done.stdout)["findings"]
     assert any("does not know the model" in each["words"] for each in found)
+
+
+def test_what_is_answered_wrongly_is_asked_again(
+    prompts: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = iter(
+        ["my-model", "none.csv", str(prompts), "", "refsal", "refusal", "", "guard", "my-expert", "", "MY_KEY"]
+    )
+    monkeypatch.setattr("typer.prompt", lambda *_, **__: next(answers))
+    wishes = Wishes()
+    _ask(wishes)
+    assert (wishes.model, wishes.data, wishes.evaluation) == ("my-model", (str(prompts),), ())
+    assert (wishes.judge, wishes.judge_url, wishes.judge_model) == ("refusal", None, "guard")
+    assert (wishes.expert, wishes.expert_url, wishes.expert_key) == ("my-expert", None, "MY_KEY")
+    assert next(answers, None) is None
+    told = capsys.readouterr().err
+    assert "none.csv: cannot be read" in told
+    assert "did you mean 'refusal'?" in told
+    assert wishes.taken == []

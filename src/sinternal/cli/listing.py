@@ -105,12 +105,11 @@ def show(
     ],
 ) -> None:
     """Print a packaged recipe as it is written, to read it or to begin one of your own."""
-    from sinternal.registry import RegistryError
     from sinternal.settings.files import packaged_recipes
 
     packaged = packaged_recipes()
     if recipe not in packaged:
-        raise RegistryError(f"there is no packaged recipe {recipe!r}; there are: {', '.join(packaged)}")
+        raise SInternalError(f"there is no packaged recipe {recipe!r}; there are: {', '.join(packaged)}")
     out.print(packaged[recipe].read_text().rstrip(), soft_wrap=True)
 
 
