@@ -79,7 +79,8 @@ class Browser:
         """
         target = self._call("Target.createTarget", {"url": "about:blank"}, session=False)["targetId"]
         attached = self._call("Target.attachToTarget", {"targetId": target, "flatten": True}, session=False)
-        self._session, self.seen, self._page = attached["sessionId"], Seen(), page if isinstance(page, str) else page.as_uri()
+        self._session, self.seen = attached["sessionId"], Seen()
+        self._page = page if isinstance(page, str) else page.as_uri()
         for domain in ("Page", "Network", "Runtime", "Log"):
             self._call(f"{domain}.enable", {})
         self._call("Page.navigate", {"url": self._page + fragment})

@@ -12,7 +12,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from enum import StrEnum
 from io import FileIO
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any
 from sinternal.budget import Spent
 from sinternal.errors import BudgetError, SInternalError
 from sinternal.redaction import conceal
-from sinternal.store.files import open_to_append
+from sinternal.store.files import open_to_append, telling_causes
 from sinternal.study.execute import Event
 from sinternal.study.task import Plan
 from sinternal.visible import visible_line
@@ -50,7 +50,7 @@ class End(StrEnum):
 
 
 class Diary:
-    """Writes down what happens. Nothing that goes wrong with that stops a run."""
+    """Writes down what happens. A line that cannot be written stops no run."""
 
     def __init__(self, file: FileIO, plan: Plan, folder: Path, store: Path) -> None:
         """Begin with the plan; `file` is empty and locked."""
@@ -116,6 +116,9 @@ def diary(folder: Path, plan: Plan, store: Path) -> Iterator[Diary | None]:
         folder: the run's.
         plan: what there is to make.
         store: the folder of artifacts.
+
+    Raises:
+        StoreError: that of a run before cannot be emptied, or this one not be removed in the end.
     """
     path = folder / PROGRESS
     file = _open(path)
@@ -136,22 +139,21 @@ def diary(folder: Path, plan: Plan, store: Path) -> Iterator[Diary | None]:
             told = str(error) if isinstance(error, SInternalError | OSError) else f"{type(error).__name__}: {error}"
             kept.close(End.FAILED, told)
             raise
-        with suppress(OSError):
+        with telling_causes(folder):  # a finished run leaves none
             path.unlink(missing_ok=True)
 
 
 def _open(path: Path) -> FileIO | None:
-    """The file, empty and locked, or None."""
+    """The file, empty and locked, or None. Raises StoreError if one of a run before cannot be emptied."""
     try:
         file = FileIO(open_to_append(path), "a")
     except OSError:
         return None
     for _ in range(TRIES):
         if _lock(file.fileno(), shared=False):
-            with suppress(OSError):
+            with telling_causes(path.parent):
                 os.truncate(file.fileno(), 0)
-                return file
-            break
+            return file
         time.sleep(PAUSE)
     file.close()
     return None
