@@ -83,6 +83,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "sinternal export data runs/quickstart/sinternal my-data",
         "sinternal export data runs/quickstart/placebo/0 placebo-data",
     ),
+    "export inspect": (
+        "sinternal export inspect runs/quickstart",
+        "sinternal export runs/quickstart --inspect --out logs --redact",
+    ),
     "export verl": (
         "sinternal export verl runs/quickstart --out for-verl",
         "sinternal export verl r1-distill-qwen-7b --out for-verl --gpus 8 --arm sinternal",
