@@ -230,6 +230,83 @@ h_cot = HubBenchmark(
 )
 """Requests with a forged chain of thought, made for DeepSeek-R1 (Kuo et al. 2025, arXiv 2502.12893)."""
 
+_SELF_RESET = "aeca4f36d3ada842ab5ddf3fe0ac0dd9bf2bd42a"
+
+jailbreak_r1 = HubBenchmark(
+    name="jailbreak-r1",
+    dataset="Ing1024/Self-ReSET",
+    on_github=True,
+    revision=_SELF_RESET,
+    parts={
+        "eval": (
+            Rows(
+                "train",
+                "prompt",
+                harmful=When("label", "unsafe"),
+                family="jailbreak-r1",
+                file="data/evaluation/safety/srj_jr.jsonl",
+            ),
+        )
+    },
+    size=313,
+    licence="unknown",
+    evaluation_only=True,
+    unconfirmed=(
+        "licence (the repository names none), size (that of StrongREJECT); that it is the set of the method's "
+        "evaluation, which calls it SRJ_JR; which row disguises which request of StrongREJECT"
+    ),
+)
+"""StrongREJECT's requests as the attacker model Jailbreak-R1 rewrote them (Guo et al. 2025, arXiv 2506.00782).
+
+That model is published, a set of its prompts is not; this one lies in the repository of the method's sibling work. It
+does not say which request a row disguises, so that each is its own parent.
+"""
+
+wildjailbreak_250 = HubBenchmark(
+    name="wildjailbreak-250",
+    dataset="Ing1024/Self-ReSET",
+    on_github=True,
+    revision=_SELF_RESET,
+    parts={
+        "eval": (
+            Rows(
+                "train",
+                "prompt",
+                harmful=When("label", "unsafe"),
+                family="wildjailbreak",
+                file="data/evaluation/safety/wildjailbreak.jsonl",
+            ),
+        )
+    },
+    size=250,
+    licence="ODC-BY, with AI2's responsible-use terms",
+    evaluation_only=True,
+    unconfirmed="size; licence (that of WildJailbreak, its source; the repository names none)",
+)
+"""250 of WildJailbreak's harmful evaluation prompts, as the method's group samples them.
+
+Other groups draw other 250: figures are comparable only where the same file was used.
+"""
+
+mousetrap = HubBenchmark(
+    name="mousetrap",
+    dataset="",
+    parts={"eval": (Rows("train", "instruction", harmful=True, goal="question", family="mousetrap"),)},
+    size=50,
+    licence="unknown",
+    evaluation_only=True,
+    instead=(
+        "make it with the attack's code, and name the file: {benchmark: file, options: {path: TrotterStrong.json, "
+        "columns: {text: instruction, goal: question}, harmful: true, family: mousetrap, evaluation_only: true}}"
+    ),
+    unconfirmed="size, licence; the columns are those that published code reads of a file made with the attack's code",
+)
+"""Mousetrap's chains of iterated mappings over the requests of Trotter (Yao et al. 2025, arXiv 2502.15806).
+
+Code of others reads files TrotterStrong and TrotterAdvanced, each a JSON list of objects with the fields `question`
+and `instruction`; no address of such a file was found, on the hub or elsewhere.
+"""
+
 star_1 = HubBenchmark(
     name="star-1",
     dataset="UCSC-VLAA/STAR-1",
@@ -393,6 +470,33 @@ A prompt is a list of one message, which wraps the problem in what DAPO asks for
 problems are asked for in one form here. The solution is `reward_model.ground_truth`.
 """
 
+dapo_math = HubBenchmark(
+    name="dapo-math",
+    dataset="open-r1/DAPO-Math-17k-Processed",
+    parts={
+        "train": (
+            Rows(
+                "train",
+                "prompt",
+                harmful=False,
+                config="all",
+                solution=Solution("solution"),
+                around=dapo_math_17k.parts["train"][0].around,
+            ),
+        )
+    },
+    size=17_398,
+    licence="unknown",
+    evaluation_only=False,
+    judge=None,
+    unconfirmed="licence (the card names none; that of DAPO-Math-17k, its source, is Apache-2.0), size",
+)
+"""The problems of dapo-math-17k, each once: a hundredth of the download.
+
+Its configurations are `all`, `en` and `cn`. The card's script takes the message's text as `prompt` and `ground_truth`
+as `solution`; whatever is left of DAPO's frame is taken off.
+"""
+
 math_500 = HubBenchmark(
     name="math-500",
     dataset="HuggingFaceH4/MATH-500",
@@ -419,6 +523,22 @@ aime_2024 = HubBenchmark(
 )
 """Both papers of the American Invitational Mathematics Examination of 2024."""
 
+aime_2025 = HubBenchmark(
+    name="aime-2025",
+    dataset="opencompass/AIME2025",
+    parts={
+        "eval": tuple(
+            Rows("test", "question", harmful=False, config=f"AIME2025-{paper}", solution=Solution("answer"))
+            for paper in ("I", "II")
+        )
+    },
+    size=30,
+    licence="MIT",
+    evaluation_only=True,
+    judge=None,
+)
+"""Both papers of the American Invitational Mathematics Examination of 2025, 15 problems each."""
+
 ENTRIES: tuple[HubBenchmark, ...] = (
     strongreject,
     harmbench,
@@ -433,6 +553,9 @@ ENTRIES: tuple[HubBenchmark, ...] = (
     oktest,
     falsereject,
     h_cot,
+    jailbreak_r1,
+    wildjailbreak_250,
+    mousetrap,
     star_1,
     star_benign_915,
     safechain,
@@ -442,7 +565,9 @@ ENTRIES: tuple[HubBenchmark, ...] = (
     gsm8k,
     deepscaler,
     dapo_math_17k,
+    dapo_math,
     math_500,
     aime_2024,
+    aime_2025,
 )
 """All of them."""

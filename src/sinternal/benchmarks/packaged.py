@@ -6,7 +6,8 @@ has nothing else to train on gives a share away, and thereby allows training on 
     {benchmark: advbench-pyrit, part: train, options: {shares: {train: 0.5, eval: 0.5}}}
 
 A hash of the text decides, so train and eval never share a request (nor a pair of twins); both sources of a recipe
-must give the same shares. Figures on such a remainder stand for the study at hand; they do not compare with published ones.
+must give the same shares. Figures on such a remainder stand for the study at hand; they do not compare with published
+ones.
 """
 
 from __future__ import annotations
