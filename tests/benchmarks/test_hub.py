@@ -10,7 +10,7 @@ import pytest
 import yaml
 from datasets.exceptions import DatasetNotFoundError
 
-from sinternal.benchmarks import catalog, hub
+from sinternal.benchmarks import catalog, hub, problems
 from sinternal.benchmarks.hub import HubBenchmark, Rows, When, explain_failure, read_rows
 from sinternal.benchmarks.listing import rows
 from sinternal.benchmarks.local import LocalFile
@@ -200,7 +200,7 @@ def test_the_listing_says_what_loads_here_and_why_not(tmp_path: Path, monkeypatc
 def test_problems_of_dapo_come_without_its_frame_and_with_their_solution(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (rows,) = catalog.dapo_math_17k.parts["train"]
+    (rows,) = problems.dapo_math_17k.parts["train"]
     before, after = rows.around
 
     def row(text: str, solution: str) -> dict[str, object]:
@@ -286,14 +286,14 @@ def test_a_set_that_nobody_posts_says_how_its_file_is_read(tmp_path: Path) -> No
 
 
 def test_both_papers_of_aime_2025_are_problems_with_a_solution() -> None:
-    first, second = catalog.aime_2025.parts["eval"]
+    first, second = problems.aime_2025.parts["eval"]
     assert (first.config, second.config) == ("AIME2025-I", "AIME2025-II")
     (request,) = read_rows(first, [{"question": "What is 2 plus 2?", "answer": "4"}])
     assert (request.facts["solution"], request.harmful) == ("4", False)
 
 
 def test_dapo_math_is_dapo_math_17k_with_each_problem_once() -> None:
-    (once,), (raw,) = catalog.dapo_math.parts["train"], catalog.dapo_math_17k.parts["train"]
+    (once,), (raw,) = problems.dapo_math.parts["train"], problems.dapo_math_17k.parts["train"]
     framed = f"{raw.around[0]}What is 6 times 7?{raw.around[1]}"
     (ours,) = read_rows(once, [{"prompt": framed, "solution": "42"}])
     message = [{"role": "user", "content": framed}]

@@ -46,5 +46,18 @@ def _print_attacks() -> None:
         print_named(name, f": family {attack.family}, {use}")
 
 
-DETAILED = {"benchmarks": _print_benchmarks, "attacks": _print_attacks}
+def _print_adaptive_attacks() -> None:
+    from sinternal.registry import Kind, load, names
+
+    for name in names(Kind.ADAPTIVE_ATTACK):
+        attack = load(Kind.ADAPTIVE_ATTACK, name)
+        use = "learns from each arm's answers" if attack.learns else "a control, always measured"
+        print_named(name, f": family {attack.family}, {use}; for evaluation.adaptive only")
+
+
+DETAILED = {
+    "benchmarks": _print_benchmarks,
+    "attacks": _print_attacks,
+    "adaptive_attacks": _print_adaptive_attacks,
+}
 """Kinds of which `list` tells more than their names."""
