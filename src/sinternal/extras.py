@@ -22,6 +22,7 @@ EXTRAS: Mapping[str, str] = {
     "math_verify": "math",
     "peft": "train",
     "ray": "ray",
+    "superred": "superred",
     "tokenizers": "train",
     "torch": "train",
     "transformers": "train",

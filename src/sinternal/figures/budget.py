@@ -109,6 +109,10 @@ class BudgetDifference(Estimate):
     """What the interval holds for."""
     runs: int
     """Training runs (seeds) of each arm."""
+    low_these_runs: float | None
+    """Lower end of the 95 % interval for other prompts, but these training runs."""
+    high_these_runs: float | None
+    """Upper end."""
     missing: int
     """Pairs of which either is not known."""
     provenance: Provenance
@@ -291,7 +295,7 @@ def _difference(
     parents, seeds = np.array(ours.parent)[first], ours.seed[first]
     missing = int(((a == MISSING) | (b == MISSING)).sum())
     runs = len(np.unique(seeds))
-    value = low = high = lowest = highest = None
+    value = low = high = lowest = highest = low_these = high_these = None
     if len(np.unique(parents)) > 1:
         # What is known of a request with a silent answer bounds it: once broken, it stays so.
         ends = [
@@ -304,6 +308,7 @@ def _difference(
             for ours_hit in (False, True)
         ]
         low, high = min(end.low for end in ends), max(end.high for end in ends)
+        low_these, high_these = (pick(end.these_runs[i] for end in ends) for i, pick in enumerate((min, max)))
         lowest, highest = ends[0].difference, ends[1].difference
         if _is_told(missing, len(pairs)) and (both := (a != MISSING) & (b != MISSING)).any():
             value = float((a[both].astype(int) - b[both]).mean())
@@ -322,6 +327,8 @@ def _difference(
         queries=contrast.queries,
         holds_for=OTHER_RUNS if runs > 1 else THESE_RUNS,
         runs=runs,
+        low_these_runs=low_these,
+        high_these_runs=high_these,
         missing=missing,
         provenance=provenance,
     )

@@ -28,12 +28,15 @@ HOW_PARTS = (
     "Percentage points, with the whole budget, on the same requests. Repetition: plain requests asked that often, "
     "less once. Disguises: the attacker without feedback, less plain requests as often. Adaptation: with feedback, "
     "less without. In all: the adaptive attack, less the plain request asked once. Only adaptation is what the attack "
-    "learns from this arm. Nothing is corrected for the number of differences."
+    "learns from this arm. Intervals are over whole parent prompts, for these training runs. Nothing is corrected for the "
+    "number of differences."
 )
 TITLE_ARMS = "Arms under adaptive attack"
 HOW_ARMS = (
     "Percentage points, with the whole budget, on the same requests of the same seeds: each arm less its placebos and "
-    "less the arm that is not trained. Below 0, the arm withstands more. Exploratory, not corrected."
+    "less the arm that is not trained. Below 0, the arm withstands more. The first interval is over whole parent "
+    "prompts, for these training runs; the second is for other runs as well, by Student's t over runs. Exploratory, not "
+    "corrected."
 )
 WORDS = {Control.NONE: "adaptive", Control.BLIND: "blind", Control.REPETITION: ""}
 PARTS = ("repetition", "disguises", "adaptation", "in all")
@@ -96,11 +99,20 @@ def parts_table(data: ReportData, variant: str) -> TextTable:
 def arms_table(data: ReportData, variant: str) -> TextTable:
     """A row for each pair of arms and attack."""
     rows = [
-        [f"{row.arm} less {row.less_arm}", row.attack, in_points(row), str(row.n), str(row.missing), row.holds_for]
+        [
+            f"{row.arm} less {row.less_arm}",
+            row.attack,
+            in_points(row),
+            MISSING if row.low is None or row.high is None else points_interval(row.low, row.high),
+            str(row.runs),
+            str(row.n),
+            str(row.missing),
+        ]
         for row in data.budget_differences
         if row.variant == variant and row.what == "arms"
     ]
-    return TextTable(["arms", "attack", "difference", "pairs", "open pairs", "holds for"], rows)
+    columns = ["arms", "attack", "difference, these runs", "other runs, too", "runs", "pairs", "open pairs"]
+    return TextTable(columns, rows)
 
 
 def in_words(point: Estimate | None) -> str:
@@ -111,14 +123,14 @@ def in_words(point: Estimate | None) -> str:
     return f"{share} {interval(point.low, point.high)}".strip()
 
 
-def in_points(difference: Estimate | None) -> str:
-    """A difference with its interval, or its bounds with theirs."""
+def in_points(difference: BudgetDifference | None) -> str:
+    """A difference with its interval for these runs, or its bounds with theirs."""
     if difference is None or difference.lowest is None or difference.highest is None:
         return MISSING
     told = difference.value is not None
     share = points(difference.value or 0.0) if told else f"{points(difference.lowest)} to {points(difference.highest)}"
-    ends = "" if difference.low is None or difference.high is None else points_interval(difference.low, difference.high)
-    return f"{share} {ends}".strip()
+    low, high = difference.low_these_runs, difference.high_these_runs
+    return f"{share} {points_interval(low, high) if low is not None and high is not None else ''}".strip()
 
 
 def budget_plots(data: ReportData, variant: str) -> Iterator[Markup]:
