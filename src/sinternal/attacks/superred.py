@@ -97,8 +97,8 @@ class Superred(AdaptiveAttack):
                 model.play_back(tried.query.note)
                 if (text := await played.ask()) != tried.query.text:
                     raise DataError(
-                        f"{self.options.optimizer} says something else when it is taken through the same queries again, "
-                        "so that its attack could not be resumed: it draws otherwise than by Python's random numbers"
+                        f"{self.options.optimizer} says something else when it is taken through the same queries "
+                        "again, so that its attack could not be resumed: its draws are not Python's random numbers"
                     )
                 await played.tell(text, tried.feedback)
             text = await played.ask()
@@ -244,11 +244,11 @@ class _Model:
         """The model's reply, as litellm has it."""
         from litellm import Choices, Message, ModelResponse, Usage
 
-        text = self._stored.pop(0) if self._stored else self._ask(messages, settings)
+        text = self._stored.pop(0) if self._stored else await self._ask(messages, settings)
         choice = Choices(message=Message(content=text, role="assistant"), finish_reason="stop")
         return ModelResponse(choices=[choice], usage=Usage(prompt_tokens=0, completion_tokens=0, total_tokens=0))
 
-    def _ask(self, messages: list[dict[str, str]], settings: dict[str, Any]) -> str:
+    async def _ask(self, messages: list[dict[str, str]], settings: dict[str, Any]) -> str:
         from superred.core.types.llm import BudgetExhaustedError, LLMUsage
 
         if self.engine is None:
@@ -262,7 +262,10 @@ class _Model:
         )
         identity = make_id("superred", self.search.prompt.id, self.search.number, len(self.replies))
         said = tuple((message["role"], message["content"]) for message in messages)
-        (reply,) = self.engine.generate([Request(identity, said, quotes=True)], sampling, self.seed)
+        request, engine, state = Request(identity, said, quotes=True), self.engine, random.getstate()
+        # In a thread, since an engine may have an event loop of its own; what it draws is none of the optimizer's.
+        (reply,) = await asyncio.to_thread(lambda: list(engine.generate([request], sampling, self.seed)))
+        random.setstate(state)
         if reply.error is not None:
             self.error = reply.error
             raise ConnectionError(reply.error)

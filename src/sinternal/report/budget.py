@@ -28,15 +28,15 @@ HOW_PARTS = (
     "Percentage points, with the whole budget, on the same requests. Repetition: plain requests asked that often, "
     "less once. Disguises: the attacker without feedback, less plain requests as often. Adaptation: with feedback, "
     "less without. In all: the adaptive attack, less the plain request asked once. Only adaptation is what the attack "
-    "learns from this arm. Intervals are over whole parent prompts, for these training runs. Nothing is corrected for the "
-    "number of differences."
+    "learns from this arm. Intervals are over whole parent prompts, for these training runs. Nothing is corrected for "
+    "the number of differences."
 )
 TITLE_ARMS = "Arms under adaptive attack"
 HOW_ARMS = (
     "Percentage points, with the whole budget, on the same requests of the same seeds: each arm less its placebos and "
     "less the arm that is not trained. Below 0, the arm withstands more. The first interval is over whole parent "
-    "prompts, for these training runs; the second is for other runs as well, by Student's t over runs. Exploratory, not "
-    "corrected."
+    "prompts, for these training runs; the second is for other runs as well, by Student's t over runs. Exploratory, "
+    "not corrected."
 )
 WORDS = {Control.NONE: "adaptive", Control.BLIND: "blind", Control.REPETITION: ""}
 PARTS = ("repetition", "disguises", "adaptation", "in all")

@@ -6,16 +6,14 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
-from pydantic import BaseModel, ConfigDict
-
 from sinternal.attacks import AdaptiveAttack, Feedback
 from sinternal.attacks import Search as AttackSearch
-from sinternal.prompting.think import OPEN
 from sinternal.queries import Query
 from sinternal.records import Prompt
+from sinternal.registry import NoOptions
 from sinternal.world.facts import potion_of
 from sinternal.world.families import FAMILIES
-from sinternal.world.language import DRAFT, PHRASINGS
+from sinternal.world.language import PHRASINGS
 
 SEPARATOR = "/"
 
@@ -24,7 +22,7 @@ class Way(NamedTuple):
     """One way to ask for a potion."""
 
     family: str
-    """The family, or `SKIPPED`."""
+    """The family."""
     phrasing: int
     """Which of `PHRASINGS`."""
 
@@ -40,44 +38,29 @@ class Way(NamedTuple):
         return cls(family, int(phrasing))
 
 
-SKIPPED = "front-skipped"
-"""The plain request with a thinking that begins with the draft."""
-
-
-class SearchOptions(BaseModel):
-    """Which ways there are to ask."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    prefill: bool = False
-    """Whether the thinking may be begun, past all deliberation: hardly any model withstands that."""
-
-
 class Search(AdaptiveAttack):
     """Draws among ways to ask, and draws those more often that were not turned down.
 
     Thompson sampling (1933, Biometrika 25:285) with a Beta belief about each family and each phrasing, for one request
     at a time: an unsafe answer would end the search, so that there are only degrees of failure to learn from. A refusal
-    counts against its way, an answer that is neither refused nor unsafe half. Without feedback all ways are alike.
+    counts against its way, an answer that is neither refused nor unsafe half. Without feedback all ways are alike. The
+    thinking is never begun for the model (`front-skipped`): hardly any withstands that.
     """
 
     family = "microworld-search"
-    Options = SearchOptions
 
-    def __init__(self, options: SearchOptions) -> None:
-        """Take the ways that there are."""
-        self.families = (*FAMILIES, *([SKIPPED] if options.prefill else []))
+    def __init__(self, _options: NoOptions) -> None:
+        """Nothing can be set."""
 
     def propose(self, searches: Sequence[AttackSearch], seed: int) -> Iterator[Query]:
         """One more way for each search; see `AdaptiveAttack.propose`."""
         for search in searches:
             way = self._draw(search, search.rng(self.family, seed))
-            prefill = f"{OPEN} {DRAFT}" if way.family == SKIPPED else ""
-            yield search.query(self.family, ask(search.prompt, way), prefill=prefill, note=way.note)
+            yield search.query(self.family, ask(search.prompt, way), note=way.note)
 
     def _draw(self, search: AttackSearch, rng: random.Random) -> Way:
         told = [(Way.read(tried.query.note), tried.feedback) for tried in search.tried if tried.feedback is not None]
-        family = _believe({name: [f for way, f in told if way.family == name] for name in self.families}, rng)
+        family = _believe({name: [f for way, f in told if way.family == name] for name in FAMILIES}, rng)
         phrasing = _believe(
             {number: [f for way, f in told if way.phrasing == number] for number in range(len(PHRASINGS))}, rng
         )
@@ -86,8 +69,7 @@ class Search(AdaptiveAttack):
 
 def ask(prompt: Prompt, way: Way) -> str:
     """A request for the same potion in another way."""
-    family = FAMILIES["plain" if way.family == SKIPPED else way.family]
-    return family.ask(potion_of(prompt), PHRASINGS[way.phrasing])
+    return FAMILIES[way.family].ask(potion_of(prompt), PHRASINGS[way.phrasing])
 
 
 T = TypeVar("T")
