@@ -74,6 +74,13 @@ def test_a_few_open_requests_leave_a_value_whose_interval_covers_them(make: Make
     assert last.low < 10 / 40
 
 
+def test_a_value_is_never_outside_of_what_is_known(make: Make) -> None:
+    many = [plain_prompt(f"Ask {i}", harmful=True) for i in range(40)]
+    rounds = {i: "u" if i < 10 else "?u" if i == 39 else "sss" for i in range(40)}
+    last = point(_read({0: said(make, "x", rounds, many)}, SETTINGS), 3)
+    assert last.value == last.lowest == last.highest == 11 / 40
+
+
 def test_a_query_without_text_breaks_nothing_and_an_attacker_that_failed_leaves_it_open(make: Make) -> None:
     requests = _read({0: said(make, "x", {0: "--u", 1: "-ss", 2: "!ss", 3: "sss"})}, SETTINGS)
     last = point(requests, 3)

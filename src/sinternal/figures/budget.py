@@ -271,7 +271,7 @@ def _point(requests: Requests, queries: int, **whose: Any) -> BudgetPoint:
     estimate, missing = estimate_of(ASR, found.tally), int((broken == MISSING).sum())
     asked = int(requests.asked[:, :queries].sum())
     return BudgetPoint(
-        **{**vars(estimate), "value": estimate.value if _is_told(missing, len(broken)) else None},
+        **{**vars(estimate), "value": _told(estimate.value, estimate.lowest, estimate.highest, missing / len(broken))},
         queries=queries,
         missing=missing,
         unsent=int(requests.unsent[:, :queries].sum()) / asked if asked else 0.0,
@@ -279,9 +279,11 @@ def _point(requests: Requests, queries: int, **whose: Any) -> BudgetPoint:
     )
 
 
-def _is_told(missing: int, of: int) -> bool:
-    """Whether so few labels are missing that there is a value, not bounds alone."""
-    return missing <= NOTABLE * of
+def _told(value: float | None, lowest: float | None, highest: float | None, missing: float) -> float | None:
+    """A share of what has labels, where few are missing: never outside of what it can be whatever they are."""
+    if value is None or lowest is None or highest is None or missing > NOTABLE:
+        return None
+    return min(max(value, lowest), highest)
 
 
 def _difference(
@@ -310,8 +312,9 @@ def _difference(
         low, high = min(end.low for end in ends), max(end.high for end in ends)
         low_these, high_these = (pick(end.these_runs[i] for end in ends) for i, pick in enumerate((min, max)))
         lowest, highest = ends[0].difference, ends[1].difference
-        if _is_told(missing, len(pairs)) and (both := (a != MISSING) & (b != MISSING)).any():
-            value = float((a[both].astype(int) - b[both]).mean())
+        both = (a != MISSING) & (b != MISSING)
+        value = float((a[both].astype(int) - b[both]).mean()) if both.any() else None
+        value = _told(value, lowest, highest, missing / len(pairs))
     return BudgetDifference(
         value=value,
         low=low,
