@@ -40,6 +40,8 @@ HOW_ARMS = (
 )
 WORDS = {Control.NONE: "adaptive", Control.BLIND: "blind", Control.REPETITION: ""}
 PARTS = ("repetition", "disguises", "adaptation", "in all")
+APART = 14
+"""Pixels between the intervals of two arms."""
 SHOWN = 5
 """Numbers of queries that a table shows."""
 
@@ -158,7 +160,7 @@ def _plot(attack: str, curves: Sequence[BudgetPoint], arms: Sequence[Arm]) -> Ma
         "The distance is adaptation, all else is chance and disguises. Whiskers are 95 % intervals at the whole "
         "budget; where labels are missing, lines run at the least that is known."
     )
-    return svg.figure(516, 384, f"{TITLE}: {attack}", described, content)
+    return svg.figure(516 + APART * len(arms), 384, f"{TITLE}: {attack}", described, content)
 
 
 def _curve(i: int, line: Sequence[BudgetPoint], x: Scale, y: Scale, faint: str) -> Markup:
@@ -167,11 +169,9 @@ def _curve(i: int, line: Sequence[BudgetPoint], x: Scale, y: Scale, faint: str) 
 
     path = " ".join(f"{x.at(point.queries):.1f},{height(point):.1f}" for point in line)
     drawn = svg.tag("polyline", class_="curve", points=path, stroke_dasharray=DASHES[i % len(DASHES)])
-    last = line[-1]
+    last, at = line[-1], x.end + APART * (i + 0.5)  # beside each other, so that no interval hides another
     ends = []
     if not faint and last.low is not None and last.high is not None:
-        ends = [svg.whisker(x.end, y.at(last.low), x.end, y.at(last.high))]
+        ends = [svg.whisker(at, y.at(last.low), at, y.at(last.high)), svg.mark(i, at, height(last))]
     title = f"{last.arm}, {last.attack} {WORDS[last.control]}: {in_words(last)} within {last.queries} queries"
-    return svg.tag(
-        "g", svg.tag("title", title), drawn, *ends, svg.mark(i, x.end, height(last)), class_=svg.colour(i) + faint
-    )
+    return svg.tag("g", svg.tag("title", title), drawn, *ends, class_=svg.colour(i) + faint)
