@@ -87,8 +87,8 @@ _HOMES = {
 """The module of each public name."""
 
 __all__ = [
-    "ArmComparison",
     "AdaptiveAttack",
+    "ArmComparison",
     "Attack",
     "Benchmark",
     "Completion",
