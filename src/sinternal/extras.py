@@ -23,6 +23,7 @@ EXTRAS: Mapping[str, str] = {
     "mlflow": "mlflow",
     "peft": "train",
     "ray": "ray",
+    "superred": "superred",
     "tensorboard": "tensorboard",
     "tokenizers": "train",
     "torch": "train",

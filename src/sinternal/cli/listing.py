@@ -74,6 +74,15 @@ def _print_attacks() -> None:
         print_named(name, f": family {attack.family}, {use}")
 
 
+def _print_adaptive_attacks() -> None:
+    from sinternal.registry import Kind, load, names
+
+    for name in names(Kind.ADAPTIVE_ATTACK):
+        attack = load(Kind.ADAPTIVE_ATTACK, name)
+        use = "learns from each arm's answers" if attack.learns else "a control, always measured"
+        print_named(name, f": family {attack.family}, {use}; for evaluation.adaptive only")
+
+
 def _print_plugins(kind: str) -> None:
     """What each plug-in of a kind is, and its options."""
     from sinternal.registry import Kind, load, names
@@ -113,5 +122,10 @@ def show(
     out.print(packaged[recipe].read_text().rstrip(), soft_wrap=True)
 
 
-DETAILED = {"benchmarks": _print_benchmarks, "attacks": _print_attacks, "recipes": _print_recipes}
+DETAILED = {
+    "adaptive_attacks": _print_adaptive_attacks,
+    "attacks": _print_attacks,
+    "benchmarks": _print_benchmarks,
+    "recipes": _print_recipes,
+}
 """Kinds of which `list` tells more than their names."""

@@ -1,5 +1,7 @@
 """`results.json`: the contract for machines. It does not change without a new version number.
 
+A field may be added to a version if it is empty by default: older files of that version are then read as they were.
+
 The file is what `Results` holds, and its JSON schema is made from the same types (`sinternal schema results`).
 """
 
@@ -19,6 +21,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from sinternal.errors import DataError
 from sinternal.figures.agreement import JudgeAgreement
 from sinternal.figures.best import Best, best
+from sinternal.figures.budget import BudgetDifference, BudgetPoint
 from sinternal.figures.causes import CheckEffect
 from sinternal.figures.effect import Effect
 from sinternal.figures.exposure import ArmExposure
@@ -123,6 +126,10 @@ class Results(_Part):
     """What thinkings check, whether they see harm, and what is answered then."""
     check_effects: tuple[CheckEffect, ...] = ()
     """What safety checks in thinkings cause."""
+    budgets: tuple[BudgetPoint, ...] = ()
+    """Attack success over budget, by attack and control; files made before there were any have none."""
+    budget_differences: tuple[BudgetDifference, ...] = ()
+    """What that is made up of, and how arms differ in it."""
     judge_gaps: tuple[JudgeGap, ...]
     """How far the judge that rewarded and the one that decides are apart."""
     agreements: tuple[JudgeAgreement, ...]
@@ -166,6 +173,8 @@ def to_results(data: ReportData) -> Results:
         scores=tuple(replace(score, caveat=caveat_of(score)) for score in (*data.scores, *data.second_opinions)),
         thinking=data.thinking,
         check_effects=data.check_effects,
+        budgets=data.budgets,
+        budget_differences=data.budget_differences,
         judge_gaps=data.judge_gaps,
         agreements=data.agreements,
         questions=data.questions,

@@ -20,7 +20,15 @@ from sinternal.settings.base import Section, Seed, validate_settings
 from sinternal.settings.files import override, read_recipe, set_field
 from sinternal.settings.launch import Launch
 from sinternal.settings.measurement import Ability, Evaluation
-from sinternal.settings.plugins import PLAIN, EnginePlugin, ExpertPlugin, JudgePlugin, VerificationPlugin
+from sinternal.settings.plugins import (
+    PLAIN,
+    AdaptiveAttackPlugin,
+    AttackPlugin,
+    EnginePlugin,
+    ExpertPlugin,
+    JudgePlugin,
+    VerificationPlugin,
+)
 from sinternal.settings.questions import Question, questions_of
 from sinternal.settings.sampling import Sampling
 from sinternal.settings.sources import Prompts, Source, Target
@@ -186,11 +194,12 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _attacks_can_begin_the_turn(self) -> Recipe:
-        stress = self.evaluation.stress
-        named = (
+        stress, adaptive = self.evaluation.stress, self.evaluation.adaptive
+        named: tuple[tuple[str, Sequence[AttackPlugin | AdaptiveAttackPlugin]], ...] = (
             ("prompts.eval_attacks", self.prompts.eval_attacks),
             *((f"prompts.eval.{i}.attacks", source.attacks or ()) for i, source in enumerate(self.prompts.eval)),
             ("evaluation.stress.attacks", stress.attacks if stress else ()),
+            ("evaluation.adaptive.attacks", adaptive.attacks if adaptive else ()),
         )
         for field, attacks in named:
             begun = [attack.name for attack in attacks if attack.name != PLAIN and attack.plugin_class.prefills]
