@@ -141,7 +141,7 @@ def test_the_core_judges_and_compares_what_was_trained_elsewhere(command: Comman
         done = command("judge", "tiny", "--with", "refusal", *(f"--option={one}" for one in engine))
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "tiny" / "results.json").read_text())["judges"] == ["oracle", "refusal"]
-    compare, plan = ("compare", "tiny", "tiny", "--json", "pairs.json"), ("plan", "quickstart")
+    compare, plan = ("compare", "tiny", "tiny", "--json"), ("plan", "quickstart")
     for arguments in (("report", "tiny"), compare, plan, (*plan, "--hardware", "1xL4", "--explain")):
         done = command(*arguments)
         assert done.returncode == 0, done.stderr
