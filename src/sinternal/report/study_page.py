@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -14,8 +15,10 @@ from sinternal.report import comparison_tables, effect_tables, plots, tables
 from sinternal.report import format as figures
 from sinternal.report.bounds import caveat_of
 from sinternal.report.caveats import caveats
-from sinternal.report.effect_plots import effect_picture, study_picture
+from sinternal.report.effect_plots import study_picture
 from sinternal.report.effect_words import EffectWords, across_variants, effect_in_words
+from sinternal.report.first_picture import first_picture
+from sinternal.report.first_screen import told_apart
 from sinternal.report.more_tables import more_tables
 from sinternal.report.page import asset, environment, script_hash
 from sinternal.report.words import Finding, best_in_words, finding
@@ -92,11 +95,16 @@ def render_html(data: ReportData) -> str:
         caveat=caveat_of,
     ).get_template("page.html.j2")
     script, style = asset("script.js"), asset("style.css")
+    sections, study = [_section(data, variant) for variant in data.variants], _study(data)
+    sets = (told_apart(data, variant.name) for variant in data.variants)
     return template.render(
         data=data,
         caveats=list(caveats(data)),
-        sections=[_section(data, variant) for variant in data.variants],
-        study=_study(data),
+        sections=sections,
+        study=study,
+        lead=_lead(sections, study),
+        picture=study.picture if study else sections[0].picture if sections else None,
+        sets=[row for row in sets if row is not None],
         tables=tables,
         effects=effect_tables,
         comparisons=comparison_tables,
@@ -111,6 +119,17 @@ def render_html(data: ReportData) -> str:
         script_hash=script_hash(script),
         style=Markup(style),
     )
+
+
+def _lead(sections: Sequence[Section], study: Study | None) -> str:
+    """The one sentence that the page opens with."""
+    if study:
+        return study.sentences[0]
+    if not sections:
+        return "Nothing was measured."
+    first = sections[0]
+    lead = first.effect.lead if first.effect else first.finding.lead
+    return lead if len(sections) == 1 else f"{first.variant.name}: {lead}"
 
 
 def _study(data: ReportData) -> Study | None:
@@ -141,7 +160,7 @@ def _section(data: ReportData, variant: Variant) -> Section:
     return Section(
         variant=variant,
         effect=effect_in_words(data.effects, name),
-        picture=effect_picture(data.effects, data.scores, data.arms, data.seeds, name),
+        picture=first_picture(data, name),
         places=places,
         families=families if len(families) > len(places) else [],
         contrasts=effect_tables.more_contrasts(data.effects, name),
