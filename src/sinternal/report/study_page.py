@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from markupsafe import Markup
 from sinternal.figures.best import best
 from sinternal.figures.metric import OF_VERDICTS
 from sinternal.figures.study import ReportData, Variant
-from sinternal.figures.transcripts import ROWS, browser
+from sinternal.figures.transcripts import ROWS
 from sinternal.report import comparison_tables, effect_tables, plots, tables
 from sinternal.report import format as figures
 from sinternal.report.bounds import caveat_of
@@ -20,7 +21,8 @@ from sinternal.report.effect_words import EffectWords, across_variants, effect_i
 from sinternal.report.first_picture import first_picture
 from sinternal.report.first_screen import told_apart
 from sinternal.report.more_tables import more_tables
-from sinternal.report.page import asset, environment, script_hash
+from sinternal.report.page import Page, around, environment
+from sinternal.report.texts import MOST_IN_PAGE, pack_texts
 from sinternal.report.words import Finding, best_in_words, finding
 
 TRANSCRIPTS_NOTE = (
@@ -82,10 +84,19 @@ class Section:
 
 
 def render_html(data: ReportData) -> str:
-    """The whole report as one HTML document.
+    """The whole report as one HTML document, however many transcripts there are."""
+    return render(data, most=math.inf).html
+
+
+def render(data: ReportData, *, most: float = MOST_IN_PAGE) -> Page:
+    """The whole report as an HTML document and, if its texts are many, files beside it.
 
     Text of models and users is escaped where it is part of the page. Transcripts travel compressed and in base64, and
     the page's script shows them as text only; the content security policy allows no other script to run.
+
+    Args:
+        data: the run.
+        most: bytes of packed texts up to which they are in the page.
     """
     template = environment(
         percent=figures.percent,
@@ -94,10 +105,10 @@ def render_html(data: ReportData) -> str:
         p_value=figures.p_value,
         caveat=caveat_of,
     ).get_template("page.html.j2")
-    script, style = asset("script.js"), asset("style.css")
+    texts = pack_texts(data.transcripts, first=_worth_comparing(data), most=most)
     sections, study = [_section(data, variant) for variant in data.variants], _study(data)
     sets = (told_apart(data, variant.name) for variant in data.variants)
-    return template.render(
+    html = template.render(
         data=data,
         caveats=list(caveats(data)),
         sections=sections,
@@ -112,13 +123,22 @@ def render_html(data: ReportData) -> str:
         figures=figures,
         legend=plots.legend(data.arms),
         same_training=_same_training(data),
-        texts=browser(data.transcripts),
+        stem="report",
         transcripts_note=TRANSCRIPTS_NOTE,
         pooled=[score for score in data.scores if score.seed is None],
-        script=Markup(script),
-        script_hash=script_hash(script),
-        style=Markup(style),
+        **around(texts),
     )
+    return Page(html, texts.files)
+
+
+def _worth_comparing(data: ReportData) -> list[str]:
+    """Arms in the order in which they are worth laying side by side: a placebo, or the base, and the method."""
+    if not data.effects:
+        base = [arm.name for arm in data.arms if not arm.steps][:1]
+        return base + [question.arm for question in data.questions]
+    first = data.effects[0]
+    beside = [row.other for row in first.placebos][:1] or ([first.base.other] if first.base else [])
+    return [*beside, first.method]
 
 
 def _lead(sections: Sequence[Section], study: Study | None) -> str:
