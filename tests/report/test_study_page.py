@@ -5,8 +5,10 @@ import gzip
 import json
 import re
 from dataclasses import replace
+from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 from bench.invented import make_report, with_transcript
 
@@ -31,11 +33,25 @@ class Elements(HTMLParser):
         self.found.append((tag, dict(attrs)))
 
 
-def unpacked(page: str) -> dict[str, list[object]]:
+def unpacked(page: str, beside: Mapping[str, str] | None = None) -> dict[str, list[object]]:
+    """The transcripts of a page by column: choices as words, and texts, which may lie in files beside it."""
+
+    def content(packed: str) -> Any:
+        return json.loads(gzip.decompress(base64.b64decode(packed)))
+
     found = re.search(r'id="packed">([A-Za-z0-9+/=]*)</script>', page)
     assert found
-    columns: dict[str, list[object]] = json.loads(gzip.decompress(base64.b64decode(found[1])))
-    return columns
+    index = content(found[1])
+    columns: dict[str, list[object]] = {
+        name: [column["values"][number] or None for number in column["of"]] for name, column in index["columns"].items()
+    }
+    texts = re.findall(r'class="texts" id="texts-\d+">([A-Za-z0-9+/=]*)</script>', page)
+    for file in index["files"] or ():
+        texts.append((beside or {})[f"{file['name']}.css"].split('"')[1])
+    for chunk in map(content, texts):
+        for name, rows in chunk.items():
+            columns.setdefault(name, []).extend(rows)
+    return columns | {"id": index["ids"]}
 
 
 def shown(page: str) -> int:
@@ -49,7 +65,8 @@ def test_model_text_is_escaped_in_the_page() -> None:
     page = render_html(replace(data, arms=(replace(data.arms[0], trained_on=ATTACK), *data.arms[1:])))
     assert ATTACK not in page
     assert "&lt;script&gt;document.title" in page
-    assert [tag for tag, _ in Elements(page).found].count("script") == 2
+    scripts = [attributes for tag, attributes in Elements(page).found if tag == "script"]
+    assert [one.get("type") for one in scripts].count("text/plain") == len(scripts) - 1
     assert not any(tag == "img" for tag, _ in Elements(page).found)
 
 
@@ -69,6 +86,7 @@ def test_transcripts_come_back_as_they_were() -> None:
     assert columns["answer"] == [row.answer for row in data.transcripts]
     assert columns["answer"][0] == ATTACK
     assert {len(column) for column in columns.values()} == {len(data.transcripts)}
+    assert len(set(columns["id"])) == len(data.transcripts)
 
 
 def test_half_a_surrogate_pair_in_a_transcript_does_not_stop_the_report() -> None:

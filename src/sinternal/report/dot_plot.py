@@ -19,6 +19,8 @@ NARROW = 352.0
 """Pixels that a telephone's window leaves."""
 ABREAST = 3
 """Panels in a row of a narrow window."""
+AT_MOST = 7
+"""Panels in a row of a wide one."""
 LEAST, MOST = 62.0, 250.0
 """Pixels that a panel has at least and at most."""
 NAME = 104.0
@@ -111,10 +113,16 @@ class Plot:
 def draw(plot: Plot) -> Markup:
     """All panels in a row and, for narrow windows, a few of them in each: the style sheet shows one of these."""
     caption = svg.tag("figcaption", svg.tag("strong", plot.title), " ", svg.tag("span", plot.caption, class_="how"))
-    wide = svg.tag("div", _svg(plot, plot.panels, WIDE), class_="scroll in-a-row", tabindex=0, role="group")
-    rows = [plot.panels[i : i + ABREAST] for i in range(0, len(plot.panels), ABREAST)]
-    few = svg.tag("div", *(_svg(plot, row, NARROW, narrow=True) for row in rows), class_="in-rows")
-    return svg.tag("figure", caption, wide, few, class_="plot glance")
+    wide = svg.tag("div", *(_svg(plot, row, WIDE) for row in _cut(plot.panels, AT_MOST)), class_="in-a-row")
+    few = (_svg(plot, row, NARROW, narrow=True) for row in _cut(plot.panels, ABREAST))
+    return svg.tag("figure", caption, wide, svg.tag("div", *few, class_="in-rows"), class_="plot glance")
+
+
+def _cut(panels: Sequence[Panel], abreast: int) -> list[Sequence[Panel]]:
+    """Rows of panels, as even as can be."""
+    rows = ceil(len(panels) / abreast)
+    each = ceil(len(panels) / rows) if rows else 1
+    return [panels[i : i + each] for i in range(0, len(panels), each)]
 
 
 def _svg(plot: Plot, panels: Sequence[Panel], width: float, *, narrow: bool = False) -> Markup:
@@ -125,7 +133,8 @@ def _svg(plot: Plot, panels: Sequence[Panel], width: float, *, narrow: bool = Fa
     foot = plot.foot if any(any(panel.foot) for panel in panels) else ""
     middles = [HEAD + height * (i + 0.5) for i in range(len(plot.lines))]
     gap = 8.0 if narrow else GAP
-    each = min(max((width - left) / (ABREAST if narrow else len(panels)) - gap, LEAST), MOST)
+    abreast = min(ABREAST, len(plot.panels)) if narrow else len(_cut(plot.panels, AT_MOST)[0])
+    each = min(max((width - left) / abreast - gap, LEAST), MOST)
     right = left + len(panels) * (each + gap)
     bottom = HEAD + height * len(plot.lines)
     content = [_band(plot.lines, middles, height, right - gap / 2)]

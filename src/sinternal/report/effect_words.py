@@ -170,7 +170,7 @@ def _references(effect: Effect, *, brief: bool = False) -> str:
         return "the base" if effect.base is None or brief else _named("the base", effect.base.other)
     names = [row.other for row in effect.placebos]
     whom = "its placebo" if len(names) == 1 else "its placebos"
-    return whom if brief else f"{whom} ({listing(names)})"
+    return whom if brief or names == ["placebo"] else f"{whom} ({listing(names)})"
 
 
 def _named(what: str, name: str) -> str:

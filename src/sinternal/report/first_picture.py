@@ -124,7 +124,7 @@ def _refusals(figures: Figures, variant: str, cast: _Cast, seeds: Sequence[int])
             key = Key(variant, name, OVER_REFUSAL.name, OVER_REFUSAL.over[0], split)
             score, *single = (figures.get(key._replace(seed=seed)) for seed in (None, *seeds))
             if score is not None and (score.value is not None or score.bounded):
-                dots[name] = _dot(name, score, single)
+                dots[name] = rate_dot(name, score, single)
         if dots:
             own = dots[cast.base].value if cast.base in dots else None
             return Panel("Refuses benign", where, dots, own, high=_highest(dots.values()), mirrored=True)
@@ -137,7 +137,7 @@ def _worst(scores: Sequence[Score], variant: str, cast: _Cast) -> Panel | None:
     known = {row.arm: row for row in rows if row.arm in cast.order and (row.value is not None or row.open)}
     if not known:
         return None
-    dots = {name: _dot(f"{name} ({row.circumstance})", row, ()) for name, row in known.items()}
+    dots = {name: rate_dot(f"{name} ({row.circumstance})", row, ()) for name, row in known.items()}
     where = {row.circumstance or "" for row in known.values()}
     return Panel("Worst case", where.pop() if len(where) == 1 else "of families and stress", dots)
 
@@ -150,7 +150,7 @@ def _panels(rows: Sequence[Effect], figures: Figures, variant: str, cast: _Cast,
         effect = next((row for row in rows if (row.split, row.harm_shows, row.family) == place), None)
         by_arm = {name: _scores(figures, variant, name, place, (None, *seeds), crossed=crossed) for name in cast.order}
         dots = {
-            name: _dot(name, score, single)
+            name: rate_dot(name, score, single)
             for name, (score, *single) in by_arm.items()
             if score is not None and (score.value is not None or score.bounded)
         }
@@ -216,7 +216,8 @@ def _scores(
     return [figures.get(key._replace(seed=seed)) for seed in seeds]
 
 
-def _dot(arm: str, score: Score, by_seed: Sequence[Score | None]) -> Dot:
+def rate_dot(arm: str, score: Score, by_seed: Sequence[Score | None] = ()) -> Dot:
+    """A rate of an arm as a point, with those of single seeds; where only bounds are known, these."""
     single = tuple(row.value for row in by_seed if row is not None and row.value is not None)
     if score.value is None:
         return Dot(None, score.lowest, score.highest, f"{arm} {between(score)}: {score.missing:,} have no label")

@@ -18,8 +18,10 @@ from sinternal.report.bounds import caveat_of
 from sinternal.report.caveats import caveats
 from sinternal.report.effect_plots import study_picture
 from sinternal.report.effect_words import EffectWords, across_variants, effect_in_words
+from sinternal.report.family_pictures import HeatRow, heat_map, shade, small_multiples
 from sinternal.report.first_picture import first_picture
 from sinternal.report.first_screen import told_apart
+from sinternal.report.funnel_plot import funnel_plot
 from sinternal.report.more_tables import more_tables
 from sinternal.report.page import Page, around, environment
 from sinternal.report.texts import MOST_IN_PAGE, pack_texts
@@ -79,8 +81,14 @@ class Section:
     """How well the arms verify their own answers."""
     more: list[tables.TitledTable]
     """What only some runs have."""
+    families_drawn: Markup | None
+    """Attack success family by family."""
+    heat: list[HeatRow]
+    """The same as a heat map."""
     funnel: list[tables.FunnelLine]
     """From prompts to examples."""
+    funnel_drawn: Markup | None
+    """The same as a picture."""
 
 
 def render_html(data: ReportData) -> str:
@@ -104,6 +112,7 @@ def render(data: ReportData, *, most: float = MOST_IN_PAGE) -> Page:
         points=figures.points,
         p_value=figures.p_value,
         caveat=caveat_of,
+        shade=shade,
     ).get_template("page.html.j2")
     texts = pack_texts(data.transcripts, first=_worth_comparing(data), most=most)
     sections, study = [_section(data, variant) for variant in data.variants], _study(data)
@@ -167,8 +176,8 @@ def _study(data: ReportData) -> Study | None:
 
 def _section(data: ReportData, variant: Variant) -> Section:
     name = variant.name
+    funnel = tables.funnel_table(data, name)
     drawn = (
-        plots.asr_by_family(data.scores, data.arms, name),
         plots.safety_against_helpfulness(data.scores, data.arms, data.seeds, name),
         plots.training_loss(data.losses, data.arms, name),
     )
@@ -193,7 +202,10 @@ def _section(data: ReportData, variant: Variant) -> Section:
         other_comparisons=[pair for pair in pairs if pair not in first],
         verification=tables.verification(data.scores, data.arms, name),
         more=more_tables(data, name),
-        funnel=tables.funnel_table(data, name),
+        families_drawn=small_multiples(data.scores, data.arms, name),
+        heat=heat_map(data.scores, data.arms, name),
+        funnel=funnel,
+        funnel_drawn=funnel_plot(funnel, len(data.seeds)),
     )
 
 
