@@ -1,5 +1,6 @@
 // One transcript as the page shows it.
 const ORIGIN = ["kind", "variant", "arm", "family", "split", "request"];
+const SOON = 8;
 const VERDICTS = [["verified_without_spec", "no spec"], ["verified_with_spec", "with spec"]];
 const SENTENCE = /\S(?:[^\n]*?[.!?]["')\]”’*_]*(?=\s|$)|[^\n]*)/g;
 const SAFETY = /\b(?:un)?safe(?:ty|ly)?\b|\bharm|\bdanger|\billegal|\bunlawful|\bforbid|\bpolic(?:y|ies)\b|\bspecification\b|\bguideline|\brefus|\bdecline\b|\bethic|\bnot allowed\b|\bviolat/i;
@@ -74,22 +75,23 @@ function fillEntry(row, texts, list, details) {
   }
 }
 
-// What is filled later stays empty until its texts are there.
-function whenThere(rows, fill, made) {
-  const known = rows.map(textsAt);
-  if (known.every(Boolean)) fill(...known);
+// What is filled later stays empty until its texts are there; beyond the first screen, until that was painted.
+function whenThere(rows, fill, made, place) {
+  const known = rows.map(textsAt), now = place < SOON;
+  if (now && known.every(Boolean)) fill(...known);
   else {
     made.setAttribute("aria-busy", "true");
-    Promise.all(rows.map(textsOf)).then((texts) => fill(...texts)).catch((problem) => made.append(make("p", problem.message, "warning"))).finally(() => made.removeAttribute("aria-busy"));
+    const painted = now ? null : new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+    Promise.resolve(painted).then(() => Promise.all(rows.map(textsOf))).then((texts) => fill(...texts)).catch((problem) => made.append(make("p", problem.message, "warning"))).finally(() => made.removeAttribute("aria-busy"));
   }
 }
 
-function entry(row) {
+function entry(row, place) {
   const made = element("entry").content.cloneNode(true).querySelector("article");
   made.querySelector(".badges").append(badge(row), origin(row), checkBadge(row), linkTo(row));
   if (element("pairs") && store.prompts[row] >= 0) made.querySelector(".badges").append(" ", sameAsked(row));
   const list = made.querySelector("dl"), details = made.querySelector(".critique");
   fold(made, reasonsToFold(row));
-  whenThere([row], (texts) => fillEntry(row, texts, list, details), made);
+  whenThere([row], (texts) => fillEntry(row, texts, list, details), made, place);
   return made;
 }

@@ -29,7 +29,8 @@ function choose(ignored = []) {
     for (const option of select.options) {
       if (option.value === "") continue;
       const count = counts[i][store.names[select.name].indexOf(option.value)];
-      option.textContent = `${option.value} (${number(count)})`;
+      const told = `${option.value} (${number(count)})`;
+      if (option.label !== told) option.label = told;
     }
   });
   return rows;
@@ -61,7 +62,7 @@ async function withTerms(rows, found) {
 
 function stateOf() {
   const state = new URLSearchParams();
-  for (const field of form.elements) if (field.name && field.value) state.set(field.name, field.value);
+  for (const field of form.elements) if (field.name && field.value && !(view.mode === "pairs" && field.name === "arm")) state.set(field.name, field.value);
   if (view.mode === "pairs") for (const name of ["a", "b", "change"]) state.set(name, element("pairs").elements[name].value);
   if (view.only !== null) return new URLSearchParams({ transcript: store.ids[view.only] ?? "" });
   if (view.of) state.set("of", view.of);

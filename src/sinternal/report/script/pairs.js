@@ -80,7 +80,7 @@ function side(row, texts, other, which) {
   return made;
 }
 
-function pairEntry([a, b]) {
+function pairEntry([a, b], place) {
   const made = element("pair").content.cloneNode(true).querySelector("article");
   const change = changeOf([a, b]);
   made.querySelector(".badges").append(make("span", change ? TOLD[change] : "same outcome", `badge ${change ?? "plain"}`), origin(a, ["arm"]));
@@ -89,7 +89,7 @@ function pairEntry([a, b]) {
   whenThere([a, b], (first, second) => {
     holder.querySelector(".asked").replaceWith(marked("p", first.prompt, hitRanges(first.prompt, terms)));
     holder.querySelector(".sides").append(side(a, first, second, 0), side(b, second, first, 1));
-  }, made);
+  }, made, place);
   return made;
 }
 

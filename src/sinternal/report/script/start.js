@@ -1,5 +1,5 @@
 // What is on the screen, and what a reader does to it.
-const PAGE = 50, PAIRS = 20, TYPING = 120;
+const PAGE = 50, PAIRS = 20, TYPING = 40;
 const view = { mode: "list", page: 1, only: null, of: "" };
 let pairs = [];
 let typing = 0;
