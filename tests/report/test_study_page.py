@@ -4,10 +4,9 @@ import base64
 import gzip
 import json
 import re
-from dataclasses import replace
 from collections.abc import Mapping
+from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 from typing import Any
 
 from bench.invented import make_report, with_transcript
@@ -15,8 +14,6 @@ from bench.invented import make_report, with_transcript
 from sinternal.figures.study import Arm, LearningCurve
 from sinternal.report.caveats import caveats
 from sinternal.report.study_page import render_html
-
-from .browser import dom
 
 ATTACK = "<script>document.title = 'owned'</script></script><img src=x onerror=\"document.title = 'owned'\">"
 
@@ -52,10 +49,6 @@ def unpacked(page: str, beside: Mapping[str, str] | None = None) -> dict[str, li
         for name, rows in chunk.items():
             columns.setdefault(name, []).extend(rows)
     return columns | {"id": index["ids"]}
-
-
-def shown(page: str) -> int:
-    return page.split('<template id="entry">')[0].count("<article>")
 
 
 def test_model_text_is_escaped_in_the_page() -> None:
@@ -124,46 +117,8 @@ def test_a_run_without_any_figure_still_gives_a_page() -> None:
 
 def test_every_variant_has_its_plots() -> None:
     page = render_html(make_report(variants=("coupled", "uncoupled")))
-    assert page.count("<title>Attack success by family and arm</title>") == 2
+    assert page.count("<strong>Attack success by family and arm</strong>") == 2
     assert page.count("<title>Training loss</title>") == 2
-
-
-def test_a_browser_shows_the_transcripts_and_runs_nothing_in_them(tmp_path: Path) -> None:
-    data = with_transcript(make_report(), ATTACK)
-    page = tmp_path / "report.html"
-    page.write_text(render_html(data), encoding="utf-8")
-    seen = dom(page)
-    assert f"{len(data.transcripts):,} of {len(data.transcripts):,} transcripts" in seen
-    assert shown(seen) == 50
-    assert "&lt;img src=x onerror=" in seen
-    assert "<title>quickstart · sinternal report</title>" in seen
-
-
-def test_a_link_with_filters_shows_what_it_says(tmp_path: Path) -> None:
-    data = make_report()
-    page = tmp_path / "report.html"
-    page.write_text(render_html(data), encoding="utf-8")
-    wanted = [
-        row
-        for row in data.transcripts
-        if (row.arm, row.family, row.harmful) == ("sinternal", "alias", True) and "mix" in (row.answer or "")
-    ]
-    seen = dom(page, "#arm=sinternal&family=alias&request=harmful&text=MIX")
-    assert 0 < len(wanted) < 50
-    assert f"{len(wanted)} of {len(data.transcripts):,} transcripts" in seen
-    assert shown(seen) == len(wanted)
-    assert seen.count("sinternal · alias · ood · harmful") == len(wanted)
-
-
-def test_a_link_to_a_page_shows_the_rest(tmp_path: Path) -> None:
-    data = make_report()
-    page = tmp_path / "report.html"
-    page.write_text(render_html(data), encoding="utf-8")
-    total = sum(row.arm == "base" for row in data.transcripts)
-    last = -(-total // 50)
-    seen = dom(page, f"#arm=base&page={last}")
-    assert f"page {last} of {last}" in seen
-    assert shown(seen) == total - 50 * (last - 1)
 
 
 def test_verdicts_that_collapse_and_a_gap_to_the_judge_are_seen_in_the_curves() -> None:
