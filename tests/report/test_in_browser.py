@@ -108,8 +108,8 @@ def test_no_table_is_cut_at_the_width_of_a_laptop_nor_the_page_at_four_times_its
     tab.set_viewport_size({"width": 1040, "height": 720})
     tab.emulate_media(media="print")
     outside = "(one) => one.getBoundingClientRect().right > innerWidth + 1"
-    wide = f"[...document.querySelectorAll('table, figure')].filter({outside}).length"
-    assert tab.evaluate(wide) == 0
+    wide = f"[...document.querySelectorAll('table, figure')].filter({outside}).filter((one) => !one.closest('.apart')).map((one) => one.outerHTML.slice(0, 200))"
+    assert tab.evaluate(wide) == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -119,7 +119,7 @@ def test_search_is_for_every_word_or_a_phrase_and_says_when_nothing_is_found(sho
     assert tab.evaluate(COUNT) == f"1 of {total:,} transcripts"
     assert tab.locator("#entries mark.hit").inner_text() == "harmful"
     assert tab.locator("#entries mark.check:not(.guess)").all_inner_texts() == ["Is this ", "harmful", "?"]
-    tab.click("#reset")
+    tab.click("#clear")
     for words in ("MIX g1", "plan refuse", "brew nothing"):
         wanted = sum(
             all(f" {word}" in f" {texts(row)}" for word in words.lower().split()) for row in shown.data.transcripts
@@ -140,12 +140,12 @@ def test_search_is_for_every_word_or_a_phrase_and_says_when_nothing_is_found(sho
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_transcript_has_a_link_and_back_stays_in_the_page(shown: Shown, kind: str) -> None:
     tab = shown.open(kind)
-    tab.select_option("[name=arm]", "sinternal")
+    tab.select_option("[name=arm]", "base")
     tab.select_option("[name=knows]", "calls unsafe safe")
     wanted = [
         row
         for row in shown.data.transcripts
-        if (row.arm, row.outcome, row.verified_without_spec) == ("sinternal", "unsafe", "safe")
+        if (row.arm, row.outcome, row.verified_without_spec) == ("base", "unsafe", "safe")
     ]
     some = f"{len(wanted)} of {len(shown.data.transcripts):,} transcripts"
     assert tab.evaluate(COUNT) == some
@@ -242,7 +242,7 @@ def test_texts_beside_a_page_that_are_gone_or_changed_are_told_of_and_run_nothin
                     file.write_text(change(text))
             before = len(shown.said)
             tab = shown.open("folder")
-            assert told in tab.locator("#entries .warning").first.inner_text()
+            assert told in str(tab.locator("#entries .warning").first.text_content())
             assert not [line for line in shown.said[before:] if line.startswith("http")]
     finally:
         for file, text in kept.items():

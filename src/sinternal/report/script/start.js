@@ -123,7 +123,7 @@ function listen() {
   element("as-list")?.addEventListener("click", () => { view.mode = "list"; changed(true); });
   element("as-pairs")?.addEventListener("click", () => { view.mode = "pairs"; changed(true); });
   element("everything").addEventListener("click", () => changed(true));
-  element("reset").addEventListener("click", () => { form.reset(); changed(true); });
+  element("clear").addEventListener("click", () => { form.reset(); changed(true); });
   element("previous").addEventListener("click", () => turnPage(-1));
   element("next").addEventListener("click", () => turnPage(1));
   element("download").addEventListener("click", () => saveShown().catch((problem) => say(problem.message)));
