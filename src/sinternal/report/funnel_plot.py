@@ -13,33 +13,46 @@ WIDTH, BARS, ROW = 720.0, 250.0, 22.0
 """Pixels of the drawing, of its bars at most, and of a row."""
 LEFT = 210.0
 """Where bars begin."""
+WRITTEN = ("examples", "verifications", "responses", "prompts", "judgements", "candidates")
+"""Counts of rows that a stage wrote, and not of those that it dropped."""
 
 
 def funnel_plot(lines: Sequence[FunnelLine], seeds: int) -> Markup | None:
-    """A bar for each count, the mean over seeds; None if nothing was counted."""
-    means = [_mean(line) for line in lines]
-    largest = max(means, default=0.0)
+    """A bar for each count that is not 0, the mean over seeds; None if nothing was counted."""
+    stages = _by_stage(lines)
+    largest = max((_mean(line) for counts in stages.values() for line in counts), default=0.0)
     if not largest:
         return None
     content: list[Markup] = []
     y, words = 6.0, []
-    for line, mean in zip(lines, means, strict=True):
-        if line.stage:
-            y += 8 if content else 0
-            content.append(svg.text(LEFT - 12, y + 15, _cut(line.stage), anchor="end", class_="label name"))
-        kind = "bar-kept" if line.stage else "bar-lost"
-        height = 15.0 if line.stage else 9.0
-        bar = svg.tag(
-            "rect", class_=kind, x=LEFT, y=y + 11 - height / 2, width=max(1.5, BARS * mean / largest), height=height
-        )
-        told = f"{_count(line)} {line.reason}"
-        content += [bar, svg.text(LEFT + max(1.5, BARS * mean / largest) + 8, y + 15, told, class_="label small")]
-        words.append(f"{line.stage} {told}".strip())
-        y += ROW
-    title = "From prompts to training examples"
-    mean_of = "; means over seeds, and the range" if seeds > 1 else ""
-    described = f"Blue: rows that a stage wrote. Orange: rows that it dropped or marked, by reason{mean_of}."
-    return svg.figure(WIDTH, y + 6, title, described, [svg.tag("desc", "; ".join(words)), *content])
+    for stage, counts in stages.items():
+        content.append(svg.text(LEFT - 12, y + 15, _cut(stage), anchor="end", class_="label name"))
+        for line in counts:
+            written = line.reason in WRITTEN
+            length, height = max(1.5, BARS * _mean(line) / largest), 15.0 if written else 9.0
+            told, kind = f"{_count(line)} {line.reason}", "bar-kept" if written else "bar-lost"
+            content.append(svg.tag("rect", class_=kind, x=LEFT, y=y + 11 - height / 2, width=length, height=height))
+            content.append(svg.text(LEFT + length + 8, y + 15, told, class_="label small"))
+            words.append(f"{stage}: {told}")
+            y += ROW
+        y += 8
+    mean_of = " Means over seeds, with the range." if seeds > 1 else ""
+    described = f"Blue: rows that a stage wrote. Orange: what it dropped, marked or drew from.{mean_of}"
+    return svg.figure(WIDTH, y, "The funnel", described, [svg.tag("desc", "; ".join(words)), *content])
+
+
+def _by_stage(lines: Sequence[FunnelLine]) -> dict[str, list[FunnelLine]]:
+    """The counts of each stage that are not 0: what it wrote comes first, once."""
+    stages: dict[str, list[FunnelLine]] = {}
+    stage = ""
+    for line in lines:
+        stage = line.stage or stage
+        if _mean(line):
+            stages.setdefault(stage, []).append(line)
+    for name, counts in stages.items():
+        written = [line for line in counts if line.reason in WRITTEN][:1]
+        stages[name] = [*written, *(line for line in counts if line.reason not in WRITTEN)]
+    return {name: counts for name, counts in stages.items() if counts}
 
 
 def _mean(line: FunnelLine) -> float:
