@@ -59,8 +59,6 @@ class Filter(NamedTuple):
     """Of the column."""
     label: str
     """For people."""
-    choices: list[str]
-    """What can be chosen."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +69,8 @@ class Texts:
     """Number of transcripts."""
     filters: list[Filter]
     """Those that leave something to choose."""
-    arms: list[str]
-    """The arms that have any."""
-    pairs: tuple[str, str] | None
-    """The two arms that are laid side by side first; None if no two have a prompt in common."""
+    pairs: bool
+    """Whether any two arms have a prompt in common, to be laid side by side."""
     index: str
     """All but the texts, compressed, in base64: nothing outside its alphabet can occur."""
     chunks: list[bytes]
@@ -124,6 +120,7 @@ def pack_texts(rows: Iterable[Transcript], *, first: Sequence[str] = (), most: f
         "chunks": lengths,
         "files": None,
         "words": None,
+        "pairs": _side_by_side(columns["arm"], prompts, first),
     }
     files: dict[str, str] = {}
     if 4 / 3 * sum(map(len, chunks)) > most:
@@ -137,8 +134,7 @@ def pack_texts(rows: Iterable[Transcript], *, first: Sequence[str] = (), most: f
     return Texts(
         count=len(samples),
         filters=list(_filters(columns)),
-        arms=[name for name in columns["arm"].values if name],
-        pairs=_side_by_side(columns["arm"], prompts, first),
+        pairs=index["pairs"] is not None,
         index=_base64(_pack(index)),
         chunks=chunks,
         files=files,
@@ -201,7 +197,7 @@ def _knows(row: Transcript) -> str:
 def _filters(columns: Mapping[str, _Column]) -> Iterator[Filter]:
     for name, label in FILTERS.items():
         if len(columns[name].values) > 1:
-            yield Filter(name, label, [value for value in columns[name].values if value])
+            yield Filter(name, label)
 
 
 def _side_by_side(arms: _Column, prompts: _Column, first: Sequence[str]) -> tuple[str, str] | None:

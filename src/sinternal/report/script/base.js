@@ -21,21 +21,29 @@ async function unpack(base64) {
   return new Response(stream).json();
 }
 
-// Puts the parts of a text that ranges cover into marks; each range is {start, end, kind, title}.
+// Puts the parts of a text that ranges cover into marks; each range is {start, end, kind, title}, and they may overlap.
+const MOST_RANGES = 500;
+
 function marked(tag, text, ranges) {
-  const made = make(tag, null, "text");
-  const inside = ranges.filter(({ start, end }) => start < end && start < text.length);
-  const cuts = [...new Set([0, text.length, ...inside.flatMap(({ start, end }) => [start, Math.min(end, text.length)])])].sort((a, b) => a - b);
-  for (let i = 0; i + 1 < cuts.length; i++) {
-    const over = inside.filter(({ start, end }) => start <= cuts[i] && end >= cuts[i + 1]);
-    const piece = text.slice(cuts[i], cuts[i + 1]);
-    if (!over.length) made.append(piece);
-    else {
-      const mark = make("mark", piece, over.map(({ kind }) => kind).join(" "));
-      const titles = over.map(({ title }) => title).filter(Boolean);
-      if (titles.length) mark.title = titles.join("; ");
-      made.append(mark);
+  const made = make(tag, null, "text"), open = new Set(), edges = [];
+  for (const range of ranges.slice(0, MOST_RANGES)) {
+    const end = Math.min(range.end, text.length);
+    if (range.start < end) edges.push([range.start, range, true], [end, range, false]);
+  }
+  edges.sort(([a], [b]) => a - b);
+  let at = 0;
+  for (const [place, range, opens] of [...edges, [text.length]]) {
+    if (place > at) {
+      const piece = text.slice(at, place), over = [...open];
+      if (!over.length) made.append(piece);
+      else {
+        const mark = make("mark", piece, over.map(({ kind }) => kind).join(" "));
+        mark.title = over.map(({ title }) => title).filter(Boolean).join("; ");
+        made.append(mark);
+      }
+      at = place;
     }
+    if (range) open[opens ? "add" : "delete"](range);
   }
   return made;
 }

@@ -2,7 +2,6 @@
 const ORIGIN = ["kind", "variant", "arm", "family", "split", "request"];
 const SOON = 8;
 const VERDICTS = [["verified_without_spec", "no spec"], ["verified_with_spec", "with spec"]];
-const SENTENCE = /\S(?:[^\n]*?[.!?]["')\]”’*_]*(?=\s|$)|[^\n]*)/g;
 const SAFETY = /\b(?:un)?safe(?:ty|ly)?\b|\bharm|\bdanger|\billegal|\bunlawful|\bforbid|\bpolic(?:y|ies)\b|\bspecification\b|\bguideline|\brefus|\bdecline\b|\bethic|\bnot allowed\b|\bviolat/i;
 
 function badge(row, name = "outcome") {
@@ -19,6 +18,22 @@ function origin(row, without = []) {
   return make("span", [...words, `seed ${value(row, "seed")}`].join(" · "), "muted");
 }
 
+// Sentences as the judges count them: up to a full stop, question or exclamation mark before white space, or a line's end.
+function* sentencesOf(text) {
+  for (const { 0: line, index } of text.matchAll(/[^\n]+/g)) {
+    let from = 0;
+    const ends = [...line.matchAll(/[.!?]["')\]”’*_]*(?=\s|$)/g)].map((match) => match.index + match[0].length);
+    for (const to of [...ends, line.length]) {
+      const sentence = line.slice(from, to), inner = sentence.trim();
+      if (inner) {
+        const start = index + from + sentence.indexOf(inner[0]);
+        yield { sentence: inner, start, end: start + inner.length };
+      }
+      from = to;
+    }
+  }
+}
+
 // Where a thinking checks safety: as a judge found it, else, in a thinking that is said to check, by words.
 function checkRanges(row, thinking) {
   if (store.checks[row]) {
@@ -26,8 +41,8 @@ function checkRanges(row, thinking) {
     return [{ start, end, kind: "check", title: "checks safety here, by the run's judge" }];
   }
   if (!thinking || value(row, "checked") !== "checks safety") return [];
-  return [...thinking.matchAll(SENTENCE)].filter(([sentence]) => SAFETY.test(sentence)).map((match) => (
-    { start: match.index, end: match.index + match[0].trimEnd().length, kind: "check guess", title: "likely the check: a sentence with a word of safety" }
+  return [...sentencesOf(thinking)].filter(({ sentence }) => SAFETY.test(sentence)).map(({ start, end }) => (
+    { start, end, kind: "check guess", title: "likely the check: a sentence with a word of safety" }
   ));
 }
 
@@ -82,7 +97,7 @@ function whenThere(rows, fill, made, place) {
   else {
     made.setAttribute("aria-busy", "true");
     const painted = now ? null : new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
-    Promise.resolve(painted).then(() => Promise.all(rows.map(textsOf))).then((texts) => fill(...texts)).catch((problem) => made.append(make("p", problem.message, "warning"))).finally(() => made.removeAttribute("aria-busy"));
+    Promise.resolve(painted).then(() => (now || made.isConnected ? Promise.all(rows.map(textsOf)) : null)).then((texts) => texts && fill(...texts)).catch((problem) => made.append(make("p", problem.message, "warning"))).finally(() => made.removeAttribute("aria-busy"));
   }
 }
 

@@ -8,6 +8,22 @@ let turn = 0;
 
 const selects = () => [...form.querySelectorAll("select[data-column]")];
 
+// Choices are whatever names a run has, so they are made here and not in the markup, which changes some characters.
+function offer(select, values, chosen) {
+  for (const name of values) {
+    const option = make("option", name);
+    option.value = name;
+    option.selected = name === chosen;
+    select.append(option);
+  }
+}
+
+function makeChoices() {
+  for (const select of selects()) offer(select, store.names[select.name].filter(Boolean), null);
+  if (!element("pairs")) return;
+  ["a", "b"].forEach((name, i) => offer(element("pairs").elements[name], store.names.arm, store.pairs[i]));
+}
+
 // Rows that pass all filters, and for each choice how many would if it were chosen.
 function choose(ignored = []) {
   const used = selects().filter(({ name }) => store.columns[name] && !ignored.includes(name));

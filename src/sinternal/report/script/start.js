@@ -144,6 +144,7 @@ async function come() {
 
 async function start() {
   await openStore();
+  makeChoices();
   const linked = recall();
   if (!store.words) {
     for (let at = 0; at + 1 < store.first.length; at++) await loadChunk(at);

@@ -19,6 +19,7 @@ async function openStore() {
   for (const rows of packed.chunks) store.first.push(store.first.at(-1) + rows);
   store.files = packed.files;
   store.words = packed.words;
+  store.pairs = packed.pairs;
   element("packed").textContent = "";
 }
 
