@@ -248,7 +248,7 @@ class View:
 def _parts(report: str) -> tuple[str, ...]:
     """Folders that the data of a large report lies in, beside its page."""
     stem = report.partition(".")[0]
-    return (f"{stem}-data", f"{stem}_data", f"{stem}-files", f"{stem}_files")
+    return (f"{stem}-texts", f"{stem}-data", f"{stem}_data", f"{stem}-files", f"{stem}_files")
 
 
 def _shown(value: object) -> object:

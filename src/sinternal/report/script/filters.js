@@ -90,8 +90,10 @@ function remember(push = false) {
   const state = stateOf();
   const address = state.size ? `#${state}` : "#transcripts";
   if (address === location.hash) return;
-  if (push) history.pushState(null, "", address);
-  else history.replaceState(null, "", address);
+  try {
+    if (push) history.pushState(null, "", address);
+    else history.replaceState(null, "", address);
+  } catch { /* in a sandbox, or too often: the page works without */ }
 }
 
 // A hash without "=" is an ordinary link to a part of the page.
