@@ -117,7 +117,8 @@ def _clauses(rows: Sequence[Effect], *, brief: bool = False, figures: bool = Tru
 
     def whom() -> str:
         """Named once."""
-        return _references(rows[0], brief=brief or bool(clauses))
+        says_nothing = not figures and [row.other for row in rows[0].placebos] == ["placebo"]
+        return _references(rows[0], brief=brief or says_nothing or bool(clauses))
 
     def which(rows: Sequence[Effect], *, brief: bool = False) -> str:
         return f": {listing(map(_figure, rows))}" if figures and not brief else f" {listing(map(_where, rows))}"
@@ -170,7 +171,7 @@ def _references(effect: Effect, *, brief: bool = False) -> str:
         return "the base" if effect.base is None or brief else _named("the base", effect.base.other)
     names = [row.other for row in effect.placebos]
     whom = "its placebo" if len(names) == 1 else "its placebos"
-    return whom if brief or names == ["placebo"] else f"{whom} ({listing(names)})"
+    return whom if brief else f"{whom} ({listing(names)})"
 
 
 def _named(what: str, name: str) -> str:
