@@ -13,7 +13,8 @@ from bench.invented import make_report, with_transcript
 
 from sinternal.figures.study import Arm, LearningCurve
 from sinternal.report.caveats import caveats
-from sinternal.report.study_page import render_html
+from sinternal.report.page import copy_page
+from sinternal.report.study_page import render, render_html
 
 ATTACK = "<script>document.title = 'owned'</script></script><img src=x onerror=\"document.title = 'owned'\">"
 
@@ -159,3 +160,24 @@ def test_the_report_opens_with_verdicts_that_have_collapsed_and_says_in_how_many
         "answer (balanced accuracy 0.50; a guess has 0.50) (seed 1)"
     ]
     assert not [note for note in caveats(data) if "verdicts have collapsed" in note]
+
+
+def test_texts_that_are_too_many_lie_beside_the_page_and_go_with_it(tmp_path: Path) -> None:
+    data = with_transcript(make_report(prompts=4), "too many")
+    whole, split = render(data), render(data, most=0)
+    assert not whole.texts
+    assert "too many" not in "".join(split.texts.values())
+    assert unpacked(split.html, split.texts) == unpacked(whole.html)
+    assert "style-src 'unsafe-inline' 'self'" in split.html
+    made, run = tmp_path / "made", tmp_path / "run"
+    for folder in (made, run):
+        folder.mkdir()
+    split.write(made / "report.html")
+    (run / "report-texts").mkdir()
+    (run / "report-texts" / "0000.css").write_text("of an earlier page")
+    beside = copy_page(made.joinpath, "report.html", run)
+    assert sorted(beside) == sorted(f"report-texts/{name}" for name in split.texts)
+    assert sorted(file.name for file in (run / "report-texts").iterdir()) == sorted(split.texts)
+    whole.write(made / "report.html")
+    assert copy_page(made.joinpath, "report.html", run) == []
+    assert [file.name for file in run.iterdir()] == ["report.html"]
