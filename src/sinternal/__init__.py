@@ -18,7 +18,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sinternal.attacks import Attack
+    from sinternal.attacks import AdaptiveAttack, Attack
     from sinternal.benchmarks import Benchmark
     from sinternal.budget import Limits
     from sinternal.engines import Completion, Engine, Request
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOMES = {
+    "AdaptiveAttack": "attacks",
     "Attack": "attacks",
     "Benchmark": "benchmarks",
     "ArmComparison": "tools.compare",
@@ -86,6 +87,7 @@ _HOMES = {
 """The module of each public name."""
 
 __all__ = [
+    "AdaptiveAttack",
     "ArmComparison",
     "Attack",
     "Benchmark",
