@@ -95,7 +95,7 @@ def make(path: Path, number: int) -> list[Row]:
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = tuple(transcripts(number))
     started = time.process_time()
-    render(replace(make_report(prompts=4), transcripts=rows)).write(path)
+    render(replace(make_report(prompts=4), transcripts=rows), most=0).write(path)
     took = time.process_time() - started
     size = sum(len(f"{row.prompt}{row.thinking}{row.answer}") for row in rows) / 1e6
     return [
