@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
+from filelock import FileLock
 
 from sinternal.figures.counts import Tally
 from sinternal.figures.outcomes import Outcome, Outcomes, Verdicts
 from sinternal.figures.tally import Cell, count
 from sinternal.records import Finish, Judgement, Prompt, Response, Split, make_id
 from sinternal.store import Artifact, Draft, Store
+from sinternal.view.content import Made, artifacts_of
+from sinternal.view.runs import Runs, Standing, ViewedRun
+from sinternal.view.server import View
 from sinternal.world.benchmark import Microworld
 from sinternal.world.source import shipped_base
+from tests.commands import COMMAND
 from tests.plugins import open_plugin
 from tests.plugins import register as register  # a fixture
 
@@ -27,6 +36,17 @@ with suppress(ImportError):  # the environment of tests/vllm has none
 
     settings.register_profile("noisy", deadline=None)  # how long an example takes says more of the machine
     settings.load_profile("noisy")
+TINY = (
+    "seeds=[0]",
+    "workers=1",
+    "sft.steps=2",
+    "examples.size=8",
+    "prompts.train_limit=8",
+    "prompts.eval_limit=8",
+    "evaluation.stress=null",
+    "arms=[{name: base, train_on: nothing}, {name: sinternal, train_on: verification}]",
+)
+"""What makes `quickstart` the smallest run that has all stages."""
 
 LONGEST_FIRST = (
     "models/test_smollm2",
@@ -51,6 +71,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def base_model() -> Path:
     return shipped_base()
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The folder of a finished `quickstart` in its smallest size, made once for all workers: copy it to change it."""
+    import sinternal
+
+    root = tmp_path_factory.getbasetemp()
+    folder = (root if worker_id == "master" else root.parent) / "tiny"
+    with FileLock(f"{folder}.lock"):
+        sinternal.run("quickstart", overrides=TINY, out=folder)
+    return folder
 
 
 @pytest.fixture
@@ -91,3 +123,42 @@ def tallies_of(rows: Sequence[Outcome]) -> dict[Cell, Tally]:
 
 def plain_prompt(text: str, *, harmful: bool = False, split: Split = Split.TRAIN) -> Prompt:
     return Prompt(make_id(text), make_id(text), text, harmful, "test", "plain", split)
+
+
+class WatchedRun(NamedTuple):
+    """A small run that was watched while it went on."""
+
+    folder: Path
+    """The run's."""
+    seen: list[dict[str, Any]]
+    """What `sinternal view` showed of it, again and again."""
+    state: Standing
+    """How it stands since."""
+
+    def made(self) -> list[Made]:
+        """Its artifacts."""
+        return artifacts_of(ViewedRun(self.folder, "tiny"))
+
+
+@pytest.fixture(scope="session")
+def watched_run(tmp_path_factory: pytest.TempPathFactory) -> WatchedRun:
+    """A study of two arms by a process of its own, watched by this one."""
+    root = tmp_path_factory.mktemp("watched")
+    settings = ["seeds=[0]", "workers=1", "arms=[{name: base}, {name: sinternal, train_on: verification}]"]
+    settings += [
+        "prompts.train_limit=12",
+        "prompts.eval_limit=12",
+        "examples.size=8",
+        "sft.steps=8",
+        "evaluation.stress=null",
+    ]
+    command = [*COMMAND, "run", "quickstart", "--out", "runs/tiny", *(f"--set={setting}" for setting in settings)]
+    seen, folder = [], root / "runs" / "tiny"
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        while process.poll() is None:
+            if folder.is_dir():
+                view = View(Runs(root / "runs"), "t")
+                seen += [json.loads(view.answer(f"/api/runs/{run.id}", "t").body) for run in view.runs.all()]
+            time.sleep(0.2)
+        assert process.returncode == 0, process.stdout.read()
+    return WatchedRun(folder, [run for run in seen if "state" in run], ViewedRun(folder, "tiny").standing())

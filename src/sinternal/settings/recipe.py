@@ -32,6 +32,7 @@ from sinternal.settings.plugins import (
 from sinternal.settings.questions import Question, questions_of
 from sinternal.settings.sampling import Sampling
 from sinternal.settings.sources import Prompts, Source, Target
+from sinternal.settings.tracking import Tracker
 from sinternal.settings.training import GrpoSettings, SftSettings, WeightSettings, rows_seen
 from sinternal.settings.trials import placebos_of
 from sinternal.settings.verifying import check_verifying, with_equal_steps
@@ -92,6 +93,9 @@ class Recipe(Section):
     launch: Launch | None = Field(default=None, exclude=True)
     """How each training is spread over GPUs and machines; None: it is computed by one process. No part of what is
     reported, as nothing depends on it."""
+    trackers: tuple[Tracker, ...] = Field(default=(), exclude=True)
+    """Who is told of losses and rewards in training: tensorboard, trackio, wandb, mlflow. No part of what is reported,
+    as nothing depends on it."""
     target: Target
     """The model that is studied."""
     prompts: Prompts

@@ -11,7 +11,7 @@ from typing import NamedTuple, Self
 from sinternal.budget import Limits
 from sinternal.errors import DataError, ModelError, SInternalError, StoreError
 from sinternal.figures.score import Score
-from sinternal.layout import Place, RunMap
+from sinternal.layout import ArmRun, Place, RunMap
 from sinternal.models.resolve import is_model
 from sinternal.report import results
 from sinternal.report.results import Results
@@ -31,6 +31,7 @@ from sinternal.study.live import diary
 from sinternal.study.plan import make_plan
 from sinternal.study.reach import Reach, check_allowed, find_reach
 from sinternal.study.task import Plan
+from sinternal.training.tracking import FOLDER, NOBODY, Tracking
 
 RUNS = Path("runs")
 """Where runs are kept that are given no folder."""
@@ -127,26 +128,78 @@ class Run:
         Raises:
             ModelError: the run has no such arm or seed, or its model is not there.
         """
-        if arm not in self.arms:
-            raise ModelError(f"{self.folder} has no arm {arm!r}; it has: {', '.join(self.arms)}")
-        if seed is not None and seed not in self.recipe.seeds:
-            raise ModelError(f"{self.folder} has no seed {seed}; it has: {', '.join(map(str, self.recipe.seeds))}")
-        variant = next(iter(self.recipe.variants), DEFAULT_VARIANT)
-        model = self._model(Place(variant, self.recipe.seeds[0] if seed is None else seed), arm)
+        return ArmModel(model_name(self.model_artifact(arm, seed)), self.recipe.target.model, self.recipe.verification)
+
+    def model_artifact(self, arm: str, seed: int | None = None) -> Artifact:
+        """What made the model of an arm; arguments and errors are those of `model`."""
+        keys = self.arm_keys(arm, seed)
+        found = (self.store.find(stage, keys.model) for stage in MODEL_STAGES) if keys else ()
+        model = next(filter(None, found), None)
         if model is None:
             raise ModelError(
                 f"the model of {arm!r} is not in {self.store.root}: finish the run, or, if it has another --store, "
                 "name the model's own folder there"
             )
-        return ArmModel(model_name(model), self.recipe.target.model, self.recipe.verification)
+        return model
 
-    def _model(self, place: Place, arm: str) -> Artifact | None:
-        """The model of an arm according to the run's own report: a new plan of its recipe may name another by now."""
+    def arm_keys(self, arm: str, seed: int | None = None) -> ArmRun[str] | None:
+        """The keys of an arm's artifacts according to the run's own report: a new plan may name others by now.
+
+        Args:
+            arm: its name.
+            seed: by default the recipe's first.
+
+        Returns:
+            None if the report's artifact is not in the store.
+
+        Raises:
+            ModelError: the run has no such arm or seed.
+        """
+        if arm not in self.arms:
+            raise ModelError(f"{self.folder} has no arm {arm!r}; it has: {', '.join(self.arms)}")
+        if seed is not None and seed not in self.recipe.seeds:
+            raise ModelError(f"{self.folder} has no seed {seed}; it has: {', '.join(map(str, self.recipe.seeds))}")
         report = find_last(self.store, "report", self.folder, LAST["report"])
         if report is None:
             return None
-        key = RunMap[str].from_flat(report.manifest["inputs"])[place].arms[arm].model
-        return next(filter(None, (self.store.find(stage, key) for stage in MODEL_STAGES)), None)
+        variant = next(iter(self.recipe.variants), DEFAULT_VARIANT)
+        place = Place(variant, self.recipe.seeds[0] if seed is None else seed)
+        return RunMap[str].from_flat(report.manifest["inputs"])[place].arms[arm]
+
+
+class ArmOfRun(NamedTuple):
+    """One arm of one repetition of a finished run."""
+
+    run: Run
+    """The run."""
+    arm: str
+    """The arm's name."""
+    seed: int
+    """The seed."""
+
+    @classmethod
+    def open(cls, name: Path | str, store: Path | str | None = None) -> Self:
+        """Open what `RUN/ARM` or `RUN/ARM/SEED` names; without a seed, the recipe's first.
+
+        Args:
+            name: the name.
+            store: the run's folder of artifacts, if that is not inside.
+
+        Raises:
+            SInternalError: it leads to no run, or the run has no such arm.
+        """
+        path = Path(name).expanduser()
+        if (path / RECIPE).is_file():
+            arms = ", ".join(f"{path}/{arm}" for arm in Run.open(path, store).arms)
+            raise ModelError(f"{path} is a run; name one of its arms: {arms}")
+        seed = None
+        if path.name.isdecimal() and (path.parent.parent / RECIPE).is_file():
+            path, seed = path.parent, int(path.name)
+        if not (path.parent / RECIPE).is_file():
+            raise ModelError(f"{name}: there is no finished run in {path.parent} (no {RECIPE}); name RUN/ARM")
+        run = Run.open(path.parent, store)
+        run.arm_keys(path.name, seed)
+        return cls(run, path.name, run.recipe.seeds[0] if seed is None else seed)
 
 
 class ArmModel(NamedTuple):
@@ -206,6 +259,7 @@ def run(
         limits=limits,
         retry_failed=retry_failed,
         launch=loaded.launch,
+        tracking=Tracking(loaded.trackers, loaded.name, folder / FOLDER),
         again=again,
         listen=listen,
         typed=overrides,
@@ -271,12 +325,14 @@ def make(
     again: Collection[str] = (),
     listen: Listener | None = None,
     launch: Launch | None = None,
+    tracking: Tracking = NOBODY,
     typed: Collection[str] = (),
 ) -> None:
     """Make what a plan asks for, and copy files of its last artifact into a folder.
 
-    For the arguments, see `run`; `launch` spreads each training over processes, and `typed` is what the user has given
-    beside the recipe. Raises RecipeError if the recipe reaches for what takes a word of the user's.
+    For the arguments, see `run`; `launch` spreads each training over processes, `tracking` says who is told of it, and
+    `typed` is what the user has given beside the recipe. Raises RecipeError if the recipe reaches for what takes a word
+    of the user's.
     """
     check_writable(folder, "--out")
     tell = listen or _ignore
@@ -286,7 +342,7 @@ def make(
         if again:
             artifacts.check_writable()
             discarded = discard(plan, artifacts, again)
-        reach = find_reach(plan, launch)
+        reach = find_reach(plan, launch, tracking.trackers)
         tell(Start(plan, folder, discarded, server_bound(plan, artifacts), reach))
         check_allowed(reach, typed)
         with diary(folder, plan, artifacts.root) as kept:
@@ -296,7 +352,12 @@ def make(
                     kept.note(event)
                 tell(event)
 
-            last = execute(plan, artifacts, workers, listen_and_note, limits, retry_failed=retry_failed, launch=launch)
+            last = execute(
+                *(plan, artifacts, workers, listen_and_note, limits),
+                retry_failed=retry_failed,
+                launch=launch,
+                tracking=tracking,
+            )
             with alone(artifacts.root), telling_causes(folder):
                 for name in files:
                     copy_file(last.file(name), folder / name)
