@@ -9,7 +9,7 @@ AUDIT := .venv-audit
 MINUTES ?= 60
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-lowest test-vllm check smoke bench soak fuzz audit setup setup-hashed
+.PHONY: demo test test-lowest test-vllm check docs smoke bench soak fuzz audit setup setup-hashed
 
 demo: $(READY)  ## the whole study on the embedded microworld, then the report
 	$(BIN)/sinternal run quickstart
@@ -51,6 +51,13 @@ check: $(READY)  ## format, lint, types, layers
 	$(BIN)/python docs/generate_api.py --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(VENV)/docs-ready  ## the documentation as a site, in site/; a broken link or anchor is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+
+$(VENV)/docs-ready: $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	touch $(VENV)/docs-ready
 
 smoke: $(READY)  ## the demo in its smallest size, in a folder of its own
 	rm -rf runs/smoke
