@@ -53,7 +53,7 @@ check: $(READY)  ## format, lint, types, layers
 	$(BIN)/lint-imports
 
 docs: $(VENV)/docs-ready  ## the documentation as a site, in site/; a broken link or anchor is an error
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build # --quiet would count no warnings
 
 $(VENV)/docs-ready: $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'

@@ -1,7 +1,7 @@
 """What the site needs beyond mkdocs: pages that lie outside docs/, links to files, the decisions, notebooks.
 
-Pages are written for whoever reads them in the repository; their relative links lead to files there. In the site the same
-links lead to pages, or to copies of the files, so that it needs nothing else.
+Pages are written for whoever reads them in the repository; their relative links lead to files there. In the site the
+same links lead to pages, or to copies of the files, so that it needs nothing else.
 """
 
 from __future__ import annotations
@@ -106,7 +106,8 @@ def _target(target: str, at: Path, page: str, config: MkDocsConfig, files: Files
     if file.is_dir():
         file /= "README.md"
     if not file.is_file():
-        log.warning("%s links to %s, which is not there", page, target)
+        if not file.is_relative_to(DOCS):  # of those inside mkdocs tells itself
+            log.warning("%s links to %s, which is not there", page, target)
         return target
     inside = file.relative_to(DOCS).as_posix() if file.is_relative_to(DOCS) else None
     outside = file.relative_to(ROOT).as_posix()
