@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from sinternal.figures.counts import Tally
 from sinternal.figures.outcomes import Outcome, Outcomes, Verdicts
@@ -27,6 +29,18 @@ with suppress(ImportError):  # the environment of tests/vllm has none
 
     settings.register_profile("noisy", deadline=None)  # how long an example takes says more of the machine
     settings.load_profile("noisy")
+
+TINY = (
+    "seeds=[0]",
+    "workers=1",
+    "sft.steps=2",
+    "examples.size=8",
+    "prompts.train_limit=8",
+    "prompts.eval_limit=8",
+    "evaluation.stress=null",
+    "arms=[{name: base, train_on: nothing}, {name: sinternal, train_on: verification}]",
+)
+"""What makes `quickstart` the smallest run that has all stages."""
 
 LONGEST_FIRST = (
     "models/test_smollm2",
@@ -51,6 +65,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def base_model() -> Path:
     return shipped_base()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how the examples of pages were tested."""
+    counts: Counter[str] = Counter()
+    for report in terminalreporter.getreports("passed"):
+        counts.update(dict(report.user_properties).get("blocks", {}))  # type: ignore[arg-type]
+    if counts:
+        words = ", ".join(f"{number} {way}" for way, number in sorted(counts.items()))
+        terminalreporter.write_line(f"blocks of the documentation: {words}")
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The folder of a finished `quickstart` in its smallest size, made once for all workers: copy it to change it."""
+    import sinternal
+
+    root = tmp_path_factory.getbasetemp()
+    folder = (root if worker_id == "master" else root.parent) / "tiny"
+    with FileLock(f"{folder}.lock"):
+        sinternal.run("quickstart", overrides=TINY, out=folder)
+    return folder
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,21 +15,10 @@ from sinternal.study.run import Start
 from tests.commands import HANGS
 from tests.servers import Body, serve
 
-TINY = [
-    "seeds=[0]",
-    "workers=1",
-    "sft.steps=2",
-    "examples.size=8",
-    "prompts.train_limit=8",
-    "prompts.eval_limit=8",
-    "evaluation.stress=null",
-    "arms=[{name: base, train_on: nothing}, {name: sinternal, train_on: verification}]",
-]
-
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> sinternal.Run:
-    return sinternal.run("quickstart", overrides=TINY, out=tmp_path_factory.mktemp("api") / "tiny")
+def finished(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> sinternal.Run:
+    return sinternal.Run.open(shutil.copytree(tiny_run, tmp_path_factory.mktemp("api") / "tiny"))
 
 
 def test_every_public_name_is_there_has_one_home_and_is_documented() -> None:
