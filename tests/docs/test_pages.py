@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import runpy
 import shutil
+import sys
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +19,7 @@ import pytest
 import yaml
 
 import sinternal
+from sinternal import registry
 from sinternal.settings.recipe import load_recipe
 from sinternal.study import run as running
 from sinternal.tools.diagnosis import load_diagnosis
@@ -53,6 +57,13 @@ def address() -> Iterator[str]:
         yield server.url
 
 
+@pytest.fixture(autouse=True)
+def _plugins_anew() -> Iterator[None]:
+    """Forget the plug-ins of a page once its test is over."""
+    yield
+    registry._points.cache_clear()
+
+
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let `sinternal.run` in a page be the tiny run."""
@@ -76,6 +87,7 @@ def test_the_examples_of(
     tiny_run: Path,
     address: str,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     record_property: Callable[[str, object], None],
 ) -> None:
     counts: Counter[str] = Counter()
@@ -88,7 +100,7 @@ def test_the_examples_of(
     for block in of_page:
         with chdir(tmp_path):
             try:
-                counts[_test(block, tmp_path, address, names)] += 1
+                counts[_test(block, tmp_path, address, names, monkeypatch)] += 1
             except (Exception, SystemExit) as error:
                 pytest.fail(
                     f"{block.place}: {type(error).__name__}: {error}", pytrace=not isinstance(error, AssertionError)
@@ -103,7 +115,7 @@ def _lay_runs(tiny_run: Path, runs: Path) -> None:
         (runs / name).symlink_to("quickstart")
 
 
-def _test(block: Block, folder: Path, address: str, names: dict[str, Any]) -> str:
+def _test(block: Block, folder: Path, address: str, names: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> str:
     """Test one block; returns how."""
     if block.way is None or block.way is Way.OTHER:
         _read(block)
@@ -123,6 +135,10 @@ def _test(block: Block, folder: Path, address: str, names: dict[str, Any]) -> st
         for command in commands(block):
             if runs and command.program == "sinternal":
                 _run(Command([word.replace(ADDRESS, address) for word in command.words], command.to), block, folder)
+            elif runs and command.program == "pip":
+                _install(folder / command.words[-1], monkeypatch)
+            elif runs and command.program == "pytest":
+                _call_tests(folder / command.words[-1])
             else:
                 check(command, folder)
     return "run" if runs else "parsed"
@@ -155,6 +171,33 @@ def _run(command: Command, block: Block, folder: Path) -> None:
     assert failed == (block.way is Way.FAILS), f"{' '.join(arguments)}: exit code {done.returncode}: {done.stderr}"
     if command.to:
         (folder / command.to).write_text(done.stdout)
+
+
+def _install(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a page's package on the path, with what an installed one says of itself, as pip would for an editable one."""
+    project = tomllib.loads((package / "pyproject.toml").read_text())["project"]
+    info = package / f"{project['name'].replace('-', '_')}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+    groups = project["entry-points"].items()
+    lines = [line for group, points in groups for line in (f"[{group}]", *(f"{k} = {v}" for k, v in points.items()))]
+    (info / "entry_points.txt").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(str(package))
+    for file in package.glob("*.py"):
+        monkeypatch.delitem(sys.modules, file.stem, raising=False)
+    importlib.invalidate_caches()
+    registry._points.cache_clear()
+
+
+def _call_tests(package: Path) -> None:
+    """Call a page's own tests."""
+    called = 0
+    for file in package.glob("test_*.py"):
+        for name, test in runpy.run_path(str(file)).items():
+            if name.startswith("test_"):
+                test()
+                called += 1
+    assert called, f"{package.name} has no tests"
 
 
 def _read(block: Block) -> None:
