@@ -9,7 +9,7 @@ AUDIT := .venv-audit
 MINUTES ?= 60
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-lowest test-vllm check docs smoke bench soak fuzz audit setup setup-hashed
+.PHONY: demo test test-lowest test-vllm check pages docs docs-test smoke bench soak fuzz audit setup setup-hashed
 
 demo: $(READY)  ## the whole study on the embedded microworld, then the report
 	$(BIN)/sinternal run quickstart
@@ -48,9 +48,15 @@ $(VLLM)/ready: requirements-vllm.txt
 check: $(READY)  ## format, lint, types, layers
 	$(BIN)/ruff format --check src tests docs bench fuzz setup.py
 	$(BIN)/ruff check src tests docs bench fuzz setup.py
-	$(BIN)/python docs/generate_api.py --check
+	for page in api settings commands decisions; do $(BIN)/python docs/generate_$$page.py --check || exit 1; done
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+pages: $(READY)  ## the pages that are written from the code: API, settings, commands, decisions
+	for page in api settings commands decisions; do $(BIN)/python docs/generate_$$page.py || exit 1; done
+
+docs-test: $(READY)  ## every example of the documentation, those that take minutes, too
+	SINTERNAL_DOCS=all OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/docs
 
 docs: $(VENV)/docs-ready  ## the documentation as a site, in site/; a broken link or anchor is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build # --quiet would count no warnings

@@ -11,6 +11,7 @@ import sys
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import chdir
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ import yaml
 
 import sinternal
 from sinternal import registry
+from sinternal.errors import SInternalError
 from sinternal.settings.recipe import load_recipe
+from sinternal.study import execute
 from sinternal.study import run as running
 from sinternal.tools.diagnosis import load_diagnosis
 from tests.commands import in_process
@@ -55,6 +58,36 @@ def says(body: Body) -> Body:
 def address() -> Iterator[str]:
     with serve(reply=says) as server:
         yield server.url
+
+
+class InThisProcess:
+    """Stands for the pool of workers: quicker by all that a new process imports."""
+
+    def __init__(self, *_arguments: Any, **_options: Any) -> None:
+        pass
+
+    def __enter__(self) -> InThisProcess:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        pass
+
+    def submit(self, work: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        """Do it at once."""
+        future: Future[Any] = Future()
+        try:
+            future.set_result(work(*arguments))
+        except Exception as error:  # it is told when the result is asked for
+            future.set_exception(error)
+        return future
+
+    def shutdown(self, **_options: Any) -> None:
+        pass
+
+
+@pytest.fixture(autouse=True)
+def _no_other_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execute, "ProcessPoolExecutor", InThisProcess)
 
 
 @pytest.fixture(autouse=True)
@@ -103,7 +136,8 @@ def test_the_examples_of(
                 counts[_test(block, tmp_path, address, names, monkeypatch)] += 1
             except (Exception, SystemExit) as error:
                 pytest.fail(
-                    f"{block.place}: {type(error).__name__}: {error}", pytrace=not isinstance(error, AssertionError)
+                    f"{block.place}: {type(error).__name__}: {error}",
+                    pytrace=not isinstance(error, AssertionError | SInternalError),
                 )
     record_property("blocks", dict(counts))
 
