@@ -9,7 +9,7 @@ AUDIT := .venv-audit
 MINUTES ?= 60
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-lowest test-vllm check pages docs docs-test smoke bench soak fuzz audit setup setup-hashed
+.PHONY: demo test test-lowest test-vllm test-wheel check pages docs docs-test smoke bench soak fuzz audit setup setup-hashed
 
 demo: $(READY)  ## the whole study on the embedded microworld, then the report
 	$(BIN)/sinternal run quickstart
@@ -23,6 +23,11 @@ test-lowest:  ## trainings with the lowest versions that pyproject.toml allows, 
 	$(LOWEST)/bin/pip install --quiet --disable-pip-version-check --requirement $(LOWEST)/lowest.txt pytest --editable '.[train]'
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest tests/training/test_sft.py tests/training/test_weights.py \
 		tests/training/test_grpo.py tests/training/test_launch.py
+
+PYTHONS ?= python3.11 python3.12 python3.13
+EXTRA ?=
+test-wheel:  ## sdist and wheel in a clean environment of each Python; make test-wheel PYTHONS=python3.12 EXTRA=train,math
+	$(PYTHON) tests/wheels.py $(PYTHONS) --extra=$(EXTRA)
 
 # Nothing is compiled, which would take longer than all tests; threads are not bound and waits are long, as the cores may
 # be busy.
