@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import chdir
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,10 @@ SMALL = {
     "diagnose": ["--set=prompts.limit=4", "--set=verification_sampling.n=2"],
 }
 """What makes a command quick."""
-FILES = {"my-recipe.yaml": "extends: quickstart\n"}
+FILES = {
+    "my-recipe.yaml": "extends: r1-distill-qwen-7b\n",
+    "my-diagnosis.yaml": (ROOT / "src/sinternal/settings/diagnoses/default.yaml").read_text(),
+}
 """Files of which pages speak without showing them."""
 
 
@@ -102,6 +106,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let `sinternal.run` in a page be the tiny run."""
     at_full_size = running.run
 
+    @wraps(at_full_size)
     def run(recipe: Any, *, overrides: Sequence[str] = (), **options: Any) -> sinternal.Run:
         more = TINY if isinstance(recipe, str) else ()
         return at_full_size(recipe, overrides=[*overrides, *more], **options)
