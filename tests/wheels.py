@@ -3,8 +3,8 @@
     python tests/wheels.py python3.11 python3.12 python3.13
     python tests/wheels.py --extra train,math python3.12     # and a small study, with torch: minutes, and GBs
 
-The wheel is built from the archive of sources. `make test-wheel` calls it. A Python that is not on this machine is named
-at the end; if none is there, or one fails, the exit code is 1.
+The wheel is built from the archive of sources. `make test-wheel` calls it. A Python that is not on this machine is
+named at the end; if none is there, or one fails, the exit code is 1.
 """
 
 from __future__ import annotations

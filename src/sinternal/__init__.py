@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     )
     from sinternal.settings.recipe import Recipe, load_recipe
     from sinternal.settings.sampling import Sampling
-    from sinternal.study.run import Run, judge, run
+    from sinternal.study.run import Answer, Run, judge, run
     from sinternal.tools.compare import ArmComparison, compare
     from sinternal.tools.diagnosis import DiagnosisRun, diagnose
     from sinternal.tools.verifier import Verified, Verifier
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOMES = {
+    "Answer": "study.run",
     "Attack": "attacks",
     "Benchmark": "benchmarks",
     "ArmComparison": "tools.compare",
@@ -86,6 +87,7 @@ _HOMES = {
 """The module of each public name."""
 
 __all__ = [
+    "Answer",
     "ArmComparison",
     "Attack",
     "Benchmark",

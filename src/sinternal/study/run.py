@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ from sinternal.errors import DataError, ModelError, SInternalError, StoreError
 from sinternal.figures.score import Score
 from sinternal.layout import Place, RunMap
 from sinternal.models.resolve import is_model
+from sinternal.records import Judgement, Prompt, Response
 from sinternal.report import results
 from sinternal.report.results import Results
 from sinternal.settings.files import parents_elsewhere
@@ -126,12 +127,10 @@ class Run:
         Raises:
             ModelError: the run has no such arm or seed, or its model is not there.
         """
-        if arm not in self.arms:
-            raise ModelError(f"{self.folder} has no arm {arm!r}; it has: {', '.join(self.arms)}")
-        if seed is not None and seed not in self.recipe.seeds:
-            raise ModelError(f"{self.folder} has no seed {seed}; it has: {', '.join(map(str, self.recipe.seeds))}")
-        variant = next(iter(self.recipe.variants), DEFAULT_VARIANT)
-        model = self._model(Place(variant, self.recipe.seeds[0] if seed is None else seed), arm)
+        place = self._place(arm, seed)
+        inputs = self._inputs()
+        key = inputs[place].arms[arm].model if inputs else ""
+        model = next(filter(None, (self.store.find(stage, key) for stage in MODEL_STAGES)), None)
         if model is None:
             raise ModelError(
                 f"the model of {arm!r} is not in {self.store.root}: finish the run, or, if it has another --store, "
@@ -139,13 +138,68 @@ class Run:
             )
         return ArmModel(model_name(model), self.recipe.target.model, self.recipe.verification)
 
-    def _model(self, place: Place, arm: str) -> Artifact | None:
-        """The model of an arm according to the run's own report: a new plan of its recipe may name another by now."""
+    def answers(self, arm: str, seed: int | None = None, judge: str | None = None) -> Iterator[Answer]:
+        """What an arm answered to the evaluation prompts, with one judge's labels; of the recipe's first variant.
+
+        Texts of models may hold anything, harmful instructions among it.
+
+        Args:
+            arm: its name.
+            seed: by default the recipe's first.
+            judge: its name; by default the first, which decides.
+
+        Yields:
+            In the order in which the answers were given, a thousand or so of them in memory at a time.
+
+        Raises:
+            ModelError: the run has no such arm or seed.
+            StoreError: the run has no such judge, is not finished, or its answers are not in its store.
+        """
+        place = self._place(arm, seed)
+        inputs = self._inputs()
+        if inputs is None:
+            raise StoreError(f"{self.folder}: its answers are not in {self.store.root}: finish it, or name its store")
+        keys = inputs[place].arms[arm]
+        name = judge or next(iter(keys.judgements))
+        if name not in keys.judgements:
+            raise StoreError(f"{self.folder} has no judge {name!r}; it has: {', '.join(keys.judgements)}")
+        prompts = {row.id: row for row in self._made("prompts", inputs[place].evaluation_prompts).rows(Prompt)}
+        labels = {row.response_id: row for row in self._made("judge", keys.judgements[name]).rows(Judgement)}
+        for batch in self._made("sample", keys.responses).batches(Response):
+            yield from (Answer(prompts[row.prompt_id], row, labels[row.id]) for row in batch)
+
+    def _place(self, arm: str, seed: int | None) -> Place:
+        """Where an arm is in the map of the run, which must have it."""
+        if arm not in self.arms:
+            raise ModelError(f"{self.folder} has no arm {arm!r}; it has: {', '.join(self.arms)}")
+        if seed is not None and seed not in self.recipe.seeds:
+            raise ModelError(f"{self.folder} has no seed {seed}; it has: {', '.join(map(str, self.recipe.seeds))}")
+        variant = next(iter(self.recipe.variants), DEFAULT_VARIANT)
+        return Place(variant, self.recipe.seeds[0] if seed is None else seed)
+
+    def _inputs(self) -> RunMap[str] | None:
+        """The keys of what the run's own report was made from: a new plan of its recipe may name others by now."""
         report = find_last(self.store, "report", self.folder, LAST["report"])
-        if report is None:
-            return None
-        key = RunMap[str].from_flat(report.manifest["inputs"])[place].arms[arm].model
-        return next(filter(None, (self.store.find(stage, key) for stage in MODEL_STAGES)), None)
+        return RunMap[str].from_flat(report.manifest["inputs"]) if report else None
+
+    def _made(self, stage: str, key: str) -> Artifact:
+        artifact = self.store.find(stage, key)
+        if artifact is None:
+            raise StoreError(
+                f"{self.folder}: {stage}/{key} is not in {self.store.root}; run it again, or name its store"
+            )
+        return artifact
+
+
+class Answer(NamedTuple):
+    """One answer of an arm."""
+
+    prompt: Prompt
+    """What was asked."""
+    response: Response
+    """What the arm said."""
+    judgement: Judgement
+    """The judge's labels of it."""
 
 
 class ArmModel(NamedTuple):
