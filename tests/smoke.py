@@ -41,7 +41,7 @@ def main() -> None:
         assert call("list", name)
     assert json.loads(call("schema", "recipe"))["properties"]
     assert "to run: at most" in call("plan", "quickstart")
-    call("plan", "qwen3-8b", "--hardware", "8xH100")
+    call("plan", "quickstart", "--hardware", "1xL4", "--explain")
     with serve(reply=says) as server:
         served = ("--model", "served", "--base-url", server.url)
         call("diagnose", *served, "--out", "diagnosis", "--set=prompts.limit=4", "--set=verification_sampling.n=2")
