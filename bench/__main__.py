@@ -58,7 +58,7 @@ SCRIPTS = {
     "rows": Script(20, (), ("--rows", "10000", "100000", "--repeats", "2")),
     "endpoints": Script(6, (), ("--requests", "1000"), page=SOAK),
     "hostile": Script(15, (), ("--texts", "20", "--pages", "3", "--large", "1000000"), SOAK),
-    "crash_points": Script(25, ("--every", "2"), ("--every", "20", "--times", "1"), SOAK),
+    "crash_points": Script(30, (), ("--every", "20", "--times", "1"), SOAK),
     "kill_test": Script(10, (), ("--small", "--kills", "5"), SOAK),
     "damage": Script(2, (), ("--flips", "40"), SOAK),
 }

@@ -67,11 +67,11 @@ class Browser:
         self.seen = Seen()
         self._page = ""
 
-    def open(self, page: Path, fragment: str = "") -> Seen:
+    def open(self, page: Path | str, fragment: str = "") -> Seen:
         """Show a page in a new tab, and wait until it is there.
 
         Args:
-            page: its file.
+            page: its file, or its address.
             fragment: of its address.
 
         Returns:
@@ -79,7 +79,8 @@ class Browser:
         """
         target = self._call("Target.createTarget", {"url": "about:blank"}, session=False)["targetId"]
         attached = self._call("Target.attachToTarget", {"targetId": target, "flatten": True}, session=False)
-        self._session, self.seen, self._page = attached["sessionId"], Seen(), page.as_uri()
+        self._session, self.seen = attached["sessionId"], Seen()
+        self._page = page if isinstance(page, str) else page.as_uri()
         for domain in ("Page", "Network", "Runtime", "Log"):
             self._call(f"{domain}.enable", {})
         self._call("Page.navigate", {"url": self._page + fragment})

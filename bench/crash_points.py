@@ -1,13 +1,14 @@
 """Every call that changes a file of a run as a point of death: a kill there, a power cut, a full disk, an error.
 
-    python -m bench.crash_points                # every call: about 20 minutes on two idle cores
+    python -m bench.crash_points                # every call: about 30 minutes on two idle cores
     python -m bench.crash_points --every 20     # each twentieth
 
 What is interrupted: a tiny diagnosis; one that goes on after an interruption; one whose failed requests are asked
-again; one with a stage made again; and another plan in the same folder. Afterwards the same command runs again, and all
-that is left must be, to the byte, what an uninterrupted run leaves, with no more calls of the engine made again than
-were in flight. Python's own calls are counted; those of the real process, with its worker and what libraries write in
-C++ and Rust, `strace -e inject=…` interrupts, every so many of them.
+again; one with a stage made again; another plan in the same folder; and `store gc` after that. Afterwards the same
+command runs again, and all that is left must be, to the byte, what an uninterrupted run leaves, with no more calls of
+the engine made again than were in flight. Two runs at once must leave what one after the other leaves. Python's own
+calls are counted; those of the real process, with its worker and what libraries write in C++ and Rust,
+`strace -e inject=…` interrupts, every so many of them.
 """
 
 from __future__ import annotations
@@ -39,14 +40,16 @@ from bench.crashes import (
     warm,
 )
 from bench.harness import Result, at_most
+from bench.races import races
 from sinternal.errors import SInternalError
 from sinternal.store import MANIFEST
 from sinternal.study.execute import WORKER_LOG
+from sinternal.study.run import ARTIFACTS
 
 IN_MEMORY = Path("/dev/shm")
 """Where cases are played through if it is there: thousands of them would wear a disk, and wait for it."""
-FIRST = tuple(Fault)
-FURTHER = (Fault.BEFORE, Fault.POWER, Fault.FULL)
+FIRST = (Fault.BEFORE, Fault.AFTER, Fault.POWER, Fault.NAMES, Fault.FULL, Fault.IO, Fault.DENIED)
+FURTHER = (Fault.BEFORE, Fault.POWER, Fault.NAMES, Fault.FULL)
 """What happens in every scenario but the first: right after a call is right before the next."""
 TRACED = ("rename", "fsync", "mkdir", "unlink", "write")
 """System calls that strace interrupts. It counts those of each process, whatever they change."""
@@ -59,21 +62,42 @@ SHOWN = 5
 """Wrong ends that are printed of each kind."""
 
 
-def points(bench: Bench, every: int, offset: int = 0) -> Iterator[int]:
+def points(bench: Bench, every: int, offset: int = 0) -> list[int]:
     """The calls at which something happens: each one, or every so many, from another on each time."""
-    yield from range(1 + offset % every, len(bench.calls) + 1, every)
+    return list(range(1 + offset % every, len(bench.calls) + 1, every))
 
 
-def through(folder: Path, every: int) -> Iterator[tuple[str, int, list[str]]]:
-    """Interrupt all scenarios; for each fault of each what it was, how many cases, and what went wrong."""
+def points_of(bench: Bench, stage: str) -> list[int]:
+    """All calls that change something of a stage's artifacts."""
+    return [at for at, call in enumerate(bench.calls, 1) if f"/{ARTIFACTS}/{stage}" in f"/{call.path}"]
+
+
+def through(folder: Path, every: int, stage: str | None = None) -> Iterator[tuple[str, list[str]]]:
+    """Interrupt all scenarios; for each fault of each what it was, and what went wrong.
+
+    Args:
+        folder: of its own.
+        every: so many calls from one to the next.
+        stage: of this one every call in the first scenario, besides.
+    """
     (folder / "warm").mkdir()
     warm(folder / "warm")
     for number, scenario in enumerate(scenarios(folder / "plans")):
         bench = Bench(folder / "bench", scenario)
         for offset, fault in enumerate(FURTHER if number else FIRST):
-            chosen = list(points(bench, every, offset + number))
-            wrong = [words for at in chosen if (words := bench.try_at(at, fault))]
-            yield f"{scenario.name}: {fault}, at {len(chosen):,} of {len(bench.calls):,} calls", len(chosen), wrong
+            chosen = points(bench, every, offset + number)
+            at_all = f"at {len(chosen):,} of {len(bench.calls):,} calls"
+            yield f"{scenario.name}: {fault}, {at_all}", interrupt(bench, chosen, fault)
+        if stage and not number:
+            of_stage = points_of(bench, stage)
+            for fault in FURTHER:
+                at_all = f"at all {len(of_stage):,} calls of stage {stage}"
+                yield f"{scenario.name}: {fault}, {at_all}", interrupt(bench, of_stage, fault)
+
+
+def interrupt(bench: Bench, calls: Sequence[int], fault: Fault) -> list[str]:
+    """Interrupt a scenario at each of some calls; what went wrong."""
+    return [words for at in calls if (words := bench.try_at(at, fault))]
 
 
 def trace(folder: Path, times: int) -> Iterator[tuple[str, list[str]]]:
@@ -200,14 +224,21 @@ def main() -> None:
     """Measure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--every", type=int, default=1, help="only every so many of the calls")
+    parser.add_argument("--stage", help="at every call of this stage, besides")
     parser.add_argument("--times", type=int, default=5, help="interruptions of each kind by strace; 0 for none")
     args = parser.parse_args()
     result = Result("crash_points")
     with tempfile.TemporaryDirectory(dir=IN_MEMORY if IN_MEMORY.is_dir() else None) as folder:
-        for what, _, wrong in through(Path(folder), args.every):
+        for what, wrong in through(Path(folder), args.every, args.stage):
             for words in wrong[:SHOWN]:
                 print(words, file=sys.stderr)
             result.rows.append(at_most(what, "wrong ends", [float(len(wrong))], 0))
+        for race in races(Path(folder) / "races"):
+            calls = range(1, race.calls + 1, args.every)
+            begun = [words for at in calls if (words := race.begin_at(at))]
+            print(*begun[:SHOWN], sep="\n", file=sys.stderr)
+            what = f"{race.name}, the second begins at {len(calls):,} of {race.calls:,} calls of the first"
+            result.rows.append(at_most(what, "wrong ends", [float(len(begun))], 0))
         try:
             (disk := Path(folder) / "small").mkdir()
             what, wrong = small_disk(disk, SIZES)

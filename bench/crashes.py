@@ -21,6 +21,8 @@ import shutil
 import signal
 import stat
 import sys
+import tempfile
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
@@ -42,6 +44,7 @@ from sinternal.records import Finish
 from sinternal.registry import Kind
 from sinternal.settings.plugins import EnginePlugin
 from sinternal.store import Store, draft, store
+from sinternal.store.care import collect
 from sinternal.study import execute
 from sinternal.study.run import ARTIFACTS, make
 from sinternal.study.task import Plan
@@ -50,6 +53,8 @@ from sinternal.tools.diagnosis import PAGE, RESULTS, TEXT, load_diagnosis, plan_
 PROMPTS, SAMPLES = 6, 2
 ROWS_PER_SHARD = 4
 """Rows that are in flight at most."""
+HEAD_START = 0.05
+"""Seconds for which a process stands still when another begins."""
 CALLS = "calls"
 """Beside a run: a byte for each call of the engine."""
 COUNTER = "SINTERNAL_BENCH_CALLS"
@@ -64,14 +69,16 @@ class Fault(StrEnum):
     BEFORE = "SIGKILL right before"
     AFTER = "SIGKILL right after"
     POWER = "power cut right after: what was not fsynced is torn"
+    NAMES = "the same, and names in folders that were not fsynced are what they were"
     FULL = "ENOSPC from there on"
     IO = "EIO"
     DENIED = "EACCES"
+    MEETING = "another process begins"
 
     @property
     def kills(self) -> bool:
         """Whether nothing of the process is left to tidy up."""
-        return self in (Fault.BEFORE, Fault.AFTER, Fault.POWER)
+        return self in (Fault.BEFORE, Fault.AFTER, Fault.POWER, Fault.NAMES)
 
 
 ERRORS = {Fault.FULL: errno.ENOSPC, Fault.IO: errno.EIO, Fault.DENIED: errno.EACCES}
@@ -91,12 +98,16 @@ class Call(NamedTuple):
 class Shim:
     """Counts the calls of this process that change something below a folder, and lets one of them go wrong."""
 
+    telling = -1
+    """A descriptor to tell that another process is to begin."""
+
     def __init__(self, root: Path, at: int = 0, fault: Fault | None = None) -> None:
         """Begin to count; `at` is the number of the call that goes wrong, from 1 on."""
         self.root, self.at, self.fault = str(root.resolve()), at, fault
         self.calls: list[Call] = []
         self.unsafe: set[tuple[int, int]] = set()
         """Inodes that were written to, and not brought to the disk since."""
+        self.names = Names(Path(self.root)) if fault is Fault.NAMES else None
         self._patch()
 
     def point(self, name: str, path: str, act: Callable[[], Any], half: Callable[[], Any] | None = None) -> Any:
@@ -121,12 +132,17 @@ class Shim:
             raise OSError(ERRORS[fault], os.strerror(ERRORS[fault]), path)
         if fault is Fault.BEFORE:
             os.kill(os.getpid(), signal.SIGKILL)
+        if fault is Fault.MEETING:
+            os.write(self.telling, b".")
+            time.sleep(HEAD_START)
         try:
             return act()
         finally:
-            if fault is Fault.POWER:
+            if fault in (Fault.POWER, Fault.NAMES):
                 self._tear()
-            if fault in (Fault.AFTER, Fault.POWER):
+            if self.names is not None:
+                self.names.undo()
+            if fault in (Fault.AFTER, Fault.POWER, Fault.NAMES):
                 os.kill(os.getpid(), signal.SIGKILL)
 
     def _tear(self) -> None:
@@ -150,12 +166,17 @@ class Shim:
             def act() -> int:
                 return original["open"](path, flags, mode, dir_fd=dir_fd)
 
+            full = _full(path, dir_fd)
+            if shim.names is not None and flags & os.O_CREAT:
+                shim.names.note("open", full)
             writes = flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC)
-            return shim.point("open", _full(path, dir_fd), act) if writes else act()
+            return shim.point("open", full, act) if writes else act()
 
         def fsync(descriptor: int) -> None:
             shim.point("fsync", _path_of(descriptor), lambda: original["fsync"](descriptor))
             shim.note(descriptor, safe=True)
+            if shim.names is not None:
+                shim.names.keep(_path_of(descriptor))
 
         def sendfile(out: int, source: int, offset: int, count: int) -> int:
             shim.note(out, safe=False)
@@ -166,7 +187,10 @@ class Shim:
             setattr(os, name, self._on_path(name, getattr(os, name)))
         for name in ("rename", "replace", "symlink", "link"):
             setattr(os, name, self._on_two_paths(name, getattr(os, name)))
-        opened = io.open
+        self._patch_files()
+
+    def _patch_files(self) -> None:
+        opened, shim = io.open, self
 
         def open_file(file: Any, mode: str = "r", buffering: int = -1, *texts: Any, **more: Any) -> Any:
             if "+" in mode or not set(mode) & set("wax"):
@@ -183,12 +207,16 @@ class Shim:
         def call(path: Any, *args: Any, dir_fd: int | None = None, **more: Any) -> Any:
             at = {} if dir_fd is None else {"dir_fd": dir_fd}
             full = _path_of(path) if isinstance(path, int) else _full(path, dir_fd)
+            if self.names is not None:
+                self.names.note(name, full)
             return self.point(name, full, lambda: function(path, *args, **at, **more))
 
         return call
 
     def _on_two_paths(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(source: Any, target: Any, *args: Any, **more: Any) -> Any:
+            if self.names is not None:
+                self.names.note(name, _full(target, None), _full(source, None))
             return self.point(name, _full(target, None), lambda: function(source, target, *args, **more))
 
         return call
@@ -209,6 +237,49 @@ class _Raw(io.FileIO):
             "write", _path_of(self.fileno()), lambda: write(whole), lambda: write(whole[: len(whole) // 2])
         )
         return written
+
+
+class Names:
+    """Names as POSIX has them: an fsync of a folder keeps the changes of names in it, and a power cut loses all others.
+
+    An fsync of something new keeps that it was made. File systems with one journal for all folders lose less.
+    """
+
+    link, mkdir, rename = staticmethod(os.link), staticmethod(os.mkdir), staticmethod(os.rename)
+    rmdir, unlink = staticmethod(os.rmdir), staticmethod(os.unlink)
+
+    def __init__(self, root: Path) -> None:
+        """Look after what is below a folder."""
+        self.root, self.aside = str(root), Path(tempfile.mkdtemp(dir=root.parent))
+        self.lost: list[tuple[frozenset[str], Callable[[], None]]] = []
+        """What undoes each change that no fsync has kept, and the paths of which that would do so."""
+
+    def note(self, name: str, path: str, source: str = "") -> None:
+        """Remember what undoes a call that is about to be made."""
+        if not path.startswith(self.root):
+            return
+        there, folder = os.path.lexists(path), frozenset({str(Path(path).parent)})
+        if name in ("open", "mkdir", "symlink", "link") and not there:
+            self.lost.append((folder | {path}, lambda: (self.rmdir if name == "mkdir" else self.unlink)(path)))
+        elif name == "rmdir" and there:
+            self.lost.append((folder, lambda: self.mkdir(path)))
+        elif name in ("unlink", "remove", "rename", "replace") and there and not Path(path).is_dir():
+            kept = self.aside / str(len(list(self.aside.iterdir())))
+            self.link(path, kept, follow_symlinks=False)
+            self.lost.append((folder, lambda: self.link(kept, path, follow_symlinks=False)))
+        if name in ("rename", "replace"):
+            self.lost.append((folder, lambda: self.rename(path, source)))
+
+    def keep(self, path: str) -> None:
+        """A file or a folder was fsynced."""
+        self.lost = [(by, undo) for by, undo in self.lost if path not in by]
+
+    def undo(self) -> None:
+        """Lose what was not; calls that failed have changed nothing."""
+        for _, change in reversed(self.lost):
+            with suppress(OSError):
+                change()
+        shutil.rmtree(self.aside)
 
 
 _truncate = os.truncate
@@ -484,7 +555,7 @@ def _names_cause(words: str, fault: Fault) -> bool:
 
 
 def scenarios(folder: Path) -> list[Scenario]:
-    """All that is interrupted: a run, and one that goes on, asks again, makes again, or is followed by another.
+    """All that is interrupted: a run that begins, goes on, asks again, makes again or follows another, and `store gc`.
 
     Args:
         folder: where prompts are kept.
@@ -513,12 +584,20 @@ def scenarios(folder: Path) -> list[Scenario]:
     def changed(case: Path) -> None:
         run(other, case / "run")
 
+    def cleared(case: Path) -> None:
+        collect(case / "run" / ARTIFACTS, delete=True)
+
+    def used(case: Path) -> None:
+        cleared(case)
+        changed(case)  # what it needs must be there still
+
     return [
         Scenario("a run", once),
         Scenario("a run that was interrupted", once, (interrupted,)),
         Scenario("failed requests asked again", asked_again, (failed,)),
         Scenario("a stage made again", made_again, (once,), once),
         Scenario("another plan in the same folder", changed, (once,)),
+        Scenario("store gc of what the plan before needed", cleared, (once, changed), used),
     ]
 
 

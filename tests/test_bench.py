@@ -49,7 +49,7 @@ TINY = {
     "hostile": ("--texts", "1", "--pages", "1", "--large", "20000"),
 }
 """What the scripts are given here; `bench.servers` runs in tests/models/test_smollm2.py, where its model is fetched."""
-IN_PROCESSES = {"crash_points": ("--every", "120", "--times", "0"), "damage": ("--flips", "2")}
+IN_PROCESSES = {"crash_points": ("--every", "200", "--times", "0", "--stage", "prompts"), "damage": ("--flips", "2")}
 """What the scripts are given that change the process they run in."""
 ELSEWHERE = ("servers", "kill_test")
 """Scripts whose parts other tests run: tests/models/test_smollm2.py and tests/study/test_run.py."""

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -383,6 +387,46 @@ def test_when_every_call_was_too_slow_that_is_what_is_said() -> None:
 
     with serve(reply=sleeps) as server, pytest.raises(EngineError, match="20 of 20 calls timed out"):
         ask(server, n=20, timeout=0.2)
+
+
+@contextmanager
+def sending_on(address: str, status: int) -> Iterator[str]:
+    """A server that knows another one."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.send_response(status)
+            self.send_header("Location", address + self.path.removeprefix("/v1"))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            self.do_POST()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_server_that_sends_texts_on_to_another_host_gets_no_further(status: int) -> None:
+    with serve() as other:
+        with sending_on(other.url.replace("127.0.0.1", "localhost"), status) as address:
+            proxied = replace(other, url=address)
+            with pytest.raises(EngineError, match=r"^http://127\S+ sends calls on to http://localhost:\d+/"):
+                ask(proxied)
+        assert not other.calls
+        with sending_on(other.url, status) as address:
+            if status in (307, 308):
+                assert ask(replace(other, url=address))[0].answer == "you said: number 0"
 
 
 def test_a_servers_words_cannot_steer_a_terminal() -> None:

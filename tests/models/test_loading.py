@@ -81,6 +81,8 @@ def filled(part: str, value: float) -> Callable[[dict[str, torch.Tensor]], None]
             r"lacks weights of model\.layers\.1\.mlp\.up_proj\.weight",
         ),
         (lambda folder: configured(folder, num_hidden_layers=3), r"lacks weights of model\.layers\.2\..* and \d+ more"),
+        (lambda folder: configured(folder, num_hidden_layers=100_000), r"describes [\d,]+ weights, and its files hold"),
+        (lambda folder: configured(folder, vocab_size=10**12), r"describes [\d,]+ weights, and its files hold"),
         (lambda folder: configured(folder, num_hidden_layers=1), r"knows nothing of: model\.layers\.1\."),
         (lambda folder: configured(folder, intermediate_size=32), r"another shape: model\.layers\.0\.mlp\."),
         (
@@ -102,6 +104,8 @@ def filled(part: str, value: float) -> Callable[[dict[str, torch.Tensor]], None]
     ids=[
         "a missing tensor",
         "a config with more layers",
+        "a config with far more layers",
+        "a config with far more tokens",
         "a config with fewer layers",
         "a config with other widths",
         "NaN",

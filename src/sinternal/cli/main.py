@@ -16,6 +16,7 @@ import typer
 from sinternal.cli import export, listing, models, store, study, world
 from sinternal.cli.output import out, tell
 from sinternal.cli.schema import schema
+from sinternal.cli.view import view
 from sinternal.errors import BudgetError, SInternalError
 from sinternal.extras import explained
 from sinternal.redaction import conceal
@@ -29,6 +30,7 @@ EXIT_PIPE = 141
 """Exit code when nobody reads the output any more (128 and the number of SIGPIPE)."""
 COMMANDS: tuple[Callable[..., None], ...] = (
     study.run,
+    view,
     models.diagnose,
     study.judge,
     models.verify,

@@ -29,6 +29,8 @@ BELIEVED_WAIT = 120.0
 """Seconds in Retry-After that are waited; what asks for more is tried after pauses of our own."""
 FIRST_WAIT, LONGEST_WAIT = 0.5, 8.0
 """Seconds until a call is made again, doubled each time."""
+KEEPING_TEXTS = (307, 308)
+"""Redirects after which a call is what it was (RFC 9110, 15.4); after others it may come without its text."""
 PASSING = (408, 409, 425, 429)
 """Refusals that may pass, beside those from 500 on."""
 QUOTA = re.compile(
@@ -88,6 +90,32 @@ class AttemptError(Exception):
         return self.why in (Lost.SILENT, Lost.BROKEN)
 
 
+class ElsewhereError(httpx2.RequestError):
+    """A server sends texts on to where nobody has named: its words are the address."""
+
+    def __init__(self, where: str, response: httpx2.Response) -> None:
+        """Say where to, by which reply."""
+        super().__init__(where, request=response.request)
+        self.status = response.status_code
+
+
+async def check_stays(response: httpx2.Response) -> None:
+    """Follow a call with a text to no other host, nor out of encryption, nor where it would lose its text.
+
+    Args:
+        response: what a server says to a call.
+
+    Raises:
+        ElsewhereError: it sends the call there.
+    """
+    if not response.has_redirect_location or response.request.method == "GET":
+        return  # a question for the list of models has no text
+    here, there = response.request.url, response.request.url.join(response.headers["location"])
+    opened = here.scheme == "https" and there.scheme != "https"
+    if response.status_code not in KEEPING_TEXTS or here.host != there.host or opened:
+        raise ElsewhereError(f"{there.scheme}://{there.netloc.decode('ascii')}{there.path}", response)
+
+
 class Client(openai.DefaultAsyncHttpxClient):
     """Reads replies up to a size, and without the secrets that they repeat. What is packed counts as unpacked."""
 
@@ -145,6 +173,8 @@ async def attempt(call: Callable[[], Awaitable[httpx2.Response]], timeout: float
             last=headers.get("x-should-retry", "").lower() == "false",
         ) from error
     except openai.APIConnectionError as error:
+        if isinstance(elsewhere := error.__cause__, ElsewhereError):
+            raise RefusedError(Refusal(elsewhere.status, str(elsewhere))) from error
         raise AttemptError(*read_cause(error, timeout)) from error
     except httpx2.InvalidURL as error:  # where it sends us to
         raise AttemptError(Lost.BUSY, f"sends calls to an address that is none ({error})") from error

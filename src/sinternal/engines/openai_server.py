@@ -16,7 +16,7 @@ import openai
 
 from sinternal import budget
 from sinternal.budget import Spent
-from sinternal.engines.openai_attempts import AttemptError, Client, Lost, attempt, out_of_quota, pause
+from sinternal.engines.openai_attempts import AttemptError, Client, Lost, attempt, check_stays, out_of_quota, pause
 from sinternal.engines.openai_failures import Call, FailedError
 from sinternal.engines.openai_options import OpenAIOptions, find_address, is_loopback
 from sinternal.engines.openai_presence import Presence
@@ -68,7 +68,7 @@ class Server:
         """A client of it; `max_retries` by default as the options say. Raises EngineError for an unusable proxy."""
         # Calls wait for a connection as long as the others need: how many are under way at once is decided elsewhere.
         timeout = httpx2.Timeout(self.options.timeout, connect=min(CONNECTING, self.options.timeout), pool=None)
-        settings: dict[str, Any] = {"timeout": timeout}
+        settings: dict[str, Any] = {"timeout": timeout, "event_hooks": {"response": [check_stays]}}
         if is_loopback(self.address.host):
             # A proxy cannot lead to this machine: whatever the environment says of proxies is not for this address.
             settings |= {"trust_env": False, "verify": httpx2.create_ssl_context()}
@@ -140,6 +140,11 @@ class Server:
             return EngineError(self._about_the_key(status, words))
         if status == 404:
             return EngineError(await self._not_found(client, words))
+        if 300 <= status < 400:
+            where = words.removesuffix("/chat/completions") or "another address"
+            return EngineError(
+                f"{self.url} sends calls on to {where}; texts go only where they are sent: if there, make it base_url"
+            )
         if status == 200:
             return FailedError(f"{self.url} sent an error in place of a text: {words}", outage=True, status=status)
         return FailedError(

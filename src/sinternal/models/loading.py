@@ -19,9 +19,12 @@ from transformers.utils.logging import disable_progress_bar
 
 from sinternal.errors import ModelError
 from sinternal.models.resolve import adapter_base, base_folder, tokenizer_folder
+from sinternal.models.shape import CONFIG, read_shape
 
 SHOWN = 3
 """Tensors that an error names."""
+MOST_BY_BYTE = 2
+"""Weights that a byte of a file may stand for; in models that are not quantised none stands for more than one."""
 CHECKED = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 """Types of numbers that can be infinite or NaN, and that torch can ask."""
 
@@ -49,6 +52,7 @@ def load_base(folder: Path) -> Any:
     if adapter_base(base) is not None:
         raise ModelError(f"{folder}: the base of this adapter, {base}, is an adapter itself; merge that one first")
     _check_no_pickles(base, "*.bin", "model*.safetensors")
+    _check_size(base)
     try:
         disable_progress_bar()  # type: ignore[no-untyped-call]
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -162,6 +166,20 @@ def _check_no_pickles(folder: Path, pickled: str, safe: str) -> None:
         raise ModelError(
             f"{folder}: the weights are a pickle ({file.name}), which can run code as it is read; take a version of "
             "the model in safetensors, or convert it where you trust it: save_pretrained writes that"
+        )
+
+
+def _check_size(folder: Path) -> None:
+    """Refuse a configuration of far more weights than there are, before time and memory go into room for them."""
+    try:
+        described = read_shape(folder / CONFIG).parameters
+    except (ModelError, ArithmeticError):  # of a family that cannot be counted, or not a number: opening it will tell
+        return
+    held = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    if described > MOST_BY_BYTE * held > 0:
+        raise ModelError(
+            f"{folder}: its {CONFIG} describes {described:,} weights, and its files hold no more than {held:,}; "
+            "the configuration of another model, or the weights are cut short"
         )
 
 

@@ -118,6 +118,8 @@ def _fsync(path: Path) -> None:
 def remove(path: Path) -> None:
     """Remove a file, a link, or a folder with all that lies in it, which then is gone under its name at once.
 
+    After a power cut a folder is not back: what is made in its place could be taken for a part of it.
+
     Raises:
         OSError: it cannot be removed.
     """
@@ -128,6 +130,7 @@ def remove(path: Path) -> None:
     if leaving != path:
         remove(leaving)
         path.rename(leaving)
+        fsync_folder(path.parent)
     try:
         shutil.rmtree(leaving)
     except OSError as error:  # it names a file by its last name alone

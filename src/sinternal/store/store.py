@@ -166,6 +166,7 @@ class Store:
             write_text(partial / SPENT, json.dumps(artifact.manifest.get("spent", {})))
             write_text(partial / REOPENED, json.dumps(before) + "\n")
             fsync_folder(partial)
+            fsync_folder(partial.parent)
             remove(path)
 
     def is_reopened(self, stage: str, key: str) -> bool:
@@ -186,7 +187,9 @@ class Store:
     def settle(self, artifact: Artifact) -> None:
         """Forget that an artifact was opened again: what depended on it is undone."""
         with telling_causes(self.root):
-            (artifact.path / REOPENED).unlink(missing_ok=True)
+            if (file := artifact.path / REOPENED).exists():
+                file.unlink()
+                fsync_folder(artifact.path)
 
     def forget(self, artifact: Artifact) -> None:
         """Remove an artifact."""

@@ -28,6 +28,7 @@ from sinternal.store.runs import alone, in_use
 from sinternal.store.sums import checked, write_sums
 from sinternal.study.cost import Bound, server_bound
 from sinternal.study.execute import Event, discard, execute
+from sinternal.study.live import diary
 from sinternal.study.plan import make_plan
 from sinternal.study.reach import Reach, check_allowed, find_reach
 from sinternal.study.task import Plan
@@ -342,11 +343,18 @@ def make(
         reach = find_reach(plan, launch)
         tell(Start(plan, folder, discarded, server_bound(plan, artifacts), reach))
         check_allowed(reach, typed)
-        last = execute(plan, artifacts, workers, tell, limits, retry_failed=retry_failed, launch=launch)
-        with alone(artifacts.root), telling_causes(folder):
-            for name in files:
-                copy_file(last.file(name), folder / name)
-            write_sums(folder, files)
+        with diary(folder, plan, artifacts.root) as kept:
+
+            def listen_and_note(event: Event) -> None:
+                if kept is not None:
+                    kept.note(event)
+                tell(event)
+
+            last = execute(plan, artifacts, workers, listen_and_note, limits, retry_failed=retry_failed, launch=launch)
+            with alone(artifacts.root), telling_causes(folder):
+                for name in files:
+                    copy_file(last.file(name), folder / name)
+                write_sums(folder, files)
 
 
 def needs(folder: Path, root: Path) -> set[str]:

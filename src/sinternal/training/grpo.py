@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,11 +33,12 @@ from sinternal.records import Prompt, Verdict
 from sinternal.settings.training import GrpoSettings, Method, ZeroSpread
 from sinternal.store import Progress
 from sinternal.training.checkpoints import last_checkpoint
+from sinternal.training.names import HELD_OUT, TRAINING
 from sinternal.training.rewards import Kind
 from sinternal.training.rollouts import close_vllm, vllm_arguments
 from sinternal.training.schedule import Turn
 from sinternal.training.scorer import Panel, Rollout, Scorer
-from sinternal.training.watch import Report, Seal, Watch
+from sinternal.training.watch import Curve, Point, Report, Seal, Watch
 from sinternal.training.weights import Start, hardware, open_model, save_trained
 
 Messages = Sequence[tuple[str, str]]
@@ -172,7 +174,13 @@ def train(
         train_dataset=_rows(turns, asking),
         eval_dataset=_filled(_rows(held_out, asking), arguments) if held_out else None,
         processing_class=tokenizer,
-        callbacks=[Report(progress), Watch("grpo"), Seal(), *_early_stop(settings)],
+        callbacks=[
+            Report(progress),
+            Watch("grpo"),
+            Curve(partial(_points, updates=settings.minibatches)),
+            Seal(),
+            *_early_stop(settings),
+        ],
     )
     trainer.remove_callback(PrinterCallback)  # the log is returned, not printed
     try:
@@ -407,7 +415,7 @@ def _arguments(
     )
 
 
-def _log(history: Sequence[dict[str, Any]], prefix: str, updates: int) -> Iterator[dict[str, float | None]]:
+def _log(history: Sequence[Mapping[str, Any]], prefix: str, updates: int) -> Iterator[dict[str, float | None]]:
     """The entries of one kind, under our names; a figure that could not be computed is None."""
     names = {f"{prefix}{theirs}": ours for theirs, ours in LOGGED.items()}
     names |= {f"{prefix}{name}": name for name in OURS}
@@ -416,6 +424,11 @@ def _log(history: Sequence[dict[str, Any]], prefix: str, updates: int) -> Iterat
         if f"{prefix}mean_reward" in entry:
             figures = {ours: entry[theirs] for theirs, ours in names.items() if theirs in entry and ours not in skipped}
             yield {"step": entry["step"] // updates, **{name: _number(value) for name, value in figures.items()}}
+
+
+def _points(entry: Mapping[str, Any], updates: int) -> Iterator[Point]:
+    for of, prefix in ((TRAINING, ""), (HELD_OUT, "eval_")):
+        yield from ((of, figures) for figures in _log([entry], prefix, updates))
 
 
 def _idle_start(history: Sequence[dict[str, Any]]) -> list[str]:

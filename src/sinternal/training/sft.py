@@ -7,7 +7,7 @@ too, which saves padding, and lets several processes share a step without a chan
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
@@ -41,7 +41,8 @@ from sinternal.settings.training import SftSettings
 from sinternal.store import Progress
 from sinternal.training.batches import Share, cut, draw, share
 from sinternal.training.checkpoints import last_checkpoint
-from sinternal.training.watch import Report, Seal, Watch
+from sinternal.training.names import TRAINING
+from sinternal.training.watch import Curve, Point, Report, Seal, Watch
 from sinternal.training.weights import hardware, open_model, save_trained
 
 IGNORED = -100
@@ -96,12 +97,22 @@ def train(
         args=arguments,
         train_dataset=rows,
         processing_class=form.tokenizer,
-        callbacks=[Report(progress), Watch("sft"), Seal()],
+        callbacks=[Report(progress), Watch("sft"), Curve(_points), Seal()],
     )
     trainer.remove_callback(PrinterCallback)  # the log is returned, not printed
     trainer.train(resume_from_checkpoint=last_checkpoint(checkpoints))
     notes = save_trained(trainer, start, settings, out, section="sft")
-    return Log([{"step": e["step"], "loss": float(e["loss"])} for e in trainer.state.log_history if "loss" in e], notes)
+    return Log([figures for entry in trainer.state.log_history for figures in _figures(entry)], notes)
+
+
+def _figures(entry: Mapping[str, Any]) -> Iterator[dict[str, float]]:
+    """What is kept of an entry of the trainer's log, if anything is."""
+    if "loss" in entry:
+        yield {"step": entry["step"], "loss": float(entry["loss"])}
+
+
+def _points(entry: Mapping[str, Any]) -> Iterator[Point]:
+    return ((TRAINING, figures) for figures in _figures(entry))
 
 
 class _Trainer(SFTTrainer):  # type: ignore[misc]  # TRL has no types

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,12 @@ from transformers import TrainerCallback
 
 from sinternal.errors import DataError
 from sinternal.store import Progress
+from sinternal.store.files import append
 from sinternal.training.checkpoints import PREFIX, seal
+from sinternal.training.names import CURVE
+
+Point = tuple[str, Mapping[str, float | None]]
+"""What it is about, and its figures, `step` among them."""
 
 
 class Report(TrainerCallback):
@@ -25,6 +33,21 @@ class Report(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Called by the trainer after each optimiser step."""
         self.progress(state.global_step, state.max_steps)
+
+
+class Curve(TrainerCallback):
+    """Writes the figures of each step down as they come, for whoever watches; the log of the whole comes at the end."""
+
+    def __init__(self, points: Callable[[Mapping[str, Any]], Iterable[Point]]) -> None:
+        """Take what makes points of an entry of the trainer's log."""
+        self.points = points
+
+    def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Called by the trainer after each entry of its log."""
+        if state.is_world_process_zero and state.log_history:
+            lines = [json.dumps({"of": of, **figures}) + "\n" for of, figures in self.points(state.log_history[-1])]
+            with suppress(OSError):  # a full disk ends a training where it matters, and not here
+                append(Path(args.output_dir) / CURVE, "".join(lines))
 
 
 class Seal(TrainerCallback):
