@@ -62,9 +62,9 @@ class Page:
         for name, field in model.model_fields.items():
             links = [f"[{_title(inner)}](#{_anchor(_title(inner))})" for inner in _of(field.annotation)]
             more = f" See {', '.join(links)}." if links else ""
-            kind = f"`{_type(field.annotation)}`{_bounds(field.metadata)}"
+            kind = f"`{_type(field.annotation)}`{_bounds(field.metadata)}".replace(" | ", " or ")
             meaning = cell(docs.get(name, "") + more)
-            self.lines.append(f"| `{name}` | {kind.replace('|', chr(92) + '|')} | {_default(field)} | {meaning} |")
+            self.lines.append(f"| `{name}` | {kind} | {_default(field)} | {meaning} |")
 
     def words(self, enum: type[Enum], level: int) -> None:
         """The words of an enumeration."""
