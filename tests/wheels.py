@@ -79,13 +79,13 @@ def main() -> None:
     parser.add_argument("pythons", nargs="+")
     parser.add_argument("--extra", default="")
     given = parser.parse_args()
-    there = [python for python in given.pythons if _runs(python)]
+    there = {python: place for python in given.pythons if (place := _find(python))}
     failed = []
     with tempfile.TemporaryDirectory() as folder:
         wheel = build(Path(folder))
-        for python in there:
+        for python, place in there.items():
             try:
-                smoke(python, wheel, Path(folder), given.extra)
+                smoke(place, wheel, Path(folder), given.extra)
             except RuntimeError as error:
                 failed.append(python)
                 print(f"{python}: FAILED\n{error}", flush=True)
@@ -95,11 +95,16 @@ def main() -> None:
     sys.exit(bool(failed) or not there)
 
 
-def _runs(python: str) -> bool:
-    return (
-        bool(shutil.which(python))
-        and not subprocess.run([python, "--version"], capture_output=True, check=False).returncode
-    )
+def _find(python: str) -> str | None:
+    """Where a Python is that runs: on the path, or among pyenv's versions, of which the path knows one only."""
+    versions = Path.home() / ".pyenv" / "versions"
+    for place in (python, *map(str, sorted(versions.glob(f"{python.removeprefix('python')}*/bin/{python}")))):
+        if (
+            shutil.which(place)
+            and not subprocess.run([place, "--version"], capture_output=True, check=False).returncode
+        ):
+            return place
+    return None
 
 
 if __name__ == "__main__":
