@@ -22,13 +22,13 @@ class Scriptless(SpawnProcess):
     @staticmethod
     def _Popen(process_obj: BaseProcess) -> Any:  # noqa: N802 - multiprocessing's name
         with _without_script():
-            return SpawnProcess._Popen(process_obj)  # type: ignore[attr-defined]
+            return SpawnProcess._Popen(process_obj)
 
 
 class ScriptlessContext(SpawnContext):
     """What `multiprocessing` makes its spawned processes from."""
 
-    Process = Scriptless  # type: ignore[assignment]
+    Process = Scriptless
 
 
 @contextmanager
