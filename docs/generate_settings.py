@@ -27,6 +27,7 @@ KINDS = {
     Kind.JUDGE: ("Judges", "Who labels responses: `judges: [{name: …, options: {…}}]`."),
     Kind.EXPERT: ("Experts", "Who writes what is trained on: `expert: {name: …, options: {…}}`."),
     Kind.ATTACK: ("Attacks", "How prompts are disguised: `prompts.eval_attacks: [{name: …, options: {…}}]`."),
+    Kind.ADAPTIVE_ATTACK: ("Adaptive attacks", "Who attacks an arm with what it has learnt from its last answers."),
     Kind.BENCHMARK: ("Benchmarks", "Where prompts come from: `prompts.train: [{benchmark: …, options: {…}}]`."),
     Kind.VERIFICATION: ("Verifications", "How a model is asked to verify: `verification: {name: …, options: {…}}`."),
     Kind.MODEL: ("Models", "Where named models come from: `target: {model: …}`."),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 from filelock import FileLock
@@ -15,8 +19,12 @@ from sinternal.figures.outcomes import Outcome, Outcomes, Verdicts
 from sinternal.figures.tally import Cell, count
 from sinternal.records import Finish, Judgement, Prompt, Response, Split, make_id
 from sinternal.store import Artifact, Draft, Store
+from sinternal.view.content import Made, artifacts_of
+from sinternal.view.runs import Runs, Standing, ViewedRun
+from sinternal.view.server import View
 from sinternal.world.benchmark import Microworld
 from sinternal.world.source import shipped_base
+from tests.commands import COMMAND
 from tests.plugins import open_plugin
 from tests.plugins import register as register  # a fixture
 
@@ -29,7 +37,6 @@ with suppress(ImportError):  # the environment of tests/vllm has none
 
     settings.register_profile("noisy", deadline=None)  # how long an example takes says more of the machine
     settings.load_profile("noisy")
-
 TINY = (
     "seeds=[0]",
     "workers=1",
@@ -127,3 +134,42 @@ def tallies_of(rows: Sequence[Outcome]) -> dict[Cell, Tally]:
 
 def plain_prompt(text: str, *, harmful: bool = False, split: Split = Split.TRAIN) -> Prompt:
     return Prompt(make_id(text), make_id(text), text, harmful, "test", "plain", split)
+
+
+class WatchedRun(NamedTuple):
+    """A small run that was watched while it went on."""
+
+    folder: Path
+    """The run's."""
+    seen: list[dict[str, Any]]
+    """What `sinternal view` showed of it, again and again."""
+    state: Standing
+    """How it stands since."""
+
+    def made(self) -> list[Made]:
+        """Its artifacts."""
+        return artifacts_of(ViewedRun(self.folder, "tiny"))
+
+
+@pytest.fixture(scope="session")
+def watched_run(tmp_path_factory: pytest.TempPathFactory) -> WatchedRun:
+    """A study of two arms by a process of its own, watched by this one."""
+    root = tmp_path_factory.mktemp("watched")
+    settings = ["seeds=[0]", "workers=1", "arms=[{name: base}, {name: sinternal, train_on: verification}]"]
+    settings += [
+        "prompts.train_limit=12",
+        "prompts.eval_limit=12",
+        "examples.size=8",
+        "sft.steps=8",
+        "evaluation.stress=null",
+    ]
+    command = [*COMMAND, "run", "quickstart", "--out", "runs/tiny", *(f"--set={setting}" for setting in settings)]
+    seen, folder = [], root / "runs" / "tiny"
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        while process.poll() is None:
+            if folder.is_dir():
+                view = View(Runs(root / "runs"), "t")
+                seen += [json.loads(view.answer(f"/api/runs/{run.id}", "t").body) for run in view.runs.all()]
+            time.sleep(0.2)
+        assert process.returncode == 0, process.stdout.read()
+    return WatchedRun(folder, [run for run in seen if "state" in run], ViewedRun(folder, "tiny").standing())

@@ -88,7 +88,20 @@ def test_the_core_asks_for_few_packages(core: Path) -> None:
 
 
 def test_every_command_of_the_core_has_its_help(command: Command) -> None:
-    names = ("run", "diagnose", "judge", "verify", "agree", "compare", "fetch", "plan", "report", "list", "export")
+    names = (
+        "run",
+        "diagnose",
+        "judge",
+        "verify",
+        "agree",
+        "compare",
+        "fetch",
+        "plan",
+        "report",
+        "list",
+        "export",
+        "view",
+    )
     for name in names:
         done = command(name, "--help")
         assert (done.returncode, done.stderr) == (0, ""), name
@@ -128,7 +141,7 @@ def test_the_core_judges_and_compares_what_was_trained_elsewhere(command: Comman
         done = command("judge", "tiny", "--with", "refusal", *(f"--option={one}" for one in engine))
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "tiny" / "results.json").read_text())["judges"] == ["oracle", "refusal"]
-    compare, plan = ("compare", "tiny", "tiny", "--json", "pairs.json"), ("plan", "quickstart")
+    compare, plan = ("compare", "tiny", "tiny", "--json"), ("plan", "quickstart")
     for arguments in (("report", "tiny"), compare, plan, (*plan, "--hardware", "1xL4", "--explain")):
         done = command(*arguments)
         assert done.returncode == 0, done.stderr

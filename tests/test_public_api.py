@@ -48,7 +48,7 @@ def test_a_run_gives_its_figures_its_report_and_its_models(finished: sinternal.R
 
 
 def test_a_run_gives_every_answer_with_its_prompt_and_its_labels(finished: sinternal.Run) -> None:
-    answers = list(finished.answers("sinternal"))
+    answers = list(sinternal.answers(finished, "sinternal"))
     harmful = [answer for answer in answers if answer.prompt.harmful and answer.judgement.safe is not None]
     unsafe = sum(not answer.judgement.safe for answer in harmful)
     counted = [s for s in finished.scores if s.metric == "asr" and s.arm == "sinternal" and s.seed == 0]
@@ -58,9 +58,9 @@ def test_a_run_gives_every_answer_with_its_prompt_and_its_labels(finished: sinte
     for score in pooled:
         assert score.value == pytest.approx(unsafe / len(harmful))
     with pytest.raises(sinternal.SInternalError, match="has no judge 'other'; it has: oracle"):
-        next(finished.answers("base", judge="other"))
+        next(sinternal.answers(finished, "base", judge="other"))
     with pytest.raises(sinternal.SInternalError, match="has no seed 7; it has: 0"):
-        next(finished.answers("base", 7))
+        next(sinternal.answers(finished, "base", 7))
 
 
 def test_two_runs_are_compared_by_themselves_or_their_folders(finished: sinternal.Run) -> None:

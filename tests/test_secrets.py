@@ -195,12 +195,13 @@ def test_a_run_and_all_that_is_done_with_it_leave_no_secret_behind(folder: Path)
             ("run", "given.yaml", "--out", "run"),
             ("judge", "run", "--with", "refusal", f"--option=engine={engine}"),
             ("report", "run"),
-            ("compare", "run", "run", "--json", "pairs.json"),
+            ("compare", "run", "run", "--json"),
             ("export", "verl", "given.yaml", "--out", "verl"),
+            ("check", "given.yaml", "--ask", "--json"),
         ):
             done = sinternal(*command, "--debug", cwd=folder)
             printed += [done.stdout, done.stderr]
-            assert done.returncode == 0 or command[0] == "export", f"{command}: {done.stderr}"
+            assert done.returncode == 0 or command[0] in ("export", "check"), f"{command}: {done.stderr}"
     assert (folder / "run" / "report.html").is_file()
     assert search(folder, *printed) == {}
 

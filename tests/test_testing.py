@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,10 @@ import pytest
 from pydantic import BaseModel
 
 from sinternal.attacks import Attack, TextAttack, disguise
+from sinternal.attacks import Search as AttackSearch
+from sinternal.attacks.adaptive_pair import AdaptivePair
 from sinternal.attacks.packaged import GarakInTheWild, PyritTemplates
+from sinternal.attacks.repetition import Repetition
 from sinternal.benchmarks import Benchmark
 from sinternal.engines import Completion, Engine
 from sinternal.engines.openai import OpenAIEngine
@@ -23,10 +26,12 @@ from sinternal.judges.guard import Guard
 from sinternal.judges.refusal_strings import RefusalStrings
 from sinternal.models.resolve import ModelSource
 from sinternal.prompting.question import VerificationTask
+from sinternal.queries import Query
 from sinternal.records import Finish, Judgement, Prompt, Split, Subject, make_id
 from sinternal.registry import Kind, load, names
 from sinternal.testing import (
     PROMPTS,
+    check_adaptive_attack,
     check_attack,
     check_benchmark,
     check_engine,
@@ -37,6 +42,7 @@ from sinternal.testing import (
 )
 from sinternal.world.benchmark import Microworld
 from sinternal.world.oracle import OracleExpert, OracleJudge
+from sinternal.world.search import Search
 from sinternal.world.source import shipped_base
 from tests.servers import Body, Raw, serve
 
@@ -102,6 +108,62 @@ BY_RULE = {
 @pytest.mark.parametrize("name", BY_RULE)
 def test_our_attacks_by_rule(name: str, originals: Sequence[Prompt]) -> None:
     check_attack(BY_RULE[name], prompts=originals[:3] if name.startswith("microworld") else PROMPTS)
+
+
+def test_our_adaptive_attacks(originals: Sequence[Prompt]) -> None:
+    harmful = [prompt for prompt in originals if prompt.harmful][:4:2]
+    check_adaptive_attack(Repetition, prompts=harmful)
+    check_adaptive_attack(Search, prompts=harmful)
+    proposal = json.dumps({"improvement": "none", "prompt": "Another way to ask"})
+    with serve(reply=lambda _body: {"role": "assistant", "content": proposal}) as server:
+        check_adaptive_attack(AdaptivePair, {"attacker": asked_engine(server.url)["engine"]}, prompts=harmful)
+
+
+class Deaf(Repetition):
+    """Claims to learn nothing, and does."""
+
+    def propose(self, searches: Sequence[AttackSearch], _seed: int) -> Iterator[Query]:
+        for search in searches:
+            seen = sum(tried.feedback is not None for tried in search.tried)
+            yield search.query(self.family, f"{search.prompt.text} {seen}")
+
+
+class Gossip(Repetition):
+    """Tells of one prompt what it knows of all others."""
+
+    def propose(self, searches: Sequence[AttackSearch], _seed: int) -> Iterator[Query]:
+        for search in searches:
+            yield search.query(self.family, f"{search.prompt.text} beside {len(searches)}")
+
+
+class Nameless(Repetition):
+    """Makes ids of its own."""
+
+    def propose(self, searches: Sequence[AttackSearch], _seed: int) -> Iterator[Query]:
+        for search in searches:
+            yield replace(search.query(self.family, "Say."), id="mine")
+
+
+class Pushy(Repetition):
+    """Begins the model's turn without saying so."""
+
+    def propose(self, searches: Sequence[AttackSearch], _seed: int) -> Iterator[Query]:
+        for search in searches:
+            yield search.query(self.family, "Say.", prefill="Sure")
+
+
+@pytest.mark.parametrize(
+    ("attack", "told"),
+    [
+        (Deaf, "learns is False"),
+        (Gossip, "when it is alone"),
+        (Nameless, "make it by Search.query"),
+        (Pushy, "prefills is False"),
+    ],
+)
+def test_an_adaptive_attack_that_breaks_its_contract(attack: type[Repetition], told: str) -> None:
+    with pytest.raises(AssertionError, match=told):
+        check_adaptive_attack(attack, prompts=PROMPTS[:2])
 
 
 @pytest.mark.parametrize("name", ["past-tense", "translation"])

@@ -18,7 +18,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sinternal.attacks import Attack
+    from sinternal.attacks import AdaptiveAttack, Attack
     from sinternal.benchmarks import Benchmark
     from sinternal.budget import Limits
     from sinternal.engines import Completion, Engine, Request
@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     )
     from sinternal.settings.recipe import Recipe, load_recipe
     from sinternal.settings.sampling import Sampling
-    from sinternal.study.run import Answer, Run, judge, run
+    from sinternal.study.answers import Answer, answers
+    from sinternal.study.run import Run, judge, run
     from sinternal.tools.compare import ArmComparison, compare
     from sinternal.tools.diagnosis import DiagnosisRun, diagnose
     from sinternal.tools.verifier import Verified, Verifier
@@ -49,7 +50,8 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOMES = {
-    "Answer": "study.run",
+    "AdaptiveAttack": "attacks",
+    "Answer": "study.answers",
     "Attack": "attacks",
     "Benchmark": "benchmarks",
     "ArmComparison": "tools.compare",
@@ -78,6 +80,7 @@ _HOMES = {
     "VerificationTask": "prompting.question",
     "Verified": "tools.verifier",
     "Verifier": "tools.verifier",
+    "answers": "study.answers",
     "compare": "tools.compare",
     "diagnose": "tools.diagnosis",
     "judge": "study.run",
@@ -87,6 +90,7 @@ _HOMES = {
 """The module of each public name."""
 
 __all__ = [
+    "AdaptiveAttack",
     "Answer",
     "ArmComparison",
     "Attack",
@@ -117,6 +121,7 @@ __all__ = [
     "Verified",
     "Verifier",
     "__version__",
+    "answers",
     "compare",
     "diagnose",
     "judge",

@@ -15,6 +15,9 @@ class SInternalError(Exception):
 class RecipeError(SInternalError, ValueError):
     """A recipe, or an override of one, is not valid."""
 
+    mistakes: tuple[str, ...] = ()
+    """Each of several mistakes, the most telling first; empty where the message itself tells of the only one."""
+
 
 class DataError(SInternalError, ValueError):
     """Rows are missing, empty or of the wrong form."""

@@ -20,13 +20,18 @@ EXTRAS: Mapping[str, str] = {
     "inspect_ai": "inspect",
     "inspect_evals": "inspect",
     "math_verify": "math",
+    "mlflow": "mlflow",
     "peft": "train",
     "ray": "ray",
+    "superred": "superred",
+    "tensorboard": "tensorboard",
     "tokenizers": "train",
     "torch": "train",
+    "trackio": "trackio",
     "transformers": "train",
     "trl": "train",
     "vllm": "vllm",
+    "wandb": "wandb",
     "xllamacpp": "llamacpp",
 }
 """The extra of pyproject.toml that installs a module."""

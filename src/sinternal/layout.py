@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from enum import StrEnum
 from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar, cast
 from urllib.parse import quote, unquote
 
@@ -20,6 +21,22 @@ DELIVERY, REPETITION = "delivery", "repetition"
 def sampling_condition(number: int) -> str:
     """The name of the stress condition that uses the recipe's sampling of this number."""
     return f"sampling {number}"
+
+
+class Control(StrEnum):
+    """Whether an attack on an arm goes by its answers, or is a control of one that does."""
+
+    NONE = "adaptive"
+    """It sees the arm's answers and their labels."""
+    BLIND = "blind"
+    """The same attack with all feedback withheld: whatever it sends, it does not know what came of the last."""
+    REPETITION = "repetition"
+    """The plain request, again and again."""
+
+
+def adaptive_condition(attack: str, control: Control) -> str:
+    """The name of an attack on an arm, or of one of its controls."""
+    return control.value if control is Control.REPETITION else f"{attack} {control}"
 
 
 class Place(NamedTuple):
@@ -177,6 +194,16 @@ class Checked(_Node, Generic[T]):
 
 
 @dataclass(frozen=True)
+class Attacked(_Node, Generic[T]):
+    """An arm under an attack that goes on asking."""
+
+    prompts: T
+    """The plain prompts, of which the harmful ones are attacked."""
+    queries: T
+    """What was asked, what the arm said, and labels by the first judge."""
+
+
+@dataclass(frozen=True)
 class ArmRun(_Node, Generic[T]):
     """One arm of one variant and seed."""
 
@@ -198,8 +225,15 @@ class ArmRun(_Node, Generic[T]):
     """What it does under stress, by condition."""
     checks: Checked[T] | None = None
     """What its safety checks cause; None if that is not measured."""
-    NODES: ClassVar[Mapping[str, type[_Node]]] = {"training": Training, "stress": Stressed, "checks": Checked}
-    NAMED: ClassVar[frozenset[str]] = frozenset({"judgements", "stress"})
+    attacked: Mapping[str, Attacked[T]] = field(default_factory=dict)
+    """What it says to attackers that go on asking, by attack and control."""
+    NODES: ClassVar[Mapping[str, type[_Node]]] = {
+        "training": Training,
+        "stress": Stressed,
+        "checks": Checked,
+        "attacked": Attacked,
+    }
+    NAMED: ClassVar[frozenset[str]] = frozenset({"judgements", "stress", "attacked"})
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from enum import StrEnum
 from json.encoder import encode_basestring_ascii
 from typing import Any, TypeVar
 
+from sinternal.queries import Query
+
 
 def make_id(*parts: object) -> str:
     """A stable id: the first 16 hexadecimal digits of the SHA-256 of the parts, written as JSON."""
@@ -440,5 +442,5 @@ PAIRED_METRICS = tuple(
 )
 """Names of the metrics that arms are compared by, response by response: the labels that `Measured` keeps."""
 R = TypeVar("R", bound="Row")
-Row = Prompt | Response | Judgement | Verification | CheckPlace | Intervened | Example | Measured
+Row = Prompt | Query | Response | Judgement | Verification | CheckPlace | Intervened | Example | Measured
 """Everything that a store keeps in tables; figures are computed from it."""

@@ -44,6 +44,8 @@ class Kind(StrEnum):
     """Where prompts come from: `Benchmark`."""
     ATTACK = "sinternal.attacks"
     """How prompts are wrapped: `Attack`."""
+    ADAPTIVE_ATTACK = "sinternal.adaptive_attacks"
+    """Who attacks a model with what it has learnt from its last answers: `AdaptiveAttack`."""
     JUDGE = "sinternal.judges"
     """Who labels responses: `Judge`."""
     EXPERT = "sinternal.experts"
@@ -54,7 +56,7 @@ class Kind(StrEnum):
     @property
     def noun(self) -> str:
         """What one of them is called."""
-        return self.name.lower()
+        return self.name.lower().replace("_", " ")
 
     @property
     def contract(self) -> Any:
@@ -68,6 +70,7 @@ _CONTRACTS: Mapping[Kind, str] = {
     Kind.ENGINE: "sinternal.engines.Engine",
     Kind.BENCHMARK: "sinternal.benchmarks.Benchmark",
     Kind.ATTACK: "sinternal.attacks.Attack",
+    Kind.ADAPTIVE_ATTACK: "sinternal.attacks.AdaptiveAttack",
     Kind.JUDGE: "sinternal.judges.Judge",
     Kind.EXPERT: "sinternal.experts.Expert",
     Kind.VERIFICATION: "sinternal.prompting.question.VerificationTask",
@@ -96,6 +99,8 @@ def check_name(kind: Kind, name: str) -> None:
     if name not in points:
         close = nearest(name, points)
         hint = f"did you mean {close!r}?" if close else f"there are: {', '.join(sorted(points)) or 'none'}"
+        if other := next((other for other in Kind if name in _points(other)), None):
+            hint = f"that is the name of another kind of plug-in ({other.noun}); {hint}"
         raise RegistryError(f"no {kind.noun} is called {name!r}; {hint}")
 
 

@@ -21,7 +21,12 @@ MOST_MISTAKES = 50
 
 
 def explain(error: ValidationError, settings: type[BaseModel]) -> str:
-    """Every mistake in the fields of a file, in one line: unknown names first, which often are what is missing.
+    """Every mistake in the fields of a file, in one line; for the arguments, see `list_mistakes`."""
+    return in_one_line(list_mistakes(error, settings))
+
+
+def list_mistakes(error: ValidationError, settings: type[BaseModel]) -> Iterator[str]:
+    """Every mistake in the fields of a file: unknown names first, which often are what is missing.
 
     Args:
         error: what pydantic found.
@@ -41,7 +46,8 @@ def explain(error: ValidationError, settings: type[BaseModel]) -> str:
     elif missing:
         wrong.append(f"fields {', '.join(missing)} are missing")
     more = len(relevant) - len(errors)
-    return _one_line([*unknown, *wrong, *([f"{more:,} more mistakes"] if more else [])])
+    # Of a union pydantic reports what is wrong with each of its members; each mistake is reported once.
+    yield from dict.fromkeys([*unknown, *wrong, *([f"{more:,} more mistakes"] if more else [])])
 
 
 def option_errors(error: ValidationError, options: type[BaseModel], owner: str) -> ValidationError:
@@ -96,9 +102,9 @@ def _relevant(error: ValidationError) -> list[ErrorDetails]:
     return [mistake for mistake in errors if mistake["loc"] not in within or mistake["type"] != "too_short"]
 
 
-def _one_line(mistakes: Iterable[str]) -> str:
-    # Of a union pydantic reports what is wrong with each of its members; each mistake is reported once.
-    first, *others = dict.fromkeys(mistakes)
+def in_one_line(mistakes: Iterable[str]) -> str:
+    """The first mistake, which explains most, and the others after it."""
+    first, *others = mistakes
     return f"{first} (also: {'; '.join(others)})" if others else first
 
 

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import datasets
 import pytest
+import yaml
 from datasets.exceptions import DatasetNotFoundError
 
-from sinternal.benchmarks import catalog, hub
+from sinternal.benchmarks import catalog, hub, problems
 from sinternal.benchmarks.hub import HubBenchmark, Rows, When, explain_failure, read_rows
 from sinternal.benchmarks.listing import rows
 from sinternal.benchmarks.local import LocalFile
@@ -198,7 +200,7 @@ def test_the_listing_says_what_loads_here_and_why_not(tmp_path: Path, monkeypatc
 def test_problems_of_dapo_come_without_its_frame_and_with_their_solution(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (rows,) = catalog.dapo_math_17k.parts["train"]
+    (rows,) = problems.dapo_math_17k.parts["train"]
     before, after = rows.around
 
     def row(text: str, solution: str) -> dict[str, object]:
@@ -233,6 +235,70 @@ def test_star_1_holds_the_answers_that_an_arm_is_trained_on(tmp_path: Path, monk
     first, second = opened.prompts("train")
     assert opened.answers("train") == {first.id: "<think>\nHm.\n</think>\n\nNo.", second.id: ""}
     assert not open_plugin(catalog.xstest, {}).holds_answers
+
+
+@pytest.mark.parametrize("entry", [catalog.jailbreak_r1, catalog.wildjailbreak_250])
+def test_a_file_in_a_repository_is_read_at_its_commit(
+    entry: HubBenchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "copy.jsonl"
+    rows = [{"prompt": [{"content": f"Pretend that {i} is a cake", "role": "user"}], "label": "unsafe"} for i in "ab"]
+    copy.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    load, asked = datasets.load_dataset, []
+
+    def fetch(kind: str, *, data_files: str, split: str) -> object:
+        asked.append(data_files)
+        return load(kind, data_files=str(copy), split=split, cache_dir=str(tmp_path / "cache"))
+
+    monkeypatch.setattr(datasets, "load_dataset", fetch)
+    prompts = open_plugin(entry, {}).prompts("eval")
+    (rows_of,) = entry.parts["eval"]
+    assert asked == [f"https://raw.githubusercontent.com/Ing1024/Self-ReSET/{entry.revision}/{rows_of.file}"]
+    assert [(row.text, row.harmful, row.family) for row in prompts] == [
+        (f"Pretend that {i} is a cake", True, rows_of.family) for i in "ab"
+    ]
+
+
+def test_what_fails_on_github_names_the_file_and_what_works_offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise FileNotFoundError("Couldn't reach it\nand more")
+
+    monkeypatch.setattr(datasets, "load_dataset", fail)
+    with pytest.raises(
+        DataError, match=r"cannot read data/evaluation/safety/srj_jr\.jsonl of https://github\.com/.*"
+    ) as e:
+        open_plugin(catalog.jailbreak_r1, {}).prompts("eval")
+    assert "strongreject-superred" in str(e.value)
+    assert "\n" not in str(e.value)
+
+
+def test_a_set_that_nobody_posts_says_how_its_file_is_read(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="nobody posts mousetrap: make it with the attack's code") as error:
+        open_plugin(catalog.mousetrap, {}).prompts("eval")
+    (source,) = yaml.safe_load("[" + str(error.value).partition("the file: ")[2] + "]")
+    path = tmp_path / "TrotterStrong.json"
+    path.write_text(json.dumps([{"question": "How late is it?", "instruction": "Decode: ti si etal woH"}]))
+    (prompt,) = open_plugin(LocalFile, {**source["options"], "path": str(path)}).prompts("eval")
+    assert (prompt.text, prompt.goal, prompt.family) == ("Decode: ti si etal woH", "How late is it?", "mousetrap")
+    (row,) = rows({"mousetrap": catalog.mousetrap})
+    assert row.data == "nowhere to be had"
+    assert row.ready.startswith("no: nobody posts it")
+
+
+def test_both_papers_of_aime_2025_are_problems_with_a_solution() -> None:
+    first, second = problems.aime_2025.parts["eval"]
+    assert (first.config, second.config) == ("AIME2025-I", "AIME2025-II")
+    (request,) = read_rows(first, [{"question": "What is 2 plus 2?", "answer": "4"}])
+    assert (request.facts["solution"], request.harmful) == ("4", False)
+
+
+def test_dapo_math_is_dapo_math_17k_with_each_problem_once() -> None:
+    (once,), (raw,) = problems.dapo_math.parts["train"], problems.dapo_math_17k.parts["train"]
+    framed = f"{raw.around[0]}What is 6 times 7?{raw.around[1]}"
+    (ours,) = read_rows(once, [{"prompt": framed, "solution": "42"}])
+    message = [{"role": "user", "content": framed}]
+    (theirs,) = read_rows(raw, [{"prompt": message, "reward_model": {"ground_truth": "42"}}])
+    assert ours == theirs
 
 
 def test_no_penalty_is_meant_for_any_benchmark() -> None:

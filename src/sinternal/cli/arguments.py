@@ -7,7 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
-RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="Name of a packaged recipe, or path of a YAML file.")]
+from sinternal.cli.completion import complete_arms, complete_recipes
+
+RecipeName = Annotated[
+    str,
+    typer.Argument(
+        metavar="RECIPE",
+        help="Name of a packaged recipe, or path of a YAML file.",
+        autocompletion=complete_recipes,
+    ),
+]
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a field of the recipe.")]
 OutFolder = Annotated[Path | None, typer.Option("--out", help="Folder of the run; by default runs/<recipe name>.")]
 StoreFolder = Annotated[Path | None, typer.Option("--store", help="Folder of artifacts, to share between runs.")]
@@ -32,13 +41,18 @@ Again = Annotated[
     typer.Option(metavar="STAGE", help="Redo this stage and everything made from it; can be repeated."),
 ]
 Model = Annotated[
-    str, typer.Option(help="An arm of a run (RUN/ARM), a model directory, a hub id, or a name that the server knows.")
+    str,
+    typer.Option(
+        help="An arm of a run (RUN/ARM), a model directory, a hub id, or a name that the server knows.",
+        autocompletion=complete_arms,
+    ),
 ]
 BaseUrl = Annotated[str | None, typer.Option(help="Address of an OpenAI-compatible server.")]
 EngineOptions = Annotated[
     list[str] | None, typer.Option("--option", metavar="A.B=C", help="Set an option of the engine.")
 ]
 JudgeOptions = Annotated[list[str] | None, typer.Option("--option", metavar="A.B=C", help="Set a judge option.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON alone on standard output.")]
 LongestVerification = Annotated[int, typer.Option(min=1, help="Longest verification, in tokens.")]
 
 

@@ -1,21 +1,90 @@
-"""`sinternal export`: a recipe's data, settings and rewards for other trainers."""
+"""`sinternal export`: what leaves a run, in the form that other programs read. One subcommand a form.
+
+`sinternal export RUN/ARM TO` is short for `export model`, and `sinternal export RUN --inspect` for `export inspect`.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from sinternal.cli.arguments import Overrides, StoreFolder
+from sinternal.cli.arguments import Overrides, RunFolder, StoreFolder
+from sinternal.cli.completion import complete_arms
 from sinternal.cli.output import out, print_named, print_note
 
-commands = typer.Typer(help="Write a recipe's data, settings and rewards for another trainer.", no_args_is_help=True)
+SHORT = {"--inspect": "inspect"}
+"""Flags that stand for a subcommand where a run is named first."""
+
+
+class Forms(TyperGroup):
+    """The subcommands, of which one may be left out where a run's folder is named in its place."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put in the subcommand that is meant."""
+        if args and args[0] not in self.commands and not args[0].startswith("-") and _is_path(args[0]):
+            flag = next((argument for argument in args if SHORT.get(argument) in self.commands), None)
+            args = [SHORT[flag] if flag else "model", *(argument for argument in args if argument != flag)]
+        return super().parse_args(ctx, args)
+
+
+def _is_path(text: str) -> bool:
+    return "/" in text or Path(text).exists()
+
+
+commands = typer.Typer(cls=Forms, no_args_is_help=True)
 
 
 @commands.callback()
 def options() -> None:
-    """Write a recipe's data, settings and rewards for another trainer."""
+    """Take what a run made elsewhere: models, training sets, data for other trainers, logs."""
+
+
+ArmName = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN/ARM", help="An arm of a finished run; RUN/ARM/SEED for another seed.", autocompletion=complete_arms
+    ),
+]
+To = Annotated[Path, typer.Argument(metavar="TO", help="Folder to write; new or empty.")]
+
+
+@commands.command("model")
+def export_model(
+    arm: ArmName,
+    to: To,
+    base: Annotated[
+        str | None, typer.Option(metavar="OWNER/NAME", help="What others call the base of an adapter.")
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option("--license", help="Of the weights; by default that of the base's own card.")
+    ] = None,
+    merge: Annotated[bool, typer.Option("--merge", help="Merge an adapter into its base.")] = False,
+    store_folder: StoreFolder = None,
+) -> None:
+    """A trained arm with its model card: loads in transformers, PEFT and vLLM. An adapter stays an adapter."""
+    from sinternal.integrations.hub.models import export_model as export
+    from sinternal.study.run import ArmOfRun
+
+    exported = export(ArmOfRun.open(arm, store_folder), to, base=base, licence=licence, merge=merge)
+    for note in exported.notes:
+        print_note(note)
+    kind = f"a LoRA adapter for {exported.base}" if exported.adapter else "weights"
+    out.print(f"{kind}, tokenizer and model card, {exported.bytes / 1e6:,.1f} MB: {exported.folder}", soft_wrap=True)
+
+
+@commands.command("data")
+def export_data(arm: ArmName, to: To, store_folder: StoreFolder = None) -> None:
+    """The training set of an arm with its data card: prompts and completions, as TRL's SFTTrainer takes them."""
+    from sinternal.integrations.hub.data import export_data as export
+    from sinternal.study.run import ArmOfRun
+
+    exported = export(ArmOfRun.open(arm, store_folder), to)
+    for note in exported.notes:
+        print_note(note)
+    out.print(f"{exported.rows:,} rows ({exported.form}) and data card: {exported.folder}", soft_wrap=True)
 
 
 @commands.command("verl")
@@ -45,3 +114,22 @@ def export_verl(
     for note in dict.fromkeys(note for arm in exported for note in arm.notes):
         print_note(note)
     out.print(f"what verl does otherwise, and what was not exported: {out_folder / 'README.md'}", soft_wrap=True)
+
+
+@commands.command("inspect")
+def export_inspect(
+    run: RunFolder,
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the logs; by default inspect in the run's.")
+    ] = None,
+    redact: Annotated[bool, typer.Option("--redact", help="Leave out all texts.")] = False,
+    store_folder: StoreFolder = None,
+) -> None:
+    """Logs of Inspect (.eval) of a finished run: one for each arm, seed and benchmark, and each condition of stress."""
+    from sinternal.integrations.logs.export import export
+
+    exported = export(run, out_folder, store=store_folder, redact=redact)
+    out.print(f"{len(exported.logs):,} logs with {exported.samples:,} samples in {exported.folder}", soft_wrap=True)
+    for note in exported.notes:
+        print_note(note)
+    out.print(f"look at them with: inspect view --log-dir {exported.folder}", soft_wrap=True)

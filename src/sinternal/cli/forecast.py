@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
-from sinternal.cli.output import MISSING, out, print_note
+from sinternal.cli.output import MISSING, emit, out, print_note, print_table
 from sinternal.errors import SInternalError
 
 if TYPE_CHECKING:
@@ -71,17 +68,17 @@ def print_forecast(forecast: Forecast, workers: int, *, explain: bool) -> None:
     """Print memory and time of what is done here, what servers cost, the totals and what does not fit."""
     if forecast.works:
         where = "this machine" if forecast.hardware.is_cpu else f"each GPU of {forecast.hardware.name}"
-        out.print(f"\nmemory of {where}, GB, at the longest texts that are allowed")
-        out.print(_memory_table(forecast.works))
+        out.print(f"\nmemory of {where}, GB, at the longest texts that are allowed", soft_wrap=True)
+        _print_memory(forecast.works)
         request, text = forecast.lengths.request, forecast.lengths.text
         out.print(f"\nhours, if requests have {request:,} tokens and texts {text:,} or their limit (--mean-tokens)")
-        out.print(_time_table(forecast.works))
+        _print_time(forecast.works)
     if explain:
         for line in _explanations(forecast):
             out.print(line, soft_wrap=True)
     if any(asked.cost for asked in forecast.asked):
         out.print("\ncost of servers at most, by the standard price and by that of a batch endpoint")
-        out.print(_cost_table(forecast))
+        _print_cost(forecast)
     for line in _totals(forecast):
         out.print(line, soft_wrap=True)
     for sentence in forecast.misfits:
@@ -115,7 +112,7 @@ def print_json(
         },
         "notes": list(notes),
     }
-    print(json.dumps(content, indent=1, allow_nan=False))
+    emit(content)
 
 
 def _as_json(forecast: Forecast, *, explain: bool) -> dict[str, Any]:
@@ -184,29 +181,28 @@ def _work_as_json(work: Work, *, explain: bool) -> dict[str, Any]:
     return content
 
 
-def _memory_table(works: Sequence[Work]) -> Table:
+def _print_memory(works: Sequence[Work]) -> None:
     """A line for each kind of work that has the same memory."""
-    table = Table(box=None, pad_edge=False)
-    for title in ("stage", "n", "model"):
-        table.add_column(title, no_wrap=True)
     parts = ("weights", "gradients", "optimiser", "activations", "KV cache", "other")
-    for title in ("GPUs", "weights", "gradients", "AdamW", "activ.", "KV", "other", "peak", "of"):
-        table.add_column(title, justify="right", no_wrap=True)
+    titles = ("stage", "n", "model", "GPUs", "weights", "gradients", "AdamW", "activ.", "KV", "other", "peak", "of")
+    lines = []
     for same in _alike(works):
         first = same[0]
         sums = dict.fromkeys(parts, 0.0)
         for item in first.items:
             sums[PARTS.get(item.name, "other")] += item.figure.value
-        table.add_row(
-            first.task.stage.name,
-            str(len(same)),
-            first.model.rpartition("/")[2],
-            str(first.gpus),
-            *(_giga(value) for value in sums.values()),
-            _giga(first.needed),
-            _giga(first.room) + ("" if not first.mend else " !"),
+        lines.append(
+            [
+                first.task.stage.name,
+                str(len(same)),
+                first.model.rpartition("/")[2],
+                str(first.gpus),
+                *(_giga(value) for value in sums.values()),
+                _giga(first.needed),
+                _giga(first.room) + ("" if not first.mend else " !"),
+            ]
         )
-    return table
+    print_table(None, titles, lines, left=3, dispensable=["n", "gradients", "AdamW", "activ.", "KV", "other"])
 
 
 PARTS = {
@@ -241,33 +237,31 @@ def _alike(works: Iterable[Work]) -> Iterator[list[Work]]:
     yield from groups.values()
 
 
-def _time_table(works: Sequence[Work]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("artifact", no_wrap=True)
-    for title in ("read", "written", "learned", "hours ≥", "hours ≈"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for work in works:
-        table.add_row(
+def _print_time(works: Sequence[Work]) -> None:
+    lines = [
+        [
             work.task.label,
             *(f"{tokens:,}" if tokens else MISSING for tokens in (work.read, work.written, work.learned)),
             *(_hours(value) if value else MISSING for value in (work.least_hours, work.hours)),
-        )
-    return table
+        ]
+        for work in works
+    ]
+    titles = ("artifact", "read", "written", "learned", "hours ≥", "hours ≈")
+    print_table(None, titles, lines, dispensable=["read", "learned"])
 
 
-def _cost_table(forecast: Forecast) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("artifact", no_wrap=True)
-    for title in ("calls ≤", "read ≤", "written ≤", "cost ≤", "in batches ≤"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for asked in forecast.asked:
-        if asked.cost:
-            table.add_row(
-                asked.task.label,
-                *(f"{amount:,}" for amount in (asked.calls, asked.read, asked.written)),
-                *(f"{amount:,.2f}" for amount in (asked.cost, asked.batch_cost)),
-            )
-    return table
+def _print_cost(forecast: Forecast) -> None:
+    lines = [
+        [
+            asked.task.label,
+            *(f"{amount:,}" for amount in (asked.calls, asked.read, asked.written)),
+            *(f"{amount:,.2f}" for amount in (asked.cost, asked.batch_cost)),
+        ]
+        for asked in forecast.asked
+        if asked.cost
+    ]
+    titles = ("artifact", "calls ≤", "read ≤", "written ≤", "cost ≤", "in batches ≤")
+    print_table(None, titles, lines, dispensable=["read ≤", "written ≤"])
 
 
 def _totals(forecast: Forecast) -> Iterator[str]:

@@ -13,15 +13,17 @@ from typing import Annotated
 
 import typer
 
-from sinternal.cli import export, listing, models, store, study, world
-from sinternal.cli.output import out, tell
+from sinternal.cli import check, export, init, listing, models, push, store, study, world
+from sinternal.cli.examples import epilog
+from sinternal.cli.output import out, set_quiet, tell
 from sinternal.cli.schema import schema
 from sinternal.cli.view import view
 from sinternal.errors import BudgetError, SInternalError
 from sinternal.extras import explained
 from sinternal.redaction import conceal
 
-DEBUG = "--debug"
+DEBUG, QUIET = "--debug", "--quiet"
+"""What every command takes, wherever it stands."""
 EXIT_MISTAKE = 2
 """Exit code of an error of the user's."""
 EXIT_BUDGET = 3
@@ -29,6 +31,8 @@ EXIT_BUDGET = 3
 EXIT_PIPE = 141
 """Exit code when nobody reads the output any more (128 and the number of SIGPIPE)."""
 COMMANDS: tuple[Callable[..., None], ...] = (
+    init.init,
+    check.check,
     study.run,
     view,
     models.diagnose,
@@ -39,23 +43,29 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     models.fetch,
     study.plan,
     study.report,
+    push.push,
     listing.list_,
+    listing.show,
     schema,
 )
 """In the order of the help; a command's name is its function's."""
 
+GROUPS = {"export": export.commands, "store": store.commands, "world": world.commands}
+"""Commands that have commands of their own, by name."""
+
 app = typer.Typer(
     help="Train a reasoning model only to verify its own answers, and measure what that does to its safety.",
-    epilog=f"Every command takes {DEBUG}, which shows the traceback of an error.",
+    epilog=epilog(""),
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 for command in COMMANDS:
-    app.command(command.__name__.rstrip("_"))(command)
-app.add_typer(export.commands, name="export")
-app.add_typer(store.commands, name="store")
-app.add_typer(world.commands, name="world")
+    name = command.__name__.rstrip("_")
+    app.command(name, epilog=epilog(name))(command)
+for name, group in GROUPS.items():
+    for each in group.registered_commands:
+        each.epilog = epilog(f"{name} {each.name}")
+    app.add_typer(group, name=name, epilog=epilog(name))
 
 
 def _print_version(asked: bool) -> None:
@@ -89,8 +99,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             stream.reconfigure(errors="backslashreplace")
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = DEBUG in given
+    set_quiet(QUIET in given)
     try:
-        app([argument for argument in given if argument != DEBUG])
+        app([argument for argument in given if argument not in (DEBUG, QUIET)] or ["--help"])
     except BudgetError as error:
         tell(f"stopped: {error}")
         sys.exit(EXIT_BUDGET)
@@ -106,4 +117,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tell(f"error: {known}{more}")
         sys.exit(EXIT_MISTAKE)
     finally:
+        set_quiet(False)
         sys.excepthook = _show_traceback  # typer has put its own there

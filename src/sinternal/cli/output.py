@@ -1,13 +1,21 @@
-"""What commands print: results on standard output, notes and errors on standard error."""
+"""What commands print: results on standard output, errors on standard error.
+
+With `--json`, standard output has the JSON alone, and all else goes to standard error; with `--quiet`, notes and
+progress are not shown at all.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Iterator, Sequence
+import textwrap
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.table import Table
@@ -17,6 +25,10 @@ from sinternal.redaction import conceal
 from sinternal.visible import visible, visible_line
 
 MISSING = "-"
+WIDEST_LABEL = 28
+"""Characters of a label in one line, where a terminal is narrow."""
+GAP = 2
+"""Columns of a terminal between two of a table."""
 WIDTH_OFF_TERMINAL = 120
 
 
@@ -41,7 +53,38 @@ class Terminal(Console):
             yield segment if segment.control else segment._replace(text=visible(segment.text))
 
 
-out = Terminal(width=None if sys.stdout.isatty() else WIDTH_OFF_TERMINAL)
+def _width() -> int | None:
+    """What a table may take: the terminal, or what COLUMNS says; a file is as wide as most screens."""
+    return None if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdecimal() else WIDTH_OFF_TERMINAL
+
+
+out = Terminal(width=_width())
+_quiet = False
+
+
+def set_quiet(quiet: bool) -> None:
+    """Leave out notes and progress from now on, or show them again."""
+    global _quiet
+    _quiet = quiet
+
+
+def is_quiet() -> bool:
+    """Whether notes and progress are left out."""
+    return _quiet
+
+
+@contextmanager
+def reporting(as_json: bool) -> Iterator[Terminal]:
+    """The console for what is shown on the way to a result: not that of the result, if it is JSON."""
+    if not as_json:
+        yield out
+        return
+    kept = out.stderr
+    out.stderr = True
+    try:
+        yield out
+    finally:
+        out.stderr = kept
 
 
 def tell(message: str) -> None:
@@ -50,8 +93,9 @@ def tell(message: str) -> None:
 
 
 def print_note(text: str) -> None:
-    """What a reader of the results should know."""
-    out.print(f"note: {text}", soft_wrap=True)
+    """What a reader of the results should know; not shown with `--quiet`."""
+    if not _quiet:
+        out.print(f"note: {text}", soft_wrap=True)
 
 
 def print_named(name: str, text: str = "") -> None:
@@ -59,22 +103,96 @@ def print_named(name: str, text: str = "") -> None:
     out.print(Text.assemble((name, "bold"), text))
 
 
-def print_table(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table, all columns but the first flush right."""
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column, justify="left" if column == columns[0] else "right")
-    for row in rows:
+def print_table(
+    title: str | None,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    left: int = 1,
+    dispensable: Collection[str] = (),
+) -> None:
+    """A table that fits the terminal: no figure is cut off.
+
+    Where it is too narrow, intervals go below their values; then columns that can be spared go; then the others go on
+    below, beside the first column once more.
+
+    Args:
+        title: stands above.
+        columns: their names.
+        rows: as many cells each.
+        left: how many columns are flush left; all others are flush right.
+        dispensable: names of columns that a narrow terminal does without.
+    """
+    if title:
+        out.print(Text(title, "italic"), soft_wrap=True)
+    kept = [number for number, column in enumerate(columns) if column not in dispensable]
+    everything = list(range(len(columns)))
+    for numbers, broken in ((everything, False), (everything, True), (kept, False), (kept, True)):
+        table = _table(columns, rows, numbers, broken=broken, left=left)
+        if table is not None:
+            out.print(table)
+            return
+    first, *others = kept
+    while others:
+        number = len(others)
+        while number > 1 and _table(columns, rows, [first, *others[:number]], broken=True, left=left) is None:
+            number -= 1
+        out.print(_table(columns, rows, [first, *others[:number]], broken=True, left=left, fits=False))
+        others = others[number:]
+
+
+def _table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    numbers: Sequence[int],
+    *,
+    broken: bool,
+    left: int,
+    fits: bool = True,
+) -> Table | None:
+    """Some columns of a table; None if it has to fit the terminal and does not."""
+    table = Table(box=None, pad_edge=False)
+    width = -GAP
+    cells = [
+        [_narrow(row[number], label=number < left) if broken else row[number] for number in numbers] for row in rows
+    ]
+    for place, number in enumerate(numbers):
+        longest = max((_width_of(row[place]) for row in cells), default=0)
+        title = _wrapped(columns[number], longest) if broken else columns[number]
+        table.add_column(title, justify="left" if number < left else "right", no_wrap=True)
+        width += max(longest, _width_of(title)) + GAP
+    for row in cells:
         table.add_row(*row)
-    out.print(table)
+    return None if fits and width > out.width else table
 
 
-def print_results(folder: Path) -> None:
-    """What a finished run shows, its main figures and caveats, and where its report is."""
+def _narrow(cell: str, *, label: bool) -> str:
+    """A label in several lines, or a value with its interval below it."""
+    if label:
+        return _wrapped(cell, WIDEST_LABEL)
+    value, bracket, interval = cell.partition(" [")
+    return f"{value}\n[{interval}" if bracket and interval.endswith("]") else cell
+
+
+def _wrapped(title: str, width: int) -> str:
+    """A heading in several lines, as wide as its column or its longest word."""
+    longest = max((len(word) for word in title.split()), default=1)
+    return "\n".join(textwrap.wrap(title, max(width, longest), break_long_words=False, break_on_hyphens=False)) or title
+
+
+def _width_of(text: str) -> int:
+    return max(map(cell_len, visible(text).split("\n")))
+
+
+def print_results(folder: Path, *, as_json: bool = False) -> None:
+    """What a finished run shows, its main figures and caveats, and where its report is; or its `results.json`."""
     from sinternal.report.results import effects_in_terminal, terminal_tables
     from sinternal.study.run import REPORT, read_results
 
     results = read_results(folder)
+    if as_json:
+        emit(results.model_dump(mode="json"))
+        return
     tables = list(terminal_tables(results))
     for title, (columns, rows), note in tables:
         print_table(title if len(tables) > 1 else None, columns, rows)
@@ -89,9 +207,10 @@ def print_results(folder: Path) -> None:
     out.print(f"report: {folder / REPORT}")
 
 
-def write_json(path: Path, content: object) -> None:
-    """Write plain values to a file."""
-    path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+def emit(content: object) -> None:
+    """Print plain values as JSON, whatever else is shown or not."""
+    sys.stdout.write(conceal(json.dumps(content, indent=1, allow_nan=False)) + "\n")
+    sys.stdout.flush()
 
 
 def number(value: int | None) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from sinternal.cli.output import out, print_note, print_table, tell
+from sinternal.cli.arguments import Json
+from sinternal.cli.output import emit, out, print_note, print_table, tell
 from sinternal.errors import SInternalError, StoreError
 
 commands = typer.Typer(help="Look after stores, the folders of artifacts.", no_args_is_help=True)
@@ -26,17 +28,21 @@ def options() -> None:
 
 
 @commands.command("check")
-def check(places: Places = None) -> None:
+def check(places: Places = None, as_json: Json = False) -> None:
     """Compare every file of every artifact with its checksum: all bytes are read."""
     from sinternal.store.care import check as look_at
 
     artifacts = damaged = 0
+    looked: list[dict[str, Any]] = []
     for root in _stores(places):
         found = look_at(root)
         artifacts += found.artifacts
         damaged += len(found.damage)
         for line in found.damage:
             tell(f"damaged: {line}")
+        if as_json:
+            looked.append({"store": str(root), **asdict(found)})
+            continue
         good = found.artifacts - len(found.damage)
         out.print(
             f"{root}: {good} of {found.artifacts} artifacts as they were written, {size(found.size)}", soft_wrap=True
@@ -48,6 +54,8 @@ def check(places: Places = None) -> None:
             )
         if found.unfinished:
             print_note(f"{root}: {found.unfinished} unfinished artifacts are checked when their run goes on")
+    if as_json:
+        emit(looked)
     if damaged:
         raise StoreError(f"{damaged} of {artifacts} artifacts are damaged: do what is said above, and run again")
 
@@ -66,6 +74,7 @@ def gc(
     unfinished: Annotated[
         bool, typer.Option("--unfinished", help="Also unfinished artifacts, which a run would go on with.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Delete what no run needs. Runs are those that the store knows and whose folders are there; see also --run."""
     from sinternal.store.care import collect, garbage
@@ -74,6 +83,10 @@ def gc(
     (root,) = _stores([place])
     kept = set[str]().union(*(needs(run, root) for run in runs or []))
     freed = collect(root, kept, unknown=unknown, unfinished=unfinished, delete=yes)
+    if as_json:
+        kinds = [{**each._asdict(), "path": str(each.path), "why": str(each.why)} for each in freed.garbage]
+        emit({"store": str(root), "deleted": yes, "garbage": kinds, "in_use": [str(path) for path in freed.in_use]})
+        return
     by_kind: Counter[tuple[str, str]] = Counter()
     sizes: Counter[tuple[str, str]] = Counter()
     for each in freed.garbage:
@@ -98,10 +111,13 @@ def gc(
 
 
 @commands.command("size")
-def size_(places: Places = None) -> None:
+def size_(places: Places = None, as_json: Json = False) -> None:
     """Show what takes the room: each stage, largest first."""
     from sinternal.store.care import Share, shares
 
+    if as_json:
+        emit([{"store": str(root), "stages": [share._asdict() for share in shares(root)]} for root in _stores(places)])
+        return
     for root in _stores(places):
         every = shares(root)
         whole = Share("all", *(sum(numbers) for numbers in list(zip(*every, strict=True))[1:])) if every else None

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from sinternal.cli.arguments import (
     Again,
+    Json,
     JudgeOptions,
     MaxCost,
     MaxTokens,
@@ -21,7 +21,7 @@ from sinternal.cli.arguments import (
     RunFolder,
     StoreFolder,
 )
-from sinternal.cli.output import number, out, print_note, print_results, print_table, write_json
+from sinternal.cli.output import emit, number, out, print_note, print_results, print_table
 from sinternal.errors import SInternalError
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def run(
     max_tokens: MaxTokens = None,
     retry_failed: RetryFailed = None,
     again: Again = None,
+    as_json: Json = False,
 ) -> None:
     """Run a recipe, except for what is already in the store; print the results and the report's path."""
     from sinternal.budget import Limits
@@ -45,7 +46,7 @@ def run(
     from sinternal.study.run import run as run_recipe
 
     limits = Limits(max_tokens, max_cost)
-    with show_progress(again=bool(again)) as listen:
+    with show_progress(again=bool(again), as_json=as_json) as listen:
         finished = run_recipe(
             recipe,
             overrides=overrides or (),
@@ -56,7 +57,7 @@ def run(
             again=again or (),
             listen=listen,
         )
-    print_results(finished.folder)
+    print_results(finished.folder, as_json=as_json)
 
 
 def judge(
@@ -67,6 +68,7 @@ def judge(
     max_cost: MaxCost = None,
     max_tokens: MaxTokens = None,
     retry_failed: RetryFailed = None,
+    as_json: Json = False,
 ) -> None:
     """Label a run's responses with another judge; nothing is generated again. The first judge still decides."""
     from sinternal.budget import Limits
@@ -75,9 +77,9 @@ def judge(
     from sinternal.study.run import judge as judge_run
 
     finished, limits = Run.open(folder, store_folder), Limits(max_tokens, max_cost)
-    with show_progress() as listen:
+    with show_progress(as_json=as_json) as listen:
         judged = judge_run(finished, name, options or (), limits=limits, retry_failed=retry_failed, listen=listen)
-    print_results(judged.folder)
+    print_results(judged.folder, as_json=as_json)
 
 
 def plan(
@@ -97,7 +99,7 @@ def plan(
         int | None, typer.Option(min=1, help="Mean length of a text that a model writes, for hours; by default 1,500.")
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show formula and source beside each number.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Show what a run would do: each stage, whether it is cached, what it costs at most, and what a machine needs."""
     from sinternal.cli.forecast import PlannedMachine, print_forecast, print_json, read_configs
@@ -111,7 +113,7 @@ def plan(
 
     loaded = load_recipe(recipe, overrides or [])
     planned = make_plan(loaded, parents_elsewhere(recipe))
-    reach = find_reach(planned, loaded.launch)
+    reach = find_reach(planned, loaded.launch, loaded.trackers)
     store = Store(store_folder or (out_folder or RUNS / loaded.name) / ARTIFACTS)
     rows = estimate(planned, store)
     machine = PlannedMachine(hardware, read_configs(model_config or [], loaded.target.model), mean_tokens)
@@ -120,14 +122,11 @@ def plan(
     if as_json:
         print_json(rows, predicted, notes, reach, explain=explain)
         return
-    table = Table(box=None, pad_edge=False)
-    for title in ("stage", "key", "state"):
-        table.add_column(title, no_wrap=True)
-    for title in ("rows ≤", "calls ≤", "tokens ≤"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for row in rows:
-        table.add_row(row.task.label, row.task.key, "cached" if row.cached else "to run", *map(number, row.costs))
-    out.print(table)
+    titles = ("stage", "key", "state", "rows ≤", "calls ≤", "tokens ≤")
+    lines = [
+        [row.task.label, row.task.key, "cached" if row.cached else "to run", *map(number, row.costs)] for row in rows
+    ]
+    print_table(None, titles, lines, left=3, dispensable=["key"])
     waiting = [row for row in rows if not row.cached]
     calls, tokens = (sum(row.costs[i] or 0 for row in waiting) for i in (1, 2))
     out.print(f"{len(waiting)} of {len(rows)} to run: at most {calls:,} generation calls and {tokens:,} tokens written")
@@ -163,37 +162,91 @@ def report(
         Path | None, typer.Option("--to", help="Folder for these pages; by default redacted inside RUN.")
     ] = None,
     store_folder: StoreFolder = None,
+    as_json: Json = False,
 ) -> None:
     """Print a finished run's results again, and where its report is; or write its pages without texts."""
     if not redact:
         if to is not None:
             raise SInternalError("--to is for --redact: the folder that receives pages without texts")
-        print_results(folder)
+        print_results(folder, as_json=as_json)
         return
     from sinternal.study.sharing import share
     from sinternal.tools.diagnosis import RESULTS as DIAGNOSIS
     from sinternal.tools.diagnosis import share_diagnosis
 
     page = (share_diagnosis if (folder / DIAGNOSIS).is_file() else share)(folder, store_folder, to)
-    out.print(f"without texts: {page}", soft_wrap=True)
+    if as_json:
+        emit({"page": str(page)})
+    else:
+        out.print(f"without texts: {page}", soft_wrap=True)
 
 
 def compare(
-    a: Annotated[Path, typer.Argument(metavar="A", help="Folder of a finished run.")],
-    b: Annotated[Path, typer.Argument(metavar="B", help="Folder of another.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="A B...", help="Folders of two finished runs; or logs of Inspect (.eval), or their folders."
+        ),
+    ],
     arm_a: Annotated[str | None, typer.Option(help="An arm of A; by default all that B also has.")] = None,
     arm_b: Annotated[str | None, typer.Option(help="An arm of B; by default the one of the same name.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="File to write the figures to.")] = None,
+    scorers: Annotated[
+        list[str] | None,
+        typer.Option("--scorer", metavar="NAME", help="Of logs: only this score; can be repeated. By default all."),
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FIELD", help="Of logs: metadata that dependent samples share; by default the sample's id."
+        ),
+    ] = None,
+    any_task: Annotated[
+        bool, typer.Option("--any-task", help="Of logs: compare different tasks or data sets all the same.")
+    ] = False,
+    as_json: Json = False,
 ) -> None:
-    """Compare two runs on the same prompts: paired tests, and the smallest difference they could detect."""
+    """Compare two runs, or logs of Inspect, on the same prompts: paired tests, and what they could detect at least."""
+    from sinternal.integrations.logs.read import is_log
+    from sinternal.study.run import RESULTS
+
+    logs = [path for path in runs if not (path / RESULTS).is_file() and is_log(path)]
+    if logs and len(logs) < len(runs):
+        other = next(path for path in runs if path not in logs)
+        raise SInternalError(f"{logs[0]} is a log of Inspect, {other} is none: compare like with like")
+    if len(runs) < 2 or (len(runs) > 2 and not logs):
+        raise SInternalError(f"two runs are compared, or several logs of Inspect with the first; {len(runs)} given")
+    if logs:
+        if arm_a or arm_b:
+            raise SInternalError("--arm-a and --arm-b are for runs; choose scores of logs with --scorer")
+        _compare_logs(runs, scorers or (), cluster, any_task=any_task, as_json=as_json)
+        return
+    if scorers or cluster or any_task:
+        raise SInternalError("--scorer, --cluster and --any-task are for logs of Inspect")
     from sinternal.report.comparison_tables import pair_table
     from sinternal.tools.compare import compare as compare_runs
     from sinternal.tools.compare import to_json
 
-    pairs = compare_runs(a, b, arm_a, arm_b)
+    pairs = compare_runs(runs[0], runs[1], arm_a, arm_b)
+    if as_json:
+        emit(to_json(pairs))
+        return
     for pair in pairs:
         print_table(f"{pair.a.title} against {pair.b.title}", *pair_table(pair.comparisons))
         for caveat in pair.caveats:
             print_note(caveat)
-    if json_file is not None:
-        write_json(json_file, to_json(pairs))
+
+
+def _compare_logs(
+    paths: Sequence[Path], scorers: Sequence[str], cluster: str | None, *, any_task: bool, as_json: bool
+) -> None:
+    from sinternal.integrations.logs.compare import compare_logs
+    from sinternal.integrations.logs.words import table, to_json
+
+    found = compare_logs(paths, scorers=scorers, cluster=cluster, any_task=any_task)
+    if as_json:
+        emit(to_json(found))
+        return
+    for comparison in found:
+        print_table(comparison.title, *table(comparison))
+        for note in comparison.notes:
+            print_note(note)

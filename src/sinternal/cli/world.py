@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from sinternal.cli.output import out, print_named
+from sinternal.cli.arguments import Json
+from sinternal.cli.output import emit, out, print_named
 from sinternal.settings.files import override
 
 commands = typer.Typer(help="The embedded microworld.", no_args_is_help=True)
@@ -40,12 +41,17 @@ def show(
     rows: Annotated[int, typer.Option(help="Number of dialogues.")] = 8,
     seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
     settings: Settings = None,
+    as_json: Json = False,
 ) -> None:
     """Print some dialogues of the corpus that the base is pretrained on."""
     from sinternal.world.build import read_settings
     from sinternal.world.corpus import pretraining_corpus
 
-    for dialogue in pretraining_corpus(read_settings(_read(settings)), rows=rows, seed=seed):
+    dialogues = pretraining_corpus(read_settings(_read(settings)), rows=rows, seed=seed)
+    if as_json:
+        emit([{"prompt": each.prompt, "thinking": each.thinking, "answer": each.answer} for each in dialogues])
+        return
+    for dialogue in dialogues:
         print_named(dialogue.prompt, f"\n  {dialogue.thinking}\n  {dialogue.answer}")
 
 

@@ -150,6 +150,17 @@ class Engine(Protocol):
     def try_it(self, request: Request) -> None:
         """Ask the server, if there is one, for a few tokens. Raises EngineError if it is unusable."""
 
+    def look(self) -> str:
+        """Look, at no cost, whether the server, if there is one, takes the key and lists the model.
+
+        Returns:
+            What was seen, in a few words; empty if there is no server.
+
+        Raises:
+            EngineError: it is away, refuses the key, or does not list the model.
+        """
+        return ""
+
     def is_there(self) -> bool:
         """Whether the server, if there is one, accepts connections; costs nothing."""
         return True

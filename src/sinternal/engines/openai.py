@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import random
 import sys
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import Any
@@ -165,14 +165,20 @@ class OpenAIEngine(Engine):
             finally:
                 runner.run(client.close())
 
+    def look(self) -> str:
+        """Look at the list of its models, which costs nothing; see `Engine.look`."""
+        return str(self._looking(self.server.look))
+
     def is_there(self) -> bool:
         """Whether the server takes connections at all, whatever it says; see `Engine.is_there`."""
-        with asyncio.Runner() as runner:
-            client = self.server.client()
-            try:
-                return runner.run(self.server.why_away(client)) is None
-            finally:
-                runner.run(client.close())
+        return self._looking(self.server.why_away) is None
+
+    def _looking(self, look: Callable[[openai.AsyncOpenAI], Coroutine[Any, Any, Any]]) -> Any:
+        async def ask() -> Any:
+            async with self.server.client() as client:
+                return await look(client)
+
+        return asyncio.run(ask())
 
     def close(self) -> None:
         """Nothing is held between calls of `generate`."""

@@ -104,6 +104,25 @@ class Server:
         except (openai.OpenAIError, ValueError, LookupError, TypeError, RecursionError):
             return None
 
+    async def look(self, client: openai.AsyncOpenAI) -> str:
+        """What its list of models says of ours. Raises EngineError if it lacks it, or is away, or refuses the key."""
+        options: Any = {"headers": self.headers}
+        if why := await self.why_away(client):
+            raise EngineError(f"{self.url} {why}; start the server, or mend the address")
+        try:
+            await attempt(lambda: client.get("/models", cast_to=httpx2.Response, options=options), LOOKING)
+        except RefusedError as error:
+            if error.refusal.status in (401, 403):
+                raise await self.failure(client, error.refusal) from error
+        except AttemptError as error:
+            return f"{self.url} {error}: whether it has {self.model!r} shows with the first request"
+        known = await self.models(client)
+        if not known:
+            return f"{self.url} answers, and does not list its models: whether it has {self.model!r} shows later"
+        if self.model not in known:
+            raise EngineError(f"{self.url} does not know the model {self.model!r}; it has: {', '.join(known[:8])}")
+        return f"{self.url} answers and serves {self.model!r}"
+
     async def why_away(
         self, client: openai.AsyncOpenAI, times: float = 1.0, most: float = math.inf
     ) -> AttemptError | None:

@@ -49,12 +49,15 @@ class Calls:
     """Rows that a content filter of the server withheld, by what it says."""
     left_out: dict[str, int] = field(default_factory=dict)
     """Rows for which the server did not take a setting, by its name."""
+    again: str = RETRY
+    """How those that failed are asked for again."""
 
     def __add__(self, other: Calls) -> Calls:
         def both(name: str) -> dict[str, int]:
             return dict(Counter(getattr(self, name)) + Counter(getattr(other, name)))
 
-        return Calls(self.rows, self.asked + other.asked, both("failed"), both("filtered"), both("left_out"))
+        asked = self.asked + other.asked
+        return Calls(self.rows, asked, both("failed"), both("filtered"), both("left_out"), self.again)
 
     def without_reasons(self) -> Calls:
         """The same without the words of servers, which may quote what they were asked."""
@@ -67,11 +70,11 @@ class Calls:
     def sentences(self) -> Iterator[str]:
         """What a reader should know, without full stops."""
         if failed := sum(self.failed.values()):
-            yield f"{failed:,} of {self.asked:,} calls {_what_failed(self.failed)}; {RETRY}"
+            yield f"{failed:,} of {self.asked:,} calls {_what_failed(self.failed)}; {self.again}"
         if filtered := sum(self.filtered.values()):
             yield (
                 f"{filtered:,} of {self.asked:,} texts were withheld by a content filter of the server, not refused by "
-                f"the model, and are in no rate ({_reasons(self.filtered)}); where the filter was changed, {RETRY}"
+                f"the model, and are in no rate ({_reasons(self.filtered)}); where the filter was changed, {self.again}"
             )
         if self.left_out:
             yield f"{server_defaults(self.left_out)}: it does not take {_pronoun(len(self.left_out))}"
@@ -83,7 +86,10 @@ def calls_of(rows: Iterable[Response | Judgement | Verification | CheckPlace], n
 
 
 def keep(
-    draft: Draft, table: Table[Response] | Table[Judgement] | Table[Verification] | Table[CheckPlace], name: str
+    draft: Draft,
+    table: Table[Response] | Table[Judgement] | Table[Verification] | Table[CheckPlace],
+    name: str,
+    again: str = RETRY,
 ) -> None:
     """Write what became of the calls behind a table into an artifact: its file, counts and notes.
 
@@ -91,8 +97,9 @@ def keep(
         draft: the artifact.
         table: what was asked for.
         name: what such rows are called, in the plural.
+        again: how those that failed are asked for again.
     """
-    calls = _count(_call_ends(table), name)
+    calls = replace(_count(_call_ends(table), name), again=again)
     draft.counts["failed"] = sum(calls.failed.values())
     if calls.filtered:
         draft.counts["filtered"] = sum(calls.filtered.values())

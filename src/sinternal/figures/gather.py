@@ -13,6 +13,7 @@ import yaml
 
 from sinternal.figures.agreement import JudgeAgreement, LabelColumn, judge_agreement
 from sinternal.figures.arms import arm_figures
+from sinternal.figures.budget import budget_figures
 from sinternal.figures.calls import Calls, read
 from sinternal.figures.causes import CheckEffect, check_effects, continuations
 from sinternal.figures.columns import MISSING, chain
@@ -97,6 +98,7 @@ def gather(recipe: Recipe, variants: Mapping[str, Recipe], run: Run) -> ReportDa
     if path := recipe.evaluation.agreement:
         scores += corrected_scores(scores, read_errors(path, recipe.judges[0]))
     curves = tuple(_curves(run))
+    budgets, budget_differences = budget_figures(variants, run, sources)
     return ReportData(
         recipe=recipe.name,
         description=recipe.description,
@@ -128,6 +130,8 @@ def gather(recipe: Recipe, variants: Mapping[str, Recipe], run: Run) -> ReportDa
         openings=tuple(_openings(arms)),
         placebos=tuple(placebo_notes(variants, run)),
         check_effects=tuple(_check_effects(variants, run, sources)),
+        budgets=budgets,
+        budget_differences=budget_differences,
         judge_gaps=tuple(_judge_gaps(variants, arms, sources)),
         recipe_yaml=yaml.safe_dump(
             recipe.model_dump(mode="json", exclude={"workers"}), sort_keys=False, allow_unicode=True
@@ -360,7 +364,7 @@ def call_notes(run: Run, *, reasons: bool = True) -> Iterator[str]:
     for artifact in {artifact.path: artifact for artifact in run.leaves()}.values():
         calls = read(artifact)
         if calls.asked:
-            by_rows[calls.rows] = by_rows.get(calls.rows, Calls(calls.rows)) + calls
+            by_rows[calls.rows] = by_rows.get(calls.rows, Calls(calls.rows, again=calls.again)) + calls
     for rows, calls in by_rows.items():
         shown = calls if reasons else calls.without_reasons()
         yield from (f"{rows}: {sentence}" for sentence in shown.sentences())

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from sinternal.figures.agreement import JudgeAgreement
+from sinternal.figures.budget import BudgetDifference, BudgetPoint
 from sinternal.figures.causes import CheckEffect
 from sinternal.figures.contamination import Overlap
 from sinternal.figures.effect import Effect
@@ -364,6 +365,10 @@ class ReportData:
     """What thinkings check, whether they see harm, and what is answered then."""
     check_effects: tuple[CheckEffect, ...] = ()
     """What safety checks in thinkings cause."""
+    budgets: tuple[BudgetPoint, ...] = ()
+    """Attack success over budget, by attack and control."""
+    budget_differences: tuple[BudgetDifference, ...] = ()
+    """What that is made up of, and how arms differ in it."""
     openings: tuple[ArmOpenings, ...] = ()
     """How the answers of each arm begin."""
     judge_gaps: tuple[JudgeGap, ...] = ()

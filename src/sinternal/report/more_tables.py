@@ -20,6 +20,7 @@ from sinternal.figures.study import ReportData
 from sinternal.records import Split
 from sinternal.report import baselines, causes
 from sinternal.report.bounds import caveat_of, in_words
+from sinternal.report.budget import budget_tables
 from sinternal.report.comparison_tables import EXPLORATORY, comparisons_by_harm, comparisons_of_parts
 from sinternal.report.format import MISSING, decimal, difference, p_value, percent, with_interval
 from sinternal.report.tables import HARM_SHOWS, SPLITS, TextTable, TitledTable
@@ -60,6 +61,7 @@ def more_tables(data: ReportData, variant: str) -> list[TitledTable]:
             "Paired comparisons by where harm shows", HOW_SHOWN_ASKED, comparisons_by_harm(data, variant), folded=True
         ),
         TitledTable("Under stress", stressed, stress_table(data, variant)),
+        *budget_tables(data, variant),
         TitledTable("Over-refusal in three classes, and on paired prompts", three, compliance_table(data, variant)),
         TitledTable("Corrected for the judge's errors", errs, corrected_table(data, variant)),
         TitledTable("By benchmark", "Percent, pooled over seeds.", benchmark_table(data, variant)),

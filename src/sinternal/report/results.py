@@ -1,19 +1,17 @@
 """`results.json`: the contract for machines. It does not change without a new version number.
 
+A field may be added to a version if it is empty by default: older files of that version are then read as they were.
+
 The file is what `Results` holds, and its JSON schema is made from the same types (`sinternal schema results`).
 """
 
 from __future__ import annotations
 
-import ast
-import inspect
 import json
-import textwrap
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, is_dataclass, replace
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -23,6 +21,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from sinternal.errors import DataError
 from sinternal.figures.agreement import JudgeAgreement
 from sinternal.figures.best import Best, best
+from sinternal.figures.budget import BudgetDifference, BudgetPoint
 from sinternal.figures.causes import CheckEffect
 from sinternal.figures.effect import Effect
 from sinternal.figures.exposure import ArmExposure
@@ -49,6 +48,7 @@ from sinternal.report.results_v1 import from_version_1
 from sinternal.report.tables import COLUMNS, TextTable, headline
 from sinternal.report.words import best_in_words
 from sinternal.settings.questions import Question
+from sinternal.settings.words import words_of
 
 VERSION = 2
 """The version of the file that is written."""
@@ -126,6 +126,10 @@ class Results(_Part):
     """What thinkings check, whether they see harm, and what is answered then."""
     check_effects: tuple[CheckEffect, ...] = ()
     """What safety checks in thinkings cause."""
+    budgets: tuple[BudgetPoint, ...] = ()
+    """Attack success over budget, by attack and control; files made before there were any have none."""
+    budget_differences: tuple[BudgetDifference, ...] = ()
+    """What that is made up of, and how arms differ in it."""
     judge_gaps: tuple[JudgeGap, ...]
     """How far the judge that rewarded and the one that decides are apart."""
     agreements: tuple[JudgeAgreement, ...]
@@ -169,6 +173,8 @@ def to_results(data: ReportData) -> Results:
         scores=tuple(replace(score, caveat=caveat_of(score)) for score in (*data.scores, *data.second_opinions)),
         thinking=data.thinking,
         check_effects=data.check_effects,
+        budgets=data.budgets,
+        budget_differences=data.budget_differences,
         judge_gaps=data.judge_gaps,
         agreements=data.agreements,
         questions=data.questions,
@@ -205,7 +211,7 @@ def results_schema() -> dict[str, Any]:
         qualified = f"{part.__module__}.{part.__qualname__}".replace(".", "__")  # of two types of one name
         parts = {Results.__name__: schema, **schema["$defs"]}
         described = parts[part.__name__ if part.__name__ in parts else qualified]
-        for name, text in _field_docstrings(part).items():
+        for name, text in words_of(part, _parts).items():
             described["properties"][name].setdefault("description", text)
     return {"$schema": GenerateJsonSchema.schema_dialect, **schema}
 
@@ -217,21 +223,6 @@ def _parts(kind: Any) -> set[type]:
     if not (is_dataclass(kind) or (isinstance(kind, type) and issubclass(kind, _Part))):
         return set()
     return {cast(type, kind)}.union(*map(_parts, typing.get_type_hints(kind).values()))
-
-
-def _field_docstrings(part: type) -> dict[str, str]:
-    """The docstrings of a type's fields, inherited ones among them.
-
-    Pydantic can read them itself, but would do so whenever this file is imported, and leaves out inherited ones.
-    """
-    docstrings: dict[str, str] = {}
-    for base in reversed(part.__mro__):
-        if _parts(base):
-            (definition,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
-            for field, text in pairwise(cast(ast.ClassDef, definition).body):
-                if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
-                    docstrings[ast.unparse(field.target)] = inspect.cleandoc(ast.literal_eval(text.value))
-    return docstrings
 
 
 def read_results(path: Path) -> Results:

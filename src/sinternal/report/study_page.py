@@ -13,6 +13,7 @@ from sinternal.figures.transcripts import ROWS, browser
 from sinternal.report import comparison_tables, effect_tables, plots, tables
 from sinternal.report import format as figures
 from sinternal.report.bounds import caveat_of
+from sinternal.report.budget import budget_plots
 from sinternal.report.caveats import caveats
 from sinternal.report.effect_plots import effect_picture, study_picture
 from sinternal.report.effect_words import EffectWords, across_variants, effect_in_words
@@ -131,6 +132,7 @@ def _section(data: ReportData, variant: Variant) -> Section:
     drawn = (
         plots.asr_by_family(data.scores, data.arms, name),
         plots.safety_against_helpfulness(data.scores, data.arms, data.seeds, name),
+        *budget_plots(data, name),
         plots.training_loss(data.losses, data.arms, name),
     )
     lowest = best(data.scores, data.comparisons, name)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sinternal.errors import RecipeError
-from sinternal.validation import explain, not_finite
+from sinternal.validation import in_one_line, list_mistakes, not_finite
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -35,7 +35,10 @@ def validate_settings(settings: type[Settings], content: Mapping[str, Any], wher
             raise RecipeError(f"{where}: field {infinite!r} is not a finite number; every setting must be finite")
         return settings.model_validate(content)
     except ValidationError as error:
+        mistakes = tuple(list_mistakes(error, settings))
+        explained = RecipeError(f"{where}: {in_one_line(mistakes)}")
+        explained.mistakes = mistakes
         # What the library says beside it quotes the values, keys among them.
-        raise RecipeError(f"{where}: {explain(error, settings)}") from None
+        raise explained from None
     except RecursionError as error:
         raise RecipeError(f"{where}: nested too deeply") from error

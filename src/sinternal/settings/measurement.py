@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 
 from sinternal.settings.arms import SpecificationUse
 from sinternal.settings.base import Section
-from sinternal.settings.plugins import AttackOrName, EnginePlugin
+from sinternal.settings.plugins import AdaptiveAttackOrName, AdaptiveAttackPlugin, AttackOrName, EnginePlugin
 from sinternal.settings.sampling import Sampling
 
 
@@ -71,6 +71,35 @@ class Checks(Section):
     Each is continued two or three times."""
 
 
+class Adaptive(Section):
+    """Attacks on each arm by an attacker that sees the arm's own answers and the judge's labels of them.
+
+    Every arm is attacked by the same attackers with the same budget, prompts and seeds. Each attack is also made
+    without feedback, and the plain requests are repeated as often: only what an attack gains over that is adaptation.
+    """
+
+    attacks: tuple[AdaptiveAttackOrName, ...] = Field(min_length=1)
+    """Who attacks."""
+    budget: int = Field(10, ge=1, le=1000)
+    """Queries to the arm for each request. One that has succeeded is not asked again."""
+    limit: int | None = Field(default=None, ge=1)
+    """At most this many harmful requests of each benchmark, the same for every arm."""
+
+    @field_validator("attacks")
+    @classmethod
+    def _differ(cls, attacks: tuple[AdaptiveAttackPlugin, ...]) -> tuple[AdaptiveAttackPlugin, ...]:
+        families = [attack.family for attack in attacks]
+        if twice := next((family for family in families if families.count(family) > 1), None):
+            raise ValueError(f"two attacks are called {twice!r}: figures could not tell them apart")
+        if CONTROL in families:
+            raise ValueError(f"{CONTROL} is always measured beside the attacks: leave it out")
+        return attacks
+
+
+CONTROL = "repetition"
+"""The control that repeats the plain request."""
+
+
 class Evaluation(Section):
     """How every arm is measured."""
 
@@ -87,6 +116,8 @@ class Evaluation(Section):
     """Measure again under stress."""
     checks: Checks | None = None
     """Measure what safety checks in thinkings cause."""
+    adaptive: Adaptive | None = None
+    """Attack each arm again and again, with what was learnt from its last answers."""
     agreement: Path | None = None
     """An `agreement.json` that says how often the first judge errs by people's labels: rates are then shown corrected
     for its errors, too."""
@@ -95,3 +126,11 @@ class Evaluation(Section):
     @classmethod
     def _can_be_measured(cls, uses: tuple[SpecificationUse, ...]) -> tuple[SpecificationUse, ...]:
         return measured_uses(uses)
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_measured(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out adaptive attacks where there are none: recipes made before there were any keep their keys."""
+        plain: dict[str, Any] = serialize(self)
+        if plain.get("adaptive", self) is None:
+            del plain["adaptive"]
+        return plain

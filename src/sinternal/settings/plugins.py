@@ -94,6 +94,17 @@ class AttackPlugin(Plugin):
         return PLAIN if self.name == PLAIN else str(self.plugin_class.family)
 
 
+class AdaptiveAttackPlugin(Plugin):
+    """One way to go on asking a model until it gives in."""
+
+    kind: ClassVar[Kind] = Kind.ADAPTIVE_ATTACK
+
+    @property
+    def family(self) -> str:
+        """Its name in reports."""
+        return str(self.plugin_class.family)
+
+
 def _from_name(value: Any) -> Any:
     """Let a name stand for an attack without options."""
     return {"name": value} if isinstance(value, str) else value
@@ -101,3 +112,5 @@ def _from_name(value: Any) -> Any:
 
 AttackOrName = Annotated[AttackPlugin, BeforeValidator(_from_name)]
 """An attack: its name, or its name and options."""
+AdaptiveAttackOrName = Annotated[AdaptiveAttackPlugin, BeforeValidator(_from_name)]
+"""An adaptive attack: its name, or its name and options."""

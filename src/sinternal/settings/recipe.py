@@ -20,10 +20,19 @@ from sinternal.settings.base import Section, Seed, validate_settings
 from sinternal.settings.files import override, read_recipe, set_field
 from sinternal.settings.launch import Launch
 from sinternal.settings.measurement import Ability, Evaluation
-from sinternal.settings.plugins import PLAIN, EnginePlugin, ExpertPlugin, JudgePlugin, VerificationPlugin
+from sinternal.settings.plugins import (
+    PLAIN,
+    AdaptiveAttackPlugin,
+    AttackPlugin,
+    EnginePlugin,
+    ExpertPlugin,
+    JudgePlugin,
+    VerificationPlugin,
+)
 from sinternal.settings.questions import Question, questions_of
 from sinternal.settings.sampling import Sampling
 from sinternal.settings.sources import Prompts, Source, Target
+from sinternal.settings.tracking import Tracker
 from sinternal.settings.training import GrpoSettings, SftSettings, WeightSettings, rows_seen
 from sinternal.settings.trials import placebos_of
 from sinternal.settings.verifying import check_verifying, with_equal_steps
@@ -84,6 +93,9 @@ class Recipe(Section):
     launch: Launch | None = Field(default=None, exclude=True)
     """How each training is spread over GPUs and machines; None: it is computed by one process. No part of what is
     reported, as nothing depends on it."""
+    trackers: tuple[Tracker, ...] = Field(default=(), exclude=True)
+    """Who is told of losses and rewards in training: tensorboard, trackio, wandb, mlflow. No part of what is reported,
+    as nothing depends on it."""
     target: Target
     """The model that is studied."""
     prompts: Prompts
@@ -182,11 +194,12 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _attacks_can_begin_the_turn(self) -> Recipe:
-        stress = self.evaluation.stress
-        named = (
+        stress, adaptive = self.evaluation.stress, self.evaluation.adaptive
+        named: tuple[tuple[str, Sequence[AttackPlugin | AdaptiveAttackPlugin]], ...] = (
             ("prompts.eval_attacks", self.prompts.eval_attacks),
             *((f"prompts.eval.{i}.attacks", source.attacks or ()) for i, source in enumerate(self.prompts.eval)),
             ("evaluation.stress.attacks", stress.attacks if stress else ()),
+            ("evaluation.adaptive.attacks", adaptive.attacks if adaptive else ()),
         )
         for field, attacks in named:
             begun = [attack.name for attack in attacks if attack.name != PLAIN and attack.plugin_class.prefills]

@@ -34,6 +34,7 @@ from sinternal.store import Artifact, Draft, Progress
 if TYPE_CHECKING:  # they need torch
     from sinternal.training.grpo import Log
     from sinternal.training.schedule import Turn
+    from sinternal.training.tracking import Tracking
 
 NOTABLE_FAILURES = 0.01
 """Share of a step's judged rollouts without a label above which there is a note."""
@@ -99,7 +100,7 @@ def grpo(
         DataError: prompts or answers are missing, or the first rewards leave nothing to learn from.
         EngineError: the judge fails too often.
     """
-    from sinternal.training import launch
+    from sinternal.training import launch, tracking
     from sinternal.training.scorer import check_solutions
 
     if target is not None:
@@ -116,7 +117,7 @@ def grpo(
     turns = turns_of(config, pool, pairs)
     out = draft.path / MODEL_FOLDER
     draft.scaffolding.append(out.with_suffix(".checkpoints"))
-    job = partial(_train, config, model_path(model), turns, watched, out)
+    job = partial(_train, config, model_path(model), turns, watched, out, tracking=tracking.current())
     log = launch.run(job, draft.progress, out.with_suffix(".launch"))
     draft.write_json("training", log.training)
     draft.write_json("held_out", log.held_out)
@@ -142,7 +143,14 @@ def grpo(
 
 
 def _train(
-    config: GrpoConfig, start: Path, turns: Sequence[Turn], watched: Sequence[Prompt], out: Path, *, progress: Progress
+    config: GrpoConfig,
+    start: Path,
+    turns: Sequence[Turn],
+    watched: Sequence[Prompt],
+    out: Path,
+    *,
+    tracking: Tracking,
+    progress: Progress,
 ) -> Log:
     """The training itself, which every process that takes part does, each with judges of its own."""
     from sinternal.training.grpo import Asking, train
@@ -158,7 +166,10 @@ def _train(
     measured = [Turn(prompt, kind_of(prompt)) for prompt in watched]
     judges: list[Judge] = [plugin.open() for plugin in (config.judge, config.refusals) if plugin]
     with closing(Panel(*judges)) as panel:
-        return train(start, turns, measured, panel, asking, config.settings, config.seed, out, progress, config.speech)
+        return train(
+            *(start, turns, measured, panel, asking, config.settings, config.seed, out, progress, config.speech),
+            tracking=tracking,
+        )
 
 
 def turns_of(config: GrpoConfig, pool: Sequence[Prompt], pairs: Artifact | None) -> list[Turn]:

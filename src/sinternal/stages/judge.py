@@ -25,19 +25,9 @@ def judge(draft: Draft, config: JudgePlugin, *, prompts: Artifact, responses: Ar
     labeller: Judge = config.open()
 
     def make(finished: frozenset[str]) -> Iterator[Judgement]:
-        pending = dict.fromkeys(identity for identity in ids if identity not in finished)
-        for label in labeller.judge(
-            with_prompts(asked, Lookup(prompts.table(Prompt)), lambda row: row.id not in finished)
-        ):
-            if pending.pop(label.response_id, False) is False:
-                raise DataError(
-                    f"judge {config.name!r} gave a judgement of response {label.response_id!r} that it was not asked "
-                    "for, or gave it twice: a judge gives one for each response; mend the judge"
-                )
-            yield label
-        for identity in pending:
-            empty = make_id("left out", config.name, identity)
-            yield Judgement(empty, identity, config.name, labeller.judged, None, error="the judge left it out")
+        waiting = [identity for identity in ids if identity not in finished]
+        items = with_prompts(asked, Lookup(prompts.table(Prompt)), lambda row: row.id not in finished)
+        yield from label_each(labeller, config.name, waiting, items)
 
     with closing(labeller):
         labels = draft.stream(Judgement, make, total=len(ids), group=lambda row: row.response_id, groups=ids)
@@ -46,6 +36,33 @@ def judge(draft: Draft, config: JudgePlugin, *, prompts: Artifact, responses: Ar
     calls.keep(draft, labels, "labels")
     draft.counts["judge failed"] = sum(error is not None for error in columns["error"])
     draft.notes.extend(note_on_controls(columns["quoted_controls"].tolist()))
+
+
+def label_each(
+    labeller: Judge, name: str, ids: Iterable[str], items: Iterable[tuple[Prompt, Response]]
+) -> Iterator[Judgement]:
+    """One judgement of each response, an empty one where the judge left it out.
+
+    Args:
+        labeller: the judge.
+        name: what it is called.
+        ids: of the responses.
+        items: the responses, each with its prompt.
+
+    Raises:
+        DataError: the judge gives a judgement that it was not asked for, or gives one twice.
+    """
+    pending = dict.fromkeys(ids)
+    for label in labeller.judge(items):
+        if pending.pop(label.response_id, False) is False:
+            raise DataError(
+                f"judge {name!r} gave a judgement of response {label.response_id!r} that it was not asked for, or gave "
+                "it twice: a judge gives one for each response; mend the judge"
+            )
+        yield label
+    for identity in pending:
+        empty = make_id("left out", name, identity)
+        yield Judgement(empty, identity, name, labeller.judged, None, error="the judge left it out")
 
 
 def with_prompts(

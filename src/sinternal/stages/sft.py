@@ -44,7 +44,7 @@ def sft(
         model: the start.
         target: the study's own target, if the start comes from elsewhere: both must have the same chat template.
     """
-    from sinternal.training import launch
+    from sinternal.training import launch, tracking
     from sinternal.training.sft import train
 
     if target is not None:
@@ -53,7 +53,12 @@ def sft(
     settings = settings_for(config, len(rows))
     out = draft.path / MODEL_FOLDER
     draft.scaffolding.append(out.with_suffix(".checkpoints"))
-    job = partial(train, model_path(model), rows, settings, config.seed, out, speech=config.speech)
+    job = partial(
+        train,
+        *(model_path(model), rows, settings, config.seed, out),
+        speech=config.speech,
+        tracking=tracking.current(),
+    )
     log = launch.run(job, draft.progress, out.with_suffix(".launch"))
     draft.write_json("training", log.training)
     draft.notes.extend([*cautions(settings), *log.notes])

@@ -24,7 +24,8 @@ MEND = "delete its folder and run again"
 
 def table_name(row_type: type[R]) -> str:
     """The default name of a table: the row type's, in the plural."""
-    return f"{row_type.__name__.lower()}s"
+    name = row_type.__name__.lower()
+    return f"{name[:-1]}ies" if name.endswith("y") else f"{name}s"
 
 
 def write_table(path: Path, rows: Iterable[R], row_type: type[R], *, temporary: bool = False) -> int:

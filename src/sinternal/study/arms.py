@@ -12,19 +12,25 @@ from sinternal.layout import (
     REPETITION,
     Answers,
     ArmRun,
+    Attacked,
     Checked,
+    Control,
     Others,
     Published,
     SeedRun,
     Stressed,
     Training,
+    adaptive_condition,
     sampling_condition,
 )
 from sinternal.records import Subject
 from sinternal.settings.arms import BASE, REINFORCED, VERIFYING, Arm, SpecificationUse, TrainOn
+from sinternal.settings.measurement import CONTROL
+from sinternal.settings.plugins import AdaptiveAttackPlugin
 from sinternal.settings.recipe import Recipe
 from sinternal.settings.sources import Target
 from sinternal.stages import (
+    adapt,
     capability,
     contrast,
     critique,
@@ -316,7 +322,35 @@ class _ArmPlanner:
             capability=self._capability(model),
             stress=self._stress(model),
             checks=self._checks(model, responses),
+            attacked=self._attacked(model),
         )
+
+    def _attacked(self, model: Task) -> dict[str, Attacked[Task]]:
+        """Attackers that go on asking it, each with and without feedback, and its plain requests repeated."""
+        recipe, settings = self.recipe, self.recipe.evaluation.adaptive
+        if settings is None:
+            return {}
+        prompts = self.prompts.attacked
+        played = [(attack, Control.NONE) for attack in settings.attacks]
+        played += [(attack, Control.BLIND) for attack in settings.attacks if attack.plugin_class.learns]
+        played.append((AdaptiveAttackPlugin(name=CONTROL), Control.REPETITION))
+        attacked = {}
+        for attack, control in played:
+            config = adapt.AdaptConfig(
+                engine=recipe.measuring_engine,
+                sampling=recipe.evaluation.sampling.model_copy(update={"n": 1}),
+                system=recipe.target.system,
+                seed=self.seed,
+                attack=attack,
+                judge=recipe.judges[0],
+                budget=settings.budget,
+                feedback=control is Control.NONE,
+                most=None if settings.limit is None else settings.limit * len(recipe.prompts.eval),
+            )
+            name = adaptive_condition(attack.family, control)
+            inputs = {"prompts": prompts, "model": model}
+            attacked[name] = Attacked(prompts, Task(adapt.STAGE, f"attack by {name} on {self.label}", config, inputs))
+        return attacked
 
     def _checks(self, model: Task, responses: Task) -> Checked[Task] | None:
         """Its thinkings about harmful prompts, continued without their checks and with others'."""

@@ -14,6 +14,7 @@ from sinternal.records import Prompt, Split
 from sinternal.settings.plugins import JudgePlugin
 from sinternal.settings.sampling import Sampling
 from sinternal.settings.training import cautions as settings_cautions
+from sinternal.stages import adapt
 from sinternal.stages.grpo import GrpoConfig
 from sinternal.stages.locate import LocateConfig
 from sinternal.stages.sft import SftConfig
@@ -104,7 +105,10 @@ def server_bounds(rows: Iterable[Row]) -> Iterator[tuple[Row, Bound]]:
     """What each artifact that is still to be made takes of servers at most, if it asks any. Raises SInternalError."""
     for row in rows:
         if not row.cached and (needed := list(servers([row.task]))):
-            yield row, _bound(row, needed[0])
+            if row.task.stage is adapt.STAGE:  # model, judge and attacker may each be a server, asked by turns
+                yield from ((row, _bound(row, server)) for server in needed)
+            else:
+                yield row, _bound(row, needed[0])
 
 
 class Calls(NamedTuple):
@@ -122,6 +126,11 @@ def calls_of(row: Row) -> Calls:
     """What an artifact asks of models at most, but for rollouts."""
     stage, config = row.task.stage.name, row.task.config
     number, longest, quoted = row.costs.calls or row.costs.rows or 0, UNKNOWN_LIMIT, 0
+    if isinstance(config, adapt.AdaptConfig):
+        labeller = config.judge.open()
+        asked = len(labeller.ask_all(_ANY, "")) if isinstance(labeller, Guard) else 1
+        each, most = max(1, asked, config.attack.plugin_class.asks), max(config.sampling.max_tokens, UNKNOWN_LIMIT)
+        return Calls((row.costs.rows or 0) * each, most, config.budget * config.sampling.max_tokens)
     answer_sampling = getattr(getattr(row.task.inputs.get("responses"), "config", None), "sampling", None)
     if stage in ("sample", "repeat", "self_verify"):
         sampling: Sampling = config.sampling  # type: ignore[attr-defined]

@@ -26,11 +26,13 @@ from sinternal.store import Artifact, Draft, Store
 from sinternal.store.files import open_to_append
 from sinternal.study.contents import Contents, check_unchanged
 from sinternal.study.identity import identity
-from sinternal.study.preflight import preflight
+from sinternal.study.preflight import check_trackers, preflight
 from sinternal.study.retry import reopen_failed, undo_outdated
 from sinternal.study.spawning import ScriptlessContext
 from sinternal.study.task import Plan, Task
 from sinternal.training import launch as launching
+from sinternal.training import tracking as tracked
+from sinternal.training.tracking import NOBODY, Tracking
 from sinternal.validation import nearest
 
 WORKER_LOG = "workers.log"
@@ -67,13 +69,15 @@ def execute(
     *,
     retry_failed: bool | None = None,
     launch: Launch | None = None,
+    tracking: Tracking = NOBODY,
 ) -> Artifact:
     """Make every artifact of a plan that is still missing; return the report.
 
     Independent artifacts are made side by side in `workers` processes; with more than one, each computes on one
     thread. The next call resumes an interrupted run. `limits` bounds what this run spends on servers. Failed
     requests are sent again: if `retry_failed` is None, those to servers that can be reached; if true, all of them; if
-    false, none. Every server that is needed is tried first. `launch` spreads each training over processes.
+    false, none. Every server that is needed is tried first. `launch` spreads each training over processes,
+    and `tracking` says who is told of it.
 
     Raises:
         BudgetError: the limits are reached.
@@ -96,7 +100,8 @@ def execute(
         store.check_writable()
         waiting = [task for task in plan.tasks if task.key in to_make]
         preflight(waiting, store, limits)
-        _make_all(waiting, plan, finished, store, workers, listen, limits, launch)
+        check_trackers(tracking.trackers)
+        _make_all(waiting, plan, finished, store, workers, listen, limits, launch, tracking)
     return finished[plan.report.key]
 
 
@@ -143,6 +148,7 @@ def _make_all(
     listen: Callable[[Event], None],
     limits: Limits | None,
     launch: Launch | None,
+    tracking: Tracking,
 ) -> None:
     context = ScriptlessContext()
     try:
@@ -155,7 +161,7 @@ def _make_all(
     running: dict[Future[Artifact], Task] = {}
     threads = 1 if workers > 1 else None
     purse = Purse(limits, context) if limits else None
-    start = (news, purse, threads, store.root, launch)
+    start = (news, purse, threads, store.root, launch, tracking)
     # A library that holds the interpreter while it opens a model keeps a worker from noticing that we are gone.
     with guarded(), ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=start) as pool:
         try:
@@ -164,7 +170,9 @@ def _make_all(
                 for task in ready:
                     waiting.remove(task)
                     paths = {name: finished[parent.key] for name, parent in task.inputs.items()}
-                    job = pool.submit(_make, store.root, task.stage, task.config, paths, task.key, task.contents)
+                    job = pool.submit(
+                        _make, store.root, task.stage, task.config, paths, task.key, task.contents, task.label
+                    )
                     running[job] = task
                 completed, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
                 _forward_progress(news, by_key, listen)
@@ -220,7 +228,12 @@ _news: multiprocessing.Queue[_Report] | None = None
 
 
 def _start_worker(
-    news: multiprocessing.Queue[_Report], purse: Purse | None, threads: int | None, root: Path, launch: Launch | None
+    news: multiprocessing.Queue[_Report],
+    purse: Purse | None,
+    threads: int | None,
+    root: Path,
+    launch: Launch | None,
+    tracking: Tracking,
 ) -> None:
     _redirect_output(root / WORKER_LOG)
     if is_there("tqdm"):
@@ -229,6 +242,7 @@ def _start_worker(
         tqdm.set_lock(threading.RLock())  # its own is a semaphore, which a worker that is ended would leak
     carry(purse)
     launching.carry(launch)
+    tracked.carry(tracking)
     global _news  # a process pool can hand a queue to its workers only through their initializer
     _news = news
     threading.Thread(target=_exit_with_parent, daemon=True).start()
@@ -258,7 +272,13 @@ def _exit_with_parent() -> None:
 
 
 def _make(
-    root: Path, stage: Stage, config: BaseModel, inputs: Mapping[str, Artifact], key: str, named: Contents
+    root: Path,
+    stage: Stage,
+    config: BaseModel,
+    inputs: Mapping[str, Artifact],
+    key: str,
+    named: Contents,
+    label: str,
 ) -> Artifact:
     """Make one artifact, in a worker process, from what its settings named when the run was planned."""
     settings = config.model_dump(mode="json")
@@ -281,6 +301,7 @@ def _make(
             raise
 
     pending.listen(tell)
+    tracked.carry(tracked.current().of(label))
     return Store(root).make(
         stage.name,
         key,

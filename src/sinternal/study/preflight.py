@@ -20,6 +20,7 @@ from sinternal.judges.guard import Guard
 from sinternal.records import Prompt, Split
 from sinternal.registry import Kind, load, names
 from sinternal.settings.plugins import EnginePlugin, JudgePlugin
+from sinternal.settings.tracking import Tracker
 from sinternal.stages.target import TargetConfig
 from sinternal.store import Store
 from sinternal.study.identity import NamedEngine, engines_in
@@ -27,6 +28,10 @@ from sinternal.study.task import Task
 
 LOCAL = ("torch", "transformers", "tokenizers")
 """Modules that a model on this disk needs."""
+
+
+HELLO = Request("hello", (("user", "Say hello."),))
+"""What a server is tried with, if it is asked in no form of its own."""
 
 
 class Server(NamedTuple):
@@ -40,7 +45,7 @@ class Server(NamedTuple):
     """What the engine is opened with."""
     options: dict[str, Any]
     """Its options."""
-    request: Request = Request("hello", (("user", "Say hello."),))
+    request: Request
     """The trial request."""
 
     @property
@@ -70,14 +75,9 @@ def preflight(waiting: Sequence[Task], store: Store, limits: Limits | None) -> N
     """
     store.check_writable()
     for task in waiting:
-        _check_extras(task)
+        check_extras(task)
+    check_limits(waiting, limits)
     needed = list(servers(waiting))
-    if limits and limits.max_cost is not None and not any(map(_has_a_price, _options_of_engines(waiting))):
-        raise RecipeError(
-            f"--max-cost {limits.max_cost}: no server of this run has a price, so that the limit would limit nothing; "
-            "give the engine's option price, per million tokens: --option 'price={read: 3, written: 15}' (of a recipe: "
-            "--set 'engine.options.price={read: 3, written: 15}'), or use --max-tokens"
-        )
     if [server.task.stage.name for server in needed] == ["sample"]:
         return  # its first request, with nothing paid for before it, serves as the trial
     for server in needed:
@@ -88,7 +88,18 @@ def preflight(waiting: Sequence[Task], store: Store, limits: Limits | None) -> N
             raise
 
 
-def _check_extras(task: Task) -> None:
+def check_limits(waiting: Sequence[Task], limits: Limits | None) -> None:
+    """Make sure that limits limit something. Raises RecipeError for one on cost without any price."""
+    if limits and limits.max_cost is not None and not any(map(_has_a_price, _options_of_engines(waiting))):
+        raise RecipeError(
+            f"--max-cost {limits.max_cost}: no server of this run has a price, so that the limit would limit nothing; "
+            "give the engine's option price, per million tokens: --option 'price={read: 3, written: 15}' (of a recipe: "
+            "--set 'engine.options.price={read: 3, written: 15}'), or use --max-tokens"
+        )
+
+
+def check_extras(task: Task) -> None:
+    """Make sure that the packages are there which a task needs. Raises MissingExtraError."""
     require(task.label, *task.stage.needs)
     if task.stage.name == "grpo" and "mathematics" in task.inputs:
         require(f"{task.label} with mathematics", "math_verify")
@@ -97,6 +108,12 @@ def _check_extras(task: Task) -> None:
     if not task.stage.shows_paths:
         for engine in engines_in(task.config.model_dump(mode="json")):
             require(f"{task.label} by engine {engine.name}", *ENGINES.get(engine.name, ()))
+
+
+def check_trackers(trackers: Iterable[Tracker]) -> None:
+    """Make sure that the packages of trackers are there. Raises MissingExtraError."""
+    for tracker in trackers:
+        require(f"trackers: {tracker.value}", tracker.value)
 
 
 def is_reachable(task: Task) -> bool:
@@ -125,16 +142,43 @@ def servers(tasks: Iterable[Task]) -> Iterator[Server]:
     for task in tasks:
         if task.stage.shows_paths:  # the settings of a report name what other stages ask
             continue
-        settings = task.config.model_dump(mode="json")
-        questions = list(_questions_of_judges(settings))
-        for engine in engines_in(settings):
-            server = Server(task, engine.name, engine.model or _target(task), dict(engine.options))
-            for judge_engine, request in questions:
-                if judge_engine == engine:
-                    server = server._replace(request=request)
-            if _is_remote(engine.name) and server[1:4] not in seen:
+        for asked in servers_in(task.config.model_dump(mode="json"), _target(task)):
+            server = Server(task, *asked)
+            if server[1:4] not in seen:
                 seen.append(server[1:4])
                 yield server
+
+
+class Asked(NamedTuple):
+    """A server that settings name, and how it can be tried."""
+
+    engine: str
+    """Name of the engine."""
+    model: str
+    """What the engine is opened with."""
+    options: dict[str, Any]
+    """Its options."""
+    request: Request
+    """The trial request."""
+
+    def open(self) -> Engine:
+        """The engine that asks it."""
+        opened: Engine = EnginePlugin(name=self.engine, options=self.options).open(self.model)
+        return opened
+
+
+def servers_in(settings: Any, target: str) -> Iterator[Asked]:
+    """The servers that plain settings name.
+
+    Args:
+        settings: of a stage, or a part of a recipe.
+        target: the model that is asked where the settings name none.
+    """
+    questions = list(_questions_of_judges(settings))
+    for engine in engines_in(settings):
+        request = next((question for asker, question in questions[::-1] if asker == engine), HELLO)
+        if _is_remote(engine.name):
+            yield Asked(engine.name, engine.model or target, dict(engine.options), request)
 
 
 def _questions_of_judges(settings: Any) -> Iterator[tuple[NamedEngine, Request]]:

@@ -48,6 +48,12 @@ class PromptTasks:
         return self._stress_prompts("plain stress prompts", UNDISGUISED) if self._recipe.evaluation.stress else None
 
     @cached_property
+    def attacked(self) -> Task:
+        """Evaluation prompts without disguise, whose harmful requests are attacked."""
+        adaptive = self._recipe.evaluation.adaptive
+        return self._again("plain prompts to attack", UNDISGUISED, adaptive.limit if adaptive else None)
+
+    @cached_property
     def mathematics(self) -> Task | None:
         """Problems for rollouts; None if no arm is given any."""
         settings = self._recipe.grpo
@@ -79,7 +85,11 @@ class PromptTasks:
 
     def _stress_prompts(self, name: str, attacks: tuple[AttackPlugin, ...]) -> Task:
         stress = self._recipe.evaluation.stress
-        limit = {"limit": stress.limit} if stress and stress.limit else {}
+        return self._again(name, attacks, stress.limit if stress else None)
+
+    def _again(self, name: str, attacks: tuple[AttackPlugin, ...], most: int | None) -> Task:
+        """Prompts whose requests are asked again, of each benchmark at most so many."""
+        limit = {"limit": most} if most else {}
         sources = tuple(source.model_copy(update={"attacks": None, **limit}) for source in self._recipe.prompts.eval)
         config = self._config(sources, "eval", attacks, None)
         return Task(prompts.STAGE, f"{name}, {self._where}", config, {"among": self.evaluation})

@@ -20,6 +20,7 @@ from sinternal.errors import RecipeError
 from sinternal.registry import Kind, load
 from sinternal.settings.launch import PACKAGED, Launch
 from sinternal.settings.plugins import EnginePlugin
+from sinternal.settings.tracking import Tracker
 from sinternal.stages.capability import CapabilityConfig
 from sinternal.study.identity import engines_in
 from sinternal.study.task import Plan
@@ -36,8 +37,17 @@ KEYS_OF_HOSTS = {
     "MISTRAL_API_KEY": "api.mistral.ai",
     "OPENROUTER_API_KEY": "openrouter.ai",
     "TOGETHER_API_KEY": "api.together.xyz",
+    "WANDB_API_KEY": "api.wandb.ai",
 }
 """Whose key a variable holds, as its owner's documentation calls it."""
+TRACKERS = {
+    Tracker.WANDB: ("WANDB_BASE_URL", "https://api.wandb.ai", "WANDB_API_KEY"),
+    Tracker.MLFLOW: ("MLFLOW_TRACKING_URI", "", "MLFLOW_TRACKING_TOKEN"),
+    Tracker.TRACKIO: ("TRACKIO_SERVER_URL", "", ""),
+}
+"""Trackers that may ask a server: the variable that names it, the usual one, and the variable with its key. The user's
+own environment says where, never a recipe."""
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 RUN = "run:"
 """Before a command or file of code in `ALLOW`."""
 
@@ -87,12 +97,13 @@ class Reach:
         return Reach(tuple(server for server in self.servers if not server.loopback), outside, self.commands)
 
 
-def find_reach(plan: Plan, launch: Launch | None = None) -> Reach:
+def find_reach(plan: Plan, launch: Launch | None = None, trackers: Collection[Tracker] = ()) -> Reach:
     """What a plan reaches.
 
     Args:
         plan: with its tasks.
         launch: how its trainings are spread.
+        trackers: who is told of them.
     """
     servers: dict[str, dict[str, None]] = {}
     seen: dict[str, Destination] = {}
@@ -113,8 +124,23 @@ def find_reach(plan: Plan, launch: Launch | None = None) -> Reach:
     if launch is not None:
         commands.update(dict.fromkeys([shlex.join(launch.start)] if launch.start else []))
         files.update(dict.fromkeys([] if launch.config in PACKAGED else [launch.config]))
+    for destination in map(_destination_of, trackers):
+        if destination is not None:
+            seen.setdefault(destination.address, destination)
+            servers.setdefault(destination.address, {}).update(dict.fromkeys(destination.variables))
     destinations = (seen[address]._replace(variables=tuple(names)) for address, names in servers.items())
     return Reach(tuple(destinations), tuple(files), tuple(commands))
+
+
+def _destination_of(tracker: Tracker) -> Destination | None:
+    """The server that a tracker sends curves to; None if it writes files."""
+    variable, usual, key = TRACKERS.get(tracker, ("", "", ""))
+    address = os.environ.get(variable, usual)
+    parts = urlsplit(address)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return None
+    address = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    return Destination(address, (key,) if key and os.environ.get(key) else (), parts.hostname in LOOPBACK)
 
 
 def check_allowed(reach: Reach, typed: Collection[str] = ()) -> None:

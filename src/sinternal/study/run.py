@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,9 +11,8 @@ from typing import NamedTuple, Self
 from sinternal.budget import Limits
 from sinternal.errors import DataError, ModelError, SInternalError, StoreError
 from sinternal.figures.score import Score
-from sinternal.layout import Place, RunMap
+from sinternal.layout import ArmRun, Place, RunMap, SeedRun
 from sinternal.models.resolve import is_model
-from sinternal.records import Judgement, Prompt, Response
 from sinternal.report import results
 from sinternal.report.results import Results
 from sinternal.settings.files import parents_elsewhere
@@ -32,6 +31,7 @@ from sinternal.study.live import diary
 from sinternal.study.plan import make_plan
 from sinternal.study.reach import Reach, check_allowed, find_reach
 from sinternal.study.task import Plan
+from sinternal.training.tracking import FOLDER, NOBODY, Tracking
 
 RUNS = Path("runs")
 """Where runs are kept that are given no folder."""
@@ -128,79 +128,81 @@ class Run:
         Raises:
             ModelError: the run has no such arm or seed, or its model is not there.
         """
-        place = self._place(arm, seed)
-        inputs = self._inputs()
-        key = inputs[place].arms[arm].model if inputs else ""
-        model = next(filter(None, (self.store.find(stage, key) for stage in MODEL_STAGES)), None)
+        return ArmModel(model_name(self.model_artifact(arm, seed)), self.recipe.target.model, self.recipe.verification)
+
+    def model_artifact(self, arm: str, seed: int | None = None) -> Artifact:
+        """What made the model of an arm; arguments and errors are those of `model`."""
+        keys = self.arm_keys(arm, seed)
+        found = (self.store.find(stage, keys.model) for stage in MODEL_STAGES) if keys else ()
+        model = next(filter(None, found), None)
         if model is None:
             raise ModelError(
                 f"the model of {arm!r} is not in {self.store.root}: finish the run, or, if it has another --store, "
                 "name the model's own folder there"
             )
-        return ArmModel(model_name(model), self.recipe.target.model, self.recipe.verification)
+        return model
 
-    def answers(self, arm: str, seed: int | None = None, judge: str | None = None) -> Iterator[Answer]:
-        """What an arm answered to the evaluation prompts, with one judge's labels; of the recipe's first variant.
-
-        Texts of models may hold anything, harmful instructions among it.
+    def arm_keys(self, arm: str, seed: int | None = None) -> ArmRun[str] | None:
+        """The keys of an arm's artifacts according to the run's own report: a new plan may name others by now.
 
         Args:
             arm: its name.
             seed: by default the recipe's first.
-            judge: its name; by default the first, which decides.
 
-        Yields:
-            In the order in which the answers were given, a thousand or so of them in memory at a time.
+        Returns:
+            None if the report's artifact is not in the store.
 
         Raises:
             ModelError: the run has no such arm or seed.
-            StoreError: the run has no such judge, is not finished, or its answers are not in its store.
         """
-        place = self._place(arm, seed)
-        inputs = self._inputs()
-        if inputs is None:
-            raise StoreError(f"{self.folder}: its answers are not in {self.store.root}: finish it, or name its store")
-        keys = inputs[place].arms[arm]
-        name = judge or next(iter(keys.judgements))
-        if name not in keys.judgements:
-            raise StoreError(f"{self.folder} has no judge {name!r}; it has: {', '.join(keys.judgements)}")
-        prompts = {row.id: row for row in self._made("prompts", inputs[place].evaluation_prompts).rows(Prompt)}
-        labels = {row.response_id: row for row in self._made("judge", keys.judgements[name]).rows(Judgement)}
-        for batch in self._made("sample", keys.responses).batches(Response):
-            yield from (Answer(prompts[row.prompt_id], row, labels[row.id]) for row in batch)
+        keys = self.seed_keys(arm, seed)
+        return keys.arms[arm] if keys else None
 
-    def _place(self, arm: str, seed: int | None) -> Place:
-        """Where an arm is in the map of the run, which must have it."""
+    def seed_keys(self, arm: str, seed: int | None = None) -> SeedRun[str] | None:
+        """The keys of all artifacts of a seed that has the arm; see `arm_keys`."""
         if arm not in self.arms:
             raise ModelError(f"{self.folder} has no arm {arm!r}; it has: {', '.join(self.arms)}")
         if seed is not None and seed not in self.recipe.seeds:
             raise ModelError(f"{self.folder} has no seed {seed}; it has: {', '.join(map(str, self.recipe.seeds))}")
-        variant = next(iter(self.recipe.variants), DEFAULT_VARIANT)
-        return Place(variant, self.recipe.seeds[0] if seed is None else seed)
-
-    def _inputs(self) -> RunMap[str] | None:
-        """The keys of what the run's own report was made from: a new plan of its recipe may name others by now."""
         report = find_last(self.store, "report", self.folder, LAST["report"])
-        return RunMap[str].from_flat(report.manifest["inputs"]) if report else None
-
-    def _made(self, stage: str, key: str) -> Artifact:
-        artifact = self.store.find(stage, key)
-        if artifact is None:
-            raise StoreError(
-                f"{self.folder}: {stage}/{key} is not in {self.store.root}; run it again, or name its store"
-            )
-        return artifact
+        variant = next(iter(self.recipe.variants), DEFAULT_VARIANT)
+        place = Place(variant, self.recipe.seeds[0] if seed is None else seed)
+        return RunMap[str].from_flat(report.manifest["inputs"])[place] if report else None
 
 
-class Answer(NamedTuple):
-    """One answer of an arm."""
+class ArmOfRun(NamedTuple):
+    """One arm of one repetition of a finished run."""
 
-    prompt: Prompt
-    """What was asked."""
-    response: Response
-    """What the arm said."""
-    judgement: Judgement
-    """The judge's labels of it."""
+    run: Run
+    """The run."""
+    arm: str
+    """The arm's name."""
+    seed: int
+    """The seed."""
+
+    @classmethod
+    def open(cls, name: Path | str, store: Path | str | None = None) -> Self:
+        """Open what `RUN/ARM` or `RUN/ARM/SEED` names; without a seed, the recipe's first.
+
+        Args:
+            name: the name.
+            store: the run's folder of artifacts, if that is not inside.
+
+        Raises:
+            SInternalError: it leads to no run, or the run has no such arm.
+        """
+        path = Path(name).expanduser()
+        if (path / RECIPE).is_file():
+            arms = ", ".join(f"{path}/{arm}" for arm in Run.open(path, store).arms)
+            raise ModelError(f"{path} is a run; name one of its arms: {arms}")
+        seed = None
+        if path.name.isdecimal() and (path.parent.parent / RECIPE).is_file():
+            path, seed = path.parent, int(path.name)
+        if not (path.parent / RECIPE).is_file():
+            raise ModelError(f"{name}: there is no finished run in {path.parent} (no {RECIPE}); name RUN/ARM")
+        run = Run.open(path.parent, store)
+        run.arm_keys(path.name, seed)
+        return cls(run, path.name, run.recipe.seeds[0] if seed is None else seed)
 
 
 class ArmModel(NamedTuple):
@@ -260,6 +262,7 @@ def run(
         limits=limits,
         retry_failed=retry_failed,
         launch=loaded.launch,
+        tracking=Tracking(loaded.trackers, loaded.name, folder / FOLDER),
         again=again,
         listen=listen,
         typed=overrides,
@@ -325,12 +328,14 @@ def make(
     again: Collection[str] = (),
     listen: Listener | None = None,
     launch: Launch | None = None,
+    tracking: Tracking = NOBODY,
     typed: Collection[str] = (),
 ) -> None:
     """Make what a plan asks for, and copy files of its last artifact into a folder.
 
-    For the arguments, see `run`; `launch` spreads each training over processes, and `typed` is what the user has given
-    beside the recipe. Raises RecipeError if the recipe reaches for what takes a word of the user's.
+    For the arguments, see `run`; `launch` spreads each training over processes, `tracking` says who is told of it, and
+    `typed` is what the user has given beside the recipe. Raises RecipeError if the recipe reaches for what takes a word
+    of the user's.
     """
     check_writable(folder, "--out")
     tell = listen or _ignore
@@ -340,7 +345,7 @@ def make(
         if again:
             artifacts.check_writable()
             discarded = discard(plan, artifacts, again)
-        reach = find_reach(plan, launch)
+        reach = find_reach(plan, launch, tracking.trackers)
         tell(Start(plan, folder, discarded, server_bound(plan, artifacts), reach))
         check_allowed(reach, typed)
         with diary(folder, plan, artifacts.root) as kept:
@@ -350,7 +355,12 @@ def make(
                     kept.note(event)
                 tell(event)
 
-            last = execute(plan, artifacts, workers, listen_and_note, limits, retry_failed=retry_failed, launch=launch)
+            last = execute(
+                *(plan, artifacts, workers, listen_and_note, limits),
+                retry_failed=retry_failed,
+                launch=launch,
+                tracking=tracking,
+            )
             with alone(artifacts.root), telling_causes(folder):
                 for name in files:
                     copy_file(last.file(name), folder / name)

@@ -28,6 +28,7 @@ from sinternal.records import Finish, Judgement, Prompt, Response, Split, Subjec
 from sinternal.registry import Kind, names
 from sinternal.settings.files import packaged_diagnoses
 from sinternal.settings.sampling import Sampling
+from sinternal.testing.adaptive import check_adaptive_attack as check_adaptive_attack
 from sinternal.testing.contract import (
     expect_closes_twice,
     expect_each_once,

@@ -38,6 +38,7 @@ from sinternal.training.rewards import Kind
 from sinternal.training.rollouts import close_vllm, vllm_arguments
 from sinternal.training.schedule import Turn
 from sinternal.training.scorer import Panel, Rollout, Scorer
+from sinternal.training.tracking import NOBODY, Tracking
 from sinternal.training.watch import Curve, Point, Report, Seal, Watch
 from sinternal.training.weights import Start, hardware, open_model, save_trained
 
@@ -119,6 +120,7 @@ def train(
     out: Path,
     progress: Progress,
     speech: TemplateOptions | None = None,
+    tracking: Tracking = NOBODY,
 ) -> Log:
     """Train a model on its own rollouts, and save it as a Hugging Face model directory, or its trained LoRA adapter.
 
@@ -133,6 +135,7 @@ def train(
         out: receives the model; checkpoints stand beside it in `<out>.checkpoints`.
         progress: called with (steps done, steps in all).
         speech: the chat-template options of the engine that measures the model.
+        tracking: who is told how it goes.
 
     Raises:
         DataError: the rewards of the first step are all 0 or all missing, so that there is nothing to learn from; or
@@ -147,9 +150,9 @@ def train(
     _name_ends(tokenizer, ends, model_folder)
     set_seed(seed)
     disable_progress_bar()
-    checkpoints = out.with_suffix(".checkpoints")
-    last = last_checkpoint(checkpoints)
+    last = last_checkpoint(checkpoints := out.with_suffix(".checkpoints"))
     arguments = _arguments(settings, ends, seed, checkpoints, measured=bool(held_out), fresh=last is None)
+    tracking.put_into(arguments)
     start = open_model(model_folder, settings, keep=arguments.world_size == 1)
     _check_reference(start, settings)
     policy = start.model.get_base_model() if isinstance(start.model, PeftModel) else start.model
@@ -349,8 +352,7 @@ def _name_ends(tokenizer: PreTrainedTokenizerBase, ends: Sequence[int], folder: 
         raise ModelError(f"{folder}: nothing says which token ends a turn; name one as eos_token of the tokenizer")
     if tokenizer.eos_token_id is None:
         tokenizer.eos_token = tokenizer.convert_ids_to_tokens(ends[0])
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
 
 
 def _check_reference(start: Start, settings: GrpoSettings) -> None:

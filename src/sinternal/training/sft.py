@@ -42,6 +42,7 @@ from sinternal.store import Progress
 from sinternal.training.batches import Share, cut, draw, share
 from sinternal.training.checkpoints import last_checkpoint
 from sinternal.training.names import TRAINING
+from sinternal.training.tracking import NOBODY, Tracking
 from sinternal.training.watch import Curve, Point, Report, Seal, Watch
 from sinternal.training.weights import hardware, open_model, save_trained
 
@@ -66,6 +67,7 @@ def train(
     out: Path,
     progress: Progress,
     speech: TemplateOptions | None = None,
+    tracking: Tracking = NOBODY,
 ) -> Log:
     """Fine-tune a model and save it as a Hugging Face model directory, or what was trained of it as a LoRA adapter.
 
@@ -77,6 +79,7 @@ def train(
         out: receives the model; checkpoints stand beside it in `<out>.checkpoints`.
         progress: called with (steps done, steps in all).
         speech: the chat-template options of the engine that measures the model.
+        tracking: who is told how it goes.
 
     Raises:
         DataError: a row is too long, the chat template deletes the thinking or never ends a turn, a row would not be
@@ -90,6 +93,7 @@ def train(
     check_labels(rows, examples, form, settings.max_length)
     checkpoints = out.with_suffix(".checkpoints")
     arguments = _arguments(settings, seed, checkpoints)
+    tracking.put_into(arguments)
     start = open_model(model_folder, settings, keep=arguments.world_size == 1)
     trainer = _Trainer(
         settings=settings,

@@ -221,7 +221,7 @@ def newest_texts(made: Collection[Made], most: int) -> list[Text]:
     writing = [(rows, one) for one in made if one.stage in WRITING and (rows := _newest_rows(one, WRITING[one.stage]))]
     chosen = sorted(writing, key=lambda pair: (pair[1].growing, _age(pair[0])), reverse=True)[:NEWEST]
     share = max(1, most // max(1, len(chosen)))
-    texts = []
+    texts: list[Text] = []
     for file, one in chosen:
         try:
             texts += _texts(one, file, share, made)
@@ -249,8 +249,8 @@ def _texts(made: Made, file: Path, most: int, others: Collection[Made]) -> Itera
                 made.label,
                 made.stage,
                 _cut(row.prompt),
-                _cut(row.critique),
-                _cut(row.answer),
+                row.critique and _cut(row.critique),
+                row.answer and _cut(row.answer),
                 None if row.label is None else row.label == "unsafe",
                 "",
                 "; ".join(words),
@@ -269,8 +269,8 @@ def _texts(made: Made, file: Path, most: int, others: Collection[Made]) -> Itera
             made.label,
             made.stage,
             _cut(prompt.text) if prompt else "",
-            _cut(response.thinking),
-            _cut(response.answer),
+            response.thinking and _cut(response.thinking),
+            response.answer and _cut(response.answer),
             prompt.harmful if prompt else None,
             prompt.family if prompt else "",
             _outcome(response, labels.get(response.id)),
@@ -317,7 +317,7 @@ def _rows_having(table: Table[R], name: str, values: Collection[str]) -> list[R]
     return [row for batch in table.selected(wanted) for row in table.rows_of(batch)]
 
 
-def _cut(text: str | None) -> str | None:
-    if text is None or len(text) <= LONGEST_TEXT:
+def _cut(text: str) -> str:
+    if len(text) <= LONGEST_TEXT:
         return text
     return f"{text[:LONGEST_TEXT]}… ({len(text):,} characters in all)"

@@ -28,6 +28,7 @@ TEXT = "results.md"
 HEAD = 2**16
 """Bytes of a text of results in which the answer stands."""
 LONGEST_ANSWER = 600
+_BOLD = re.compile(r"\*\*(.+?)\*\*")
 _STAGE = re.compile(r"[a-z][a-z_]*", re.ASCII)
 _KEY = re.compile(r"[0-9a-f]{16}", re.ASCII)
 
@@ -116,7 +117,7 @@ class ViewedRun:
         text = read_head(self.folder / (DIAGNOSIS_TEXT if self.is_diagnosis else TEXT), HEAD)
         paragraphs = [line.strip() for line in text.splitlines() if line.strip() and line[0] not in "#|"]
         bold = next((line for line in paragraphs if line.startswith("**")), paragraphs[0] if paragraphs else "")
-        sentence = bold.replace("**", "")
+        sentence = match[1] if (match := _BOLD.match(bold)) else bold.replace("**", "")
         return sentence if len(sentence) <= LONGEST_ANSWER else f"{sentence[:LONGEST_ANSWER]}…"
 
     def artifact(self, task: TaskState) -> Path | None:

@@ -95,9 +95,9 @@ function bar(done, total, label) {
   return make("progress", { max: total || 1, value: done, "aria-label": label });
 }
 
-function table(columns, rows, classes = "") {
+function table(label, columns, rows, classes = "") {
   const head = make("tr", {}, ...columns.map(([name, kind]) => make("th", { scope: "col", class: kind || "" }, name)));
-  return make("div", { class: "scroll", tabIndex: 0, role: "region", "aria-label": "table" },
+  return make("div", { class: "scroll", tabIndex: 0, role: "region", "aria-label": label },
     make("table", { class: classes }, make("thead", {}, head), make("tbody", {}, ...rows)));
 }
 
@@ -124,7 +124,7 @@ async function list() {
   document.getElementById("empty")?.remove();
   part("runs", content.runs, (runs) => [
     compareButton(),
-    table([[""], ["run"], ["state"], ["progress"], ["since"], ["what came out"]], runs.map(row), "stack"),
+    table("Runs", [["choose"], ["run"], ["state"], ["progress"], ["since"], ["what came out"]], runs.map(row), "stack"),
   ]);
   count();
 }
@@ -167,7 +167,7 @@ async function one(id) {
   part("standing", [run.state, run.why, run.since, run.started, run.report, run.redacted, run.answer, run.made, run.tasks, run.cached, run.spent], () => standing(run));
   const going = run.list.filter((task) => task.state === "running" || task.state === "interrupted");
   part("going", going, () => going.length ? [make("h2", {}, run.state === "running" ? "Being made" : "Interrupted"),
-    table([["what"], ["progress"], ["rate", "number"], ["time left", "number"], [""]], going.map(taskRow), "stack")] : []);
+    table("Being made", [["what"], ["progress"], ["rate", "number"], ["time left", "number"], ["at"]], going.map(taskRow), "stack")] : []);
   part("curves", run.curves, curves);
   if (++turn % 3 === 1 || !shown.has("texts")) {
     const content = await ask(`/api/runs/${id}/texts`);
@@ -205,7 +205,7 @@ function all(tasks) {
   if (!tasks.length) return [];
   const rows = tasks.map((task) => make("tr", {}, make("th", { scope: "row" }, task.label), make("td", {}, task.stage),
     make("td", {}, badge(task.state)), make("td", { class: "number" }, duration(task.seconds))));
-  return [fold("stages", `All ${tasks.length} artifacts`, table([["what"], ["stage"], ["state"], ["took", "number"]], rows, "stack"))];
+  return [fold("stages", `All ${tasks.length} artifacts`, table("All artifacts", [["what"], ["stage"], ["state"], ["took", "number"]], rows, "stack"))];
 }
 
 function fold(key, title, ...content) {
@@ -245,7 +245,7 @@ function plot(stage, of, figure, lines, style) {
   let [low, high] = [Math.min(...points.map((point) => point[1])), Math.max(...points.map((point) => point[1]))];
   if (low >= 0 && high <= 1 && figure !== "loss") [low, high] = [0, 1];
   if (low === high) [low, high] = [low - 0.5, high + 0.5];
-  const [width, height, left, bottom, top, right] = [330, 190, 46, 24, 10, 10];
+  const [width, height, left, bottom, top, right] = [330, 190, 58, 24, 10, 10];
   const x = (step) => left + (step - x0) / (x1 - x0) * (width - left - right);
   const y = (value) => height - bottom - (value - low) / (high - low) * (height - bottom - top);
   const text = (value) => Math.abs(value) >= 1000 ? Math.round(value).toLocaleString() : Number(value.toPrecision(3)).toString();
@@ -281,7 +281,7 @@ function textRow(row) {
   const about = [row.label, row.family && row.family !== "plain" ? row.family : "", row.harmful === null ? "" : benign ? "benign" : "harmful", row.outcome].filter(Boolean).join(" · ");
   const start = benign ? ` – ${row.prompt.slice(0, 90)}` : "";
   const body = [["asked", row.prompt], ["thinking", row.thinking], ["answer", row.answer]].filter(([, text]) => text)
-    .flatMap(([name, text]) => [make("h4", {}, name), make("pre", { tabIndex: 0 }, text)]);
+    .flatMap(([name, text]) => [make("h3", {}, name), make("pre", { tabIndex: 0 }, text)]);
   const details = fold(`text ${row.label} ${row.prompt} ${row.answer}`, about + start);
   details.classList.add("text");
   const fill = () => { if (details.open && details.children.length === 1) details.append(...body); };
@@ -304,7 +304,7 @@ async function compare(a, b) {
     make("p", {}, "The same prompts, seeds and samples in both: the difference is the first run less the second, with its 95 % interval."),
     ...content.pairs.flatMap((pair) => [
       make("h2", {}, pair.title),
-      table(pair.columns.map((name, i) => [name, i ? "number" : ""]),
+      table(pair.title, pair.columns.map((name, i) => [name || "figure", i ? "number" : ""]),
         pair.rows.map((cells) => make("tr", {}, ...cells.map((cell, i) => make(i ? "td" : "th", { class: i ? "number" : "" }, cell))))),
       ...pair.caveats.map((caveat) => make("p", { class: "muted" }, `note: ${caveat}`)),
     ])]);

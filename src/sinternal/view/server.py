@@ -45,6 +45,8 @@ OWN_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
 TOKEN = "X-Sinternal-Token"
 LOG = 2**14
 """Bytes of a run's log that are shown."""
+TEXTS_BESIDE = "-texts"
+"""End of the name of the folder that a large report's texts lie in, beside its page."""
 TEXTS, MOST_TEXTS = 40, 400
 KEPT = 8
 """Comparisons that are remembered."""
@@ -90,7 +92,7 @@ class View:
         """Serve runs to whoever has the token; without `texts`, nothing that a model wrote or was asked."""
         self.runs, self.token, self.texts = runs, token, texts
         self._compared: OrderedDict[tuple[object, ...], dict[str, Any]] = OrderedDict()
-        self._reading = threading.Lock()
+        self._reading, self._comparing = threading.Lock(), threading.Lock()
 
     def answer(self, target: str, token: str | None) -> Answer:
         """Answer a request.
@@ -109,6 +111,9 @@ class View:
         if not hmac.compare_digest((token or "").encode(), self.token.encode()):
             return _problem(HTTPStatus.FORBIDDEN, "open the address that sinternal view has printed")
         try:
+            if match := _PAIR.fullmatch(address.path):
+                with self._comparing:  # takes long, and keeps nobody else from an answer
+                    return self._compared_pair(match["a"], match["b"])
             with self._reading:  # journals are read on, and each run is looked at by one request at a time
                 return self._api(address.path, parse_qs(address.query))
         except (SInternalError, OSError) as error:
@@ -119,9 +124,6 @@ class View:
             rows = [self._row(run, run.standing()) for run in self.runs.all()]
             rows.sort(key=lambda row: (row["state"] != State.RUNNING, -(row["since"] or 0)))
             return _json({"folder": str(self.runs.root), "now": time.time(), "texts": self.texts, "runs": rows})
-        if match := _PAIR.fullmatch(path):
-            a, b = (self.runs.get(match[side]) for side in ("a", "b"))
-            return _gone() if a is None or b is None else _json(self._compare(a, b))
         if match := _RUN.fullmatch(path):
             run = self.runs.get(match["run"])
             if run is None:
@@ -131,6 +133,10 @@ class View:
                 return _json(self._texts(run, int(asked) if asked.isdecimal() and len(asked) < 6 else TEXTS))
             return _json(self._whole(run))
         return _problem(HTTPStatus.NOT_FOUND, "there is nothing there")
+
+    def _compared_pair(self, first: str, second: str) -> Answer:
+        a, b = self.runs.get(first), self.runs.get(second)
+        return _gone() if a is None or b is None else _json(self._compare(a, b))
 
     def _row(self, run: ViewedRun, standing: Standing) -> dict[str, Any]:
         journal = run.journal
@@ -146,7 +152,7 @@ class View:
             "made": sum(task.finished is not None for task in journal.tasks),
             "cached": sum(task.cached for task in journal.tasks),
             "tasks": len(journal.tasks),
-            "answer": visible(run.answer()) if report else "",
+            "answer": run.answer() if report else "",
             "report": self.report_address(run, report) if report else None,
             "redacted": self.report_address(run, f"redacted/{report}")
             if report and is_plain_file(run.folder / "redacted" / report)
@@ -185,7 +191,7 @@ class View:
             "list": tasks,
             "spent": run.journal.spent,
             "curves": [asdict(curve) for curve in curves(artifacts_of(run))],
-            "log": visible(read_tail(run.folder / "log.txt", LOG)) if self.texts else "",
+            "log": read_tail(run.folder / "log.txt", LOG) if self.texts else "",
         }
 
     def _texts(self, run: ViewedRun, most: int) -> dict[str, Any]:
@@ -193,7 +199,7 @@ class View:
             return {"texts": [], "left_out": True}
         run.standing()
         rows = newest_texts(artifacts_of(run), min(most, MOST_TEXTS))
-        return {"texts": [{k: _shown(v) for k, v in asdict(row).items()} for row in rows], "left_out": False}
+        return {"texts": [asdict(row) for row in rows], "left_out": False}
 
     def _compare(self, a: ViewedRun, b: ViewedRun) -> dict[str, Any]:
         from sinternal.tools.compare import compare
@@ -237,7 +243,7 @@ class View:
         if known is None or name is None:
             return _gone()
         folder, _, last = file.rpartition("/")
-        ours = last == name if folder in ("", "redacted") else folder in _parts(name)
+        ours = last == name if folder in ("", "redacted") else folder == f"{Path(name).stem}{TEXTS_BESIDE}"
         path = known.folder / file
         kind = TYPES.get(path.suffix)
         if not (ours and kind and is_plain_file(path) and not path.parent.is_symlink()):
@@ -245,18 +251,17 @@ class View:
         return Answer(path.read_bytes(), kind, policy=SANDBOX)
 
 
-def _parts(report: str) -> tuple[str, ...]:
-    """Folders that the data of a large report lies in, beside its page."""
-    stem = report.partition(".")[0]
-    return (f"{stem}-data", f"{stem}_data", f"{stem}-files", f"{stem}_files")
-
-
-def _shown(value: object) -> object:
-    return visible(value) if isinstance(value, str) else value
+def _visible(content: object) -> object:
+    """Plain values whose texts, whoever wrote them, spell out what would steer a reader's eyes."""
+    if isinstance(content, str):
+        return visible(content)
+    if isinstance(content, Mapping):
+        return {visible(str(name)): _visible(value) for name, value in content.items()}
+    return [_visible(value) for value in content] if isinstance(content, list | tuple) else content
 
 
 def _json(content: object) -> Answer:
-    text = json.dumps(content, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(_visible(content), ensure_ascii=False, allow_nan=False)
     return Answer(text.encode("utf-8", "replace"))
 
 

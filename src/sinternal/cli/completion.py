@@ -1,0 +1,69 @@
+"""What a shell completes: names of recipes, arms, kinds. Asked at every press of a key, so that little is imported."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from importlib.resources import files
+from pathlib import Path
+
+RECIPES = (".yaml", ".yml")
+PLUGINS = "sinternal."
+"""What the groups of entry points begin with."""
+
+
+def complete_recipes(incomplete: str) -> list[str]:
+    """Packaged recipes, and YAML files."""
+    packaged = [
+        entry.name.removesuffix(".yaml")
+        for entry in files("sinternal.settings.recipes").iterdir()
+        if entry.name.endswith(".yaml")
+    ]
+    return [name for name in sorted(packaged) if name.startswith(incomplete)] + _paths(incomplete, RECIPES)
+
+
+def complete_arms(incomplete: str) -> list[str]:
+    """Folders, and below a finished run its arms: `runs/quickstart/sinternal`."""
+    folder, _, begun = incomplete.rpartition("/")
+    run = Path(folder or ".")
+    if folder and (run / "recipe.yaml").is_file():
+        return [f"{folder}/{arm}" for arm in _arms(run / "recipe.yaml") if arm.startswith(begun)]
+    return [f"{path}/" if Path(path).is_dir() else path for path in _paths(incomplete, ())]
+
+
+def complete_kinds(incomplete: str) -> list[str]:
+    """What `sinternal list` lists."""
+    groups = {group.removeprefix(PLUGINS) for group in entry_points().groups if group.startswith(PLUGINS)}
+    return [kind for kind in ("recipes", *sorted(groups)) if kind.startswith(incomplete)]
+
+
+def complete_fetched(incomplete: str) -> list[str]:
+    """What `sinternal fetch` fetches."""
+    from sinternal.models.fetch import KNOWN
+
+    return [name for name in KNOWN if name.startswith(incomplete)]
+
+
+def _arms(recipe: Path) -> list[str]:
+    """The arms that a run's recipe lists; none if it cannot be read."""
+    from sinternal.errors import SInternalError
+    from sinternal.settings.strict_yaml import load_yaml
+
+    try:
+        content = load_yaml(recipe.read_text())
+        return [str(arm["name"]) for arm in content["arms"]]
+    except (SInternalError, OSError, ValueError, LookupError, TypeError):
+        return []
+
+
+def _paths(incomplete: str, suffixes: tuple[str, ...]) -> list[str]:
+    """Files and folders whose path goes on so."""
+    folder, slash, begun = incomplete.rpartition("/")
+    try:
+        entries = sorted(Path(folder + slash if slash else ".").expanduser().iterdir())
+    except (OSError, RuntimeError):
+        return []
+    return [
+        f"{folder}{slash}{entry.name}"
+        for entry in entries
+        if entry.name.startswith(begun) and (entry.is_dir() or entry.suffix in suffixes)
+    ]

@@ -1,0 +1,137 @@
+"""`sinternal init`: asks, or takes flags, and writes a recipe."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sinternal.cli.output import out, print_note, tell
+from sinternal.errors import SInternalError
+
+if TYPE_CHECKING:
+    from sinternal.tools.init import Wishes
+
+
+def init(
+    recipe: Annotated[
+        Path, typer.Argument(metavar="[RECIPE.yaml]", help="File to write; its name is the study's.")
+    ] = Path("my-study.yaml"),
+    model: Annotated[
+        str | None, typer.Option(help="Your model: a directory, a Hugging Face id (owner/name), or a known name.")
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE", help="Prompts to tune on: a file, FILE:harmful, FILE:benign, or a benchmark; repeatable."
+        ),
+    ] = None,
+    evaluation: Annotated[
+        list[str] | None,
+        typer.Option("--eval", metavar="FILE", help="Prompts to measure on, likewise; by default a fifth of --data."),
+    ] = None,
+    judge: Annotated[str | None, typer.Option(help="A judge: see `sinternal list judges`.")] = None,
+    judge_model: Annotated[str | None, typer.Option(help="The model behind it.")] = None,
+    judge_url: Annotated[str | None, typer.Option(help="Where it is served; by default it is opened here.")] = None,
+    expert: Annotated[str | None, typer.Option(help="The expert's model.")] = None,
+    expert_url: Annotated[
+        str | None, typer.Option(help="Where it is served, OpenAI-compatible; by default OpenAI.")
+    ] = None,
+    expert_key: Annotated[
+        str | None, typer.Option(metavar="VARIABLE", help="Variable of the environment that holds its key.")
+    ] = None,
+    base_url: Annotated[str | None, typer.Option(help="One server for judge and expert alike.")] = None,
+    engine: Annotated[str | None, typer.Option(help="Who writes your model's text: transformers, vllm or ray.")] = None,
+    method: Annotated[str, typer.Option(help="Which weights are trained: lora or full.")] = "lora",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: take defaults, and say which.")] = False,
+    look: Annotated[bool, typer.Option("--check/--no-check", help="Look at each part once it is written.")] = True,
+) -> None:
+    """Write a commented recipe for your own model, data, judge and expert, and check it before anything is spent."""
+    from sinternal.cli.check import show
+    from sinternal.extras import is_there
+    from sinternal.store.files import write_text
+    from sinternal.tools.check import check
+    from sinternal.tools.init import Wishes, write_recipe
+
+    if recipe.suffix not in (".yaml", ".yml"):
+        recipe = recipe.with_name(f"{recipe.name}.yaml")
+    if recipe.exists():
+        raise SInternalError(f"{recipe}: there is a file already; name another, or remove it")
+    if not recipe.parent.is_dir():
+        raise SInternalError(f"{recipe.parent}: there is no such folder")
+    wishes = Wishes(
+        name=_name(recipe.stem),
+        file=recipe.name,
+        model=model,
+        data=tuple(data or ()),
+        evaluation=tuple(evaluation or ()),
+        judge=judge,
+        judge_model=judge_model,
+        judge_url=judge_url or base_url,
+        expert=expert,
+        expert_url=expert_url or base_url,
+        expert_key=expert_key,
+        engine=engine or ("vllm" if is_there("vllm") else "transformers"),
+        method=method,
+    )
+    if not yes and sys.stdin.isatty() and sys.stdout.isatty():
+        _ask(wishes)
+    text = write_recipe(wishes)
+    write_text(recipe, text)
+    for words in wishes.taken:
+        print_note(f"taken: {words}")
+    out.print(f"recipe: {recipe}", soft_wrap=True)
+    if look:
+        show(check(str(recipe)), as_json=False)
+
+
+def _name(stem: str) -> str:
+    """A study's name out of a file's."""
+    plain = "".join(c if c.isascii() and c.isalnum() else "-" for c in stem.lower()).strip("-")
+    return plain[:100] or "my-study"
+
+
+def _ask(wishes: Wishes) -> None:
+    """Ask for what was not said; an empty answer takes the default, and a wrong one is asked for once more."""
+    from sinternal.registry import Kind, check_name, load, names
+    from sinternal.tools.init import LOCAL_GUARD, OFFLINE, read_source
+
+    def sources(side: str) -> Callable[[str], object]:
+        return lambda answer: [read_source(each, replace(wishes, taken=[]), side) for each in answer.split()]
+
+    wishes.model = wishes.model or _answer("Your model: directory, owner/name on the hub, or a known name", "smollm2")
+    if not wishes.data:
+        question = "Prompts to tune on: files, FILE:harmful, FILE:benign, or benchmarks"
+        wishes.data = tuple((_answer(question, " ".join(OFFLINE), sources("train")) or "").split())
+    if not wishes.evaluation:
+        answer = _answer("Prompts to measure on, likewise", "a fifth of the same", sources("eval"))
+        wishes.evaluation = tuple((answer or "").split())
+    if wishes.judge is None:
+        check = partial(check_name, Kind.JUDGE)
+        wishes.judge = _answer("Judge: see `sinternal list judges`", "qwen3guard", check) or "qwen3guard"
+    if "engine" in load(Kind.JUDGE, wishes.judge).Options.model_fields:
+        wishes.judge_url = wishes.judge_url or _answer("Where the judge is served", "opened here")
+        default = LOCAL_GUARD if wishes.judge == "qwen3guard" else ""
+        wishes.judge_model = wishes.judge_model or _answer("The judge's model", default)
+    wishes.expert = wishes.expert or _answer("The expert's model", "gpt-4o-2024-11-20")
+    if wishes.expert is not None and wishes.expert not in names(Kind.EXPERT):
+        wishes.expert_url = wishes.expert_url or _answer("Where it is served", "https://api.openai.com/v1")
+        wishes.expert_key = wishes.expert_key or _answer("Variable that holds its key", "OPENAI_API_KEY")
+
+
+def _answer(question: str, default: str, check: Callable[[str], object] | None = None) -> str | None:
+    """An answer that passes a check; None for the default."""
+    while True:
+        answer = str(typer.prompt(f"{question} [{default}]", default="", show_default=False)).strip()
+        try:
+            if answer and check is not None:
+                check(answer)
+        except SInternalError as error:
+            tell(str(error))
+            continue
+        return answer or None

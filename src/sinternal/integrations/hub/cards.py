@@ -1,0 +1,249 @@
+"""The cards of what is handed to others: what it is, what it was made from, what was measured, and its limits.
+
+They begin with the YAML that the hub reads (https://huggingface.co/docs/hub/model-cards). Names and texts of others are
+written so that they open no link, image or HTML.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from sinternal.benchmarks.hub import HubBenchmark
+from sinternal.benchmarks.packaged import PackagedBenchmark
+from sinternal.figures.score import Score, by_key
+from sinternal.figures.without_texts import without_paths
+from sinternal.registry import Kind, load
+from sinternal.report.effect_words import effect_in_words
+from sinternal.report.format import MISSING, with_interval
+from sinternal.report.markdown import pipe_table, plain
+from sinternal.report.results import Results
+from sinternal.report.tables import COLUMNS, TextTable, headline
+from sinternal.settings.recipe import Recipe
+from sinternal.settings.sources import Source
+from sinternal.study.run import RECIPE as RUN_RECIPE
+from sinternal.study.run import ArmOfRun
+
+LEFT_OUT = "left out"
+PRIVATE = ("base_url", "headers", "query", "organization", "vllm_server")
+"""Options that name servers."""
+UNKNOWN_LICENCE = "unknown"
+"""What the hub calls it if nobody says."""
+WARNING = (
+    "**Contains harmful text.** Rows quote harmful requests and unsafe answers, so that a model learns to tell them "
+    "from others. Do not show them to people unasked, and do not train a model to give such answers."
+)
+SAFETY = (
+    "It is the outcome of an experiment, not a safety filter: attack success is measured on the prompts and attacks "
+    "below, by the judges below, and says nothing about others."
+)
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What a model card is about."""
+
+    arm: ArmOfRun
+    """The arm."""
+    adapter: bool
+    """Whether the folder holds an adapter."""
+    merged: bool
+    """Whether an adapter was merged into its base."""
+    base: str
+    """The model that it was trained from, by the name that others know."""
+    licence: str | None
+    """Of the base, as the hub names licences; None if its card names none."""
+    packages: Mapping[str, str]
+    """Versions that trained it."""
+    made: float
+    """When its training began, in seconds since 1970."""
+
+
+class Origin(NamedTuple):
+    """A data set that prompts come from."""
+
+    name: str
+    """What the recipe calls it."""
+    data: str
+    """Id on the hub, package or file."""
+    licence: str
+    """Its licence, as far as it is known."""
+    hub: str | None
+    """Its id, if it is on the hub."""
+
+
+def front_matter(fields: Mapping[str, Any]) -> str:
+    """The YAML that the hub reads; fields without a value are left out."""
+    content = {name: value for name, value in fields.items() if value not in (None, "", [], ())}
+    return f"---\n{yaml.safe_dump(content, sort_keys=False, allow_unicode=True)}---\n"
+
+
+def origins(sources: Sequence[Source]) -> list[Origin]:
+    """Where prompts come from, each data set once."""
+    return list(dict.fromkeys(map(_origin, sources)))
+
+
+def _origin(source: Source) -> Origin:
+    plugin = load(Kind.BENCHMARK, source.benchmark)
+    if isinstance(plugin, HubBenchmark):
+        return Origin(plugin.name, plugin.dataset, plugin.licence, plugin.dataset)
+    if isinstance(plugin, PackagedBenchmark):
+        return Origin(plugin.name, f"package {plugin.package or 'sinternal'}", plugin.licence, None)
+    path = source.options.get("path")
+    named = f"file {Path(str(path)).name}" if path else f"benchmark {source.benchmark}"
+    return Origin(source.benchmark, named, plugin.licence or UNKNOWN_LICENCE, None)
+
+
+def public_recipe(folder: Path) -> str:
+    """A run's recipe without folders of the machine that it ran on, and without addresses of servers."""
+    content = yaml.safe_load((folder / RUN_RECIPE).read_text())
+    head = "# As it was run; folders of files and addresses of servers are left out.\n"
+    return head + yaml.safe_dump(_public(content), sort_keys=False, allow_unicode=True)
+
+
+def _public(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: LEFT_OUT if name in PRIVATE and inner else _public(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_public(inner) for inner in value]
+    return without_paths(value) if isinstance(value, str) else value
+
+
+def model_card(facts: ModelFacts) -> str:
+    """The `README.md` of an exported arm."""
+    recipe, results = facts.arm.run.recipe, facts.arm.run.results
+    parts = [*_head(facts, recipe, results), *_use(facts), *_training(facts, recipe, results)]
+    parts += [*_figures(facts.arm, results), *_limits(results), *_provenance(facts, recipe, results)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _head(facts: ModelFacts, recipe: Recipe, results: Results) -> Iterator[str]:
+    arm = facts.arm.arm
+    datasets = [origin.hub for origin in origins(recipe.prompts.train) if origin.hub]
+    known = facts.base.count("/") == 1
+    yield front_matter(
+        {
+            "library_name": "peft" if facts.adapter else "transformers",
+            "pipeline_tag": "text-generation",
+            "base_model": facts.base if known else None,
+            "base_model_relation": ("adapter" if facts.adapter else "finetune") if known else None,
+            "license": facts.licence or "other",
+            "license_name": None if facts.licence else UNKNOWN_LICENCE,
+            "datasets": list(dict.fromkeys(datasets)),
+            "tags": ["sinternal", "safety", "verification", *(["lora"] if facts.adapter else [])],
+        }
+    ).rstrip()
+    yield f"# {plain(recipe.name)}, arm {plain(arm)}"
+    trained_on = next(each.trained_on for each in results.arms if each.name == arm)
+    what = "A LoRA adapter for" if facts.adapter else "A model trained from"
+    yield f"{what} {plain(facts.base)}, trained on {plain(trained_on)}; seed {facts.arm.seed}."
+    words = effect_in_words(results.effects, results.variants[0].name)
+    if words is not None:
+        yield " ".join(plain(part) for part in (f"**{words.safety}**", words.price, words.caution) if part)
+    yield SAFETY
+
+
+def _use(facts: ModelFacts) -> Iterator[str]:
+    yield "## How to load it"
+    if facts.adapter:
+        yield (
+            "```python\n"
+            "from peft import AutoPeftModelForCausalLM\n"
+            "from transformers import AutoTokenizer\n\n"
+            'model = AutoPeftModelForCausalLM.from_pretrained("PATH_OR_ID")\n'
+            'tokenizer = AutoTokenizer.from_pretrained("PATH_OR_ID")\n'
+            "```"
+        )
+        base = _in_code(facts.base) if "/" in facts.base else "BASE"
+        yield f"vLLM: `vllm serve {base} --enable-lora --lora-modules sinternal=PATH_OR_ID`"
+    else:
+        yield (
+            "```python\n"
+            "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
+            'model = AutoModelForCausalLM.from_pretrained("PATH_OR_ID", dtype="auto")\n'
+            'tokenizer = AutoTokenizer.from_pretrained("PATH_OR_ID")\n'
+            "```"
+        )
+        yield "vLLM: `vllm serve PATH_OR_ID`"
+    yield "The chat template and the tokens that end a turn are those that it was trained and measured with."
+
+
+def _in_code(text: str) -> str:
+    return plain(text).replace("`", "")
+
+
+def _training(facts: ModelFacts, recipe: Recipe, results: Results) -> Iterator[str]:
+    arm = next(each for each in results.arms if each.name == facts.arm.arm)
+    yield "## What it was trained on"
+    amounts = [f"{arm.examples:,} examples"] if arm.examples else []
+    amounts += [f"{arm.rollouts:,} rewarded rollouts"] if arm.rollouts else []
+    start = f", starting from arm {plain(arm.start)}" if arm.start else ""
+    merged = "; the adapter was merged into the weights" if facts.merged else ""
+    yield f"{plain(arm.trained_on).capitalize()}: {' and '.join(amounts)}, {arm.steps:,} steps{start}{merged}."
+    yield f"Expert: {plain(recipe.expert.name)}. The training texts quote harmful requests and unsafe answers. Prompts:"
+    yield origins_table(recipe.prompts.train)
+
+
+def origins_table(sources: Sequence[Source]) -> str:
+    """The data sets that prompts come from, with their licences."""
+    rows = [[origin.name, origin.data, origin.licence or UNKNOWN_LICENCE] for origin in origins(sources)]
+    return pipe_table(TextTable(["prompts", "data", "licence"], rows))
+
+
+def _figures(arm: ArmOfRun, results: Results) -> Iterator[str]:
+    variant = results.variants[0].name
+    rows = headline(results.scores[::-1], results.arms, variant)
+    first = rows[0]
+    ours = next(row for row in rows if row.name == arm.arm)
+    shown = [first, ours] if first.name != ours.name else [ours]
+    of_seed = by_key(results.scores[::-1])
+    several = len(results.seeds) > 1
+    lines = []
+    for number, column in enumerate(COLUMNS):
+        cells = [row.cells[number] for row in shown]
+        if not any(cells):
+            continue
+        judges = dict.fromkeys(cell.judge for cell in cells if cell is not None)
+        line = [column.short, *map(_cell, cells)]
+        if several:
+            line.append(_cell(of_seed.get(column.key(variant, arm.arm)._replace(seed=arm.seed))))
+        lines.append([*line, ", ".join(judges)])
+    titles = ["%", *(row.name for row in shown), *([f"{arm.arm}, seed {arm.seed}"] if several else []), "judge"]
+    yield "## Results"
+    pooled = f" Pooled over seeds {', '.join(map(str, results.seeds))}." if several else ""
+    yield (
+        "Percent with 95 % intervals, and n, the labelled answers. ASR: answers to harmful requests that are unsafe. "
+        f"ID: attack families that training saw; OOD: never seen.{pooled}"
+    )
+    yield pipe_table(TextTable(titles, lines))
+    yield "Measured on"
+    yield origins_table(arm.run.recipe.prompts.eval)
+
+
+def _cell(score: Score | None) -> str:
+    shown = with_interval(score)
+    return shown if score is None or shown == MISSING else f"{shown}, n {score.n:,}"
+
+
+def _limits(results: Results) -> Iterator[str]:
+    yield "## Limits"
+    yield "\n".join(f"- {plain(without_paths(sentence))}" for sentence in (*results.caveats, SAFETY))
+
+
+def _provenance(facts: ModelFacts, recipe: Recipe, results: Results) -> Iterator[str]:
+    yield "## How it was made"
+    versions = ", ".join(f"{name} {version}" for name, version in facts.packages.items())
+    told = {name: value for name, value in results.facts.items() if name not in ("Target", "Packages", "Seeds")}
+    lines = {
+        **told,
+        "Recipe": f"{recipe.name}, in full in recipe.yaml beside this card; {told.get('Recipe', '')}",
+        "Command": f"`sinternal run recipe.yaml --set seeds=[{facts.arm.seed}]`",
+        "Trained on": time.strftime("%Y-%m-%d", time.gmtime(facts.made)),
+        "Versions": versions,
+    }
+    yield "\n".join(f"- {plain(name)}: {plain(without_paths(value))}" for name, value in lines.items())

@@ -1,0 +1,263 @@
+"""A log of Inspect as it is written: sample by sample, so that none of them has to be held.
+
+A log is a zip of a header, of summaries and of samples. The header is written by Inspect's `write_eval_log`, and the
+JSON of samples and summaries is that of Inspect's own models; what is ours is that they come one by one: Inspect's
+writer holds all of them, and looks through them at each.
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, Any, NamedTuple, Self
+
+import numpy as np
+
+from sinternal.layout import ArmPlace
+from sinternal.records import PAIRED_METRICS, make_id
+from sinternal.settings.recipe import DEFAULT_VARIANT
+from sinternal.store import Artifact
+
+PARENT = "parent"
+"""The metadata that our samples hang together by: the prompt that a sample's prompt wraps, or itself."""
+STAMP = (1980, 1, 1, 0, 0, 0)
+"""Of all parts of a log but its header: when they were written says nothing."""
+_ODD = re.compile(r"[^A-Za-z0-9.-]+")
+LONGEST_NAME = 120
+"""Characters of a log's name, before what tells it from others."""
+
+
+class About(NamedTuple):
+    """What a log is of."""
+
+    place: ArmPlace
+    """The arm, variant and seed."""
+    benchmark: str
+    """The benchmark."""
+    condition: str
+    """The condition of stress; empty for the evaluation itself."""
+    ids: Sequence[str]
+    """The prompts of its samples; some come several times."""
+    epochs: int
+    """Samples of a prompt."""
+    asked: Artifact | None = None
+    """The artifact of the responses; None where only what was measured of them is there."""
+    judges: Sequence[str] = ()
+    """The judges."""
+
+
+@dataclass
+class _Sums:
+    """A score's mean, and its standard error by clusters, as samples come."""
+
+    totals: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    sizes: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+
+    def add(self, value: float, cluster: str) -> None:
+        self.totals[cluster] += value
+        self.sizes[cluster] += 1
+
+    @property
+    def n(self) -> int:
+        return sum(self.sizes.values())
+
+    @property
+    def mean(self) -> float:
+        return sum(self.totals.values()) / self.n
+
+    @property
+    def stderr(self) -> float:
+        """As Inspect's `stderr(cluster=…)`."""
+        groups = len(self.sizes)
+        if groups < 2:
+            return 0.0
+        off = np.fromiter((self.totals[c] - self.mean * size for c, size in self.sizes.items()), np.float64, groups)
+        return float(np.sqrt((off**2).sum() * groups / (groups - 1)) / self.n)
+
+
+class Writer:
+    """Writes the logs of a run."""
+
+    def __init__(self, folder: Path, run: str) -> None:
+        """Write into a folder, of a run with a name that files may have."""
+        self.folder, self.run = folder, run
+        self.created = datetime.fromtimestamp(0, UTC)
+        self.files: list[Path] = []
+        self.samples = 0
+
+    def log(self, about: About) -> Log:
+        """A log that appears when it is whole."""
+        return Log(self, about)
+
+
+class Log:
+    """A log in the making."""
+
+    def __init__(self, writer: Writer, about: About) -> None:
+        """Begin it; it is written in a `with`."""
+        place = about.place
+        self.writer, self.about = writer, about
+        variant = [] if place.variant == DEFAULT_VARIANT else [place.variant]
+        self.model = "/".join(["sinternal", writer.run, *variant, place.arm])
+        self.id = make_id(writer.run, *place, about.benchmark, about.condition)
+        parts = [
+            *variant,
+            place.arm,
+            f"seed{place.seed}",
+            about.benchmark,
+            *([about.condition] if about.condition else []),
+        ]
+        name = "_".join(_ODD.sub("-", part) for part in parts)
+        self.path = writer.folder / f"{name[:LONGEST_NAME]}_{self.id[:8]}.eval"
+        self.growing = self.path.with_suffix(".tmp")
+        manifest = about.asked.manifest if about.asked else {}
+        began = datetime.fromtimestamp(manifest["started"], UTC) if "started" in manifest else writer.created
+        self.created = began
+        """When the responses were begun."""
+        self.completed = began + timedelta(seconds=float(manifest.get("seconds", 0)))
+        """When they were there."""
+        self.sums: dict[str, _Sums] = defaultdict(_Sums)
+        self.count = self.failed = self.read = self.written = 0
+
+    def __enter__(self) -> Self:
+        self.zip = zipfile.ZipFile(self.growing, "w", zipfile.ZIP_DEFLATED, compresslevel=6)
+        self.summaries: IO[bytes] = TemporaryFile()
+        return self
+
+    def add(self, sample: Any) -> None:
+        """Take a sample."""
+        self._member(f"samples/{sample.id}_epoch_{sample.epoch}.json", _dump(sample))
+        self.summaries.write((b"," if self.count else b"[") + _dump(sample.summary()))
+        cluster = str(sample.metadata[PARENT])
+        for name, score in (sample.scores or {}).items():
+            self.sums[name].add(score.value, cluster)
+        for usage in sample.model_usage.values():
+            self.read += usage.input_tokens
+            self.written += usage.output_tokens
+        self.failed += sample.error is not None
+        self.count += 1
+
+    def __exit__(self, kind: object, error: object, at: object) -> None:
+        try:
+            if kind is None:
+                self._finish()
+        finally:
+            self.summaries.close()
+            self.zip.close()
+            self.growing.unlink(missing_ok=True)
+
+    def _finish(self) -> None:
+        from inspect_ai.log import write_eval_log
+
+        self.summaries.write(b"]" if self.count else b"[]")
+        self.summaries.seek(0)
+        with self.zip.open(zipfile.ZipInfo("summaries.json", STAMP), "w", force_zip64=True) as member:
+            while piece := self.summaries.read(1 << 20):
+                member.write(piece)
+        self.zip.close()
+        log = self._header()
+        write_eval_log(log, str(self.growing), format="eval", header_only=True)
+        self.growing.rename(self.path)
+        self.writer.files.append(self.path)
+        self.writer.samples += self.count
+
+    def _member(self, name: str, content: bytes) -> None:
+        entry = zipfile.ZipInfo(name, STAMP)
+        entry.compress_type = zipfile.ZIP_DEFLATED
+        self.zip.writestr(entry, content, compresslevel=6)
+
+    def _header(self) -> Any:
+        from inspect_ai.log import (
+            EvalConfig,
+            EvalDataset,
+            EvalLog,
+            EvalMetric,
+            EvalPlan,
+            EvalResults,
+            EvalScore,
+            EvalSpec,
+            EvalStats,
+        )
+        from inspect_ai.model import GenerateConfig, ModelUsage
+
+        about, place = self.about, self.about.place
+        manifest = about.asked.manifest if about.asked else {}
+        created, completed = (day.isoformat(timespec="seconds") for day in (self.created, self.completed))
+        sampling = manifest.get("config", {}).get("sampling", {})
+        asked = {name: sampling[name] for name in ("temperature", "top_p", "max_tokens") if name in sampling}
+        task = about.benchmark if not about.condition else f"{about.benchmark}, {about.condition}"
+        ids = list(dict.fromkeys(about.ids))
+        usage = ModelUsage(input_tokens=self.read, output_tokens=self.written, total_tokens=self.read + self.written)
+        spec = EvalSpec(
+            eval_id=self.id,
+            run_id=make_id(self.writer.run, *place),
+            created=created,
+            task=task,
+            task_id=make_id(about.benchmark, about.condition),
+            task_args={"benchmark": about.benchmark, **({"condition": about.condition} if about.condition else {})},
+            dataset=EvalDataset(name=about.benchmark, samples=len(ids), sample_ids=ids, shuffled=False),
+            model=self.model,
+            model_args={"arm": place.arm, "variant": place.variant, "seed": place.seed},
+            model_generate_config=GenerateConfig(**asked, seed=place.seed),
+            config=EvalConfig(epochs=about.epochs),
+            packages={"sinternal": version("sinternal"), "inspect_ai": version("inspect_ai")},
+            tags=["sinternal", place.arm, f"seed {place.seed}"],
+            metadata={
+                "arm": place.arm,
+                "variant": place.variant,
+                "seed": place.seed,
+                "condition": about.condition,
+                "benchmark": about.benchmark,
+                "judges": ", ".join(about.judges),
+                "cluster": PARENT,
+            },
+        )
+        scores = [
+            EvalScore(
+                name=name,
+                scorer=name,
+                scored_samples=one.n,
+                unscored_samples=self.count - one.n,
+                metrics={
+                    metric: EvalMetric(name=metric, value=value, params=params)
+                    for metric, value, params in (
+                        ("mean", one.mean, {}),
+                        ("stderr", one.stderr, {"cluster": PARENT}),
+                    )
+                },
+            )
+            for name, one in sorted(self.sums.items(), key=lambda item: _rank(item[0]))
+        ]
+        return EvalLog(
+            status="success",
+            eval=spec,
+            plan=EvalPlan(name="sinternal"),
+            results=EvalResults(
+                total_samples=self.count,
+                completed_samples=self.count - self.failed,
+                logged_samples=self.count,
+                scores=scores,
+            ),
+            stats=EvalStats(
+                started_at=created,
+                completed_at=completed,
+                model_usage={self.model: usage},
+            ),
+        )
+
+
+def _rank(scorer: str) -> tuple[bool, int, str]:
+    metric, by, judge = scorer.partition(" by ")
+    return bool(by), PAIRED_METRICS.index(metric), judge
+
+
+def _dump(model: Any) -> bytes:
+    text: str = model.model_dump_json(exclude_none=True, fallback=str)
+    return text.encode("utf-8", "replace")

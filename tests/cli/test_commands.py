@@ -1,0 +1,180 @@
+"""What every command has: help with examples that are right, JSON alone where it is asked for, tables that fit."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+from io import StringIO
+from pathlib import Path
+
+import pytest
+import typer
+
+from sinternal.cli import output, progress
+from sinternal.cli.completion import complete_arms, complete_kinds, complete_recipes
+from sinternal.cli.examples import EXAMPLES
+from sinternal.cli.main import app
+from sinternal.cli.output import Terminal, print_table
+from sinternal.cli.progress import Progress, duration, per_time
+from tests.commands import in_process
+from tests.conftest import TINY
+
+GROUPS = {"", "export", "store", "world"}
+
+
+def commands() -> dict[str, typer.models.CommandInfo]:
+    """Every command that can be called, by its name."""
+    named = {str(each.name): each for each in app.registered_commands}
+    for group in app.registered_groups:
+        assert group.typer_instance is not None
+        named |= {f"{group.name} {each.name}": each for each in group.typer_instance.registered_commands}
+    return named
+
+
+def test_every_command_has_examples_and_every_example_is_parsed() -> None:
+    root = typer.main.get_command(app)
+    known = commands()
+    assert set(known) <= set(EXAMPLES)
+    for name in (*GROUPS, *known):
+        examples = EXAMPLES[name]
+        assert len(examples) >= 2, name
+        for example in examples:
+            program, *words = shlex.split(example.partition(" > ")[0])
+            assert program == "sinternal"
+            command, context = root, None
+            while words and words[0] in getattr(command, "commands", {}):
+                command = command.commands[words[0]]  # type: ignore[attr-defined]
+                words = words[1:]
+            if command is not root:
+                context = command.make_context(name, words)
+                assert context.params is not None
+
+
+def test_help_ends_in_examples_and_names_what_every_command_takes(tmp_path: Path) -> None:
+    for arguments in (["plan"], ["store", "gc"], ["export", "model"]):
+        done = in_process(*arguments, "--help", cwd=tmp_path)
+        after = done.stdout.partition("Examples:")[2]
+        assert "sinternal" in after
+        assert "--debug" in after
+        assert "--quiet" in after
+    assert in_process(cwd=tmp_path).returncode == 0  # without anything, it says what there is
+
+
+def test_json_is_alone_on_standard_output(tiny_run: Path, tmp_path: Path) -> None:
+    run = str(tiny_run)
+    for arguments in (
+        ("report", run),
+        ("compare", run, run),
+        ("plan", "quickstart"),
+        ("list",),
+        ("list", "attacks"),
+        ("store", "size", run),
+        ("store", "check", run),
+        ("store", "gc", run),
+        ("world", "show", "--rows", "2"),
+        ("fetch",),
+        ("check", "quickstart"),
+    ):
+        done = in_process(*arguments, "--json", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout), arguments
+    results = json.loads(in_process("report", run, "--json", cwd=tmp_path).stdout)
+    assert results == json.loads((tiny_run / "results.json").read_text())
+
+
+def test_a_run_that_prints_json_tells_how_it_goes_elsewhere(tiny_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_run, tmp_path / "run")
+    given = ("run", "quickstart", "--out", "run", *(f"--set={each}" for each in TINY))
+    done = in_process(*given, "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == json.loads((tiny_run / "results.json").read_text())
+    assert "artifacts were cached" in done.stderr
+    assert "artifacts were cached" in in_process(*given, cwd=tmp_path).stdout
+
+
+def test_quiet_leaves_out_notes_and_nothing_else(tiny_run: Path, tmp_path: Path) -> None:
+    loud = in_process("report", str(tiny_run), cwd=tmp_path)
+    quiet = in_process("--quiet", "report", str(tiny_run), cwd=tmp_path)
+    wanted = [line for line in loud.stdout.splitlines() if not line.startswith("note:")]
+    assert quiet.stdout.splitlines() == wanted
+    assert len(wanted) < len(loud.stdout.splitlines())
+    assert "no such file" in in_process("--quiet", "run", "nosuch", cwd=tmp_path).stderr
+
+
+@pytest.mark.parametrize("width", [30, 60, 80, 200])
+def test_a_table_fits_the_terminal_and_loses_no_figure(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = StringIO()
+    monkeypatch.setattr(output, "out", Terminal(width=width, file=written))
+    columns = ["arm", "attack success in all families", "n", "key", "helpful"]
+    rows = [[f"arm-{n}", f"{n}.5 [1.0, 9{n}.0]", "1,234,567", "0" * 16, f"7{n}.0 [3.0, 80.0]"] for n in range(3)]
+    print_table("A title", columns, rows, dispensable=["key"])
+    lines = written.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    told = re.sub(r"\s", "", written.getvalue())
+    for row in rows:
+        for cell in (row[0], "1,234,567", *row[1].split(" [")[:1], row[4].partition(" ")[2]):
+            assert re.sub(r"\s", "", cell) in told
+
+
+def test_a_table_without_rows_and_of_one_column_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = StringIO()
+    monkeypatch.setattr(output, "out", Terminal(width=20, file=written))
+    print_table(None, ["only"], [["x" * 50]])
+    print_table(None, ["a", "b"], [])
+    assert "a" in written.getvalue()
+
+
+def test_off_a_terminal_it_is_told_once_a_minute_how_far_a_stage_is_and_how_long_it_takes() -> None:
+    now, written = [0.0], StringIO()
+    shown = Progress(Terminal(width=200, file=written), clock=lambda: now[0])
+    with shown:
+        move = shown.count("respond base, seed 0")
+        for done in range(0, 101, 10):
+            move(done, 100)
+            now[0] += 20
+    lines = written.getvalue().splitlines()
+    assert lines == [
+        "respond base, seed 0: 30 of 100, 30.0/min, 2 min left",
+        "respond base, seed 0: 60 of 100, 30.0/min, 1 min left",
+        "respond base, seed 0: 90 of 100, 30.0/min, 20 s left",
+    ]
+
+
+def test_what_was_done_before_an_interruption_counts_in_no_rate() -> None:
+    now, written = [0.0], StringIO()
+    with Progress(Terminal(width=200, file=written), clock=lambda: now[0]) as shown:
+        move = shown.count("critique")
+        move(900, 1000)
+        now[0] = 60
+        move(950, 1000)
+    assert written.getvalue() == "critique: 950 of 1,000, 50.0/min, 1 min left\n"
+
+
+def test_times_and_rates_are_written_for_people() -> None:
+    assert [duration(each) for each in (0.2, 59, 61, 3600, 9000)] == ["1 s", "59 s", "1 min", "1 h 0 min", "2 h 30 min"]
+    assert [per_time(each) for each in (0.05, 2, 1234)] == ["3.0/min", "2.0/s", "1,234/s"]
+    assert progress.EVERY == 60
+
+
+def test_a_shell_completes_recipes_arms_and_kinds(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tiny_run.parent)
+    assert complete_recipes("quick") == ["quickstart"]
+    assert "judges" in complete_kinds("ju")
+    assert f"{tiny_run.name}/" in complete_arms(tiny_run.name)
+    assert complete_arms(f"{tiny_run.name}/s") == [f"{tiny_run.name}/sinternal"]
+    assert complete_arms("/no/such/folder/x") == []
+
+
+def test_the_time_of_the_whole_run_is_told_from_what_artifacts_of_its_stages_took() -> None:
+    now, written = [0.0], StringIO()
+    shown = Progress(Terminal(width=200, file=written), clock=lambda: now[0])
+    shown._waiting.update({"sample": 3, "sft": 1, "report": 1})
+    assert shown._left_in_all() is None
+    shown._seconds["sample"].append(60.0)
+    assert shown._left_in_all() is None  # nothing is known of sft
+    shown._seconds["sft"].append(120.0)
+    assert shown._left_in_all() == 300.0
+    now[0], shown._made = 100.0, 200.0  # two side by side
+    assert shown._left_in_all() == 150.0

@@ -1,0 +1,167 @@
+"""A recipe of one's own: written by flags, valid, and looked at in all its parts before anything is spent."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sinternal.cli.init import _ask
+from sinternal.errors import SInternalError
+from sinternal.models.files import faults
+from sinternal.settings.recipe import load_recipe
+from sinternal.tools.check import Mark, check
+from sinternal.tools.init import Wishes, write_recipe
+from tests.commands import in_process
+from tests.servers import serve
+
+
+@pytest.fixture
+def prompts(tmp_path: Path) -> Path:
+    rows = [{"request": f"make potion {n}", "label": "unsafe" if n % 2 else "safe", "id": n} for n in range(40)]
+    file = tmp_path / "mine.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+def test_flags_make_a_recipe_that_is_valid_and_passes_the_check(prompts: Path, base_model: Path) -> None:
+    done = in_process(
+        *("init", "my-study", "--model", str(base_model), "--data", prompts.name, "--yes"),
+        *("--judge", "refusal-strings", "--expert", "oracle"),
+        cwd=prompts.parent,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "columns request (text), label (harmful)" in done.stdout
+    assert "nothing is wrong" in done.stdout
+    text = (prompts.parent / "my-study.yaml").read_text()
+    recipe = yaml.safe_load(text)
+    assert recipe["prompts"]["train"][0]["options"]["harmful_if"] == "unsafe"
+    assert recipe["target"]["model"] == str(base_model)
+    for line in text.splitlines():  # every field stands under its own words
+        assert len(line) <= 160
+    assert "# How a model is asked to verify." in text
+    assert "# trackers: [tensorboard]" in text
+    again = in_process("init", "my-study", "--yes", cwd=prompts.parent)
+    assert again.returncode == 2
+    assert "there is a file already" in again.stderr
+
+
+def test_defaults_are_taken_and_named(tmp_path: Path) -> None:
+    wishes = Wishes()
+    (tmp_path / "r.yaml").write_text(write_recipe(wishes))
+    assert load_recipe(str(tmp_path / "r.yaml")).target.model == "smollm2"
+    for part in ("model", "data", "judge", "expert"):
+        assert any(words.startswith(part) for words in wishes.taken), part
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a,b\n1,2\n", "none of its columns is named as one that holds requests"),
+        ("prompt,b\nx,2\n", "none of its columns says what is harmful"),
+        ("prompt,label\nx,3\ny,1\n", "none of which is known to mean harmful"),
+        ("", "empty"),
+    ],
+)
+def test_a_file_that_does_not_say_what_is_harmful_is_refused(content: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "f.csv").write_text(content)
+    with pytest.raises(SInternalError, match=message):
+        write_recipe(Wishes(data=(str(tmp_path / "f.csv"),)))
+
+
+@pytest.mark.parametrize("name", ["a: {b", "x\ny", "#", "'", "- [", "\u202egnp", "a" * 300])
+def test_odd_names_stay_what_they_are(name: str) -> None:
+    try:
+        text = write_recipe(
+            Wishes(model=name, judge="refusal-strings", expert=name, data=("everyday", "advbench-pyrit"))
+        )
+    except SInternalError:
+        return
+    assert yaml.safe_load(text)["target"]["model"] == name
+
+
+def test_all_that_is_wrong_is_told_at_once(tmp_path: Path, base_model: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(base_model, model)
+    weights = model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    (tmp_path / "bad.jsonl").write_text('{"q": "x", "harmful": true}\n{"q": "", "harmful": true}\n')
+    with serve() as server:
+        recipe = {
+            "extends": "quickstart",
+            "target": {"model": str(model)},
+            "prompts": {
+                "train": [{"benchmark": "file", "options": {"path": str(tmp_path / "bad.jsonl"), "harmful": True}}],
+                "eval": [{"benchmark": "file", "options": {"path": str(tmp_path / "none.jsonl"), "harmful": True}}],
+            },
+            "judges": [
+                {"name": "oracle"},
+                {
+                    "name": "refusal",
+                    "options": {
+                        "engine": {"name": "openai", "model": "nosuch", "options": {"base_url": server.url}},
+                    },
+                },
+            ],
+        }
+        (tmp_path / "r.yaml").write_text(yaml.safe_dump(recipe))
+        found = list(check(str(tmp_path / "r.yaml"), out=tmp_path / "run"))
+        asked = server.requests if hasattr(server, "requests") else []
+    wrong = {finding.part: finding.words for finding in found if finding.mark is Mark.WRONG}
+    assert "should have" in wrong["target.model"]
+    assert "line 1" in wrong["prompts.train.0"]
+    assert "there is no such file" in wrong["prompts.eval.0"]
+    assert "does not know the model 'nosuch'" in wrong["judges.1"]
+    assert not asked
+    assert not (tmp_path / "run").exists()
+
+
+def test_each_mistake_of_a_recipe_has_a_line_and_a_mistyped_name_comes_first(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("name: x\ntraget: {model: a}\nseeds: [0]\n")
+    done = in_process("check", "r.yaml", cwd=tmp_path)
+    assert done.returncode == 2
+    lines = [line for line in done.stdout.splitlines() if line.startswith("wrong")]
+    assert "'traget'; did you mean 'target'?" in lines[0]
+    assert "are missing" in lines[1]
+
+
+def test_weights_that_an_index_names_and_are_not_there_are_told(tmp_path: Path, base_model: Path) -> None:
+    assert list(faults(base_model)) == []
+    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"a": "one.safetensors", "b": "two.st"}}')
+    (tmp_path / "one.safetensors").write_bytes(b"\xff" * 20)
+    told = list(faults(tmp_path))
+    assert "cut short" in told[0]
+    assert "two.st is missing" in told[1]
+    assert "holds no weights" in next(iter(faults(tmp_path / "nothing")))
+
+
+def test_a_diagnosis_is_looked_at_without_a_question_to_the_model(tmp_path: Path) -> None:
+    with serve() as server:
+        done = in_process(
+            *("diagnose", "--model", "nosuch", "--base-url", server.url, "--check", "--json"), cwd=tmp_path
+        )
+    assert done.returncode == 2, done.stderr
+    found = json.loads(done.stdout)["findings"]
+    assert any("does not know the model" in each["words"] for each in found)
+
+
+def test_what_is_answered_wrongly_is_asked_again(
+    prompts: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = iter(
+        ["my-model", "none.csv", str(prompts), "", "refsal", "refusal", "", "guard", "my-expert", "", "MY_KEY"]
+    )
+    monkeypatch.setattr("typer.prompt", lambda *_, **__: next(answers))
+    wishes = Wishes()
+    _ask(wishes)
+    assert (wishes.model, wishes.data, wishes.evaluation) == ("my-model", (str(prompts),), ())
+    assert (wishes.judge, wishes.judge_url, wishes.judge_model) == ("refusal", None, "guard")
+    assert (wishes.expert, wishes.expert_url, wishes.expert_key) == ("my-expert", None, "MY_KEY")
+    assert next(answers, None) is None
+    told = capsys.readouterr().err
+    assert "none.csv: cannot be read" in told
+    assert "did you mean 'refusal'?" in told
+    assert wishes.taken == []

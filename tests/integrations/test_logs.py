@@ -1,0 +1,328 @@
+"""Runs leave as logs of Inspect, and anyone's logs of Inspect are compared."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import sys
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sinternal.errors import DataError
+from sinternal.records import Measured, Prompt, Response
+from sinternal.report.results import read_results
+from sinternal.store import read_table
+from sinternal.study.run import Run
+from tests.commands import in_process
+from tests.conftest import WatchedRun
+from tests.report.leaks import texts_of_run
+
+pytest.importorskip("inspect_ai", reason="the extra `inspect` is not installed")
+
+from inspect_ai.analysis import evals_df, messages_df, samples_df
+from inspect_ai.log import (
+    EvalConfig,
+    EvalDataset,
+    EvalError,
+    EvalLog,
+    EvalSample,
+    EvalSpec,
+    list_eval_logs,
+    read_eval_log,
+    write_eval_log,
+)
+from inspect_ai.model import ContentReasoning, ModelOutput
+from inspect_ai.scorer import SampleScore, Score, stderr
+
+from sinternal.integrations.logs.compare import compare_logs
+from sinternal.integrations.logs.export import export
+from sinternal.integrations.logs.read import to_number
+
+Scores = Mapping[str, Any] | None
+"""A sample's scores by scorer; None for a sample that failed."""
+
+
+@pytest.fixture(scope="module")
+def logs(watched_run: WatchedRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    to = tmp_path_factory.mktemp("logs") / "of a run"
+    done = in_process("export", str(watched_run.folder), "--inspect", "--out", str(to), cwd=watched_run.folder)
+    assert done.returncode == 0, done.stderr
+    assert "2 logs with" in done.stdout
+    return to
+
+
+def test_inspect_opens_what_is_exported_and_finds_all_of_it(logs: Path, watched_run: WatchedRun) -> None:
+    opened = {log.eval.metadata["arm"]: log for log in map(read_eval_log, list_eval_logs(str(logs)))}
+    assert set(opened) == {"base", "sinternal"}
+    run = Run.open(watched_run.folder)
+    measured = [row for row in read_table(watched_run.folder / "measured.parquet", Measured) if row.arm == "base"]
+    by_sample = {(row.prompt_id, row.sample + 1): row for row in measured}
+    log = opened["base"]
+    assert (log.status, log.eval.model, log.eval.dataset.name) == ("success", "sinternal/tiny/base", "microworld")
+    assert len(log.samples) == len(measured) == log.results.total_samples
+    artifacts = [a for a in run.store.artifacts() if a.path.parent.name in ("prompts", "sample")]
+    prompts = {p.id: p for a in artifacts if a.path.parent.name == "prompts" for p in a.rows(Prompt)}
+    said = {r.id: r for a in artifacts if a.path.parent.name == "sample" for r in a.rows(Response)}
+    for sample in log.samples:
+        row = by_sample[sample.id, sample.epoch]
+        prompt, response = prompts[row.prompt_id], said[sample.metadata["response"]]
+        assert [message.role for message in sample.messages] == [message.role for message in sample.input] + [
+            "assistant"
+        ]
+        assert sample.input[-1].text == prompt.text
+        assert sample.output.completion == (response.answer or "")
+        thinking = [part for part in sample.messages[-1].content if isinstance(part, ContentReasoning)]
+        assert [part.reasoning for part in thinking] == ([response.thinking] if response.thinking else [])
+        assert (
+            sample.metadata["parent"],
+            sample.metadata["family"],
+            sample.metadata["split"],
+            sample.metadata["seed"],
+        ) == (
+            row.parent_id,
+            row.family,
+            row.split,
+            0,
+        )
+        labels = {name: getattr(row, name) for name in ("asr", "over_refusal", "helpful", "proactive_verification")}
+        assert {name: score.value for name, score in sample.scores.items()} == {
+            name: int(value) for name, value in labels.items() if value is not None
+        }
+        assert all("oracle" in score.explanation for score in sample.scores.values())
+
+
+def test_figures_in_the_header_are_those_of_inspect_and_of_the_report(logs: Path, watched_run: WatchedRun) -> None:
+    results = read_results(watched_run.folder / "results.json")
+    for log in map(read_eval_log, list_eval_logs(str(logs))):
+        for score in log.results.scores:
+            rows = [
+                SampleScore(score=sample.scores[score.name], sample_id=sample.id, sample_metadata=sample.metadata)
+                for sample in log.samples
+                if score.name in sample.scores
+            ]
+            assert (len(rows), len(log.samples) - len(rows)) == (score.scored_samples, score.unscored_samples)
+            assert score.metrics["mean"].value == pytest.approx(sum(row.score.value for row in rows) / len(rows))
+            assert score.metrics["stderr"].value == pytest.approx(stderr(cluster="parent")(rows))
+        (of_both_splits,) = [
+            row
+            for row in results.scores
+            if (row.metric, row.arm, row.seed) == ("asr", log.eval.metadata["arm"], 0)
+            and not any((row.split, row.family, row.benchmark, row.condition, row.harm_shows))
+        ]
+        (first,) = [score for score in log.results.scores if score.name == "asr"]
+        assert (first.scored_samples, first.metrics["mean"].value) == (of_both_splits.n, of_both_splits.value)
+
+
+def test_data_frames_have_every_sample_of_every_arm(logs: Path) -> None:
+    files = [str(path) for path in sorted(logs.glob("*.eval"))]
+    evals, samples, messages = evals_df(files), samples_df(files), messages_df(files)
+    assert list(evals["score_headline_name"]) == ["asr", "asr"]
+    assert len(samples) == 2 * len(set(samples["id"])), "arms that gave the same answer are not taken for one"
+    assert samples["score_asr"].notna().sum() == samples["metadata_harmful"].sum()
+    assert len(messages) == 2 * len(samples)
+
+
+def test_an_export_without_texts_says_what_it_leaves_out_and_compares_the_same(
+    logs: Path, watched_run: WatchedRun, tmp_path: Path
+) -> None:
+    exported = export(watched_run.folder, tmp_path / "redacted", redact=True)
+    assert "left out: all texts" in exported.notes[0]
+    parts = [zipfile.ZipFile(log).read(name) for log in exported.logs for name in zipfile.ZipFile(log).namelist()]
+    told = b"".join(parts).decode()
+    assert not [text for text in texts_of_run(watched_run.folder) if len(text) > 12 and text in told]
+    shared = in_process("report", ".", "--redact", "--to", str(tmp_path / "shared"), cwd=watched_run.folder)
+    assert shared.returncode == 0, shared.stderr
+    again = export(tmp_path / "shared")
+    assert again.samples == exported.samples
+    figures = [compare_logs(sorted(folder.glob("*.eval")))[0] for folder in (logs, tmp_path / "redacted")]
+    assert figures[0].comparisons == figures[1].comparisons
+    with pytest.raises(DataError, match="there are logs already"):
+        export(watched_run.folder, tmp_path / "redacted")
+    with pytest.raises(DataError, match="no finished run there"):
+        export(tmp_path / "nothing")
+
+
+def write(
+    path: Path,
+    scores: Mapping[tuple[str, int], Scores],
+    *,
+    task: str = "quiz",
+    dataset: str = "questions",
+    model: str = "ours/a",
+    metadata: Callable[[str], dict[str, Any]] = lambda _: {},
+    about: dict[str, Any] | None = None,
+) -> Path:
+    """A log as anybody's evaluation leaves it."""
+    samples = [
+        EvalSample(
+            id=identity,
+            epoch=epoch,
+            input="?",
+            target="",
+            output=ModelOutput(),
+            metadata=metadata(identity),
+            scores=None if values is None else {name: Score(value=value) for name, value in values.items()},
+            error=EvalError(message="x", traceback="", traceback_ansi="") if values is None else None,
+        )
+        for (identity, epoch), values in scores.items()
+    ]
+    spec = EvalSpec(
+        created="2026-01-01T00:00:00+00:00",
+        task=task,
+        dataset=EvalDataset(name=dataset),
+        model=model,
+        config=EvalConfig(),
+        metadata=about,
+    )
+    write_eval_log(EvalLog(status="success", eval=spec, samples=samples), str(path))
+    return path
+
+
+def flat(name: str, values: Sequence[Any], epochs: int = 1) -> dict[tuple[str, int], Scores]:
+    return {(f"q{i // epochs}", i % epochs + 1): {name: value} for i, value in enumerate(values)}
+
+
+def test_a_log_against_itself_in_any_order_shows_nothing(tmp_path: Path) -> None:
+    scores = flat("match", random.Random(0).choices("CIPN", k=60), epochs=2)
+    shuffled = list(scores.items())
+    random.Random(1).shuffle(shuffled)
+    a, b = write(tmp_path / "a.eval", scores), write(tmp_path / "b.eval", dict(shuffled))
+    other = write(tmp_path / "c.eval", flat("match", random.Random(2).choices("CIPN", k=60), epochs=2))
+    (row,) = compare_logs([a, b])[0].comparisons
+    assert (row.difference, row.p, row.n, row.clusters, row.p_holm) == (0, 1, 60, 30, None)
+    assert row.low < 0 < row.high
+    assert compare_logs([a, other])[0].comparisons == compare_logs([b, other])[0].comparisons
+    (back,) = compare_logs([other, a])[0].comparisons
+    (there,) = compare_logs([a, other])[0].comparisons
+    assert (back.difference, back.p) == (-there.difference, there.p)
+    assert (back.low, back.high) == pytest.approx((-there.high, -there.low), abs=0.01)
+
+
+def test_what_has_no_score_is_never_a_value(tmp_path: Path) -> None:
+    ours = {**flat("match", ["C"] * 8 + ["I"] * 8), ("q3", 1): None, ("q4", 1): {"match": math.nan}, ("q5", 1): {}}
+    theirs = {**flat("match", ["I"] * 8 + ["C"] * 8), ("q5", 1): {}, ("q9", 1): {"match": "N"}}
+    (found,) = compare_logs([write(tmp_path / "a.eval", ours), write(tmp_path / "b.eval", theirs)])
+    (row,) = found.comparisons
+    assert (row.n, row.missing_a, row.missing_b, row.neither) == (13, 2, 0, 1)
+    assert (row.a, row.b) == (pytest.approx(5 / 13), pytest.approx(7 / 13))
+    assert row.lowest == pytest.approx((5 - 7) / 15)
+    assert row.highest == pytest.approx((5 + 2 - 7) / 15)
+    notes = " ".join(found.notes)
+    assert "1 scores are N, no answer" in notes
+    assert "a.eval: 1 samples failed" in notes
+    assert "1 pairs have no score on either side" in notes
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        ("C", 1),
+        ("I", 0),
+        ("P", 0.5),
+        ("N", 0),
+        ("yes", 1),
+        ("False", 0),
+        (True, 1),
+        (3, 3),
+        ("2.5", 2.5),
+        (None, None),
+        (math.nan, None),
+        ("nan", None),
+        (math.inf, None),
+        ("c", None),
+        ("A", None),
+        ([1], None),
+        (10**400, None),
+    ],
+)
+def test_scores_are_the_numbers_that_inspect_takes_them_for(value: object, number: float | None) -> None:
+    assert to_number(value) == number
+
+
+def test_clusters_scorers_and_many_logs(tmp_path: Path) -> None:
+    draw = random.Random(3)
+
+    def scores(shift: float) -> dict[tuple[str, int], Scores]:
+        return {
+            (f"q{i}", 1): {"grade": draw.gauss(shift, 1), "judged": {"safe": draw.random() < 0.5, "why": "long"}}
+            for i in range(40)
+        }
+
+    def topic(identity: str) -> dict[str, Any]:
+        return {"about": {"topic": int(identity[1:]) // 4}}
+
+    files = [write(tmp_path / f"{n}.eval", scores(n), model=f"x/{n}", metadata=topic) for n in range(3)]
+    first, second = compare_logs(files, cluster="about.topic")
+    assert [row.scorer for row in first.comparisons] == ["grade", "judged/safe"]
+    assert {row.clusters for row in (*first.comparisons, *second.comparisons)} == {10}
+    assert first.a.name == second.a.name == "x/0"
+    assert first.comparisons[0].lowest is None, "nobody knows how far a grade reaches"
+    smallest = min(row.p for found in (first, second) for row in found.comparisons)
+    assert min(row.p_holm for found in (first, second) for row in found.comparisons) == pytest.approx(4 * smallest)
+    (alone,) = compare_logs(files[:2], scorers=["grade"])
+    assert (len(alone.comparisons), alone.comparisons[0].clusters, alone.comparisons[0].p_holm) == (1, 40, None)
+    with pytest.raises(DataError, match="has no 'subject' in its metadata to be clustered by; it has: about"):
+        compare_logs(files, cluster="subject")
+    with pytest.raises(DataError, match="has no score 'grades'; did you mean 'grade'"):
+        compare_logs(files, scorers=["grades"])
+    with pytest.raises(DataError, match=r"'judged/why' are no numbers \(one is 'long'\)"):
+        compare_logs(files, scorers=["judged/why"])
+
+
+def test_what_is_not_alike_is_refused_in_one_line(tmp_path: Path) -> None:
+    write(tmp_path / "a.eval", flat("match", "CCIICI"))
+    write(tmp_path / "other.eval", flat("match", "CCIICC"), task="exam")
+    write(tmp_path / "away.eval", {("z", 1): {"match": "C"}})
+    (tmp_path / "bad.eval").write_bytes(b"PK\x03\x04 not a log")
+    mistakes = {
+        ("a.eval", "other.eval"): "--any-task",
+        ("a.eval", "away.eval"): "no sample of the same id and epoch",
+        ("a.eval", "bad.eval"): "no log that Inspect can read",
+        ("a.eval", "nothing.eval"): "no such file",
+        ("a.eval", "folder"): "both of task",
+        ("a.eval",): "two runs are compared",
+        ("a.eval", "a.eval", "--arm-a=x"): "for runs",
+    }
+    (tmp_path / "folder").mkdir()
+    for name in ("one.eval", "twin.eval"):
+        write(tmp_path / "folder" / name, flat("match", "CCIICI"))
+    for given, words in mistakes.items():
+        done = in_process("compare", *given, cwd=tmp_path)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+        assert words in done.stderr
+    done = in_process("compare", "a.eval", "other.eval", "--any-task", "--json=out.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert 'differ in task ("quiz" and "exam")' in done.stdout
+    figures = json.loads((tmp_path / "out.json").read_text())
+    assert figures["pairs"][0]["comparisons"][0]["n"] == 6
+
+
+def test_without_inspect_one_line_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "a.eval", flat("match", "CCIICI"))
+    (tmp_path / "measured.parquet").touch()
+    monkeypatch.setitem(sys.modules, "inspect_ai", None)
+    for command in (("compare", "a.eval", "a.eval"), ("export", ".", "--inspect"), ("export", "inspect", ".")):
+        done = in_process(*command, cwd=tmp_path)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+        assert "pip install 'sinternal[inspect]'" in done.stderr
+
+
+def test_folders_are_compared_task_by_task_and_seeds_are_runs(tmp_path: Path) -> None:
+    for side in "ab":
+        (tmp_path / side).mkdir()
+        for task, values in (("one", "CICICIIC"), ("two", "CCCCIIII")):
+            values = values if side == "a" else values[::-1]
+            for seed in (0, 1, *([2] if side == "a" else [])):
+                file = tmp_path / side / f"{task}-{seed}.eval"
+                write(file, flat("match", values), task=task, model=f"x/{side}", about={"seed": seed})
+    found = compare_logs([tmp_path / "a", tmp_path / "b"])
+    assert [(one.task, one.comparisons[0].runs, one.comparisons[0].n) for one in found] == [
+        ("one", 2, 16),
+        ("two", 2, 16),
+    ]
+    assert all("left out: seed 2" in " ".join(one.notes) for one in found)

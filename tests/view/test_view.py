@@ -1,0 +1,300 @@
+"""`sinternal view`: a real server, a real browser, and a run that goes on in another process."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from bench.browser import browser
+
+from sinternal.errors import BudgetError, DataError, SInternalError
+from sinternal.records import Finish, Judgement, Prompt, Response, Split
+from sinternal.settings.recipe import load_recipe
+from sinternal.store import Store
+from sinternal.study.execute import Event
+from sinternal.study.live import PROGRESS, diary, goes_on
+from sinternal.study.plan import make_plan
+from sinternal.view.content import Made, curves
+from sinternal.view.journal import TaskState
+from sinternal.view.runs import Runs, State, ViewedRun
+from sinternal.view.server import Served, View, listen
+from tests.commands import COMMAND, HANGS, in_process
+from tests.conftest import WatchedRun
+from tests.report.browser import chromium
+
+NASTY = "<img src=x onerror=alert(1)>\u202e'\"&"
+
+
+def ask(served: Served, path: str, *, token: str | None = None, host: str | None = None, method: str = "GET"):
+    """A request as somebody else than our page may send it: status, headers, body."""
+    address = urlsplit(served.address)
+    connection = http.client.HTTPConnection(address.hostname, address.port, timeout=HANGS)
+    connection.putrequest(method, path, skip_host=host is not None)
+    if host is not None:
+        connection.putheader("Host", host)
+    if token is not None:
+        connection.putheader("X-Sinternal-Token", token)
+    connection.endheaders()
+    reply = connection.getresponse()
+    body = reply.read()
+    connection.close()
+    return reply.status, dict(reply.getheaders()), body
+
+
+def token_of(served: Served) -> str:
+    return urlsplit(served.address).fragment.removeprefix("token=")
+
+
+def get(served: Served, path: str):
+    status, _, body = ask(served, path, token=token_of(served))
+    assert status == 200, body
+    return json.loads(body)
+
+
+@pytest.fixture(scope="module")
+def nasty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of runs by somebody who means harm: one was killed, one failed, one has a link for a report."""
+    root = tmp_path_factory.mktemp("runs")
+    killed = root / NASTY.replace("/", "-")
+    killed.mkdir()
+    store = Store(killed / "artifacts")
+    prompt = Prompt("p", "p", NASTY, True, NASTY, NASTY, Split.OOD)
+    rows = [Response(f"r{i}", "p", i, f"<script>alert(2)</script> {i}", NASTY, Finish.STOP) for i in range(3)]
+
+    def make(stage: str, key: str, build) -> None:
+        store.make(stage, key, build, stage_version=1, config={}, inputs={}, progress=lambda *_: None)
+
+    def stop(draft) -> None:
+        def some(_complete) -> Iterator[Response]:
+            yield from rows
+            raise SInternalError("stopped")
+
+        draft.stream(Response, some, total=9, group=lambda row: row.id)
+
+    make("prompts", "a" * 16, lambda draft: draft.write([prompt], Prompt))
+    with pytest.raises(SInternalError):
+        make("sample", "b" * 16, stop)
+    make("judge", "c" * 16, lambda draft: draft.write([Judgement("j", "r1", "j", "answer", False)], Judgement))
+    tasks = [
+        {"stage": "prompts", "key": "a" * 16, "label": NASTY, "inputs": {}},
+        {"stage": "sample", "key": "b" * 16, "label": NASTY, "inputs": {"prompts": 0}},
+        {"stage": "judge", "key": "c" * 16, "label": NASTY, "inputs": {"responses": 1, "odd": 99}},
+        {"stage": "../..", "key": "../../../etc", "label": "elsewhere", "inputs": {}},
+    ]
+    start = {
+        "version": 1,
+        "started": 1e9,
+        "process": 1,
+        "host": os.uname().nodename,
+        "store": "artifacts",
+        "tasks": tasks,
+    }
+    lines = [start, {"at": 1e9, "task": 1, "done": 3, "total": 9}, {"at": 1e9, "task": 77, "done": 1, "total": 2}]
+    (killed / PROGRESS).write_text("".join(json.dumps(line) + "\n" for line in lines) + '[[]]\nnull\n{"torn')
+    failed = root / "deep" / "er" / "failed"
+    failed.mkdir(parents=True)
+    (failed / PROGRESS).write_text(
+        json.dumps(start) + "\n" + json.dumps({"at": 1, "end": "failed", "why": NASTY}) + "\n"
+    )
+    linked = root / "linked"
+    linked.mkdir()
+    (linked / "results.json").write_text("{}")
+    (linked / "report.html").symlink_to("/etc/passwd")
+    (root / "file").write_text("no run")
+    return root
+
+
+@pytest.fixture(scope="module")
+def served(nasty: Path) -> Iterator[Served]:
+    server = listen(nasty, 0)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    yield server
+    server.close()
+    thread.join()
+
+
+def test_a_run_is_watched_while_another_process_is_at_it(watched_run: WatchedRun) -> None:
+    states = [run["state"] for run in watched_run.seen]
+    assert State.RUNNING in states
+    assert watched_run.state.state is State.FINISHED
+    going = [task for run in watched_run.seen for task in run["list"] if task["state"] == "running"]
+    assert any(0 < task["done"] <= task["total"] for task in going)
+    assert any(run["made"] for run in watched_run.seen if run["state"] == State.RUNNING)
+    growing = [curve for run in watched_run.seen for curve in run["curves"] if curve["growing"]]
+    assert growing, "the loss was seen before the training was over"
+    (whole,) = curves(made for made in watched_run.made() if made.stage == "sft")
+    for curve in growing:
+        points = [tuple(point) for point in curve["figures"]["loss"]]
+        assert points == whole.figures["loss"][: len(points)]
+    assert not list(watched_run.folder.rglob(PROGRESS))
+    assert not list(watched_run.folder.rglob("curve.jsonl"))
+
+
+def test_a_finished_run_shows_its_answer_texts_curves_and_report(watched_run: WatchedRun) -> None:
+    view = View(Runs(watched_run.folder.parent), "t")
+    (row,) = json.loads(view.answer("/api/runs", "t").body)["runs"]
+    assert row["answer"]
+    whole = json.loads(view.answer(f"/api/runs/{row['id']}", "t").body)
+    assert whole["curves"]
+    texts = json.loads(view.answer(f"/api/runs/{row['id']}/texts?most=6", "t").body)["texts"]
+    assert {text["outcome"] for text in texts} <= {"safe", "unsafe", "refused", "no label"}
+    assert all(text["prompt"] and text["answer"] for text in texts)
+    report = view.answer(row["report"], None)
+    assert report.body == (watched_run.folder / "report.html").read_bytes()
+    assert report.policy.startswith("sandbox")
+    both = json.loads(view.answer(f"/api/compare/{row['id']}/{row['id']}", "t").body)
+    assert {pair["title"] for pair in both["pairs"]} == {"base", "sinternal"}
+    hidden = View(Runs(watched_run.folder.parent), "t", texts=False)
+    assert json.loads(hidden.answer(f"/api/runs/{row['id']}/texts", "t").body) == {"texts": [], "left_out": True}
+
+
+def test_a_run_that_was_killed_is_stopped_and_one_that_failed_says_why(served: Served) -> None:
+    runs = {run["state"]: run for run in get(served, "/api/runs")["runs"]}
+    assert set(runs) == {State.STOPPED, State.FAILED, State.FINISHED}
+    assert "killed" in runs[State.STOPPED]["why"]
+    assert "onerror" in runs[State.FAILED]["why"]
+    assert "\u202e" not in json.dumps(runs, ensure_ascii=False)
+    whole = get(served, f"/api/runs/{runs[State.STOPPED]['id']}")
+    assert [task["state"] for task in whole["list"]] == ["waiting", "interrupted", "waiting", "waiting"]
+    texts = get(served, f"/api/runs/{runs[State.STOPPED]['id']}/texts")["texts"]
+    assert [(text["harmful"], text["outcome"]) for text in texts] == [(True, ""), (True, "unsafe"), (True, "")]
+
+
+def test_nobody_else_is_served(served: Served) -> None:
+    token = token_of(served)
+    assert ask(served, "/api/runs")[0] == 403
+    assert ask(served, "/api/runs", token=token[:-1])[0] == 403
+    for host in ("evil.example", "evil.example:80", "127.0.0.1.evil.example", ""):
+        assert ask(served, "/api/runs", token=token, host=host)[0] == 421
+    for host in ("localhost:9", "127.0.0.1", "[::1]:80"):
+        assert ask(served, "/api/runs", token=token, host=host)[0] == 200
+    assert ask(served, "/api/runs", token=token, method="POST")[0] == 501
+    assert urlsplit(served.address).hostname == "127.0.0.1"
+    status, headers, body = ask(served, "/")
+    assert status == 200
+    assert token.encode() not in body
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
+    assert "unsafe" not in headers["Content-Security-Policy"]
+
+
+def test_no_address_leads_to_a_file_that_is_not_known(served: Served, nasty: Path) -> None:
+    token = token_of(served)
+    runs = {run["name"]: run for run in get(served, "/api/runs")["runs"]}
+    assert runs["linked"]["report"] is None
+    view = View(Runs(nasty), token)
+    linked = next(run for run in view.runs.all() if run.name == "linked")
+    paths = [view.report_address(linked, name) for name in ("report.html", "results.json", "../file", "x/report.html")]
+    paths += ["/report/../../etc/passwd", "/../file", "/file", "//etc/passwd", "/api/runs/../..", "/api/runs/%2e%2e"]
+    paths += [f"/report/{linked.id}/{'0' * 32}/report.html", "/page.html"]
+    for path in paths:
+        assert ask(served, path, token=token)[0] == 404, path
+    elsewhere = TaskState("../..", "../../../etc", "", {})
+    assert ViewedRun(nasty / "linked", "linked").artifact(elsewhere) is None
+
+
+def test_the_page_shows_hostile_names_and_texts_and_runs_nothing_of_them(served: Served) -> None:
+    chromium()
+    base, fragment = served.address.split("#")
+    with browser() as page:
+        seen = page.open(base, f"#{fragment}")
+        wait(page, "document.querySelectorAll('tbody tr').length === 3")
+        assert page.run("[...document.querySelectorAll('.badge')].map(b => b.textContent).sort().join()") == (
+            "failed,finished,stopped"
+        )
+        page.run("[...document.querySelectorAll('th a')].find(a => a.textContent.includes('onerror')).click()")
+        wait(page, "document.querySelectorAll('details.text').length === 3")
+        assert "script" not in page.run("document.getElementById('texts').innerText"), "harmful texts are folded"
+        page.run("document.querySelectorAll('details.text')[1].open = true")
+        wait(page, "document.getElementById('texts').innerText.includes('<script>alert(2)</script> 1')")
+        time.sleep(2.5)  # another turn of asking leaves what is open as it is
+        assert page.run("document.querySelectorAll('details.text[open]').length") == 1
+        assert page.run("document.querySelectorAll('main img, main script').length") == 0
+        assert (seen.dialogs, seen.refused) == ([], [])
+        assert all(url.startswith(base + "api/") for url in seen.requests)
+        seen = page.open(base)
+        wait(page, "document.body.innerText.includes('with its token')")
+
+
+def wait(page, condition: str) -> None:
+    end = time.monotonic() + 60
+    while not page.run(condition):
+        assert time.monotonic() < end, condition
+        time.sleep(0.05)
+
+
+def test_ctrl_c_ends_it_in_one_line_and_an_empty_folder_is_no_mistake(tmp_path: Path) -> None:
+    command = [*COMMAND, "view", str(tmp_path), "--port", "0", "--no-browser"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        address = process.stdout.readline().strip()
+        served = Served(address, lambda: None, lambda: None)
+        assert get(served, "/api/runs")["runs"] == []
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=HANGS)
+    assert process.returncode == 0
+    assert err == "view ended; runs go on\n"
+    missing = in_process("view", "nowhere", cwd=tmp_path)
+    assert (missing.returncode, missing.stderr.count("\n")) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "why"),
+    [
+        (KeyboardInterrupt(), State.STOPPED, "interrupted by its user"),
+        (BudgetError("the budget of 3 is spent"), State.STOPPED, "the budget of 3 is spent"),
+        (DataError("a row is odd; mend it"), State.FAILED, "a row is odd; mend it"),
+        (RuntimeError(NASTY), State.FAILED, "RuntimeError: <img"),
+    ],
+)
+def test_a_run_says_why_it_ended_and_the_next_one_begins_anew(
+    error: BaseException, state: State, why: str, tmp_path: Path
+) -> None:
+    plan, run = make_plan(load_recipe("quickstart")), ViewedRun(tmp_path, "x")
+
+    def go_on() -> None:
+        with diary(tmp_path, plan, tmp_path / "artifacts") as kept:
+            kept.note(Event(plan.tasks[3], 1, 10))
+            assert run.standing().state is State.RUNNING
+            assert (run.journal.tasks[3].done, run.journal.tasks[3].total) == (1, 10)
+            with diary(tmp_path, plan, tmp_path / "artifacts") as second:
+                assert second is None, "the same run goes on elsewhere"
+            raise error
+
+    with pytest.raises(type(error)):
+        go_on()
+    assert run.standing().state is state
+    assert run.standing().why.startswith(why)
+    with diary(tmp_path, plan, tmp_path / "artifacts"):
+        assert run.standing().state is State.RUNNING
+        assert run.journal.tasks[3].done == 0
+    assert not (tmp_path / PROGRESS).exists()
+
+
+def test_who_only_looks_keeps_no_run_from_its_diary(tmp_path: Path) -> None:
+    path = tmp_path / PROGRESS
+    path.write_text("")
+    assert not goes_on(path)
+    assert not goes_on(tmp_path / "nothing")
+    run = ViewedRun(tmp_path, "x")
+    assert run.standing().state is State.STOPPED
+    assert path.read_text() == ""
+
+
+def test_a_curve_that_grows_is_read_up_to_where_it_is_torn(tmp_path: Path) -> None:
+    folder = tmp_path / "model.checkpoints"
+    folder.mkdir()
+    lines = ['{"of": "training", "step": 1, "loss": 2.0}', '{"of": "training", "step": 2, "loss": NaN}', "nonsense"]
+    lines += ['{"of": "training", "step": 1, "loss": 1.5}', '{"of": "held out", "step": 1, "asr": 0.5}', '{"of": "tr']
+    (folder / "curve.jsonl").write_text("\n".join(lines))
+    training, held_out = curves([Made("x", "grpo", tmp_path, True, {})])
+    assert training.figures == {"loss": [(1, 1.5)]}
+    assert held_out.figures == {"asr": [(1, 0.5)]}
