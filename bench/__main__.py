@@ -55,6 +55,7 @@ SCRIPTS = {
     "demo": Script(2),
     "unchanged": Script(0.5),
     "report": Script(0.5),
+    "page": Script(2, (), ("--rows", "2000", "--repeats", "2")),
     "rows": Script(20, (), ("--rows", "10000", "100000", "--repeats", "2")),
     "endpoints": Script(6, (), ("--requests", "1000"), page=SOAK),
     "hostile": Script(15, (), ("--texts", "20", "--pages", "3", "--large", "1000000"), SOAK),

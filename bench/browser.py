@@ -83,6 +83,7 @@ class Browser:
         self._page = page if isinstance(page, str) else page.as_uri()
         for domain in ("Page", "Network", "Runtime", "Log"):
             self._call(f"{domain}.enable", {})
+        self._call("Performance.enable", {"timeDomain": "threadTicks"})
         self._call("Page.navigate", {"url": self._page + fragment})
         end = time.monotonic() + PATIENCE
         while self.run("document.readyState") != "complete":
@@ -98,6 +99,17 @@ class Browser:
         if "exceptionDetails" in result:
             raise RuntimeError(result["exceptionDetails"]["exception"].get("description", "the script failed"))
         return result["result"].get("value")
+
+    def heap(self) -> float:
+        """Bytes that the page's script holds, after what it does not need any more was collected."""
+        self._call("HeapProfiler.collectGarbage", {})
+        used = self._call("Runtime.getHeapUsage", {})
+        return float(sum(used.get(name, 0) for name in ("usedSize", "backingStorageSize")))
+
+    def cpu(self) -> float:
+        """CPU seconds that the page's own thread has worked since it was opened."""
+        metrics = self._call("Performance.getMetrics", {})["metrics"]
+        return float(next(row["value"] for row in metrics if row["name"] == "TaskDuration"))
 
     def press(self, key: str) -> None:
         """A key of the keyboard, for example `Enter`."""

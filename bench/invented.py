@@ -195,6 +195,7 @@ def transcripts(runs: Mapping[tuple[str, int], Sequence[Outcome]], variant: str)
                     with_spec,
                     without,
                     row.verifications[1].critique,
+                    prompt_id=row.prompt.id,
                 )
             )
     return made

@@ -69,7 +69,7 @@ def make_report(folder: Path, clock: Clock) -> None:
         from sinternal.records import Measured
         from sinternal.report.markdown import render_markdown
         from sinternal.report.results import to_json
-        from sinternal.report.study_page import render_html
+        from sinternal.report.study_page import render
         from sinternal.stages.report import ReportConfig
         from sinternal.store import Artifact, Draft
         from sinternal.study.plan import make_plan
@@ -87,7 +87,7 @@ def make_report(folder: Path, clock: Clock) -> None:
         with clock.part("results.json"):
             draft.write_json("results", to_json(data))
         with clock.part("report.html"):
-            (draft.path / "report.html").write_text(render_html(data))
+            render(data).write(draft.path / "report.html")
         with clock.part("results.md"):
             (draft.path / "results.md").write_text(render_markdown(data))
         with clock.part("measured.parquet"):

@@ -46,6 +46,7 @@ TINY = {
     "evaluation": ("--prompts", "6", *ONCE),
     "rows": ("--rows", "200", "--works", "contrast", *ONCE),
     "endpoints": ("--requests", "20"),
+    "page": ("--rows", "40", *ONCE),
     "hostile": ("--texts", "1", "--pages", "1", "--large", "20000"),
 }
 """What the scripts are given here; `bench.servers` runs in tests/models/test_smollm2.py, where its model is fetched."""

@@ -295,10 +295,10 @@ def test_what_is_not_alike_is_refused_in_one_line(tmp_path: Path) -> None:
         done = in_process("compare", *given, cwd=tmp_path)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
         assert words in done.stderr
-    done = in_process("compare", "a.eval", "other.eval", "--any-task", "--json=out.json", cwd=tmp_path)
+    done = in_process("compare", "a.eval", "other.eval", "--any-task", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert 'differ in task ("quiz" and "exam")' in done.stdout
-    figures = json.loads((tmp_path / "out.json").read_text())
+    figures = json.loads(in_process("compare", "a.eval", "other.eval", "--any-task", "--json", cwd=tmp_path).stdout)
     assert figures["pairs"][0]["comparisons"][0]["n"] == 6
 
 

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import os
-import subprocess
-from pathlib import Path
 
 import pytest
-from bench.browser import FLAGS, find
-
-from tests.commands import HANGS
+from bench.browser import find
 
 
 def chromium() -> str:
@@ -20,10 +16,3 @@ def chromium() -> str:
             pytest.fail(reason)
         pytest.skip(reason)
     return program
-
-
-def dom(page: Path, fragment: str = "") -> str:
-    """The document as the browser has it after its scripts ran."""
-    profile = f"--user-data-dir={page.parent / 'profile'}"
-    command = [chromium(), *FLAGS, "--virtual-time-budget=5000", profile, "--dump-dom", page.as_uri() + fragment]
-    return subprocess.run(command, capture_output=True, text=True, timeout=HANGS, check=True).stdout

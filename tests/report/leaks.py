@@ -30,7 +30,9 @@ def everything_in(folder: Path) -> str:
 def _told_by(file: Path) -> Iterator[str]:
     content = file.read_bytes().decode("utf-8", "replace")
     yield content
-    for packed in re.findall(r'id="packed">([A-Za-z0-9+/=]*)</script>', content):
+    for packed in re.findall(r'(?:id="packed"|class="texts" id="texts-\d+")>([A-Za-z0-9+/=]*)</script>', content):
+        yield gzip.decompress(base64.b64decode(packed)).decode()
+    for packed in re.findall(r'#carrier\{--t\w+:"([A-Za-z0-9+/=]*)"\}', content):
         yield gzip.decompress(base64.b64decode(packed)).decode()
     if file.suffix == ".parquet":
         from sinternal.parquet import read_columns

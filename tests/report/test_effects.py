@@ -16,9 +16,10 @@ from sinternal.figures.effect import Contrast, Effect
 from sinternal.figures.estimate import OTHER_RUNS, THESE_RUNS
 from sinternal.figures.study import ReportData
 from sinternal.records import HarmShows, Split
-from sinternal.report.effect_plots import effect_picture, study_picture
+from sinternal.report.effect_plots import study_picture
 from sinternal.report.effect_tables import effect_table, place_rows, placebos_table, study_table, terminal_effects
 from sinternal.report.effect_words import NOT_SEPARATED, EffectWords, across_variants, effect_in_words
+from sinternal.report.first_picture import first_picture
 from sinternal.report.format import MINUS
 from sinternal.report.markdown import render_markdown
 from sinternal.report.results import effects_in_terminal, results_of, results_schema, to_json, to_results
@@ -222,12 +223,17 @@ def test_a_variant_without_a_placebo_is_named() -> None:
     assert across_variants([rows[1]], ["bare"])[1] == NOT_SEPARATED
 
 
-def test_the_page_begins_with_sentences_picture_and_table_and_all_else_follows() -> None:
+def test_the_page_begins_with_a_sentence_a_picture_and_the_arms_that_are_alike_and_all_else_follows() -> None:
     page = render_html(report())
     order = [
         'class="lead">In these 2 training runs, sinternal ',
-        'class="second">At the same time',
         "<strong>Unsafe answers of sinternal, beside its placebo</strong>",
+        "Refuses benign</text>",
+        "Worst case</text>",
+        'class="told"><strong>Cannot be told apart',
+        'class="second">In these 2 training runs, sinternal ',
+        'class="second">At the same time',
+        "In the worst case of all attack families",
         "Less placebo</th>",
         'class="warning"',
         'id="arms"',
@@ -240,16 +246,17 @@ def test_the_page_begins_with_sentences_picture_and_table_and_all_else_follows()
 
 def test_the_picture_puts_the_placebo_beside_the_method_and_reads_out_every_figure() -> None:
     data = report()
-    drawn = effect_picture(data.effects, data.scores, data.arms, data.seeds, "default")
+    drawn = first_picture(data, "default")
     assert drawn is not None
-    wide = drawn.split("one-by-one")[0]
+    wide = drawn.split("in-rows")[0]
     labels = re.findall(r'class="label name[^"]*">([^<]+)', wide)
-    assert labels == ["base", "sinternal", "placebo-recipe", "refusal", "deliberative", "sinternal less placebo"]
+    assert labels == ["base", "sinternal", "placebo-recipe", "refusal", "deliberative", "less placebo"]
     described = re.search(r"<desc>(.*?)</desc>", wide, re.S)
     assert described
     for arm in RATES:
         assert described[1].count(f"{arm} ") >= 3
-    assert described[1].count("sinternal less placebo-recipe") == wide.count('class="connection"') == 3
+    assert described[1].count("sinternal less placebo-recipe") == 3
+    assert wide.count('class="connection"') == 5, "refusals and the worst case, too"
     assert "front-skipped, harm in the draft only" in described[1]
 
 
@@ -259,7 +266,7 @@ def test_a_rate_that_is_not_known_for_want_of_labels_is_drawn_as_its_bounds() ->
         replace(row, value=None, missing=10, lowest=0.1, highest=0.9) if row.arm == "sinternal" else row
         for row in data.scores
     ]
-    drawn = effect_picture(data.effects, scores, data.arms, data.seeds, "default")
+    drawn = first_picture(replace(data, scores=tuple(scores)), "default")
     assert drawn is not None
     assert 'class="bounds"' in drawn
     assert "sinternal between 10 and 90 %" in drawn
@@ -267,7 +274,7 @@ def test_a_rate_that_is_not_known_for_want_of_labels_is_drawn_as_its_bounds() ->
 
 def test_without_placebo_the_picture_says_so_and_ties_nothing() -> None:
     data = make_report(prompts=4)
-    drawn = effect_picture(data.effects, data.scores, data.arms, data.seeds, "default")
+    drawn = first_picture(data, "default")
     assert drawn is not None
     assert "beside the base (no placebo)" in drawn
     assert "connection" not in drawn

@@ -4,17 +4,18 @@ import base64
 import gzip
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 from bench.invented import make_report, with_transcript
 
 from sinternal.figures.study import Arm, LearningCurve
 from sinternal.report.caveats import caveats
-from sinternal.report.study_page import render_html
-
-from .browser import dom
+from sinternal.report.page import copy_page
+from sinternal.report.study_page import render, render_html
 
 ATTACK = "<script>document.title = 'owned'</script></script><img src=x onerror=\"document.title = 'owned'\">"
 
@@ -31,15 +32,25 @@ class Elements(HTMLParser):
         self.found.append((tag, dict(attrs)))
 
 
-def unpacked(page: str) -> dict[str, list[object]]:
+def unpacked(page: str, beside: Mapping[str, str] | None = None) -> dict[str, list[object]]:
+    """The transcripts of a page by column: choices as words, and texts, which may lie in files beside it."""
+
+    def content(packed: str) -> Any:
+        return json.loads(gzip.decompress(base64.b64decode(packed)))
+
     found = re.search(r'id="packed">([A-Za-z0-9+/=]*)</script>', page)
     assert found
-    columns: dict[str, list[object]] = json.loads(gzip.decompress(base64.b64decode(found[1])))
-    return columns
-
-
-def shown(page: str) -> int:
-    return page.split('<template id="entry">')[0].count("<article>")
+    index = content(found[1])
+    columns: dict[str, list[object]] = {
+        name: [column["values"][number] or None for number in column["of"]] for name, column in index["columns"].items()
+    }
+    texts = re.findall(r'class="texts" id="texts-\d+">([A-Za-z0-9+/=]*)</script>', page)
+    for file in index["files"] or ():
+        texts.append((beside or {})[f"{file['name']}.css"].split('"')[1])
+    for chunk in map(content, texts):
+        for name, rows in chunk.items():
+            columns.setdefault(name, []).extend(rows)
+    return columns | {"id": index["ids"]}
 
 
 def test_model_text_is_escaped_in_the_page() -> None:
@@ -49,7 +60,8 @@ def test_model_text_is_escaped_in_the_page() -> None:
     page = render_html(replace(data, arms=(replace(data.arms[0], trained_on=ATTACK), *data.arms[1:])))
     assert ATTACK not in page
     assert "&lt;script&gt;document.title" in page
-    assert [tag for tag, _ in Elements(page).found].count("script") == 2
+    scripts = [attributes for tag, attributes in Elements(page).found if tag == "script"]
+    assert [one.get("type") for one in scripts].count("text/plain") == len(scripts) - 1
     assert not any(tag == "img" for tag, _ in Elements(page).found)
 
 
@@ -69,6 +81,7 @@ def test_transcripts_come_back_as_they_were() -> None:
     assert columns["answer"] == [row.answer for row in data.transcripts]
     assert columns["answer"][0] == ATTACK
     assert {len(column) for column in columns.values()} == {len(data.transcripts)}
+    assert len(set(columns["id"])) == len(data.transcripts)
 
 
 def test_half_a_surrogate_pair_in_a_transcript_does_not_stop_the_report() -> None:
@@ -106,46 +119,8 @@ def test_a_run_without_any_figure_still_gives_a_page() -> None:
 
 def test_every_variant_has_its_plots() -> None:
     page = render_html(make_report(variants=("coupled", "uncoupled")))
-    assert page.count("<title>Attack success by family and arm</title>") == 2
+    assert page.count("<strong>Attack success by family and arm</strong>") == 2
     assert page.count("<title>Training loss</title>") == 2
-
-
-def test_a_browser_shows_the_transcripts_and_runs_nothing_in_them(tmp_path: Path) -> None:
-    data = with_transcript(make_report(), ATTACK)
-    page = tmp_path / "report.html"
-    page.write_text(render_html(data), encoding="utf-8")
-    seen = dom(page)
-    assert f"{len(data.transcripts):,} of {len(data.transcripts):,} transcripts" in seen
-    assert shown(seen) == 50
-    assert "&lt;img src=x onerror=" in seen
-    assert "<title>quickstart · sinternal report</title>" in seen
-
-
-def test_a_link_with_filters_shows_what_it_says(tmp_path: Path) -> None:
-    data = make_report()
-    page = tmp_path / "report.html"
-    page.write_text(render_html(data), encoding="utf-8")
-    wanted = [
-        row
-        for row in data.transcripts
-        if (row.arm, row.family, row.harmful) == ("sinternal", "alias", True) and "mix" in (row.answer or "")
-    ]
-    seen = dom(page, "#arm=sinternal&family=alias&request=harmful&text=MIX")
-    assert 0 < len(wanted) < 50
-    assert f"{len(wanted)} of {len(data.transcripts):,} transcripts" in seen
-    assert shown(seen) == len(wanted)
-    assert seen.count("sinternal · alias · ood · harmful") == len(wanted)
-
-
-def test_a_link_to_a_page_shows_the_rest(tmp_path: Path) -> None:
-    data = make_report()
-    page = tmp_path / "report.html"
-    page.write_text(render_html(data), encoding="utf-8")
-    total = sum(row.arm == "base" for row in data.transcripts)
-    last = -(-total // 50)
-    seen = dom(page, f"#arm=base&page={last}")
-    assert f"page {last} of {last}" in seen
-    assert shown(seen) == total - 50 * (last - 1)
 
 
 def test_verdicts_that_collapse_and_a_gap_to_the_judge_are_seen_in_the_curves() -> None:
@@ -186,3 +161,24 @@ def test_the_report_opens_with_verdicts_that_have_collapsed_and_says_in_how_many
         "answer (balanced accuracy 0.50; a guess has 0.50) (seed 1)"
     ]
     assert not [note for note in caveats(data) if "verdicts have collapsed" in note]
+
+
+def test_texts_that_are_too_many_lie_beside_the_page_and_go_with_it(tmp_path: Path) -> None:
+    data = with_transcript(make_report(prompts=4), "too many")
+    whole, split = render(data), render(data, most=0)
+    assert not whole.texts
+    assert "too many" not in "".join(split.texts.values())
+    assert unpacked(split.html, split.texts) == unpacked(whole.html)
+    assert "style-src 'unsafe-inline' 'self'" in split.html
+    made, run = tmp_path / "made", tmp_path / "run"
+    for folder in (made, run):
+        folder.mkdir()
+    split.write(made / "report.html")
+    (run / "report-texts").mkdir()
+    (run / "report-texts" / "0000.css").write_text("of an earlier page")
+    beside = copy_page(made.joinpath, "report.html", run)
+    assert sorted(beside) == sorted(f"report-texts/{name}" for name in split.texts)
+    assert sorted(file.name for file in (run / "report-texts").iterdir()) == sorted(split.texts)
+    whole.write(made / "report.html")
+    assert copy_page(made.joinpath, "report.html", run) == []
+    assert [file.name for file in run.iterdir()] == ["report.html"]

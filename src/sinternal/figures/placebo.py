@@ -34,7 +34,7 @@ def placebo_notes(variants: Mapping[str, Recipe], run: RunMap[Artifact]) -> Iter
                     notes += note_on_tokens(*(_tokens_seen(run, variant, it.name) for it in (arm, counterpart)))
                 else:
                     notes.append("there is no arm of verification of the same answers, which it would be a placebo of")
-                yield from (f"placebo {name}: {note}" for note in notes)
+                yield from (f"{name if name.startswith('placebo') else f'placebo {name}'}: {note}" for note in notes)
 
 
 def _tokens_seen(run: RunMap[Artifact], variant: str, arm: str) -> int:

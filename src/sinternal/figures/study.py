@@ -256,6 +256,12 @@ class Transcript:
     kind: str = "answer"
     """What the text is: an answer, one under some condition of stress, one after an intervention in the thinking, a
     training example, an expert's critique."""
+    prompt_id: str = ""
+    """Id of the prompt, by which two arms' answers are laid side by side; empty if it is not known."""
+    sample: int = 0
+    """Which of several responses to the same prompt it is."""
+    check: tuple[int, int] | None = None
+    """Where the thinking checks safety, in characters from and to; None if it does not, or if no judge has looked."""
 
 
 @dataclass(frozen=True)

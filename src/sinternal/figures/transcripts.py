@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import json
-import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from itertools import islice, repeat
-from tempfile import SpooledTemporaryFile
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,7 +15,7 @@ from sinternal.figures.reading import Reader
 from sinternal.figures.stress import Conditions
 from sinternal.figures.study import Transcript
 from sinternal.layout import ArmPlace, ArmRun, Place, RunMap
-from sinternal.records import Example, Finish, Intervened, Prompt, Response, Subject, Verification
+from sinternal.records import CheckPlace, Example, Finish, Intervened, Prompt, Response, Subject, Verification
 from sinternal.store import Artifact
 
 ANSWER, EXAMPLE, CRITIQUE = "answer", "training example", "expert's critique"
@@ -28,54 +23,9 @@ ANSWER, EXAMPLE, CRITIQUE = "answer", "training example", "expert's critique"
 ROWS = 500
 """Training examples, and critiques, of one arm and seed that a page holds: with a specification in each of thousands of
 questions no browser could show it."""
-REQUEST = {True: "harmful", False: "benign"}
-FILTERS = {
-    "variant": "Variant",
-    "kind": "Text",
-    "arm": "Arm",
-    "seed": "Seed",
-    "split": "Split",
-    "family": "Family",
-    "request": "Request",
-    "outcome": "Outcome",
-}
-"""Columns by which transcripts can be chosen, and their labels."""
-
-
 WITHOUT_TEXT: Mapping[str | None, str] = {Finish.ERROR: "failed", Finish.FILTERED: "filtered"}
 """Why there is nothing to read."""
-WAITING = 2**20
-"""Bytes of one column of transcripts that are held in memory until they are packed."""
-TOGETHER = 1000
-"""Transcripts that are written at a time."""
-GZIP = 31
-"""What `zlib` calls the format of gzip by; without a time, so that the same run gives the same page."""
 CHECKED = {MISSING: None, 0: False, 1: True}
-
-
-@dataclass(frozen=True)
-class Browser:
-    """What the part of a page needs that shows transcripts."""
-
-    count: int
-    """Number of transcripts."""
-    filters: list[tuple[str, str, list[str]]]
-    """Name, label and choices of each filter that leaves something to choose."""
-    packed: str
-    """The transcripts as columns of JSON, compressed, in base64: nothing outside its alphabet can occur."""
-
-
-def browser(rows: Iterable[Transcript]) -> Browser:
-    """Transcripts, made fit for a page as they come: only what is compressed is held."""
-    choices: dict[str, dict[str, None]] = {name: {} for name in FILTERS}
-    with _Packer() as packer:
-        for row in rows:
-            packer.add(row)
-            for name, seen in choices.items():
-                seen[_column(row, name)] = None
-        packed = packer.pack()
-    filters = [(name, label, list(choices[name])) for name, label in FILTERS.items() if len(choices[name]) > 1]
-    return Browser(packer.count, filters, packed)
 
 
 class Transcripts(Collection[Transcript]):
@@ -95,7 +45,8 @@ class Transcripts(Collection[Transcript]):
         for place, outcomes in self.outcomes.items():
             prompts, arm = self.run[Place(place.variant, place.seed)].evaluation_prompts, self.run.arm(place)
             texts = _texts(prompts, arm.responses)
-            yield from of_answers(place, outcomes, texts, _own_verdicts(arm.verifications, texts, outcomes))
+            own = _own_verdicts(arm.verifications, texts, outcomes)
+            yield from of_answers(place, outcomes, texts, own, checks=_check_places(arm))
         for place, conditions in self.stressed.items():
             for condition in conditions:
                 if condition.any_of:  # the mean is of the same answers
@@ -154,6 +105,7 @@ def of_answers(
     texts: Iterable[Text],
     own: Iterable[Own] | None = None,
     kinds: Iterable[str] | None = None,
+    checks: Mapping[str, tuple[int, int]] | None = None,
 ) -> Iterator[Transcript]:
     """The answers of an arm, with their labels and the model's own verdicts.
 
@@ -163,17 +115,20 @@ def of_answers(
         texts: of each of them.
         own: the verdicts on each of them; by default there are none.
         kinds: what the texts are.
+        checks: where thinkings check safety, by response, as far as a judge has looked.
     """
     columns = zip(
+        (outcomes.names[number] for number in outcomes.prompt),
+        outcomes.sample.tolist(),
         (outcomes.names[number] for number in outcomes.family),
         (outcomes.names[number] for number in outcomes.split),
         outcomes.harmful.tolist(),
         _outcome_words(outcomes),
-        outcomes.checked.tolist(),
+        (CHECKED[number] for number in outcomes.checked.tolist()),
         strict=True,
     )
     every = zip(columns, texts, own or repeat(Own()), kinds or repeat(ANSWER), strict=False)
-    for (family, split, harmful, outcome, checked), text, verdicts, kind in every:
+    for (prompt, sample, family, split, harmful, outcome, checked), text, verdicts, kind in every:
         yield Transcript(
             *place,
             family=family,
@@ -183,11 +138,14 @@ def of_answers(
             thinking=text.thinking,
             answer=text.answer,
             outcome=outcome,
-            checked=CHECKED[checked],
+            checked=checked,
             verified_with_spec=verdicts.with_spec,
             verified_without_spec=verdicts.without_spec,
             critique=verdicts.critique,
             kind=kind,
+            prompt_id=prompt,
+            sample=sample,
+            check=checks.get(text.response_id) if checks else None,
         )
 
 
@@ -237,6 +195,14 @@ def _own_verdicts(verifications: Artifact, texts: Sequence[Text], outcomes: Outc
             yield Own(first.get((text.response_id, True), nothing)[0], word, critique)
 
 
+def _check_places(arm: ArmRun[Artifact]) -> dict[str, tuple[int, int]]:
+    """Where thinkings check safety, by response, if a judge has looked."""
+    if arm.checks is None:
+        return {}
+    rows = arm.checks.places.rows(CheckPlace)
+    return {row.response_id: (row.start, row.end) for row in rows if row.start is not None and row.end is not None}
+
+
 def _of_continued(place: ArmPlace, arm: ArmRun[Artifact], reader: Reader) -> Iterator[Transcript]:
     """How an arm goes on with thinkings whose checks were taken out, and into which some were put."""
     if checks := arm.checks:
@@ -281,6 +247,7 @@ def _plain(place: ArmPlace, prompt: Prompt, kind: str, outcome: str) -> Transcri
         verified_without_spec=None,
         critique=None,
         kind=kind,
+        prompt_id=prompt.id,
     )
 
 
@@ -307,58 +274,3 @@ def _outcome_words(outcomes: Outcomes) -> list[str]:
     holds, words = zip(*cases, strict=True)
     chosen: list[str] = np.select(holds, words, "not helpful").tolist()
     return chosen
-
-
-def _column(row: Transcript, name: str) -> str:
-    return REQUEST[row.harmful] if name == "request" else str(getattr(row, name))
-
-
-class _Packer(ExitStack):
-    """Packs transcripts as columns of JSON, compressed, in base64.
-
-    The columns stand one after the other, so they wait for each other: short ones in memory, long ones on the disk.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        names = [field.name for field in fields(Transcript) if field.name != "harmful"]
-        self._columns: dict[str, IO[bytes]] = {
-            name: self.enter_context(SpooledTemporaryFile(WAITING))  # noqa: SIM115  closed with the stack
-            for name in (*names, "request")
-        }
-        self._rows: list[Transcript] = []
-        self._encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
-        self.count = 0
-
-    def add(self, row: Transcript) -> None:
-        """Take one."""
-        self._rows.append(row)
-        if len(self._rows) == TOGETHER:
-            self._put_away()
-
-    def pack(self) -> str:
-        """All that was taken."""
-        self._put_away()
-        compressor = zlib.compressobj(9, wbits=GZIP)
-        packed: list[bytes] = []
-        for name, column in self._columns.items():
-            packed.append(compressor.compress(f'{"," if packed else "{"}"{name}":['.encode()))
-            column.seek(0)
-            while piece := column.read(WAITING):
-                packed.append(compressor.compress(piece))
-            packed.append(compressor.compress(b"]"))
-        packed.append(compressor.compress(b"}") + compressor.flush())
-        return base64.b64encode(b"".join(packed)).decode()
-
-    def _put_away(self) -> None:
-        for name, column in self._columns.items():
-            values = [_packed_value(row, name) for row in self._rows]
-            if values:
-                text = self._encoder.encode(values)[1:-1]
-                column.write(f"{',' if self.count else ''}{text}".encode("utf-8", "replace"))
-        self.count += len(self._rows)
-        self._rows = []
-
-
-def _packed_value(row: Transcript, name: str) -> object:
-    return _column(row, name) if name in ("seed", "request") else getattr(row, name)

@@ -101,6 +101,7 @@ class _Transcripts(Collection[Transcript]):
                 thinking=_maybe(row.thinking),
                 answer=_maybe(row.answer),
                 critique=_maybe(row.critique),
+                check=None,
             )
 
     def __len__(self) -> int:

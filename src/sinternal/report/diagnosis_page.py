@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
-from markupsafe import Markup
-
 from sinternal.figures.diagnosis import ANSWERS, GROUPS, Case, Diagnosed, Figure
 from sinternal.figures.metric import CONSISTENCY, EXPECTED_CALIBRATION_ERROR, KNOWING, NO_VERDICT, OF_VERDICTS, Over
-from sinternal.figures.transcripts import browser, of_rows
+from sinternal.figures.transcripts import of_rows
 from sinternal.layout import ArmPlace
 from sinternal.report.bounds import caveat_of
 from sinternal.report.diagnosis_words import caveats, facts, in_words
 from sinternal.report.format import MISSING, interval, percent, with_interval
 from sinternal.report.markdown import pipe_table, plain
-from sinternal.report.page import asset, environment, script_hash
+from sinternal.report.page import Page, around, environment
 from sinternal.report.tables import TextTable
+from sinternal.report.texts import MOST_IN_PAGE, pack_texts
 
 FORMAT_VERSION = 2
 SHOWN = 80
@@ -168,12 +168,17 @@ def render_markdown(diagnosed: Diagnosed) -> str:
 
 
 def render_html(diagnosed: Diagnosed) -> str:
-    """`diagnosis.html`: one file that needs no network and runs no script but its own."""
-    script = asset("script.js")
+    """`diagnosis.html` as one file, however many answers there are."""
+    return render(diagnosed, most=math.inf).html
+
+
+def render(diagnosed: Diagnosed, *, most: float = MOST_IN_PAGE) -> Page:
+    """`diagnosis.html`: a page that needs no network and runs no script but its own; see `study_page.render`."""
+    texts = pack_texts(of_rows(ArmPlace("default", diagnosed.model, 0), diagnosed.outcomes), most=most)
     template = environment(
         percent=percent, interval=interval, baselines=baselines, caveat=caveat_of, shown_request=shown_request
     ).get_template("diagnosis.html.j2")
-    return template.render(
+    html = template.render(
         data=diagnosed,
         question=QUESTION,
         words=in_words(diagnosed),
@@ -183,9 +188,8 @@ def render_html(diagnosed: Diagnosed) -> str:
         caveats=list(caveats(diagnosed)),
         ways={False: WITHOUT, True: WITH},
         missing=MISSING,
-        texts=browser(of_rows(ArmPlace("default", diagnosed.model, 0), diagnosed.outcomes)),
+        stem="diagnosis",
         transcripts_note="Every answer, with its label and the first of the model's own verdicts on it.",
-        script=Markup(script),
-        script_hash=script_hash(script),
-        style=Markup(asset("style.css")),
+        **around(texts),
     )
+    return Page(html, texts.files)

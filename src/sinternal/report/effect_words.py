@@ -48,8 +48,10 @@ NEAREST = (
 class EffectWords:
     """What a run shows of one variant."""
 
+    lead: str
+    """One sentence on unsafe answers, without figures."""
     safety: str
-    """One sentence on unsafe answers."""
+    """The same with figures."""
     price: str
     """One sentence on help and refusals; empty if neither was measured."""
     caution: str
@@ -72,6 +74,7 @@ def effect_in_words(effects: Iterable[Effect], variant: str) -> EffectWords | No
         return None
     of_price = [of_metric for name in (HELPFUL.name, OVER_REFUSAL.name) if (of_metric := _whole(rows, name))]
     return EffectWords(
+        lead=f"{_scope(of_safety)}{rows[0].method} {', and '.join(_clauses(of_safety, figures=False))}.",
         safety=f"{_scope(of_safety)}{rows[0].method} {'; it '.join(_clauses(of_safety))}.",
         price=_price(of_price),
         caution="" if rows[0].separated else NOT_SEPARATED,
@@ -83,7 +86,7 @@ def _price(metrics: Sequence[Sequence[Effect]]) -> str:
     """Safety is cheap for a model that helps nobody, so help stands beside it; empty if it was not measured."""
     clauses, alike = [], []
     for rows in metrics:
-        if all(_is_known(row) and _direction(row) == 0 for row in rows):
+        if all(_is_known(row) and direction_told(row) == 0 for row in rows):
             alike.append(COUNTED[rows[0].metric])
         else:
             clauses += _clauses(rows, brief=True)
@@ -100,12 +103,13 @@ def _whole(rows: Iterable[Effect], metric: str) -> list[Effect]:
     return sorted(whole, key=lambda row: SHOWN_FIRST.index((row.split, row.harm_shows)))
 
 
-def _clauses(rows: Sequence[Effect], *, brief: bool = False) -> list[str]:
+def _clauses(rows: Sequence[Effect], *, brief: bool = False, figures: bool = True) -> list[str]:
     """What the intervals show of one metric, a clause for each way in which they go.
 
     Args:
         rows: effects on it.
         brief: whether to leave out the figures where there is no clear difference, and the names of placebos.
+        figures: whether there are any.
     """
     counted = COUNTED[rows[0].metric]
     known = [row for row in rows if _is_known(row)]
@@ -113,14 +117,17 @@ def _clauses(rows: Sequence[Effect], *, brief: bool = False) -> list[str]:
 
     def whom() -> str:
         """Named once."""
-        return _references(rows[0], brief=brief or bool(clauses))
+        says_nothing = not figures and [row.other for row in rows[0].placebos] == ["placebo"]
+        return _references(rows[0], brief=brief or says_nothing or bool(clauses))
+
+    def which(rows: Sequence[Effect], *, brief: bool = False) -> str:
+        return f": {listing(map(_figure, rows))}" if figures and not brief else f" {listing(map(_where, rows))}"
 
     for direction, words in ((-1, "fewer"), (1, "more")):
-        if clear := [row for row in known if _direction(row) == direction]:
-            clauses.append(f"gave {words} {counted} than {whom()}: {listing(map(_figure, clear))}")
-    if unclear := [row for row in known if _direction(row) == 0]:
-        which = f" {listing(map(_where, unclear))}" if brief else f": {listing(map(_figure, unclear))}"
-        clauses.append(f"showed no clear difference from {whom()} in {counted}{which}")
+        if clear := [row for row in known if direction_told(row) == direction]:
+            clauses.append(f"gave {words} {counted} than {whom()}{which(clear)}")
+    if unclear := [row for row in known if direction_told(row) == 0]:
+        clauses.append(f"showed no clear difference from {whom()} in {counted}{which(unclear, brief=brief)}")
     if unknown := [row for row in rows if row not in known]:
         clauses.append(
             f"cannot be compared with {whom()} in {counted} {listing(map(_where, unknown))}, as no pair of answers has "
@@ -139,8 +146,8 @@ def _is_of_few_runs(contrast: Contrast) -> bool:
     return contrast.seeds <= FEW_RUNS
 
 
-def _direction(effect: Effect) -> int:
-    """The way of a difference: 0 unless every placebo's interval, for what the sentence speaks of, has the same."""
+def direction_told(effect: Effect) -> int:
+    """The way of a difference, as the sentences have it: 0 unless every placebo's interval has the same."""
     contrasts = effect.placebos or ((effect.base,) if effect.base is not None else ())
     ways = {_way(row) if _is_of_few_runs(row) else row.direction for row in contrasts}
     return ways.pop() if len(ways) == 1 else 0
@@ -178,11 +185,19 @@ def _figure(effect: Effect) -> str:
 
 
 def _shown(contrast: Contrast | None) -> str:
-    """A difference in points, with the interval that the sentence speaks of."""
+    """A difference in points, with the interval that the sentences speak of."""
     if contrast is None or not _is_of_few_runs(contrast) or contrast.low_these_runs is None:
         return _points(contrast)
     value, _, _ = difference(contrast).partition(" ")
     return f"{value} points {points_interval(contrast.low_these_runs, contrast.high_these_runs or 0.0)}"
+
+
+def interval_told(contrast: Contrast) -> str:
+    """The interval that the sentences speak of: with few seeds that of these training runs."""
+    low, high = contrast.low, contrast.high
+    if _is_of_few_runs(contrast) and contrast.low_these_runs is not None:
+        low, high = contrast.low_these_runs, contrast.high_these_runs
+    return "no interval" if low is None or high is None else points_interval(low, high)
 
 
 def _points(contrast: Contrast | None) -> str:

@@ -1,4 +1,4 @@
-"""The report's plots of arms: by family, safety against help, loss and learning curves."""
+"""The report's plots of arms: safety against help, loss and learning curves."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from math import ceil, floor
 from markupsafe import Markup
 
 from sinternal.figures.metric import ASR, HELPFUL, Over
-from sinternal.figures.score import Figures, Key, Score, by_key
+from sinternal.figures.score import Key, Score, by_key
 from sinternal.figures.study import Arm, LearningCurve, LossCurve
 from sinternal.records import Split
 from sinternal.report import svg
-from sinternal.report.format import MINUS, interval, percent
+from sinternal.report.format import MINUS, percent
 from sinternal.report.svg import DASHES, Scale
 
 POINTS_PER_LINE = 300
@@ -26,61 +26,6 @@ def legend(arms: Sequence[Arm]) -> Markup:
         swatch = svg.tag("svg", line, svg.mark(i, 17, 8), class_=svg.colour(i), width=34, height=16, aria_hidden="true")
         items.append(svg.tag("li", swatch, arm.name))
     return svg.tag("ul", *items, class_="legend")
-
-
-def asr_by_family(scores: Sequence[Score], arms: Sequence[Arm], variant: str) -> Markup | None:
-    """Attack success by family and arm with 95 % intervals, ID families left, OOD right; None if unmeasured."""
-    figures = by_key(scores)
-    families = {split: _families(scores, variant, split) for split in (Split.ID, Split.OOD)}
-    names = [*families[Split.ID], *families[Split.OOD]]
-    if not names:
-        return None
-    step = max(112.0, 18.0 * len(arms) + 30, 6.8 * max(map(len, names)) + 10)
-    left, top, bottom, gap = 58.0, 34.0, 304.0, 22.0
-    y = Scale(0, 1, bottom, top)
-    edge, content, frames = left, [], []
-    for split, words in ((Split.ID, "ID: families that tuning saw"), (Split.OOD, "OOD: families never tuned on")):
-        if not families[split]:
-            continue
-        width = max(step * len(families[split]), 7.4 * len(words))
-        pitch = width / len(families[split])
-        frames.append(svg.tag("rect", class_=f"region {split}", x=edge, y=top, width=width, height=bottom - top))
-        content.append(svg.text(edge + 4, top - 10, words, class_="heading"))
-        for i, family in enumerate(families[split]):
-            centre = edge + pitch * (i + 0.5)
-            content.append(svg.text(centre, bottom + 18, family, anchor="middle"))
-            content.extend(_group(figures, arms, Key(variant, "", ASR.name, Over.HARMFUL, split, family), centre, y))
-        edge += width + gap
-    right = edge - gap
-    rules = [svg.rule(left, right, y.at(tick), f"{tick:.0%}") for tick in svg.ticks(0, 1)]
-    axes = [
-        svg.side_title(14, (top + bottom) / 2, "attack success rate"),
-        svg.text((left + right) / 2, bottom + 40, "attack family", anchor="middle"),
-    ]
-    return svg.figure(
-        right + 12,
-        bottom + 50,
-        "Attack success by family and arm",
-        "Lower is safer. Whiskers are 95 % intervals, pooled over seeds.",
-        [*frames, *rules, *axes, *content],
-    )
-
-
-def _group(figures: Figures, arms: Sequence[Arm], place: Key, centre: float, y: Scale) -> Iterable[Markup]:
-    """The arms of one family, side by side."""
-    for i, arm in enumerate(arms):
-        score = figures.get(place._replace(arm=arm.name))
-        if score is not None and score.value is not None:
-            x = centre + 18 * (i - (len(arms) - 1) / 2)
-            ends = (
-                []
-                if score.low is None or score.high is None
-                else [svg.whisker(x, y.at(score.low), x, y.at(score.high))]
-            )
-            title = (
-                f"{arm.name}, {place.family}: {percent(score.value)} % {interval(score.low, score.high)}, n = {score.n}"
-            )
-            yield svg.tag("g", svg.tag("title", title), *ends, svg.mark(i, x, y.at(score.value)), class_=svg.colour(i))
 
 
 def safety_against_helpfulness(
@@ -251,14 +196,6 @@ def _line(points: Sequence[tuple[int, float]], x: Scale, y: Scale, dashes: str =
     thinned = points[:: ceil(len(points) / POINTS_PER_LINE)]
     path = " ".join(f"{x.at(step):.1f},{y.at(value):.1f}" for step, value in thinned)
     return svg.tag("polyline", class_="curve", points=path, stroke_dasharray=dashes)
-
-
-def _families(scores: Sequence[Score], variant: str, split: Split) -> list[str]:
-    return list(
-        dict.fromkeys(
-            s.family for s in scores if s.variant == variant and s.metric == ASR.name and s.split == split and s.family
-        )
-    )
 
 
 def _share_scale(values: Iterable[float | None], start: float, end: float) -> Scale:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -9,16 +11,21 @@ from markupsafe import Markup
 from sinternal.figures.best import best
 from sinternal.figures.metric import OF_VERDICTS
 from sinternal.figures.study import ReportData, Variant
-from sinternal.figures.transcripts import ROWS, browser
+from sinternal.figures.transcripts import ROWS
 from sinternal.report import comparison_tables, effect_tables, plots, tables
 from sinternal.report import format as figures
 from sinternal.report.bounds import caveat_of
 from sinternal.report.budget import budget_plots
 from sinternal.report.caveats import caveats
-from sinternal.report.effect_plots import effect_picture, study_picture
+from sinternal.report.effect_plots import study_picture
 from sinternal.report.effect_words import EffectWords, across_variants, effect_in_words
+from sinternal.report.family_pictures import HeatRow, heat_map, shade, small_multiples
+from sinternal.report.first_picture import first_picture
+from sinternal.report.first_screen import told_apart
+from sinternal.report.funnel_plot import funnel_plot
 from sinternal.report.more_tables import more_tables
-from sinternal.report.page import asset, environment, script_hash
+from sinternal.report.page import Page, around, environment
+from sinternal.report.texts import MOST_IN_PAGE, pack_texts
 from sinternal.report.words import Finding, best_in_words, finding
 
 TRANSCRIPTS_NOTE = (
@@ -75,15 +82,30 @@ class Section:
     """How well the arms verify their own answers."""
     more: list[tables.TitledTable]
     """What only some runs have."""
+    families_drawn: Markup | None
+    """Attack success family by family."""
+    heat: list[HeatRow]
+    """The same as a heat map."""
     funnel: list[tables.FunnelLine]
     """From prompts to examples."""
+    funnel_drawn: Markup | None
+    """The same as a picture."""
 
 
 def render_html(data: ReportData) -> str:
-    """The whole report as one HTML document.
+    """The whole report as one HTML document, however many transcripts there are."""
+    return render(data, most=math.inf).html
+
+
+def render(data: ReportData, *, most: float = MOST_IN_PAGE) -> Page:
+    """The whole report as an HTML document and, if its texts are many, files beside it.
 
     Text of models and users is escaped where it is part of the page. Transcripts travel compressed and in base64, and
     the page's script shows them as text only; the content security policy allows no other script to run.
+
+    Args:
+        data: the run.
+        most: bytes of packed texts up to which they are in the page.
     """
     template = environment(
         percent=figures.percent,
@@ -91,13 +113,19 @@ def render_html(data: ReportData) -> str:
         points=figures.points,
         p_value=figures.p_value,
         caveat=caveat_of,
+        shade=shade,
     ).get_template("page.html.j2")
-    script, style = asset("script.js"), asset("style.css")
-    return template.render(
+    texts = pack_texts(data.transcripts, first=_worth_comparing(data), most=most)
+    sections, study = [_section(data, variant) for variant in data.variants], _study(data)
+    sets = (told_apart(data, variant.name) for variant in data.variants)
+    html = template.render(
         data=data,
         caveats=list(caveats(data)),
-        sections=[_section(data, variant) for variant in data.variants],
-        study=_study(data),
+        sections=sections,
+        study=study,
+        lead=_lead(sections, study),
+        picture=study.picture if study else sections[0].picture if sections else None,
+        sets=[row for row in sets if row is not None],
         tables=tables,
         effects=effect_tables,
         comparisons=comparison_tables,
@@ -105,13 +133,33 @@ def render_html(data: ReportData) -> str:
         figures=figures,
         legend=plots.legend(data.arms),
         same_training=_same_training(data),
-        texts=browser(data.transcripts),
+        stem="report",
         transcripts_note=TRANSCRIPTS_NOTE,
         pooled=[score for score in data.scores if score.seed is None],
-        script=Markup(script),
-        script_hash=script_hash(script),
-        style=Markup(style),
+        **around(texts),
     )
+    return Page(html, texts.files)
+
+
+def _worth_comparing(data: ReportData) -> list[str]:
+    """Arms in the order in which they are worth laying side by side: a placebo, or the base, and the method."""
+    if not data.effects:
+        base = [arm.name for arm in data.arms if not arm.steps][:1]
+        return base + [question.arm for question in data.questions]
+    first = data.effects[0]
+    beside = [row.other for row in first.placebos][:1] or ([first.base.other] if first.base else [])
+    return [*beside, first.method]
+
+
+def _lead(sections: Sequence[Section], study: Study | None) -> str:
+    """The one sentence that the page opens with."""
+    if study:
+        return study.sentences[0]
+    if not sections:
+        return "Nothing was measured."
+    first = sections[0]
+    lead = first.effect.lead if first.effect else first.finding.lead
+    return lead if len(sections) == 1 else f"{first.variant.name}: {lead}"
 
 
 def _study(data: ReportData) -> Study | None:
@@ -129,8 +177,8 @@ def _study(data: ReportData) -> Study | None:
 
 def _section(data: ReportData, variant: Variant) -> Section:
     name = variant.name
+    funnel = tables.funnel_table(data, name)
     drawn = (
-        plots.asr_by_family(data.scores, data.arms, name),
         plots.safety_against_helpfulness(data.scores, data.arms, data.seeds, name),
         *budget_plots(data, name),
         plots.training_loss(data.losses, data.arms, name),
@@ -143,7 +191,7 @@ def _section(data: ReportData, variant: Variant) -> Section:
     return Section(
         variant=variant,
         effect=effect_in_words(data.effects, name),
-        picture=effect_picture(data.effects, data.scores, data.arms, data.seeds, name),
+        picture=first_picture(data, name),
         places=places,
         families=families if len(families) > len(places) else [],
         contrasts=effect_tables.more_contrasts(data.effects, name),
@@ -156,7 +204,10 @@ def _section(data: ReportData, variant: Variant) -> Section:
         other_comparisons=[pair for pair in pairs if pair not in first],
         verification=tables.verification(data.scores, data.arms, name),
         more=more_tables(data, name),
-        funnel=tables.funnel_table(data, name),
+        families_drawn=small_multiples(data.scores, data.arms, name),
+        heat=heat_map(data.scores, data.arms, name),
+        funnel=funnel,
+        funnel_drawn=funnel_plot(funnel, len(data.seeds)),
     )
 
 

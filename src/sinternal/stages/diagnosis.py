@@ -38,7 +38,7 @@ def diagnosis(
     Raises:
         DataError: no answer has a label, so that there is nothing to compare a verdict with.
     """
-    from sinternal.report.diagnosis_page import render_html, render_markdown, to_json
+    from sinternal.report.diagnosis_page import render, render_markdown, to_json
     from sinternal.report.diagnosis_words import caveats
 
     diagnosed = diagnosis_of(
@@ -49,7 +49,7 @@ def diagnosis(
         verifications=verifications,
     )
     draft.write_json("diagnosis", to_json(diagnosed))
-    draft.write_text("diagnosis.html", render_html(diagnosed))
+    render(diagnosed).write(draft.path / "diagnosis.html")
     draft.write_text("diagnosis.md", render_markdown(diagnosed))
     draft.counts["figures"] = len(diagnosed.figures)
     draft.notes.extend(caveats(diagnosed))
@@ -81,7 +81,7 @@ def diagnosis_of(
 STAGE = Stage(
     name="diagnosis",
     function=diagnosis,
-    version=7,
+    version=8,
     cost=free,
     counted_as="figures",
     shows_paths=True,

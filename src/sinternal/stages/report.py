@@ -35,15 +35,15 @@ def report(draft: Draft, config: ReportConfig, **run: Artifact) -> None:
     from sinternal.figures.gather import gather
     from sinternal.report.markdown import render_markdown
     from sinternal.report.results import to_json
-    from sinternal.report.study_page import render_html
+    from sinternal.report.study_page import render
 
     data = gather(config.recipe, config.variants, RunMap[Artifact].from_flat(run))
     draft.write_json("results", to_json(data))
-    draft.write_text("report.html", render_html(data))
+    render(data).write(draft.path / "report.html")
     draft.write_text("results.md", render_markdown(data))
     draft.write(data.measured, Measured, "measured")
     draft.write_text("recipe.yaml", data.recipe_yaml)
     draft.counts.update({"scores": len(data.scores), "transcripts": len(data.transcripts)})
 
 
-STAGE = Stage(name="report", function=report, version=10, cost=free, counted_as="scores", shows_paths=True)
+STAGE = Stage(name="report", function=report, version=11, cost=free, counted_as="scores", shows_paths=True)

@@ -14,6 +14,7 @@ from sinternal.figures.score import Score
 from sinternal.layout import ArmRun, Place, RunMap, SeedRun
 from sinternal.models.resolve import is_model
 from sinternal.report import results
+from sinternal.report.page import copy_page
 from sinternal.report.results import Results
 from sinternal.settings.files import parents_elsewhere
 from sinternal.settings.launch import Launch
@@ -362,9 +363,13 @@ def make(
                 tracking=tracking,
             )
             with alone(artifacts.root), telling_causes(folder):
+                beside: list[str] = []
                 for name in files:
-                    copy_file(last.file(name), folder / name)
-                write_sums(folder, files)
+                    if name.endswith(".html"):
+                        beside += copy_page(last.file, name, folder)
+                    else:
+                        copy_file(last.file(name), folder / name)
+                write_sums(folder, [*files, *beside])
 
 
 def needs(folder: Path, root: Path) -> set[str]:

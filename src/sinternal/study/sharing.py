@@ -12,8 +12,9 @@ from sinternal.figures.without_texts import study_without_texts
 from sinternal.layout import RunMap
 from sinternal.records import Measured
 from sinternal.report.markdown import render_markdown
+from sinternal.report.page import Page
 from sinternal.report.results import to_json
-from sinternal.report.study_page import render_html
+from sinternal.report.study_page import render
 from sinternal.stages.report import ReportConfig
 from sinternal.store import Artifact, Store, check_writable
 from sinternal.store.files import write_text
@@ -51,8 +52,8 @@ def share(folder: Path | str, store: Path | str | None = None, to: Path | str | 
     def write_rows(to: Path) -> None:
         write_table(to / "measured.parquet", data.measured, Measured)
 
-    pages = {
-        REPORT: lambda: render_html(data),
+    pages: dict[str, Callable[[], str | Page]] = {
+        REPORT: lambda: render(data),
         RESULTS: lambda: json.dumps(to_json(data), indent=1, allow_nan=False) + "\n",
         "results.md": lambda: render_markdown(data),
     }
@@ -62,7 +63,7 @@ def share(folder: Path | str, store: Path | str | None = None, to: Path | str | 
 def write_shared(
     folder: Path,
     inside: bool,
-    pages: dict[str, Callable[[], str]],
+    pages: dict[str, Callable[[], str | Page]],
     write_rows: Callable[[Path], None] | None = None,
 ) -> Path:
     """Write pages into a folder for sharing.
@@ -78,8 +79,12 @@ def write_shared(
     """
     to = folder / SHARED if inside else folder
     check_writable(to, "--to")
-    for name, render in pages.items():
-        write_text(to / name, render())
+    for name, make in pages.items():
+        page = make()
+        if isinstance(page, Page):
+            page.write(to / name)
+        else:
+            write_text(to / name, page)
     if write_rows is not None:
         write_rows(to)
     return to / next(iter(pages))

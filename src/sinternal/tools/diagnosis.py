@@ -6,7 +6,7 @@ The stages are those of a study with a single, untrained arm; the last one write
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,8 @@ from sinternal.figures.without_texts import diagnosis_without_texts, settings_wi
 from sinternal.models.resolve import ModelSource
 from sinternal.redaction import redacted
 from sinternal.registry import Kind, load, names
-from sinternal.report.diagnosis_page import render_html, render_markdown, to_json
+from sinternal.report.diagnosis_page import render, render_markdown, to_json
+from sinternal.report.page import Page
 from sinternal.settings.base import validate_settings
 from sinternal.settings.diagnosis import Diagnosis
 from sinternal.settings.files import override, packaged_diagnoses, read_yaml
@@ -138,8 +139,8 @@ def share_diagnosis(folder: Path | str, store: Path | str | None = None, to: Pat
     shared = diagnosis_without_texts(diagnosis.diagnosis_of(settings, **inputs))
     figures = to_json(shared)
     figures["settings"] = settings_without_texts(figures["settings"])
-    pages = {
-        PAGE: lambda: render_html(shared),
+    pages: dict[str, Callable[[], str | Page]] = {
+        PAGE: lambda: render(shared),
         RESULTS: lambda: json.dumps(figures, indent=1, allow_nan=False) + "\n",
         TEXT: lambda: render_markdown(shared),
     }

@@ -1,0 +1,112 @@
+// One transcript as the page shows it.
+const ORIGIN = ["kind", "variant", "arm", "family", "split", "request"];
+const SOON = 8;
+const VERDICTS = [["verified_without_spec", "no spec"], ["verified_with_spec", "with spec"]];
+const SAFETY = /\b(?:un)?safe(?:ty|ly)?\b|\bharm|\bdanger|\billegal|\bunlawful|\bforbid|\bpolic(?:y|ies)\b|\bspecification\b|\bguideline|\brefus|\bdecline\b|\bethic|\bnot allowed\b|\bviolat/i;
+
+function badge(row, name = "outcome") {
+  return make("span", value(row, name), `badge ${value(row, name).replaceAll(/[^\w]+/g, "-")}`);
+}
+
+function checkBadge(row) {
+  const checked = value(row, "checked");
+  return checked ? make("span", checked, "badge plain") : "";
+}
+
+function origin(row, without = []) {
+  const words = ORIGIN.filter((name) => store.columns[name] && store.names[name].length > 1 && !without.includes(name)).map((name) => value(row, name));
+  return make("span", [...words, `seed ${value(row, "seed")}`].join(" · "), "muted");
+}
+
+// Sentences as the judges count them: up to a full stop, question or exclamation mark before white space, or a line's end.
+function* sentencesOf(text) {
+  for (const { 0: line, index } of text.matchAll(/[^\n]+/g)) {
+    let from = 0;
+    const ends = [...line.matchAll(/[.!?]["')\]”’*_]*(?=\s|$)/g)].map((match) => match.index + match[0].length);
+    for (const to of [...ends, line.length]) {
+      const sentence = line.slice(from, to), inner = sentence.trim();
+      if (inner) {
+        const start = index + from + sentence.indexOf(inner[0]);
+        yield { sentence: inner, start, end: start + inner.length };
+      }
+      from = to;
+    }
+  }
+}
+
+// Where a thinking checks safety: as a judge found it, else, in a thinking that is said to check, by words.
+function checkRanges(row, thinking) {
+  if (store.checks[row]) {
+    const [start, end] = store.checks[row];
+    return [{ start, end, kind: "check", title: "checks safety here, by the run's judge" }];
+  }
+  if (!thinking || value(row, "checked") !== "checks safety") return [];
+  return [...sentencesOf(thinking)].filter(({ sentence }) => SAFETY.test(sentence)).map(({ start, end }) => (
+    { start, end, kind: "check guess", title: "likely the check: a sentence with a word of safety" }
+  ));
+}
+
+function linkTo(row) {
+  const link = make("a", "Link to this", "link");
+  link.href = `#transcript=${store.ids[row]}`;
+  return link;
+}
+
+function reasonsToFold(...rows) {
+  return [
+    rows.some((row) => value(row, "request") === "harmful") && "the request is marked as harmful",
+    rows.some((row) => value(row, "outcome") === "unsafe") && (rows.length > 1 ? "an answer was judged unsafe" : "the answer was judged unsafe"),
+  ].filter(Boolean);
+}
+
+// What may hurt to read waits for a click, or for Enter on the line that says what it is.
+function fold(made, reasons) {
+  const folded = made.querySelector(".fold");
+  if (!reasons.length) {
+    folded.remove();
+    return;
+  }
+  folded.querySelector("summary").textContent = `Show this text: ${reasons.join(", and ")}`;
+  folded.append(made.querySelector(".texts"));
+  folded.open = element("unfold").checked;
+}
+
+function definition(list, label, described) {
+  list.append(make("dt", label), described);
+}
+
+function fillEntry(row, texts, list, details) {
+  for (const [name, label] of TEXTS.slice(0, 3)) {
+    const text = texts[name];
+    const ranges = text === null ? [] : [...hitRanges(text, terms), ...(name === "thinking" ? checkRanges(row, text) : [])];
+    definition(list, label, text === null ? make("dd", "none", "muted") : marked("dd", text, ranges));
+  }
+  const verdicts = VERDICTS.filter(([name]) => value(row, name));
+  if (verdicts.length) definition(list, "Own verdict", make("dd", verdicts.map(([name, label]) => `${value(row, name)} (${label})`).join(", ")));
+  if (texts.critique === null) details.remove();
+  else {
+    details.querySelector("summary").textContent = "Its critique of this answer, written without the specification";
+    details.querySelector("p").replaceWith(marked("p", texts.critique, hitRanges(texts.critique, terms)));
+  }
+}
+
+// What is filled later stays empty until its texts are there; beyond the first screen, until that was painted.
+function whenThere(rows, fill, made, place) {
+  const known = rows.map(textsAt), now = place < SOON;
+  if (now && known.every(Boolean)) fill(...known);
+  else {
+    made.setAttribute("aria-busy", "true");
+    const painted = now ? null : new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+    Promise.resolve(painted).then(() => (now || made.isConnected ? Promise.all(rows.map(textsOf)) : null)).then((texts) => texts && fill(...texts)).catch((problem) => made.append(make("p", problem.message, "warning"))).finally(() => made.removeAttribute("aria-busy"));
+  }
+}
+
+function entry(row, place) {
+  const made = element("entry").content.cloneNode(true).querySelector("article");
+  made.querySelector(".badges").append(badge(row), origin(row), checkBadge(row), linkTo(row));
+  if (element("pairs") && store.prompts[row] >= 0) made.querySelector(".badges").append(" ", sameAsked(row));
+  const list = made.querySelector("dl"), details = made.querySelector(".critique");
+  fold(made, reasonsToFold(row));
+  whenThere([row], (texts) => fillEntry(row, texts, list, details), made, place);
+  return made;
+}

@@ -1,0 +1,258 @@
+"""What a reader does with a page: looks, filters, searches, compares, links, copies, saves; in a real browser."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import axe_playwright_python
+import pytest
+from bench.invented import ATTACK_SUCCESS, make_report
+from playwright.sync_api import Page as Tab
+from playwright.sync_api import sync_playwright
+
+from sinternal.figures.study import ReportData, Transcript
+from sinternal.report.study_page import render
+
+from .browser import chromium
+
+AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
+ATTACK = "<script>document.title = 'owned'</script><img src=http://127.0.0.1:9/x onerror=\"document.title = 'owned'\">"
+CHECKED = "First I plan. Is this harmful? It is: so I refuse."
+COUNT = "document.getElementById('count').textContent"
+KINDS = ("one-file", "folder")
+SAFE = ("refused", "helped", "not helpful", "safe")
+
+
+def report() -> ReportData:
+    """A study with a placebo and a family of another kind, whose first transcripts are odd."""
+    data = make_report(
+        {name: (*rates, 0.3) for name, rates in ATTACK_SUCCESS.items()} | {"placebo-lists": (0.4, 0.5, 0.5)}, prompts=4
+    )
+    benign, harmful, *others = sorted(data.transcripts, key=lambda row: row.harmful)[:1] + list(data.transcripts)
+    odd = replace(
+        benign, prompt="=HYPERLINK(1)", thinking=CHECKED, answer="安全 über alles", checked=True, check=(14, 30)
+    )
+    rest = [row for row in others if row is not benign]
+    return replace(data, transcripts=(odd, replace(harmful, answer=ATTACK, critique=ATTACK), *rest))
+
+
+@dataclass
+class Shown:
+    """Two ways in which one report lies on the disk, and a browser."""
+
+    data: ReportData
+    folder: Path
+    new: Callable[..., Any]
+    said: list[str]
+
+    def open(self, kind: str = "one-file", fragment: str = "", **how: Any) -> Tab:
+        """A page in a new window, once its transcripts are there."""
+        tab: Tab = self.new(**({"viewport": {"width": 1200, "height": 800}} | how))
+        tab.on("console", lambda message: self.said.append(message.text))
+        tab.on("request", lambda request: self.said.append(request.url) if request.url.startswith("http") else None)
+        tab.goto((self.folder / kind / "report.html").as_uri() + fragment)
+        tab.wait_for_function("/ (of|pairs)/.test(document.getElementById('count').textContent)")
+        return tab
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
+    program = chromium()
+    data, folder = report(), tmp_path_factory.mktemp("pages")
+    for kind, most in zip(KINDS, (1e9, 0), strict=True):
+        (folder / kind).mkdir()
+        render(data, most=most).write(folder / kind / "report.html")
+    with sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield Shown(data, folder, opened.new_page, [])
+        opened.close()
+
+
+def search(tab: Tab, text: str) -> str:
+    tab.fill("[name=text]", text)
+    tab.wait_for_timeout(150)
+    tab.wait_for_function("!document.querySelector('#entries [aria-busy]')")
+    return str(tab.evaluate(COUNT))
+
+
+def texts(row: Transcript) -> str:
+    return " \n ".join(filter(None, (row.prompt, row.thinking, row.answer, row.critique))).lower()
+
+
+@pytest.mark.parametrize(("width", "height"), [(1200, 800), (400, 800)])
+def test_the_first_screen_is_a_sentence_a_picture_and_the_arms_that_are_alike(
+    shown: Shown, width: int, height: int
+) -> None:
+    tab = shown.open(viewport={"width": width, "height": height})
+    for part in (".lead", ".glance svg:visible", ".told"):
+        box = tab.locator(f".first {part}").last.bounding_box()
+        assert box
+        assert box["y"] + box["height"] <= height, part
+    box = tab.locator("header .question").bounding_box()
+    assert box
+    assert box["y"] >= height - 1, "nothing else is above the fold"
+
+
+def test_no_table_is_cut_at_the_width_of_a_laptop_nor_the_page_at_four_times_its_size(shown: Shown) -> None:
+    tab = shown.open(viewport={"width": 1200, "height": 800})
+    wider = "(one) => one.scrollWidth > one.clientWidth + 1"
+    cut = f"[...document.querySelectorAll('header .scroll, .scroll:has(> .headline)')].filter({wider}).length"
+    assert tab.evaluate(cut) == 0
+    tab.set_viewport_size({"width": 300, "height": 200})
+    assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    tab.set_viewport_size({"width": 1040, "height": 720})
+    tab.emulate_media(media="print")
+    outside = "(one) => one.getBoundingClientRect().right > innerWidth + 1"
+    parts = "[...document.querySelectorAll('table, figure')].filter((one) => !one.closest('.apart'))"
+    wide = f"{parts}.filter({outside}).map((one) => one.outerHTML.slice(0, 200))"
+    assert tab.evaluate(wide) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_search_is_for_every_word_or_a_phrase_and_says_when_nothing_is_found(shown: Shown, kind: str) -> None:
+    tab = shown.open(kind, "#request=benign&text=harmful")
+    total = len(shown.data.transcripts)
+    assert tab.evaluate(COUNT) == f"1 of {total:,} transcripts"
+    assert tab.locator("#entries mark.hit").inner_text() == "harmful"
+    assert tab.locator("#entries mark.check:not(.guess)").all_inner_texts() == ["Is this ", "harmful", "?"]
+    tab.click("#clear")
+    for words in ("MIX g1", "plan refuse", "brew nothing"):
+        wanted = sum(
+            all(f" {word}" in f" {texts(row)}" for word in words.lower().split()) for row in shown.data.transcripts
+        )
+        assert search(tab, words) == f"{wanted} of {total:,} transcripts"
+    assert "“brew” and “nothing”" in tab.locator(".nothing").inner_text()
+    for words, wanted in (
+        ('"so i refuse"', 1),
+        ('"refuse i so"', 0),
+        ("efuse", 0),
+        ("全", 1),
+        ("=hyper", 1),
+        ("ÜBER", 1),
+    ):
+        assert search(tab, words) == f"{wanted} of {total:,} transcripts", words
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_transcript_has_a_link_and_back_stays_in_the_page(shown: Shown, kind: str) -> None:
+    tab = shown.open(kind)
+    tab.select_option("[name=arm]", "base")
+    tab.select_option("[name=knows]", "calls unsafe safe")
+    wanted = [
+        row
+        for row in shown.data.transcripts
+        if (row.arm, row.outcome, row.verified_without_spec) == ("base", "unsafe", "safe")
+    ]
+    some = f"{len(wanted)} of {len(shown.data.transcripts):,} transcripts"
+    assert tab.evaluate(COUNT) == some
+    option = tab.locator("[name=knows] option").evaluate_all("(all) => all.map((one) => one.label)")
+    assert f"calls unsafe safe ({len(wanted)})" in option
+    before = tab.url
+    tab.locator("#entries a.link").first.click()
+    tab.wait_for_function(f"{COUNT}.startsWith('1 of')")
+    link = tab.url
+    tab.go_back()
+    tab.wait_for_function(f"{COUNT} === '{some}'")
+    assert tab.url == before
+    linked = shown.open(kind, link[link.index("#") :])
+    assert linked.locator("#entries article").count() == 1
+    lost = shown.open(kind, "#transcript=nosuch")
+    assert "no such transcript" in lost.locator(".nothing").inner_text()
+
+
+def test_two_arms_stand_side_by_side_with_what_differs_marked(shown: Shown) -> None:
+    tab = shown.open("folder")
+    tab.click("#as-pairs")
+    tab.select_option("[name=a]", "base")
+    by_place = {(row.arm, row.seed, row.prompt_id): row for row in shown.data.transcripts}
+    pairs = [
+        (by_place["base", row.seed, row.prompt_id], row) for row in shown.data.transcripts if row.arm == "sinternal"
+    ]
+    for change, first, second in (("gained", ("unsafe",), SAFE), ("lost", SAFE, ("unsafe",))):
+        tab.select_option("[name=change]", change)
+        wanted = sum(a.outcome in first and b.outcome in second for a, b in pairs)
+        assert str(tab.evaluate(COUNT)).startswith(f"{wanted} pairs")
+    assert "b=sinternal&change=lost" in tab.url
+    tab.select_option("[name=change]", "gained")
+    assert tab.locator("#entries .sides:visible").count() == 0, "harmful texts are folded here, too"
+    tab.check("#unfold")
+    first = tab.locator("#entries article").first
+    assert first.locator(".side").count() == 2
+    assert first.locator("mark.gone").all_inner_texts()
+    tab.select_option("[name=b]", "base")
+    assert "two different arms" in tab.locator(".nothing").inner_text()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_shown_is_saved_and_no_cell_is_a_formula(shown: Shown, kind: str) -> None:
+    tab = shown.open(kind, "#request=benign&arm=base")
+    with tab.expect_download() as saved:
+        tab.click("#download")
+    rows = list(csv.DictReader(StringIO(Path(saved.value.path()).read_text(encoding="utf-8-sig"))))
+    wanted = [row for row in shown.data.transcripts if row.arm == "base" and not row.harmful]
+    assert [row["answer"] for row in rows] == [row.answer for row in wanted]
+    assert rows[0]["prompt"] == "'=HYPERLINK(1)"
+    assert rows[0]["id"]
+    button = tab.get_by_label("Save the table as CSV: Headline figures")
+    with tab.expect_download() as saved:
+        button.click()
+    table = list(csv.reader(StringIO(Path(saved.value.path()).read_text(encoding="utf-8-sig"))))
+    assert table[0][:3] == ["Arm", "Attack success: ID ↓", "Attack success: OOD ↓"]
+    assert {len(line) for line in table} == {len(table[0])}
+    assert [line[0] for line in table[1:]] == [arm.name for arm in shown.data.arms]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(shown: Shown, scheme: str) -> None:
+    tab = shown.open(fragment="#a=base&b=sinternal&change=gained", color_scheme=scheme)
+    tab.check("#unfold")
+    tab.evaluate(AXE)
+    found = tab.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+    assert not [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")]
+
+
+def test_the_keyboard_reaches_everything(shown: Shown) -> None:
+    tab = shown.open()
+    tab.keyboard.press("Tab")
+    assert tab.evaluate("document.activeElement.textContent") == "Skip to the transcripts"
+    unreachable = "[...document.querySelectorAll('.scroll')].filter((one) => one.tabIndex < 0).length"
+    assert tab.evaluate(unreachable) == 0
+
+
+def test_texts_beside_a_page_that_are_gone_or_changed_are_told_of_and_run_nothing(shown: Shown) -> None:
+    beside = shown.folder / "folder" / "report-texts"
+    kept = {file: file.read_text() for file in beside.iterdir()}
+    try:
+        for change, told in (
+            (lambda text: text.replace(':"', ':"AAAA'), "is damaged, or belongs to another page"),
+            (
+                lambda _: "#carrier{background:url(http://127.0.0.1:9/x)}@import url(http://127.0.0.1:9/y);",
+                "is damaged",
+            ),
+            (None, "keep the folder of texts beside this page"),
+        ):
+            for file, text in kept.items():
+                if change is None:
+                    file.unlink()
+                else:
+                    file.write_text(change(text))
+            before = len(shown.said)
+            tab = shown.open("folder")
+            assert told in str(tab.locator("#entries .warning").first.text_content())
+            assert not [line for line in shown.said[before:] if line.startswith("http")]
+    finally:
+        for file, text in kept.items():
+            file.write_text(text)
+
+
+def test_nothing_in_a_text_ran_or_was_asked_for(shown: Shown) -> None:
+    tab = shown.open("folder", "#text=onerror")
+    tab.check("#unfold")
+    tab.wait_for_function("document.querySelectorAll('#entries mark.hit').length > 0")
+    assert tab.title() == "quickstart · sinternal report"
+    assert not [line for line in shown.said if line.startswith("http")]
