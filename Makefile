@@ -9,7 +9,7 @@ AUDIT := .venv-audit
 MINUTES ?= 60
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-lowest test-vllm check smoke bench soak fuzz audit setup setup-hashed
+.PHONY: demo test test-lowest test-vllm test-wheel check pages docs docs-test smoke bench soak fuzz audit setup setup-hashed
 
 demo: $(READY)  ## the whole study on the embedded microworld, then the report
 	$(BIN)/sinternal run quickstart
@@ -23,6 +23,11 @@ test-lowest:  ## trainings with the lowest versions that pyproject.toml allows, 
 	$(LOWEST)/bin/pip install --quiet --disable-pip-version-check --requirement $(LOWEST)/lowest.txt pytest --editable '.[train]'
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest tests/training/test_sft.py tests/training/test_weights.py \
 		tests/training/test_grpo.py tests/training/test_launch.py
+
+PYTHONS ?= python3.11 python3.12 python3.13
+EXTRA ?=
+test-wheel:  ## sdist and wheel in a clean environment of each Python; make test-wheel PYTHONS=python3.12 EXTRA=train,math
+	$(PYTHON) tests/wheels.py $(PYTHONS) --extra=$(EXTRA)
 
 # Nothing is compiled, which would take longer than all tests; threads are not bound and waits are long, as the cores may
 # be busy.
@@ -48,9 +53,22 @@ $(VLLM)/ready: requirements-vllm.txt
 check: $(READY)  ## format, lint, types, layers
 	$(BIN)/ruff format --check src tests docs bench fuzz setup.py
 	$(BIN)/ruff check src tests docs bench fuzz setup.py
-	$(BIN)/python docs/generate_api.py --check
+	for page in api settings commands decisions; do $(BIN)/python docs/generate_$$page.py --check || exit 1; done
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+pages: $(READY)  ## the pages that are written from the code: API, settings, commands, decisions
+	for page in api settings commands decisions; do $(BIN)/python docs/generate_$$page.py || exit 1; done
+
+docs-test: $(READY)  ## every example of the documentation, those that take minutes, too
+	SINTERNAL_DOCS=all OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/docs
+
+docs: $(VENV)/docs-ready  ## the documentation as a site, in site/; a broken link or anchor is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build # --quiet would count no warnings
+
+$(VENV)/docs-ready: $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	touch $(VENV)/docs-ready
 
 smoke: $(READY)  ## the demo in its smallest size, in a folder of its own
 	rm -rf runs/smoke

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -71,6 +72,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def base_model() -> Path:
     return shipped_base()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how the examples of pages were tested."""
+    counts: Counter[str] = Counter()
+    for report in terminalreporter.getreports("passed"):
+        counts.update(dict(report.user_properties).get("blocks", {}))  # type: ignore[arg-type]
+    if counts:
+        words = ", ".join(f"{number} {way}" for way, number in sorted(counts.items()))
+        terminalreporter.write_line(f"blocks of the documentation: {words}")
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,21 +15,10 @@ from sinternal.study.run import Start
 from tests.commands import HANGS
 from tests.servers import Body, serve
 
-TINY = [
-    "seeds=[0]",
-    "workers=1",
-    "sft.steps=2",
-    "examples.size=8",
-    "prompts.train_limit=8",
-    "prompts.eval_limit=8",
-    "evaluation.stress=null",
-    "arms=[{name: base, train_on: nothing}, {name: sinternal, train_on: verification}]",
-]
-
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> sinternal.Run:
-    return sinternal.run("quickstart", overrides=TINY, out=tmp_path_factory.mktemp("api") / "tiny")
+def finished(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> sinternal.Run:
+    return sinternal.Run.open(shutil.copytree(tiny_run, tmp_path_factory.mktemp("api") / "tiny"))
 
 
 def test_every_public_name_is_there_has_one_home_and_is_documented() -> None:
@@ -55,6 +45,22 @@ def test_a_run_gives_its_figures_its_report_and_its_models(finished: sinternal.R
     assert Path(finished.model("sinternal").path, "config.json").exists()
     with pytest.raises(sinternal.SInternalError, match="has no arm 'other'; it has: base, sinternal"):
         finished.model("other")
+
+
+def test_a_run_gives_every_answer_with_its_prompt_and_its_labels(finished: sinternal.Run) -> None:
+    answers = list(sinternal.answers(finished, "sinternal"))
+    harmful = [answer for answer in answers if answer.prompt.harmful and answer.judgement.safe is not None]
+    unsafe = sum(not answer.judgement.safe for answer in harmful)
+    counted = [s for s in finished.scores if s.metric == "asr" and s.arm == "sinternal" and s.seed == 0]
+    pooled = [s for s in counted if s.family is s.split is s.harm_shows is s.condition is s.benchmark is None]
+    assert {answer.response.prompt_id for answer in answers} == {answer.prompt.id for answer in answers}
+    assert {answer.judgement.judge for answer in answers} == {"oracle"}
+    for score in pooled:
+        assert score.value == pytest.approx(unsafe / len(harmful))
+    with pytest.raises(sinternal.SInternalError, match="has no judge 'other'; it has: oracle"):
+        next(sinternal.answers(finished, "base", judge="other"))
+    with pytest.raises(sinternal.SInternalError, match="has no seed 7; it has: 0"):
+        next(sinternal.answers(finished, "base", 7))
 
 
 def test_two_runs_are_compared_by_themselves_or_their_folders(finished: sinternal.Run) -> None:

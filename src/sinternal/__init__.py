@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     )
     from sinternal.settings.recipe import Recipe, load_recipe
     from sinternal.settings.sampling import Sampling
+    from sinternal.study.answers import Answer, answers
     from sinternal.study.run import Run, judge, run
     from sinternal.tools.compare import ArmComparison, compare
     from sinternal.tools.diagnosis import DiagnosisRun, diagnose
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AdaptiveAttack": "attacks",
+    "Answer": "study.answers",
     "Attack": "attacks",
     "Benchmark": "benchmarks",
     "ArmComparison": "tools.compare",
@@ -78,6 +80,7 @@ _HOMES = {
     "VerificationTask": "prompting.question",
     "Verified": "tools.verifier",
     "Verifier": "tools.verifier",
+    "answers": "study.answers",
     "compare": "tools.compare",
     "diagnose": "tools.diagnosis",
     "judge": "study.run",
@@ -88,6 +91,7 @@ _HOMES = {
 
 __all__ = [
     "AdaptiveAttack",
+    "Answer",
     "ArmComparison",
     "Attack",
     "Benchmark",
@@ -117,6 +121,7 @@ __all__ = [
     "Verified",
     "Verifier",
     "__version__",
+    "answers",
     "compare",
     "diagnose",
     "judge",

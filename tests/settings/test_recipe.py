@@ -574,6 +574,17 @@ def test_a_date_and_aliases_that_are_right_are_read(tmp_path: Path) -> None:
     assert load_recipe(str(file)).description == "2020-10-01"
 
 
+def test_a_recipe_that_names_another_plug_in_than_its_parent_has_none_of_the_parents_options(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(
+        "extends: quickstart\nexpert: {name: chat, options: {engine: {name: openai, model: m}}}\n"
+    )
+    file = tmp_path / "mine.yaml"
+    file.write_text("extends: base.yaml\nexpert: {name: oracle}\n")
+    assert load_recipe(str(file)).expert.options == {}
+    file.write_text("extends: base.yaml\nexpert: {name: chat, options: {engine: {model: n}}}\n")
+    assert load_recipe(str(file)).expert.options["engine"] == {"name": "openai", "model": "n"}
+
+
 def test_a_recipe_extends_a_file_beside_it_wherever_the_command_is_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

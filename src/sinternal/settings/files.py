@@ -107,7 +107,10 @@ def _parent(content: dict[str, Any], name_or_path: str) -> str:
 
 
 def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Fields of the second mapping over those of the first; lists, and the variants, are replaced as a whole."""
+    """Fields of the second mapping over those of the first; lists, and the variants, are replaced as a whole.
+
+    So is a plug-in by one of another name, whose options the first one's would be mistakes among.
+    """
     both = {
         name: _merge(under[name], over[name]) for name in under.keys() & over.keys() if _mappings(under, over, name)
     }
@@ -115,7 +118,10 @@ def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def _mappings(under: dict[str, Any], over: dict[str, Any], name: str) -> bool:
-    return name != "variants" and isinstance(under[name], dict) and isinstance(over[name], dict)
+    first, second = under[name], over[name]
+    if name == "variants" or not (isinstance(first, dict) and isinstance(second, dict)):
+        return False
+    return "name" not in first or second.get("name", first["name"]) == first["name"]
 
 
 def override(content: dict[str, Any], overrides: Sequence[str], flag: str) -> None:

@@ -28,6 +28,7 @@ from sinternal.study.contents import Contents, check_unchanged
 from sinternal.study.identity import identity
 from sinternal.study.preflight import check_trackers, preflight
 from sinternal.study.retry import reopen_failed, undo_outdated
+from sinternal.study.spawning import ScriptlessContext
 from sinternal.study.task import Plan, Task
 from sinternal.training import launch as launching
 from sinternal.training import tracking as tracked
@@ -149,7 +150,7 @@ def _make_all(
     launch: Launch | None,
     tracking: Tracking,
 ) -> None:
-    context = multiprocessing.get_context("spawn")
+    context = ScriptlessContext()
     try:
         news: multiprocessing.Queue[_Report] = context.Queue()
     except OSError as error:

@@ -11,7 +11,7 @@ from typing import NamedTuple, Self
 from sinternal.budget import Limits
 from sinternal.errors import DataError, ModelError, SInternalError, StoreError
 from sinternal.figures.score import Score
-from sinternal.layout import ArmRun, Place, RunMap
+from sinternal.layout import ArmRun, Place, RunMap, SeedRun
 from sinternal.models.resolve import is_model
 from sinternal.report import results
 from sinternal.report.page import copy_page
@@ -156,16 +156,19 @@ class Run:
         Raises:
             ModelError: the run has no such arm or seed.
         """
+        keys = self.seed_keys(arm, seed)
+        return keys.arms[arm] if keys else None
+
+    def seed_keys(self, arm: str, seed: int | None = None) -> SeedRun[str] | None:
+        """The keys of all artifacts of a seed that has the arm; see `arm_keys`."""
         if arm not in self.arms:
             raise ModelError(f"{self.folder} has no arm {arm!r}; it has: {', '.join(self.arms)}")
         if seed is not None and seed not in self.recipe.seeds:
             raise ModelError(f"{self.folder} has no seed {seed}; it has: {', '.join(map(str, self.recipe.seeds))}")
         report = find_last(self.store, "report", self.folder, LAST["report"])
-        if report is None:
-            return None
         variant = next(iter(self.recipe.variants), DEFAULT_VARIANT)
         place = Place(variant, self.recipe.seeds[0] if seed is None else seed)
-        return RunMap[str].from_flat(report.manifest["inputs"])[place].arms[arm]
+        return RunMap[str].from_flat(report.manifest["inputs"])[place] if report else None
 
 
 class ArmOfRun(NamedTuple):

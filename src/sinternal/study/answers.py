@@ -1,0 +1,59 @@
+"""What the arms of a finished run answered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from sinternal.errors import StoreError
+from sinternal.records import Judgement, Prompt, Response
+from sinternal.store import Artifact
+from sinternal.study.run import Run
+
+
+class Answer(NamedTuple):
+    """One answer of an arm."""
+
+    prompt: Prompt
+    """What was asked."""
+    response: Response
+    """What the arm said."""
+    judgement: Judgement
+    """The judge's labels of it."""
+
+
+def answers(run: Run, arm: str, seed: int | None = None, judge: str | None = None) -> Iterator[Answer]:
+    """What an arm answered to the evaluation prompts, with one judge's labels; of the recipe's first variant.
+
+    Texts of models may hold anything, harmful instructions among it.
+
+    Args:
+        run: a finished run.
+        arm: the arm's name.
+        seed: by default the recipe's first.
+        judge: its name; by default the first, which decides.
+
+    Yields:
+        In the order in which the answers were given, a thousand or so of them in memory at a time.
+
+    Raises:
+        ModelError: the run has no such arm or seed.
+        StoreError: the run has no such judge, or its answers are not in its store.
+    """
+    keys = run.seed_keys(arm, seed)
+    if keys is None:
+        raise StoreError(f"{run.folder}: its answers are not in {run.store.root}: finish it, or name its store")
+    of_arm = keys.arms[arm]
+    name = judge or next(iter(of_arm.judgements))
+    if name not in of_arm.judgements:
+        raise StoreError(f"{run.folder} has no judge {name!r}; it has: {', '.join(of_arm.judgements)}")
+    prompts = {row.id: row for row in _find(run, "prompts", keys.evaluation_prompts).rows(Prompt)}
+    labels = {row.response_id: row for row in _find(run, "judge", of_arm.judgements[name]).rows(Judgement)}
+    for batch in _find(run, "sample", of_arm.responses).batches(Response):
+        yield from (Answer(prompts[row.prompt_id], row, labels[row.id]) for row in batch)
+
+
+def _find(run: Run, stage: str, key: str) -> Artifact:
+    if artifact := run.store.find(stage, key):
+        return artifact
+    raise StoreError(f"{run.folder}: {stage}/{key} is not in {run.store.root}; run it again, or name its store")
