@@ -141,6 +141,12 @@ def test_an_export_without_texts_says_what_it_leaves_out_and_compares_the_same(
     assert again.samples == exported.samples
     figures = [compare_logs(sorted(folder.glob("*.eval")))[0] for folder in (logs, tmp_path / "redacted")]
     assert figures[0].comparisons == figures[1].comparisons
+    for source in (watched_run.folder, tmp_path / "shared"):  # with texts, and without
+        to = tmp_path / f"base of {source.name}"
+        alone = export(source, to, arms=["base"])
+        assert (len(alone.logs), 2 * alone.samples) == (1, exported.samples)
+        with pytest.raises(DataError, match="has no arm 'bass'; it has: base, sinternal"):
+            export(source, tmp_path / "none", arms=["bass"])
     with pytest.raises(DataError, match="there are logs already"):
         export(watched_run.folder, tmp_path / "redacted")
     with pytest.raises(DataError, match="no finished run there"):

@@ -122,13 +122,16 @@ def export_inspect(
     out_folder: Annotated[
         Path | None, typer.Option("--out", help="Folder of the logs; by default inspect in the run's.")
     ] = None,
+    arms: Annotated[
+        list[str] | None, typer.Option("--arm", metavar="ARM", help="Only this arm; can be repeated.")
+    ] = None,
     redact: Annotated[bool, typer.Option("--redact", help="Leave out all texts.")] = False,
     store_folder: StoreFolder = None,
 ) -> None:
     """Logs of Inspect (.eval) of a finished run: one for each arm, seed and benchmark, and each condition of stress."""
     from sinternal.integrations.logs.export import export
 
-    exported = export(run, out_folder, store=store_folder, redact=redact)
+    exported = export(run, out_folder, arms=arms or (), store=store_folder, redact=redact)
     out.print(f"{len(exported.logs):,} logs with {exported.samples:,} samples in {exported.folder}", soft_wrap=True)
     for note in exported.notes:
         print_note(note)

@@ -7,7 +7,7 @@ its labels: the header, by which Inspect knows a log, is written by Inspect itse
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -65,17 +65,26 @@ class Asked(NamedTuple):
     """How it verifies its own answers."""
 
 
-def export(folder: Path, out: Path | None = None, *, store: Path | None = None, redact: bool = False) -> Exported:
+def export(
+    folder: Path,
+    out: Path | None = None,
+    *,
+    arms: Collection[str] = (),
+    store: Path | None = None,
+    redact: bool = False,
+) -> Exported:
     """Write a finished run as logs of Inspect.
 
     Args:
         folder: the run's; of one that was redacted there are no texts to write.
         out: folder of the logs; by default `inspect` in the run's.
+        arms: their names; by default all.
         store: its folder of artifacts, if that is not inside.
         redact: whether to leave out all texts.
 
     Raises:
-        SInternalError: there is no finished run, artifacts of it are not there, or nothing can be written.
+        SInternalError: there is no finished run, artifacts of it are not there, it has no such arm, or nothing can be
+            written.
     """
     require("export to Inspect", "inspect_ai")
     if not (folder / MEASURED).is_file():
@@ -86,16 +95,24 @@ def export(folder: Path, out: Path | None = None, *, store: Path | None = None, 
     if any(to.glob("*.eval")):
         raise DataError(f"{to}: there are logs already; delete them, or choose another folder with --out")
     writer = Writer(to, slug(folder.resolve().name) or "run")
-    notes = list(_without_texts(folder, writer) if without else _whole(Run.open(folder, store), writer))
+    notes = list(_without_texts(folder, writer, arms) if without else _whole(Run.open(folder, store), writer, arms))
     return Exported(to, tuple(writer.files), writer.samples, tuple(notes))
 
 
-def _without_texts(folder: Path, writer: Writer) -> Iterator[str]:
+def _check_arms(folder: Path, asked: Collection[str], there: Collection[str]) -> None:
+    if unknown := next((arm for arm in asked if arm not in there), None):
+        raise DataError(f"{folder} has no arm {unknown!r}; it has: {', '.join(sorted(there))}")
+
+
+def _without_texts(folder: Path, writer: Writer, arms: Collection[str]) -> Iterator[str]:
     """Samples from what was measured of each response alone."""
     labels: dict[ArmPlace, dict[str, list[Measured]]] = defaultdict(lambda: defaultdict(list))
     for row in Table(checked(folder / MEASURED), Measured):
         labels[ArmPlace(row.variant, row.arm, row.seed)][row.benchmark].append(row)
+    _check_arms(folder, arms, {place.arm for place in labels})
     for place, by_benchmark in labels.items():
+        if arms and place.arm not in arms:
+            continue
         for benchmark, rows in by_benchmark.items():
             about = About(place, benchmark, "", [row.prompt_id for row in rows], max(row.sample for row in rows) + 1)
             with writer.log(about) as log:
@@ -142,7 +159,8 @@ def _measured_sample(row: Measured, log: Log) -> Any:
     )
 
 
-def _whole(run: Run, writer: Writer) -> Iterator[str]:
+def _whole(run: Run, writer: Writer, chosen: Collection[str]) -> Iterator[str]:
+    _check_arms(run.folder, chosen, run.arms)
     report = find_last(run.store, "report", run.folder, LAST["report"])
     if report is None:
         raise StoreError(
@@ -154,6 +172,8 @@ def _whole(run: Run, writer: Writer) -> Iterator[str]:
     arms = RunMap[Artifact].from_flat(inputs_of(run.store, report, run.folder))
     reader = Reader(arms, [])
     for place in arms.arms():
+        if chosen and place.arm not in chosen:
+            continue
         judges = [entry.name for entry in config.variants[place.variant].judges]
         for asked in _asked(arms, place, judges):
             _write(place, asked, reader, writer)
