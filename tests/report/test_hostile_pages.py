@@ -64,6 +64,8 @@ def row(text: str, *, harmful: bool, outcome: str) -> Transcript:
     return Transcript("default", "base", 0, "plain", "ood", harmful, text, text, text, outcome, None, None, None, text)
 
 
+DRAWN = """document.head.insertAdjacentHTML("beforeend", "<style>article { content-visibility: visible }</style>")"""
+"""Else what is off the screen would have no text to be seen."""
 VISIBLE = "[...document.querySelectorAll('#entries article')].map((one) => one.innerText).join('\\n')"
 
 
@@ -78,6 +80,7 @@ def test_harmful_texts_are_folded_until_somebody_asks_for_them(chromium: Browser
     chromium.open(page)
     while not chromium.run("document.querySelectorAll('#entries article').length"):
         pass
+    chromium.run(DRAWN)
     seen = chromium.run(VISIBLE)
     assert "mild words" in seen
     assert "asked for harm" not in seen
