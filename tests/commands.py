@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from contextlib import chdir, redirect_stderr, redirect_stdout
@@ -18,7 +19,10 @@ HANGS = 1_800
 
 def sinternal(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Call `sinternal` in a process of its own, and wait for it."""
-    return subprocess.run([*COMMAND, *arguments], cwd=cwd, capture_output=True, text=True, timeout=HANGS, check=False)
+    environment = dict(os.environ)  # and not what readline, behind its back, puts there: COLUMNS
+    return subprocess.run(
+        [*COMMAND, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=HANGS, check=False
+    )
 
 
 def in_process(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -28,9 +28,10 @@ from sinternal.settings.tracking import Tracker
 from sinternal.settings.training import Method
 from sinternal.stages.sft import SftConfig, sft
 from sinternal.stages.target import model_path
+from sinternal.study.named_arm import ArmOfRun
 from sinternal.study.plan import make_plan
 from sinternal.study.reach import find_reach
-from sinternal.study.run import ArmOfRun, Run
+from sinternal.study.run import Run
 from sinternal.training import tracking
 from sinternal.world.source import shipped_base
 from tests.chat_models import qwen, save_model

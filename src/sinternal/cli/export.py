@@ -66,7 +66,7 @@ def export_model(
 ) -> None:
     """A trained arm with its model card: loads in transformers, PEFT and vLLM. An adapter stays an adapter."""
     from sinternal.integrations.hub.models import export_model as export
-    from sinternal.study.run import ArmOfRun
+    from sinternal.study.named_arm import ArmOfRun
 
     exported = export(ArmOfRun.open(arm, store_folder), to, base=base, licence=licence, merge=merge)
     for note in exported.notes:
@@ -79,7 +79,7 @@ def export_model(
 def export_data(arm: ArmName, to: To, store_folder: StoreFolder = None) -> None:
     """The training set of an arm with its data card: prompts and completions, as TRL's SFTTrainer takes them."""
     from sinternal.integrations.hub.data import export_data as export
-    from sinternal.study.run import ArmOfRun
+    from sinternal.study.named_arm import ArmOfRun
 
     exported = export(ArmOfRun.open(arm, store_folder), to)
     for note in exported.notes:

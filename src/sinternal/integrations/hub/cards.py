@@ -26,8 +26,8 @@ from sinternal.report.results import Results
 from sinternal.report.tables import COLUMNS, TextTable, headline
 from sinternal.settings.recipe import Recipe
 from sinternal.settings.sources import Source
+from sinternal.study.named_arm import ArmOfRun
 from sinternal.study.run import RECIPE as RUN_RECIPE
-from sinternal.study.run import ArmOfRun
 
 LEFT_OUT = "left out"
 PRIVATE = ("base_url", "headers", "query", "organization", "vllm_server")

@@ -27,7 +27,7 @@ from sinternal.report.tables import TextTable
 from sinternal.stages.sft import SftConfig
 from sinternal.stages.target import model_path
 from sinternal.store.files import new_file, write_text
-from sinternal.study.run import ArmOfRun
+from sinternal.study.named_arm import ArmOfRun
 
 TRAIN = "train.jsonl"
 TEMPLATE = "chat_template.jinja"

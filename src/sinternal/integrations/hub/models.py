@@ -20,7 +20,7 @@ from sinternal.settings.plugins import ModelSourcePlugin
 from sinternal.stages.target import MODEL_FOLDER, model_path
 from sinternal.store import Artifact
 from sinternal.store.files import copy_file, write_text
-from sinternal.study.run import ArmOfRun
+from sinternal.study.named_arm import ArmOfRun
 
 GENERATION = "generation_config.json"
 STOPS = "eos_token_id"
