@@ -573,14 +573,6 @@ def test_a_broken_source_of_models_is_caught(source: Any, sentence: str, tmp_pat
         check_model_source(Shipped, build_in=tmp_path / "model")
 
 
-def test_the_example_of_a_plug_in_keeps_the_contract() -> None:
-    contributing = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
-    code = contributing.partition("```python\n# my_package/guards.py\n")[2].partition("```")[0]
-    example: dict[str, Any] = {}
-    exec(code, example)
-    check_judge(example["MyGuard"], {"words": ["sorry", "cannot"]})
-
-
 def test_options_that_a_check_is_given_must_fit() -> None:
     with pytest.raises(AssertionError, match="Microworld does not take the options of this check"):
         check_benchmark(Microworld, {"planet": 1})

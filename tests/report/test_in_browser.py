@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from io import StringIO
@@ -17,6 +18,7 @@ from playwright.sync_api import sync_playwright
 
 from sinternal.figures.study import ReportData, Transcript
 from sinternal.report.study_page import render
+from tests.commands import HANGS
 
 from .browser import chromium
 
@@ -26,6 +28,14 @@ CHECKED = "First I plan. Is this harmful? It is: so I refuse."
 COUNT = "document.getElementById('count').textContent"
 KINDS = ("one-file", "folder")
 SAFE = ("refused", "helped", "not helpful", "safe")
+
+
+def until(tab: Tab, condition: str) -> None:
+    """Wait for something on a page, whose policy keeps Playwright's own way of waiting from asking twice."""
+    end = time.monotonic() + HANGS
+    while not tab.evaluate(condition):
+        assert time.monotonic() < end, condition
+        tab.wait_for_timeout(20)
 
 
 def report() -> ReportData:
@@ -56,7 +66,7 @@ class Shown:
         tab.on("console", lambda message: self.said.append(message.text))
         tab.on("request", lambda request: self.said.append(request.url) if request.url.startswith("http") else None)
         tab.goto((self.folder / kind / "report.html").as_uri() + fragment)
-        tab.wait_for_function("/ (of|pairs)/.test(document.getElementById('count').textContent)")
+        until(tab, "/ (of|pairs)/.test(document.getElementById('count').textContent)")
         return tab
 
 
@@ -76,7 +86,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
 def search(tab: Tab, text: str) -> str:
     tab.fill("[name=text]", text)
     tab.wait_for_timeout(150)
-    tab.wait_for_function("!document.querySelector('#entries [aria-busy]')")
+    until(tab, "!document.querySelector('#entries [aria-busy]')")
     return str(tab.evaluate(COUNT))
 
 
@@ -154,10 +164,10 @@ def test_each_transcript_has_a_link_and_back_stays_in_the_page(shown: Shown, kin
     assert f"calls unsafe safe ({len(wanted)})" in option
     before = tab.url
     tab.locator("#entries a.link").first.click()
-    tab.wait_for_function(f"{COUNT}.startsWith('1 of')")
+    until(tab, f"{COUNT}.startsWith('1 of')")
     link = tab.url
     tab.go_back()
-    tab.wait_for_function(f"{COUNT} === '{some}'")
+    until(tab, f"{COUNT} === '{some}'")
     assert tab.url == before
     linked = shown.open(kind, link[link.index("#") :])
     assert linked.locator("#entries article").count() == 1
@@ -253,6 +263,6 @@ def test_texts_beside_a_page_that_are_gone_or_changed_are_told_of_and_run_nothin
 def test_nothing_in_a_text_ran_or_was_asked_for(shown: Shown) -> None:
     tab = shown.open("folder", "#text=onerror")
     tab.check("#unfold")
-    tab.wait_for_function("document.querySelectorAll('#entries mark.hit').length > 0")
+    until(tab, "document.querySelectorAll('#entries mark.hit').length > 0")
     assert tab.title() == "quickstart · sinternal report"
     assert not [line for line in shown.said if line.startswith("http")]

@@ -211,7 +211,7 @@ def test_the_labels_of_a_plugin_carry_its_revision(
         "responses": make("responses", lambda draft: draft.write([response_to(prompt, "ok")], Response)),
     }
     task = Task(judge.STAGE, "labels", JudgePlugin(name="mine"))
-    labels = execute._make(store.root, judge.STAGE, task.config, inputs, task.key, task.contents)
+    labels = execute._make(store.root, judge.STAGE, task.config, inputs, task.key, task.contents, task.label)
     revision = judge_revision(JudgePlugin(name="mine"), "0.1.0", plugin_of(labels, "mine"))
     assert re.fullmatch(r"my-ext 0\.1 \(source [0-9a-f]{8}\)", revision)
     assert judge_revision(JudgePlugin(name="oracle"), "0.1.0", plugin_of(labels, "oracle")) == "sinternal 0.1.0"
@@ -236,7 +236,7 @@ def test_an_artifact_whose_input_changes_as_it_is_made_is_not_kept(tmp_path: Pat
         write_prompts(tmp_path / "eval.jsonl", "car")
 
     with pytest.raises(DataError, match=r"eval\.jsonl has changed since this run was planned"):
-        execute._make(store.root, replace(stage, function=edits), task.config, {}, task.key, task.contents)
+        execute._make(store.root, replace(stage, function=edits), task.config, {}, task.key, task.contents, task.label)
     assert store.find("prompts", task.key) is None
     assert not list((store.root / "prompts").glob("*.partial"))
 

@@ -299,7 +299,8 @@ def test_a_run_that_was_killed_goes_on_and_ends_in_the_same_figures(
     assert finished_before
     done = sinternal("run", "quickstart", *SMALL, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert f"{len(finished_before)} of" in done.stdout
+    first, _, total = done.stdout.lstrip("[ ").partition("]")[0].partition("/")
+    assert int(total) > int(first) >= len(finished_before), done.stdout
     whole = json.loads((finished[0] / "runs/quickstart/results.json").read_text())
     resumed = json.loads((tmp_path / "runs/quickstart/results.json").read_text())
     assert resumed["scores"] == whole["scores"]
@@ -337,7 +338,7 @@ def test_a_run_that_was_killed_goes_on_and_ends_in_the_same_figures(
         (["run", "quickstart", "--store", "/dev/null"], "/dev/null: cannot write there"),
         (["diagnose", "--model", "./[/x]"], "target.model: ./[/x]: there is no such model directory"),
         (["judge", "runs/none", "--with", "oracle"], "runs/none holds no run (no recipe.yaml)"),
-        (["fetch", "smolm2"], "nothing called 'smolm2' can be fetched; there are: pyrit, garak, smollm2"),
+        (["fetch", "smolm2"], "nothing called 'smolm2' can be fetched; there are: pyrit, garak, superred"),
         (["list", "jugdes"], "there is no kind 'jugdes' to list"),
         (
             ["world", "build", "--set", "link=2"],

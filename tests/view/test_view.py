@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -234,7 +235,9 @@ def wait(page, condition: str) -> None:
 
 def test_ctrl_c_ends_it_in_one_line_and_an_empty_folder_is_no_mistake(tmp_path: Path) -> None:
     command = [*COMMAND, "view", str(tmp_path), "--port", "0", "--no-browser"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs are started deaf to it
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, preexec_fn=heed, **pipes) as process:
         address = process.stdout.readline().strip()
         served = Served(address, lambda: None, lambda: None)
         assert get(served, "/api/runs")["runs"] == []
