@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -141,11 +142,19 @@ def test_weights_that_an_index_names_and_are_not_there_are_told(tmp_path: Path, 
 def test_a_diagnosis_is_looked_at_without_a_question_to_the_model(tmp_path: Path) -> None:
     with serve() as server:
         done = in_process(
-            *("diagnose", "--model", "nosuch", "--base-url", server.url, "--check", "--json"), cwd=tmp_path
+            *("diagnose", "--model", "nosuch", "--base-url", server.url, "--check", "--json", "--max-cost", "1"),
+            *("--option", "price={read: 3, written: 15}"),
+            cwd=tmp_path,
         )
     assert done.returncode == 2, done.stderr
     found = json.loads(done.stdout)["findings"]
     assert any("does not know the model" in each["words"] for each in found)
+    calls = next(each for each in found if each["part"] == "calls")
+    assert calls["mark"] == "note"
+    assert re.match(
+        r"servers are asked at most [\d,]+ times: .* cost at most [\d.]+.*; the limit may end", calls["words"]
+    )
+    assert not server.calls
 
 
 def test_what_is_answered_wrongly_is_asked_again(

@@ -229,7 +229,10 @@ def test_an_account_without_quota_is_told_after_the_first_calls(reply: Raw, told
     [
         (Raw(401, {"error": {"message": "bad key"}}), "asks for a key|refuses the key"),
         (Raw(403, {"error": {"message": "not for this project"}}), "does not allow this: not for this project"),
-        (Raw(404, {"error": {"message": "no such model"}}), "does not know the model 'served'; it has"),
+        (
+            Raw(404, {"error": {"message": "no such model"}}),
+            r"lists the model 'served' and answers 404 \(no such model\); is the address right\?",
+        ),
         (Raw(400, {"error": {"message": "maximum context length is 16 tokens"}}), "refuses every request.*16 tokens"),
     ],
 )

@@ -189,6 +189,28 @@ def test_a_verification_in_which_every_pair_failed_has_an_exit_code_that_says_so
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_the_calls_of_a_stage_that_ends_early_are_on_the_bill_too(tmp_path: Path) -> None:
+    (tmp_path / "mine.jsonl").write_text("".join(json.dumps({"q": f"Draw {i} cats"}) + "\n" for i in range(4)))
+    source = "{benchmark: file, options: {path: mine.jsonl, harmful: true, columns: {text: q}, shares: {eval: 1.0}}}"
+    answered: list[Body] = []
+
+    def until_the_key_is_void(body: Body) -> Body | Raw:
+        if len(answered) == 7:
+            return Raw(401, {"error": {"message": "the key has expired"}})
+        answered.append(body)
+        return says(body)
+
+    with serve(reply=until_the_key_is_void) as server:
+        done = sinternal(
+            *("diagnose", "--model", "served", "--base-url", server.url, "--option", "concurrency=1"),
+            *("--set", f"prompts.sources=[{source}]", "--set", "prompts.attacks=[plain]"),
+            *("--set", "verification_sampling.n=1"),
+            cwd=tmp_path,
+        )
+    assert done.returncode == 2
+    assert "calls to servers: 7 calls, 70 tokens read, 35 written" in done.stdout
+
+
 def test_the_command_tells_what_servers_take_at_most_and_what_they_took(tmp_path: Path) -> None:
     (tmp_path / "mine.jsonl").write_text("".join(json.dumps({"q": f"Draw {i} cats"}) + "\n" for i in range(4)))
     source = "{benchmark: file, options: {path: mine.jsonl, harmful: true, columns: {text: q}, shares: {eval: 1.0}}}"

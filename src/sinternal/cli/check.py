@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 EXIT_WRONG = 2
 """Exit code if a run would stop: that of every mistake of the user's."""
+PLAN = "; `sinternal plan` says what each stage takes"
+"""What follows where nothing is wrong with a recipe."""
 COLOURS = {"ok": "green", "note": "yellow", "wrong": "bold red"}
 Ask = Annotated[bool, typer.Option("--ask", help="Also send each server one small request, which it may charge for.")]
 
@@ -43,11 +45,12 @@ def check(
     show(
         check_recipe(recipe, overrides or (), out=out_folder, store=store_folder, limits=limits, ask=ask),
         as_json=as_json,
+        then=PLAN,
     )
 
 
-def show(findings: Iterable[Finding], *, as_json: bool) -> None:
-    """Print what was found, and end with the code that says whether a run would stop."""
+def show(findings: Iterable[Finding], *, as_json: bool, then: str = "") -> None:
+    """Print what was found, `then` if nothing is wrong, and end with the code that says whether a run would stop."""
     listed = []
     for finding in findings:
         listed.append(finding)
@@ -60,6 +63,6 @@ def show(findings: Iterable[Finding], *, as_json: bool) -> None:
     elif counts["wrong"]:
         out.print(f"{counts['wrong']} wrong: a run would stop; nothing was spent", soft_wrap=True)
     else:
-        out.print("nothing is wrong; `sinternal plan` says what it takes", soft_wrap=True)
+        out.print(f"nothing is wrong{then}", soft_wrap=True)
     if counts["wrong"]:
         raise typer.Exit(EXIT_WRONG)

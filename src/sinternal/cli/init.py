@@ -52,7 +52,7 @@ def init(
     look: Annotated[bool, typer.Option("--check/--no-check", help="Look at each part once it is written.")] = True,
 ) -> None:
     """Write a commented recipe for your own model, data, judge and expert, and check it before anything is spent."""
-    from sinternal.cli.check import show
+    from sinternal.cli.check import PLAN, show
     from sinternal.extras import is_there
     from sinternal.store.files import write_text
     from sinternal.tools.check import check
@@ -87,7 +87,7 @@ def init(
         print_note(f"taken: {words}")
     out.print(f"recipe: {recipe}", soft_wrap=True)
     if look:
-        show(check(str(recipe)), as_json=False)
+        show(check(str(recipe)), as_json=False, then=PLAN)
 
 
 def _name(stem: str) -> str:

@@ -63,11 +63,15 @@ def diagnose(
     if ask and not look:
         raise SInternalError("--ask is for --check: a diagnosis itself asks each server first")
     if look:
+        from sinternal.store import Store
+        from sinternal.study.run import ARTIFACTS
         from sinternal.tools.check import check_diagnosis
+        from sinternal.tools.diagnosis import folder_of
 
         loaded = load_diagnosis(model, settings, engine_of(engine, base_url, given), overrides or ())
         typed = [*(overrides or ()), base_url or "", json.dumps(given, default=str)]
-        show(check_diagnosis(loaded, typed, limits=limits, ask=ask), as_json=as_json)
+        store = Store(store_folder or folder_of(model, out_folder) / ARTIFACTS)
+        show(check_diagnosis(loaded, store, typed, limits=limits, ask=ask), as_json=as_json)
         return
     with show_progress(again=bool(again), as_json=as_json) as listen:
         finished = diagnose_model(

@@ -129,6 +129,8 @@ class Progress:
                 self._seconds[stage.name].append(event.artifact.manifest["seconds"])
         elif event.words:
             self._say(f"{label}: {event.words}")
+        elif event.spent is not None:
+            self.spent += event.spent
         elif event.artifact is None:
             self.count(label)(event.done, event.total)
         else:

@@ -182,6 +182,11 @@ class Server:
 
     async def _not_found(self, client: openai.AsyncOpenAI, words: str) -> str:
         known = await self.models(client)
+        if known is not None and self.model in known:
+            return (
+                f"{self.url} lists the model {self.model!r} and answers 404 ({words}); "
+                "is the address right? base_url usually ends in /v1"
+            )
         if known is None:
             return f"{self.url} has no such address ({words}); base_url usually ends in /v1"
         return f"{self.url} does not know the model {self.model!r}; it has: {', '.join(known[:8]) or 'none'}"

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -172,6 +172,12 @@ class Store:
     def is_reopened(self, stage: str, key: str) -> bool:
         """Whether an artifact was opened again and is not finished yet."""
         return (self.root / stage / f"{key}.partial" / REOPENED).exists()
+
+    def spent_so_far(self, stage: str, key: str) -> budget.Spent:
+        """What an artifact that is not finished has taken on servers, in all attempts at it, as far as it was noted."""
+        with suppress(StoreError, OSError):
+            return _spent_earlier(self.root / stage / f"{key}{PARTIAL}")
+        return budget.Spent()
 
     def has_changed(self, artifact: Artifact) -> bool:
         """Whether a finished artifact was opened again and is not what it was before."""

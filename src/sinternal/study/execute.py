@@ -15,7 +15,7 @@ from queue import Empty
 from pydantic import BaseModel
 
 from sinternal import pending
-from sinternal.budget import Limits, Purse, carry
+from sinternal.budget import Limits, Purse, Spent, carry
 from sinternal.engines.orphans import guarded
 from sinternal.errors import DataError, RecipeError, SInternalError, StoreError
 from sinternal.extras import explained, is_there
@@ -58,6 +58,8 @@ class Event:
     """Whether the store already held it."""
     words: str = ""
     """What it waits for, where that takes long."""
+    spent: Spent | None = None
+    """What it has taken on servers, where it ended before it was finished."""
 
 
 def execute(
@@ -177,14 +179,18 @@ def _make_all(
                 completed, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
                 _forward_progress(news, by_key, listen)
                 for future in completed:
-                    task = running.pop(future)
+                    task = running[future]
                     artifact = finished[task.key] = _result(future, task)
+                    del running[future]
                     listen(Event(task, artifact=artifact))
                     waiting += undo_outdated([(task, artifact)], plan, store, finished)
         except BaseException as error:
             for process in multiprocessing.active_children():
                 process.terminate()
             pool.shutdown(cancel_futures=True)
+            for task in running.values():
+                if (spent := store.spent_so_far(task.stage.name, task.key)).calls:
+                    listen(Event(task, spent=spent))
             if isinstance(error, BrokenProcessPool):
                 raise StoreError(
                     f"a worker died, perhaps for lack of memory; see {store.root / WORKER_LOG}, or set workers=1"

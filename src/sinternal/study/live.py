@@ -83,10 +83,11 @@ class Diary:
         key, now = event.task.key, time.time()
         line: dict[str, Any] = {"at": round(now, 1), "task": self.places.get(key)}
         if event.artifact is not None:
-            spent = Spent(**event.artifact.manifest.get("spent", {}))
             line |= {"cached": True} if event.cached else {"seconds": event.artifact.manifest["seconds"]}
-            if spent.calls and not event.cached:
-                line["spent"] = {"calls": spent.calls, "tokens": spent.tokens, "cost": spent.cost}
+            if not event.cached:
+                line |= _spent(Spent(**event.artifact.manifest.get("spent", {})))
+        elif event.spent is not None:
+            line |= _spent(event.spent)
         elif event.words:
             line["words"] = visible_line(conceal(event.words))
         elif now - self.written.get(key, 0.0) < EVERY:
@@ -106,6 +107,10 @@ class Diary:
                 self.file.write(json.dumps(line).encode() + b"\n")  # in one call: no reader sees half of it for long
             except OSError:
                 self.file = None
+
+
+def _spent(spent: Spent) -> dict[str, Any]:
+    return {"spent": {"calls": spent.calls, "tokens": spent.tokens, "cost": spent.cost}} if spent.calls else {}
 
 
 @contextmanager

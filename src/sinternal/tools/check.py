@@ -29,6 +29,7 @@ from sinternal.settings.sources import Source, Target
 from sinternal.settings.training import Method
 from sinternal.stages.dataset import open_with_answers
 from sinternal.store import Store
+from sinternal.study.cost import server_bound
 from sinternal.study.identity import engines_in
 from sinternal.study.plan import make_plan
 from sinternal.study.preflight import Asked, check_extras, check_limits, check_trackers, servers, servers_in
@@ -106,13 +107,21 @@ def check(
         if not any(part.mark is Mark.WRONG and part.words in str(error) for part in parts):
             yield Finding(Mark.WRONG, "plan", str(error))
         return
-    yield from _check_plan(plan, recipe, overrides, limits)
+    yield from _check_plan(plan, artifacts, recipe, overrides, limits)
 
 
 def check_diagnosis(
-    settings: Diagnosis, typed: Sequence[str] = (), *, limits: Limits | None = None, ask: bool = False
+    settings: Diagnosis, store: Store, typed: Sequence[str] = (), *, limits: Limits | None = None, ask: bool = False
 ) -> Iterator[Finding]:
-    """Look at each part of a diagnosis; for the arguments, see `check`; `typed` is what was given beside its file."""
+    """Look at each part of a diagnosis.
+
+    Args:
+        settings: of the diagnosis.
+        store: its artifacts, of which what is there is not asked for again.
+        typed: what was given beside its file.
+        limits: see `check`.
+        ask: see `check`.
+    """
     if not settings.engine.plugin_class.asks_server:
         yield from _attempt("model", lambda: look_at_model(settings.target, trained=False, part="model"))
     for number, source in enumerate(settings.prompts.sources):
@@ -124,17 +133,23 @@ def check_diagnosis(
         return
     named = [(server.task.label, Asked(*server[1:])) for server in servers(plan.tasks)]
     yield from _check_servers(named, ask=ask)
-    yield from _check_plan(plan, None, typed, limits)
+    yield from _check_plan(plan, store, None, typed, limits)
 
 
-def _check_plan(plan: Plan, recipe: Recipe | None, typed: Sequence[str], limits: Limits | None) -> Iterator[Finding]:
-    """Packages, limits, keys and the spread over processes."""
+def _check_plan(
+    plan: Plan, store: Store, recipe: Recipe | None, typed: Sequence[str], limits: Limits | None
+) -> Iterator[Finding]:
+    """Packages, calls and limits, keys and the spread over processes."""
     yield from _check_packages(plan)
 
     def limit() -> Iterator[Finding]:
         check_limits(plan.tasks, limits)
         if limits and limits.max_cost is not None:
             yield Finding(Mark.OK, "limits", f"at most {limits.max_cost:g}, at the prices of the engines")
+        if bound := server_bound(plan, store):
+            short = limits is not None and limits.max_cost is not None and bound.cost > limits.max_cost
+            words = "; the limit may end the run before, and it goes on with a higher one" if short else ""
+            yield Finding(Mark.NOTE if short else Mark.OK, "calls", bound.in_words() + words)
 
     def reach() -> Iterator[Finding]:
         trackers = recipe.trackers if recipe else ()

@@ -107,7 +107,7 @@ def diagnose(
         SInternalError: a stage could not do its work. What was finished stays.
     """
     loaded = load_diagnosis(model, settings, engine_of(engine, base_url, engine_options), overrides)
-    folder = RUNS / f"diagnosis-{slug(model)}" if out is None else Path(out)
+    folder = folder_of(model, out)
     make(
         plan_diagnosis(loaded),
         folder,
@@ -120,6 +120,11 @@ def diagnose(
         typed=[*overrides, base_url or "", json.dumps(engine_options, default=str)],
     )
     return DiagnosisRun(folder, loaded)
+
+
+def folder_of(model: str, out: Path | str | None = None) -> Path:
+    """Where the diagnosis of a model lies, if nothing else is said."""
+    return RUNS / f"diagnosis-{slug(model)}" if out is None else Path(out)
 
 
 def share_diagnosis(folder: Path | str, store: Path | str | None = None, to: Path | str | None = None) -> Path:

@@ -140,15 +140,15 @@ class Journal:
             return
         task = self.tasks[int(line["task"])]
         task.began = at if task.began is None else task.began
+        for name, amount in line.get("spent", {}).items():  # of one that was finished, or ended before
+            self.spent[str(name)] = self.spent.get(str(name), 0.0) + float(amount)
         if line.get("cached"):
             task.cached, task.finished = True, at
         elif "seconds" in line:
             task.seconds, task.finished, task.words = float(line["seconds"]), at, ""
             task.done = task.total or task.done
-            for name, amount in line.get("spent", {}).items():
-                self.spent[str(name)] = self.spent.get(str(name), 0.0) + float(amount)
         elif "words" in line:
             task.words = str(line["words"])[:WORDS]
-        else:
+        elif "done" in line:
             task.done, task.total, task.words = int(line["done"]), int(line["total"]), ""
             task.points.append((at, task.done))
