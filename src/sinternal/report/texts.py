@@ -47,7 +47,7 @@ FILTERS = {
     "checked": "Thinking",
     "verified_without_spec": "Own verdict, no spec",
     "verified_with_spec": "Own verdict, with spec",
-    "knows": "Own verdict against label",
+    "knows": "Own verdict, no spec, against label",
 }
 """Columns by which transcripts can be chosen, and their labels."""
 
