@@ -156,21 +156,15 @@ def rows(what: str, books: Books, *, exact: bool = True) -> Iterator[Row]:
             yield at_most(f"{asked}: difference to the server's bill, {name}", "", [round(difference, 6)], 0)
 
 
-def main() -> None:
-    """Measure."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--requests", type=int, default=10_000)
-    parser.add_argument("--share", type=float, default=0.05, help="of each usual fault")
-    args = parser.parse_args()
-    told: list[str] = []
-    pending.listen(told.append)
+def measure(requests: int, share: float) -> Result:
+    """Ask through every kind of fault, and compare with the server's books."""
     result = Result("endpoints")
-    usual = ask(dict.fromkeys(USUAL, args.share), args.requests)
-    result.rows += rows(f"{len(USUAL)} usual faults at {args.share:.0%} each", usual)
+    usual = ask(dict.fromkeys(USUAL, share), requests)
+    result.rows += rows(f"{len(USUAL)} usual faults at {share:.0%} each", usual)
     result.rows.append(at_most("the same: growth of peak memory in the second half", "MB", [usual.growth_mb], 10))
-    further = ask(dict.fromkeys(FURTHER, args.share / 2), args.requests // 5)
-    result.rows += rows(f"{len(FURTHER)} further faults at {args.share / 2:.1%} each", further)
-    batched = ask_by_batches(dict.fromkeys(USUAL, args.share), args.requests // 5)
+    further = ask(dict.fromkeys(FURTHER, share / 2), requests // 5)
+    result.rows += rows(f"{len(FURTHER)} further faults at {share / 2:.1%} each", further)
+    batched = ask_by_batches(dict.fromkeys(USUAL, share), requests // 5)
     result.rows += rows("by batches", batched, exact=False)
     attempts = sum(len(tried) for books in (usual, further, batched) for tried in books.ledger.values())
     failed = [len(books.failed) for books in (usual, further, batched)]
@@ -182,6 +176,18 @@ def main() -> None:
         f"the engine stopped {len(usual.stops)}, {len(further.stops)} and {len(batched.stops)} times (a batch that "
         "brings nothing stops it), and asked again for the rest alone"
     )
+    return result
+
+
+def main() -> None:
+    """Measure."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--requests", type=int, default=10_000)
+    parser.add_argument("--share", type=float, default=0.05, help="of each usual fault")
+    args = parser.parse_args()
+    told: list[str] = []
+    with pending.heard_by(told.append):
+        result = measure(args.requests, args.share)
     result.print()
 
 

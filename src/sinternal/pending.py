@@ -42,10 +42,15 @@ def folder_of_user() -> Path:
     return cache_folder() / "batches"
 
 
-def listen(listener: Callable[[str], None] | None) -> None:
-    """Tell this listener from now on, in this process."""
+@contextmanager
+def heard_by(listener: Callable[[str], None] | None) -> Iterator[None]:
+    """Tell this listener, in this process, until the block ends; None: the standard error stream."""
     global _listener
-    _listener = listener
+    before, _listener = _listener, listener
+    try:
+        yield
+    finally:
+        _listener = before
 
 
 def tell(words: str) -> None:

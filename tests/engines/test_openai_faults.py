@@ -15,9 +15,8 @@ A_FEW = 4
 def told() -> object:
     """What is told, in place of the terminal."""
     words: list[str] = []
-    pending.listen(words.append)
-    yield words
-    pending.listen(None)
+    with pending.heard_by(words.append):
+        yield words
 
 
 def check(books: Books) -> None:

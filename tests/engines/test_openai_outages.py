@@ -30,9 +30,8 @@ LONG = 60
 def told() -> Iterator[list[str]]:
     """What the user is told, as it comes."""
     words: list[str] = []
-    pending.listen(words.append)
-    yield words
-    pending.listen(None)
+    with pending.heard_by(words.append):
+        yield words
 
 
 def engine(url: str, **options: object) -> OpenAIEngine:

@@ -40,9 +40,8 @@ TOLD = r"http://\S+ cannot be reached \(connection refused\); it is tried again 
 @pytest.fixture
 def told() -> Iterator[list[str]]:
     words: list[str] = []
-    pending.listen(words.append)
-    yield words
-    pending.listen(None)
+    with pending.heard_by(words.append):
+        yield words
 
 
 def test_a_run_whose_server_dies_and_comes_back_pauses_says_so_and_goes_on_by_itself(
@@ -126,7 +125,6 @@ def test_a_diagnosis_of_a_server_that_is_down_says_so_in_lines_and_goes_on_once_
 
 
 def test_a_verification_by_a_server_that_is_down_is_two_lines(tmp_path: Path) -> None:
-    pending.listen(None)  # others run workers in this process
     url = f"http://{closed_port()}"
     given = ("--prompt", "How?", "--answer", "So.", "--option", "patience=0.4")
     down = in_process("verify", "--model", "m", "--base-url", url, *given, cwd=tmp_path)

@@ -306,15 +306,15 @@ def _make(
             draft.discard()
             raise
 
-    pending.listen(tell)
     tracked.carry(tracked.current().of(label))
-    return Store(root).make(
-        stage.name,
-        key,
-        build,
-        stage_version=stage.version,
-        config=redacted(settings),
-        inputs={name: artifact.path.name for name, artifact in inputs.items()},
-        progress=progress,
-        plugins=named.revisions,
-    )
+    with pending.heard_by(tell):
+        return Store(root).make(
+            stage.name,
+            key,
+            build,
+            stage_version=stage.version,
+            config=redacted(settings),
+            inputs={name: artifact.path.name for name, artifact in inputs.items()},
+            progress=progress,
+            plugins=named.revisions,
+        )
