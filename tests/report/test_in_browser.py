@@ -99,13 +99,32 @@ def test_the_first_screen_is_a_sentence_a_picture_and_the_arms_that_are_alike(
     shown: Shown, width: int, height: int
 ) -> None:
     tab = shown.open(viewport={"width": width, "height": height})
+    end = 0.0
     for part in (".lead", ".glance svg:visible", ".told"):
         box = tab.locator(f".first {part}").last.bounding_box()
         assert box
-        assert box["y"] + box["height"] <= height, part
-    box = tab.locator("header .question").bounding_box()
-    assert box
-    assert box["y"] >= height - 1, "nothing else is above the fold"
+        assert end <= box["y"], "the sentence, the picture, the arms: in this order"
+        end = box["y"] + box["height"]
+        assert end <= height, part
+    for part in (".first .how", ".first .sure", "header .question"):
+        box = tab.locator(part).first.bounding_box()
+        assert box
+        assert box["height"] > 0
+        assert end <= box["y"] <= end + 32, f"{part}: text follows at once, and nothing is left blank"
+        end = box["y"] + box["height"]
+
+
+def test_the_first_screen_says_of_how_many_answers_it_is_and_what_so_many_and_so_few_runs_can_show(
+    shown: Shown,
+) -> None:
+    first = shown.open().locator(".first").inner_text()
+    assert "2 training runs of each arm (2 seeds)" in first
+    assert "so few tell next to nothing about other training runs" in first
+    narrow = shown.open(viewport={"width": 400, "height": 800}).locator(".first .in-rows svg").all_text_contents()
+    for picture in narrow:
+        assert "n per arm" in picture
+        assert "detectable" in picture
+    assert "\u00b1" in narrow[0]
 
 
 def test_no_table_is_cut_at_the_width_of_a_laptop_nor_the_page_at_four_times_its_size(shown: Shown) -> None:
