@@ -12,7 +12,7 @@ from sinternal.figures.best import best
 from sinternal.figures.metric import OF_VERDICTS
 from sinternal.figures.study import ReportData, Variant
 from sinternal.figures.transcripts import ROWS
-from sinternal.report import comparison_tables, effect_tables, plots, tables
+from sinternal.report import cells, comparison_tables, effect_tables, plots, tables
 from sinternal.report import format as figures
 from sinternal.report.bounds import caveat_of
 from sinternal.report.budget import budget_plots
@@ -117,6 +117,9 @@ def render(data: ReportData, *, most: float = MOST_IN_PAGE) -> Page:
         p_value=figures.p_value,
         caveat=caveat_of,
         shade=shade,
+        of_score=cells.of_score,
+        of_effect=cells.of_effect,
+        of_comparison=cells.of_comparison,
     ).get_template("page.html.j2")
     texts = pack_texts(data.transcripts, first=_worth_comparing(data), most=most)
     sections, study = [_section(data, variant) for variant in data.variants], _study(data)

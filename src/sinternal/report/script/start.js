@@ -109,6 +109,29 @@ async function saveShown() {
   say(`${number(rows.length)} rows saved`);
 }
 
+// On paper: what is folded for its length is opened, and what is not there is told of.
+function beforePrint() {
+  const articles = [...document.querySelectorAll("#entries > article")], isPairs = view.mode === "pairs" && view.only === null;
+  for (const details of document.querySelectorAll("details:not(.fold, .apart)")) {
+    if (!details.open) { details.open = true; details.dataset.opened = ""; }
+  }
+  const folded = articles.filter((article) => article.querySelector(":scope > .fold:not([open])")).length;
+  const coming = document.querySelectorAll("#entries [aria-busy]").length;
+  const rest = (isPairs ? pairs : hits).length - articles.length, what = isPairs ? "pairs" : "transcripts";
+  element("left-out").textContent = [
+    rest > 0 ? `Left out on paper: ${number(rest)} more ${what} of this choice. All are on the page, which prints what it shows; “CSV of these” saves them.` : "",
+    folded ? `${number(folded)} of those below are folded, as they may hurt to read: “Unfold harmful texts” prints them, too.` : "",
+    coming ? `The texts of ${number(coming)} had not been read when this was printed: scroll to them, and print again.` : "",
+  ].filter(Boolean).join(" ");
+}
+
+function afterPrint() {
+  for (const details of document.querySelectorAll("details[data-opened]")) {
+    details.open = false;
+    delete details.dataset.opened;
+  }
+}
+
 function listen() {
   element("unfold").addEventListener("change", (event) => {
     for (const folded of document.querySelectorAll("#entries .fold")) folded.open = event.target.checked;
@@ -127,6 +150,8 @@ function listen() {
   element("next").addEventListener("click", () => turnPage(1));
   element("download").addEventListener("click", () => saveShown().catch((problem) => say(problem.message)));
   window.addEventListener("popstate", come);
+  window.addEventListener("beforeprint", beforePrint);
+  window.addEventListener("afterprint", afterPrint);
 }
 
 // To where the address says: a link was followed, or Back.
