@@ -57,8 +57,13 @@ def of_comparison(row: Comparison | None) -> str:
 def _estimate(
     value: float | None, low: float | None, high: float | None, n: int | None, missing: int | None, sd: float | None
 ) -> dict[str, float | int | str | None]:
-    shares = {"value": _percent(value), "low": _percent(low), "high": _percent(high)}
-    return {**shares, "n": n, "missing": missing} | ({} if sd is None else {"sd": _percent(sd)})
+    shares: dict[str, float | int | str | None] = {
+        "value": _percent(value),
+        "low": _percent(low),
+        "high": _percent(high),
+    }
+    spread = {} if sd is None else {"sd": _percent(sd)}
+    return {**shares, "n": n, "missing": missing, **spread}
 
 
 def _percent(share: float | None) -> float | None:
