@@ -302,6 +302,10 @@ async function compare(a, b) {
   document.title = `${TITLE.textContent} – sinternal view`;
   part("pairs", content, () => [
     make("p", {}, "The same prompts, seeds and samples in both: the difference is the first run less the second, with its 95 % interval."),
+    ...content.notes.map((words) => make("p", { class: words.startsWith("not comparable") ? "warning" : "muted" }, words)),
+    ...(content.differences.length ? [make("h2", {}, "In what they differ"),
+      table("In what they differ", [["what"], [content.a], [content.b]], content.differences.map((row) => make("tr", {},
+        make("th", { scope: "row" }, row.path), make("td", { class: "value" }, row.a), make("td", { class: "value" }, row.b))))] : []),
     ...content.pairs.flatMap((pair) => [
       make("h2", {}, pair.title),
       table(pair.title, pair.columns.map((name, i) => [name || "figure", i ? "number" : ""]),

@@ -203,6 +203,7 @@ class View:
 
     def _compare(self, a: ViewedRun, b: ViewedRun) -> dict[str, Any]:
         from sinternal.tools.compare import compare
+        from sinternal.tools.differences import in_words, to_json
 
         stamps = [
             (run.id, status.st_mtime_ns, status.st_size)
@@ -213,6 +214,7 @@ class View:
         ]
         key = tuple(stamps)
         if key not in self._compared or not stamps:
+            pairs = compare(a.folder, b.folder)
             tables = [
                 {
                     "title": visible_line(
@@ -222,10 +224,17 @@ class View:
                     "rows": [list(row) for row in table.rows],
                     "caveats": [visible_line(caveat) for caveat in pair.caveats],
                 }
-                for pair in compare(a.folder, b.folder)
+                for pair in pairs
                 for table in [pair_table(pair.comparisons)]
             ]
-            self._compared[key] = {"a": visible_line(a.name), "b": visible_line(b.name), "pairs": tables}
+            differing = pairs[0].differences
+            self._compared[key] = {
+                "a": visible_line(a.name),
+                "b": visible_line(b.name),
+                "notes": [visible_line(words) for words in in_words(differing, a.folder, b.folder)],
+                "differences": to_json(differing),
+                "pairs": tables,
+            }
             while len(self._compared) > KEPT:
                 self._compared.popitem(last=False)
         return self._compared[key]
