@@ -103,7 +103,7 @@ def study_without_texts(data: ReportData, calls: Iterable[str], hider: Hider) ->
             _settings(yaml.safe_load(data.recipe_yaml), hider), sort_keys=False, allow_unicode=True
         ),
         transcripts=_Transcripts(data.transcripts, hider),
-        measured=_MeasuredRows(data.measured, hider),
+        measured=HiddenRows(data.measured, hider),
         texts_left_out=True,
     )
 
@@ -154,10 +154,11 @@ class _Transcripts(Collection[Transcript]):
         return any(own == row for own in self)
 
 
-class _MeasuredRows(Iterable[Measured]):
+class HiddenRows(Iterable[Measured]):
     """Measured responses whose prompts nobody can tell by their ids, and that can be paired within this copy."""
 
     def __init__(self, rows: Iterable[Measured], hider: Hider) -> None:
+        """Take the rows, and the copy's hider."""
         self.rows, self.hider = rows, hider
 
     def __iter__(self) -> Iterator[Measured]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from sinternal.errors import StoreError
+from sinternal.figures.measured import own_verdicts
 from sinternal.records import Judgement, Prompt, Response
 from sinternal.store import Artifact
 from sinternal.study.run import Run
@@ -20,10 +21,17 @@ class Answer(NamedTuple):
     """What the arm said."""
     judgement: Judgement
     """The judge's labels of it."""
+    verified_without_spec: str | None = None
+    """The arm's own verdict on it without the specification, the first of several: `safe`, `unsafe`, `unparsed`,
+    `failed` or `filtered`; None if it was not asked."""
+    verified_with_spec: str | None = None
+    """The same with the specification quoted."""
 
 
 def answers(run: Run, arm: str, seed: int | None = None, judge: str | None = None) -> Iterator[Answer]:
-    """What an arm answered to the evaluation prompts, with one judge's labels; of the recipe's first variant.
+    """What an arm answered to the evaluation prompts, with one judge's labels and its own verdicts.
+
+    Of the recipe's first variant.
 
     Texts of models may hold anything, harmful instructions among it.
 
@@ -49,8 +57,10 @@ def answers(run: Run, arm: str, seed: int | None = None, judge: str | None = Non
         raise StoreError(f"{run.folder} has no judge {name!r}; it has: {', '.join(of_arm.judgements)}")
     prompts = {row.id: row for row in _find(run, "prompts", keys.evaluation_prompts).rows(Prompt)}
     labels = {row.response_id: row for row in _find(run, "judge", of_arm.judgements[name]).rows(Judgement)}
+    own = own_verdicts(_find(run, "self_verify", of_arm.verifications))
     for batch in _find(run, "sample", of_arm.responses).batches(Response):
-        yield from (Answer(prompts[row.prompt_id], row, labels[row.id]) for row in batch)
+        for row in batch:
+            yield Answer(prompts[row.prompt_id], row, labels[row.id], *own.get(row.id, ()))
 
 
 def _find(run: Run, stage: str, key: str) -> Artifact:

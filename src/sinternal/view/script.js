@@ -141,7 +141,8 @@ function row(run) {
     make("td", { class: "state" }, badge(run.state)),
     make("td", {}, ...progress),
     make("td", { class: "when" }, when(run.since)),
-    make("td", {}, make("div", { class: "clamp" }, run.why || run.answer)));
+    make("td", {}, make("div", { class: "clamp" }, run.why || run.answer),
+      ...run.figures.map((line) => make("div", { class: "muted" }, line))));
 }
 
 function compareButton() {
@@ -198,7 +199,7 @@ function taskRow(task) {
     make("td", {}, task.total ? bar(task.done, task.total, task.label) : "", ` ${number}`),
     make("td", { class: "number" }, rate(task.rate)),
     make("td", { class: "number" }, duration(task.left)),
-    make("td", {}, task.words || (task.total ? "" : "at work")));
+    make("td", {}, [task.began ? `since ${when(task.began)}` : "", task.words || (task.total ? "" : "at work; counts no rows yet")].filter(Boolean).join(": ")));
 }
 
 function all(tasks) {
