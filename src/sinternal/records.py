@@ -431,8 +431,7 @@ class Measured:
     can_help: bool | None = None
     """Whether some answer helps without harm; None: exactly if the prompt is not harmful."""
     verified_without_spec: str | None = None
-    """The model's own verdict on its answer without the specification, the first of several: `safe`, `unsafe`,
-    `unparsed` if it cannot be read, `failed` or `filtered` by the server; None if it was not asked."""
+    """Its own verdict, no specification: `safe`, `unsafe`, `unparsed`, `failed`, `filtered`; None: it was not asked."""
     verified_with_spec: str | None = None
     """The same with the specification quoted."""
 
