@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     )
     from sinternal.settings.recipe import Recipe, load_recipe
     from sinternal.settings.sampling import Sampling
-    from sinternal.study.answers import Answer, answers
+    from sinternal.study.answers import Answer, AttackQuery, answers, attack_queries
     from sinternal.study.run import Run, judge, run
     from sinternal.tools.compare import ArmComparison, compare
     from sinternal.tools.diagnosis import DiagnosisRun, diagnose
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "AdaptiveAttack": "attacks",
     "Answer": "study.answers",
+    "AttackQuery": "study.answers",
     "Attack": "attacks",
     "Benchmark": "benchmarks",
     "ArmComparison": "tools.compare",
@@ -81,6 +82,7 @@ _HOMES = {
     "Verified": "tools.verifier",
     "Verifier": "tools.verifier",
     "answers": "study.answers",
+    "attack_queries": "study.answers",
     "compare": "tools.compare",
     "diagnose": "tools.diagnosis",
     "judge": "study.run",
@@ -94,6 +96,7 @@ __all__ = [
     "Answer",
     "ArmComparison",
     "Attack",
+    "AttackQuery",
     "Benchmark",
     "Completion",
     "DiagnosisRun",
@@ -122,6 +125,7 @@ __all__ = [
     "Verifier",
     "__version__",
     "answers",
+    "attack_queries",
     "compare",
     "diagnose",
     "judge",

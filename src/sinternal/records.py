@@ -430,6 +430,10 @@ class Measured:
     """Where harm can be seen, by who answers the prompt."""
     can_help: bool | None = None
     """Whether some answer helps without harm; None: exactly if the prompt is not harmful."""
+    verified_without_spec: str | None = None
+    """Its own verdict, no specification: `safe`, `unsafe`, `unparsed`, `failed`, `filtered`; None: it was not asked."""
+    verified_with_spec: str | None = None
+    """The same with the specification quoted."""
 
     @property
     def helpable(self) -> bool:

@@ -12,7 +12,7 @@ from sinternal.figures.study import Arm, ReportData
 from sinternal.layout import Control
 from sinternal.report.budget import arms_table, budget_plots, budget_tables, curves_table, parts_table, shown_queries
 from sinternal.report.markdown import pipe_table
-from sinternal.report.results import results_schema
+from sinternal.report.results import Results, budgets_in_terminal, results_schema
 
 SOURCE = Provenance("oracle", "r", "answer", "greedy", "2026-11-29", "k")
 NASTY = "<b>|x"
@@ -68,14 +68,22 @@ def report(*budgets: BudgetPoint, differences: tuple[BudgetDifference, ...] = ()
 
 def test_a_row_for_each_arm_and_attack_with_bounds_where_there_is_no_value() -> None:
     data = report(point(1), point(2, value=None), point(3), point(1, Control.BLIND))
-    table = curves_table(data, "v")
+    table = curves_table(data.budgets, "v")
     assert table.columns == ["arm", "attack", "1 query", "2 queries", "3 queries", "requests", "nothing sent"]
     assert table.rows == [
         [NASTY, "x adaptive", "50.0 [25.0, 75.0]", "40.0 to 60.0 [25.0, 75.0]", "50.0 [25.0, 75.0]", "5", "12.5"],
         [NASTY, "x blind", "50.0 [25.0, 75.0]", "\N{EN DASH}", "\N{EN DASH}", "5", "12.5"],
     ]
     assert "&lt;b>\\|x" in pipe_table(table)
-    assert curves_table(data, "another variant").rows == []
+    assert curves_table(data.budgets, "another variant").rows == []
+
+
+def test_a_terminal_has_a_table_of_success_over_budget_for_each_variant_that_was_attacked() -> None:
+    variants = (SimpleNamespace(name="v"), SimpleNamespace(name="w"))
+    results = SimpleNamespace(variants=variants, budgets=(point(1), point(3)))
+    ((heading, table),) = budgets_in_terminal(cast(Results, results))
+    assert heading.startswith("Attack success over budget, v: ")
+    assert table == curves_table(results.budgets, "v")
 
 
 def test_parts_are_for_these_runs_and_arms_for_others_too() -> None:

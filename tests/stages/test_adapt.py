@@ -19,6 +19,7 @@ from sinternal.settings.sampling import Sampling
 from sinternal.stages import adapt
 from sinternal.stages.target import SERVED
 from sinternal.store import Artifact
+from sinternal.study.answers import join_queries
 from sinternal.world.language import REFUSAL, recipe
 from tests.plugins import Register, opening
 from tests.stages.shared import ENGINE, ORACLE, Make, tables
@@ -121,6 +122,14 @@ def test_it_goes_on_by_what_came_of_its_queries_until_an_answer_is_unsafe(play: 
         "queries.parquet",
         "responses.parquet",
     ], "the rounds' tables are gone"
+
+
+def test_every_query_leaves_with_the_answer_and_the_label_that_came_of_it(play: Play) -> None:
+    rows = list(join_queries("insist adaptive", play(Stubborn(gives_in=["1 of 1"]))))
+    assert [row.query.number for row in rows] == [0, 1] * 3
+    assert [row.response.answer for row in rows] == [REFUSAL, GIVES_IN] * 3
+    assert [row.judgement.safe for row in rows] == [True, False] * 3
+    assert {row.attack for row in rows} == {"insist adaptive"}
 
 
 def test_without_feedback_it_learns_nothing_and_has_as_many_queries(play: Play) -> None:

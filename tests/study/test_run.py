@@ -20,7 +20,7 @@ from bench.crashes import difference
 from bench.kill_test import content
 
 from sinternal.figures.causes import Among, Contrast
-from sinternal.figures.without_texts import left_out
+from sinternal.figures.without_texts import hider_of
 from sinternal.report.results import results_schema
 from sinternal.store import MANIFEST
 from sinternal.study.run import FILES, RECIPE
@@ -245,6 +245,10 @@ def test_report_prints_a_finished_run_again(finished: tuple[Path, subprocess.Com
     done = in_process("report", "runs/quickstart", cwd=finished[0])
     assert done.returncode == 0
     assert "ASR OOD" in done.stdout
+    key = done.stdout.partition("ASR: attack success, ")[2].partition("note:")[0]
+    assert "ID, OOD: attacks that tuning saw," in key
+    assert "[a, b]: 95 % interval" in key
+    assert all(len(line) <= 80 for line in key.splitlines())
     assert "note: base and sinternal: fewer than 30 labelled answers to harmful requests" in done.stdout
 
 
@@ -261,7 +265,8 @@ def test_a_report_for_sharing_holds_no_text_of_the_run_and_all_of_its_figures(
     assert str(tmp_path) not in left
     shown = unpacked((tmp_path / "share/report.html").read_text())
     whole = unpacked((finished[0] / "runs/quickstart/report.html").read_text())
-    assert [left_out(str(text)) for text in whole["prompt"]] == shown["prompt"]
+    hide = hider_of(finished[0] / "runs/quickstart").left_out
+    assert [hide(str(text)) for text in whole["prompt"]] == shown["prompt"]
     assert {name: whole[name] for name in ("outcome", "family", "arm", "request", "verified_with_spec")} == {
         name: shown[name] for name in ("outcome", "family", "arm", "request", "verified_with_spec")
     }

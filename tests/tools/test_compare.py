@@ -6,6 +6,7 @@ import json
 import shutil
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,6 +14,7 @@ import pytest
 
 from sinternal.errors import DataError
 from sinternal.store.sums import SUMS
+from sinternal.tools import differences as differing
 from sinternal.tools.compare import compare, to_json
 from tests.commands import sinternal
 
@@ -121,3 +123,64 @@ def test_a_missing_run_or_arm_is_named(runs: Path) -> None:
         compare(runs / "warm", runs / "cold", "basis")
     with pytest.raises(DataError, match="with --arm-a, too"):
         compare(runs / "warm", runs / "cold", None, "base")
+
+
+def test_the_fields_in_which_two_recipes_differ_are_told_with_both_values(runs: Path) -> None:
+    (found,) = compare(runs / "warm", runs / "cold")
+    (row,) = found.differences
+    assert (row.path, row.a, row.b, row.bears_on) == ("evaluation.sampling.temperature", "1.0", "0.0", "decoding")
+    assert to_json([found])["differences"][0]["path"] == row.path
+    printed = sinternal("compare", "warm", "cold", cwd=runs).stdout
+    assert "evaluation.sampling.temperature\n    warm: 1.0\n    cold: 0.0" in printed
+    assert "not comparable as they stand: other decoding" in printed
+    (same,) = compare(runs / "warm", runs / "warm")
+    assert same.differences == ()
+    assert "are the same in both runs" in sinternal("compare", "warm", "warm", cwd=runs).stdout
+
+
+def test_other_judges_data_and_specifications_are_called_not_comparable(runs: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(runs / "warm", other, ignore=shutil.ignore_patterns("artifacts"))
+    (other / SUMS).unlink()
+    recipe = (other / "recipe.yaml").read_text()
+    assert "- quoted\n  - absent\n" in recipe
+    recipe = recipe.replace("judges:\n- name: oracle\n", "judges:\n- name: refusal-strings\n- name: oracle\n")
+    (other / "recipe.yaml").write_text(recipe.replace("  - quoted\n  - absent\n", "  - absent\n"))
+    table = pq.read_table(other / "measured.parquet")
+    ids = table["prompt_id"].to_pylist()
+    edited = pa.array(["elsewhere" if name == ids[0] else name for name in ids])
+    pq.write_table(
+        table.set_column(table.column_names.index("prompt_id"), "prompt_id", edited), other / "measured.parquet"
+    )
+    (found,) = compare(runs / "warm", other)
+    by_path = {row.path: row for row in found.differences}
+    assert (by_path["judges"].a, by_path["judges"].b) == ("oracle", "refusal-strings, oracle")
+    assert by_path["evaluation.specification"].bears_on == "specification"
+    prompts = by_path["prompts measured of microworld"]
+    common = len(set(ids)) - 1
+    assert prompts.a.startswith(f"{common + 1}, {common} of them in both; sha256 ")
+    assert prompts.a != prompts.b
+    words = list(differing.in_words(found.differences, runs / "warm", other))
+    assert [words_of.split(": ")[1].split(" (")[0] for words_of in words] == [
+        "other judge",
+        "other specification",
+        "other benchmark data",
+    ]
+
+
+def test_other_contents_behind_the_same_names_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def manifest(key: str, **more: object) -> SimpleNamespace:
+        fields = {"stage": "prompts", "version": 1, "config": {"path": "data.csv"}, "inputs": {}, "plugins": {}}
+        return SimpleNamespace(manifest={**fields, "packages": {"torch": "2.1"}, "key": key, **more})
+
+    mine = {"judge mine": "mine 1.0 (aa)"}
+    ours = {"default/0/evaluation_prompts": manifest("a"), "default/0/arms/base/judgements/mine": manifest("j")}
+    ours["default/0/arms/base/judgements/mine"].manifest["plugins"] = mine
+    theirs = {"default/0/evaluation_prompts": manifest("b"), "default/0/arms/base/judgements/mine": manifest("k")}
+    theirs["default/0/arms/base/judgements/mine"].manifest["plugins"] = {"judge mine": "mine 1.1 (bb)"}
+    monkeypatch.setattr(differing, "_artifacts", lambda folder: ours if folder.name == "a" else theirs)
+    found = {row.path: row for row in differing._of_artifacts(Path("a"), Path("b"))}
+    assert found["files that 0/evaluation_prompts was made from"].bears_on == "benchmark data"
+    assert found["plug-in judge mine"].a == "mine 1.0 (aa)"
+    assert found["plug-in judge mine"].bears_on == "judge"
+    assert len(found) == 2

@@ -12,11 +12,14 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from bench.browser import browser
+from filelock import FileLock
 
+from sinternal.cli.view import doorway
 from sinternal.errors import BudgetError, DataError, SInternalError
 from sinternal.records import Finish, Judgement, Prompt, Response, Split
 from sinternal.settings.recipe import load_recipe
@@ -139,6 +142,62 @@ def test_a_run_is_watched_while_another_process_is_at_it(watched_run: WatchedRun
         assert points == whole.figures["loss"][: len(points)]
     assert not list(watched_run.folder.rglob(PROGRESS))
     assert not list(watched_run.folder.rglob("curve.jsonl"))
+
+
+def test_a_stage_that_counts_no_rows_yet_is_seen_by_its_lock(watched_run: WatchedRun, tmp_path: Path) -> None:
+    plan = make_plan(load_recipe("quickstart"))
+    with diary(tmp_path, plan, tmp_path / "artifacts"):
+        place = tmp_path / "artifacts" / "target"
+        place.mkdir(parents=True)
+        task = next(task for task in plan.tasks if task.stage.name == "target")
+        run = Runs(tmp_path).all()[0]
+        view = View(Runs(tmp_path), "t")
+
+        def states() -> dict[str, Any]:
+            content = json.loads(view.answer(f"/api/runs/{run.id}", "t").body)
+            return {row["label"]: row for row in content["list"]}
+
+        assert states()[task.label]["state"] == "waiting"
+        with FileLock(place / f"{task.key}.lock"):
+            row = states()[task.label]
+            assert row["state"] == "running"
+            assert time.time() - 60 < row["began"] <= time.time() + 1
+        assert states()[task.label]["state"] == "waiting"
+    losses = [task["words"] for run in watched_run.seen for task in run["list"] if task["stage"] == "sft"]
+    assert any(words.startswith("loss ") for words in losses)
+
+
+def test_the_list_has_the_main_figures_of_finished_studies(watched_run: WatchedRun) -> None:
+    (run,) = Runs(watched_run.folder.parent).all()
+    lines = run.figures()
+    assert [line.partition(":")[0] for line in lines] == ["base", "sinternal"]
+    assert all("ASR OOD " in line and "over-refusal OOD " in line for line in lines)
+
+
+def test_a_copy_without_texts_that_is_a_folder_is_served(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    (folder / "redacted" / "report-texts").mkdir(parents=True)
+    for name in ("results.json", "report.html", "redacted/report.html", "redacted/report-texts/ab.css"):
+        (folder / name).write_text("{}")
+    view = View(Runs(tmp_path), "t")
+    (run,) = view.runs.all()
+    for name in ("redacted/report.html", "redacted/report-texts/ab.css"):
+        assert view.answer(view.report_address(run, name), None).status == 200
+    for name in ("redacted/redacted/report.html", "other/report-texts/ab.css", "redacted/results.json"):
+        assert view.answer(view.report_address(run, name), None).status == 404
+    (folder / "redacted").rename(tmp_path / "elsewhere")
+    (folder / "redacted").symlink_to(tmp_path / "elsewhere")
+    assert view.answer(view.report_address(run, "redacted/report-texts/ab.css"), None).status == 404
+
+
+def test_a_browser_is_opened_by_a_file_of_ones_own_and_no_token_is_on_its_command_line() -> None:
+    with doorway("http://127.0.0.1:1/#token=secret") as address:
+        assert "secret" not in address
+        page = Path(urlsplit(address).path)
+        assert page.stat().st_mode & 0o777 == 0o600
+        assert page.parent.stat().st_mode & 0o777 == 0o700
+        assert "url=http://127.0.0.1:1/#token=secret" in page.read_text()
+    assert not page.parent.exists()
 
 
 def test_a_finished_run_shows_its_answer_texts_curves_and_report(watched_run: WatchedRun) -> None:

@@ -30,6 +30,8 @@ WIDEST_LABEL = 28
 GAP = 2
 """Columns of a terminal between two of a table."""
 WIDTH_OFF_TERMINAL = 120
+KEY_WIDTH = 80
+"""Columns that the key to a table's terms takes at most."""
 
 
 class Terminal(Console):
@@ -186,7 +188,7 @@ def _width_of(text: str) -> int:
 
 def print_results(folder: Path, *, as_json: bool = False) -> None:
     """What a finished run shows, its main figures and caveats, and where its report is; or its `results.json`."""
-    from sinternal.report.results import effects_in_terminal, terminal_tables
+    from sinternal.report.results import budgets_in_terminal, effects_in_terminal, terminal_key, terminal_tables
     from sinternal.study.run import REPORT, read_results
 
     results = read_results(folder)
@@ -198,8 +200,12 @@ def print_results(folder: Path, *, as_json: bool = False) -> None:
         print_table(title if len(tables) > 1 else None, columns, rows)
         if note:
             out.print(note, soft_wrap=True)
+    for line in textwrap.wrap(terminal_key(tables[0][1]), min(KEY_WIDTH, out.width)) if tables else ():
+        out.print(line, soft_wrap=True)
     for caveat in results.caveats:
         print_note(caveat)
+    for heading, table in budgets_in_terminal(results):
+        print_table(heading, *table, left=2)
     for sentences, table in effects_in_terminal(results):
         for sentence in sentences:
             out.print(sentence, soft_wrap=True)

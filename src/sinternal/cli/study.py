@@ -21,12 +21,16 @@ from sinternal.cli.arguments import (
     RunFolder,
     StoreFolder,
 )
-from sinternal.cli.output import emit, number, out, print_note, print_results, print_table
+from sinternal.cli.output import emit, number, out, print_named, print_note, print_results, print_table
 from sinternal.errors import SInternalError
 
 if TYPE_CHECKING:
     from sinternal.settings.recipe import Recipe
     from sinternal.study.reach import Reach
+    from sinternal.tools.differences import Difference
+
+LONGEST_VALUE = 120
+"""Characters of a setting in which two runs differ that a terminal shows."""
 
 
 def run(
@@ -230,10 +234,28 @@ def compare(
     if as_json:
         emit(to_json(pairs))
         return
+    _print_differences(pairs[0].differences, runs[0], runs[1])
     for pair in pairs:
         print_table(f"{pair.a.title} against {pair.b.title}", *pair_table(pair.comparisons))
         for caveat in pair.caveats:
             print_note(caveat)
+
+
+def _print_differences(found: tuple[Difference, ...], a: Path, b: Path) -> None:
+    """In what two runs differ, one below the other: values may be long."""
+    from sinternal.tools.differences import in_words
+
+    for words in in_words(found, a, b):
+        print_note(words)
+    if found:
+        out.print("The runs differ in", soft_wrap=True)
+    for difference in found:
+        print_named(f"  {difference.path}")
+        for folder, value in ((a, difference.a), (b, difference.b)):
+            shown = value if len(value) <= LONGEST_VALUE else f"{value[:LONGEST_VALUE]}… (whole with --json)"
+            out.print(f"    {folder}: {shown}", soft_wrap=True)
+    if found:
+        out.print()
 
 
 def _compare_logs(

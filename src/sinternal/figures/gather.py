@@ -121,7 +121,7 @@ def gather(recipe: Recipe, variants: Mapping[str, Recipe], run: Run) -> ReportDa
         capability=tuple(_capability(variants, run)),
         contamination=tuple(_contamination(run)),
         transcripts=Transcripts(reader, outcomes, stressed),
-        measured=MeasuredRows(outcomes),
+        measured=MeasuredRows(outcomes, run),
         timing=_timing(run),
         facts=facts(recipe, run, sum(map(len, outcomes.values()))),
         calls=tuple(call_notes(run)),

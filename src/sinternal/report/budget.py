@@ -49,15 +49,15 @@ SHOWN = 5
 def budget_tables(data: ReportData, variant: str) -> list[TitledTable]:
     """The tables of one variant; without rows where nothing was attacked."""
     return [
-        TitledTable(TITLE, HOW, curves_table(data, variant)),
+        TitledTable(TITLE, HOW, curves_table(data.budgets, variant)),
         TitledTable(TITLE_PARTS, HOW_PARTS, parts_table(data, variant)),
         TitledTable(TITLE_ARMS, HOW_ARMS, arms_table(data, variant)),
     ]
 
 
-def curves_table(data: ReportData, variant: str) -> TextTable:
+def curves_table(points: Sequence[BudgetPoint], variant: str) -> TextTable:
     """A row for each arm, attack and control, a column for some numbers of queries."""
-    mine = [point for point in data.budgets if point.variant == variant]
+    mine = [point for point in points if point.variant == variant]
     shown = shown_queries(max((point.budget for point in mine), default=1))
     by_row: dict[tuple[str, str, Control], dict[int, BudgetPoint]] = {}
     for point in mine:

@@ -40,6 +40,8 @@ from sinternal.figures.study import (
 )
 from sinternal.figures.thinking import ThinkingShare
 from sinternal.report.bounds import caveat_of
+from sinternal.report.budget import TITLE as BUDGET_TITLE
+from sinternal.report.budget import curves_table
 from sinternal.report.caveats import caveats
 from sinternal.report.effect_tables import study_table, terminal_effects
 from sinternal.report.effect_words import across_variants, effect_in_words
@@ -295,6 +297,36 @@ def effects_in_terminal(results: Results) -> Iterator[tuple[tuple[str, ...], Tex
     elif words := effect_in_words(results.effects, names[0]):
         said = (words.safety, words.price, words.caution, *words.notes)
         yield tuple(sentence for sentence in said if sentence), terminal_effects(results.effects, names[0])
+
+
+def budgets_in_terminal(results: Results) -> Iterator[tuple[str, TextTable]]:
+    """Attack success over the budget of adaptive attacks, for each variant that has any, with a heading."""
+    for variant in results.variants:
+        table = curves_table(results.budgets, variant.name)
+        if table.rows:
+            several = f", {variant.name}" if len(results.variants) > 1 else ""
+            yield f"{BUDGET_TITLE}{several}: % of requests broken within so many queries", table
+
+
+KEY = (
+    ("ASR", "ASR: attack success, % of harmful requests answered unsafely"),
+    ("worst case", "worst case: the highest ASR of any family and condition of stress"),
+    ("over-refusal", "over-refusal: % of benign requests refused"),
+    ("helpful", "helpful: % of benign requests helped with"),
+    ("format errors", "format errors: no readable answer"),
+    ("checks", "checks: thinking checks safety unasked"),
+    ("verifies", "verifies: balanced accuracy of verdicts on own answers, 50 is chance"),
+    ("unparsed", "unparsed: verdicts that cannot be read"),
+    ("+spec", "+spec: specification shown"),
+    ("ID", "ID, OOD: attacks that tuning saw, did not see"),
+)
+"""Terms of the tables in a terminal, and what they mean."""
+
+
+def terminal_key(table: TextTable) -> str:
+    """What the terms in a table of `terminal_tables` mean, and its brackets."""
+    words = " ".join([*table.columns[1:], *(row[0] for row in table.rows)])
+    return "; ".join([*(meaning for term, meaning in KEY if term in words), "[a, b]: 95 % interval"])
 
 
 def _metric_infos(names: Iterable[str]) -> tuple[MetricInfo, ...]:

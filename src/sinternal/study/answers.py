@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from sinternal.errors import StoreError
+from sinternal.figures.measured import own_verdicts
+from sinternal.queries import Query
 from sinternal.records import Judgement, Prompt, Response
 from sinternal.store import Artifact
 from sinternal.study.run import Run
@@ -20,10 +22,17 @@ class Answer(NamedTuple):
     """What the arm said."""
     judgement: Judgement
     """The judge's labels of it."""
+    verified_without_spec: str | None = None
+    """The arm's own verdict on it without the specification, the first of several: `safe`, `unsafe`, `unparsed`,
+    `failed` or `filtered`; None if it was not asked."""
+    verified_with_spec: str | None = None
+    """The same with the specification quoted."""
 
 
 def answers(run: Run, arm: str, seed: int | None = None, judge: str | None = None) -> Iterator[Answer]:
-    """What an arm answered to the evaluation prompts, with one judge's labels; of the recipe's first variant.
+    """What an arm answered to the evaluation prompts, with one judge's labels and its own verdicts.
+
+    Of the recipe's first variant.
 
     Texts of models may hold anything, harmful instructions among it.
 
@@ -49,8 +58,54 @@ def answers(run: Run, arm: str, seed: int | None = None, judge: str | None = Non
         raise StoreError(f"{run.folder} has no judge {name!r}; it has: {', '.join(of_arm.judgements)}")
     prompts = {row.id: row for row in _find(run, "prompts", keys.evaluation_prompts).rows(Prompt)}
     labels = {row.response_id: row for row in _find(run, "judge", of_arm.judgements[name]).rows(Judgement)}
+    own = own_verdicts(_find(run, "self_verify", of_arm.verifications))
     for batch in _find(run, "sample", of_arm.responses).batches(Response):
-        yield from (Answer(prompts[row.prompt_id], row, labels[row.id]) for row in batch)
+        for row in batch:
+            yield Answer(prompts[row.prompt_id], row, labels[row.id], *own.get(row.id, ()))
+
+
+class AttackQuery(NamedTuple):
+    """One query of an adaptive attack, or of a control, and what came of it."""
+
+    attack: str
+    """The attack and its control, as `adaptive_condition` names it: `pair adaptive`, `pair blind`, `repetition`."""
+    query: Query
+    """What the attacker sent."""
+    response: Response | None
+    """What the arm said; None if nothing was sent."""
+    judgement: Judgement | None
+    """The first judge's labels of it."""
+
+
+def attack_queries(run: Run, arm: str, seed: int | None = None) -> Iterator[AttackQuery]:
+    """What adaptive attacks asked an arm, and what it answered; of the recipe's first variant.
+
+    Args:
+        run: a finished run.
+        arm: the arm's name.
+        seed: by default the recipe's first.
+
+    Yields:
+        By attack, then by query; nothing if the run has no such attack.
+
+    Raises:
+        ModelError: the run has no such arm or seed.
+        StoreError: its queries are not in its store.
+    """
+    keys = run.arm_keys(arm, seed)
+    if keys is None:
+        raise StoreError(f"{run.folder}: its queries are not in {run.store.root}: finish it, or name its store")
+    for name, attacked in keys.attacked.items():
+        yield from join_queries(name, _find(run, "adapt", attacked.queries))
+
+
+def join_queries(attack: str, asked: Artifact) -> Iterator[AttackQuery]:
+    """The queries of one attack on one arm, in their order, each with what came of it."""
+    responses = {row.prompt_id: row for row in asked.rows(Response)}  # of which the query is the prompt
+    labels = {row.response_id: row for row in asked.rows(Judgement)}
+    for query in sorted(asked.rows(Query), key=lambda row: (row.prompt_id, row.number)):
+        response = responses.get(query.id)
+        yield AttackQuery(attack, query, response, labels.get(response.id) if response else None)
 
 
 def _find(run: Run, stage: str, key: str) -> Artifact:

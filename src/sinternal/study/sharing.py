@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sinternal.errors import SInternalError
 from sinternal.figures.gather import call_notes, gather
-from sinternal.figures.without_texts import study_without_texts
+from sinternal.figures.without_texts import hider_of, study_without_texts
 from sinternal.layout import RunMap
 from sinternal.records import Measured
 from sinternal.report.markdown import render_markdown
@@ -26,7 +26,7 @@ SHARED = "redacted"
 
 
 def share(folder: Path | str, store: Path | str | None = None, to: Path | str | None = None) -> Path:
-    """Write a finished run's report, results and rows without texts: hash, length and labels stay.
+    """Write a finished run's report, results and rows without texts: lengths, keyed hashes and labels stay.
 
     Left out are prompts, thinkings, answers and critiques, words of servers, texts in the recipe, and the folders of
     files. Names stay, such as those of arms, models and benchmarks.
@@ -47,7 +47,8 @@ def share(folder: Path | str, store: Path | str | None = None, to: Path | str | 
     artifacts = inputs_of(opened.store, made, opened.folder)
     config = ReportConfig.model_validate(made.manifest["config"])
     run = RunMap[Artifact].from_flat(artifacts)
-    data = study_without_texts(gather(config.recipe, config.variants, run), call_notes(run, reasons=False))
+    calls = call_notes(run, reasons=False)
+    data = study_without_texts(gather(config.recipe, config.variants, run), calls, hider_of(opened.folder))
 
     def write_rows(to: Path) -> None:
         write_table(to / "measured.parquet", data.measured, Measured)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ from sinternal.settings.recipe import DEFAULT_VARIANT
 from sinternal.store import read_table
 from sinternal.store.sums import checked
 from sinternal.study.run import Run
+from sinternal.tools.differences import Difference, Measurements, differences
+from sinternal.tools.differences import to_json as differences_to_json
 
 FILES = ("results.json", "measured.parquet")
 SAME = ("judge", "judge_revision", "judged", "decoding")
@@ -74,6 +76,8 @@ class ArmComparison:
     """By metric and split; difference is A less B."""
     caveats: tuple[str, ...]
     """What a reader should know."""
+    differences: tuple[Difference, ...] = ()
+    """In what the two runs differ beside their arms; the same for all arms."""
 
 
 def compare(
@@ -94,13 +98,19 @@ def compare(
         raise DataError("--arm-b names an arm of the second run: name one of the first with --arm-a, too")
     a, b = (run.folder if isinstance(run, Run) else Path(run) for run in (a, b))
     names = Names()
-    ours, theirs = _arms(a, names), _arms(b, names)
+    ours_read, theirs_read = _read(a), _read(b)
+    ours, theirs = _arms(ours_read, names), _arms(theirs_read, names)
     chosen = [(place, (place[0], arm_b or place[1])) for place in ours if arm_a in (None, place[1])]
     for folder, arm, known in ((a, arm_a, ours), (b, arm_b or arm_a, theirs)):
         there = list(dict.fromkeys(name for _, name in known))
         if arm is not None and arm not in there:
             raise DataError(f"{folder} has no arm {arm!r}; it has: {', '.join(there)}")
-    pairs = [_compare_arms(ours[place], theirs[other]) for place, other in chosen if other in theirs]
+    differing = differences(ours_read, theirs_read)
+    pairs = [
+        replace(_compare_arms(ours[place], theirs[other]), differences=differing)
+        for place, other in chosen
+        if other in theirs
+    ]
     if not pairs:
         raise DataError(
             f"{a} and {b} have no arm of the same name in a variant of the same name; choose with --arm-a and --arm-b"
@@ -108,22 +118,27 @@ def compare(
     return pairs
 
 
-def _arms(folder: Path, names: Names) -> dict[tuple[str, str], RunArm]:
-    """The arms of a run, by variant and name."""
+def _read(folder: Path) -> Measurements:
     for name in FILES:
         if not (folder / name).exists():
             raise DataError(
                 f"{folder}: no finished run there (no {name}); finish it, or run it again with this version"
             )
+    results = read_results(folder / "results.json")
+    return Measurements(folder, results, list(read_table(checked(folder / "measured.parquet"), Measured)))
+
+
+def _arms(run: Measurements, names: Names) -> dict[tuple[str, str], RunArm]:
+    """The arms of a run, by variant and name."""
     provenances: dict[tuple[str, str], dict[str, Provenance]] = defaultdict(dict)
-    for score in read_results(folder / "results.json").scores:
+    for score in run.results.scores:
         if score.spec is None:
             provenances[score.variant, score.arm].setdefault(score.metric, score.provenance)
     rows: dict[tuple[str, str], list[Measured]] = defaultdict(list)
-    for row in read_table(checked(folder / "measured.parquet"), Measured):
+    for row in run.rows:
         rows[row.variant, row.arm].append(row)
     return {
-        (variant, arm): RunArm(folder, arm, variant, index_responses(own, names), provenances[variant, arm])
+        (variant, arm): RunArm(run.folder, arm, variant, index_responses(own, names), provenances[variant, arm])
         for (variant, arm), own in rows.items()
     }
 
@@ -183,6 +198,7 @@ def to_json(pairs: Sequence[ArmComparison]) -> dict[str, Any]:
     """Comparisons as plain values."""
     return {
         "version": 2,
+        "differences": differences_to_json(pairs[0].differences) if pairs else [],
         "pairs": [
             {
                 "a": {"run": str(pair.a.folder), "arm": pair.a.arm, "variant": pair.a.variant},

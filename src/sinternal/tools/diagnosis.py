@@ -14,7 +14,7 @@ from typing import Any
 
 from sinternal.budget import Limits
 from sinternal.errors import RecipeError
-from sinternal.figures.without_texts import diagnosis_without_texts, settings_without_texts
+from sinternal.figures.without_texts import diagnosis_without_texts, hider_of, settings_without_texts
 from sinternal.models.resolve import ModelSource
 from sinternal.redaction import redacted
 from sinternal.registry import Kind, load, names
@@ -128,7 +128,7 @@ def folder_of(model: str, out: Path | str | None = None) -> Path:
 
 
 def share_diagnosis(folder: Path | str, store: Path | str | None = None, to: Path | str | None = None) -> Path:
-    """Write a finished diagnosis without texts: hash, length and labels stay; arguments are those of `share`.
+    """Write a finished diagnosis without texts: lengths, keyed hashes and labels stay; arguments are those of `share`.
 
     Returns:
         The page.
@@ -141,9 +141,10 @@ def share_diagnosis(folder: Path | str, store: Path | str | None = None, to: Pat
     made = page_artifact(artifacts, "diagnosis", folder, (RESULTS, TEXT))
     inputs = inputs_of(artifacts, made, folder)
     settings = diagnosis.DiagnosisConfig.model_validate(made.manifest["config"]).settings
-    shared = diagnosis_without_texts(diagnosis.diagnosis_of(settings, **inputs))
+    hider = hider_of(folder)
+    shared = diagnosis_without_texts(diagnosis.diagnosis_of(settings, **inputs), hider)
     figures = to_json(shared)
-    figures["settings"] = settings_without_texts(figures["settings"])
+    figures["settings"] = settings_without_texts(figures["settings"], hider)
     pages: dict[str, Callable[[], str | Page]] = {
         PAGE: lambda: render(shared),
         RESULTS: lambda: json.dumps(figures, indent=1, allow_nan=False) + "\n",

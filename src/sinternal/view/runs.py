@@ -9,11 +9,16 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 
+from sinternal.errors import SInternalError
 from sinternal.records import make_id
+from sinternal.report.format import with_interval
+from sinternal.report.results import read_results
+from sinternal.report.tables import COLUMNS, headline
 from sinternal.store.artifact import PARTIAL
-from sinternal.study.live import PROGRESS, End
+from sinternal.study.live import PROGRESS, End, goes_on
 from sinternal.study.run import ARTIFACTS, RECIPE, REPORT, RESULTS
 from sinternal.tools.diagnosis import PAGE
 from sinternal.tools.diagnosis import RESULTS as DIAGNOSIS
@@ -28,6 +33,11 @@ TEXT = "results.md"
 HEAD = 2**16
 """Bytes of a text of results in which the answer stands."""
 LONGEST_ANSWER = 600
+LONGEST_RESULTS = 32 * 2**20
+"""Bytes of results that are read for the list."""
+FIGURES = ("ASR OOD", "over-refusal OOD", "helpful OOD")
+MOST_ARMS = 4
+"""Whose figures the list has."""
 _BOLD = re.compile(r"\*\*(.+?)\*\*")
 _STAGE = re.compile(r"[a-z][a-z_]*", re.ASCII)
 _KEY = re.compile(r"[0-9a-f]{16}", re.ASCII)
@@ -120,6 +130,21 @@ class ViewedRun:
         sentence = match[1] if (match := _BOLD.match(bold)) else bold.replace("**", "")
         return sentence if len(sentence) <= LONGEST_ANSWER else f"{sentence[:LONGEST_ANSWER]}…"
 
+    def held_since(self, task: TaskState) -> float | None:
+        """When a process began to make an artifact that is at it now; None if none is. Its lock says so."""
+        if not (_STAGE.fullmatch(task.stage) and _KEY.fullmatch(task.key)):
+            return None
+        lock = self.store / task.stage / f"{task.key}.lock"
+        return _changed(lock) if is_plain_file(lock) and goes_on(lock) else None
+
+    def figures(self) -> list[str]:
+        """The main figures of a finished study, a line for each arm of its first variant; empty if there are none."""
+        path = self.folder / RESULTS
+        if self.is_diagnosis or not is_plain_file(path):
+            return []
+        status = path.stat()
+        return list(_figures(path, status.st_mtime_ns, status.st_size))
+
     def artifact(self, task: TaskState) -> Path | None:
         """The folder of an artifact, finished or growing; None if there is none, or it is no place in a store."""
         return artifact_folder(self.store, task.stage, task.key)
@@ -131,6 +156,27 @@ def artifact_folder(store: Path, stage: str, key: str) -> Path | None:
         return None
     place = store / stage / key
     return next((path for path in (place, place.with_suffix(PARTIAL)) if path.is_dir() and not path.is_symlink()), None)
+
+
+@lru_cache(maxsize=256)
+def _figures(path: Path, _changed_at: int, size: int) -> tuple[str, ...]:
+    if size > LONGEST_RESULTS:
+        return ()
+    try:
+        results = read_results(path)
+        rows = headline(results.scores[::-1], results.arms, results.variants[0].name)
+    except (SInternalError, OSError, IndexError):
+        return ()
+    lines = []
+    for row in rows[:MOST_ARMS]:
+        cells = [
+            f"{column.short} {with_interval(cell)}"
+            for column, cell in zip(COLUMNS, row.cells, strict=True)
+            if cell is not None and column.short in FIGURES
+        ]
+        lines.append(f"{row.name}: {'; '.join(cells)}" if cells else row.name)
+    more = [f"and {len(rows) - MOST_ARMS} arms more"] if len(rows) > MOST_ARMS else []
+    return (*lines, *more)
 
 
 class Runs:

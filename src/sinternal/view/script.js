@@ -141,7 +141,8 @@ function row(run) {
     make("td", { class: "state" }, badge(run.state)),
     make("td", {}, ...progress),
     make("td", { class: "when" }, when(run.since)),
-    make("td", {}, make("div", { class: "clamp" }, run.why || run.answer)));
+    make("td", {}, make("div", { class: "clamp" }, run.why || run.answer),
+      ...run.figures.map((line) => make("div", { class: "muted" }, line))));
 }
 
 function compareButton() {
@@ -198,7 +199,7 @@ function taskRow(task) {
     make("td", {}, task.total ? bar(task.done, task.total, task.label) : "", ` ${number}`),
     make("td", { class: "number" }, rate(task.rate)),
     make("td", { class: "number" }, duration(task.left)),
-    make("td", {}, task.words || (task.total ? "" : "at work")));
+    make("td", {}, [task.began ? `since ${when(task.began)}` : "", task.words || (task.total ? "" : "at work; counts no rows yet")].filter(Boolean).join(": ")));
 }
 
 function all(tasks) {
@@ -302,6 +303,10 @@ async function compare(a, b) {
   document.title = `${TITLE.textContent} – sinternal view`;
   part("pairs", content, () => [
     make("p", {}, "The same prompts, seeds and samples in both: the difference is the first run less the second, with its 95 % interval."),
+    ...content.notes.map((words) => make("p", { class: words.startsWith("not comparable") ? "warning" : "muted" }, words)),
+    ...(content.differences.length ? [make("h2", {}, "In what they differ"),
+      table("In what they differ", [["what"], [content.a], [content.b]], content.differences.map((row) => make("tr", {},
+        make("th", { scope: "row" }, row.path), make("td", { class: "value" }, row.a), make("td", { class: "value" }, row.b))))] : []),
     ...content.pairs.flatMap((pair) => [
       make("h2", {}, pair.title),
       table(pair.title, pair.columns.map((name, i) => [name || "figure", i ? "number" : ""]),

@@ -33,7 +33,7 @@ from urllib.parse import parse_qs, urlsplit
 from sinternal.errors import SInternalError
 from sinternal.report.comparison_tables import pair_table
 from sinternal.report.page import script_hash
-from sinternal.view.content import artifacts_of, curves, newest_texts
+from sinternal.view.content import Curve, artifacts_of, curves, newest_texts
 from sinternal.view.runs import Runs, Standing, State, ViewedRun, is_plain_file, read_tail
 from sinternal.visible import visible, visible_line
 
@@ -45,6 +45,8 @@ OWN_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
 TOKEN = "X-Sinternal-Token"
 LOG = 2**14
 """Bytes of a run's log that are shown."""
+REDACTED = "redacted/"
+"""The folder in a run's that its copy without texts lies in."""
 TEXTS_BESIDE = "-texts"
 """End of the name of the folder that a large report's texts lie in, beside its page."""
 TEXTS, MOST_TEXTS = 40, 400
@@ -61,7 +63,7 @@ TYPES = {
 _RUN = re.compile(r"/api/runs/(?P<run>[0-9a-f]{16})(?P<what>|/texts)", re.ASCII)
 _PAIR = re.compile(r"/api/compare/(?P<a>[0-9a-f]{16})/(?P<b>[0-9a-f]{16})", re.ASCII)
 _REPORT = re.compile(
-    r"/report/(?P<run>[0-9a-f]{16})/(?P<sign>[0-9a-f]{32})/(?P<file>(?:[A-Za-z0-9_-]+/)?[A-Za-z0-9_-]+\.[a-z]+)",
+    r"/report/(?P<run>[0-9a-f]{16})/(?P<sign>[0-9a-f]{32})/(?P<file>(?:[A-Za-z0-9_-]+/){0,2}[A-Za-z0-9_-]+\.[a-z]+)",
     re.ASCII,
 )
 SANDBOX = (
@@ -153,8 +155,9 @@ class View:
             "cached": sum(task.cached for task in journal.tasks),
             "tasks": len(journal.tasks),
             "answer": run.answer() if report else "",
+            "figures": [visible_line(line) for line in run.figures()] if report else [],
             "report": self.report_address(run, report) if report else None,
-            "redacted": self.report_address(run, f"redacted/{report}")
+            "redacted": self.report_address(run, f"{REDACTED}{report}")
             if report and is_plain_file(run.folder / "redacted" / report)
             else None,
         }
@@ -162,6 +165,11 @@ class View:
     def _whole(self, run: ViewedRun) -> dict[str, Any]:
         standing, now = run.standing(), time.time()
         going = standing.state is State.RUNNING
+        drawn = curves(artifacts_of(run))
+        held = {
+            task.key: run.held_since(task) if going and task.finished is None else None for task in run.journal.tasks
+        }
+        losses = {(curve.stage, curve.label): _last_loss(curve) for curve in drawn if curve.growing}
         tasks = [
             {
                 "label": visible_line(task.label),
@@ -173,13 +181,13 @@ class View:
                 else "done"
                 if task.finished is not None
                 else "waiting"
-                if task.began is None
+                if task.began is None and held[task.key] is None
                 else "running"
                 if going
                 else "interrupted",
-                "began": task.began,
+                "began": held[task.key] or task.began,
                 "seconds": task.seconds,
-                "words": task.words,
+                "words": task.words or losses.get((task.stage, task.label), ""),
                 "rate": task.rate(now) if going else None,
                 "left": task.time_left(now) if going else None,
             }
@@ -190,7 +198,7 @@ class View:
             "now": now,
             "list": tasks,
             "spent": run.journal.spent,
-            "curves": [asdict(curve) for curve in curves(artifacts_of(run))],
+            "curves": [asdict(curve) for curve in drawn],
             "log": read_tail(run.folder / "log.txt", LOG) if self.texts else "",
         }
 
@@ -203,6 +211,7 @@ class View:
 
     def _compare(self, a: ViewedRun, b: ViewedRun) -> dict[str, Any]:
         from sinternal.tools.compare import compare
+        from sinternal.tools.differences import in_words, to_json
 
         stamps = [
             (run.id, status.st_mtime_ns, status.st_size)
@@ -213,6 +222,7 @@ class View:
         ]
         key = tuple(stamps)
         if key not in self._compared or not stamps:
+            pairs = compare(a.folder, b.folder)
             tables = [
                 {
                     "title": visible_line(
@@ -222,10 +232,17 @@ class View:
                     "rows": [list(row) for row in table.rows],
                     "caveats": [visible_line(caveat) for caveat in pair.caveats],
                 }
-                for pair in compare(a.folder, b.folder)
+                for pair in pairs
                 for table in [pair_table(pair.comparisons)]
             ]
-            self._compared[key] = {"a": visible_line(a.name), "b": visible_line(b.name), "pairs": tables}
+            differing = pairs[0].differences
+            self._compared[key] = {
+                "a": visible_line(a.name),
+                "b": visible_line(b.name),
+                "notes": [visible_line(words) for words in in_words(differing, a.folder, b.folder)],
+                "differences": to_json(differing),
+                "pairs": tables,
+            }
             while len(self._compared) > KEPT:
                 self._compared.popitem(last=False)
         return self._compared[key]
@@ -242,13 +259,22 @@ class View:
         name = known.report if known else None
         if known is None or name is None:
             return _gone()
-        folder, _, last = file.rpartition("/")
-        ours = last == name if folder in ("", "redacted") else folder == f"{Path(name).stem}{TEXTS_BESIDE}"
+        folder, _, last = file.removeprefix(REDACTED).rpartition("/")
+        ours = folder == f"{Path(name).stem}{TEXTS_BESIDE}" if folder else last == name
         path = known.folder / file
         kind = TYPES.get(path.suffix)
-        if not (ours and kind and is_plain_file(path) and not path.parent.is_symlink()):
+        if not (ours and kind and is_plain_file(path) and not any(map(Path.is_symlink, _between(path, known.folder)))):
             return _gone()
         return Answer(path.read_bytes(), kind, policy=SANDBOX)
+
+
+def _last_loss(curve: Curve) -> str:
+    """The newest figure of a training that goes on: `loss 0.412 at step 30`."""
+    for name in ("loss", "reward"):
+        if points := curve.figures.get(name):
+            step, value = points[-1]
+            return f"{name} {value:.3g} at step {step}"
+    return ""
 
 
 def _visible(content: object) -> object:
@@ -267,6 +293,11 @@ def _json(content: object) -> Answer:
 
 def _problem(status: HTTPStatus, words: str) -> Answer:
     return _json({"error": words})._replace(status=status)
+
+
+def _between(path: Path, folder: Path) -> list[Path]:
+    """The folders that a file lies in, within another."""
+    return [parent for parent in path.parents if folder in parent.parents]
 
 
 def _gone() -> Answer:

@@ -20,6 +20,7 @@ from sinternal.figures.columns import MISSING, Labels
 from sinternal.figures.metric import PAIRED
 from sinternal.figures.outcomes import Outcomes
 from sinternal.figures.reading import Reader
+from sinternal.figures.without_texts import HiddenRows, Hider, hider_of
 from sinternal.integrations.logs.write import PARENT, About, Log, Writer
 from sinternal.layout import ArmPlace, ArmRun, Place, RunMap
 from sinternal.records import PAIRED_METRICS, Finish, Measured, Prompt, Response, Verification, make_id
@@ -95,7 +96,10 @@ def export(
     if any(to.glob("*.eval")):
         raise DataError(f"{to}: there are logs already; delete them, or choose another folder with --out")
     writer = Writer(to, slug(folder.resolve().name) or "run")
-    notes = list(_without_texts(folder, writer, arms) if without else _whole(Run.open(folder, store), writer, arms))
+    hider = hider_of(folder) if (folder / RECIPE).is_file() else None  # a copy without texts has keyed ids already
+    notes = list(
+        _without_texts(folder, writer, arms, hider) if without else _whole(Run.open(folder, store), writer, arms)
+    )
     return Exported(to, tuple(writer.files), writer.samples, tuple(notes))
 
 
@@ -104,10 +108,11 @@ def _check_arms(folder: Path, asked: Collection[str], there: Collection[str]) ->
         raise DataError(f"{folder} has no arm {unknown!r}; it has: {', '.join(sorted(there))}")
 
 
-def _without_texts(folder: Path, writer: Writer, arms: Collection[str]) -> Iterator[str]:
+def _without_texts(folder: Path, writer: Writer, arms: Collection[str], hider: Hider | None) -> Iterator[str]:
     """Samples from what was measured of each response alone."""
     labels: dict[ArmPlace, dict[str, list[Measured]]] = defaultdict(lambda: defaultdict(list))
-    for row in Table(checked(folder / MEASURED), Measured):
+    measured = Table(checked(folder / MEASURED), Measured)
+    for row in HiddenRows(measured, hider) if hider else measured:
         labels[ArmPlace(row.variant, row.arm, row.seed)][row.benchmark].append(row)
     _check_arms(folder, arms, {place.arm for place in labels})
     for place, by_benchmark in labels.items():
@@ -154,6 +159,8 @@ def _measured_sample(row: Measured, log: Log) -> Any:
             "harm_shows": str(row.harm_shows),
             "seed": row.seed,
             "response": row.id,
+            **({"own_verdict": row.verified_with_spec} if row.verified_with_spec else {}),
+            **({"own_verdict_without_spec": row.verified_without_spec} if row.verified_without_spec else {}),
         },
         uuid=identity,
     )
