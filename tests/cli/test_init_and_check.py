@@ -14,7 +14,8 @@ from sinternal.cli.init import _ask
 from sinternal.errors import SInternalError
 from sinternal.models.files import faults
 from sinternal.settings.recipe import load_recipe
-from sinternal.tools.check import Mark, check
+from sinternal.tools.check import check
+from sinternal.tools.findings import Mark
 from sinternal.tools.init import Wishes, write_recipe
 from tests.commands import in_process
 from tests.servers import serve
@@ -28,9 +29,19 @@ def prompts(tmp_path: Path) -> Path:
     return file
 
 
-def test_flags_make_a_recipe_that_is_valid_and_passes_the_check(prompts: Path, base_model: Path) -> None:
+@pytest.fixture
+def roomy_model(base_model: Path, tmp_path: Path) -> Path:
+    """The shipped base, which says that it reads longer texts than it does."""
+    folder = tmp_path / "roomy"
+    shutil.copytree(base_model, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 32768}))
+    return folder
+
+
+def test_flags_make_a_recipe_that_is_valid_and_passes_the_check(prompts: Path, roomy_model: Path) -> None:
     done = in_process(
-        *("init", "my-study", "--model", str(base_model), "--data", prompts.name, "--yes"),
+        *("init", "my-study", "--model", str(roomy_model), "--data", prompts.name, "--yes"),
         *("--judge", "refusal-strings", "--expert", "oracle"),
         cwd=prompts.parent,
     )
@@ -40,7 +51,7 @@ def test_flags_make_a_recipe_that_is_valid_and_passes_the_check(prompts: Path, b
     text = (prompts.parent / "my-study.yaml").read_text()
     recipe = yaml.safe_load(text)
     assert recipe["prompts"]["train"][0]["options"]["harmful_if"] == "unsafe"
-    assert recipe["target"]["model"] == str(base_model)
+    assert recipe["target"]["model"] == str(roomy_model)
     for line in text.splitlines():  # every field stands under its own words
         assert len(line) <= 160
     assert "# How a model is asked to verify." in text
