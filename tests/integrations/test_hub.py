@@ -16,11 +16,12 @@ from typing import Any
 import pytest
 import yaml
 
+from sinternal.cli.push import push as push_command
 from sinternal.engines import TemplateOptions
 from sinternal.errors import SInternalError
 from sinternal.integrations.hub.data import Form, _rows, export_data
 from sinternal.integrations.hub.models import export_model, front_matter_field
-from sinternal.integrations.hub.push import push
+from sinternal.integrations.hub.push import TOKENS, push
 from sinternal.models.loading import open_tokenizer
 from sinternal.records import Example
 from sinternal.settings.recipe import load_recipe
@@ -260,6 +261,34 @@ def test_a_refusal_and_a_hub_that_is_away_are_one_line(folder: Path, monkeypatch
     (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(shipped_base())}))
     with pytest.raises(SInternalError, match="where nobody else finds it"):
         push(folder, "me/x")
+
+
+def test_a_push_says_where_it_goes_and_with_which_token_before_anything_is_sent(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with hub() as (address, asked):
+        _aim_at(address, monkeypatch)
+        push_command(folder, "me/x")
+        assert asked
+    written = capsys.readouterr()
+    assert f"pushing a dataset to {address}/datasets/me/x, with the token of HF_TOKEN" in written.err.replace("\n", "")
+    assert "hf_" not in written.err + written.out
+    with hub() as (address, asked):
+        _aim_at(address, monkeypatch)
+        for variable in TOKENS:
+            monkeypatch.delenv(variable, raising=False)
+        monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(folder / "none"))
+        with pytest.raises(SInternalError, match="there is none; nothing was sent"):
+            push_command(folder, "me/x")
+        with pytest.raises(SInternalError, match="there is none; nothing was sent"):
+            push(folder, "me/x")
+        assert not asked
+        assert "with no token" in capsys.readouterr().err
+        (folder.parent / "token").write_text("hf_" + "b" * 30)
+        monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(folder.parent / "token"))
+        push_command(folder, "me/x")
+        assert asked
+        assert "that `hf auth login` has stored" in capsys.readouterr().err.replace("\n", " ")
 
 
 def _aim_at(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
