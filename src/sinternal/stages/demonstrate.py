@@ -66,8 +66,8 @@ def demonstrate(draft: Draft, config: DemonstrateConfig, *, prompts: Artifact, p
         listed = ", ".join(f"{count} of {len(selected)}: {error[:SHOWN]}" for error, count in errors.most_common(3))
         raise DataError(
             f"expert {config.expert.name!r}: none of its {len(selected)} demonstrations can be used ({listed}); an "
-            "expert that is a chat model is to write `Reasoning:` and its reasoning, then `Answer:` and the answer; all are "
-            f"in {responses.path}"
+            "expert that is a chat model is to write `Reasoning:` and its reasoning, then `Answer:` and the answer; "
+            f"all are in {responses.path}"
         )
 
 

@@ -15,6 +15,7 @@ from sinternal.errors import SInternalError
 from sinternal.extras import require
 from sinternal.integrations.hub.data import TRAIN
 from sinternal.integrations.hub.folder import CARD
+from sinternal.integrations.hub.models import is_public
 from sinternal.models.resolve import adapter_base, is_model
 from sinternal.redaction import redacted_text
 
@@ -47,7 +48,7 @@ def kind_of(folder: Path) -> str:
         raise SInternalError(f"{folder}: there is no card ({CARD}) in it; `sinternal export` writes folders with one")
     if is_model(folder):
         base = adapter_base(folder)
-        if base is not None and Path(base).is_absolute():
+        if base is not None and not is_public(base):
             raise SInternalError(
                 f"{folder}: the adapter names its base by a path of this machine, where nobody else finds it: export "
                 "it with --base OWNER/NAME, or with --merge"
