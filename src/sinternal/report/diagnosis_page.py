@@ -13,6 +13,7 @@ from sinternal.figures.metric import CONSISTENCY, EXPECTED_CALIBRATION_ERROR, KN
 from sinternal.figures.transcripts import of_rows
 from sinternal.layout import ArmPlace
 from sinternal.report.bounds import caveat_of
+from sinternal.report.cells import of_score
 from sinternal.report.diagnosis_words import caveats, facts, in_words
 from sinternal.report.format import MISSING, interval, percent, with_interval
 from sinternal.report.markdown import pipe_table, plain
@@ -176,7 +177,12 @@ def render(diagnosed: Diagnosed, *, most: float = MOST_IN_PAGE) -> Page:
     """`diagnosis.html`: a page that needs no network and runs no script but its own; see `study_page.render`."""
     texts = pack_texts(of_rows(ArmPlace("default", diagnosed.model, 0), diagnosed.outcomes), most=most)
     template = environment(
-        percent=percent, interval=interval, baselines=baselines, caveat=caveat_of, shown_request=shown_request
+        of_score=of_score,
+        percent=percent,
+        interval=interval,
+        baselines=baselines,
+        caveat=caveat_of,
+        shown_request=shown_request,
     ).get_template("diagnosis.html.j2")
     html = template.render(
         data=diagnosed,
