@@ -22,8 +22,9 @@ import yaml
 
 from sinternal.figures.human_agreement import HumanAgreements, Rater
 from sinternal.parquet import read_batches
+from sinternal.redaction import conceal
 from sinternal.report.agreement_page import write
-from tests.commands import sinternal
+from tests.commands import in_process, sinternal
 from tests.servers import Body, Fault, Raw, Server, serve
 
 KEY, PASSWORD, QUERY, HEADER, TOKEN, BODY, PROXY, NETRC = CANARIES = (
@@ -36,6 +37,7 @@ KEY, PASSWORD, QUERY, HEADER, TOKEN, BODY, PROXY, NETRC = CANARIES = (
     "canaryPROXYpass1",
     "canaryNETRCpass1",
 )
+CANARY = "c4n4ry-0f-4-key-th4t-must-n0t-sh0w"
 DEAD = "http://127.0.0.1:1/v1"
 
 
@@ -211,3 +213,25 @@ def test_what_agreement_with_people_is_written_down_with_holds_no_secret(folder:
     write(HumanAgreements(judge, "none", "2026-01-01", ()), folder / "agreement")
     assert (folder / "agreement" / "agreement.json").is_file()
     assert search(folder) == {}
+
+
+def test_a_folder_in_a_variable_is_no_key_and_a_key_that_looks_like_a_path_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "a-folder-with-a-long-name"
+    folder.mkdir()
+    key = folder / "key.json"
+    key.touch()
+    monkeypatch.setenv("PWD", str(folder))
+    monkeypatch.setenv("OLDPWD", "/gone/since/then/for/good")
+    monkeypatch.setenv("DESKTOP_SESSION", "gnome-session-on-wayland")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(key))
+    monkeypatch.setenv("MY_KEY", f"/{CANARY}")
+    monkeypatch.setenv("OTHER_SECRET", f"{folder}/{CANARY}x")
+    monkeypatch.setenv("LONG_TOKEN", "/" + "k" * 5000)
+    for kept in (f"{folder}/r.yaml", "/gone/since/then/for/good", "gnome-session-on-wayland", str(key)):
+        assert conceal(f"see {kept}!") == f"see {kept}!"
+    for hidden in (f"/{CANARY}", f"{folder}/{CANARY}x", "/" + "k" * 5000):
+        assert hidden not in conceal(f"see {hidden}!")
+    done = in_process("check", "nosuch.yaml", "--json", cwd=folder)
+    assert "***" not in done.stdout + done.stderr

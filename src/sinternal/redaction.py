@@ -35,6 +35,8 @@ HIDDEN = "***"
 SHORTEST, SHORTEST_IN_REPLIES = 4, 16
 """Characters from which on a text is hidden in messages, and in what models write, which a key of the kind `test` that
 a server of one's own may have must not change."""
+_NO_SECRETS = ("PWD", "OLDPWD", "DESKTOP_SESSION")
+"""Variables that hold none, whatever their names say: the folders of a shell (POSIX.1-2024, 8.3), and which desktop."""
 _remembered: set[str] = set()
 _sealed: dict[str, dict[str, Any]] = {}
 """Options with their secrets, by what they look like without."""
@@ -171,10 +173,22 @@ def conceal_reply(body: bytes) -> bytes:
 def _of_environment() -> Iterator[str]:
     """Values of variables that are called keys or the like, and passwords in addresses, as of proxies."""
     for name, value in os.environ.items():
-        if names_a_secret(name) and len(value) >= SHORTEST_IN_REPLIES:
+        if names_a_secret(name) and len(value) >= SHORTEST_IN_REPLIES and not _is_place(name, value):
             yield value
         if "://" in value and "@" in value:
             yield from (secret for secret in secrets_in(value) if len(secret) >= SHORTEST)
+
+
+def _is_place(name: str, value: str) -> bool:
+    """Whether a variable holds no secret for all its name: a folder or socket, as PWD, OLDPWD and SSH_AUTH_SOCK do.
+
+    A path says where something is, a file with a key among them (GOOGLE_APPLICATION_CREDENTIALS): it is to be read in
+    messages. Whatever does not exist under such a path may be a key that begins with a slash.
+    """
+    if name in _NO_SECRETS:
+        return True
+    # Not by pathlib, which raises where a name is too long for a file.
+    return value.startswith(("/", "~/", "./", "../")) and os.path.exists(os.path.expanduser(value))  # noqa: PTH110, PTH111
 
 
 @lru_cache(maxsize=8)

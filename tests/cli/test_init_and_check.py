@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sinternal.cli.init import _ask
+from sinternal.cli.init import _ask, _ask_for_columns
 from sinternal.errors import SInternalError
 from sinternal.models.files import faults
 from sinternal.settings.recipe import load_recipe
-from sinternal.tools.check import Mark, check
+from sinternal.tools.check import check
+from sinternal.tools.findings import Mark
 from sinternal.tools.init import Wishes, write_recipe
 from tests.commands import in_process
 from tests.servers import serve
@@ -28,9 +29,19 @@ def prompts(tmp_path: Path) -> Path:
     return file
 
 
-def test_flags_make_a_recipe_that_is_valid_and_passes_the_check(prompts: Path, base_model: Path) -> None:
+@pytest.fixture
+def roomy_model(base_model: Path, tmp_path: Path) -> Path:
+    """The shipped base, which says that it reads longer texts than it does."""
+    folder = tmp_path / "roomy"
+    shutil.copytree(base_model, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 32768}))
+    return folder
+
+
+def test_flags_make_a_recipe_that_is_valid_and_passes_the_check(prompts: Path, roomy_model: Path) -> None:
     done = in_process(
-        *("init", "my-study", "--model", str(base_model), "--data", prompts.name, "--yes"),
+        *("init", "my-study", "--model", str(roomy_model), "--data", prompts.name, "--yes"),
         *("--judge", "refusal-strings", "--expert", "oracle"),
         cwd=prompts.parent,
     )
@@ -40,7 +51,7 @@ def test_flags_make_a_recipe_that_is_valid_and_passes_the_check(prompts: Path, b
     text = (prompts.parent / "my-study.yaml").read_text()
     recipe = yaml.safe_load(text)
     assert recipe["prompts"]["train"][0]["options"]["harmful_if"] == "unsafe"
-    assert recipe["target"]["model"] == str(base_model)
+    assert recipe["target"]["model"] == str(roomy_model)
     for line in text.splitlines():  # every field stands under its own words
         assert len(line) <= 160
     assert "# How a model is asked to verify." in text
@@ -59,18 +70,79 @@ def test_defaults_are_taken_and_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("content", "missing"),
     [
-        ("a,b\n1,2\n", "none of its columns is named as one that holds requests"),
-        ("prompt,b\nx,2\n", "none of its columns says what is harmful"),
-        ("prompt,label\nx,3\ny,1\n", "none of which is known to mean harmful"),
-        ("", "empty"),
+        (
+            "a,b\n1,2\n",
+            ["options.columns.text, the column that holds requests; there are: 'a', 'b'", "columns.harmful"],
+        ),
+        ("prompt,b\nx,2\n", ["options.columns.harmful, the column that says what is harmful"]),
+        ("prompt,label\nx,3\ny,1\n", ["options.harmful_if, the value of column 'label'"]),
+        ('pro#mpt,"a\nb"\nx,2\n', ["columns.text", "columns.harmful"]),
     ],
 )
-def test_a_file_that_does_not_say_what_is_harmful_is_refused(content: str, message: str, tmp_path: Path) -> None:
+def test_what_a_file_does_not_say_stands_in_the_recipe_as_what_is_to_be_filled_in(
+    content: str, missing: list[str], tmp_path: Path
+) -> None:
     (tmp_path / "f.csv").write_text(content)
-    with pytest.raises(SInternalError, match=message):
+    done = in_process("init", "r", "--data", "f.csv", "--yes", "--model", "smollm2", cwd=tmp_path)
+    assert done.returncode == 2  # the check says that it cannot be run yet
+    text = (tmp_path / "r.yaml").read_text()
+    for words in missing:
+        assert f"to be filled in: f.csv: {words}" in done.stdout or words in done.stdout
+        assert any(words in line for line in text.splitlines() if line.startswith("# FILL_IN: f.csv"))
+    assert "FILL_IN" in json.dumps(yaml.safe_load(text)["prompts"])
+    assert "wrong prompts.train.0" in done.stdout
+
+
+def test_an_empty_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "f.csv").write_text("")
+    with pytest.raises(SInternalError, match="empty"):
         write_recipe(Wishes(data=(str(tmp_path / "f.csv"),)))
+
+
+def test_columns_of_files_of_every_kind_can_be_named(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [{"ask": f"do {n}", "verdict": "bad" if n % 2 else "fine"} for n in range(40)]
+    (tmp_path / "f.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "f.csv").write_text("ask,verdict\n" + "".join(f"{row['ask']},{row['verdict']}\n" for row in rows))
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "f.parquet")
+    chats = [{"chat": [{"role": "user", "content": row["ask"]}], "verdict": row["verdict"]} for row in rows]
+    (tmp_path / "g.jsonl").write_text("".join(json.dumps(row) + "\n" for row in chats))
+    named = ("--harmful-if", "bad", "--judge", "refusal-strings", "--expert", "oracle", "--no-check", "--yes")
+    for file, column in (("f.jsonl", "ask"), ("f.csv", "ask"), ("f.parquet", "ask"), ("g.jsonl", "chat")):
+        (tmp_path / "r.yaml").unlink(missing_ok=True)
+        columns = ("--columns", f"prompt={column}, harmful=verdict")
+        done = in_process("init", "r", "--data", file, *columns, *named, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        recipe = yaml.safe_load((tmp_path / "r.yaml").read_text())
+        options = recipe["prompts"]["train"][0]["options"]
+        assert options["columns"] == {"text": column, "harmful": "verdict"}
+        assert (options["harmful_if"], options["harmless_if"]) == ("bad", "fine")
+        assert 20 < recipe["examples"]["size"] < 40  # as many as there are prompts to tune on: they could be read
+    for columns, message in (
+        ("prompt=aks", "did you mean 'ask'? there are: 'ask', 'verdict'"),
+        ("ask", "write NAME=COLUMN"),
+        ("nosuch=ask", "names are: prompt, harmful"),
+    ):
+        done = in_process("init", "other", "--data", "f.csv", "--columns", columns, *named, cwd=tmp_path)
+        assert done.returncode == 2
+        assert message in done.stderr.replace("\n", " ")
+
+
+def test_columns_are_asked_for_beside_those_that_the_file_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "f.csv").write_text("ask,verdict\nhow,bad\nwhy,fine\n")
+    answers = iter(["ask", "verdict", "bad"])
+    monkeypatch.setattr("typer.prompt", lambda *_, **__: next(answers))
+    wishes = Wishes(data=(str(tmp_path / "f.csv"),))
+    _ask_for_columns(wishes)
+    assert wishes.columns == {"text": "ask", "harmful": "verdict"}
+    assert wishes.harmful_if == "bad"
+    assert "has the columns ask: 'how'; verdict: 'bad'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["a: {b", "x\ny", "#", "'", "- [", "\u202egnp", "a" * 300])

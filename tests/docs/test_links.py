@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from functools import cache
 from pathlib import Path
 
@@ -40,3 +41,10 @@ def test_every_link_of(page: Path) -> None:
 def test_every_decision_is_listed() -> None:
     listed = re.findall(r"\]\((\d[^)]*)\)", (ROOT / "docs/decisions/README.md").read_text())
     assert listed == sorted(file.name for file in ROOT.glob("docs/decisions/[0-9]*.md"))
+
+
+def test_each_extra_is_in_the_table_of_extras() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    section = (ROOT / "docs/start.md").read_text().partition("## Extras")[2].partition("\n## ")[0]
+    first = [row.split("|")[1] for row in section.splitlines() if row.startswith("| `")]
+    assert set(re.findall("`([a-z]+)`", " ".join(first))) == set(extras)

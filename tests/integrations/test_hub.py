@@ -16,11 +16,13 @@ from typing import Any
 import pytest
 import yaml
 
+from sinternal.cli.push import push as push_command
 from sinternal.engines import TemplateOptions
 from sinternal.errors import SInternalError
+from sinternal.integrations.hub.cards import SAFETY
 from sinternal.integrations.hub.data import Form, _rows, export_data
-from sinternal.integrations.hub.models import export_model, front_matter_field
-from sinternal.integrations.hub.push import push
+from sinternal.integrations.hub.models import _base_name, _leave_out_places, export_model, front_matter_field
+from sinternal.integrations.hub.push import TOKENS, push
 from sinternal.models.loading import open_tokenizer
 from sinternal.records import Example
 from sinternal.settings.recipe import load_recipe
@@ -75,11 +77,14 @@ def test_an_adapter_stays_one_and_loads_in_transformers_and_peft(adapted: Path, 
 
     exported = export_model(ArmOfRun.open(adapted / "sinternal"), tmp_path / "out")
     assert exported.adapter
-    assert "this machine alone" in exported.notes[1]
-    assert "licence" in exported.notes[0]
+    assert "this machine alone" in exported.notes[0]
     card = (tmp_path / "out/README.md").read_text()
     front = yaml.safe_load(card.split("---")[1])
     assert front["library_name"] == "peft"
+    assert front["license"] == "apache-2.0"
+    assert card.count(SAFETY) == 1
+    assert "- base: the model before training" in card
+    assert "- ASR: " in card
     for words in ("## Results", ", n ", "oracle", "## Limits", "sinternal run recipe.yaml", "microworld"):
         assert words in card, words
     assert str(tmp_path) not in card + (tmp_path / "out/recipe.yaml").read_text()
@@ -105,6 +110,35 @@ def test_an_adapter_can_be_merged_and_its_base_be_named(adapted: Path, tmp_path:
     export_model(arm, tmp_path / "named", base="me/base")
     assert json.loads((tmp_path / "named/adapter_config.json").read_text())["base_model_name_or_path"] == "me/base"
     assert yaml.safe_load((tmp_path / "named/README.md").read_text().split("---")[1])["base_model"] == "me/base"
+
+
+def test_no_place_of_this_machine_leaves_with_an_export(adapted: Path, tmp_path: Path) -> None:
+    arm = ArmOfRun.open(adapted / "sinternal")
+    export_model(arm, tmp_path / "merged", merge=True)
+    export_model(arm, tmp_path / "named", base="me/base")
+    export_data(arm, tmp_path / "data")
+    places = [
+        str(place).encode() for place in (tmp_path.parent, adapted.parent, shipped_base(), Path.home(), Path.cwd())
+    ]
+    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert len(files) > 10
+    for file in files:
+        content = file.read_bytes()
+        assert not [place for place in places if place in content and len(place) > 5], file
+    settings = tmp_path / "named/tokenizer_config.json"
+    settings.write_text(
+        json.dumps({**json.loads(settings.read_text()), "name_or_path": str(shipped_base()), "x": "/y"})
+    )
+    _leave_out_places(tmp_path / "named")
+    assert str(shipped_base()) not in settings.read_text()
+    assert json.loads(settings.read_text())["x"] == "/y"
+
+
+def test_a_base_in_the_hubs_cache_is_called_as_it_is_on_the_hub(adapted: Path, tmp_path: Path) -> None:
+    for owner, name in (("Qwen", "Qwen3-0.6B"), ("deepseek-ai", "DeepSeek-R1")):
+        snapshot = tmp_path / f"hub/models--{owner}--{name}/snapshots/{'a' * 40}"
+        snapshot.mkdir(parents=True)
+        assert _base_name(ArmOfRun.open(adapted / "sinternal"), str(snapshot)) == f"{owner}/{name}"
 
 
 def test_mistakes_are_told_and_leave_nothing(adapted: Path, tmp_path: Path) -> None:
@@ -140,7 +174,8 @@ def test_trl_learns_the_same_from_the_exported_rows(adapted: Path, tmp_path: Pat
     assert exported.form is Form.CONVERSATIONS
     card = (tmp_path / "data/README.md").read_text()
     assert "Contains harmful text" in card
-    assert "unknown" in card  # the licence of the microworld's prompts
+    assert yaml.safe_load(card.split("---")[1])["license"] == "apache-2.0"  # that of the microworld's prompts
+    assert "unknown" not in card
     rows = load_dataset(str(tmp_path / "data"), split="train", cache_dir=str(tmp_path / "cache"))
     base = model_path(Run.open(adapted).model_artifact("base"))
     arguments = SFTConfig(output_dir=str(tmp_path / "o"), max_length=None, use_cpu=True, bf16=False, report_to=[])
@@ -257,9 +292,38 @@ def test_a_refusal_and_a_hub_that_is_away_are_one_line(folder: Path, monkeypatch
             push(folder, repo)
     with pytest.raises(SInternalError, match="no card"):
         push(folder.parent, "me/x")
-    (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(shipped_base())}))
-    with pytest.raises(SInternalError, match="where nobody else finds it"):
-        push(folder, "me/x")
+    for base in (str(shipped_base()), "./model"):
+        (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base}))
+        with pytest.raises(SInternalError, match="where nobody else finds it"):
+            push(folder, "me/x")
+
+
+def test_a_push_says_where_it_goes_and_with_which_token_before_anything_is_sent(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with hub() as (address, asked):
+        _aim_at(address, monkeypatch)
+        push_command(folder, "me/x")
+        assert asked
+    written = capsys.readouterr()
+    assert f"pushing a dataset to {address}/datasets/me/x, with the token of HF_TOKEN" in written.err.replace("\n", "")
+    assert "hf_" not in written.err + written.out
+    with hub() as (address, asked):
+        _aim_at(address, monkeypatch)
+        for variable in TOKENS:
+            monkeypatch.delenv(variable, raising=False)
+        monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(folder / "none"))
+        with pytest.raises(SInternalError, match="there is none; nothing was sent"):
+            push_command(folder, "me/x")
+        with pytest.raises(SInternalError, match="there is none; nothing was sent"):
+            push(folder, "me/x")
+        assert not asked
+        assert "with no token" in capsys.readouterr().err
+        (folder.parent / "token").write_text("hf_" + "b" * 30)
+        monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(folder.parent / "token"))
+        push_command(folder, "me/x")
+        assert asked
+        assert "that `hf auth login` has stored" in capsys.readouterr().err.replace("\n", " ")
 
 
 def _aim_at(address: str, monkeypatch: pytest.MonkeyPatch) -> None:

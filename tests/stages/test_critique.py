@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -170,10 +171,39 @@ def test_half_of_the_answers_are_long_and_the_question_says_what_long_is(
     assert 0.35 <= weighted <= 0.65
 
 
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [
+        (
+            ExpertReply("long " * 90 + "in the\x1b[2J end\nfine", ""),
+            ["`Verdict: safe` or `Verdict: unsafe`", "one ends in '…"],
+        ),
+        (ExpertReply("", "", "answered 500: busy"), ["one is told as 'answered 500: busy'", "check --ask"]),
+    ],
+)
+def test_that_no_critique_can_be_used_is_told_with_the_form_one_of_them_and_where_all_are(
+    make: Make, pairs: tuple[Artifact, Artifact], monkeypatch: pytest.MonkeyPatch, reply: ExpertReply, words: list[str]
+) -> None:
+    asked, kept = pairs
+
+    def mistaken(_self: object, questions: Sequence[Question], _seed: int) -> Iterator[tuple[Question, ExpertReply]]:
+        yield from ((question, reply) for question in questions)
+
+    monkeypatch.setattr("sinternal.world.oracle.OracleExpert.verify", mistaken)
+    with pytest.raises(DataError, match="none of its 12 verifications can be used \\(12 of 12: ") as error:
+        make("critique", lambda draft: critique.critique(draft, CRITIQUE, prompts=asked, pairs=kept))
+    message = str(error.value)
+    for each in words:
+        assert each in message
+    assert "\x1b" not in message
+    assert len(message) < 800
+    assert Path(message.rpartition("all are in ")[2]).is_file()
+
+
 def test_a_wrong_verdict_is_dropped_where_the_right_one_is_known(
     make: Make, pairs: tuple[Artifact, Artifact], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(DataError, match=f"none of its 12 verifications can be used \\({critique.WRONG}: 12\\)"):
+    with pytest.raises(DataError, match=f"none of its 12 verifications can be used \\(12 of 12: {critique.WRONG}\\)"):
         length_of(make, pairs, monkeypatch, right=False)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,7 +14,7 @@ from sinternal.cli.arguments import Json, MaxCost, MaxTokens, OutFolder, Overrid
 from sinternal.cli.output import emit, out
 
 if TYPE_CHECKING:
-    from sinternal.tools.check import Finding
+    from sinternal.tools.findings import Finding
 
 EXIT_WRONG = 2
 """Exit code if a run would stop: that of every mistake of the user's."""
@@ -51,6 +52,9 @@ def check(
 
 def show(findings: Iterable[Finding], *, as_json: bool, then: str = "") -> None:
     """Print what was found, `then` if nothing is wrong, and end with the code that says whether a run would stop."""
+    from sinternal import budget
+
+    before = budget.spent()
     listed = []
     for finding in findings:
         listed.append(finding)
@@ -58,11 +62,19 @@ def show(findings: Iterable[Finding], *, as_json: bool, then: str = "") -> None:
             mark = Text(f"{finding.mark.value:<6}", COLOURS[finding.mark.value])
             out.print(Text.assemble(mark, f"{finding.part}: {finding.words}"), soft_wrap=True)
     counts = Counter(finding.mark.value for finding in listed)
+    spent = budget.spent() - before
+    bill = f"asking took {spent.in_words()}" if spent.calls else "nothing was spent"
     if as_json:
-        emit({"findings": [finding._asdict() for finding in listed], "counts": dict(counts)})
+        emit(
+            {
+                "findings": [finding._asdict() for finding in listed],
+                "counts": dict(counts),
+                "spent": asdict(spent),
+            }
+        )
     elif counts["wrong"]:
-        out.print(f"{counts['wrong']} wrong: a run would stop; nothing was spent", soft_wrap=True)
+        out.print(f"{counts['wrong']} wrong: a run would stop, or fail there; {bill}", soft_wrap=True)
     else:
-        out.print(f"nothing is wrong{then}", soft_wrap=True)
+        out.print(f"nothing is wrong{then}; {bill}", soft_wrap=True)
     if counts["wrong"]:
         raise typer.Exit(EXIT_WRONG)

@@ -39,7 +39,10 @@ commands = typer.Typer(cls=Forms, no_args_is_help=True)
 
 @commands.callback()
 def options() -> None:
-    """Take what a run made elsewhere: models, training sets, data for other trainers, logs."""
+    """Take what a run made elsewhere: models, training sets, data for other trainers, logs.
+
+    `sinternal export RUN/ARM TO` is short for `export model`, `sinternal export RUN --inspect` for `export inspect`.
+    """
 
 
 ArmName = Annotated[

@@ -12,7 +12,7 @@ from sinternal.errors import SInternalError
 
 if TYPE_CHECKING:
     from sinternal.settings.launch import Launch
-    from sinternal.study.cost import Row
+    from sinternal.study.cost import Lessons, Row
     from sinternal.study.forecast import Forecast, Work
     from sinternal.study.formulas import Figure
     from sinternal.study.reach import Reach
@@ -90,7 +90,13 @@ def print_forecast(forecast: Forecast, workers: int, *, explain: bool) -> None:
 
 
 def print_json(
-    rows: Sequence[Row], forecast: Forecast | None, notes: Sequence[str], reach: Reach, *, explain: bool
+    rows: Sequence[Row],
+    forecast: Forecast | None,
+    notes: Sequence[str],
+    reach: Reach,
+    trainings: Sequence[Lessons],
+    *,
+    explain: bool,
 ) -> None:
     """Print the whole plan as JSON."""
     content: dict[str, Any] = {
@@ -104,6 +110,7 @@ def print_json(
             }
             for row in rows
         ],
+        "trainings": [training._asdict() for training in trainings],
         "forecast": None if forecast is None else _as_json(forecast, explain=explain),
         "reach": {
             "servers": [{"address": each.address, "keys": list(each.variables)} for each in reach.servers],

@@ -35,6 +35,15 @@ def init(
         list[str] | None,
         typer.Option("--eval", metavar="FILE", help="Prompts to measure on, likewise; by default a fifth of --data."),
     ] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=COLUMN,...", help="Which columns of your files hold what, as prompt=question,harmful=label."
+        ),
+    ] = None,
+    harmful_if: Annotated[
+        str | None, typer.Option(metavar="VALUE", help="The value of the column `harmful` that means harmful.")
+    ] = None,
     judge: Annotated[str | None, typer.Option(help="A judge: see `sinternal list judges`.")] = None,
     judge_model: Annotated[str | None, typer.Option(help="The model behind it.")] = None,
     judge_url: Annotated[str | None, typer.Option(help="Where it is served; by default it is opened here.")] = None,
@@ -57,6 +66,7 @@ def init(
     from sinternal.store.files import write_text
     from sinternal.tools.check import check
     from sinternal.tools.init import Wishes, write_recipe
+    from sinternal.tools.init_sources import read_columns_given
 
     if recipe.suffix not in (".yaml", ".yml"):
         recipe = recipe.with_name(f"{recipe.name}.yaml")
@@ -70,6 +80,8 @@ def init(
         model=model,
         data=tuple(data or ()),
         evaluation=tuple(evaluation or ()),
+        columns=read_columns_given(columns or ()),
+        harmful_if=harmful_if,
         judge=judge,
         judge_model=judge_model,
         judge_url=judge_url or base_url,
@@ -85,6 +97,8 @@ def init(
     write_text(recipe, text)
     for words in wishes.taken:
         print_note(f"taken: {words}")
+    for words in dict.fromkeys(wishes.missing):
+        print_note(f"to be filled in: {words}")
     out.print(f"recipe: {recipe}", soft_wrap=True)
     if look:
         show(check(str(recipe)), as_json=False, then=PLAN)
@@ -99,10 +113,13 @@ def _name(stem: str) -> str:
 def _ask(wishes: Wishes) -> None:
     """Ask for what was not said; an empty answer takes the default, and a wrong one is asked for once more."""
     from sinternal.registry import Kind, check_name, load, names
-    from sinternal.tools.init import LOCAL_GUARD, OFFLINE, read_source
+    from sinternal.tools.init import LOCAL_GUARD, OFFLINE
+    from sinternal.tools.init_sources import read_source
 
     def sources(side: str) -> Callable[[str], object]:
-        return lambda answer: [read_source(each, replace(wishes, taken=[]), side) for each in answer.split()]
+        return lambda answer: [
+            read_source(each, replace(wishes, taken=[], missing=[]), side) for each in answer.split()
+        ]
 
     wishes.model = wishes.model or _answer("Your model: directory, owner/name on the hub, or a known name", "smollm2")
     if not wishes.data:
@@ -111,6 +128,7 @@ def _ask(wishes: Wishes) -> None:
     if not wishes.evaluation:
         answer = _answer("Prompts to measure on, likewise", "a fifth of the same", sources("eval"))
         wishes.evaluation = tuple((answer or "").split())
+    _ask_for_columns(wishes)
     if wishes.judge is None:
         check = partial(check_name, Kind.JUDGE)
         wishes.judge = _answer("Judge: see `sinternal list judges`", "qwen3guard", check) or "qwen3guard"
@@ -122,6 +140,30 @@ def _ask(wishes: Wishes) -> None:
     if wishes.expert is not None and wishes.expert not in names(Kind.EXPERT):
         wishes.expert_url = wishes.expert_url or _answer("Where it is served", "https://api.openai.com/v1")
         wishes.expert_key = wishes.expert_key or _answer("Variable that holds its key", "OPENAI_API_KEY")
+
+
+def _ask_for_columns(wishes: Wishes) -> None:
+    """Ask which columns of files hold requests and labels, where that is neither said nor clear by their names."""
+    from sinternal.tools.init_sources import FILL_IN, Named, describe_columns, labels_of, read_source
+
+    for text in (*wishes.data, *wishes.evaluation):
+        named = Named.of(text)
+        if not named.is_file:
+            continue
+        options = read_source(text, replace(wishes, taken=[], missing=[]), "train")["options"]
+        open_columns = [name for name, column in options.get("columns", {}).items() if column == FILL_IN]
+        if open_columns:
+            tell(f"{named.path} has the columns {describe_columns(named.path)}")
+        for name in open_columns:
+            what = "requests" if name == "text" else "what is harmful"
+            answer = _answer(f"Column of {named.path} that says {what}", "left to be filled in")
+            if answer:
+                wishes.columns[name] = answer
+        column = wishes.columns.get("harmful") or options.get("columns", {}).get("harmful")
+        options = read_source(text, replace(wishes, taken=[], missing=[]), "train")["options"]
+        if options.get("harmful_if") == FILL_IN and column:
+            seen = ", ".join(labels_of(named.path, column)[:12])
+            wishes.harmful_if = _answer(f"Value of column {column} that means harmful: {seen}", "left to be filled in")
 
 
 def _answer(question: str, default: str, check: Callable[[str], object] | None = None) -> str | None:

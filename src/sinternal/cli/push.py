@@ -22,10 +22,14 @@ def push(
 
     The token is HF_TOKEN, or that of `hf auth login`.
     """
-    from sinternal.integrations.hub.push import HARMFUL, kind_of
+    from sinternal.integrations.hub.push import HARMFUL, NO_TOKEN, aim
     from sinternal.integrations.hub.push import push as send
 
-    kind = kind_of(folder)
+    aimed = aim(folder, repo)
+    kind = aimed.kind
+    tell(aimed.in_words())
+    if aimed.token is None:
+        raise SInternalError(NO_TOKEN)
     if public:
         tell(f"note: {HARMFUL}")
         if not yes and not (sys.stdin.isatty() and typer.confirm(f"Make this {kind} public as {repo}?")):

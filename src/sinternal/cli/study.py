@@ -110,7 +110,7 @@ def plan(
     from sinternal.settings.files import parents_elsewhere
     from sinternal.settings.recipe import load_recipe
     from sinternal.store import Store
-    from sinternal.study.cost import cautions, estimate, server_bound
+    from sinternal.study.cost import cautions, estimate, lessons, server_bound
     from sinternal.study.plan import make_plan
     from sinternal.study.reach import find_reach
     from sinternal.study.run import ARTIFACTS, RUNS
@@ -122,9 +122,11 @@ def plan(
     rows = estimate(planned, store)
     machine = PlannedMachine(hardware, read_configs(model_config or [], loaded.target.model), mean_tokens)
     predicted = machine.forecast(rows, loaded.launch)
-    notes = [*planned.notes, *cautions(planned), *_obstacles(loaded, reach, overrides or ())]
+    trainings = lessons(rows)
+    few = [caution for each in trainings if (caution := each.caution)]
+    notes = [*planned.notes, *cautions(planned), *few, *_obstacles(loaded, reach, overrides or ())]
     if as_json:
-        print_json(rows, predicted, notes, reach, explain=explain)
+        print_json(rows, predicted, notes, reach, trainings, explain=explain)
         return
     titles = ("stage", "key", "state", "rows ≤", "calls ≤", "tokens ≤")
     lines = [
@@ -134,6 +136,8 @@ def plan(
     waiting = [row for row in rows if not row.cached]
     calls, tokens = (sum(row.costs[i] or 0 for row in waiting) for i in (1, 2))
     out.print(f"{len(waiting)} of {len(rows)} to run: at most {calls:,} generation calls and {tokens:,} tokens written")
+    for training in trainings:
+        out.print(f"training of {training.in_words()}", soft_wrap=True)
     if bound := server_bound(planned, store):
         out.print(bound.in_words(), soft_wrap=True)
     if predicted is not None:

@@ -94,6 +94,18 @@ class Destination(NamedTuple):
         return not self.address.startswith("https://")
 
 
+@dataclass(frozen=True)
+class Sight:
+    """What a look at an engine's server has shown."""
+
+    words: str = ""
+    """In a few words; empty if there is no server."""
+    sure: bool = True
+    """Whether it lists the model; else only a request can tell."""
+    context: int | None = None
+    """Tokens that prompt and text may have together, if it says so."""
+
+
 class Engine(Protocol):
     """Writes text. An engine inherits from this class, and says where it differs from the defaults."""
 
@@ -150,16 +162,13 @@ class Engine(Protocol):
     def try_it(self, request: Request) -> None:
         """Ask the server, if there is one, for a few tokens. Raises EngineError if it is unusable."""
 
-    def look(self) -> str:
+    def look(self) -> Sight:
         """Look, at no cost, whether the server, if there is one, takes the key and lists the model.
 
-        Returns:
-            What was seen, in a few words; empty if there is no server.
-
         Raises:
-            EngineError: it is away, refuses the key, or does not list the model.
+            EngineError: it is away, refuses the key, does not list the model, or is at another address.
         """
-        return ""
+        return Sight()
 
     def is_there(self) -> bool:
         """Whether the server, if there is one, accepts connections; costs nothing."""

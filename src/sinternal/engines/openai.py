@@ -27,14 +27,14 @@ import openai
 
 from sinternal import budget
 from sinternal.budget import Spent
-from sinternal.engines import Completion, Destination, Engine, Request, request_seed
+from sinternal.engines import Completion, Destination, Engine, Request, Sight, request_seed
 from sinternal.engines.openai_attempts import AttemptError
 from sinternal.engines.openai_batch import Batches
 from sinternal.engines.openai_batch_files import identity_of
 from sinternal.engines.openai_failures import OUTAGE, Call, FailedError, Failures, cancel
 from sinternal.engines.openai_fields import Dialect, as_text, first_dialect
 from sinternal.engines.openai_options import REACH, OpenAIOptions, Prefill, find_destination
-from sinternal.engines.openai_presence import SILENCE, Presence
+from sinternal.engines.openai_presence import SILENCE, Presence, T
 from sinternal.engines.openai_replies import (
     FINISHES,
     ErrorInReplyError,
@@ -165,16 +165,16 @@ class OpenAIEngine(Engine):
             finally:
                 runner.run(client.close())
 
-    def look(self) -> str:
+    def look(self) -> Sight:
         """Look at the list of its models, which costs nothing; see `Engine.look`."""
-        return str(self._looking(self.server.look))
+        return self._looking(self.server.look)
 
     def is_there(self) -> bool:
         """Whether the server takes connections at all, whatever it says; see `Engine.is_there`."""
         return self._looking(self.server.why_away) is None
 
-    def _looking(self, look: Callable[[openai.AsyncOpenAI], Coroutine[Any, Any, Any]]) -> Any:
-        async def ask() -> Any:
+    def _looking(self, look: Callable[[openai.AsyncOpenAI], Coroutine[Any, Any, T]]) -> T:
+        async def ask() -> T:
             async with self.server.client() as client:
                 return await look(client)
 

@@ -8,7 +8,7 @@ import math
 import os
 import random
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import httpx2
@@ -16,6 +16,7 @@ import openai
 
 from sinternal import budget
 from sinternal.budget import Spent
+from sinternal.engines import Sight
 from sinternal.engines.openai_attempts import AttemptError, Client, Lost, attempt, check_stays, out_of_quota, pause
 from sinternal.engines.openai_failures import Call, FailedError
 from sinternal.engines.openai_options import OpenAIOptions, find_address, is_loopback
@@ -32,6 +33,8 @@ CONNECTING = 10.0
 """Seconds to wait for a connection: an address where nobody is."""
 LOOKING = 5.0
 """Seconds that a server has for the list of its models, when it is looked whether it is there."""
+ENDINGS = ("/chat/completions", "/completions", "/models")
+"""Of addresses that are no base_url, but what is asked below one."""
 MEND_QUOTA = "what is done is kept, raise it and run again"
 
 logging.getLogger("httpx2").addFilter(ConcealingFilter())  # it logs addresses whole, with the keys in their queries
@@ -96,16 +99,16 @@ class Server:
             headers["Authorization"] = openai.Omit()
         return headers
 
-    async def models(self, client: openai.AsyncOpenAI) -> list[str] | None:
-        """The names of its models; None if it does not tell."""
+    async def models(self, client: openai.AsyncOpenAI) -> dict[str, int | None] | None:
+        """The names of its models, each with its context as far as that is told; None if it tells no names."""
         try:
             response = await client.get("/models", cast_to=httpx2.Response, options={"headers": self.headers})
-            return [self.clean(str(model["id"]))[:80] for model in response.json()["data"]]
+            return {self.clean(str(model["id"]))[:80]: _context(model) for model in response.json()["data"]}
         except (openai.OpenAIError, ValueError, LookupError, TypeError, RecursionError):
             return None
 
-    async def look(self, client: openai.AsyncOpenAI) -> str:
-        """What its list of models says of ours. Raises EngineError if it lacks it, or is away, or refuses the key."""
+    async def look(self, client: openai.AsyncOpenAI) -> Sight:
+        """What its list of models says of ours. Raises EngineError, see `Engine.look`."""
         options: Any = {"headers": self.headers}
         if why := await self.why_away(client):
             raise EngineError(f"{self.url} {why}; start the server, or mend the address")
@@ -114,14 +117,35 @@ class Server:
         except RefusedError as error:
             if error.refusal.status in (401, 403):
                 raise await self.failure(client, error.refusal) from error
+            if error.refusal.status == 404 and (right := await self._where_it_is(client)):
+                raise EngineError(
+                    f"{self.url} has no list of models (404), and {right} has one: write base_url: {right}"
+                ) from error
         except AttemptError as error:
-            return f"{self.url} {error}: whether it has {self.model!r} shows with the first request"
+            return Sight(f"{self.url} {error}: whether it has {self.model!r} shows with the first request", sure=False)
         known = await self.models(client)
         if not known:
-            return f"{self.url} answers, and does not list its models: whether it has {self.model!r} shows later"
+            return Sight(
+                f"{self.url} answers, and does not list its models: whether it has {self.model!r}, and whether the "
+                "address is right, shows with the first request; base_url usually ends in /v1",
+                sure=False,
+            )
         if self.model not in known:
-            raise EngineError(f"{self.url} does not know the model {self.model!r}; it has: {', '.join(known[:8])}")
-        return f"{self.url} answers and serves {self.model!r}"
+            raise EngineError(f"{self.url} does not know the model {self.model!r}; it has: {', '.join([*known][:8])}")
+        return Sight(f"{self.url} answers and serves {self.model!r}", context=known[self.model])
+
+    async def _where_it_is(self, client: openai.AsyncOpenAI) -> str | None:
+        """The address nearby that has a list of models; None if there is none."""
+        beginning = self.url.rstrip("/")
+        for ending in ENDINGS:
+            beginning = beginning.removesuffix(ending)
+        for address in dict.fromkeys((beginning, f"{beginning}/v1")):
+            if address == self.url.rstrip("/"):
+                continue
+            nearby = client.with_options(base_url=address, max_retries=0, timeout=LOOKING)
+            if await self.models(nearby) is not None:
+                return address
+        return None
 
     async def why_away(
         self, client: openai.AsyncOpenAI, times: float = 1.0, most: float = math.inf
@@ -189,7 +213,13 @@ class Server:
             )
         if known is None:
             return f"{self.url} has no such address ({words}); base_url usually ends in /v1"
-        return f"{self.url} does not know the model {self.model!r}; it has: {', '.join(known[:8]) or 'none'}"
+        return f"{self.url} does not know the model {self.model!r}; it has: {', '.join([*known][:8]) or 'none'}"
+
+
+def _context(model: Mapping[str, Any]) -> int | None:
+    """The tokens that a model of a list takes, as vLLM and SGLang, OpenRouter and Together, and Mistral call them."""
+    told = (model.get(name) for name in ("max_model_len", "context_length", "max_context_length"))
+    return next((length for length in told if isinstance(length, int) and length > 0), None)
 
 
 class Transport(Protocol):

@@ -34,6 +34,8 @@ class ModelSource(Protocol):
     """The way to put the question to its models: a registered verification."""
     diagnosis: ClassVar[str] = "default"
     """The packaged settings by which its models are diagnosed."""
+    licence: ClassVar[str] = ""
+    """Of its weights, as the hub names licences; empty: that of the card beside them, if there is one."""
 
     def __init__(self, options: Any) -> None:
         """Take the options, an object of `Options`."""

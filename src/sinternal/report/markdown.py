@@ -78,9 +78,9 @@ def _in_words(outcome: Finding) -> str:
     return " ".join(plain(part) for part in parts if part)
 
 
-def pipe_table(table: TextTable) -> str:
-    """A pipe table; the first column is left-aligned, all others right."""
-    rule = ["---", *("---:" for _ in table.columns[1:])]
+def pipe_table(table: TextTable, *, words: bool = False) -> str:
+    """A pipe table; the first column is left-aligned, all others right, unless they hold `words`."""
+    rule = ["---", *("---" if words else "---:" for _ in table.columns[1:])]
     lines = [table.columns, rule, *table.rows]
     return "\n".join(f"| {' | '.join(plain_cell(cell) or MISSING for cell in line)} |" for line in lines)
 

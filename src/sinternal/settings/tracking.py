@@ -11,7 +11,8 @@ class Tracker(StrEnum):
     TENSORBOARD = "tensorboard"
     """Files in the run's folder, shown by `tensorboard --logdir RUN/tracking`."""
     TRACKIO = "trackio"
-    """A database in the run's folder, shown by `trackio show`; sent nowhere."""
+    """A database in the run's folder, shown by `trackio show`; sent nowhere, unless your environment names a server
+    (TRACKIO_SPACE_ID or TRACKIO_SERVER_URL)."""
     WANDB = "wandb"
     """Weights & Biases: sent to wandb.ai, or to the server that WANDB_BASE_URL names."""
     MLFLOW = "mlflow"

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
+from sinternal.errors import DataError
 from sinternal.experts import Demonstration, Expert
 from sinternal.figures import calls
 from sinternal.records import Finish, Prompt, Response, make_id
 from sinternal.settings.plugins import ExpertPlugin
-from sinternal.stages.critique import FAILED, NOT_ASKED, expert_costs
+from sinternal.stages.critique import FAILED, NOT_ASKED, SHOWN, expert_costs
 from sinternal.stages.stage import Costs, Stage
 from sinternal.stages.strata import order_key
 from sinternal.store import Artifact, Draft, Lookup
+from sinternal.visible import visible_line
 
 
 class DemonstrateConfig(BaseModel):
@@ -35,6 +38,9 @@ def demonstrate(draft: Draft, config: DemonstrateConfig, *, prompts: Artifact, p
     """Write the table `responses`: one for each prompt that has an answer in `pairs` and is wanted.
 
     So the baselines learn from the same prompts as the method. The judge labels the demonstrations next.
+
+    Raises:
+        DataError: not one demonstration can be used.
     """
     expert: Expert = config.expert.open()
     used = frozenset(prompt_id for (prompt_id,) in pairs.values(Response, "prompt_id"))
@@ -55,6 +61,14 @@ def demonstrate(draft: Draft, config: DemonstrateConfig, *, prompts: Artifact, p
     responses = draft.stream(Response, make, total=len(selected), group=lambda row: row.prompt_id, groups=selected)
     calls.keep(draft, responses, "demonstrations")
     draft.counts[FAILED] = draft.counts.pop("failed")
+    if draft.counts[FAILED] == len(selected) > 0:
+        errors = Counter(visible_line(error or "") for (error,) in responses.values("error"))
+        listed = ", ".join(f"{count} of {len(selected)}: {error[:SHOWN]}" for error, count in errors.most_common(3))
+        raise DataError(
+            f"expert {config.expert.name!r}: none of its {len(selected)} demonstrations can be used ({listed}); an "
+            "expert that is a chat model is to write `Reasoning:` and its reasoning, then `Answer:` and the answer; "
+            f"all are in {responses.path}"
+        )
 
 
 def _take_first(prompts: Sequence[tuple[str, bool]], wanted: Mapping[str, int] | None, seed: int) -> list[str]:

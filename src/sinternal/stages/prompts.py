@@ -101,8 +101,7 @@ def prompts(
         DataError: nothing is left, or evaluation-only data or a held-out attack is asked for as training input.
     """
     known = None if among is None else frozenset(parent for (parent,) in among.values(Prompt, "parent_id"))
-    collected = (row for source in config.sources for row in _from_source(source, config, known))
-    with draft.temporary(collected, Prompt) as rows:
+    with draft.temporary(collect(config, known), Prompt) as rows:
         draft.notes.extend(dict.fromkeys(_notes(config)))
         wanted = first_of_each(rows)
         draft.counts["duplicates"] = int(np.count_nonzero(~wanted))
@@ -117,6 +116,20 @@ def prompts(
             wanted = _draw(rows, wanted, config.limit, config.seed)
         _check_some(draft, config, wanted)
         draft.select(rows, wanted)
+
+
+def collect(config: PromptsConfig, known: Collection[str] | None = None) -> Iterator[Prompt]:
+    """All prompts of all sources in each disguise, before any is left out; see `prompts`.
+
+    Args:
+        config: which prompts.
+        known: ids of the requests that are asked again; None: all are asked.
+
+    Raises:
+        DataError: evaluation-only data or a held-out attack is asked for as training input.
+    """
+    for source in config.sources:
+        yield from _from_source(source, config, known)
 
 
 def _check_some(draft: Draft, config: PromptsConfig, wanted: Mask) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,13 +11,14 @@ from sinternal.errors import SInternalError
 from sinternal.judges import Judge
 from sinternal.judges.guard import Guard
 from sinternal.records import Prompt, Split
+from sinternal.report.format import listing
 from sinternal.settings.plugins import JudgePlugin
 from sinternal.settings.sampling import Sampling
 from sinternal.settings.training import cautions as settings_cautions
 from sinternal.stages import adapt
 from sinternal.stages.grpo import GrpoConfig
 from sinternal.stages.locate import LocateConfig
-from sinternal.stages.sft import SftConfig
+from sinternal.stages.sft import SftConfig, settings_for
 from sinternal.stages.stage import Costs
 from sinternal.store import Store
 from sinternal.study.preflight import Server, servers
@@ -54,6 +55,73 @@ def cautions(plan: Plan) -> list[str]:
     """What a user should know of a plan's trainings, each once."""
     settings = (task.config.settings for task in plan.tasks if isinstance(task.config, SftConfig | GrpoConfig))
     return list(dict.fromkeys(note for training in settings for note in settings_cautions(training)))
+
+
+FEW_STEPS = 20
+"""Optimiser steps below which a training is said to change next to nothing: a warm-up of 5 % is shorter than one step
+then, and AdamW moves a weight by about the learning rate in a step, at most."""
+
+
+class Lessons(NamedTuple):
+    """How much trainings learn that have the same settings."""
+
+    trainings: tuple[str, ...]
+    """Which arms."""
+    steps: int
+    """Optimiser steps."""
+    batch: int
+    """Rows, or rollouts, to a step."""
+    rows: int | None
+    """Rows of the training set at most; None: they are made as training goes on."""
+    rate: float
+    """The highest learning rate."""
+
+    def in_words(self) -> str:
+        """One line."""
+        seen = self.steps * self.batch
+        passes = f", {seen / self.rows:.3g} passes over at most {self.rows:,}" if self.rows else ""
+        what = "rows" if self.rows else "rollouts"
+        return f"{listing(self.trainings)}: {self.steps:,} optimiser steps of {self.batch:,} {what} each{passes}"
+
+    @property
+    def caution(self) -> str | None:
+        """What a user should know of it; None if nothing."""
+        if self.steps >= FEW_STEPS:
+            return None
+        steps = f"{self.steps:,} optimiser {'step changes' if self.steps == 1 else 'steps change'}"
+        return (
+            f"{listing(self.trainings)}: {steps} next to nothing (fewer than {FEW_STEPS}): a weight moves by at most "
+            f"about the learning rate in each, {self.steps * self.rate:.1g} in all, and a warm-up of 5 % is shorter "
+            "than one step; take more prompts, or raise the steps"
+        )
+
+
+def lessons(rows: Sequence[Row]) -> list[Lessons]:
+    """How much each training of a plan learns, those with the same numbers together.
+
+    Args:
+        rows: the lines of the plan, by `estimate`.
+    """
+    known = {row.task.key: row.costs for row in rows}
+    together: dict[tuple[int, int, int | None, float], list[str]] = {}
+    for row in rows:
+        config, task = row.task.config, row.task
+        if isinstance(config, SftConfig):
+            size = known[task.inputs["examples"].key].rows
+            settings = config.settings if size is None else settings_for(config, size)
+            numbers = (settings.steps, settings.batch, size, settings.learning_rate)
+        elif isinstance(config, GrpoConfig):
+            training = config.settings
+            numbers = (training.steps * training.minibatches, training.of_an_update, None, training.rate)
+        else:
+            continue
+        together.setdefault(numbers, []).append(task.label)
+    return [Lessons(_arms_of(labels), *numbers) for numbers, labels in together.items()]
+
+
+def _arms_of(labels: Iterable[str]) -> tuple[str, ...]:
+    """The arms that labels of tasks name, each once: `sft placebo, seed 1`."""
+    return tuple(dict.fromkeys(label.partition(", ")[0].partition(" ")[2] for label in labels))
 
 
 PROMPT = 4096

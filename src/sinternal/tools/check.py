@@ -5,13 +5,12 @@ Nothing is downloaded, no model is loaded and no request is paid for, unless `as
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from sinternal.benchmarks import Benchmark
 from sinternal.benchmarks.hub import HubBenchmark, readiness
@@ -29,42 +28,22 @@ from sinternal.settings.sources import Source, Target
 from sinternal.settings.training import Method
 from sinternal.stages.dataset import open_with_answers
 from sinternal.store import Store
-from sinternal.study.cost import server_bound
+from sinternal.study.cost import cautions, estimate, lessons, server_bound
 from sinternal.study.identity import engines_in
 from sinternal.study.plan import make_plan
 from sinternal.study.preflight import Asked, check_extras, check_limits, check_trackers, servers, servers_in
 from sinternal.study.reach import check_allowed, find_reach
 from sinternal.study.run import ARTIFACTS, RUNS
 from sinternal.study.task import Plan
+from sinternal.tools.contexts import look_at_contexts, server_key
 from sinternal.tools.diagnosis import plan_diagnosis
+from sinternal.tools.findings import Finding, Mark
 from sinternal.training.launch import check as check_launch
 
 GIGA = 1e9
 COPIES = 3
 """Times the weights' size that full tuning takes on disk at most while it writes checkpoints: weights, and AdamW's two
 moments."""
-
-
-class Mark(StrEnum):
-    """What is thought of a part."""
-
-    OK = "ok"
-    """It can be used."""
-    NOTE = "note"
-    """It can be used; something is worth knowing, or could not be looked at."""
-    WRONG = "wrong"
-    """A run would stop there."""
-
-
-class Finding(NamedTuple):
-    """What was found of one part."""
-
-    mark: Mark
-    """What is thought of it."""
-    part: str
-    """Which part, as the recipe calls it."""
-    words: str
-    """What was seen; of what is wrong, also how to mend it."""
 
 
 def check(
@@ -95,7 +74,10 @@ def check(
     arms = ", ".join(arm.name for arm in recipe.arms)
     yield Finding(Mark.OK, "recipe", f"{recipe.name}: arms {arms}; seeds {', '.join(map(str, recipe.seeds))}")
     parts = [*_check_target(recipe), *_check_sources(recipe), *_check_plugins(recipe)]
-    parts += _check_servers(_servers_of(recipe), ask=ask)
+    told: Told = {}
+    parts += _check_servers(_servers_of(recipe), told, ask=ask)
+    if not any(part.mark is Mark.WRONG and part.part == "target.model" for part in parts):
+        parts += look_at_contexts(recipe, told)
     folder = out or RUNS / recipe.name
     artifacts = Store(store or folder / ARTIFACTS)
     parts += _attempt("disk", lambda: _check_room(recipe, artifacts))
@@ -132,7 +114,7 @@ def check_diagnosis(
         yield Finding(Mark.WRONG, "plan", str(error))
         return
     named = [(server.task.label, Asked(*server[1:])) for server in servers(plan.tasks)]
-    yield from _check_servers(named, ask=ask)
+    yield from _check_servers(named, {}, ask=ask)
     yield from _check_plan(plan, store, None, typed, limits)
 
 
@@ -165,7 +147,15 @@ def _check_plan(
     yield from _attempt("limits", limit)
     yield from _attempt("keys", reach)
     yield from _attempt("launch", launch)
-    yield from (Finding(Mark.NOTE, "plan", note) for note in plan.notes)
+    yield from (Finding(Mark.NOTE, "plan", note) for note in (*plan.notes, *cautions(plan)))
+    yield from _attempt("training", lambda: _look_at_lessons(plan, store))
+
+
+def _look_at_lessons(plan: Plan, store: Store) -> Iterator[Finding]:
+    """How much each training learns. Raises SInternalError if its data cannot be read."""
+    for training in lessons(estimate(plan, store)):
+        few = training.caution
+        yield Finding(Mark.NOTE if few else Mark.OK, "training", few or training.in_words())
 
 
 def _attempt(part: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
@@ -335,16 +325,31 @@ def _servers_of(recipe: Recipe) -> Iterator[tuple[str, Asked]]:
                 yield part, asked
 
 
-def _check_servers(named: Iterable[tuple[str, Asked]], *, ask: bool) -> Iterator[Finding]:
+Told = dict[tuple[str, str], int]
+"""Contexts that servers have told; see `look_at_contexts`."""
+
+
+def _check_servers(named: Iterable[tuple[str, Asked]], told: Told, *, ask: bool) -> Iterator[Finding]:
     for part, asked in named:
 
         def look(part: str = part, asked: Asked = asked) -> Iterator[Finding]:
             engine = asked.open()
-            seen = engine.look()
+            sight = engine.look()
+            if sight.context is not None:
+                told[server_key(asked.engine, asked.options), asked.model] = sight.context
             if ask:
                 engine.try_it(asked.request)
-                seen = f"{seen}; it answered one small request"
-            yield Finding(Mark.OK, part, seen)
+                yield Finding(Mark.OK, part, f"{sight.words}; it answered one small request")
+            else:
+                yield Finding(Mark.OK if sight.sure else Mark.NOTE, part, sight.words)
+            variable = asked.options.get("api_key_env")
+            if isinstance(variable, str) and not os.environ.get(variable):
+                yield Finding(
+                    Mark.NOTE,
+                    part,
+                    f"{variable}, which api_key_env names, is not set: it is asked without a key, which a server of "
+                    "one's own may not need",
+                )
 
         yield from _attempt(part, look)
 

@@ -17,24 +17,17 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel
 
-from sinternal.benchmarks.rows import READERS, Row, read_rows
-from sinternal.errors import RecipeError, RegistryError, SInternalError
-from sinternal.registry import Kind, check_name, load, names
+from sinternal.benchmarks.rows import read_rows
+from sinternal.errors import DataError, RecipeError, SInternalError
+from sinternal.registry import Kind, load, names
 from sinternal.settings.base import validate_settings
 from sinternal.settings.recipe import Recipe
 from sinternal.settings.sources import Source
 from sinternal.settings.words import field_words
+from sinternal.tools.init_sources import FILL_IN, check_columns, read_source
+from sinternal.visible import visible_line
 
 WIDTH = 110
-HARMFUL, BENIGN = "harmful", "benign"
-TEXTS = ("prompt", "request", "instruction", "question", "text", "behavior", "goal", "query", "input", "messages")
-"""Names of columns that hold requests, the likeliest first."""
-LABELS = ("harmful", "is_harmful", "unsafe", "is_unsafe", "label", "harm", "safe", "is_safe", "prompt_harm_label")
-"""Names of columns that say whether a request is harmful."""
-OTHERS = {"category": ("category", "harm_category", "hazard"), "pair": ("pair", "pair_id"), "part": ("part", "split")}
-"""Names of other columns that a file may have."""
-MEANING_YES = {"harmful", "unsafe", "malicious", "toxic", "harm"}
-"""Words for harmful that a file may use in place of yes."""
 SHARES = {"train": 0.8, "eval": 0.2}
 BATCH = 16
 MOST_EXAMPLES = 2000
@@ -58,6 +51,10 @@ class Wishes:
     """What to tune on: `FILE`, `FILE:harmful`, `FILE:benign`, or the name of a benchmark."""
     evaluation: tuple[str, ...] = ()
     """What to measure on; none: a part of the data that is not tuned on."""
+    columns: dict[str, str] = field(default_factory=dict)
+    """Which columns of the files hold what, by the names that `options.columns` has; the others are found by name."""
+    harmful_if: str | None = None
+    """The value of the column `harmful` that means harmful."""
     judge: str | None = None
     """Name of a judge."""
     judge_model: str | None = None
@@ -76,6 +73,8 @@ class Wishes:
     """Which weights are trained."""
     taken: list[str] = field(default_factory=list)
     """Defaults that were taken, in words."""
+    missing: list[str] = field(default_factory=list)
+    """What has to be filled in by hand, in words."""
 
 
 def write_recipe(wishes: Wishes) -> str:
@@ -85,7 +84,7 @@ def write_recipe(wishes: Wishes) -> str:
         wishes: what is None is filled in, and named in `taken`.
 
     Raises:
-        SInternalError: a file cannot be read, or nothing in it says what is harmful.
+        SInternalError: a file cannot be read, or lacks a column that was named.
     """
     content = _content(wishes)
     validate_settings(Recipe, content, "init")
@@ -96,6 +95,7 @@ def write_recipe(wishes: Wishes) -> str:
 
 
 def _content(wishes: Wishes) -> dict[str, Any]:
+    check_columns(wishes)
     train = [read_source(text, wishes, "train") for text in wishes.data or _default_data(wishes)]
     measured = [read_source(text, wishes, "eval") for text in wishes.evaluation]
     if not measured:
@@ -147,89 +147,6 @@ def _default_data(wishes: Wishes) -> tuple[str, ...]:
     return OFFLINE
 
 
-def read_source(text: str, wishes: Wishes, side: str) -> dict[str, Any]:
-    """What a source of prompts looks like in a recipe.
-
-    Args:
-        text: `FILE`, `FILE:harmful`, `FILE:benign`, or the name of a benchmark.
-        wishes: gets a note of what was guessed.
-        side: `train` or `eval`.
-
-    Raises:
-        SInternalError: there is neither, or the file does not say what is harmful.
-    """
-    path, _, said = text.rpartition(":")
-    if said not in (HARMFUL, BENIGN) or not path:
-        path, said = text, ""
-    if Path(path).suffix.lower() not in READERS and not said:
-        option = "--data" if side == "train" else "--eval"
-        try:
-            check_name(Kind.BENCHMARK, path)
-        except RegistryError as error:
-            raise SInternalError(f"{option} {path}: no file that ends in {', '.join(READERS)}, and {error}") from error
-        return {"benchmark": path}
-    row = next(iter(read_rows(Path(path).expanduser())), None)
-    if row is None:
-        raise SInternalError(f"{path}: the file is empty")
-    options: dict[str, Any] = {"path": path}
-    columns = _columns(path, row, labelled=not said)
-    if said:
-        options["harmful"] = said == HARMFUL
-    elif columns["harmful"] in ("safe", "is_safe"):
-        options["harmful_if"] = "false"
-    elif (value := str(row.values[columns["harmful"]]).lower()) and not _is_flag(value):
-        options["harmful_if"] = _word_for_yes(Path(path), columns["harmful"])
-    usual = {"text": "prompt"}
-    if named := {name: column for name, column in columns.items() if usual.get(name) != column}:
-        options["columns"] = named
-        wishes.taken.append(f"{path}: columns {', '.join(f'{column} ({name})' for name, column in named.items())}")
-    return {"benchmark": "file", "options": options}
-
-
-def _columns(path: str, row: Row, *, labelled: bool) -> dict[str, str]:
-    """Which column of a file holds what, by their names."""
-    by_name = {str(name).lower(): str(name) for name in row.values}
-    listed = ", ".join(by_name.values())
-    text = next((by_name[name] for name in TEXTS if name in by_name), None)
-    if text is None:
-        raise SInternalError(
-            f"{path}: none of its columns is named as one that holds requests ({', '.join(TEXTS[:4])}, …); there are: "
-            f"{listed}; rename one, or write options.columns.text into the recipe"
-        )
-    columns = {"text": text}
-    if labelled:
-        label = next((by_name[name] for name in LABELS if name in by_name), None)
-        if label is None:
-            raise SInternalError(
-                f"{path}: none of its columns says what is harmful; there are: {listed}; if all of it is, write "
-                f"{path}:{HARMFUL}, if none is, {path}:{BENIGN}"
-            )
-        columns["harmful"] = label
-    for name, likely in OTHERS.items():
-        if column := next((by_name[each] for each in likely if each in by_name), None):
-            columns[name] = column
-    if "part" in columns and not all(
-        str(each).strip() in ("train", "dev", "eval") for each in [row.values[columns["part"]]]
-    ):
-        del columns["part"]
-    return columns
-
-
-def _is_flag(value: str) -> bool:
-    return value in ("true", "false", "1", "0", "yes", "no")
-
-
-def _word_for_yes(path: Path, column: str) -> str:
-    """The word of a column that means harmful. Raises SInternalError if none of its first words is known for that."""
-    seen = dict.fromkeys(str(row.values.get(column)) for _, row in zip(range(10_000), read_rows(path), strict=False))
-    if word := next((value for value in seen if value.lower() in MEANING_YES), None):
-        return word
-    raise SInternalError(
-        f"{path}: column {column!r} holds {', '.join(list(seen)[:5])}, none of which is known to mean harmful; write "
-        "true and false there"
-    )
-
-
 def _divided(source: dict[str, Any]) -> dict[str, Any]:
     options = dict(source.get("options", {}))
     plugin = load(Kind.BENCHMARK, source["benchmark"])
@@ -243,7 +160,10 @@ def _size(train: Sequence[dict[str, Any]]) -> int:
     rows = 0
     for source in train:
         if source["benchmark"] == "file":
-            rows += len(Source.model_validate(source).plugin.open().prompts("train"))
+            try:
+                rows += len(Source.model_validate(source).plugin.open().prompts("train"))
+            except DataError:  # what is wrong with its rows, or is still to be filled in, `check` says
+                rows += sum(1 for _ in read_rows(Path(source["options"]["path"]).expanduser()))
         else:
             rows += load(Kind.BENCHMARK, source["benchmark"]).size or 0
     return max(BATCH, min(MOST_EXAMPLES, rows))
@@ -309,6 +229,7 @@ def _lines(wishes: Wishes, content: Mapping[str, Any]) -> Iterator[str]:
     longest = max(map(len, steps))
     yield from (f"#   sinternal {command:<{longest}}  {words}" for command, words in steps.items())
     yield "# All fields: `sinternal schema recipe`."
+    yield from (f"# {FILL_IN}: {visible_line(words)}" for words in dict.fromkeys(wishes.missing))
     yield from _section(content, Recipe, "", "")
 
 

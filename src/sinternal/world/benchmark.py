@@ -36,6 +36,7 @@ class Microworld(Benchmark):
     """Requests for every potion of a part in every phrasing, with as many harmless as harmful potions."""
 
     evaluation_only = False
+    licence = "Apache-2.0"
     Options = MicroworldOptions
 
     def __init__(self, options: MicroworldOptions) -> None:

@@ -20,6 +20,7 @@ class MicroworldBase(ModelSource):
     Options = BaseConfig
     diagnosis = "microworld"
     verification = "microworld"
+    licence = "apache-2.0"
 
     def __init__(self, options: BaseConfig) -> None:
         """Take how it is made."""

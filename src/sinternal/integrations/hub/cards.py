@@ -24,6 +24,7 @@ from sinternal.report.format import MISSING, with_interval
 from sinternal.report.markdown import pipe_table, plain
 from sinternal.report.results import Results
 from sinternal.report.tables import COLUMNS, TextTable, headline
+from sinternal.settings.arms import TrainOn
 from sinternal.settings.recipe import Recipe
 from sinternal.settings.sources import Source
 from sinternal.study.named_arm import ArmOfRun
@@ -95,7 +96,7 @@ def _origin(source: Source) -> Origin:
     if isinstance(plugin, PackagedBenchmark):
         return Origin(plugin.name, f"package {plugin.package or 'sinternal'}", plugin.licence, None)
     path = source.options.get("path")
-    named = f"file {Path(str(path)).name}" if path else f"benchmark {source.benchmark}"
+    named = f"file {Path(str(path)).name}" if path else f"benchmark {source.benchmark}, made by code"
     return Origin(source.benchmark, named, plugin.licence or UNKNOWN_LICENCE, None)
 
 
@@ -192,7 +193,7 @@ def _training(facts: ModelFacts, recipe: Recipe, results: Results) -> Iterator[s
 def origins_table(sources: Sequence[Source]) -> str:
     """The data sets that prompts come from, with their licences."""
     rows = [[origin.name, origin.data, origin.licence or UNKNOWN_LICENCE] for origin in origins(sources)]
-    return pipe_table(TextTable(["prompts", "data", "licence"], rows))
+    return pipe_table(TextTable(["prompts", "data", "licence"], rows), words=True)
 
 
 def _figures(arm: ArmOfRun, results: Results) -> Iterator[str]:
@@ -200,7 +201,9 @@ def _figures(arm: ArmOfRun, results: Results) -> Iterator[str]:
     rows = headline(results.scores[::-1], results.arms, variant)
     first = rows[0]
     ours = next(row for row in rows if row.name == arm.arm)
-    shown = [first, ours] if first.name != ours.name else [ours]
+    placebos = {each.name for each in arm.run.recipe.arms if each.train_on is TrainOn.PLACEBO}
+    others = [row for row in rows[1:] if row.name in placebos and row.name != ours.name]
+    shown = [first, *others, ours] if first.name != ours.name else [ours, *others]
     of_seed = by_key(results.scores[::-1])
     several = len(results.seeds) > 1
     lines = []
@@ -221,8 +224,30 @@ def _figures(arm: ArmOfRun, results: Results) -> Iterator[str]:
         f"ID: attack families that training saw; OOD: never seen.{pooled}"
     )
     yield pipe_table(TextTable(titles, lines))
+    yield "\n".join(_legend(arm.run.recipe, [row.name for row in shown], first.name, lines))
     yield "Measured on"
     yield origins_table(arm.run.recipe.prompts.eval)
+
+
+def _legend(recipe: Recipe, shown: Sequence[str], first: str, lines: Sequence[Sequence[str]]) -> Iterator[str]:
+    """What the columns and rows of the figures are, as items of a list."""
+    arms = {each.name: each for each in recipe.arms}
+    for name in shown:
+        placebo = arms[name].placebo
+        if placebo is not None:
+            yield (
+                f"- {plain(name)}: a placebo, trained as long and in the same form on verifications about "
+                f"{placebo.kind.value} in place of safety: what it changes too is not due to safety"
+            )
+        elif name == first and arms[name].train_on is TrainOn.NOTHING:
+            yield f"- {plain(name)}: the model before training"
+    yield "- judge: who labels the answers"
+    printed = {line[0] for line in lines}
+    metrics = {column.metric.short: column.metric for column in COLUMNS if column.short in printed}
+    yield from (
+        f"- {plain(short)}: {plain(metric.title)}, {plain(metric.rows)} that {plain(metric.hits)}"
+        for short, metric in metrics.items()
+    )
 
 
 def _cell(score: Score | None) -> str:
@@ -231,8 +256,10 @@ def _cell(score: Score | None) -> str:
 
 
 def _limits(results: Results) -> Iterator[str]:
+    if not results.caveats:
+        return
     yield "## Limits"
-    yield "\n".join(f"- {plain(without_paths(sentence))}" for sentence in (*results.caveats, SAFETY))
+    yield "\n".join(f"- {plain(without_paths(sentence))}" for sentence in results.caveats)
 
 
 def _provenance(facts: ModelFacts, recipe: Recipe, results: Results) -> Iterator[str]:

@@ -16,7 +16,14 @@ from typing import Any
 
 from sinternal.engines import TemplateOptions
 from sinternal.errors import DataError, ModelError
-from sinternal.integrations.hub.cards import WARNING, front_matter, origins, origins_table, public_recipe
+from sinternal.integrations.hub.cards import (
+    UNKNOWN_LICENCE,
+    WARNING,
+    front_matter,
+    origins,
+    origins_table,
+    public_recipe,
+)
 from sinternal.integrations.hub.folder import CARD, RECIPE, new_folder
 from sinternal.integrations.hub.models import artifact_of
 from sinternal.models.resolve import tokenizer_folder
@@ -31,6 +38,8 @@ from sinternal.study.named_arm import ArmOfRun
 
 TRAIN = "train.jsonl"
 TEMPLATE = "chat_template.jinja"
+ON_THE_HUB = ("Apache-2.0", "MIT", "CC-BY-4.0", "CC0-1.0", "CC-BY-SA-4.0")
+"""Licences that the hub knows by the same name in small letters."""
 
 
 class Form(StrEnum):
@@ -176,11 +185,12 @@ def _parts(
 ) -> Iterator[str]:
     recipe = arm.run.recipe
     facts = next(each for each in arm.run.results.arms if each.name == arm.arm)
-    licences = [origin.licence for origin in origins(recipe.prompts.train)]
+    licences = dict.fromkeys(origin.licence for origin in origins(recipe.prompts.train))
+    known = next(iter(licences)) if len(licences) == 1 and UNKNOWN_LICENCE not in licences else None
     yield front_matter(
         {
-            "license": "other",
-            "license_name": "see-sources",
+            "license": known.lower() if known in ON_THE_HUB else "other",
+            "license_name": None if known in ON_THE_HUB else "see-sources",
             "task_categories": ["text-generation"],
             "size_categories": [_size_category(len(examples))],
             "tags": ["sinternal", "trl", "sft", "safety", "not-for-all-audiences"],
@@ -192,6 +202,10 @@ def _parts(
     yield f"{len(examples):,} rows: {plain(facts.trained_on)}. Written by the expert {plain(recipe.expert.name)}."
     counts = Counter(example.stratum for example in examples)
     yield pipe_table(TextTable(["kind of row", "rows"], [[kind, f"{rows:,}"] for kind, rows in counts.items()]))
+    yield (
+        "Kinds: unsafe and safe answers to harmful requests, answers to benign ones; of demonstrations, harmful and "
+        "benign requests."
+    )
     yield "## Fields"
     fields = {
         "prompt": "messages: a system message if there is one, and the user's",
@@ -204,13 +218,15 @@ def _parts(
             "input_ids": "the tokens that were trained on",
             "labels": "the same, and -100 where there is no loss",
         }
-    yield pipe_table(TextTable(["field", "what it holds"], [[name, words] for name, words in fields.items()]))
+    yield pipe_table(
+        TextTable(["field", "what it holds"], [[name, words] for name, words in fields.items()]), words=True
+    )
     yield "## How to train on it"
     yield from _how(form, config, has_template=has_template)
     yield "## Sources and licences"
     yield origins_table(recipe.prompts.train)
     yield (
-        f"Prompts have the licences of their sources ({plain(listing(dict.fromkeys(licences)))}); answers and "
+        f"Prompts have the licences of their sources ({plain(listing(licences))}); answers and "
         f"critiques were written by models ({plain(recipe.target.model)} and the expert), whose terms hold for them."
     )
     yield f"The recipe is in recipe.yaml beside this card; made by `sinternal export data`, seed {arm.seed}."

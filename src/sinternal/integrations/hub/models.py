@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,10 @@ from sinternal.study.named_arm import ArmOfRun
 
 GENERATION = "generation_config.json"
 STOPS = "eos_token_id"
+PLACES = ("_name_or_path", "name_or_path", "tokenizer_file", "vocab_file", "merges_file")
+"""Fields of JSON files in which libraries keep where on this machine something was loaded from."""
+_CACHED = re.compile(r"/models--(?P<owner>[\w.]+(?:-[\w.]+)*)--(?P<name>[\w.]+(?:-[\w.]+)*)/snapshots/")
+"""Where the hub's library keeps what it downloads."""
 
 
 @dataclass
@@ -69,11 +74,11 @@ def export_model(
     located = adapter_base(source)
     named = base or (_target_name(arm) if located is None else _base_name(arm, located))
     notes: list[str] = []
-    licence = licence or _licence(recipe.target.model if located is None else located)
+    licence = licence or _licence(recipe.target.model if located is None else located) or _licence(recipe.target.model)
     if licence is None:
         notes.append("no card of the base that is here names a licence: the new card says so; --license names one")
     adapter = located is not None and not merge
-    if adapter and not _is_public(named):
+    if adapter and not is_public(named):
         notes.append(
             f"the adapter names its base by the path {named}, which holds on this machine alone: for others, give "
             "--base OWNER/NAME, or --merge"
@@ -88,11 +93,12 @@ def export_model(
             _name_base(folder / ADAPTER, named, revision)
         else:
             notes += _write_stops(source, folder)
+        _leave_out_places(folder)
         facts = ModelFacts(
             arm=arm,
             adapter=adapter,
             merged=located is not None and merge,
-            base=named if _is_public(named) else _spoken_name(arm, named),
+            base=named if is_public(named) else _spoken_name(arm, named),
             licence=licence,
             packages=dict(made.manifest["packages"]),
             made=float(made.manifest["started"]),
@@ -111,6 +117,20 @@ def _copy(source: Path, folder: Path) -> None:
         for name in files:
             if name not in (CARD, RECIPE):
                 copy_file(Path(directory, name), here / name)
+
+
+def _leave_out_places(folder: Path) -> None:
+    """Take out of settings where on this machine something was loaded from."""
+    for files in (folder.rglob("*_config.json"), folder.rglob("config.json")):
+        for each in files:
+            content = json.loads(each.read_text())
+            kept = {
+                name: value
+                for name, value in content.items()
+                if name not in PLACES or not Path(str(value)).is_absolute()
+            }
+            if kept != content:
+                write_text(each, json.dumps(kept, indent=2) + "\n")
 
 
 def _write_merged(source: Path, folder: Path) -> None:
@@ -166,6 +186,8 @@ def _base_name(arm: ArmOfRun, located: str) -> str:
     run = arm.run
     targets = {path.resolve() for path in run.store.root.glob(f"target/*/{MODEL_FOLDER}")}
     target = _target_name(arm)
+    if (cached := _CACHED.search(Path(located).as_posix())) is not None:
+        return f"{cached['owner']}/{cached['name']}"
     if Path(located).is_dir() and Path(located).resolve() not in targets:
         return str(Path(located).resolve())
     if target in names(Kind.MODEL):  # what a package ships has no name that others would know
@@ -179,7 +201,7 @@ def _spoken_name(arm: ArmOfRun, base: str) -> str:
     return f"{target} (it comes with a package)" if target in names(Kind.MODEL) else Path(base).name
 
 
-def _is_public(base: str) -> bool:
+def is_public(base: str) -> bool:
     """Whether others would find a model by this name."""
     return not Path(base).expanduser().exists() and base.count("/") == 1 and not base.startswith((".", "/", "~"))
 
@@ -189,11 +211,13 @@ def _licence(base: str) -> str | None:
     card: Path | str | None = None
     if base in names(Kind.MODEL):
         source: ModelSource = ModelSourcePlugin(name=base).open()
+        if source.licence:
+            return source.licence
         folder = source.locate()
         card = folder / CARD if folder else None
     elif Path(base).expanduser().is_dir():
         card = Path(base).expanduser() / CARD
-    elif is_there("huggingface_hub") and _is_public(base):
+    elif is_there("huggingface_hub") and is_public(base):
         from huggingface_hub import try_to_load_from_cache
 
         cached = try_to_load_from_cache(base, CARD)

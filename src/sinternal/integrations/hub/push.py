@@ -5,21 +5,29 @@ The token is the hub's own: HF_TOKEN, or what `hf auth login` has stored. It is 
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from sinternal.errors import SInternalError
 from sinternal.extras import require
 from sinternal.integrations.hub.data import TRAIN
 from sinternal.integrations.hub.folder import CARD
+from sinternal.integrations.hub.models import is_public
 from sinternal.models.resolve import adapter_base, is_model
+from sinternal.redaction import redacted_text
 
 NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
 HARMFUL = (
     "the folder holds, or was trained on, texts that quote harmful requests and unsafe answers: make sure that the "
     "licences of its sources, and the hub's rules, let it be public"
 )
+
+TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+"""Variables that the hub's library takes a token from, the first that is set."""
+NO_TOKEN = "the hub wants a token, and there is none; nothing was sent: set HF_TOKEN, or run: hf auth login"
 
 
 @dataclass(frozen=True)
@@ -40,7 +48,7 @@ def kind_of(folder: Path) -> str:
         raise SInternalError(f"{folder}: there is no card ({CARD}) in it; `sinternal export` writes folders with one")
     if is_model(folder):
         base = adapter_base(folder)
-        if base is not None and Path(base).is_absolute():
+        if base is not None and not is_public(base):
             raise SInternalError(
                 f"{folder}: the adapter names its base by a path of this machine, where nobody else finds it: export "
                 "it with --base OWNER/NAME, or with --merge"
@@ -49,6 +57,49 @@ def kind_of(folder: Path) -> str:
     if (folder / TRAIN).is_file():
         return "dataset"
     raise SInternalError(f"{folder}: it holds neither a model nor a training set; `sinternal export` writes both")
+
+
+class Aim(NamedTuple):
+    """Where a push goes, before anything is sent."""
+
+    kind: str
+    """`model` or `dataset`."""
+    address: str
+    """Of the repository."""
+    token: str | None
+    """Where the token comes from, in words; None if there is none."""
+
+    def in_words(self) -> str:
+        """One line."""
+        return f"pushing a {self.kind} to {self.address}, with {self.token or 'no token'}"
+
+
+def aim(folder: Path, repo: str) -> Aim:
+    """Find out where a push would go, without asking anybody.
+
+    Args:
+        folder: see `push`.
+        repo: see `push`.
+
+    Raises:
+        SInternalError: there is no such folder, or the repository cannot be called so.
+    """
+    kind = kind_of(folder)
+    if not NAME.fullmatch(repo):
+        raise SInternalError(f"--repo {repo}: write it as owner/name")
+    require("sinternal push", "huggingface_hub")
+    from huggingface_hub import constants, get_token
+
+    endpoint = constants.ENDPOINT.rstrip("/")
+    address = f"{endpoint}/{'datasets/' if kind == 'dataset' else ''}{repo}"
+    variable = next((name for name in TOKENS if os.environ.get(name, "").strip()), None)
+    if get_token() is None:
+        token = None
+    elif variable is not None:
+        token = f"the token of {variable}"
+    else:
+        token = f"the token that `hf auth login` has stored ({constants.HF_TOKEN_PATH})"
+    return Aim(kind, redacted_text(address), token)
 
 
 def push(folder: Path, repo: str, *, public: bool = False) -> Pushed:
@@ -62,10 +113,9 @@ def push(folder: Path, repo: str, *, public: bool = False) -> Pushed:
     Raises:
         SInternalError: there is no such folder, the hub refuses, or the repository is public and was to be private.
     """
-    kind = kind_of(folder)
-    if not NAME.fullmatch(repo):
-        raise SInternalError(f"--repo {repo}: write it as owner/name")
-    require("sinternal push", "huggingface_hub")
+    kind, _, token = aim(folder, repo)
+    if token is None:
+        raise SInternalError(NO_TOKEN)
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
@@ -77,7 +127,7 @@ def push(folder: Path, repo: str, *, public: bool = False) -> Pushed:
             raise SInternalError(f"{address} is there already and public: make it private, or give --public")
         api.upload_folder(repo_id=repo, repo_type=kind, folder_path=folder, commit_message="sinternal push")
     except LocalTokenNotFoundError as error:
-        raise SInternalError("the hub wants a token: set HF_TOKEN, or run: hf auth login") from error
+        raise SInternalError(NO_TOKEN) from error
     except HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else 0
         if status == 401:
