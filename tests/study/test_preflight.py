@@ -70,6 +70,30 @@ def test_an_engine_that_works_on_other_machines_is_not_tried_from_this_one() -> 
     assert [one.name for one in engines_in(outer, inside=True)] == ["ray", "openai"]
 
 
+def asks_for_a_key(lists: bool) -> Callable[..., Raw | None]:
+    """A server that answers nobody, and shows its list of models to everybody if `lists`."""
+
+    def elsewhere(method: str, *_more: object) -> Raw | None:
+        return None if lists and method == "GET" else Raw(401, {"error": {"message": "no key"}})
+
+    return elsewhere
+
+
+@pytest.mark.parametrize("lists", [False, True])
+@pytest.mark.parametrize("key", [None, "wrong"])
+def test_a_judge_that_wants_another_key_is_noticed_before_the_first_call_to_anybody(
+    planned: Callable[..., Plan], store: Store, monkeypatch: pytest.MonkeyPatch, lists: bool, key: str | None
+) -> None:
+    monkeypatch.setenv("TARGET_KEY", "a-key-of-the-target")
+    if key:
+        monkeypatch.setenv("OPENAI_API_KEY", key)
+    refused = pytest.raises(EngineError, match=r"labels by strongreject: .*OPENAI_API_KEY")
+    with serve(reply=says) as server, serve(elsewhere=asks_for_a_key(lists)) as guard, refused:
+        execute(planned(server.url, *judge_at(guard.url), api_key_env="TARGET_KEY"), store, 1, ignore)
+    if not (lists and key):  # that a key is wrong shows with the first call where the list is open to all
+        assert not server.calls
+
+
 def test_a_limit_on_cost_without_a_price_is_refused_before_the_first_call(
     planned: Callable[..., Plan], store: Store
 ) -> None:

@@ -234,6 +234,31 @@ def test_a_mistake_in_the_settings_is_named(override: str, message: str) -> None
     assert message in str(told.value)
 
 
+def test_a_diagnosis_is_told_from_a_recipe_by_every_command_that_takes_one_of_them(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("name: mine\njudge: {name: refusal-strings}\n")
+    for command in ("plan", "check", "run"):
+        for name in ("default", "mine.yaml"):
+            done = in_process(command, name, cwd=tmp_path)
+            assert done.returncode == 2
+            assert f"`sinternal diagnose --settings {name} --model MODEL`" in done.stdout + done.stderr
+    done = in_process("diagnose", "--model", "m", "--settings", "quickstart", cwd=tmp_path)
+    assert "`sinternal run quickstart`" in done.stderr
+
+
+@pytest.mark.parametrize("command", [("diagnose",), ("diagnose", "--check"), ("verify", "--prompt=a", "--answer=b")])
+def test_a_model_that_is_not_here_may_be_one_of_a_server(command: tuple[str, ...], tmp_path: Path) -> None:
+    done = in_process(*command, "--model", "gpt-9", cwd=tmp_path)
+    assert done.returncode == 2
+    (line,) = [line for line in (done.stdout + done.stderr).splitlines() if "gpt-9" in line]
+    assert line.endswith("give the server's address: --base-url")
+
+
+def test_the_help_of_diagnose_speaks_of_a_diagnosis() -> None:
+    told = " ".join(in_process("diagnose", "--help", cwd=Path()).stdout.split())
+    assert "runs/diagnosis-<model>" in told
+    assert "recipe name" not in told
+
+
 def diagnosis(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return sinternal("diagnose", *arguments, cwd=cwd)
 

@@ -18,8 +18,6 @@ from sinternal.cli.arguments import (
     MaxCost,
     MaxTokens,
     Model,
-    OutFolder,
-    Overrides,
     RetryFailed,
     StoreFolder,
     parse_assignments,
@@ -39,8 +37,13 @@ def diagnose(
     base_url: BaseUrl = None,
     options: EngineOptions = None,
     settings: Annotated[str | None, typer.Option(help="Name of packaged settings, or path of a YAML file.")] = None,
-    overrides: Overrides = None,
-    out_folder: OutFolder = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="A.B=C", help="Override a field of the settings: judge.name=qwen3guard."),
+    ] = None,
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the diagnosis; by default runs/diagnosis-<model>.")
+    ] = None,
     store_folder: StoreFolder = None,
     max_cost: MaxCost = None,
     max_tokens: MaxTokens = None,
