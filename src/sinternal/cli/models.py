@@ -24,7 +24,7 @@ from sinternal.cli.arguments import (
 )
 from sinternal.cli.check import Ask, show
 from sinternal.cli.completion import complete_fetched
-from sinternal.cli.output import emit, out, print_named, print_note, print_table, reporting, tell
+from sinternal.cli.output import emit, out, print_diagnosis, print_named, print_note, print_table, reporting, tell
 from sinternal.errors import SInternalError
 
 EXIT_FAILED = 1
@@ -58,8 +58,8 @@ def diagnose(
     """Does a model know when its own answers are unsafe? For any model behind any engine."""
     from sinternal.budget import Limits
     from sinternal.cli.progress import show_progress
-    from sinternal.tools.diagnosis import RESULTS, load_diagnosis
     from sinternal.tools.diagnosis import diagnose as diagnose_model
+    from sinternal.tools.diagnosis import load_diagnosis
     from sinternal.tools.engine import engine_of
 
     given, limits = parse_assignments(options), Limits(max_tokens, max_cost)
@@ -91,11 +91,7 @@ def diagnose(
             again=again or (),
             listen=listen,
         )
-    if as_json:
-        emit(json.loads((finished.folder / RESULTS).read_text()))
-        return
-    out.print(finished.text, soft_wrap=True)
-    out.print(f"diagnosis: {finished.page}")
+    print_diagnosis(finished.folder, as_json=as_json)
 
 
 def verify(
