@@ -6,12 +6,15 @@ that are made; how long the rest takes is told as soon as it can be: from how lo
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from signal import Signals
 from types import TracebackType
 
 import typer
@@ -26,6 +29,8 @@ from sinternal.study.execute import Event
 from sinternal.study.run import Listener, News, Start
 from sinternal.visible import visible_line
 
+SHELLS_ADD = 128
+"""To the number of a signal, in the exit code of what it ended."""
 EXIT_INTERRUPTED = 130
 """Exit code of a run that was interrupted (128 and the number of SIGINT, as shells have it)."""
 LOG = "log.txt"
@@ -230,12 +235,45 @@ def show_progress(*, again: bool = False, as_json: bool = False) -> Iterator[Lis
         again: whether it makes artifacts anew, which going on must not do once more.
         as_json: whether standard output is for JSON alone, so that this goes to standard error.
     """
+    same = "the same command without --again" if again else "the same command"
     try:
-        with reporting(as_json) as console, Progress(console) as progress:
+        with _ended_like_ctrl_c(), reporting(as_json) as console, Progress(console) as progress:
             yield progress.listen
+    except Ended as error:
+        tell(f"stopped by {error.signal.name}; {same} continues from here")
+        raise typer.Exit(SHELLS_ADD + error.signal) from None
     except KeyboardInterrupt:
-        tell(f"stopped; {'the same command without --again' if again else 'the same command'} continues from here")
+        tell(f"stopped; {same} continues from here")
         raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+class Ended(KeyboardInterrupt):
+    """A signal asks the run to end: what is under way is put away, as after Ctrl-C."""
+
+    def __init__(self, number: int) -> None:
+        """Take the number of the signal."""
+        self.signal = Signals(number)
+        super().__init__(self.signal.name)
+
+
+@contextmanager
+def _ended_like_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM (a cluster's, `kill`'s) and SIGHUP (a closed terminal's) end a run in order; a second one at once."""
+
+    def end(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise Ended(number)
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for each in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+            if signal.getsignal(each) is signal.SIG_DFL:  # who ignores it, as nohup does, means it
+                before[each] = signal.signal(each, end)
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def duration(seconds: float) -> str:
