@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from sinternal.budget import Limits
-from sinternal.errors import EngineError, RecipeError, SInternalError
+from sinternal.budget import Limits, Spent
+from sinternal.errors import DataError, EngineError, RecipeError, SInternalError
 from sinternal.records import Finish, Response
 from sinternal.store import Artifact, Store
+from sinternal.study.cost import Bill, server_bound
 from sinternal.study.execute import Event, execute
 from sinternal.study.plan import Plan
 from tests.commands import in_process, sinternal
@@ -250,3 +252,32 @@ def test_the_command_tells_what_servers_take_at_most_and_what_they_took(tmp_path
     assert first.startswith("servers are asked at most 12 times: at most 32,768 tokens written and ")
     assert "cost at most" in first
     assert "calls to servers: 12 calls, 120 tokens read, 60 written, cost 0.00" in done.stdout
+
+
+def test_the_bill_and_the_bound_tell_the_servers_apart_and_which_of_them_has_no_price(
+    planned: Callable[..., Plan], store: Store
+) -> None:
+    with serve(reply=says) as server, serve(reply=lambda _: {"role": "assistant", "content": "1.b 2.b 3.b"}) as guard:
+        plan = planned(server.url, *judge_at(guard.url), price={"read": 3, "written": 15})
+        bound = server_bound(plan, store)
+        bill = Bill()
+
+        def pay(event: Event) -> None:
+            if event.artifact is not None:
+                bill.add(event.task, Spent(**event.artifact.manifest.get("spent", {})))
+
+        with suppress(DataError):  # what the guard says is no label
+            execute(plan, store, 1, pay)
+    assert bound is not None
+    asked, judged = (f"{model} at {at.url.removesuffix('/v1')}" for model, at in (("served", server), ("j", guard)))
+    assert [name for name, _ in bound.by_server] == [asked, judged]
+    *_, of_target, of_judge = bound.in_words().split("; ")
+    assert ", cost at most " in of_target
+    assert of_judge.endswith(", no price given")
+    total, first, second = bill.lines()
+    assert total.startswith("calls to servers: ")
+    assert first.startswith(f"  {asked}: {3 * PROMPTS} calls, ")
+    assert ", cost 0.00" in first
+    assert second.startswith(f"  {judged}: ")
+    assert second.endswith("written, no price given")
+    assert "came back without" not in "".join(bill.lines()), "looks and trials are no calls without a count"

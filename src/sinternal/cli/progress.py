@@ -22,9 +22,10 @@ from rich import progress as bars
 from rich.console import Console
 from rich.table import Column
 
-from sinternal.budget import NOTHING, Spent
+from sinternal.budget import Spent
 from sinternal.cli.output import is_quiet, reporting, tell
 from sinternal.store.files import append
+from sinternal.study.cost import Bill
 from sinternal.study.execute import Event
 from sinternal.study.run import Listener, News, Start
 from sinternal.visible import visible_line
@@ -71,7 +72,7 @@ class Progress:
         self.log: Path | None = None
         self.finished = 0
         self.cached = 0
-        self.spent = NOTHING
+        self.bill = Bill()
         self.tasks = 0
         self.rows: dict[str, bars.TaskID] = {}
         self._clock = clock
@@ -99,8 +100,8 @@ class Progress:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.bars.stop()
-        if self.spent.calls:
-            self._say(f"calls to servers: {self.spent.in_words()}")
+        for line in self.bill.lines():
+            self._say(line)
         if self.cached:
             self._say(f"{self.cached} of {self.tasks} artifacts were cached")
 
@@ -135,13 +136,13 @@ class Progress:
         elif event.words:
             self._say(f"{label}: {event.words}")
         elif event.spent is not None:
-            self.spent += event.spent
+            self.bill.add(event.task, event.spent)
         elif event.artifact is None:
             self.count(label)(event.done, event.total)
         else:
             self.finished += 1
             self._waiting[stage.name] -= 1
-            self.spent += Spent(**event.artifact.manifest.get("spent", {}))
+            self.bill.add(event.task, Spent(**event.artifact.manifest.get("spent", {})))
             self._remove(label)
             counts = event.artifact.counts
             name = stage.counted_as

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from sinternal.figures.diagnosis import ANSWERS, Diagnosed, Figure
@@ -157,7 +157,23 @@ def facts(diagnosed: Diagnosed) -> dict[str, str]:
         + decoding(settings.verification_sampling, diagnosed.verdicts.left_out),
         "Measured": " and ".join(dict.fromkeys(day(time) for time in diagnosed.times)),
         "Settings": f"key {make_id(settings.model_dump(mode='json'))}",
-        **({"Calls to servers": source.spent.in_words()} if source.spent.calls else {}),
+        **_bill(diagnosed),
+    }
+
+
+def _bill(diagnosed: Diagnosed) -> dict[str, str]:
+    """What calls to servers took: the model's and the judge's apart, where both were asked."""
+    source, settings = diagnosed.source, diagnosed.settings
+    if not source.on_labels.calls or not (source.spent - source.on_labels).calls:
+        return {"Calls to servers": source.spent.in_words()} if source.spent.calls else {}
+    judging = settings.judge.options.get("engine")
+    sides = (
+        ("Calls to the model", source.spent - source.on_labels, settings.engine.options),
+        ("Calls to the judge", source.on_labels, judging.get("options") if isinstance(judging, Mapping) else None),
+    )
+    return {
+        name: f"{spent.in_words()}{'' if (options or {}).get('price') else ', no price given'}"
+        for name, spent, options in sides
     }
 
 

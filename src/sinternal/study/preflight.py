@@ -53,6 +53,13 @@ class Server(NamedTuple):
         """Whether calls to it cost anything that is known."""
         return _has_a_price(self.options)
 
+    @property
+    def name(self) -> str:
+        """What a bill calls it: `my-model at https://api.openai.com`."""
+        plugin = EnginePlugin(name=self.engine, options=self.options)
+        destination = plugin.plugin_class.destination(plugin.validated_options)
+        return f"{self.options.get('model') or self.model} at {destination.address if destination else self.engine}"
+
     def open(self) -> Engine:
         """The engine that asks it."""
         opened: Engine = EnginePlugin(name=self.engine, options=self.options).open(self.model)
