@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from sinternal.report.diagnosis_tables import tables
 from sinternal.report.diagnosis_words import caveats, in_words
 from sinternal.tools.diagnosis import load_diagnosis, plan_diagnosis
 from sinternal.tools.engine import engine_of
-from tests.commands import in_process, sinternal
+from tests.commands import COMMAND, in_process, sinternal
 from tests.conftest import judgement_of, plain_prompt, response_to
 from tests.report.leaks import everything_in, texts_of_run
 from tests.report.test_study_page import unpacked
@@ -371,6 +373,31 @@ def test_a_model_behind_an_api_is_diagnosed_by_its_name(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "calibration cannot be measured" in done.stdout
     assert "a fallback" in done.stdout
+
+
+def test_a_run_that_is_told_to_end_ends_in_order_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    def slow(body: Body) -> Body:
+        said = refuses_or_says_safe(body)
+        time.sleep(0.05 if "Verdict" in said["content"] else 0)
+        return said
+
+    (tmp_path / "mine.jsonl").write_text("".join(json.dumps({"q": f"Draw {i} cats"}) + "\n" for i in range(30)))
+    source = "{benchmark: file, options: {path: mine.jsonl, harmful: true, columns: {text: q}, shares: {eval: 1.0}}}"
+    with serve(reply=slow) as server:
+        command = (
+            *("diagnose", "--model", "served", "--base-url", server.url, "--option", "concurrency=2"),
+            *(f"--set=prompts.sources=[{source}]", "--set=prompts.attacks=[plain]", "--set=verification_sampling.n=2"),
+        )
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        with subprocess.Popen([*COMMAND, *command], cwd=tmp_path, text=True, **pipes) as process:
+            while process.poll() is None and len(server.calls) < 50:
+                time.sleep(0.05)
+            process.send_signal(signal.SIGTERM)
+            _, told = process.communicate(timeout=60)
+        assert process.returncode == 128 + signal.SIGTERM
+        assert told == "stopped by SIGTERM; the same command continues from here\n"
+        assert diagnosis(tmp_path, *command).returncode == 0
+    assert len(server.calls) <= 30 + 120 + 2 + 2, "what was answered is not asked again, but for what was under way"
 
 
 class TestAThinkingThatWasJudgedAsTheAnswer:
