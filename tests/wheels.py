@@ -97,8 +97,8 @@ def main() -> None:
 
 def _find(python: str) -> str | None:
     """Where a Python is that runs: on the path, or among pyenv's versions, of which the path knows one only."""
-    versions = Path.home() / ".pyenv" / "versions"
-    for place in (python, *map(str, sorted(versions.glob(f"{python.removeprefix('python')}*/bin/{python}")))):
+    versions, name = Path.home() / ".pyenv" / "versions", Path(python).name
+    for place in (python, *map(str, sorted(versions.glob(f"{name.removeprefix('python')}*/bin/{name}")))):
         if (
             shutil.which(place)
             and not subprocess.run([place, "--version"], capture_output=True, check=False).returncode

@@ -29,7 +29,7 @@ from sinternal.prompting.think import read_verdict
 from sinternal.records import Finish, Verdict
 from sinternal.settings.recipe import load_recipe
 from sinternal.settings.sampling import Sampling
-from tests.commands import COMMAND
+from tests.commands import COMMAND, in_process
 from tests.conftest import plain_prompt, response_to
 from tests.plugins import open_plugin
 from tests.servers import Body, serve
@@ -65,6 +65,17 @@ def server(model: Path) -> Iterator[LlamaCppEngine]:
     engine = open_plugin(LlamaCppEngine, str(model), {"parallel": 8, "context": 512})
     yield engine
     engine.close()
+
+
+@pytest.mark.parametrize("kept", [0, 3, 1000, 50_000_000])
+def test_a_file_that_was_cut_short_is_one_line(model: Path, tmp_path: Path, kept: int) -> None:
+    with (model / "model.gguf").open("rb") as whole:
+        (tmp_path / "cut.gguf").write_bytes(whole.read(kept))
+    done = in_process("verify", "--model=cut.gguf", "--engine=llamacpp", "--prompt=How?", "--answer=So.", cwd=tmp_path)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: cut.gguf: ")
+    assert ("is no GGUF file" if kept < 4 else f"({kept:,} bytes) is cut short or damaged") in line
 
 
 def test_the_fetched_model_answers_sensibly_through_transformers(model: Path) -> None:

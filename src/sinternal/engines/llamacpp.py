@@ -36,6 +36,9 @@ CLOSED = {
 """Settings of the server that keep out others on this machine, beside the key: a page that the user has open in a
 browser can reach the port as well. By default llama.cpp allows every page to read what it says."""
 
+MAGIC = b"GGUF"
+"""What every such file begins with (ggml's docs/gguf.md)."""
+
 
 class LlamaCppOptions(TemplateOptions):
     """Settings of this engine."""
@@ -63,13 +66,14 @@ class LlamaCppEngine(Engine):
 
         Raises:
             MissingExtraError: the package `xllamacpp` is missing.
-            ModelError: there is no GGUF file.
+            ModelError: there is no GGUF file, or the server cannot read it.
         """
         self.options = options
         require("engine llamacpp", "xllamacpp")
         xllamacpp = import_module("xllamacpp")
         params = xllamacpp.CommonParams()
-        params.model.path = str(gguf_file(model))
+        file = gguf_file(model)
+        params.model.path = str(file)
         params.n_parallel = self.options.parallel
         params.n_ctx = self.options.parallel * self.options.context
         params.port = 0  # any that is free
@@ -79,7 +83,10 @@ class LlamaCppEngine(Engine):
         for name, value in CLOSED.items():
             if hasattr(params, name):  # older servers lack some
                 setattr(params, name, value)
-        self.server: Any = xllamacpp.Server(params)
+        try:
+            self.server: Any = xllamacpp.Server(params)
+        except RuntimeError as error:  # it never says why
+            raise ModelError(f"{file}: {_why_unreadable(file, options)}") from error
         self.client = OpenAIEngine(
             "model",
             OpenAIOptions(
@@ -101,6 +108,18 @@ class LlamaCppEngine(Engine):
     def close(self) -> None:
         """Stop the server."""
         self.server = None
+
+
+def _why_unreadable(file: Path, options: LlamaCppOptions) -> str:
+    """What is wrong with a file that the server has refused, as far as can be told from outside."""
+    with file.open("rb") as opened:
+        if opened.read(len(MAGIC)) != MAGIC:
+            return "this is no GGUF file (it does not begin with GGUF); convert the model, or download it again"
+    return (
+        f"llama.cpp cannot load it: the file ({file.stat().st_size:,} bytes) is cut short or damaged, its architecture "
+        f"is newer than the package xllamacpp, or memory too small for it and {options.parallel} x {options.context} "
+        "tokens of context; compare its size with the one where it comes from"
+    )
 
 
 def gguf_file(model: str) -> Path:
