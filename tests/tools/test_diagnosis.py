@@ -396,7 +396,7 @@ def test_a_run_that_is_told_to_end_ends_in_order_and_goes_on_where_it_was(tmp_pa
             _, told = process.communicate(timeout=60)
         assert process.returncode == 128 + signal.SIGTERM
         assert told == "stopped by SIGTERM; the same command continues from here\n"
-        assert diagnosis(tmp_path, *command).returncode == 0
+        assert sinternal(*command, cwd=tmp_path).returncode == 0
     assert len(server.calls) <= 30 + 120 + 2 + 2, "what was answered is not asked again, but for what was under way"
 
 
