@@ -44,8 +44,8 @@ def test_arms_that_the_corrected_test_does_not_tell_from_the_lowest_stand_with_i
     assert (found.arm, found.split) == ("sinternal", "ood")
     assert (set(found.alike), found.apart) == ({"refusal", "deliberative"}, ("base",))
     assert best_in_words(found) == (
-        "Lowest attack success OOD: sinternal; not significantly above it: refusal and deliberative (Holm over all "
-        "pairs of arms)."
+        "No single arm is the lowest in attack success OOD: sinternal, refusal and deliberative cannot be told apart "
+        "(Holm over all pairs of arms)."
     )
 
 

@@ -49,6 +49,8 @@ SLICE = [
     "--set=evaluation.verification_sampling.max_tokens=16",
     "--set=examples.size=4",
     "--set=sft.steps=2",
+    "--set=arms=[{name: base, train_on: nothing}, {name: sinternal, train_on: verification}, "
+    "{name: placebo, train_on: placebo, placebo: {kind: length}}]",
 ]
 
 

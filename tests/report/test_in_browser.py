@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -16,7 +17,11 @@ from bench.invented import ATTACK_SUCCESS, make_report
 from playwright.sync_api import Page as Tab
 from playwright.sync_api import sync_playwright
 
+from sinternal.figures.metric import Over
+from sinternal.figures.score import Key
 from sinternal.figures.study import ReportData, Transcript
+from sinternal.figures.transcripts import CRITIQUE
+from sinternal.records import Split
 from sinternal.report.study_page import render
 from tests.commands import HANGS
 
@@ -48,7 +53,9 @@ def report() -> ReportData:
         benign, prompt="=HYPERLINK(1)", thinking=CHECKED, answer="安全 über alles", checked=True, check=(14, 30)
     )
     rest = [row for row in others if row is not benign]
-    return replace(data, transcripts=(odd, replace(harmful, answer=ATTACK, critique=ATTACK), *rest))
+    attacked = replace(harmful, answer=ATTACK, critique=ATTACK, critique_with_spec=f"withspecword {ATTACK}")
+    trained = replace(benign, kind=CRITIQUE, outcome="kept: safe", prompt_id="", critique=None)
+    return replace(data, transcripts=(odd, attacked, *rest, trained))
 
 
 @dataclass
@@ -99,13 +106,32 @@ def test_the_first_screen_is_a_sentence_a_picture_and_the_arms_that_are_alike(
     shown: Shown, width: int, height: int
 ) -> None:
     tab = shown.open(viewport={"width": width, "height": height})
+    end = 0.0
     for part in (".lead", ".glance svg:visible", ".told"):
         box = tab.locator(f".first {part}").last.bounding_box()
         assert box
-        assert box["y"] + box["height"] <= height, part
-    box = tab.locator("header .question").bounding_box()
-    assert box
-    assert box["y"] >= height - 1, "nothing else is above the fold"
+        assert end <= box["y"], "the sentence, the picture, the arms: in this order"
+        end = box["y"] + box["height"]
+        assert end <= height, part
+    for part in (".first .how", ".first .sure", "header .question"):
+        box = tab.locator(part).first.bounding_box()
+        assert box
+        assert box["height"] > 0
+        assert end <= box["y"] <= end + 32, f"{part}: text follows at once, and nothing is left blank"
+        end = box["y"] + box["height"]
+
+
+def test_the_first_screen_says_of_how_many_answers_it_is_and_what_so_many_and_so_few_runs_can_show(
+    shown: Shown,
+) -> None:
+    first = shown.open().locator(".first").inner_text()
+    assert "2 training runs of each arm (2 seeds)" in first
+    assert "so few tell next to nothing about other training runs" in first
+    narrow = shown.open(viewport={"width": 400, "height": 800}).locator(".first .in-rows svg").all_text_contents()
+    for picture in narrow:
+        assert "n per arm" in picture
+        assert "detectable" in picture
+    assert "\u00b1" in narrow[0]
 
 
 def test_no_table_is_cut_at_the_width_of_a_laptop_nor_the_page_at_four_times_its_size(shown: Shown) -> None:
@@ -212,18 +238,149 @@ def test_what_is_shown_is_saved_and_no_cell_is_a_formula(shown: Shown, kind: str
     with tab.expect_download() as saved:
         button.click()
     table = list(csv.reader(StringIO(Path(saved.value.path()).read_text(encoding="utf-8-sig"))))
-    assert table[0][:3] == ["Arm", "Attack success: ID ↓", "Attack success: OOD ↓"]
+    assert table[0][:9] == ["Arm", "figure", "value", "low", "high", "n", "missing", "sd", "unit"]
     assert {len(line) for line in table} == {len(table[0])}
-    assert [line[0] for line in table[1:]] == [arm.name for arm in shown.data.arms]
+    assert list(dict.fromkeys(line[0] for line in table[1:])) == [arm.name for arm in shown.data.arms]
+    own = shown.data.figures[Key("default", "base", "asr", Over.HARMFUL, Split.OOD)]
+    assert own.value is not None
+    (line,) = [line for line in table if line[:2] == ["base", "Attack success: OOD"]]
+    assert (float(line[2]), int(line[5]), int(line[6])) == (round(100 * own.value, 3), own.n, own.missing)
+
+
+SEVERAL = "\\d ?%? \\[|^\\[|^[-+\\d.]+ (to|of|and|[+]) \\d|\N{MINUS SIGN}|^\N{EN DASH}$|\\d,\\d{3}"
+"""What a cell looks like that has more than a figure, or one that a spreadsheet takes for words."""
+
+
+def test_every_table_goes_to_a_spreadsheet_with_one_figure_in_each_cell(shown: Shown) -> None:
+    tab = shown.open()
+    sheets = tab.evaluate("[...document.querySelectorAll('.scroll > table')].map((table) => sheetOf(table))")
+    assert len(sheets) > 8
+    for sheet in sheets:
+        assert {len(row) for row in sheet} == {len(sheet[0])}
+        assert not [cell for row in sheet[1:] for cell in row if re.search(SEVERAL, str(cell))], sheet[0]
+    tab.evaluate("copy = (text) => { window.copied = text; }")
+    tab.get_by_label("Copy the table: Attack success, family by arm").click()
+    copied = [line.split("\t") for line in tab.evaluate("window.copied").split("\n")]
+    assert copied[0][:4] == ["Family", "Split", "figure", "value"]
+    assert {len(line) for line in copied} == {len(copied[0])}
+
+
+@pytest.mark.parametrize(
+    ("cells", "columns"),
+    [
+        (
+            ["\u22125.6 [\u221219.9, \u22120.9]", "\u2013"],
+            {"x": ["-5.6", ""], "x: low": ["-19.9", ""], "x: high": ["-0.9", ""]},
+        ),
+        (["0.0 to 50.0", "1,204"], {"x": ["", "1204"], "x: least": ["0.0", ""], "x: most": ["50.0", ""]}),
+        (
+            ["+1.0 [0.0, +2.0]; \u22121.0 to +3.0 with the pairs that lack a label"],
+            {"x": ["+1.0"], "x: low": ["0.0"], "x: high": ["+2.0"], "x: least": ["-1.0"], "x: most": ["+3.0"]},
+        ),
+        (["5 + 1", "0 (2)"], {"x: first": ["5", "0"], "x: second": ["1", "2"]}),
+        (["p = 0.040", "a [1, 2] b"], {"x": ["0.040", "a [1, 2] b"]}),
+        (["", ""], {"x": ["", ""]}),
+    ],
+)
+def test_a_cell_with_several_figures_becomes_several_columns(
+    shown: Shown, cells: list[str], columns: dict[str, list[str]]
+) -> None:
+    made = shown.open().evaluate("(cells) => spread('x', cells.map(bare))", cells)
+    assert {name: column for name, *column in made} == columns
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_signs_around_a_word_do_not_count_in_a_search_but_in_quotation_marks_they_do(shown: Shown, kind: str) -> None:
+    tab = shown.open(kind)
+    total = len(shown.data.transcripts)
+    wanted = sum(" refuse" in f" {texts(row)}" for row in shown.data.transcripts)
+    for words in ("refuse.", "(refuse)", "\u201crefuse\u201d", "refuse, refuse!"):
+        assert search(tab, words) == f"{wanted} of {total:,} transcripts", words
+    assert search(tab, '"refuse."') == f"1 of {total:,} transcripts"
+    assert tab.locator("#entries mark.hit").first.inner_text() == "refuse."
+
+
+def test_what_an_address_names_in_vain_is_told_in_one_line(shown: Shown) -> None:
+    for address, told in (
+        ("#arm=nosuch&request=benign", "Arm “nosuch”"),
+        ("#armm=base", "armm “base”"),
+        ("#a=base&b=nosuch&change=", "b “nosuch”"),
+        ("#prompt=nosuch&page=none", "prompt “nosuch”, page “none”"),
+    ):
+        line = shown.open(fragment=address).locator("#unknown")
+        assert line.is_visible(), address
+        assert line.inner_text() == f"The address asks for what this report does not have, so it was left out: {told}."
+    tab = shown.open(fragment="#arm=nosuch")
+    tab.select_option("[name=arm]", "base")
+    assert not tab.locator("#unknown").is_visible()
+    known = shown.open(fragment="#arm=base&a=base&b=sinternal&variant=default&page=2")
+    assert not known.locator("#unknown").is_visible()
+
+
+def test_all_answers_to_one_prompt_are_one_link_away_by_keyboard_too(shown: Shown) -> None:
+    tab = shown.open()
+    tab.locator("#entries").get_by_text("All answers to this prompt").first.focus()
+    tab.keyboard.press("Enter")
+    rows = list(shown.data.transcripts)
+    wanted = sum(other.prompt_id == rows[0].prompt_id for other in rows)
+    some = f"{wanted} of {len(rows):,} transcripts to the prompt {rows[0].prompt_id}"
+    until(tab, f"{COUNT} === '{some}'")
+    tab.select_option("[name=arm]", "base")
+    assert str(tab.evaluate(COUNT)).startswith("2 of "), "filters hold within it"
+    assert "prompt=" in tab.url
+    tab.click("#clear")
+    assert tab.evaluate(COUNT) == f"{len(rows):,} of {len(rows):,} transcripts"
+
+
+def test_both_critiques_are_shown_and_found(shown: Shown) -> None:
+    tab = shown.open(fragment="#text=withspecword")
+    assert tab.evaluate(COUNT) == f"1 of {len(shown.data.transcripts):,} transcripts"
+    summaries = tab.locator("#entries .critique summary").all_text_contents()
+    assert "Its critique of this answer, written with the specification (found here)" in summaries
+    assert "Its critique of this answer, written without the specification" in summaries
+
+
+def test_training_rows_have_a_filter_of_their_own(shown: Shown) -> None:
+    tab = shown.open(fragment="#fate=kept: safe")
+    assert tab.evaluate(COUNT) == f"1 of {len(shown.data.transcripts):,} transcripts"
+    options = tab.locator("[name=outcome] option").evaluate_all("(all) => all.map((one) => one.value)")
+    assert "unsafe" in options
+    assert "kept: safe" not in options
+
+
+def test_paper_has_the_recipe_and_says_what_it_leaves_out(shown: Shown, tmp_path: Path) -> None:
+    tab = shown.open()
+    tab.emulate_media(media="print")
+    tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert tab.locator("#method pre").is_visible()
+    told = tab.locator("#left-out").inner_text()
+    assert f"{len(shown.data.transcripts) - 50:,} more transcripts of this choice" in told
+    assert "are folded" in told
+    assert "Left out on paper: the table of all" in tab.locator("#method .on-paper").inner_text()
+    assert tab.locator("#entries .critique p:visible").count() > 0
+    tab.evaluate("dispatchEvent(new Event('afterprint'))")
+    tab.emulate_media(media="screen")
+    assert not tab.locator("#method pre").is_visible()
+    assert len(tab.pdf(path=tmp_path / "report.pdf", prefer_css_page_size=True)) > 50_000
+
+
+def test_the_words_of_the_page_are_explained_on_it(shown: Shown) -> None:
+    tab = shown.open()
+    tab.locator(".sure a").click()
+    key = tab.locator("#terms").inner_text()
+    for word in ("ASR", "ID", "OOD", "Own verdict", "Placebo", "Over-refusal", "Holm", "Detectable"):
+        assert word in key
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(shown: Shown, scheme: str) -> None:
-    tab = shown.open(fragment="#a=base&b=sinternal&change=gained", color_scheme=scheme)
-    tab.check("#unfold")
-    tab.evaluate(AXE)
-    found = tab.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
-    assert not [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")]
+    for fragment in ("#a=base&b=sinternal&change=gained", "#arm=nosuch&text=refuse."):
+        tab = shown.open(fragment=fragment, color_scheme=scheme)
+        tab.check("#unfold")
+        tab.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+        tab.evaluate(AXE)
+        found = tab.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+        assert not [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")]
 
 
 def test_the_keyboard_reaches_everything(shown: Shown) -> None:

@@ -262,6 +262,8 @@ class Transcript:
     """Which of several responses to the same prompt it is."""
     check: tuple[int, int] | None = None
     """Where the thinking checks safety, in characters from and to; None if it does not, or if no judge has looked."""
+    critique_with_spec: str | None = None
+    """What it wrote before the verdict with the specification."""
 
 
 @dataclass(frozen=True)

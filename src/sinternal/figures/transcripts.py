@@ -97,6 +97,8 @@ class Own(NamedTuple):
     """The same without the specification."""
     critique: str | None = None
     """What it wrote before that."""
+    critique_with_spec: str | None = None
+    """What it wrote before the verdict with the specification."""
 
 
 def of_answers(
@@ -142,6 +144,7 @@ def of_answers(
             verified_with_spec=verdicts.with_spec,
             verified_without_spec=verdicts.without_spec,
             critique=verdicts.critique,
+            critique_with_spec=verdicts.critique_with_spec,
             kind=kind,
             prompt_id=prompt,
             sample=sample,
@@ -164,7 +167,8 @@ def of_rows(place: ArmPlace, rows: Sequence[Outcome]) -> Iterator[Transcript]:
 def _first_verdicts(verifications: Sequence[Verification]) -> Own:
     first = {row.with_spec: row for row in reversed(verifications)}
     words = {spec: _verdict_word(row.verdict, row.finish) for spec, row in first.items()}
-    return Own(words.get(True), words.get(False), first[False].critique if False in first else None)
+    critiques = {spec: row.critique for spec, row in first.items()}
+    return Own(words.get(True), words.get(False), critiques.get(False), critiques.get(True))
 
 
 def _texts(prompts: Artifact, responses: Artifact) -> list[Text]:
@@ -192,7 +196,8 @@ def _own_verdicts(verifications: Artifact, texts: Sequence[Text], outcomes: Outc
             yield Own()
         else:
             word, critique = first.get((text.response_id, False), nothing)
-            yield Own(first.get((text.response_id, True), nothing)[0], word, critique)
+            with_spec, critique_with_spec = first.get((text.response_id, True), nothing)
+            yield Own(with_spec, word, critique, critique_with_spec)
 
 
 def _check_places(arm: ArmRun[Artifact]) -> dict[str, tuple[int, int]]:

@@ -101,6 +101,7 @@ class _Transcripts(Collection[Transcript]):
                 thinking=_maybe(row.thinking),
                 answer=_maybe(row.answer),
                 critique=_maybe(row.critique),
+                critique_with_spec=_maybe(row.critique_with_spec),
                 check=None,
             )
 

@@ -14,6 +14,7 @@ from sinternal.figures.score import Score
 from sinternal.figures.transcripts import of_rows
 from sinternal.layout import ArmPlace
 from sinternal.report.bounds import caveat_of
+from sinternal.report.cells import of_score
 from sinternal.report.diagnosis_tables import BESIDE, WITH, WITHOUT, baselines, cell_text, tables
 from sinternal.report.diagnosis_words import caveats, facts, in_words
 from sinternal.report.format import MISSING, interval, percent, with_interval
@@ -101,6 +102,7 @@ def render(diagnosed: Diagnosed, *, most: float = MOST_IN_PAGE) -> Page:
     """`diagnosis.html`: a page that needs no network and runs no script but its own; see `study_page.render`."""
     texts = pack_texts(of_rows(ArmPlace("default", diagnosed.model, 0), diagnosed.outcomes), most=most)
     template = environment(
+        of_score=of_score,
         percent=percent,
         interval=interval,
         baselines=baselines,

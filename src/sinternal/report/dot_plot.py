@@ -25,9 +25,9 @@ LEAST, MOST = 62.0, 250.0
 """Pixels that a panel has at least and at most."""
 NAME = 104.0
 """Pixels of the names of rows in a narrow window."""
-HEAD, AXIS, FOOT, GAP = 44.0, 24.0, 42.0, 20.0
-"""Heights of what stands above the rows, beneath them and beneath the axis; space between panels."""
-ROWS, LEAST_ROW, MOST_ROW = 230.0, 25.0, 40.0
+HEAD, AXIS, FOOT, COUNT, GAP = 44.0, 24.0, 42.0, 17.0, 20.0
+"""Heights of what stands above the rows, beneath them, beneath the axis, and of each count; space between panels."""
+ROWS, LEAST_ROW, MOST_ROW = 250.0, 25.0, 48.0
 """Height of all rows of a wide picture, and of one row at least and at most."""
 LETTER, BOLD = 6.7, 7.3
 """Width of a letter of a label, and of a heading, in pixels."""
@@ -58,6 +58,8 @@ class Dot:
     """The figure in words, for readers who see no picture."""
     single: tuple[float, ...] = ()
     """The figure of each seed, if there are several."""
+    n: int = 0
+    """Answers that it is of."""
     hollow: bool = False
     """Whether its mark is only outlined: a difference that is not clear."""
 
@@ -78,6 +80,8 @@ class Panel:
     """Two lines beneath the axis: a figure and its interval."""
     bold: bool = False
     """Whether these stand out."""
+    counts: tuple[str, ...] = ()
+    """Further lines beneath: what `Plot.counts` names, in its order."""
     words: str = ""
     """What the panel says beyond its points."""
     high: float | None = None
@@ -106,16 +110,19 @@ class Plot:
     """What stands behind a tick."""
     foot: str = ""
     """What the lines beneath the axis are."""
+    counts: tuple[str, ...] = ()
+    """Names of the further lines beneath each panel."""
     signed: bool = False
     """Whether ticks have a sign."""
 
 
 def draw(plot: Plot) -> Markup:
     """All panels in a row and, for narrow windows, a few of them in each: the style sheet shows one of these."""
-    caption = svg.tag("figcaption", svg.tag("strong", plot.title), " ", svg.tag("span", plot.caption, class_="how"))
+    caption = svg.tag("figcaption", svg.tag("strong", plot.title))
+    how = svg.tag("p", plot.caption, class_="how note")
     wide = svg.tag("div", *(_svg(plot, row, WIDE) for row in _cut(plot.panels, AT_MOST)), class_="in-a-row")
     few = (_svg(plot, row, NARROW, narrow=True) for row in _cut(plot.panels, ABREAST))
-    return svg.tag("figure", caption, wide, svg.tag("div", *few, class_="in-rows"), class_="plot glance")
+    return svg.tag("figure", caption, wide, svg.tag("div", *few, class_="in-rows"), how, class_="plot glance")
 
 
 def _cut(panels: Sequence[Panel], abreast: int) -> list[Sequence[Panel]]:
@@ -128,8 +135,9 @@ def _cut(panels: Sequence[Panel], abreast: int) -> list[Sequence[Panel]]:
 def _svg(plot: Plot, panels: Sequence[Panel], width: float, *, narrow: bool = False) -> Markup:
     """Some panels as one drawing."""
     longest = max((8.2 if line.tied else LETTER) * len(line.label) for line in plot.lines) + 20
-    left = min(max(longest, LETTER * len(plot.foot) + 18), NAME if narrow else 260.0)
-    height = 22.0 if narrow else min(MOST_ROW, max(LEAST_ROW, ROWS / len(plot.lines)))
+    beneath = max(map(len, (plot.foot, *plot.counts)))
+    left = min(max(longest, LETTER * beneath + 18), NAME if narrow else 260.0)
+    height = 19.0 if narrow else min(MOST_ROW, max(LEAST_ROW, ROWS / len(plot.lines)))
     foot = plot.foot if any(any(panel.foot) for panel in panels) else ""
     middles = [HEAD + height * (i + 0.5) for i in range(len(plot.lines))]
     gap = 8.0 if narrow else GAP
@@ -143,13 +151,31 @@ def _svg(plot: Plot, panels: Sequence[Panel], width: float, *, narrow: bool = Fa
         content.append(_label(line.label, left - 14, middle + 4, left - 16, kind))
     if foot:
         content.append(_label(foot, left - 14, bottom + AXIS + 18, left - 16, "label name"))
+    under = bottom + AXIS + (FOOT if foot else 0)
+    for i, name in enumerate(plot.counts):
+        content.append(_label(name, left - 14, under + COUNT * i + 12, left - 16, "label small"))
     for i, panel in enumerate(panels):
         start = left + i * (each + gap)
         content += _panel(plot, panel, _scale(plot, panel, start + 5, start + each - 5), middles, bottom)
-    whole = bottom + AXIS + (FOOT if foot else 0)
+        content += _counts(panel, start + each / 2, each + gap, under)
+    whole = under + COUNT * len(plot.counts) + 2
     size = {"width": ceil(right), "height": ceil(whole), "viewBox": f"0 0 {ceil(right)} {ceil(whole)}"}
     said = [svg.tag("title", plot.title), svg.tag("desc", " ".join(map(_in_words, panels)))]
     return svg.tag("svg", *said, *content, role="img", **size)
+
+
+def _counts(panel: Panel, middle: float, room: float, top: float) -> list[Markup]:
+    """The further lines beneath a panel."""
+    return [
+        svg.text(
+            middle,
+            top + COUNT * i + 12,
+            words,
+            anchor="middle",
+            class_="label small" if len(words) * 5.6 <= room else "label tiny",
+        )
+        for i, words in enumerate(panel.counts)
+    ]
 
 
 def _scale(plot: Plot, panel: Panel, start: float, end: float) -> Scale:
@@ -159,8 +185,8 @@ def _scale(plot: Plot, panel: Panel, start: float, end: float) -> Scale:
 
 def _label(words: str, right: float, y: float, room: float, kind: str) -> Markup:
     """The name of a row, cut to the room that there is; the whole of it is read out."""
-    letters = int(room / (8.2 if "strong" in kind else LETTER))
-    if len(words) <= letters:
+    letters = int(room / (8.4 if "strong" in kind else 7.5))
+    if len(words) * (8.2 if "strong" in kind else LETTER) <= room:
         return svg.text(right, y, words, anchor="end", class_=kind)
     cut = svg.text(right, y, f"{words[: letters - 1]}\u2026", anchor="end", class_=kind)
     return svg.tag("g", svg.tag("title", words), cut)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import ceil, floor
 
 from markupsafe import Markup
 
-from sinternal.figures.effect import Effect
+from sinternal.figures.effect import Contrast, Effect
 from sinternal.figures.metric import ASR
 from sinternal.report.dot_plot import Dot, Line, Panel, Plot, draw
-from sinternal.report.effect_tables import study_columns, study_rows, study_title
-from sinternal.report.format import difference
+from sinternal.report.effect_tables import detectable, study_columns, study_rows, study_title
+from sinternal.report.format import difference, in_range
 
 
 def study_picture(effects: Sequence[Effect], variants: Sequence[str]) -> Markup | None:
@@ -21,7 +22,9 @@ def study_picture(effects: Sequence[Effect], variants: Sequence[str]) -> Markup 
     panels = []
     for i, column in enumerate(columns):
         dots = {row.variant: dot for row in rows if (dot := _difference_dot(row.variant, row.cells[i])) is not None}
-        panels.append(Panel(study_title(column).partition(": ")[2].capitalize(), "less placebo", dots, 0.0))
+        shown = [cell.headline for row in rows if (cell := row.cells[i]) is not None and cell.headline is not None]
+        title = study_title(column).partition(": ")[2].capitalize()
+        panels.append(Panel(title, "less placebo", dots, 0.0, counts=(_pairs(shown), _detectable(shown))))
     ends = [
         end
         for panel in panels
@@ -35,20 +38,33 @@ def study_picture(effects: Sequence[Effect], variants: Sequence[str]) -> Markup 
     against = "its placebo" if separated else "the base (no placebo)"
     method = next(cell.method for row in rows for cell in row.cells if cell is not None)
     if not separated:
-        panels = [Panel(panel.title, "less base", panel.dots, 0.0) for panel in panels]
+        panels = [replace(panel, subtitle="less base") for panel in panels]
     low, high = max(-1.0, floor(10 * min(*ends, -0.05)) / 10), min(1.0, ceil(10 * max(*ends, 0.05)) / 10)
     return draw(
         Plot(
             f"Unsafe answers of {method} less those of {against}, by variant",
-            "Points; left of the line is safer. Bars are 95 % intervals; hollow marks are not clear.",
+            "Points; left of the line is safer. Bars are 95 % intervals; hollow marks are not clear. n: pairs of "
+            "answers of each variant. Detectable: the smallest difference that so many prompts would show in these "
+            "training runs, with 80 % power.",
             [Line(variant, 0) for variant in variants],
             panels,
             low,
             high,
             unit="",
+            counts=("n, pairs", "detectable"),
             signed=True,
         )
     )
+
+
+def _pairs(contrasts: Sequence[Contrast]) -> str:
+    """How many pairs of answers a difference is of, over the variants: `540`, or `480 to 540`."""
+    return in_range([f"{n:,}" for n in sorted({row.n for row in contrasts})])
+
+
+def _detectable(contrasts: Sequence[Contrast]) -> str:
+    """What so many could show, over the variants."""
+    return in_range([f"\u00b1{100 * value:.1f}" for value in sorted(filter(None, map(detectable, contrasts)))])
 
 
 def _difference_dot(variant: str, effect: Effect | None) -> Dot | None:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from sinternal.figures.effect import Contrast, Effect
 from sinternal.figures.metric import ASR, HELPFUL, OVER_REFUSAL, PROACTIVE_VERIFICATION, Metric
+from sinternal.figures.statistics import smallest_difference
 from sinternal.records import HarmShows, Split
 from sinternal.report.effect_words import SHOWN_FIRST, main_effects
 from sinternal.report.format import MISSING, difference, points, points_interval
@@ -266,6 +267,13 @@ def interval_of(contrast: Contrast) -> str:
     if contrast.low is None or contrast.high is None:
         return "no interval"
     return points_interval(contrast.low, contrast.high)
+
+
+def detectable(contrast: Contrast) -> float | None:
+    """The smallest difference that so many prompts would show in these training runs, with 80 % power."""
+    if contrast.low_these_runs is None or contrast.high_these_runs is None:
+        return None
+    return smallest_difference(contrast.low_these_runs, contrast.high_these_runs)
 
 
 def tells(effect: Effect) -> str:

@@ -117,8 +117,7 @@ def _clauses(rows: Sequence[Effect], *, brief: bool = False, figures: bool = Tru
 
     def whom() -> str:
         """Named once."""
-        says_nothing = not figures and [row.other for row in rows[0].placebos] == ["placebo"]
-        return _references(rows[0], brief=brief or says_nothing or bool(clauses))
+        return _references(rows[0], brief=brief or bool(clauses))
 
     def which(rows: Sequence[Effect], *, brief: bool = False) -> str:
         return f": {listing(map(_figure, rows))}" if figures and not brief else f" {listing(map(_where, rows))}"
@@ -171,7 +170,7 @@ def _references(effect: Effect, *, brief: bool = False) -> str:
         return "the base" if effect.base is None or brief else _named("the base", effect.base.other)
     names = [row.other for row in effect.placebos]
     whom = "its placebo" if len(names) == 1 else "its placebos"
-    return whom if brief else f"{whom} ({listing(names)})"
+    return whom if brief or names == ["placebo"] else f"{whom} ({listing(names)})"
 
 
 def _named(what: str, name: str) -> str:
@@ -292,10 +291,13 @@ def across_variants(effects: Sequence[Effect], variants: Sequence[str]) -> tuple
     )
     first = by_place[places[0]][0]
     separated = {row.variant: row.separated for rows in by_place.values() for row in rows}
+    whom = "its placebo" if any(separated.values()) else "the base"
     parts = [f"{count} {WHERE[place]}" for count, place in zip(fewer, places, strict=True)]
     said = (
-        f"Variants, of {len(variants)}, in which {first.method} gave fewer unsafe answers than "
-        f"{'its placebo' if any(separated.values()) else 'the base'}: {listing(parts)}. More: "
+        f"In none of {len(variants)} variants did {first.method} show a clear difference from {whom} in unsafe answers."
+        if not any((*fewer, *more, *unknown))
+        else f"Variants, of {len(variants)}, in which {first.method} gave fewer unsafe answers than "
+        f"{whom}: {listing(parts)}. More: "
         f"{listing(map(str, more))}; the others show no clear difference"
         f"{f', or lack the labels ({listing(map(str, unknown))})' if any(unknown) else ''}."
     )

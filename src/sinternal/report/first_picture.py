@@ -6,7 +6,7 @@ attack, and in the worst case of all families and conditions of stress.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import ceil
 from typing import NamedTuple
 
@@ -19,9 +19,9 @@ from sinternal.figures.study import ReportData
 from sinternal.records import HarmShows, Split
 from sinternal.report.bounds import between
 from sinternal.report.dot_plot import Dot, Line, Panel, Plot, draw
-from sinternal.report.effect_tables import TITLES
+from sinternal.report.effect_tables import TITLES, detectable
 from sinternal.report.effect_words import FEW_RUNS, direction_told, interval_told, main_effects
-from sinternal.report.format import MISSING, difference, interval, percent, points
+from sinternal.report.format import MISSING, difference, in_range, interval, percent, points
 
 MOST_PANELS = 5
 """Of kinds of attack, side by side; with more, families are pooled."""
@@ -82,12 +82,19 @@ def first_picture(data: ReportData, variant: str) -> Markup | None:
     return draw(
         Plot(
             f"Unsafe answers of {cast.main}, beside {_references(cast)}",
-            _caption(rows, cast, len(data.seeds), refusals=others[0] is not None),
+            _caption(
+                rows,
+                cast,
+                len(data.seeds),
+                refusals=others[0] is not None,
+                dotted=any(dot.value is None for panel in (*attacks, *others) if panel for dot in panel.dots.values()),
+            ),
             lines,
             [panel for panel in (others[0], *attacks, others[1]) if panel is not None],
             0.0,
             _highest(dots),
             foot=("less placebo" if cast.placebos else "less base") if rows else "",
+            counts=("n per arm", "detectable") if rows else ("n per arm",),
         )
     )
 
@@ -127,7 +134,9 @@ def _refusals(figures: Figures, variant: str, cast: _Cast, seeds: Sequence[int])
                 dots[name] = rate_dot(name, score, single)
         if dots:
             own = dots[cast.base].value if cast.base in dots else None
-            return Panel("Refuses benign", where, dots, own, high=_highest(dots.values()), mirrored=True)
+            return Panel(
+                "Refuses benign", where, dots, own, counts=_n(dots), high=_highest(dots.values()), mirrored=True
+            )
     return None
 
 
@@ -139,7 +148,7 @@ def _worst(scores: Sequence[Score], variant: str, cast: _Cast) -> Panel | None:
         return None
     dots = {name: rate_dot(f"{name} ({row.circumstance})", row, ()) for name, row in known.items()}
     where = {row.circumstance or "" for row in known.values()}
-    return Panel("Worst case", where.pop() if len(where) == 1 else "of families and stress", dots)
+    return Panel("Worst case", where.pop() if len(where) == 1 else "of families and stress", dots, counts=_n(dots))
 
 
 def _panels(rows: Sequence[Effect], figures: Figures, variant: str, cast: _Cast, seeds: Sequence[int]) -> list[Panel]:
@@ -158,7 +167,7 @@ def _panels(rows: Sequence[Effect], figures: Figures, variant: str, cast: _Cast,
         if effect is not None:
             panels.append(_panel(effect, place, rows, dots, reference))
         elif dots:
-            panels.append(Panel(TITLES[place.split, place.harm_shows], "all of them", dots))
+            panels.append(Panel(TITLES[place.split, place.harm_shows], "all of them", dots, counts=_n(dots)))
     return panels
 
 
@@ -168,17 +177,23 @@ def _references(cast: _Cast) -> str:
     return "its placebo" if len(cast.placebos) == 1 else "its placebos"
 
 
-def _caption(rows: Sequence[Effect], cast: _Cast, seeds: int, *, refusals: bool) -> str:
+def _caption(rows: Sequence[Effect], cast: _Cast, seeds: int, *, refusals: bool, dotted: bool) -> str:
     parts = ["Attack success by kind of attack: further left is safer."]
     if refusals:
         parts.append("Mirrored, at the left: benign requests refused.")
     parts.append(f"Bars: 95 % intervals over all seeds{'; small points: single seeds' if seeds > 1 else ''}.")
     if cast.base:
-        parts.append(f"Dashed: {cast.base}.")
+        parts.append(f"Dashed line: {cast.base}.")
+    if dotted:
+        parts.append("Dotted bars: bounds, as labels are missing.")
     if rows:
         nearest = "the nearest placebo" if len(cast.placebos) > 1 else "its placebo" if cast.placebos else "the base"
         runs = ", in these training runs" if seeds <= FEW_RUNS else ""
         parts.append(f"Beneath: {cast.main} less {nearest}, in points{runs}; bold where clear.")
+        parts.append(
+            "Detectable: the smallest such difference that this many prompts would show, in these training runs, with "
+            "80 % power."
+        )
     return " ".join(parts)
 
 
@@ -220,9 +235,10 @@ def rate_dot(arm: str, score: Score, by_seed: Sequence[Score | None] = ()) -> Do
     """A rate of an arm as a point, with those of single seeds; where only bounds are known, these."""
     single = tuple(row.value for row in by_seed if row is not None and row.value is not None)
     if score.value is None:
-        return Dot(None, score.lowest, score.highest, f"{arm} {between(score)}: {score.missing:,} have no label")
+        words = f"{arm} {between(score)}: {score.missing:,} have no label"
+        return Dot(None, score.lowest, score.highest, words, n=score.n + score.missing)
     words = f"{arm} {percent(score.value)} % {interval(score.low, score.high)}, n {score.n:,}"
-    return Dot(score.value, score.low, score.high, words, single if len(single) > 1 else ())
+    return Dot(score.value, score.low, score.high, words, single if len(single) > 1 else (), n=score.n)
 
 
 def _panel(
@@ -238,4 +254,11 @@ def _panel(
     shown = effect.headline
     foot = (points(shown.value), interval_told(shown)) if shown and shown.value is not None else (MISSING, "no labels")
     words = f"{effect.method} less {shown.other}: {difference(shown)} points." if shown else ""
-    return Panel(title, subtitle, dots, reference, foot, bold=direction_told(effect) != 0, words=words)
+    smallest = detectable(shown) if shown else None
+    counts = (*_n(dots), MISSING if smallest is None else f"\u00b1{100 * smallest:.1f}")
+    return Panel(title, subtitle, dots, reference, foot, bold=direction_told(effect) != 0, counts=counts, words=words)
+
+
+def _n(dots: Mapping[str, Dot]) -> tuple[str]:
+    """How many answers each arm's figure is of: `72`, or `54 to 72` where arms differ."""
+    return (in_range([f"{n:,}" for n in sorted({dot.n for dot in dots.values()})]),)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from sinternal.figures.estimate import Estimate
 from sinternal.figures.score import Score
@@ -62,6 +62,13 @@ def difference(estimate: Estimate | None) -> str:
         return MISSING
     ends = "" if estimate.low is None or estimate.high is None else points_interval(estimate.low, estimate.high)
     return f"{points(estimate.value)} {ends}".strip()
+
+
+def in_range(ordered: Sequence[str]) -> str:
+    """The first and the last of some figures in their order, or the one that there is."""
+    if not ordered:
+        return MISSING
+    return ordered[0] if len(ordered) == 1 else f"{ordered[0]} to {ordered[-1]}"
 
 
 def p_value(p: float) -> str:

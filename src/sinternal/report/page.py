@@ -12,6 +12,7 @@ from typing import NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from sinternal.report.terms import TERMS
 from sinternal.report.texts import Texts
 from sinternal.store.files import copy_file, write_text
 
@@ -99,7 +100,13 @@ def around(texts: Texts) -> dict[str, object]:
     sheets = "'unsafe-inline' 'self'" if texts.files else "'unsafe-inline'"
     ours = f"style-src {sheets}; script-src 'sha256-{script_hash(script)}'"
     policy = f"default-src 'none'; {ours}; base-uri 'none'; form-action 'none'"
-    return {"script": Markup(script), "style": Markup(_asset("style.css")), "policy": Markup(policy), "texts": texts}
+    return {
+        "script": Markup(script),
+        "style": Markup(_asset("style.css")),
+        "policy": Markup(policy),
+        "texts": texts,
+        "terms": TERMS,
+    }
 
 
 def _asset(name: str) -> str:

@@ -12,7 +12,7 @@ from sinternal.figures.best import best
 from sinternal.figures.metric import OF_VERDICTS
 from sinternal.figures.study import ReportData, Variant
 from sinternal.figures.transcripts import ROWS
-from sinternal.report import comparison_tables, effect_tables, plots, tables
+from sinternal.report import cells, comparison_tables, effect_tables, plots, tables
 from sinternal.report import format as figures
 from sinternal.report.bounds import caveat_of
 from sinternal.report.budget import budget_plots
@@ -21,7 +21,7 @@ from sinternal.report.effect_plots import study_picture
 from sinternal.report.effect_words import EffectWords, across_variants, effect_in_words
 from sinternal.report.family_pictures import HeatRow, heat_map, shade, small_multiples
 from sinternal.report.first_picture import first_picture
-from sinternal.report.first_screen import told_apart
+from sinternal.report.first_screen import how_sure, told_alike, told_apart
 from sinternal.report.funnel_plot import funnel_plot
 from sinternal.report.more_tables import more_tables
 from sinternal.report.page import Page, around, environment
@@ -32,6 +32,9 @@ TRANSCRIPTS_NOTE = (
     f"Every answer, also under stress; and of each arm and seed the first {ROWS} training examples and critiques of "
     "the expert, all of which lie in the run's artifacts."
 )
+
+MOST_SETS = 3
+"""Lines on arms that cannot be told apart, of studies whose variants differ in that; the others are folded."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,9 @@ def render(data: ReportData, *, most: float = MOST_IN_PAGE) -> Page:
         p_value=figures.p_value,
         caveat=caveat_of,
         shade=shade,
+        of_score=cells.of_score,
+        of_effect=cells.of_effect,
+        of_comparison=cells.of_comparison,
     ).get_template("page.html.j2")
     texts = pack_texts(data.transcripts, first=_worth_comparing(data), most=most)
     sections, study = [_section(data, variant) for variant in data.variants], _study(data)
@@ -125,7 +131,9 @@ def render(data: ReportData, *, most: float = MOST_IN_PAGE) -> Page:
         study=study,
         lead=_lead(sections, study),
         picture=study.picture if study else sections[0].picture if sections else None,
-        sets=[row for row in sets if row is not None],
+        sets=told_alike(sets),
+        most_sets=MOST_SETS,
+        sure=how_sure(len(data.seeds), of_variants=study is not None) if sections else "",
         tables=tables,
         effects=effect_tables,
         comparisons=comparison_tables,

@@ -30,7 +30,9 @@ LEVEL = 7
 """Of compression."""
 ID_DIGITS = 12
 """Of a transcript's link: two of a million transcripts share one with a chance of 0.2 %, and are numbered then."""
-TEXTS = ("prompt", "thinking", "answer", "critique")
+TEXTS = ("prompt", "thinking", "answer", "critique", "critique_with_spec")
+TRAINED_ON = (EXAMPLE, CRITIQUE)
+"""Kinds of text that are no answer to an evaluation prompt: their outcome is a kind of row, or its fate."""
 REQUEST = {True: "harmful", False: "benign"}
 CHECKED = {None: "", True: "checks safety", False: "no safety check"}
 LABELLED = {"unsafe": "unsafe", **dict.fromkeys(("refused", "helped", "not helpful", "safe"), "safe")}
@@ -43,7 +45,8 @@ FILTERS = {
     "split": "Split",
     "family": "Family",
     "request": "Request",
-    "outcome": "Outcome",
+    "outcome": "Outcome of answers",
+    "fate": "Training row",
     "checked": "Thinking",
     "verified_without_spec": "Own verdict, no spec",
     "verified_with_spec": "Own verdict, with spec",
@@ -98,7 +101,7 @@ def pack_texts(rows: Iterable[Transcript], *, first: Sequence[str] = (), most: f
         for name, column in columns.items():
             column.add(_value(row, name))
         ids.add(row)
-        prompts.add("" if row.kind in (EXAMPLE, CRITIQUE) else row.prompt_id)
+        prompts.add("" if row.kind in TRAINED_ON else _valid(row.prompt_id))
         samples.append(row.sample)
         if row.check is not None and row.thinking is not None:
             checks[number] = [_utf16(row.thinking, place) for place in row.check]
@@ -114,6 +117,7 @@ def pack_texts(rows: Iterable[Transcript], *, first: Sequence[str] = (), most: f
     index: dict[str, Any] = {
         "columns": {name: {"values": list(column.values), "of": column.numbers} for name, column in columns.items()},
         "ids": ids.made,
+        "prompt_ids": list(prompts.values),
         "prompts": [number if known else -1 for number, known in zip(prompts.numbers, prompts.known(), strict=True)],
         "samples": samples,
         "checks": checks,
@@ -179,8 +183,15 @@ def _value(row: Transcript, name: str) -> str:
         return CHECKED[row.checked]
     if name == "knows":
         return _knows(row)
+    if name in ("outcome", "fate"):
+        return row.outcome if (row.kind in TRAINED_ON) == (name == "fate") else ""
     value = getattr(row, name)
-    return "" if value is None else str(value).encode("utf-8", "replace").decode()
+    return "" if value is None else _valid(str(value))
+
+
+def _valid(text: str) -> str:
+    """A text without halves of surrogate pairs, which no file can hold."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _knows(row: Transcript) -> str:

@@ -14,7 +14,7 @@ from typing import TypedDict
 
 LONGEST = 24
 """Letters of a word that count."""
-SHARD = 160_000
+SHARD = 80_000
 """Entries of one piece, about: words, and rows of words."""
 _UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"

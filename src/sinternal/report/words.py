@@ -292,10 +292,10 @@ def _swap_arms(row: Comparison) -> Comparison:
 
 
 def best_in_words(best: Best) -> str:
-    """Which arm has the lowest rate, and which are not significantly above it."""
+    """Which arm has the lowest rate or, where the corrected test finds none, which cannot be told from the lowest."""
     where = f"{METRICS[best.metric].title.lower()} {best.split.upper()}"
     if not best.alike:
         return f"Lowest {where}: {best.arm}, significantly below all others (Holm over all pairs of arms)."
     why = f" Too many labels of {listing(best.unknown)} are missing to give a rate." if best.unknown else ""
-    alike = listing(best.alike)
-    return f"Lowest {where}: {best.arm}; not significantly above it: {alike} (Holm over all pairs of arms).{why}"
+    alike = listing((best.arm, *best.alike))
+    return f"No single arm is the lowest in {where}: {alike} cannot be told apart (Holm over all pairs of arms).{why}"

@@ -4,8 +4,10 @@ const SOON = 8;
 const VERDICTS = [["verified_without_spec", "no spec"], ["verified_with_spec", "with spec"]];
 const SAFETY = /\b(?:un)?safe(?:ty|ly)?\b|\bharm|\bdanger|\billegal|\bunlawful|\bforbid|\bpolic(?:y|ies)\b|\bspecification\b|\bguideline|\brefus|\bdecline\b|\bethic|\bnot allowed\b|\bviolat/i;
 
-function badge(row, name = "outcome") {
-  return make("span", value(row, name), `badge ${value(row, name).replaceAll(/[^\w]+/g, "-")}`);
+// What became of an answer; of a training row, its kind or fate.
+function badge(row) {
+  const word = value(row, "outcome") || value(row, "fate");
+  return make("span", word, `badge ${word.replaceAll(/[^\w]+/g, "-")}`);
 }
 
 function checkBadge(row) {
@@ -52,9 +54,18 @@ function linkTo(row) {
   return link;
 }
 
+// Every arm, seed and sample on one prompt.
+function samePrompt(row) {
+  const id = store.promptIds[store.prompts[row]], link = make("a", "All answers to this prompt", "link");
+  link.href = `#${new URLSearchParams({ prompt: id })}`;
+  link.title = `prompt ${id}`;
+  return link;
+}
+
 function reasonsToFold(...rows) {
   return [
     rows.some((row) => value(row, "request") === "harmful") && "the request is marked as harmful",
+    rows.some((row) => value(row, "fate") === "unsafe") && "the answer it is about was judged unsafe",
     rows.some((row) => value(row, "outcome") === "unsafe") && (rows.length > 1 ? "an answer was judged unsafe" : "the answer was judged unsafe"),
   ].filter(Boolean);
 }
@@ -75,7 +86,18 @@ function definition(list, label, described) {
   list.append(make("dt", label), described);
 }
 
-function fillEntry(row, texts, list, details) {
+// The model's own critiques, folded: of which verdict, by the column of its text.
+const CRITIQUES = [["critique", "written without the specification"], ["critique_with_spec", "written with the specification"]];
+
+function critiquesOf(texts) {
+  return CRITIQUES.filter(([name]) => texts[name] !== null && texts[name] !== undefined).map(([name, how]) => {
+    const details = make("details", null, "critique"), ranges = hitRanges(texts[name], terms);
+    details.append(make("summary", `Its critique of this answer, ${how}${ranges.length ? " (found here)" : ""}`), marked("p", texts[name], ranges));
+    return details;
+  });
+}
+
+function fillEntry(row, texts, list) {
   for (const [name, label] of TEXTS.slice(0, 3)) {
     const text = texts[name];
     const ranges = text === null ? [] : [...hitRanges(text, terms), ...(name === "thinking" ? checkRanges(row, text) : [])];
@@ -83,11 +105,7 @@ function fillEntry(row, texts, list, details) {
   }
   const verdicts = VERDICTS.filter(([name]) => value(row, name));
   if (verdicts.length) definition(list, "Own verdict", make("dd", verdicts.map(([name, label]) => `${value(row, name)} (${label})`).join(", ")));
-  if (texts.critique === null) details.remove();
-  else {
-    details.querySelector("summary").textContent = "Its critique of this answer, written without the specification";
-    details.querySelector("p").replaceWith(marked("p", texts.critique, hitRanges(texts.critique, terms)));
-  }
+  list.after(...critiquesOf(texts));
 }
 
 // What is filled later stays empty until its texts are there; beyond the first screen, until that was painted.
@@ -104,9 +122,12 @@ function whenThere(rows, fill, made, place) {
 function entry(row, place) {
   const made = element("entry").content.cloneNode(true).querySelector("article");
   made.querySelector(".badges").append(badge(row), origin(row), checkBadge(row), linkTo(row));
-  if (element("pairs") && store.prompts[row] >= 0) made.querySelector(".badges").append(" ", sameAsked(row));
-  const list = made.querySelector("dl"), details = made.querySelector(".critique");
+  if (store.prompts[row] >= 0) {
+    if (element("pairs")) made.querySelector(".badges").append(sameAsked(row));
+    made.querySelector(".badges").append(samePrompt(row));
+  }
+  const list = made.querySelector("dl");
   fold(made, reasonsToFold(row));
-  whenThere([row], (texts) => fillEntry(row, texts, list, details), made, place);
+  whenThere([row], (texts) => fillEntry(row, texts, list), made, place);
   return made;
 }

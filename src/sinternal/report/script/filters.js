@@ -30,8 +30,9 @@ function choose(ignored = []) {
   const columns = used.map(({ name }) => store.columns[name]);
   const wanted = used.map((select) => (select.value === "" ? -1 : store.names[select.name].indexOf(select.value)));
   const counts = used.map(({ name }) => new Uint32Array(store.names[name].length));
-  const rows = [];
+  const rows = [], prompt = view.prompt ? store.promptOf.get(view.prompt) : undefined;
   for (let row = 0; row < store.count; row++) {
+    if (view.prompt && store.prompts[row] !== prompt) continue;
     let failed = -1, failures = 0;
     for (let i = 0; i < columns.length && failures < 2; i++) {
       if (wanted[i] !== -1 && columns[i][row] !== wanted[i]) { failed = i; failures++; }
@@ -82,6 +83,7 @@ function stateOf() {
   if (view.mode === "pairs") for (const name of ["a", "b", "change"]) state.set(name, element("pairs").elements[name].value);
   if (view.only !== null) return new URLSearchParams({ transcript: store.ids[view.only] ?? "" });
   if (view.of) state.set("of", view.of);
+  if (view.prompt) state.set("prompt", view.prompt);
   if (view.page > 1) state.set("page", view.page);
   return state;
 }
@@ -103,13 +105,38 @@ function recall() {
   const state = new URLSearchParams(hash);
   const wanted = state.get("transcript");
   view.only = wanted === null ? null : store.rowOf.get(wanted) ?? -1;
-  view.of = state.get("of") ?? "";
   view.mode = state.has("a") && state.has("b") && element("pairs") ? "pairs" : "list";
-  for (const field of form.elements) if (field.name) field.value = state.get(field.name) ?? "";
-  if (view.mode === "pairs") for (const name of ["a", "b", "change"]) {
-    const select = element("pairs").elements[name], asked = state.get(name) ?? "";
-    if ([...select.options].some((option) => option.value === asked)) select.value = asked;
+  const unknown = [];
+  const known = (name, isKnown) => {
+    const asked = state.get(name) ?? "";
+    if (!asked || isKnown(asked)) return asked;
+    unknown.push([name, asked]);
+    return "";
+  };
+  view.of = known("of", (id) => store.rowOf.has(id));
+  view.prompt = known("prompt", (id) => store.promptOf.has(id));
+  for (const field of form.elements) {
+    if (!field.name) continue;
+    field.value = known(field.name, (asked) => field.type === "search" || [...field.options].some(({ value }) => value === asked));
   }
-  view.page = Number(state.get("page")) || 1;
+  if (element("pairs")) for (const name of ["a", "b", "change"]) {
+    const select = element("pairs").elements[name], asked = known(name, (word) => [...select.options].some(({ value }) => value === word));
+    if (asked || name === "change") select.value = asked;
+  }
+  view.page = Number(known("page", (page) => /^[1-9]\d*$/.test(page))) || 1;
+  for (const [name, asked] of state) if (!namesInAddress().has(name) && !(store.names[name]?.length === 1 && store.names[name][0] === asked)) unknown.push([name, asked]);
+  sayUnknown(unknown);
   return true;
+}
+
+// What an address can name; where a column has but one value, there is no filter, and naming that value changes nothing.
+function namesInAddress() {
+  return new Set(["transcript", "of", "prompt", "page", ...[form, element("pairs")].flatMap((own) => [...(own?.elements ?? [])].map(({ name }) => name))].filter(Boolean));
+}
+
+function sayUnknown(unknown) {
+  const line = element("unknown"), labels = new Map(selects().map((select) => [select.name, select.closest("label").firstChild.textContent.trim()]));
+  const told = unknown.slice(0, 3).map(([name, asked]) => `${labels.get(name) ?? name} “${asked.slice(0, 80)}”`).join(", ");
+  line.textContent = `The address asks for what this report does not have, so it was left out: ${told}${unknown.length > 3 ? `, and ${unknown.length - 3} more` : ""}.`;
+  line.hidden = !unknown.length;
 }

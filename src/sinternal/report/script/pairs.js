@@ -76,7 +76,7 @@ function side(row, texts, other, which) {
   }
   const verdicts = VERDICTS.filter(([name]) => value(row, name));
   if (verdicts.length) definition(list, "Own verdict", make("dd", verdicts.map(([name, label]) => `${value(row, name)} (${label})`).join(", ")));
-  made.append(head, list);
+  made.append(head, list, ...critiquesOf(texts));
   return made;
 }
 

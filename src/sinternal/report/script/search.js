@@ -1,14 +1,19 @@
-// Full-text search: every word has to occur, at the beginning of a word; what stands in quotation marks is a phrase.
+// Full-text search: every word has to occur, at the beginning of a word, whatever signs stand around it; what stands in
+// quotation marks is a phrase, with its signs.
 const LETTER = /[\p{L}\p{N}]/u;
 const UNSPACED = /[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u{20000}-\u{3ffff}]/u;
 const WORDS = /[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u{20000}-\u{3ffff}]|(?:(?![\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u{20000}-\u{3ffff}])[\p{L}\p{N}])+/gu;
 const LONGEST = 24;
-const plain = (text) => text.toLowerCase().replace(/\s+/g, " ");
+const AROUND = /^[^\p{L}\p{N}]+|[^\p{L}\p{N}]+$/gu;
+const oneLetterEach = (text) => text.toLowerCase().replaceAll("\u2019", "'");
+const plain = (text) => oneLetterEach(text).replace(/\s+/g, " ");
 let haystack = [];
 const shards = new Map();
 
+// What consists of signs alone is sought as it stands.
 function termsOf(text) {
-  return [...plain(text).matchAll(/"([^"]+)"?|([^\s"]+)/g)].map((match) => (match[1] ?? match[2]).trim()).filter(Boolean);
+  const pieces = plain(text).replace(/[\u201c-\u201f\u00ab\u00bb]/g, '"').matchAll(/"([^"]*)"?|([^\s"]+)/g);
+  return [...new Set([...pieces].map((match) => match[1]?.trim() ?? (match[2].replace(AROUND, "") || match[2])))].filter(Boolean);
 }
 
 // Where a term stands, as often as it does.
@@ -27,21 +32,35 @@ function makeHaystack() {
   for (let row = 0; row < store.count; row++) haystack.push(strawOf(textsAt(row)));
 }
 
-async function shard(at) {
-  if (!shards.has(at)) shards.set(at, await unpack(await fromFile(store.words.files[at])));
+function shard(at) {
+  if (!shards.has(at)) {
+    const coming = fromFile(store.words.files[at]).then(unpack);
+    coming.catch(() => shards.delete(at));
+    shards.set(at, coming);
+  }
   return shards.get(at);
+}
+
+// Which pieces of the index can have a word, or one that begins so.
+function piecesWith(word) {
+  const firsts = store.words.first, pieces = [];
+  for (let at = 0; at < firsts.length; at++) {
+    if (firsts[at] > word && !firsts[at].startsWith(word)) break;
+    if (at + 1 >= firsts.length || firsts[at + 1] >= word) pieces.push(at);
+  }
+  return pieces;
 }
 
 // Marks the rows that have a word, or one that begins so.
 async function rowsWith(word, whole) {
-  const rows = new Uint8Array(store.count), firsts = store.words.first;
-  for (let at = 0; at < firsts.length; at++) {
-    const behind = firsts[at] > word && !firsts[at].startsWith(word), before = at + 1 < firsts.length && firsts[at + 1] <= word && firsts[at + 1] !== word;
-    if (behind) break;
-    if (before) continue;
-    const { words, rows: lists } = await shard(at);
-    for (let i = 0; i < words.length; i++) {
-      if (whole ? words[i] !== word : !words[i].startsWith(word)) continue;
+  const rows = new Uint8Array(store.count);
+  for (const { words, rows: lists } of await Promise.all(piecesWith(word).map(shard))) {
+    let low = 0, high = words.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (words[middle] < word) low = middle + 1; else high = middle;
+    }
+    for (let i = low; i < words.length && (whole ? words[i] === word : words[i].startsWith(word)); i++) {
       let row = 0;
       for (const step of lists[i]) rows[row += step] = 1;
     }
@@ -67,7 +86,7 @@ async function candidates(terms) {
 
 // Ranges of a text in which terms stand, to be marked; white space counts as it is written.
 function hitRanges(text, terms) {
-  const lower = text.toLowerCase();
+  const lower = oneLetterEach(text);
   if (lower.length !== text.length) return [];
   return terms.flatMap((term) => [...places(lower, term)].slice(0, 200).map((start) => ({ start, end: start + term.length, kind: "hit" })));
 }

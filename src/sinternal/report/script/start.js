@@ -1,8 +1,7 @@
 // What is on the screen, and what a reader does to it.
-const PAGE = 50, PAIRS = 20, TYPING = 40;
-const view = { mode: "list", page: 1, only: null, of: "" };
+const PAGE = 50, PAIRS = 20;
+const view = { mode: "list", page: 1, only: null, of: "", prompt: "" };
 let pairs = [];
-let typing = 0;
 
 function showTabs() {
   if (!element("pairs")) return;
@@ -19,12 +18,12 @@ function show() {
   const pages = Math.max(1, Math.ceil(rows.length / size));
   view.page = Math.min(Math.max(1, view.page), pages);
   const total = isPairs ? `${number(rows.length)} pairs` : `${number(rows.length)} of ${number(store.count)} transcripts`;
-  element("count").textContent = total + searching + (isPairs && rows.length ? `: ${tallyOf(rows)}` : "");
+  element("count").textContent = total + (view.prompt && !isPairs && view.only === null ? ` to the prompt ${view.prompt}` : "") + searching + (isPairs && rows.length ? `: ${tallyOf(rows)}` : "");
   element("page").textContent = `page ${view.page} of ${pages}`;
   element("previous").disabled = view.page === 1;
   element("next").disabled = view.page === pages;
   element("download").disabled = !rows.length;
-  element("everything").hidden = view.only === null && !view.of;
+  element("everything").hidden = view.only === null && !view.of && !view.prompt;
   const shown = rows.slice((view.page - 1) * size, view.page * size);
   element("entries").replaceChildren(...(shown.length ? shown.map(isPairs ? pairEntry : entry) : [make("p", nothing(isPairs), "nothing")]));
 }
@@ -74,10 +73,12 @@ async function refresh() {
   show();
 }
 
-async function changed(push) {
+async function changed(push, { everything = false } = {}) {
   view.page = 1;
   view.only = null;
   view.of = "";
+  if (everything) view.prompt = "";
+  element("unknown").hidden = true;
   const done = refresh();
   remember(push);
   await done;
@@ -108,26 +109,49 @@ async function saveShown() {
   say(`${number(rows.length)} rows saved`);
 }
 
+// On paper: what is folded for its length is opened, and what is not there is told of.
+function beforePrint() {
+  const articles = [...document.querySelectorAll("#entries > article")], isPairs = view.mode === "pairs" && view.only === null;
+  for (const details of document.querySelectorAll("details:not(.fold, .apart)")) {
+    if (!details.open) { details.open = true; details.dataset.opened = ""; }
+  }
+  const folded = articles.filter((article) => article.querySelector(":scope > .fold:not([open])")).length;
+  const coming = document.querySelectorAll("#entries [aria-busy]").length;
+  const rest = (isPairs ? pairs : hits).length - articles.length, what = isPairs ? "pairs" : "transcripts";
+  element("left-out").textContent = [
+    rest > 0 ? `Left out on paper: ${number(rest)} more ${what} of this choice. All are on the page, which prints what it shows; “CSV of these” saves them.` : "",
+    folded ? `${number(folded)} of those below are folded, as they may hurt to read: “Unfold harmful texts” prints them, too.` : "",
+    coming ? `The texts of ${number(coming)} had not been read when this was printed: scroll to them, and print again.` : "",
+  ].filter(Boolean).join(" ");
+}
+
+function afterPrint() {
+  for (const details of document.querySelectorAll("details[data-opened]")) {
+    details.open = false;
+    delete details.dataset.opened;
+  }
+}
+
 function listen() {
   element("unfold").addEventListener("change", (event) => {
     for (const folded of document.querySelectorAll("#entries .fold")) folded.open = event.target.checked;
   });
   form.addEventListener("input", (event) => {
     if (event.target.id === "unfold") return;
-    clearTimeout(typing);
-    if (event.target.name !== "text") changed(true);
-    else typing = setTimeout(() => changed(false), store.words ? TYPING : 0);
+    changed(event.target.name !== "text");
   });
   for (const one of [form, element("pairs")]) one?.addEventListener("submit", (event) => event.preventDefault());
   element("pairs")?.addEventListener("input", () => changed(true));
   element("as-list")?.addEventListener("click", () => { view.mode = "list"; changed(true); });
   element("as-pairs")?.addEventListener("click", () => { view.mode = "pairs"; changed(true); });
-  element("everything").addEventListener("click", () => changed(true));
-  element("clear").addEventListener("click", () => { form.reset(); changed(true); });
+  element("everything").addEventListener("click", () => changed(true, { everything: true }));
+  element("clear").addEventListener("click", () => { form.reset(); changed(true, { everything: true }); });
   element("previous").addEventListener("click", () => turnPage(-1));
   element("next").addEventListener("click", () => turnPage(1));
   element("download").addEventListener("click", () => saveShown().catch((problem) => say(problem.message)));
   window.addEventListener("popstate", come);
+  window.addEventListener("beforeprint", beforePrint);
+  window.addEventListener("afterprint", afterPrint);
 }
 
 // To where the address says: a link was followed, or Back.
@@ -136,7 +160,8 @@ async function come() {
   if (!linked && location.hash && location.hash !== "#transcripts") return;
   if (!linked) {
     form.reset();
-    Object.assign(view, { mode: "list", page: 1, only: null, of: "" });
+    Object.assign(view, { mode: "list", page: 1, only: null, of: "", prompt: "" });
+    element("unknown").hidden = true;
   }
   await refresh();
   if (linked) element("transcripts").scrollIntoView();

@@ -1,7 +1,7 @@
 // The index of all transcripts is in the page; their texts come in chunks, out of the page or out of files beside it.
-const TEXTS = [["prompt", "Prompt"], ["thinking", "Thinking"], ["answer", "Answer"], ["critique", "Critique"]];
+const TEXTS = [["prompt", "Prompt"], ["thinking", "Thinking"], ["answer", "Answer"], ["critique", "Critique"], ["critique_with_spec", "Critique with the specification"]];
 const HELD = 48;
-const store = { count: 0, columns: {}, names: {}, ids: [], rowOf: new Map(), prompts: [], samples: [], checks: {}, first: [0], files: null, words: null };
+const store = { count: 0, columns: {}, names: {}, ids: [], rowOf: new Map(), prompts: [], promptIds: [], promptOf: new Map(), samples: [], checks: {}, first: [0], files: null, words: null };
 const chunks = new Map();
 
 async function openStore() {
@@ -14,6 +14,8 @@ async function openStore() {
   store.ids = packed.ids;
   packed.ids.forEach((id, row) => store.rowOf.set(id, row));
   store.prompts = packed.prompts;
+  store.promptIds = packed.prompt_ids;
+  packed.prompt_ids.forEach((id, number) => id && store.promptOf.set(id, number));
   store.samples = packed.samples;
   store.checks = packed.checks;
   for (const rows of packed.chunks) store.first.push(store.first.at(-1) + rows);
