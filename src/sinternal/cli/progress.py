@@ -6,12 +6,14 @@ that are made; how long the rest takes is told as soon as it can be: from how lo
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
 import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
@@ -36,6 +38,8 @@ EXIT_INTERRUPTED = 130
 """Exit code of a run that was interrupted (128 and the number of SIGINT, as shells have it)."""
 LOG = "log.txt"
 """In a run's folder: a line for each artifact that was made."""
+TO_WRITE = 1.0
+"""Seconds that workers have to write what they were answered: it is paid for."""
 EVERY = 60.0
 """Seconds between two lines on how far a stage is, where there are no bars."""
 QUICK = ("prompts", "contrast", "examples", "report", "diagnosis")
@@ -263,6 +267,11 @@ def _ended_like_ctrl_c() -> Iterator[None]:
 
     def end(number: int, _frame: object) -> None:
         signal.signal(number, signal.SIG_DFL)
+        for worker in multiprocessing.active_children():
+            if worker.pid is not None:
+                with suppress(OSError):  # it has ended meanwhile
+                    os.kill(worker.pid, signal.SIGINT)
+        time.sleep(TO_WRITE)
         raise Ended(number)
 
     before = {}
