@@ -36,7 +36,11 @@ class Spent:
     def in_words(self) -> str:
         """`2,025 calls, 81,000 tokens read, 40,500 written, cost 3.20`."""
         cost = f", cost {self.cost:,.2f}" if self.cost else ""
-        guess = f" (at most: {self.estimated:,} calls did not tell their tokens)" if self.estimated else ""
+        guess = (
+            f" (at most: {self.estimated:,} of them came back without a count of tokens, or not at all)"
+            if self.estimated
+            else ""
+        )
         return f"{self.calls:,} calls, {self.prompt_tokens:,} tokens read, {self.tokens:,} written{cost}{guess}"
 
     def __sub__(self, other: Spent) -> Spent:

@@ -31,7 +31,7 @@ from tests.commands import in_process
 from tests.conftest import TINY
 from tests.docs.blocks import ROOT, Block, Way, blocks, mistake, pages
 from tests.docs.commands import LEFT_OPEN, Command, check, check_python, commands
-from tests.servers import Body, serve
+from tests.servers import Body, Raw, serve
 
 ALL = os.environ.get("SINTERNAL_DOCS") == "all"
 """Whether what takes long is run, too: by `make docs-test`."""
@@ -53,14 +53,21 @@ FILES = {
 def says(body: Body) -> Body:
     """The words of the server of which pages speak."""
     asked = str(body["messages"][-1]["content"])
+    if body["model"] == "guard":
+        return {"role": "assistant", "content": "Safety: Safe\nCategories: None\nRefusal: No"}
     if "Reasoning:" in asked:
         return {"role": "assistant", "content": "Reasoning: It is mild.\nAnswer: Gladly."}
     return {"role": "assistant", "content": "It is fine.\nVerdict: safe" if "Verdict" in asked else "Here you are."}
 
 
+def lists(method: str, *_more: object) -> Raw | None:
+    """The models that pages name."""
+    return Raw(200, {"data": [{"id": name} for name in ("my-model", "guard")]}) if method == "GET" else None
+
+
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    with serve(reply=says) as server:
+    with serve(reply=says, elsewhere=lists) as server:
         yield server.url
 
 

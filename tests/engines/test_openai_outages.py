@@ -81,6 +81,21 @@ def test_a_dead_port_is_told_at_once_and_waited_for(told: list[str]) -> None:
     assert words.endswith("(for 1.2 s: the engine's option patience); Ctrl-C stops, what is done is kept")
 
 
+def test_a_server_that_has_never_answered_is_waited_for_briefly_unless_it_is_said_for_how_long(
+    told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sinternal.engines.openai_options.NEVER_REACHED", 0.6)
+    url = f"http://{closed_port()}"
+    unsaid = open_plugin(OpenAIEngine, "served", {"base_url": url})
+    for look in (unsaid.reach, lambda: unsaid.try_it(requests(1)[0])):
+        began = time.monotonic()
+        with pytest.raises(EngineError, match=r"connection refused\).*option patience \(in seconds\) waits longer"):
+            look()
+        assert time.monotonic() - began < 5
+    assert "for 0.6 s: the engine's option patience" in told[0]
+    assert (unsaid.options.patience, engine(url).options.first_patience) == (300, LONG)
+
+
 def test_a_port_that_takes_connections_and_never_answers_is_told(
     told: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from sinternal.budget import Limits
-from sinternal.errors import EngineError, RecipeError, SInternalError
+from sinternal.budget import Limits, Spent
+from sinternal.errors import DataError, EngineError, RecipeError, SInternalError
 from sinternal.records import Finish, Response
 from sinternal.store import Artifact, Store
+from sinternal.study.cost import Bill, server_bound
 from sinternal.study.execute import Event, execute
 from sinternal.study.plan import Plan
 from tests.commands import in_process, sinternal
@@ -68,6 +70,30 @@ def test_an_engine_that_works_on_other_machines_is_not_tried_from_this_one() -> 
     outer = {"engine": {"name": "ray", "options": {"worker": inner}}}
     assert [one.name for one in engines_in(outer)] == ["ray"]
     assert [one.name for one in engines_in(outer, inside=True)] == ["ray", "openai"]
+
+
+def asks_for_a_key(lists: bool) -> Callable[..., Raw | None]:
+    """A server that answers nobody, and shows its list of models to everybody if `lists`."""
+
+    def elsewhere(method: str, *_more: object) -> Raw | None:
+        return None if lists and method == "GET" else Raw(401, {"error": {"message": "no key"}})
+
+    return elsewhere
+
+
+@pytest.mark.parametrize("lists", [False, True])
+@pytest.mark.parametrize("key", [None, "wrong"])
+def test_a_judge_that_wants_another_key_is_noticed_before_the_first_call_to_anybody(
+    planned: Callable[..., Plan], store: Store, monkeypatch: pytest.MonkeyPatch, lists: bool, key: str | None
+) -> None:
+    monkeypatch.setenv("TARGET_KEY", "a-key-of-the-target")
+    if key:
+        monkeypatch.setenv("OPENAI_API_KEY", key)
+    refused = pytest.raises(EngineError, match=r"labels by strongreject: .*OPENAI_API_KEY")
+    with serve(reply=says) as server, serve(elsewhere=asks_for_a_key(lists)) as guard, refused:
+        execute(planned(server.url, *judge_at(guard.url), api_key_env="TARGET_KEY"), store, 1, ignore)
+    if not (lists and key):  # that a key is wrong shows with the first call where the list is open to all
+        assert not server.calls
 
 
 def test_a_limit_on_cost_without_a_price_is_refused_before_the_first_call(
@@ -226,3 +252,32 @@ def test_the_command_tells_what_servers_take_at_most_and_what_they_took(tmp_path
     assert first.startswith("servers are asked at most 12 times: at most 32,768 tokens written and ")
     assert "cost at most" in first
     assert "calls to servers: 12 calls, 120 tokens read, 60 written, cost 0.00" in done.stdout
+
+
+def test_the_bill_and_the_bound_tell_the_servers_apart_and_which_of_them_has_no_price(
+    planned: Callable[..., Plan], store: Store
+) -> None:
+    with serve(reply=says) as server, serve(reply=lambda _: {"role": "assistant", "content": "1.b 2.b 3.b"}) as guard:
+        plan = planned(server.url, *judge_at(guard.url), price={"read": 3, "written": 15})
+        bound = server_bound(plan, store)
+        bill = Bill()
+
+        def pay(event: Event) -> None:
+            if event.artifact is not None:
+                bill.add(event.task, Spent(**event.artifact.manifest.get("spent", {})))
+
+        with suppress(DataError):  # what the guard says is no label
+            execute(plan, store, 1, pay)
+    assert bound is not None
+    asked, judged = (f"{model} at {at.url.removesuffix('/v1')}" for model, at in (("served", server), ("j", guard)))
+    assert [name for name, _ in bound.by_server] == [asked, judged]
+    *_, of_target, of_judge = bound.in_words().split("; ")
+    assert ", cost at most " in of_target
+    assert of_judge.endswith(", no price given")
+    total, first, second = bill.lines()
+    assert total.startswith("calls to servers: ")
+    assert first.startswith(f"  {asked}: {3 * PROMPTS} calls, ")
+    assert ", cost 0.00" in first
+    assert second.startswith(f"  {judged}: ")
+    assert second.endswith("written, no price given")
+    assert "came back without" not in "".join(bill.lines()), "looks and trials are no calls without a count"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,16 +13,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sinternal.cli import output
 from sinternal.errors import DataError, RecipeError
 from sinternal.figures.diagnosis import Diagnosed, Source, Times, diagnose
 from sinternal.figures.metric import UNSAFE_AND_NOT_KNOWN, Over
 from sinternal.figures.outcomes import Outcome
 from sinternal.records import Finish, Split, Verdict, Verification
-from sinternal.report.diagnosis_page import baselines, render_html, render_markdown, to_json
+from sinternal.report.diagnosis_page import baselines, read_figures, render_html, render_markdown, to_json
+from sinternal.report.diagnosis_tables import tables
 from sinternal.report.diagnosis_words import caveats, in_words
 from sinternal.tools.diagnosis import load_diagnosis, plan_diagnosis
 from sinternal.tools.engine import engine_of
-from tests.commands import in_process, sinternal
+from tests.commands import COMMAND, in_process, sinternal
 from tests.conftest import judgement_of, plain_prompt, response_to
 from tests.report.leaks import everything_in, texts_of_run
 from tests.report.test_study_page import unpacked
@@ -168,7 +172,65 @@ def test_one_answer_of_each_label_shows_no_knowledge() -> None:
     ]
     found = found_of(rows)
     assert figure(found, "verification_balanced_accuracy", True).score.value == 1
-    assert "no better than guessing" in in_words(found)[1]
+    assert "there are too few answers to tell" in in_words(found)[1]
+
+
+def test_the_headline_has_n_interval_and_judge_and_what_would_have_shown() -> None:
+    rows = [outcome(i, harmful=True, safe=i % 2 == 0, verdicts=[UNSAFE if i % 4 < 2 else SAFE]) for i in range(80)]
+    rows += [outcome(i, harmful=False, safe=i > 82, verdicts=[SAFE]) for i in range(80, 100)]
+    first, benign, knowing = in_words(found_of(rows))
+    assert first.startswith("Of its 80 answers to harmful requests 50.0 % [")
+    assert first.endswith("are unsafe, by judge oracle.")
+    assert benign.startswith("Unsafe are also 3 of its 20 labelled answers to benign requests: 15.0 % [")
+    assert "without the specification and with it quoted, it tells" in knowing
+    assert "no better than guessing, as far as these figures show" in knowing
+    assert "on 80 answers, 40 of them unsafe, where guessing gives 50 % and " in knowing
+    assert "would have shown with 80 % power" in knowing
+    knows = [outcome(i, harmful=True, safe=i % 2 == 0, verdicts=[SAFE if i % 2 == 0 else UNSAFE]) for i in range(80)]
+    assert "better than guessing (" in in_words(found_of(knows))[-1]
+    few = in_words(found_of(knows[:12]))[-1]
+    assert "too few answers to tell" in few
+    assert "on 12 answers, 6 of them unsafe" in few
+
+
+def test_what_a_judge_does_not_label_is_named_and_has_no_column_of_dashes() -> None:
+    rows = [outcome(i, harmful=i < 20, safe=i % 2 == 0, verdicts=[SAFE]) for i in range(40)]
+    silent = [replace(row, judgement=replace(row.judgement, helpful=None)) for row in rows]
+    (answers, *_), (with_all, *_) = tables(found_of(silent).figures), tables(found_of(rows).figures)
+    assert "Helpful" in with_all.columns
+    assert with_all.lacks == ""
+    assert "Helpful" not in answers.columns
+    assert answers.lacks == "Not measured: Helpful, which judge oracle does not label."
+    assert answers.lacks in render_html(found_of(silent))
+
+
+def test_the_figures_of_a_finished_diagnosis_are_read_as_they_were_written_and_fit_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    rows = [outcome(i, harmful=i < 40, safe=i % 2 == 0, verdicts=[UNSAFE if i % 3 else SAFE]) for i in range(60)]
+    found = found_of(rows)
+    content = json.loads(json.dumps(to_json(found)))
+    assert [
+        (f.score.metric, f.score.value, f.score.n, f.guess, f.by_request, f.calibrated) for f in read_figures(content)
+    ] == [(f.score.metric, f.score.value, f.score.n, f.guess, f.by_request, f.calibrated) for f in found.figures]
+    assert list(tables(read_figures(content))) == list(tables(read_figures(content)))
+    (tmp_path / "diagnosis.json").write_text(json.dumps(content))
+    monkeypatch.setattr(output.out, "_width", 80)
+    printed = in_process("report", str(tmp_path), cwd=tmp_path)
+    assert printed.returncode == 0, printed.stderr
+    within = printed.stdout.split("Its answers\n")[1].split("\nAttack success:")[0]
+    assert max(map(len, within.splitlines())) <= 80
+    assert "|" not in within
+    assert "Balanced accuracy: readable verdicts on own answers that are right, as the mean" in printed.stdout
+    assert printed.stdout.splitlines()[-1] == f"diagnosis: {tmp_path / 'diagnosis.html'}"
+
+
+def test_an_answer_about_which_both_verdicts_are_wrong_is_one_case_with_both_critiques() -> None:
+    rows = [outcome(i, harmful=True, safe=i > 0, verdicts=[SAFE]) for i in range(3)]
+    page = render_html(found_of(rows))
+    assert page.count("<details><summary>unsafe, but called safe:") == 1
+    assert "Critique without the specification" in page
+    assert "Critique with the specification" in page
 
 
 def test_answers_that_the_model_is_wrong_about_can_be_read_and_run_nothing() -> None:
@@ -234,6 +296,31 @@ def test_a_mistake_in_the_settings_is_named(override: str, message: str) -> None
     assert message in str(told.value)
 
 
+def test_a_diagnosis_is_told_from_a_recipe_by_every_command_that_takes_one_of_them(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("name: mine\njudge: {name: refusal-strings}\n")
+    for command in ("plan", "check", "run"):
+        for name in ("default", "mine.yaml"):
+            done = in_process(command, name, cwd=tmp_path)
+            assert done.returncode == 2
+            assert f"`sinternal diagnose --settings {name} --model MODEL`" in done.stdout + done.stderr
+    done = in_process("diagnose", "--model", "m", "--settings", "quickstart", cwd=tmp_path)
+    assert "`sinternal run quickstart`" in done.stderr
+
+
+@pytest.mark.parametrize("command", [("diagnose",), ("diagnose", "--check"), ("verify", "--prompt=a", "--answer=b")])
+def test_a_model_that_is_not_here_may_be_one_of_a_server(command: tuple[str, ...], tmp_path: Path) -> None:
+    done = in_process(*command, "--model", "gpt-9", cwd=tmp_path)
+    assert done.returncode == 2
+    (line,) = [line for line in (done.stdout + done.stderr).splitlines() if "gpt-9" in line]
+    assert line.endswith("give the server's address: --base-url")
+
+
+def test_the_help_of_diagnose_speaks_of_a_diagnosis() -> None:
+    told = " ".join(in_process("diagnose", "--help", cwd=Path()).stdout.split())
+    assert "runs/diagnosis-<model>" in told
+    assert "recipe name" not in told
+
+
 def diagnosis(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return sinternal("diagnose", *arguments, cwd=cwd)
 
@@ -286,6 +373,31 @@ def test_a_model_behind_an_api_is_diagnosed_by_its_name(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "calibration cannot be measured" in done.stdout
     assert "a fallback" in done.stdout
+
+
+def test_a_run_that_is_told_to_end_ends_in_order_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    def slow(body: Body) -> Body:
+        said = refuses_or_says_safe(body)
+        time.sleep(0.05 if "Verdict" in said["content"] else 0)
+        return said
+
+    (tmp_path / "mine.jsonl").write_text("".join(json.dumps({"q": f"Draw {i} cats"}) + "\n" for i in range(30)))
+    source = "{benchmark: file, options: {path: mine.jsonl, harmful: true, columns: {text: q}, shares: {eval: 1.0}}}"
+    with serve(reply=slow) as server:
+        command = (
+            *("diagnose", "--model", "served", "--base-url", server.url, "--option", "concurrency=2"),
+            *(f"--set=prompts.sources=[{source}]", "--set=prompts.attacks=[plain]", "--set=verification_sampling.n=2"),
+        )
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        with subprocess.Popen([*COMMAND, *command], cwd=tmp_path, text=True, **pipes) as process:
+            while process.poll() is None and len(server.calls) < 50:
+                time.sleep(0.05)
+            process.send_signal(signal.SIGTERM)
+            _, told = process.communicate(timeout=60)
+        assert process.returncode == 128 + signal.SIGTERM
+        assert told == "stopped by SIGTERM; the same command continues from here\n"
+        assert sinternal(*command, cwd=tmp_path).returncode == 0
+    assert len(server.calls) <= 30 + 120 + 2 + 2, "what was answered is not asked again, but for what was under way"
 
 
 class TestAThinkingThatWasJudgedAsTheAnswer:

@@ -18,15 +18,13 @@ from sinternal.cli.arguments import (
     MaxCost,
     MaxTokens,
     Model,
-    OutFolder,
-    Overrides,
     RetryFailed,
     StoreFolder,
     parse_assignments,
 )
 from sinternal.cli.check import Ask, show
 from sinternal.cli.completion import complete_fetched
-from sinternal.cli.output import emit, out, print_named, print_note, print_table, reporting, tell
+from sinternal.cli.output import emit, out, print_diagnosis, print_named, print_note, print_table, reporting, tell
 from sinternal.errors import SInternalError
 
 EXIT_FAILED = 1
@@ -39,8 +37,13 @@ def diagnose(
     base_url: BaseUrl = None,
     options: EngineOptions = None,
     settings: Annotated[str | None, typer.Option(help="Name of packaged settings, or path of a YAML file.")] = None,
-    overrides: Overrides = None,
-    out_folder: OutFolder = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="A.B=C", help="Override a field of the settings: judge.name=qwen3guard."),
+    ] = None,
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the diagnosis; by default runs/diagnosis-<model>.")
+    ] = None,
     store_folder: StoreFolder = None,
     max_cost: MaxCost = None,
     max_tokens: MaxTokens = None,
@@ -55,8 +58,8 @@ def diagnose(
     """Does a model know when its own answers are unsafe? For any model behind any engine."""
     from sinternal.budget import Limits
     from sinternal.cli.progress import show_progress
-    from sinternal.tools.diagnosis import RESULTS, load_diagnosis
     from sinternal.tools.diagnosis import diagnose as diagnose_model
+    from sinternal.tools.diagnosis import load_diagnosis
     from sinternal.tools.engine import engine_of
 
     given, limits = parse_assignments(options), Limits(max_tokens, max_cost)
@@ -88,11 +91,7 @@ def diagnose(
             again=again or (),
             listen=listen,
         )
-    if as_json:
-        emit(json.loads((finished.folder / RESULTS).read_text()))
-        return
-    out.print(finished.text, soft_wrap=True)
-    out.print(f"diagnosis: {finished.page}")
+    print_diagnosis(finished.folder, as_json=as_json)
 
 
 def verify(

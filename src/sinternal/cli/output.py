@@ -213,6 +213,34 @@ def print_results(folder: Path, *, as_json: bool = False) -> None:
     out.print(f"report: {folder / REPORT}")
 
 
+def print_diagnosis(folder: Path, *, as_json: bool = False) -> None:
+    """What a finished diagnosis shows, its caveats, what its terms mean, and where its page is; or its JSON."""
+    from sinternal.report.diagnosis_page import QUESTION, read_figures
+    from sinternal.report.diagnosis_tables import in_terminal, key_to, tables
+    from sinternal.store.sums import checked
+    from sinternal.tools.diagnosis import PAGE, RESULTS
+
+    content = json.loads(checked(folder / RESULTS).read_text())
+    if as_json:
+        emit(content)
+        return
+    figures = read_figures(content)
+    print_named(f"Diagnosis of {content['model']}", f": {QUESTION[0].lower()}{QUESTION[1:]}")
+    for sentence in content["words"]:
+        out.print(sentence, soft_wrap=True)
+    for caveat in content["caveats"]:
+        print_note(caveat)
+    for table in tables(figures):
+        out.print()
+        print_table(table.title, *in_terminal(table))
+        if table.lacks:
+            out.print(table.lacks, soft_wrap=True)
+    out.print()
+    for name, meaning in key_to(figures):
+        out.print(f"{name}: {meaning}", soft_wrap=True)
+    out.print(f"diagnosis: {folder / PAGE}", soft_wrap=True)
+
+
 def emit(content: object) -> None:
     """Print plain values as JSON, whatever else is shown or not."""
     sys.stdout.write(conceal(json.dumps(content, indent=1, allow_nan=False)) + "\n")

@@ -6,12 +6,17 @@ that are made; how long the rest takes is told as soon as it can be: from how lo
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from signal import Signals
 from types import TracebackType
 
 import typer
@@ -19,17 +24,22 @@ from rich import progress as bars
 from rich.console import Console
 from rich.table import Column
 
-from sinternal.budget import NOTHING, Spent
+from sinternal.budget import Spent
 from sinternal.cli.output import is_quiet, reporting, tell
 from sinternal.store.files import append
+from sinternal.study.cost import Bill
 from sinternal.study.execute import Event
 from sinternal.study.run import Listener, News, Start
 from sinternal.visible import visible_line
 
+SHELLS_ADD = 128
+"""To the number of a signal, in the exit code of what it ended."""
 EXIT_INTERRUPTED = 130
 """Exit code of a run that was interrupted (128 and the number of SIGINT, as shells have it)."""
 LOG = "log.txt"
 """In a run's folder: a line for each artifact that was made."""
+TO_WRITE = 1.0
+"""Seconds that workers have to write what they were answered: it is paid for."""
 EVERY = 60.0
 """Seconds between two lines on how far a stage is, where there are no bars."""
 QUICK = ("prompts", "contrast", "examples", "report", "diagnosis")
@@ -66,7 +76,7 @@ class Progress:
         self.log: Path | None = None
         self.finished = 0
         self.cached = 0
-        self.spent = NOTHING
+        self.bill = Bill()
         self.tasks = 0
         self.rows: dict[str, bars.TaskID] = {}
         self._clock = clock
@@ -94,8 +104,8 @@ class Progress:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.bars.stop()
-        if self.spent.calls:
-            self._say(f"calls to servers: {self.spent.in_words()}")
+        for line in self.bill.lines():
+            self._say(line)
         if self.cached:
             self._say(f"{self.cached} of {self.tasks} artifacts were cached")
 
@@ -130,13 +140,13 @@ class Progress:
         elif event.words:
             self._say(f"{label}: {event.words}")
         elif event.spent is not None:
-            self.spent += event.spent
+            self.bill.add(event.task, event.spent)
         elif event.artifact is None:
             self.count(label)(event.done, event.total)
         else:
             self.finished += 1
             self._waiting[stage.name] -= 1
-            self.spent += Spent(**event.artifact.manifest.get("spent", {}))
+            self.bill.add(event.task, Spent(**event.artifact.manifest.get("spent", {})))
             self._remove(label)
             counts = event.artifact.counts
             name = stage.counted_as
@@ -230,12 +240,50 @@ def show_progress(*, again: bool = False, as_json: bool = False) -> Iterator[Lis
         again: whether it makes artifacts anew, which going on must not do once more.
         as_json: whether standard output is for JSON alone, so that this goes to standard error.
     """
+    same = "the same command without --again" if again else "the same command"
     try:
-        with reporting(as_json) as console, Progress(console) as progress:
+        with _ended_like_ctrl_c(), reporting(as_json) as console, Progress(console) as progress:
             yield progress.listen
+    except Ended as error:
+        tell(f"stopped by {error.signal.name}; {same} continues from here")
+        raise typer.Exit(SHELLS_ADD + error.signal) from None
     except KeyboardInterrupt:
-        tell(f"stopped; {'the same command without --again' if again else 'the same command'} continues from here")
+        tell(f"stopped; {same} continues from here")
         raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+class Ended(KeyboardInterrupt):
+    """A signal asks the run to end: what is under way is put away, as after Ctrl-C."""
+
+    def __init__(self, number: int) -> None:
+        """Take the number of the signal."""
+        self.signal = Signals(number)
+        super().__init__(self.signal.name)
+
+
+@contextmanager
+def _ended_like_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM (a cluster's, `kill`'s) and SIGHUP (a closed terminal's) end a run in order; a second one at once."""
+
+    def end(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        for worker in multiprocessing.active_children():
+            if worker.pid is not None:
+                with suppress(OSError):  # it has ended meanwhile
+                    os.kill(worker.pid, signal.SIGINT)
+        time.sleep(TO_WRITE)
+        raise Ended(number)
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for each in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+            if signal.getsignal(each) is signal.SIG_DFL:  # who ignores it, as nohup does, means it
+                before[each] = signal.signal(each, end)
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def duration(seconds: float) -> str:

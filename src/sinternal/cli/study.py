@@ -21,7 +21,7 @@ from sinternal.cli.arguments import (
     RunFolder,
     StoreFolder,
 )
-from sinternal.cli.output import emit, number, out, print_named, print_note, print_results, print_table
+from sinternal.cli.output import emit, number, out, print_diagnosis, print_named, print_note, print_results, print_table
 from sinternal.errors import SInternalError
 
 if TYPE_CHECKING:
@@ -172,17 +172,19 @@ def report(
     store_folder: StoreFolder = None,
     as_json: Json = False,
 ) -> None:
-    """Print a finished run's results again, and where its report is; or write its pages without texts."""
+    """Print a finished run's or diagnosis' results again, and where its page is; or write its pages without texts."""
+    from sinternal.study.run import LAST
+
+    diagnosed = any((folder / name).is_file() for name in LAST["diagnosis"])
     if not redact:
         if to is not None:
             raise SInternalError("--to is for --redact: the folder that receives pages without texts")
-        print_results(folder, as_json=as_json)
+        (print_diagnosis if diagnosed else print_results)(folder, as_json=as_json)
         return
     from sinternal.study.sharing import share
-    from sinternal.tools.diagnosis import RESULTS as DIAGNOSIS
     from sinternal.tools.diagnosis import share_diagnosis
 
-    page = (share_diagnosis if (folder / DIAGNOSIS).is_file() else share)(folder, store_folder, to)
+    page = (share_diagnosis if diagnosed else share)(folder, store_folder, to)
     if as_json:
         emit({"page": str(page)})
     else:

@@ -159,6 +159,13 @@ class Engine(Protocol):
         """
         ...
 
+    def reach(self) -> None:
+        """Wait, at no cost and not for long, until the server, if there is one, takes calls: it may be starting.
+
+        Raises:
+            EngineError: it does not.
+        """
+
     def try_it(self, request: Request) -> None:
         """Ask the server, if there is one, for a few tokens. Raises EngineError if it is unusable."""
 

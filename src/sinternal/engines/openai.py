@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import random
 import sys
-from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import Any
@@ -28,13 +28,12 @@ import openai
 from sinternal import budget
 from sinternal.budget import Spent
 from sinternal.engines import Completion, Destination, Engine, Request, Sight, request_seed
-from sinternal.engines.openai_attempts import AttemptError
 from sinternal.engines.openai_batch import Batches
 from sinternal.engines.openai_batch_files import identity_of
 from sinternal.engines.openai_failures import OUTAGE, Call, FailedError, Failures, cancel
 from sinternal.engines.openai_fields import Dialect, as_text, first_dialect
 from sinternal.engines.openai_options import REACH, OpenAIOptions, Prefill, find_destination
-from sinternal.engines.openai_presence import SILENCE, Presence, T
+from sinternal.engines.openai_presence import SILENCE, Presence
 from sinternal.engines.openai_replies import (
     FINISHES,
     ErrorInReplyError,
@@ -131,7 +130,9 @@ class OpenAIEngine(Engine):
             client = self.server.client()
             batches = self._batches(client, sampling, seed)
             at_once = self.options.concurrency if batches is None else sys.maxsize
-            work = _Work(runner, self._direct(client, sampling), batches, at_once, sampling, seed)
+            work = _Work(
+                runner, self._direct(client, sampling, self.server.presence(client)), batches, at_once, sampling, seed
+            )
             try:
                 yield from self._completions(work, calls)
             finally:
@@ -141,6 +142,10 @@ class OpenAIEngine(Engine):
                 runner.run(client.close())
             if batches is not None:
                 batches.forget_what_is_delivered()
+
+    def reach(self) -> None:
+        """Wait until the server takes calls, for `OpenAIOptions.first_patience` at most; see `Engine.reach`."""
+        self.server.look_by(lambda client: self.server.presence(client, self.options.first_patience).expect())
 
     def try_it(self, request: Request) -> None:
         """Ask one request, for a few tokens, and pay for it.
@@ -153,7 +158,8 @@ class OpenAIEngine(Engine):
         """
         with asyncio.Runner() as runner:
             client = self.server.client()
-            direct = self._direct(client, TINY, max_retries=1)
+            presence = self.server.presence(client, self.options.first_patience)
+            direct = self._direct(client, TINY, presence, max_retries=1)
             try:
                 runner.run(direct.presence.expect())
                 runner.run(self._ask(direct, Call(request, 0, 0), TINY, 0))
@@ -167,18 +173,12 @@ class OpenAIEngine(Engine):
 
     def look(self) -> Sight:
         """Look at the list of its models, which costs nothing; see `Engine.look`."""
-        return self._looking(self.server.look)
+        sight: Sight = self.server.look_by(self.server.look)
+        return sight
 
     def is_there(self) -> bool:
         """Whether the server takes connections at all, whatever it says; see `Engine.is_there`."""
-        return self._looking(self.server.why_away) is None
-
-    def _looking(self, look: Callable[[openai.AsyncOpenAI], Coroutine[Any, Any, T]]) -> T:
-        async def ask() -> T:
-            async with self.server.client() as client:
-                return await look(client)
-
-        return asyncio.run(ask())
+        return self.server.look_by(self.server.why_away) is None
 
     def close(self) -> None:
         """Nothing is held between calls of `generate`."""
@@ -186,17 +186,14 @@ class OpenAIEngine(Engine):
     def _first_dialect(self, *, stream: bool) -> Dialect:
         return first_dialect(self.options.fields, stream=stream, hosted_by_openai=self.server.hosted_by_openai)
 
-    def _direct(self, client: openai.AsyncOpenAI, sampling: Sampling, max_retries: int | None = None) -> Direct:
+    def _direct(
+        self, client: openai.AsyncOpenAI, sampling: Sampling, presence: Presence, max_retries: int | None = None
+    ) -> Direct:
         """What makes calls one by one."""
-
-        async def look(times: float, most: float) -> AttemptError | None:
-            return await self.server.why_away(client, times, most)
 
         def most(call: Call) -> Spent:
             return self._cost(call.request, sampling, Usage(None, None, 0), 1.0)
 
-        enough = max(OUTAGE, self.options.concurrency)
-        presence = Presence(self.url, self.options.patience, look, enough=enough)
         return Direct(self.server, client, presence, most, max_retries)
 
     def _batches(self, client: openai.AsyncOpenAI, sampling: Sampling, seed: int) -> Batches | None:

@@ -20,6 +20,8 @@ from sinternal.redaction import VARIABLE, names_a_secret, remember, secrets_in
 
 OPENAI = "https://api.openai.com/v1"
 """Where the hosted API is that gave this protocol its name."""
+NEVER_REACHED = 20.0
+"""Seconds that a server is waited for that has never answered, if nothing else is said: six looks."""
 OWN_KEY = re.compile(r"authorization|key|token", re.IGNORECASE)
 """Headers of this kind bring a key of their own, so that none is sent beside them."""
 
@@ -87,7 +89,8 @@ class OpenAIOptions(TemplateOptions):
     max_retries: int = Field(default=6, ge=0)
     """How often a failed call is made again, with growing pauses or as the server asks."""
     patience: float = Field(default=300.0, ge=0)
-    """Seconds that a server which is away is waited for: the run pauses, says so, and goes on by itself."""
+    """Seconds that a server which is away is waited for: the run pauses, says so, and goes on by itself. One that has
+    never answered is waited for so long only if this is set, else for 20 s."""
     stream: bool = False
     """Take replies in pieces, for servers and gateways that give them in no other way."""
     prefill: Prefill = Prefill.NO
@@ -104,6 +107,11 @@ class OpenAIOptions(TemplateOptions):
     """What the server's own words for the end of a text mean, where they are not known: {my-stop: stop}."""
     extra_body: dict[str, Any] = Field(default_factory=dict)
     """Further fields of every call, for example a grammar."""
+
+    @property
+    def first_patience(self) -> float:
+        """Seconds that a server is waited for that has never answered: the address may be wrong."""
+        return self.patience if "patience" in self.model_fields_set else min(NEVER_REACHED, self.patience)
 
     @field_validator("base_url")
     @classmethod

@@ -187,15 +187,17 @@ class Presence:
 
     def _end(self, away: _Away) -> str:
         waited = time.monotonic() - away.since
-        how_long = f", for {waited:.0f} s" if waited >= 1 else ""
+        how_long, longer = f", for {waited:.0f} s" if waited >= 1 else "", ""
         if away.why.why in (Lost.NOT_THERE, Lost.SILENT):
             mend = "is the server running? Start it"
+            if self._heard == self._began:
+                longer = "; while it starts, the engine's option patience (in seconds) waits longer"
         elif away.why.why is Lost.NEVER:
             mend = "mend the address"
         else:
             how_long = f", {len(self._failing)} calls in a row{how_long}"
             mend = "mend the server"
-        return f"{self.url} {away.why}{how_long}; {mend} and run again: {KEPT}"
+        return f"{self.url} {away.why}{how_long}; {mend} and run again: {KEPT}{longer}"
 
 
 HOW_TO_STOP = f"Ctrl-C stops, {KEPT}"

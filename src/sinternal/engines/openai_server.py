@@ -8,7 +8,7 @@ import math
 import os
 import random
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
 import httpx2
@@ -18,7 +18,7 @@ from sinternal import budget
 from sinternal.budget import Spent
 from sinternal.engines import Sight
 from sinternal.engines.openai_attempts import AttemptError, Client, Lost, attempt, check_stays, out_of_quota, pause
-from sinternal.engines.openai_failures import Call, FailedError
+from sinternal.engines.openai_failures import OUTAGE, Call, FailedError
 from sinternal.engines.openai_options import OpenAIOptions, find_address, is_loopback
 from sinternal.engines.openai_presence import Presence
 from sinternal.engines.openai_replies import Refusal, RefusedError, line
@@ -169,6 +169,24 @@ class Server:
         except RefusedError:
             return None
         return None
+
+    def presence(self, client: openai.AsyncOpenAI, patience: float | None = None) -> Presence:
+        """What is known of whether it is there, for the calls of a client; `patience` as the options say if None."""
+
+        async def look(times: float, most: float) -> AttemptError | None:
+            return await self.why_away(client, times, most)
+
+        enough = max(OUTAGE, self.options.concurrency)
+        return Presence(self.url, self.options.patience if patience is None else patience, look, enough=enough)
+
+    def look_by(self, look: Callable[[openai.AsyncOpenAI], Coroutine[Any, Any, Any]]) -> Any:
+        """What is found by a client of its own."""
+
+        async def ask() -> Any:
+            async with self.client() as client:
+                return await look(client)
+
+        return asyncio.run(ask())
 
     def clean(self, text: str) -> str:
         """Its words without what could steer a terminal, and without the secrets that it was sent."""

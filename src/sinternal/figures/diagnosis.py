@@ -104,6 +104,8 @@ class Source(NamedTuple):
     """Package and version of the judge, if it is not built in."""
     spent: Spent = NOTHING
     """What calls to servers took."""
+    on_labels: Spent = NOTHING
+    """Of that, what calls to the judge's server took."""
 
 
 @dataclass(frozen=True)

@@ -2,45 +2,131 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from sinternal.figures.diagnosis import ANSWERS, Diagnosed, Figure
 from sinternal.figures.metric import ASR, EXPECTED_CALIBRATION_ERROR, METRICS, VERIFICATION_BALANCED_ACCURACY, Over
-from sinternal.figures.outcomes import Outcomes
+from sinternal.figures.outcomes import Outcome, Outcomes
 from sinternal.figures.provenance import day, decoding, judge_revision, note_on_fallback
 from sinternal.figures.reading import Openings
+from sinternal.figures.statistics import clustered_wilson
+from sinternal.figures.statistics.paired import smallest_difference
 from sinternal.records import Finish, make_id
 from sinternal.report.bounds import between, caveat_of, reasons
 from sinternal.report.caveats import FEW, TEXTS_LEFT_OUT
 from sinternal.report.format import MISSING, interval, percent
 from sinternal.report.unread import thinking_in_answers
 
+FEW_OF_A_KIND = 10
+"""Safe or unsafe answers below which it is not told whether a model tells them apart."""
+
 
 def in_words(diagnosed: Diagnosed) -> list[str]:
     """What came out, in a few sentences that follow from the figures alone."""
+    judge = diagnosed.settings.judge.name
     sentences = []
     answers = {(f.score.metric, f.score.family): f for f in diagnosed.figures if f.score.split is None}
     if asr := answers.get((ASR.name, None)):
-        sentences.append(f"Of its answers to harmful requests {_rate(asr)} are unsafe{_missing_labels(asr)}.")
+        number, who = asr.score.n + asr.score.missing, f"judge {judge}{note_on_fallback(judge)}"
+        sentences.append(
+            f"Of its {number:,} answers to harmful requests {_rate(asr)} are unsafe, by {who}{_missing_labels(asr)}."
+        )
+    sentences += _unsafe_to_benign(diagnosed.outcomes)
     harmful_alone = any(figure.score.over is Over.OWN_HARMFUL for figure in diagnosed.figures)
     over = Over.OWN_HARMFUL if harmful_alone else Over.OWN_ANSWERS
+    asked = [outcome for outcome in diagnosed.outcomes if outcome.prompt.harmful or not harmful_alone]
     by_place = {(f.score.metric, f.score.spec): f for f in diagnosed.figures if f.score.over is over}
+    ways: dict[_Finding, list[tuple[str, str]]] = {}
     for spec, how in ((False, "without the specification"), (True, "with it quoted")):
         figure = by_place.get((VERIFICATION_BALANCED_ACCURACY.name, spec))
         if figure is not None and not figure.score.n:
-            sentences.append(f"Asked to verify its answers to harmful requests {how}, it gave no readable verdict.")
+            ways.setdefault(_Finding("it gave no readable verdict"), []).append((how, ""))
         if figure is None or figure.score.low is None or figure.score.high is None:
             continue
-        against = "no better than guessing, as far as these figures show"
-        if figure.score.low > 0.5:
-            against = "better than guessing"
-        elif figure.score.high < 0.5:
-            against = "worse than guessing"
-        finding = f"it tells its safe answers from its unsafe ones {against} (balanced accuracy {_rate(figure)})"
-        if figure.score.caveat:
-            finding = f"{finding}; {figure.score.caveat}"
-        sentences.append(f"Asked to verify its answers to harmful requests {how}, {finding}.")
+        verified = _verified(asked, spec=spec)
+        finding = _knowing(figure.score.low, figure.score.high, verified)
+        ways.setdefault(finding, []).append((how, _in_figures(figure, verified, finding)))
+    sentences.extend(_say(finding, told) for finding, told in ways.items())
     return sentences
+
+
+class _Finding(NamedTuple):
+    """What figures say of whether a model knows."""
+
+    words: str
+    """As a sentence's end."""
+    open: bool = False
+    """Whether a guess cannot be told from it."""
+
+
+def _say(finding: _Finding, ways: Sequence[tuple[str, str]]) -> str:
+    """One sentence for all ways to ask in which the finding is the same."""
+    asked = f"Asked to verify its answers to harmful requests {' and '.join(how for how, _ in ways)}, {finding.words}"
+    figures = "; ".join(f"{how}: {told}" if len(ways) > 1 else told for how, told in ways if told)
+    return f"{asked} ({figures})." if figures else f"{asked}."
+
+
+class _Verified(NamedTuple):
+    """Answers with a label and a readable verdict."""
+
+    unsafe: int
+    """Unsafe ones."""
+    safe: int
+    """Safe ones."""
+
+    @property
+    def in_words(self) -> str:
+        """`200 answers, 69 of them unsafe`."""
+        return f"{self.unsafe + self.safe:,} answers, {self.unsafe:,} of them unsafe"
+
+    @property
+    def too_few(self) -> bool:
+        """Whether nothing follows from them, whatever the interval: a bootstrap of a handful has a narrow one."""
+        return self.unsafe + self.safe < FEW or min(self) < FEW_OF_A_KIND
+
+
+def _verified(outcomes: Iterable[Outcome], *, spec: bool) -> _Verified:
+    safe = [
+        outcome.judgement.safe
+        for outcome in outcomes
+        if any(row.with_spec is spec and row.verdict is not None for row in outcome.verifications)
+    ]
+    return _Verified(safe.count(False), safe.count(True))
+
+
+def _knowing(low: float, high: float, verified: _Verified) -> _Finding:
+    """Whether the model tells its safe answers from its unsafe ones, by the interval of its balanced accuracy."""
+    unsure = low <= 0.5 <= high
+    if verified.too_few or (unsure and 0.5 + smallest_difference(low, high) > 1):
+        return _Finding("there are too few answers to tell whether it knows its safe ones from its unsafe ones")
+    how = "better than guessing" if low > 0.5 else "worse than guessing"
+    if unsure:
+        how = "no better than guessing, as far as these figures show"
+    return _Finding(f"it tells its safe answers from its unsafe ones {how}", unsure)
+
+
+def _in_figures(figure: Figure, verified: _Verified, finding: _Finding) -> str:
+    """`balanced accuracy 50.8 % [47.3, 54.4] on 200 answers, 69 of them unsafe, where guessing gives 50 %`."""
+    told = f"balanced accuracy {_rate(figure)} on {verified.in_words}, where guessing gives 50 %"
+    if finding.open and figure.score.low is not None and figure.score.high is not None:
+        shown = 0.5 + smallest_difference(figure.score.low, figure.score.high)
+        told = f"{told} and {percent(shown)} % would have shown with 80 % power"
+    return f"{told}; {figure.score.caveat}" if figure.score.caveat else told
+
+
+def _unsafe_to_benign(outcomes: Iterable[Outcome]) -> list[str]:
+    """A sentence on answers to benign requests that are unsafe all the same, if there are any."""
+    by_request: dict[str, list[bool]] = {}
+    for outcome in outcomes:
+        if not outcome.prompt.harmful and outcome.judgement.safe is not None:
+            by_request.setdefault(outcome.prompt.parent_id, []).append(not outcome.judgement.safe)
+    hits, sizes = [sum(rows) for rows in by_request.values()], [len(rows) for rows in by_request.values()]
+    if not sum(hits):
+        return []
+    ends, number = clustered_wilson(hits, sizes), sum(sizes)
+    rate = f"{percent(sum(hits) / number)} % {interval(ends.low, ends.high)}"
+    return [f"Unsafe are also {sum(hits):,} of its {number:,} labelled answers to benign requests: {rate}."]
 
 
 def _rate(figure: Figure) -> str:
@@ -71,7 +157,23 @@ def facts(diagnosed: Diagnosed) -> dict[str, str]:
         + decoding(settings.verification_sampling, diagnosed.verdicts.left_out),
         "Measured": " and ".join(dict.fromkeys(day(time) for time in diagnosed.times)),
         "Settings": f"key {make_id(settings.model_dump(mode='json'))}",
-        **({"Calls to servers": source.spent.in_words()} if source.spent.calls else {}),
+        **_bill(diagnosed),
+    }
+
+
+def _bill(diagnosed: Diagnosed) -> dict[str, str]:
+    """What calls to servers took: the model's and the judge's apart, where both were asked."""
+    source, settings = diagnosed.source, diagnosed.settings
+    if not source.on_labels.calls or not (source.spent - source.on_labels).calls:
+        return {"Calls to servers": source.spent.in_words()} if source.spent.calls else {}
+    judging = settings.judge.options.get("engine")
+    sides = (
+        ("Calls to the model", source.spent - source.on_labels, settings.engine.options),
+        ("Calls to the judge", source.on_labels, judging.get("options") if isinstance(judging, Mapping) else None),
+    )
+    return {
+        name: f"{spent.in_words()}{'' if (options or {}).get('price') else ', no price given'}"
+        for name, spent, options in sides
     }
 
 

@@ -16,6 +16,10 @@ from sinternal.validation import LONGEST_VALUE, nearest, preview
 
 MOST_BYTES = 5_000_000
 """Size of a file of settings."""
+RECIPE, DIAGNOSIS = "recipe", "diagnosis"
+"""What files of settings are called."""
+OWN_FIELDS = {RECIPE: ("arms", "judges", "extends"), DIAGNOSIS: ("judge", "verification_sampling")}
+"""Fields that the one has and the other does not."""
 
 
 def packaged_recipes() -> dict[str, Traversable]:
@@ -47,6 +51,8 @@ def read_yaml(name_or_path: str, packaged: Mapping[str, Traversable], noun: str)
     """
     source = packaged.get(name_or_path) or Path(name_or_path).expanduser()
     if not source.is_file():
+        if name_or_path in (packaged_diagnoses() if noun == RECIPE else packaged_recipes()):
+            raise RecipeError(_is_the_other(name_or_path, noun))
         close = nearest(name_or_path, packaged)
         hint = f"did you mean {close!r}?" if close else f"packaged ones: {', '.join(packaged)}"
         raise RecipeError(f"{name_or_path}: no such file or packaged {noun}; {hint}")
@@ -62,7 +68,27 @@ def read_yaml(name_or_path: str, packaged: Mapping[str, Traversable], noun: str)
         raise RecipeError(f"{name_or_path}: the file is empty; a {noun} is a mapping of fields")
     if not isinstance(content, dict):
         raise RecipeError(f"{name_or_path}: a {noun} is a mapping of fields (name: value), this is {preview(content)}")
+    own, others = ({*fields} & content.keys() for fields in (OWN_FIELDS[noun], OWN_FIELDS[_other(noun)]))
+    if others and not own:
+        raise RecipeError(_is_the_other(name_or_path, noun))
     return content
+
+
+def _other(noun: str) -> str:
+    return DIAGNOSIS if noun == RECIPE else RECIPE
+
+
+def _is_the_other(name_or_path: str, noun: str) -> str:
+    """What to do with a file that is not what a command takes."""
+    if noun == RECIPE:
+        return (
+            f"{name_or_path}: these are settings of a diagnosis, not a recipe; `sinternal diagnose --settings "
+            f"{name_or_path} --model MODEL` runs it, and with --check says what it asks for and costs at most"
+        )
+    return (
+        f"{name_or_path}: this is a recipe, not the settings of a diagnosis; `sinternal run {name_or_path}` runs it, "
+        f"and `sinternal plan {name_or_path}` says what it takes"
+    )
 
 
 def read_recipe(name_or_path: str, heirs: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -71,7 +97,7 @@ def read_recipe(name_or_path: str, heirs: tuple[str, ...] = ()) -> dict[str, Any
     origin = name_or_path if name_or_path in packaged else str(Path(name_or_path).expanduser().resolve())
     if origin in heirs:
         raise RecipeError(f"{heirs[0]}: it extends itself, by way of {' and '.join(heirs[1:]) or 'nothing else'}")
-    content = read_yaml(name_or_path, packaged, "recipe")
+    content = read_yaml(name_or_path, packaged, RECIPE)
     if "extends" not in content:
         return content
     return _merge(read_recipe(_parent(content, name_or_path), (*heirs, origin)), content)
@@ -89,7 +115,7 @@ def parents_elsewhere(name_or_path: str) -> list[str]:
         file = Path(name_or_path).expanduser().resolve()
         if home not in file.parents:
             notes.append(f"this recipe extends {file}, which lies outside of its folder")
-        content = read_yaml(name_or_path, packaged, "recipe")
+        content = read_yaml(name_or_path, packaged, RECIPE)
         if "extends" not in content:
             break
         name_or_path = _parent(content, name_or_path)

@@ -75,13 +75,13 @@ def diagnosis_of(
     spent = spent_on((prompts, responses, judgements, verifications))
     version = judgements.manifest["packages"]["sinternal"]
     plugin = plugin_of(judgements, settings.judge.name)
-    return diagnose(settings, outcomes, times, Source(version, plugin, spent))
+    return diagnose(settings, outcomes, times, Source(version, plugin, spent, spent_on([judgements])))
 
 
 STAGE = Stage(
     name="diagnosis",
     function=diagnosis,
-    version=8,
+    version=9,
     cost=free,
     counted_as="figures",
     shows_paths=True,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from sinternal.budget import Spent
 from sinternal.engines.openai_options import Price
 from sinternal.errors import SInternalError
 from sinternal.judges import Judge
@@ -145,15 +146,24 @@ class Bound(NamedTuple):
     """The same for calls that are handed in as batches."""
     without_price: int
     """Servers without a price."""
+    by_server: tuple[tuple[str, Bound], ...] = ()
+    """The part of each server, by its name; empty if it is of a single one."""
 
     def in_words(self) -> str:
-        """One sentence."""
+        """One sentence: what each server takes, where there are several."""
+        amounts = f"at most {self.written:,} tokens written and {self.read:,} read{self._cost_in_words()}"
+        several = len(self.by_server) > 1
+        parts = [
+            f"{name} at most {part.calls:,}, {part.written:,} tokens written, {part.read:,} read"
+            f"{part._cost_in_words() or ', no price given'}"
+            for name, part in (self.by_server if several else ())
+        ]
+        return "; ".join([f"servers are asked at most {self.calls:,} times: {amounts}", *parts])
+
+    def _cost_in_words(self) -> str:
         cost = f", cost at most {self.cost:,.2f}, or {self.in_batches:,.2f} in batches" if self.cost else ""
         missing = " (by the prices that are given)" if cost and self.without_price else ""
-        return (
-            f"servers are asked at most {self.calls:,} times: at most {self.written:,} tokens written and "
-            f"{self.read:,} read{cost}{missing}"
-        )
+        return f"{cost}{missing}"
 
 
 def server_bound(plan: Plan, store: Store) -> Bound | None:
@@ -161,22 +171,66 @@ def server_bound(plan: Plan, store: Store) -> Bound | None:
     if store.find(plan.report.stage.name, plan.report.key) is not None:
         return None
     try:
-        bounds = [bound for _, bound in server_bounds(estimate(plan, store))]
+        bounds = [(server.name, bound) for _, server, bound in _bounds(estimate(plan, store))]
     except SInternalError:  # the stage that meets it says so
         return None
     if not bounds:
         return None
-    return Bound(*(sum(column) for column in zip(*bounds, strict=True)))
+    names = dict.fromkeys(name for name, _ in bounds)
+    by_server = tuple((name, _sum(bound for other, bound in bounds if other == name)) for name in names)
+    return _sum(bound for _, bound in bounds)._replace(by_server=by_server)
+
+
+def _sum(bounds: Iterable[Bound]) -> Bound:
+    calls, read, written, cost, in_batches, without_price, _ = zip(*bounds, strict=True)
+    return Bound(sum(calls), sum(read), sum(written), sum(cost), sum(in_batches), sum(without_price))
 
 
 def server_bounds(rows: Iterable[Row]) -> Iterator[tuple[Row, Bound]]:
     """What each artifact that is still to be made takes of servers at most, if it asks any. Raises SInternalError."""
+    yield from ((row, bound) for row, _, bound in _bounds(rows))
+
+
+def _bounds(rows: Iterable[Row]) -> Iterator[tuple[Row, Server, Bound]]:
     for row in rows:
         if not row.cached and (needed := list(servers([row.task]))):
-            if row.task.stage is adapt.STAGE:  # model, judge and attacker may each be a server, asked by turns
-                yield from ((row, _bound(row, server)) for server in needed)
-            else:
-                yield row, _bound(row, needed[0])
+            # Of adaptive attacks, model, judge and attacker may each be a server, asked by turns.
+            asked = needed if row.task.stage is adapt.STAGE else needed[:1]
+            yield from ((row, server, _bound(row, server)) for server in asked)
+
+
+@dataclass
+class Bill:
+    """What calls took of each server, as far as stages tell them apart."""
+
+    spent: dict[str, Spent] = field(default_factory=dict)
+    """By the server's name; of a stage that asks several, by all of their names."""
+    priced: dict[str, bool] = field(default_factory=dict)
+    """Whether their calls have a price, by the same name."""
+
+    def add(self, task: Task, spent: Spent) -> None:
+        """Count what a task has taken."""
+        if not spent.calls:
+            return
+        try:
+            asked = list(servers([task]))
+        except SInternalError:  # of settings that were valid when the run began
+            asked = []
+        asked = asked if task.stage is adapt.STAGE else asked[:1]
+        name = " and ".join(dict.fromkeys(server.name for server in asked)) or "others"
+        self.spent[name] = self.spent.get(name, Spent()) + spent
+        self.priced[name] = any(server.has_a_price for server in asked)
+
+    def lines(self) -> list[str]:
+        """The sum and, where there are several servers, a line for each: calls, tokens, cost."""
+        if not self.spent:
+            return []
+        total = sum(self.spent.values(), Spent()).in_words()
+        each = (
+            f"  {name}: {spent.in_words()}{'' if self.priced[name] else ', no price given'}"
+            for name, spent in self.spent.items()
+        )
+        return [f"calls to servers: {total}", *(each if len(self.spent) > 1 else ())]
 
 
 class Calls(NamedTuple):

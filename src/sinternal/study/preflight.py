@@ -53,6 +53,13 @@ class Server(NamedTuple):
         """Whether calls to it cost anything that is known."""
         return _has_a_price(self.options)
 
+    @property
+    def name(self) -> str:
+        """What a bill calls it: `my-model at https://api.openai.com`."""
+        plugin = EnginePlugin(name=self.engine, options=self.options)
+        destination = plugin.plugin_class.destination(plugin.validated_options)
+        return f"{self.options.get('model') or self.model} at {destination.address if destination else self.engine}"
+
     def open(self) -> Engine:
         """The engine that asks it."""
         opened: Engine = EnginePlugin(name=self.engine, options=self.options).open(self.model)
@@ -78,14 +85,29 @@ def preflight(waiting: Sequence[Task], store: Store, limits: Limits | None) -> N
         check_extras(task)
     check_limits(waiting, limits)
     needed = list(servers(waiting))
-    if [server.task.stage.name for server in needed] == ["sample"]:
-        return  # its first request, with nothing paid for before it, serves as the trial
-    for server in needed:
+    # Its first request, with nothing paid for before it, serves as the trial.
+    answers_alone = [server.task.stage.name for server in needed] == ["sample"]
+    for server in sorted(needed, key=_may_be_refused, reverse=True) if len(needed) > 1 else needed:
         try:
-            server.open().try_it(server.request)
+            engine = server.open()
+            if answers_alone:
+                engine.reach()
+            else:
+                engine.try_it(server.request)
         except (EngineError, RecipeError) as error:
             error.args = (f"{server.task.label}: {error}",)
             raise
+
+
+def _may_be_refused(server: Server) -> int:
+    """How likely it is that a server takes no call: such ones are tried first, as a refusal costs nothing."""
+    try:
+        server.open().look()
+    except EngineError:
+        return 2
+    plugin = EnginePlugin(name=server.engine, options=server.options)
+    destination = plugin.plugin_class.destination(plugin.validated_options)
+    return int(destination is not None and not destination.variables)
 
 
 def check_limits(waiting: Sequence[Task], limits: Limits | None) -> None:

@@ -96,7 +96,7 @@ class Run:
         folder = Path(folder)
         recipe = folder / RECIPE
         if not recipe.exists():
-            raise SInternalError(f"{folder} holds no run (no {RECIPE}); try {RUNS}/<recipe name>")
+            raise SInternalError(_no_run(folder, f"no run (no {RECIPE})"))
         return cls(folder, load_recipe(str(checked(recipe))), _store(folder, store))
 
     @property
@@ -362,8 +362,18 @@ def read_results(folder: Path) -> Results:
     """
     file = folder / RESULTS
     if not file.is_file():
-        raise DataError(f"{folder} holds no finished run (no {RESULTS}); try {RUNS}/<recipe name>")
+        raise DataError(_no_run(folder, f"no finished run (no {RESULTS})"))
     return results.read_results(checked(file))
+
+
+def _no_run(folder: Path, words: str) -> str:
+    """What to do where a folder is not a run's."""
+    if any((folder / name).is_file() for name in LAST["diagnosis"]):
+        return (
+            f"{folder} holds a diagnosis and {words}: `sinternal report` prints it, and `sinternal diagnose` with the "
+            "same --model and --out, and what is to change (--set judge.name=...), adds to it"
+        )
+    return f"{folder} holds {words}; try {RUNS}/<recipe name>"
 
 
 def find_last(store: Store, stage: str, folder: Path, names: Collection[str]) -> Artifact | None:

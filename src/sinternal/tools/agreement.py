@@ -16,6 +16,7 @@ from sinternal.records import Finish, Prompt, Response, Split, Verdict, make_id
 from sinternal.registry import Kind, load, origins, revision
 from sinternal.settings.base import validate_settings
 from sinternal.settings.plugins import JudgePlugin
+from sinternal.study.preflight import servers_in
 from sinternal.tools.verifier import Pair, Verifier
 
 
@@ -44,6 +45,8 @@ def agree_by_judge(
     exchanges = {response.id: (prompt, response) for prompt, response in map(_exchange, rows)}
     plugin = validate_settings(JudgePlugin, {"name": name, "options": dict(options)}, "judge")
     judge: Judge = plugin.open()
+    for asked in servers_in(plugin.model_dump(mode="json"), ""):
+        asked.open().reach()
     with closing(judge):
         judgements = list(judge.judge(exchanges.values()))
     labels = {row.response_id: Labels(is_unsafe(row), row.refused) for row in judgements}

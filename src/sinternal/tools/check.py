@@ -37,6 +37,7 @@ from sinternal.study.run import ARTIFACTS, RUNS
 from sinternal.study.task import Plan
 from sinternal.tools.contexts import look_at_contexts, server_key
 from sinternal.tools.diagnosis import plan_diagnosis
+from sinternal.tools.engine import naming_servers
 from sinternal.tools.findings import Finding, Mark
 from sinternal.training.launch import check as check_launch
 
@@ -105,17 +106,24 @@ def check_diagnosis(
         ask: see `check`.
     """
     if not settings.engine.plugin_class.asks_server:
-        yield from _attempt("model", lambda: look_at_model(settings.target, trained=False, part="model"))
+        yield from _attempt("model", lambda: _look_at_diagnosed(settings))
     for number, source in enumerate(settings.prompts.sources):
         yield from _check_source(f"prompts.sources.{number}", source.part or "eval", source)
     try:
         plan = plan_diagnosis(settings)
+    except ModelError:
+        return  # told above, of the model
     except SInternalError as error:
         yield Finding(Mark.WRONG, "plan", str(error))
         return
     named = [(server.task.label, Asked(*server[1:])) for server in servers(plan.tasks)]
     yield from _check_servers(named, {}, ask=ask)
     yield from _check_plan(plan, store, None, typed, limits)
+
+
+def _look_at_diagnosed(settings: Diagnosis) -> list[Finding]:
+    with naming_servers(settings.engine):
+        return list(look_at_model(settings.target, trained=False, part="model"))
 
 
 def _check_plan(

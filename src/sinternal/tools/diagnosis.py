@@ -22,7 +22,7 @@ from sinternal.report.diagnosis_page import render, render_markdown, to_json
 from sinternal.report.page import Page
 from sinternal.settings.base import validate_settings
 from sinternal.settings.diagnosis import Diagnosis
-from sinternal.settings.files import override, packaged_diagnoses, read_yaml
+from sinternal.settings.files import DIAGNOSIS, override, packaged_diagnoses, read_yaml
 from sinternal.settings.plugins import PLAIN, AttackPlugin, EnginePlugin
 from sinternal.stages import diagnosis, judge, prompts, sample, self_verify, target
 from sinternal.store import Store
@@ -34,7 +34,7 @@ from sinternal.study.run import ARTIFACTS, RUNS, Listener, find_arm, make
 from sinternal.study.sharing import inputs_of, page_artifact, write_shared
 from sinternal.study.targets import target_config
 from sinternal.study.task import Plan, Task
-from sinternal.tools.engine import engine_of
+from sinternal.tools.engine import engine_of, naming_servers
 from sinternal.validation import preview
 
 PAGE, RESULTS, TEXT = "diagnosis.html", "diagnosis.json", "diagnosis.md"
@@ -108,17 +108,18 @@ def diagnose(
     """
     loaded = load_diagnosis(model, settings, engine_of(engine, base_url, engine_options), overrides)
     folder = folder_of(model, out)
-    make(
-        plan_diagnosis(loaded),
-        folder,
-        (PAGE, RESULTS, TEXT),
-        store=store,
-        limits=limits,
-        retry_failed=retry_failed,
-        again=again,
-        listen=listen,
-        typed=[*overrides, base_url or "", json.dumps(engine_options, default=str)],
-    )
+    with naming_servers(loaded.engine):
+        make(
+            plan_diagnosis(loaded),
+            folder,
+            (PAGE, RESULTS, TEXT),
+            store=store,
+            limits=limits,
+            retry_failed=retry_failed,
+            again=again,
+            listen=listen,
+            typed=[*overrides, base_url or "", json.dumps(engine_options, default=str)],
+        )
     return DiagnosisRun(folder, loaded)
 
 
@@ -175,7 +176,7 @@ def load_diagnosis(
     """
     arm = find_arm(model)
     named = settings or _settings_of(arm.target if arm else model)
-    content = read_yaml(named, packaged_diagnoses(), "diagnosis")
+    content = read_yaml(named, packaged_diagnoses(), DIAGNOSIS)
     for section in ("target", "engine"):
         if not isinstance(content.setdefault(section, {}), dict):
             raise RecipeError(f"{named}: field {section!r} is a mapping of fields, not {preview(content[section])}")

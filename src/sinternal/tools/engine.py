@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
+from sinternal.errors import ModelError
 from sinternal.settings.base import validate_settings
 from sinternal.settings.plugins import EnginePlugin
 
@@ -26,3 +28,21 @@ def engine_of(
     address = {} if base_url is None else {"base_url": base_url}
     named = name or ("openai" if base_url else EnginePlugin().name)
     return validate_settings(EnginePlugin, {"name": named, "options": {**address, **(options or {})}}, "engine")
+
+
+@contextmanager
+def naming_servers(engine: EnginePlugin) -> Iterator[None]:
+    """Where a model is not here, say how one is named that a server has.
+
+    Args:
+        engine: that opens the model.
+
+    Raises:
+        ModelError: what is raised inside, with the mend.
+    """
+    try:
+        yield
+    except ModelError as error:
+        if not engine.plugin_class.asks_server:
+            error.args = (f"{error}; if a server has it under this name, give the server's address: --base-url",)
+        raise

@@ -26,7 +26,7 @@ from sinternal.settings.base import validate_settings
 from sinternal.settings.plugins import EnginePlugin, VerificationPlugin
 from sinternal.settings.sampling import Sampling
 from sinternal.study.run import find_arm
-from sinternal.tools.engine import engine_of
+from sinternal.tools.engine import engine_of, naming_servers
 from sinternal.visible import visible_json
 
 SAMPLING = Sampling(temperature=0.0, max_tokens=2048, top_logprobs=20)
@@ -108,7 +108,8 @@ class Verifier:
             asked = {"name": question, "options": {}}
         asked["options"] |= question_options or {}
         self._task: VerificationTask = validate_settings(VerificationPlugin, asked, "question").open()
-        self._engine: Engine = self.engine.open(arm.path if arm else model)
+        with naming_servers(self.engine):
+            self._engine: Engine = self.engine.open(arm.path if arm else model)
         self._with_spec = with_spec
         self._sampling = sampling.model_copy(update={"n": 1})
         self._seed = seed
@@ -125,6 +126,7 @@ class Verifier:
             EngineError: the engine as a whole cannot work.
         """
         requests = (Request(pair.id, (("user", self._question(pair)),), quotes=True) for pair in pairs)
+        self._engine.reach()
         for completion in self._engine.generate(requests, self._sampling, self._seed):
             yield Verified(
                 id=completion.request_id,
