@@ -23,6 +23,7 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 
+import sinternal
 from bench.crashes import (
     CALLS,
     COUNTER,
@@ -56,6 +57,8 @@ TRACED = ("rename", "fsync", "mkdir", "unlink", "write")
 INJECTED = ("signal=KILL", "error=ENOSPC", "error=EIO")
 MOST_TRACED = 40
 """Up to which of a process' calls of a kind."""
+OURS = f'File "{Path(sinternal.__file__).parent}{os.sep}'
+"""A line of a traceback through the package; the interpreter's own finalizers may print theirs as it ends."""
 SIZES = (24, 48, 80, 120, 160, 200, 240, 280, 320, 360)
 """Of a small disk, in kB; a whole run takes less than 400."""
 SHOWN = 5
@@ -137,11 +140,12 @@ class RealRun:
 
     def interrupted(self, call: str, injection: str, expected: dict[str, str]) -> list[str]:
         """Interrupt it once, and go on; what is wrong, empty for nothing."""
-        shutil.rmtree(self.case)
+        shutil.rmtree(self.case, ignore_errors=True)  # some interruptions come before it is made
         log = self.folder / "strace.log"
         what = f"{call}:{injection}"
         first = self._run(["strace", "-f", "-qq", "-o", str(log), f"-etrace={call}", f"-einject={what}"])
-        if "Traceback" in first.stderr:
+        told = any(line.startswith("error: ") for line in first.stderr.splitlines())
+        if OURS in first.stderr or (first.returncode > 0 and not told):
             return [f"strace {what}: no line for the user: {first.stderr[-400:]}"]
         if first.returncode and (second := self._run([])).returncode:
             return [f"strace {what}: it does not go on: {second.stderr[-400:]}"]
@@ -206,10 +210,10 @@ COMMAND = "from bench.crash_points import go; go()"
 def go() -> None:
     """Run the diagnosis in this process, and tell as the command line would what keeps it from that."""
     case = Path(sys.argv[1])
-    case.mkdir(parents=True, exist_ok=True)
     try:
+        case.mkdir(parents=True, exist_ok=True)
         run(plan(case.parent), case / "run")
-    except SInternalError as error:
+    except (SInternalError, OSError) as error:
         sys.exit(f"error: {error}")
 
 
@@ -228,22 +232,22 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=5, help="interruptions of each kind by strace; 0 for none")
     args = parser.parse_args()
     result = Result("crash_points")
+
+    def add(what: str, wrong: Sequence[str]) -> None:
+        """Keep a row, and show it at once: what comes after it may take long, and fail."""
+        print(f"{what}: {len(wrong)}", *wrong[:SHOWN], sep="\n", file=sys.stderr, flush=True)
+        result.rows.append(at_most(what, "wrong ends", [float(len(wrong))], 0))
+
     with tempfile.TemporaryDirectory(dir=IN_MEMORY if IN_MEMORY.is_dir() else None) as folder:
         for what, wrong in through(Path(folder), args.every, args.stage):
-            for words in wrong[:SHOWN]:
-                print(words, file=sys.stderr)
-            result.rows.append(at_most(what, "wrong ends", [float(len(wrong))], 0))
+            add(what, wrong)
         for race in races(Path(folder) / "races"):
             calls = range(1, race.calls + 1, args.every)
             begun = [words for at in calls if (words := race.begin_at(at))]
-            print(*begun[:SHOWN], sep="\n", file=sys.stderr)
-            what = f"{race.name}, the second begins at {len(calls):,} of {race.calls:,} calls of the first"
-            result.rows.append(at_most(what, "wrong ends", [float(len(begun))], 0))
+            add(f"{race.name}, the second begins at {len(calls):,} of {race.calls:,} calls of the first", begun)
         try:
             (disk := Path(folder) / "small").mkdir()
-            what, wrong = small_disk(disk, SIZES)
-            print(*wrong, sep="\n", file=sys.stderr)
-            result.rows.append(at_most(what, "wrong ends", [float(len(wrong))], 0))
+            add(*small_disk(disk, SIZES))
         except OSError as error:
             result.notes.append(f"a small disk: not run, as none can be mounted here ({error})")
         if not args.times:
@@ -252,9 +256,7 @@ def main() -> None:
             result.notes.append("real processes: not run, as strace is not installed (apt-get install strace)")
         else:
             for what, wrong in trace(Path(folder) / "traced", args.times):
-                for words in wrong[:SHOWN]:
-                    print(words, file=sys.stderr)
-                result.rows.append(at_most(f"{what}, {args.times} times each", "wrong ends", [float(len(wrong))], 0))
+                add(f"{what}, {args.times} times each", wrong)
     result.print()
 
 

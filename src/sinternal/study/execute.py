@@ -153,19 +153,20 @@ def _make_all(
     tracking: Tracking,
 ) -> None:
     context = ScriptlessContext()
+    threads = 1 if workers > 1 else None
     try:
         news: multiprocessing.Queue[_Report] = context.Queue()
+        purse = Purse(limits, context) if limits else None
+        start = (news, purse, threads, store.root, launch, tracking)
+        started = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=start)
     except OSError as error:
         raise StoreError(
             f"processes cannot talk to each other: {error.strerror}; make room in /dev/shm, and run again"
         ) from error
     by_key = {task.key: task for task in plan.tasks}
     running: dict[Future[Artifact], Task] = {}
-    threads = 1 if workers > 1 else None
-    purse = Purse(limits, context) if limits else None
-    start = (news, purse, threads, store.root, launch, tracking)
     # A library that holds the interpreter while it opens a model keeps a worker from noticing that we are gone.
-    with guarded(), ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=start) as pool:
+    with guarded(), started as pool:
         try:
             while waiting or running:
                 ready = [t for t in waiting if all(p.key in finished for p in t.inputs.values())]
