@@ -15,6 +15,8 @@ import pytest
 from tests.commands import HANGS, sinternal
 from tests.servers import Body, serve
 
+SERVED = "the address of a server that is there"
+
 ROOT = Path(__file__).parent.parent
 MEGABYTES = 300
 """Largest size of the environment, pip included; 204 as this is written."""
@@ -158,7 +160,7 @@ def test_the_core_judges_and_compares_what_was_trained_elsewhere(command: Comman
         (("world", "build"), "building a base needs torch, {}[train]'"),
         (
             (
-                *("diagnose", "--model", "m", "--base-url", "http://localhost:1/v1"),
+                *("diagnose", "--model", "m", "--base-url", SERVED),
                 "--set=prompts.sources=[{benchmark: xstest}]",
             ),
             "prompts: benchmark xstest needs datasets, {}[hub]'",
@@ -168,7 +170,8 @@ def test_the_core_judges_and_compares_what_was_trained_elsewhere(command: Comman
 def test_what_an_extra_brings_is_asked_for_in_one_line(
     command: Command, arguments: tuple[str, ...], message: str
 ) -> None:
-    done = command(*arguments)
+    with serve() as server:
+        done = command(*(server.url if argument == SERVED else argument for argument in arguments))
     assert done.returncode == 2
     error = message.format("which is not installed: pip install 'sinternal")
     assert done.stderr.splitlines() == [f"error: {error}"]

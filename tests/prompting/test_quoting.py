@@ -14,7 +14,7 @@ from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from trl import chat_template_utils as trl_templates
 
-from sinternal.engines import Completion, Request
+from sinternal.engines import Completion, Engine, Request
 from sinternal.engines.transformers import TransformersEngine
 from sinternal.errors import DataError
 from sinternal.experts import Demonstration, Question
@@ -98,7 +98,7 @@ def unigram() -> PreTrainedTokenizerFast:
     return made
 
 
-class Recorder:
+class Recorder(Engine):
     """An engine that keeps what it is asked and fails every request."""
 
     def __init__(self) -> None:

@@ -38,8 +38,8 @@ EXIT_INTERRUPTED = 130
 """Exit code of a run that was interrupted (128 and the number of SIGINT, as shells have it)."""
 LOG = "log.txt"
 """In a run's folder: a line for each artifact that was made."""
-TO_WRITE = 1.0
-"""Seconds that workers have to write what they were answered: it is paid for."""
+TO_WRITE = 4.0
+"""Seconds that workers have to write what they were answered: it is paid for. Clusters kill after 10 s or more."""
 EVERY = 60.0
 """Seconds between two lines on how far a stage is, where there are no bars."""
 QUICK = ("prompts", "contrast", "examples", "report", "diagnosis")
