@@ -271,7 +271,7 @@ def test_diagnose_by_a_silent_judge_says_between_what_attack_success_is(tmp_path
             cwd=tmp_path,
         )
     assert done.returncode == 0, done.stderr
-    said = "Of its 30 answers to harmful requests between 0.0 and 50.0 % are unsafe: 15 of 30 have no label."
+    said = "requests between 0.0 and 50.0 % are unsafe, by judge llama-guard: 15 of 30 have no label."
     assert said in (tmp_path / "found" / "diagnosis.md").read_text()
     figures = json.loads((tmp_path / "found" / "diagnosis.json").read_text())["figures"]
     harmful = [one for one in figures if one["metric"] == "asr"]
