@@ -189,15 +189,15 @@ def differences() -> Iterator[Cell]:
                 yield Cell("paired difference, these runs", setting, COVERS, these, 500)
                 if runs > 1:
                     yield Cell("paired difference, other runs", setting, COVERS, others, 1000)
-    for share in (0.02, 0.05):
+    for first, second in ((0.02, 0.05), (0.05, 0.08), (0.97, 0.03), (0.99, 0.01)):
 
-        def rare(rng: Rng, share: float = share) -> bool:
-            a, b = rng.random(40) < share + 0.03, rng.random(40) < share
+        def extreme(rng: Rng, first: float = first, second: float = second) -> bool:
+            a, b = rng.random(40) < second, rng.random(40) < first
             found = paired_difference(a.tolist(), b.tolist(), [str(i) for i in range(40)], [0] * 40)
-            return found.low <= 0.03 <= found.high
+            return found.low <= second - first <= found.high
 
-        setting = f"1 seed, 40 prompts of 1 row, rates {share} and {share + 0.03:.2f}"
-        yield Cell("paired difference, these runs", setting, COVERS, rare, 1000)
+        setting = f"1 seed, 40 prompts of 1 row, rates {first} and {second:.2f}"
+        yield Cell("paired difference, these runs", setting, COVERS, extreme, 1000)
 
 
 def null_pairs(rng: Rng, prompts: int, rows: int, icc: float) -> tuple[Array, Array]:

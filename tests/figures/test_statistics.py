@@ -32,6 +32,7 @@ from sinternal.figures.statistics import (
     wilson,
 )
 from sinternal.figures.statistics.classification import balanced_accuracy, f1_unsafe
+from sinternal.figures.statistics.numeric import numeric_difference
 
 
 def test_wilson_matches_a_published_example() -> None:
@@ -222,6 +223,30 @@ def test_an_interval_of_rare_differences_covers_as_often_as_it_says() -> None:
         found = differ(a.tolist(), b.tolist(), [str(i) for i in range(40)])
         covered += found.low <= 0.03 <= found.high
     assert covered / 200 >= 0.93
+
+
+@pytest.mark.parametrize("prompts", [6, 20, 40])
+def test_an_interval_of_a_difference_that_nearly_all_prompts_share_covers_as_often_as_it_says(prompts: int) -> None:
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(200):
+        a, b = rng.random(prompts) < 0.03, rng.random(prompts) < 0.97
+        found = differ(a.tolist(), b.tolist(), [str(i) for i in range(prompts)])
+        covered += found.low <= -0.94 <= found.high
+    assert covered / 200 >= 0.93
+
+
+def test_where_every_prompt_goes_from_100_to_0_percent_the_interval_has_a_width() -> None:
+    widths = []
+    for prompts in (5, 10, 100, 1001):
+        names = [str(i) for i in range(prompts)]
+        found = numeric_difference([0.0] * prompts, [1.0] * prompts, names, [0] * prompts)
+        assert (found.difference, found.low) == (-1, -1)
+        widths.append(found.high - found.low)
+        assert smallest_difference(*found.these_runs) > 0
+    assert widths == sorted(widths, reverse=True)
+    half = differ([True, False] * 8, [False] * 16, [str(i // 2) for i in range(16)])  # of two rows, one, everywhere
+    assert half.low < 0.5 < half.high
 
 
 def test_a_figure_without_a_mistake_has_an_interval_with_a_width() -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sinternal.figures.statistics.bootstrap import SEED, Interval
 from sinternal.figures.statistics.distributions import t_quantile
-from sinternal.figures.statistics.paired import Column, _over_runs, add_up, of_these_runs, sign_flip
+from sinternal.figures.statistics.paired import Column, _over_runs, _with_discord, add_up, of_these_runs, sign_flip
 
 STEPS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 20, 24, 25, 50, 100, 1000)
 """Parts that a unit may be divided into: of 1, halves (`P` is 0.5), thirds, … thousandths."""
@@ -83,7 +83,8 @@ def numeric_difference(a: Column, b: Column, clusters: Column, runs: Column) -> 
     number, groups = totals.shape
     if groups < 2:
         raise ValueError("a paired comparison needs at least two clusters")
-    these = of_these_runs(totals, sizes) if groups <= MANY else of_many(totals.sum(0), sizes.sum(0))
+    many = groups > MANY
+    these = of_many(*(c.sum(0) for c in _with_discord(totals, sizes))) if many else of_these_runs(totals, sizes)
     low, high = these if number < 2 else _over_runs(totals, sizes, these)
     by_cluster = add_up(ours, theirs, clusters, runs).totals.sum(0)
     p, exact = swap_test(by_cluster)
@@ -108,13 +109,13 @@ def of_many(totals: NDArray[np.float64], sizes: NDArray[np.float64]) -> Interval
     With clusters as in Miller 2024 (arXiv 2411.00640, section 2.2), and their finite number as Inspect has it.
 
     Args:
-        totals: by how much A is ahead in each cluster, shape (clusters,).
+        totals: by how much A is ahead in each cluster, as a part of the range of scores, shape (clusters,).
         sizes: pairs of each.
     """
     groups, difference = len(totals), totals.sum() / sizes.sum()
     error = np.sqrt(((totals - difference * sizes) ** 2).sum() * groups / (groups - 1)) / sizes.sum()
     half = t_quantile(0.975, groups - 1) * error
-    return Interval(float(difference - half), float(difference + half))
+    return Interval(max(-1.0, float(difference - half)), min(1.0, float(difference + half)))
 
 
 def swap_test(differences: NDArray[np.float64]) -> tuple[float, bool]:

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from sinternal.figures.statistics.bootstrap import FEW, Interval, sums, tails
 from sinternal.figures.statistics.distributions import fair_binomial, normal_quantile, t_quantile
 
+DIGITS = 9
+"""Decimals in which two shares are the same."""
+
 
 class PairedDifference(NamedTuple):
     """How much more often something happens under A than under B, on the same prompts."""
@@ -81,10 +84,8 @@ def paired_difference(a: Column, b: Column, clusters: Column, seeds: Column) -> 
     interval for others adds what they differ by, see `_over_runs`; one run tells nothing of others. The p value is that
     of `sign_flip`, for these training runs.
 
-    Where A and B differ in fewer than `FEW` parents, resampling would say that they never differ more: the interval is
-    then that of the sample with two parents more, one for A and one for B, that differ in as many rows as these do on
-    average, or in one; Bonett & Price (2012, Journal of Educational and Behavioral Statistics 37:479) add one to each
-    count of discordant pairs.
+    Where all parents but fewer than `FEW` are alike, resampling would say that others are, too: the interval is then
+    that of the sample with two parents more, see `_with_discord`.
 
     Args:
         a: what happened under A, one entry for each pair.
@@ -154,14 +155,31 @@ def sign_flip(differences: NDArray[np.float64]) -> float:
 def _with_discord(
     totals: NDArray[np.float64], sizes: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Differences and sizes of shape (seeds, parents), with two parents more that differ if few others do."""
+    """Differences and sizes of shape (seeds, parents), with two parents more, one for each arm, if few are unlike.
+
+    Bonett & Price (2012, Journal of Educational and Behavioral Statistics 37:479) add one to each count of discordant
+    pairs, so that no sample leaves the variance at 0. Where hardly any parent differs, the two differ in as many rows
+    as those do on average, or in one; where nearly all differ by the same, as from 100 to 0 %, in all of their rows.
+    """
     differing = np.abs(totals).sum(axis=0)
     differing = differing[differing > 0]
-    if len(differing) >= FEW:
-        return totals, sizes
     one = sizes.mean(axis=1, keepdims=True)
-    more = one / one.sum() * (differing.mean() if len(differing) else 1)
+    if len(differing) < FEW:
+        rows = differing.mean() if len(differing) else 1.0
+    elif _are_alike(totals.sum(axis=0) / sizes.sum(axis=0)):
+        rows = one.sum()
+    else:
+        return totals, sizes
+    more = one / one.sum() * rows
     return np.concatenate([totals, more, -more], axis=1), np.concatenate([sizes, one, one], axis=1)
+
+
+def _are_alike(shares: NDArray[np.float64]) -> bool:
+    """Whether nearly all parents have the same difference, which is not 0."""
+    shares = shares.round(DIGITS)
+    different, counts = np.unique(shares, return_counts=True)
+    usual = counts.argmax()
+    return bool(different[usual] and counts[usual] >= FEW > len(shares) - counts[usual])
 
 
 def _over_runs(totals: NDArray[np.float64], sizes: NDArray[np.float64], these: Interval) -> Interval:

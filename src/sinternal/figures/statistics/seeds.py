@@ -58,30 +58,12 @@ def seed_difference(a: Column, b: Column, clusters: Column, seeds: Column) -> Se
 
 
 def _of_these_runs(mean: float, pairs: Pairs) -> Interval | None:
-    """The interval over whole parents, around the mean over seeds; None for a single parent.
-
-    Where all parents differ alike, for example from 100 to 0 %, resampling would say that others do, too: see
-    `_of_parents_alike`.
-    """
-    parents = pairs.totals.shape[1]
-    if parents < 2:
+    """The interval over whole parents, around the mean over seeds; None for a single parent."""
+    if pairs.totals.shape[1] < 2:
         return None
     difference = float(pairs.totals.sum() / pairs.sizes.sum())
     low, high = of_these_runs(*pairs)
-    if low == high:
-        return _of_parents_alike(mean, parents)
     return _within(mean - (difference - low), mean + (high - difference))
-
-
-def _of_parents_alike(mean: float, parents: int) -> Interval:
-    """The interval of a difference that all parents have: that of the sample with two parents more, one for each arm.
-
-    Bonett & Price (2012, Journal of Educational and Behavioral Statistics 37:479) add one to each count of discordant
-    pairs, so that no sample leaves the variance at 0.
-    """
-    sample = [mean] * parents + [1.0, -1.0]
-    reach = t_quantile(0.975, parents + 1) * stdev(sample) / math.sqrt(parents + 2)
-    return _within(min(mean, fmean(sample) - reach), max(mean, fmean(sample) + reach))
 
 
 def _within(low: float, high: float) -> Interval:
