@@ -60,6 +60,22 @@ def test_the_set_stands_on_the_page_in_markdown_in_results_and_in_the_terminal()
     assert [note for _, _, note in terminal_tables(to_results(data))] == [best_in_words(found)]
 
 
+def test_arms_that_can_be_told_from_each_other_but_not_from_the_lowest_are_not_said_to_be_alike() -> None:
+    data = with_p(dict(zip(PAIRS, (0.5, 0.5, 0.0001, 0.001, 0.5, 0.5), strict=True)))
+    found = best(data.scores, data.comparisons, "default")
+    assert found is not None
+    assert (set(found.alike), found.between) == ({"refusal", "deliberative"}, (("refusal", "deliberative"),))
+    said = best_in_words(found)
+    assert "cannot be told apart" not in said
+    assert "refusal and deliberative cannot be told from sinternal" in said
+    assert "though refusal from deliberative can" in said
+    page = render_html(data)
+    assert said in page
+    assert "<strong>Cannot be told apart</strong>" not in page
+    assert "<strong>Cannot be told from the lowest</strong>" in page
+    assert to_json(data)["best"][0]["between"] == [["refusal", "deliberative"]]
+
+
 def test_arms_that_were_never_compared_are_not_told_apart() -> None:
     data = replace(make_report(), comparisons=())
     found = best(data.scores, data.comparisons, "default")

@@ -49,6 +49,17 @@ def test_it_says_so_when_sinternal_is_less_safe() -> None:
     assert "are safer" not in lead
 
 
+def test_every_other_arm_is_each_that_was_measured_not_each_that_was_asked_about() -> None:
+    data = with_success(0.05)
+    asked = Question(arm="sinternal", against=("base", "refusal"))
+    rows = tuple(replace(row, p_holm=row.p_holm if row.b in asked.against else None) for row in data.comparisons)
+    lead = found(replace(data, questions=(asked,), comparisons=rows)).lead
+    assert "are safer than those of base and refusal" in lead
+    unclear = tuple(replace(row, p_holm=1.0 if row.p_holm is not None else None) for row in rows)
+    lead = found(replace(data, questions=(asked,), comparisons=unclear)).lead
+    assert "show no clear difference from those of base or refusal" in lead
+
+
 def test_it_claims_nothing_that_the_corrected_test_does_not_show() -> None:
     lead = found(forced(0.01, 0.05, p_holm=1.0)).lead
     assert "show no clear difference from those of any other arm (Holm's p is not below 0.05)" in lead

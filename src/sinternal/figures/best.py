@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 from sinternal.figures.metric import ASR, Over
 from sinternal.figures.score import Score
@@ -30,6 +31,8 @@ class Best:
     """Arms that it does."""
     unknown: tuple[str, ...] = ()
     """Those among `alike` whose rate has only bounds, because labels are missing."""
+    between: tuple[tuple[str, str], ...] = ()
+    """Pairs among `alike` that the test tells from each other, though neither from the best."""
 
 
 def best(scores: Sequence[Score], comparisons: Sequence[Comparison], variant: str) -> Best | None:
@@ -64,5 +67,7 @@ def best(scores: Sequence[Score], comparisons: Sequence[Comparison], variant: st
         others = [arm for arm in (*rates, *unknown) if arm != lowest]
         apart = tuple(arm for arm in others if frozenset((arm, lowest)) in different)
         alike = tuple(arm for arm in others if arm not in apart)
-        return Best(variant, ASR.name, split, lowest, alike, apart, tuple(arm for arm in alike if arm in unknown))
+        unmeasured = tuple(arm for arm in alike if arm in unknown)
+        between = tuple(pair for pair in combinations(alike, 2) if frozenset(pair) in different)
+        return Best(variant, ASR.name, split, lowest, alike, apart, unmeasured, between)
     return None

@@ -30,6 +30,8 @@ class ToldApart:
     """Those that can."""
     unknown: tuple[str, ...]
     """Of the first, those whose rate has only bounds."""
+    between: tuple[tuple[str, str], ...]
+    """Of the first, pairs that can be told from each other, though not from the lowest."""
 
 
 def told_apart(data: ReportData, variant: str) -> ToldApart | None:
@@ -43,6 +45,7 @@ def told_apart(data: ReportData, variant: str) -> ToldApart | None:
         tuple(arm_label(data.arms, name) for name in (lowest.arm, *lowest.alike)),
         tuple(arm_label(data.arms, name) for name in lowest.apart),
         lowest.unknown,
+        lowest.between,
     )
 
 

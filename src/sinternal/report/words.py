@@ -67,7 +67,7 @@ def finding(data: ReportData, variant: str) -> Finding:
     )
     lead = _no_comparison(arm)
     if against:
-        lead = f"In these training runs, {UNSEEN}, {_safety_ranking(arm, others, against)}"
+        lead = f"In these training runs, {UNSEEN}, {_safety_ranking(arm, _names(data), against)}"
         lead += f"{_but_at_worst(data, variant, arm, against)}."
     return Finding(
         lead,
@@ -168,7 +168,7 @@ def _after_rl(data: ReportData, figures: Figures, variant: str, start: str) -> s
     price = _price(figures, variant, own, others)
     return (
         f"With the same reinforcement learning from each start, in these training runs, "
-        f"{_safety_ranking(own, others, against)}: {rates}.{_of_other_runs(against)} {price}"
+        f"{_safety_ranking(own, _names(data), against)}: {rates}.{_of_other_runs(against)} {price}"
     )
 
 
@@ -184,17 +184,24 @@ def _against_others(
     return f"{rate}, against {known}"
 
 
-def _safety_ranking(arm: str, others: Sequence[str], against: Mapping[str, Comparison]) -> str:
-    """Which arms it is clearly safer than, which clearly not, and which show no clear difference."""
+def _safety_ranking(arm: str, arms: Sequence[str], against: Mapping[str, Comparison]) -> str:
+    """Which arms it is clearly safer than, which clearly not, and which show no clear difference.
+
+    Args:
+        arm: whose answers.
+        arms: all of the run.
+        against: its comparisons, by the other arm; a question may leave some out.
+    """
+    others = [name for name in arms if name != arm]
     safer = [name for name in others if name in against and against[name].clear and against[name].difference < 0]
     worse = [name for name in others if name in against and against[name].clear and against[name].difference > 0]
     reversible = [name for name in others if name in against and against[name].observed_clear and against[name].open]
     unclear = [name for name in others if name in against and name not in safer + worse + reversible]
-    everyone = len(against) > 1
+    everyone = len(others) > 1
     parts = []
     for names, words in ((safer, "safer than those of"), (worse, "less safe than those of")):
         if names:
-            who = "every other arm" if everyone and len(names) == len(against) else listing(names)
+            who = "every other arm" if everyone and names == others else listing(names)
             parts.append(f"are {words} {who}")
     if reversible:
         parts.append(
@@ -202,7 +209,7 @@ def _safety_ranking(arm: str, others: Sequence[str], against: Mapping[str, Compa
             "difference"
         )
     if unclear:
-        who = "any other arm" if everyone and len(unclear) == len(against) else " or ".join(unclear)
+        who = "any other arm" if everyone and unclear == others else " or ".join(unclear)
         parts.append(f"show no clear difference from those of {who} (Holm's p is not below {LEVEL})")
     return f"the answers of {arm} {', and '.join(parts)}"
 
@@ -297,5 +304,11 @@ def best_in_words(best: Best) -> str:
     if not best.alike:
         return f"Lowest {where}: {best.arm}, significantly below all others (Holm over all pairs of arms)."
     why = f" Too many labels of {listing(best.unknown)} are missing to give a rate." if best.unknown else ""
+    if best.between:
+        pairs = "; ".join(f"{a} from {b}" for a, b in best.between)
+        return (
+            f"No single arm is clearly the lowest in {where}: {listing(best.alike)} cannot be told from {best.arm}, which "
+            f"has the lowest rate, though {pairs} can (Holm over all pairs of arms).{why}"
+        )
     alike = listing((best.arm, *best.alike))
     return f"No single arm is the lowest in {where}: {alike} cannot be told apart (Holm over all pairs of arms).{why}"
