@@ -306,13 +306,3 @@ def test_our_own_questions_spell_no_control_token() -> None:
     ours = [render(name) for name in ("expert_verify", "judge_refusal", "judge_compliance", "judge_strongreject")]
     for text in (render_question(prompt, "mix g1 ."), *ours):
         assert break_up(text) == (text, 0)
-
-
-def test_a_template_that_never_ends_is_given_up_once_and_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sinternal.prompting.rendering.LONGEST_RENDERING", 0.2)
-    tokenizer = chatml()
-    tokenizer.chat_template = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
-    for _ in range(2):
-        with pytest.raises(DataError, match="the chat template takes more than"):
-            generation_prompt(tokenizer, [("user", "hello")])
-        monkeypatch.setattr("sinternal.prompting.rendering.LONGEST_RENDERING", 1e6)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import shutil
 import socket
 import subprocess
@@ -38,6 +39,11 @@ POLL = 0.2
 """Seconds between two looks at the folder."""
 PATIENCE = 30.0
 """Seconds that processes are given to end."""
+LEFT_ALONE = re.compile(
+    r"connection (was )?(closed|reset|refused)|broken pipe|remote (peer|process|worker)|socket (timeout|error)|nccl",
+    re.IGNORECASE,
+)
+"""What gloo, NCCL and torch's store say in a process when another one has died, which is the cause, and says nothing."""
 
 
 class Failure(NamedTuple):
@@ -178,12 +184,13 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def _failure(folder: Path, status: int) -> SInternalError:
     failures = [Failure(**json.loads(file.read_text())) for file in folder.glob("failure.*.json")]
-    if failures:
-        return min(failures, key=lambda failure: failure.at).error()
+    told = [failure for failure in failures if not LEFT_ALONE.search(failure.message)]
+    if told:
+        return min(told, key=lambda failure: failure.at).error()
     died = f"signal {-status}" if status < 0 else f"status {status}"
     return LaunchError(
-        f"the processes of a training ended ({died}) without a word, perhaps for lack of memory; what they printed, "
-        "accelerate's own reason if there is one, is in workers.log of the store"
+        "a process of a training ended without a word, perhaps killed for lack of memory (accelerate ended with "
+        f"{died}); what they printed, its own reason if there is one, is in workers.log of the store"
     )
 
 
