@@ -24,7 +24,7 @@ TOO_MUCH = {
     "computes for ever in one expression": "{{ (3 ** (3 ** 20)) is odd }}",
     "compares for ever": GROWS + "{% set other = of.it %}{{ [of.it, 1] == [other + [], 1] }}{{ of.it }}",
     "is one long text": "{{ 'a' * 10 ** 10 }}",
-    "doubles a text": "{% set of = namespace(it='a') %}{% for i in range(60) %}{% set of.it = of.it ~ of.it %}{% endfor %}",
+    "doubles a text": "{% set of = namespace(a='a') %}{% for i in range(60) %}{% set of.a = of.a ~ of.a %}{% endfor %}",
     "pads": "{{ 'a'.ljust(10 ** 10) }}{{ 'a' | center(10 ** 10) }}{{ '%9999999999d' % 1 }}",
     "calls itself": "{% macro f() %}{{ f() }}{{ f() }}{% endmacro %}{{ f() }}",
     "cannot be parsed": "{{ " + "(" * 50_000 + ")" * 50_000 + " }}",

@@ -342,7 +342,7 @@ def test_a_process_that_is_killed_is_told_in_one_line_and_the_training_goes_on_f
             os.kill(int(Path(processes[0]).parent.name), signal.SIGKILL)
 
     with pytest.raises(
-        LaunchError, match=r"^a process of a training ended without a word .* workers\.log of the store$"
+        LaunchError, match=r"^a process of a training ended without a word, .* workers\.log of the store$"
     ):
         tuned(base_model, out, how, kill_second)
     assert not running(out.with_suffix(".launch"))
@@ -353,6 +353,23 @@ def test_a_process_that_is_killed_is_told_in_one_line_and_the_training_goes_on_f
     assert steps[0] > 1, "it goes on"
     assert again == whole
     assert (out / "model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
+
+
+def test_processes_whose_launcher_is_killed_are_waited_for_and_leave_nothing(
+    base_model: Path, tmp_path: Path, spread: Callable[..., None]
+) -> None:
+    out = tmp_path / "model"
+    spread()
+
+    def kill_accelerate(_done: int, _total: int) -> None:
+        for path in running(out.with_suffix(".launch")):
+            if b"accelerate.commands.launch" in _read(Path(path)):
+                os.kill(int(Path(path).parent.name), signal.SIGKILL)
+
+    with pytest.raises(LaunchError, match=r"\(accelerate ended with signal 9\)"):
+        tuned(base_model, out, TUNING.model_copy(update={"steps": 300, "save_steps": 1}), kill_accelerate)
+    assert not running(out.with_suffix(".launch"))
+    assert not out.with_suffix(".launch").exists()
 
 
 def _environment(command_line: str) -> bytes:

@@ -109,8 +109,8 @@ def apply_template(
     except TooMuchError as error:
         _endless.add(source)
         raise DataError(
-            f"the chat template takes more than {template_process.SECONDS:g} s or {template_process.MEMORY >> 30} GiB, or "
-            f"has more than {LONGEST:,} characters: mend it, or take another model"
+            f"the chat template takes more than {template_process.SECONDS:g} s or {template_process.MEMORY >> 30} GiB, "
+            f"or has more than {LONGEST:,} characters: mend it, or take another model"
         ) from error
     except RefusedError as error:
         raise DataError(f"the chat template refuses these messages: {' '.join(str(error).split())}") from error

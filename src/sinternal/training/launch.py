@@ -16,11 +16,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from sinternal import budget, errors
 from sinternal.budget import Spent
@@ -35,6 +36,8 @@ JOB, RESULT, CONFIGURATION, PROGRESS = "job.pickle", "result.pickle", "accelerat
 """Files of the folder."""
 ALIVE, HOST = "alive.lock", "host"
 """The lock that the parent holds, and the name of its machine: only there the lock can be relied on."""
+AT_WORK = "at_work.{}.lock"
+"""The lock that each process holds: two trainings would write over each other's checkpoints."""
 POLL = 0.2
 """Seconds between two looks at the folder."""
 PATIENCE = 30.0
@@ -43,7 +46,7 @@ LEFT_ALONE = re.compile(
     r"connection (was )?(closed|reset|refused)|broken pipe|remote (peer|process|worker)|socket (timeout|error)|nccl",
     re.IGNORECASE,
 )
-"""What gloo, NCCL and torch's store say in a process when another one has died, which is the cause, and says nothing."""
+"""What gloo, NCCL and torch's store say in a process when another one has died: that is the cause, and says nothing."""
 
 
 class Failure(NamedTuple):
@@ -106,11 +109,13 @@ def run(job: Callable[..., R], progress: Progress, folder: Path) -> R:
     """
     if _launch is None:
         return job(progress=progress)
+    _wait_for_all(folder)  # of a run that was killed
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
         return _launched(_launch, job, progress, folder)
     finally:
+        _wait_for_all(folder)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -180,6 +185,13 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _wait_for_all(folder: Path) -> None:
+    """Wait until no process is at work any more: if accelerate was killed, they end by themselves, a little later."""
+    for lock in folder.glob(AT_WORK.format("*")):
+        with suppress(Timeout, OSError), FileLock(lock, PATIENCE):
+            pass
 
 
 def _failure(folder: Path, status: int) -> SInternalError:
