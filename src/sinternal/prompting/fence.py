@@ -114,8 +114,8 @@ _CONTROL = re.compile(
     r"|<(?:start|end)_of_[a-z_]{1,40}>|<fim[_-][a-z]{1,20}>"  # Gemma, SmolVLM; StarCoder, Granite
     r"|</?[a-z]{1,20}:[a-z_]{1,20}>"  # Seed
     r"|<[A-Z]{2,20}_TOKEN>|<(?:PAD|CLS|SEP|MASK|UNK)>"  # Command R
-    r"|</?longcat_[a-z_]{1,20}>|<_[a-z]{2,10}>|</?role>(?=[A-Z]{4,12}\b)"  # LongCat, TeleChat, Ling
-    r"|</?(?:TOOLCALL|AVAILABLE_TOOLS)>|<\[[^\[\]<>\n]{1,40}\]>"  # Nemotron; Seed's coders
+    r"|</?longcat_[a-z_]{1,20}>|<_(?:system|user|bot|start|end)>|</?role>(?=[A-Z]{4,12}\b)"  # LongCat, TeleChat, Ling
+    r"|</?(?:TOOLCALL|AVAILABLE_TOOLS)>|<\[(?:begin|end|PAD|SEP|CLS|MASK)[^\[\]<>\n]{0,40}\]>"  # Nemotron; Seed
     r"|<(?:unused|reserved_?|extra_id_|SPECIAL_|TOKENS_UNUSED_)[a-z_]{0,40}[0-9]{1,6}>"  # Gemma, Baichuan, T5, Nemotron
 )
 """How control tokens of the model families in use are spelled, for servers, whose tokenizer is not known."""
