@@ -1,13 +1,20 @@
 from __future__ import annotations
 
+import multiprocessing
+import threading
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
+from bench.faulty import faulty
 from pydantic import BaseModel
 
+from sinternal import budget, pending
+from sinternal.budget import Limits
 from sinternal.engines import Completion, Engine, Request
+from sinternal.engines.openai import OpenAIEngine
 from sinternal.engines.ray import (
     RayEngine,
     Worker,
@@ -18,12 +25,13 @@ from sinternal.engines.ray import (
     requests_row,
 )
 from sinternal.engines.transformers import TransformersEngine
-from sinternal.errors import EngineError, ModelError, RecipeError
+from sinternal.errors import BudgetError, EngineError, ModelError, RecipeError
 from sinternal.records import Finish
 from sinternal.registry import Kind
 from sinternal.settings.plugins import EnginePlugin
 from sinternal.settings.sampling import Sampling
 from sinternal.world.benchmark import Microworld
+from tests.engines.test_openai_outages import closed_port
 from tests.plugins import Register, open_plugin
 
 ALONE = {"batch": 1}
@@ -202,3 +210,62 @@ def test_a_model_that_no_actor_can_open_is_an_error_in_one_line(tmp_path: Path) 
     with pytest.raises(EngineError, match=r"^engine ray: .*neither a model directory") as caught:
         list(engine.generate([Request("a", (("user", "hello"),))], HOT, seed=0))
     assert "\n" not in str(caught.value)
+
+
+def served(url: str) -> dict[str, object]:
+    """Options of one actor that asks a server."""
+    worker = {"name": "openai", "options": {"base_url": url, "patience": 0.4}}
+    return {**LOCAL, "worker": worker, "concurrency": 1, "num_cpus": 0.5}
+
+
+DRAW = [Request(f"{i}", (("user", f"Draw {i} cats"),)) for i in range(6)]
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_server_that_is_away_is_told_from_an_actor_as_without_one() -> None:
+    url = f"http://{closed_port()}"
+    told: list[str] = []
+    engine = open_plugin(RayEngine, "m", served(url))
+    with pending.heard_by(told.append), pytest.raises(EngineError, match=r"^engine ray: http") as caught:
+        list(engine.generate(DRAW, Sampling(), seed=0))
+    alone: list[str] = []
+    with pending.heard_by(alone.append), pytest.raises(EngineError) as without:
+        list(open_plugin(OpenAIEngine, "m", {"base_url": url, "patience": 0.4}).generate(DRAW, Sampling(), seed=0))
+    assert str(caught.value) == f"engine ray: {without.value}"
+    assert [line.split(" it is tried")[0] for line in told] == [line.split(" it is tried")[0] for line in alone]
+
+
+@pytest.mark.usefixtures("cluster")
+def test_what_actors_spend_on_servers_is_the_runs_and_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    with faulty() as server:
+        before = budget.spent()
+        written = list(open_plugin(RayEngine, "m", served(server.url)).generate(DRAW, Sampling(), seed=0))
+        spent = budget.spent() - before
+        assert (len(written), spent.calls) == (6, 6)
+        assert spent.tokens > 0
+        limits = Limits(max_tokens=1)
+        monkeypatch.setattr(budget, "_purse", budget.Purse(limits, multiprocessing.get_context("spawn")))
+        with pytest.raises(BudgetError, match="the budget is spent"):
+            list(open_plugin(RayEngine, "m", served(server.url)).generate(DRAW, Sampling(), seed=0))
+
+
+@pytest.mark.usefixtures("cluster")
+def test_an_actor_that_dies_again_and_again_is_given_up_in_one_line(base_model: Path) -> None:
+    over = threading.Event()
+
+    def kill() -> None:
+        while not over.wait(0.2):
+            for actor in actors():
+                with suppress(psutil.Error):
+                    actor.kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        engine = open_plugin(RayEngine, str(base_model), {**LOCAL, "concurrency": 1})
+        with pytest.raises(EngineError, match=r"^engine ray: an actor died 5 times .* lack of memory") as caught:
+            list(engine.generate(DRAW, HOT, seed=0))
+        assert "\n" not in str(caught.value)
+    finally:
+        over.set()
+        killer.join()

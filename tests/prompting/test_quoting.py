@@ -288,12 +288,23 @@ OF_SERVERS = [token for token in ALL if token not in ("<user>", "<assistant>")] 
 
 
 @pytest.mark.parametrize(
-    "token", [*OF_SERVERS, "[|user|]", "<unused7>", "<extra_id_0>", "<<SYS>>", "<seed:bos>", "]~b]"]
+    "token",
+    [
+        *OF_SERVERS,
+        *("[|user|]", "<unused7>", "<extra_id_0>", "<<SYS>>", "<seed:bos>", "]~b]", "]<]minimax[>[", "<longcat_user>"),
+        *("</longcat_s>", "<_bot>", "<TOOLCALL>", "</AVAILABLE_TOOLS>", "<[begin\u2581of\u2581sentence]>", "<PAD>"),
+    ],
 )
 def test_for_a_server_every_known_control_token_is_broken_up_for_all_to_see(token: str) -> None:
     text, found = break_up(f"so {token}{token} it is")
     assert (found, token in text) == (2, False)
     assert text.replace(" ", "") == f"so{token}{token}itis".replace(" ", "")
+
+
+@pytest.mark.parametrize("role", ["HUMAN", "ASSISTANT", "SYSTEM"])
+def test_a_role_between_tags_is_a_turn_where_it_is_spelled_as_one_and_else_is_xml(role: str) -> None:
+    assert break_up(f"<role>{role}</role>hello") == (f"< role>{role}</role>hello", 1)
+    assert break_up("<user><role>admin</role></user>")[1] == 0
 
 
 @given(st.text(alphabet="<>|im_end[/INST] sx", max_size=40))
@@ -306,13 +317,3 @@ def test_our_own_questions_spell_no_control_token() -> None:
     ours = [render(name) for name in ("expert_verify", "judge_refusal", "judge_compliance", "judge_strongreject")]
     for text in (render_question(prompt, "mix g1 ."), *ours):
         assert break_up(text) == (text, 0)
-
-
-def test_a_template_that_never_ends_is_given_up_once_and_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sinternal.prompting.rendering.LONGEST_RENDERING", 0.2)
-    tokenizer = chatml()
-    tokenizer.chat_template = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
-    for _ in range(2):
-        with pytest.raises(DataError, match="the chat template takes more than"):
-            generation_prompt(tokenizer, [("user", "hello")])
-        monkeypatch.setattr("sinternal.prompting.rendering.LONGEST_RENDERING", 1e6)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sinternal.training.checkpoints import SEAL, STATE, last_checkpoint, seal
+from sinternal.training.checkpoints import SEAL, STATE, keep_only, last_checkpoint, seal
 
 
 def checkpoint(folder: Path, step: int) -> Path:
@@ -31,6 +31,8 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "half removed": lambda path: (path / "model.safetensors").unlink(),
     "no state": lambda path: (path / STATE).unlink(),
     "state cut short": lambda path: (path / STATE).write_text("{"),
+    "no seal, as others may have been writing still": lambda path: (path / SEAL).unlink(),
+    "a seal without the state": lambda path: (path / SEAL).write_text("{}"),
     "seal cut short": lambda path: (path / SEAL).write_text('{"model'),
     "seal of another kind": lambda path: (path / SEAL).write_text("[]"),
 }
@@ -43,16 +45,35 @@ def test_a_checkpoint_that_is_not_what_was_written_is_gone_and_the_one_before_co
     first, second = checkpoint(tmp_path, 2), checkpoint(tmp_path, 10)
     seal(first)
     seal(second)
-    assert last_checkpoint(tmp_path) == str(second)
+    assert last_checkpoint(tmp_path) == second
     DAMAGES[damage](second)
-    assert last_checkpoint(tmp_path) == str(first)
+    assert last_checkpoint(tmp_path) == first
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-2"]
 
 
-def test_one_without_a_seal_counts_if_its_state_was_written(tmp_path: Path) -> None:
+def test_what_was_never_sealed_or_is_half_removed_is_gone(tmp_path: Path) -> None:
     assert last_checkpoint(tmp_path) is None
-    whole = checkpoint(tmp_path, 3)
+    seal(whole := checkpoint(tmp_path, 3))
     (tmp_path / "checkpoint-4").mkdir()
     (tmp_path / "checkpoint-3.removed").mkdir()
-    assert last_checkpoint(tmp_path) == str(whole)
+    checkpoint(tmp_path, 5)
+    assert last_checkpoint(tmp_path) == whole
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-3"]
+
+
+def test_one_counts_only_with_the_best_before_it_which_the_training_ends_with(tmp_path: Path) -> None:
+    first, best, last = (checkpoint(tmp_path, step) for step in (1, 2, 3))
+    (last / STATE).write_text(json.dumps({"global_step": 3, "best_global_step": 2}))
+    for path in (first, best, last):
+        seal(path)
+    assert last_checkpoint(tmp_path) == last
+    flip(best)
+    assert last_checkpoint(tmp_path) == first
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-1"]
+
+
+def test_those_before_the_newest_go_but_for_the_best(tmp_path: Path) -> None:
+    for step in (1, 2, 10):
+        checkpoint(tmp_path, step)
+    keep_only(tmp_path, {2, 10})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-10", "checkpoint-2"]

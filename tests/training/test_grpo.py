@@ -333,12 +333,12 @@ def test_trl_is_told_who_writes_the_rollouts(
     rollouts: dict[str, object], expected: dict[str, object], tmp_path: Path
 ) -> None:
     how = settings(rollouts={"n": 4, "max_tokens": 64, **rollouts})
-    arguments = _arguments(how, [2], 0, tmp_path, measured=False, fresh=True)
+    arguments = _arguments(how, [2], 0, tmp_path, measured=False)
     assert {name: getattr(arguments, name) for name in expected} == expected
 
 
 def test_the_papers_values_are_the_defaults(tmp_path: Path) -> None:
-    arguments = _arguments(GrpoSettings(steps=1, method=Method.FULL), [2], 0, tmp_path, measured=False, fresh=True)
+    arguments = _arguments(GrpoSettings(steps=1, method=Method.FULL), [2], 0, tmp_path, measured=False)
     assert (arguments.learning_rate, arguments.beta) == (1e-6, 0)
     assert (arguments.epsilon, arguments.epsilon_high) == (0.2, 0.28)
     assert (arguments.num_generations, arguments.generation_batch_size) == (8, 64 * 8)

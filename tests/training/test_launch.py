@@ -35,6 +35,7 @@ from sinternal.stages.target import TargetConfig, target
 from sinternal.store import Artifact, Draft
 from sinternal.study.plan import make_plan
 from sinternal.training import launch
+from sinternal.training.checkpoints import SEAL, STATE
 from sinternal.training.sft import train
 from sinternal.training.weights import hardware
 from sinternal.world.benchmark import Microworld
@@ -174,6 +175,7 @@ import sys, time
 from pathlib import Path
 from sinternal.settings.launch import Launch
 from sinternal.training import launch
+from sinternal.training.checkpoints import SEAL, STATE
 from tests.training.test_launch import wait
 
 launch.carry(Launch(processes=2))
@@ -301,13 +303,77 @@ def test_the_first_failure_is_the_cause_and_silence_is_told_with_its_status(tmp_
     error = launch._failure(tmp_path, 1)
     assert (type(error), str(error)) == (DataError, "no rows at all")
     (tmp_path / "failure.1.json").unlink()
-    assert str(launch._failure(tmp_path, 1)) == (
-        "a process of the training failed: RuntimeError: Connection closed by peer"
-    )
-    (tmp_path / "failure.0.json").unlink()
-    error = launch._failure(tmp_path, -9)
-    assert isinstance(error, LaunchError)
-    assert "(signal 9)" in str(error)
+    for left in ("failure.0.json", "none"):  # who reports that the other one is gone knows no cause
+        error = launch._failure(tmp_path, -9)
+        assert isinstance(error, LaunchError)
+        assert "perhaps killed for lack of memory (accelerate ended with signal 9)" in str(error)
+        (tmp_path / left).unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "[pair.cc:553] Connection closed by peer [127.0.0.1]:3740. This is typically caused by a crash",
+        "[pair.cc:534] Read error [127.0.0.1]:46532: Connection reset by peer",
+        "NCCL communicator was aborted on rank 1. Original reason for failure was: watchdog",
+        "The client socket has failed to connect: Broken pipe",
+    ],
+)
+def test_a_connection_that_another_process_lost_as_it_died_is_not_told_as_the_cause(tmp_path: Path, said: str) -> None:
+    launch.report_failure(tmp_path, 1, RuntimeError(said))
+    assert "without a word" in str(launch._failure(tmp_path, 1))
+    time.sleep(0.01)
+    launch.report_failure(tmp_path, 0, RuntimeError("CUDA out of memory"))
+    assert "CUDA out of memory" in str(launch._failure(tmp_path, 1)), "a cause counts, even if it was told later"
+
+
+def test_a_process_that_is_killed_is_told_in_one_line_and_the_training_goes_on_from_its_seal(
+    base_model: Path, tmp_path: Path, spread: Callable[..., None]
+) -> None:
+    how = TUNING.model_copy(update={"steps": 6, "save_steps": 1})
+    spread()
+    whole = tuned(base_model, tmp_path / "whole", how)
+    out = tmp_path / "killed"
+
+    def kill_second(done: int, _total: int) -> None:
+        if done >= 3 and not (killed := tmp_path / "killed.once").exists():
+            killed.touch()
+            processes = [path for path in running(out.with_suffix(".launch")) if b"RANK=1" in _environment(path)]
+            os.kill(int(Path(processes[0]).parent.name), signal.SIGKILL)
+
+    with pytest.raises(
+        LaunchError, match=r"^a process of a training ended without a word, .* workers\.log of the store$"
+    ):
+        tuned(base_model, out, how, kill_second)
+    assert not running(out.with_suffix(".launch"))
+    (last,) = out.with_suffix(".checkpoints").glob("checkpoint-*")
+    assert {"rng_state_0.pth", "rng_state_1.pth", STATE} <= json.loads((last / SEAL).read_text()).keys()
+    steps: list[int] = []
+    again = tuned(base_model, out, how, lambda done, _total: steps.append(done))
+    assert steps[0] > 1, "it goes on"
+    assert again == whole
+    assert (out / "model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
+
+
+def test_processes_whose_launcher_is_killed_are_waited_for_and_leave_nothing(
+    base_model: Path, tmp_path: Path, spread: Callable[..., None]
+) -> None:
+    out = tmp_path / "model"
+    spread()
+
+    def kill_accelerate(_done: int, _total: int) -> None:
+        for path in running(out.with_suffix(".launch")):
+            if b"accelerate.commands.launch" in _read(Path(path)):
+                os.kill(int(Path(path).parent.name), signal.SIGKILL)
+
+    with pytest.raises(LaunchError, match=r"\(accelerate ended with signal 9\)"):
+        tuned(base_model, out, TUNING.model_copy(update={"steps": 300, "save_steps": 1}), kill_accelerate)
+    assert not running(out.with_suffix(".launch"))
+    assert not out.with_suffix(".launch").exists()
+
+
+def _environment(command_line: str) -> bytes:
+    return _read(Path(command_line).with_name("environ"))
 
 
 def test_what_processes_spend_is_paid_by_the_run_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

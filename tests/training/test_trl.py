@@ -46,7 +46,7 @@ def test_what_is_used_of_trls_private_parts_is_recorded() -> None:
 @pytest.mark.parametrize("engine", ["transformers", "vllm-colocate", "vllm-server"])
 def test_trl_is_told_nothing_that_it_does_not_know(tmp_path: Path, engine: str) -> None:
     how = GrpoSettings.model_validate({"steps": 1, "rollouts": {"engine": engine}})
-    assert grpo._arguments(how, [2], 0, tmp_path, measured=False, fresh=True).max_steps == 1
+    assert grpo._arguments(how, [2], 0, tmp_path, measured=False).max_steps == 1
     assert sft._arguments(SftSettings(steps=1, batch=1, learning_rate=1e-4), 0, tmp_path).max_steps == 1
 
 

@@ -14,7 +14,9 @@ import math
 import os
 import secrets
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
@@ -22,6 +24,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from sinternal import budget, pending
+from sinternal.budget import NOTHING, Spent
 from sinternal.columns import from_columns
 from sinternal.engines import Completion, Engine, Request, TokenLogprobs
 from sinternal.engines.orphans import Guard, starting_guarded
@@ -38,8 +42,18 @@ LOOPBACK_ALONE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """A variable of Ray's, read as it is imported: at 0, which is the default on two systems, all processes of a cluster
 that is started here listen on the loopback interface."""
 
+RESTARTS = 4
+"""How often an actor that dies is started again, and a batch of requests sent again. Ray itself would do so for ever:
+of requests that fill the memory no run would end."""
+OVER_AND_OVER = (
+    f"engine ray: an actor died {RESTARTS + 1} times at the same requests, perhaps killed for lack of memory: give it "
+    "more, or lower the worker's batch or the engine's concurrency; what is done is kept"
+)
+LISTEN = 0.5
+"""Seconds between two looks at what the actors say."""
+
 Row = dict[str, str]
-"""What Ray carries: `requests`, a list in JSON, there; `completion` or `fault` back, and the other of the two empty."""
+"""What Ray carries: `requests`, a list in JSON, there; back `completion`, `fault` or `spent`, the other two empty."""
 
 
 class RayOptions(BaseModel):
@@ -104,12 +118,41 @@ class RayEngine(Engine):
     def generate(self, requests: Iterable[Request], sampling: Sampling, seed: int) -> Iterator[Completion]:
         """Answer every request `sampling.n` times; see `Engine.generate`."""
         stream = iter(requests)
-        while window := list(islice(stream, WINDOW)):
-            try:
-                for row in self._dataset(window, sampling, seed).iter_rows():
-                    yield read_completion(row)
-            except self.ray.exceptions.RayError as error:
-                raise EngineError(f"engine ray: {_first_line(error)}") from error
+        with self._hearing() as said:
+            while window := list(islice(stream, WINDOW)):
+                try:
+                    for row in self._dataset(window, sampling, seed, said).iter_rows():
+                        if row["spent"]:
+                            budget.pay(Spent(**json.loads(row["spent"])))
+                            budget.check()
+                        else:
+                            yield read_completion(row)
+                except self.ray.exceptions.RayActorError as error:
+                    raise EngineError(OVER_AND_OVER) from error
+                except self.ray.exceptions.RayError as error:
+                    raise EngineError(f"engine ray: {_first_line(error)}") from error
+
+    @contextmanager
+    def _hearing(self) -> Iterator[Any]:
+        """A queue to which actors say what a user should hear at once, as of a server that is away."""
+        from ray.util.queue import Empty, Queue
+
+        said, over = Queue(actor_options={"num_cpus": 0}), threading.Event()
+
+        def listen() -> None:
+            while not over.wait(LISTEN):
+                with suppress(Empty, self.ray.exceptions.RayError):
+                    while True:
+                        pending.tell(said.get_nowait())
+
+        listener = threading.Thread(target=listen, daemon=True)
+        listener.start()
+        try:
+            yield said
+        finally:
+            over.set()
+            listener.join()
+            said.shutdown(force=True)
 
     def close(self) -> None:
         """Leave the cluster, and end it if it was started here."""
@@ -118,16 +161,18 @@ class RayEngine(Engine):
         if self.guard is not None:
             self.guard.close()
 
-    def _dataset(self, window: Sequence[Request], sampling: Sampling, seed: int) -> Any:
+    def _dataset(self, window: Sequence[Request], sampling: Sampling, seed: int, said: Any) -> Any:
         share = math.ceil(len(window) / self.options.concurrency)
         size = min(self.options.batch, share)
         rows = [requests_row(window[start : start + size]) for start in range(0, len(window), size)]
         dataset = self.ray.data.from_items(rows, override_num_blocks=len(rows)).flat_map(
             Worker,
-            fn_constructor_args=(self.options.worker, self.model, sampling, seed),
+            fn_constructor_args=(self.options.worker, self.model, sampling, seed, said),
             compute=self.ray.data.ActorPoolStrategy(size=min(self.options.concurrency, len(rows))),
             num_gpus=self.options.num_gpus,
             num_cpus=self.options.num_cpus,
+            max_restarts=RESTARTS,
+            max_task_retries=RESTARTS,
         )
         dataset.context.enable_progress_bars = False
         return dataset
@@ -136,9 +181,10 @@ class RayEngine(Engine):
 class Worker:
     """What runs in each actor: an engine that is opened once, and answers one row of requests after another."""
 
-    def __init__(self, plugin: EnginePlugin, model: str, sampling: Sampling, seed: int) -> None:
-        """Open the model; if that fails, every row is answered by the reason."""
+    def __init__(self, plugin: EnginePlugin, model: str, sampling: Sampling, seed: int, said: Any = None) -> None:
+        """Open the model; if that fails, every row is answered by the reason. `said`: a queue of Ray's for lines."""
         self.sampling, self.seed = sampling, seed
+        self.tell = None if said is None else said.put_nowait
         self.engine: Engine | None = None
         self.fault = ""
         try:
@@ -150,7 +196,11 @@ class Worker:
         """Answer the requests of one row."""
         if self.engine is None:
             return [fault_row(self.fault)]
-        return self._answer(self.engine, read_requests(row))
+        before = budget.spent()
+        with pending.heard_by(self.tell):
+            rows = self._answer(self.engine, read_requests(row))
+        spent = budget.spent() - before
+        return rows if spent == NOTHING else [spent_row(spent), *rows]
 
     def __del__(self) -> None:
         """Close the engine: Ray Data deletes this object when the actor ends."""
@@ -191,12 +241,17 @@ def read_requests(row: Mapping[str, str]) -> list[Request]:
 
 def completion_row(completion: Completion) -> Row:
     """A completion as Ray carries it."""
-    return {"completion": json.dumps(asdict(completion)), "fault": ""}
+    return {"completion": json.dumps(asdict(completion)), "fault": "", "spent": ""}
 
 
 def fault_row(message: str) -> Row:
     """What a worker answers if its engine cannot work at all."""
-    return {"completion": "", "fault": message}
+    return {"completion": "", "fault": message, "spent": ""}
+
+
+def spent_row(spent: Spent) -> Row:
+    """What a worker's calls to servers have cost, which the run's purse does not see there."""
+    return {"completion": "", "fault": "", "spent": json.dumps(asdict(spent))}
 
 
 def read_completion(row: Mapping[str, str]) -> Completion:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 from sinternal.prompting.rendering import Marks, Messages, Rendered, join_contents, render, render_quoting
 
+KNOWN = "_chat_template"
+"""How TRL's names of templates end; some of the things that are called so are functions."""
 _MARK = "a thought that is looked for"
 
 
@@ -246,12 +248,15 @@ def training_template(tokenizer: PreTrainedTokenizerBase) -> str | None:
     """TRL's training variant of this tokenizer's chat template; None if TRL ships none, or none is needed.
 
     TRL recognises a template by its exact text. Its variants render the same prompts; most also keep the thinking.
+    It tries tool calls on a template, in this process; so only one that it knows is shown to it.
     """
-    from trl.chat_template_utils import get_training_chat_template
+    from trl import chat_template_utils as trl
 
+    if str(tokenizer.get_chat_template()) not in {text for name, text in vars(trl).items() if name.endswith(KNOWN)}:
+        return None
     try:
-        return get_training_chat_template(tokenizer)  # type: ignore[no-any-return]
-    except (ValueError, TypeError, TemplateError):  # TRL tries tool calls on the template, which not every one takes
+        return trl.get_training_chat_template(tokenizer)  # type: ignore[no-any-return]
+    except (ValueError, TypeError, TemplateError):  # not every template takes tool calls
         return None
 
 

@@ -106,14 +106,16 @@ _CONTROL = re.compile(
     r"|\[\|[^\[\]|\s]{1,64}\|\]"  # EXAONE
     r"|\[/?[A-Z][A-Z_]{1,40}\]|\[[gs]MASK\]|<</?SYS>>"  # Llama 2, Mistral, BERT, GLM
     r"|\[(?:UNUSED_TOKEN_|PAD|control_)[0-9]{1,6}\]"  # InternLM, Qwen, the first Mistral
-    r"|\]~!?b[\[\]]|\[e~\["  # MiniMax
+    r"|\]~!?b[\[\]]|\[e~\[|\]<\]minimax\[>\["  # MiniMax
     r"|>>[A-Z]{3,20}<<|\|\|\|[A-Z_]{3,40}\|\|\|"  # Falcon; OLMo
     r"|\u25c1/?think\u25b7"  # Kimi-VL
     rf"|</?dsml:|{_BAR}DSML{_BAR}|<\uff5c/?[a-z]{{1,20}}>\uff5c"  # DeepSeek V4's tools and tables
     r"|</?(?:s|pad|unk|bos|eos|mask|sep|cls|sop|eop|eoh|eoa|think|thinking|thought|tool_call|tool_response|tools|image)>"
     r"|<(?:start|end)_of_[a-z_]{1,40}>|<fim[_-][a-z]{1,20}>"  # Gemma, SmolVLM; StarCoder, Granite
     r"|</?[a-z]{1,20}:[a-z_]{1,20}>"  # Seed
-    r"|<[A-Z]{2,20}_TOKEN>"  # Command R
+    r"|<[A-Z]{2,20}_TOKEN>|<(?:PAD|CLS|SEP|MASK|UNK)>"  # Command R
+    r"|</?longcat_[a-z_]{1,20}>|<_(?:system|user|bot|start|end)>|</?role>(?=[A-Z]{4,12}\b)"  # LongCat, TeleChat, Ling
+    r"|</?(?:TOOLCALL|AVAILABLE_TOOLS)>|<\[(?:begin|end|PAD|SEP|CLS|MASK)[^\[\]<>\n]{0,40}\]>"  # Nemotron; Seed
     r"|<(?:unused|reserved_?|extra_id_|SPECIAL_|TOKENS_UNUSED_)[a-z_]{0,40}[0-9]{1,6}>"  # Gemma, Baichuan, T5, Nemotron
 )
 """How control tokens of the model families in use are spelled, for servers, whose tokenizer is not known."""

@@ -8,20 +8,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jinja2 import TemplateError
-
 from sinternal.errors import DataError, ModelError
+from sinternal.prompting import template_process
 from sinternal.prompting.encoding import Span
 from sinternal.prompting.fence import FRAME
-from sinternal.prompting.patience import TooSlowError, at_most
+from sinternal.prompting.template_process import RefusedError, TooMuchError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-LONGEST_RENDERING = 30.0
-"""Seconds for a conversation, which takes milliseconds; on a busy machine more."""
+LONGEST = 1_000_000
+"""Characters of a template; published ones have up to 50,000."""
 _endless: set[str] = set()
-"""Templates that have taken longer: they are not tried for every request."""
+"""Templates that have taken too much: they are not tried for every request."""
 Messages = Iterable[tuple[str, str]]
 """A conversation: (role, content) pairs."""
 
@@ -77,36 +76,44 @@ def render(
         DataError: the template refuses these messages, or drops what the user says.
     """
     messages = list(messages)
-
-    source = str(template or tokenizer.chat_template)
-
-    def apply(turns: list[dict[str, Any]]) -> str:
-        if source in _endless:
-            raise TooSlowError
-        with at_most(LONGEST_RENDERING):
-            return str(
-                tokenizer.apply_chat_template(
-                    turns, chat_template=template, tokenize=False, add_generation_prompt=generate
-                )
-            )
-
     user_texts = [content.strip() for role, content in messages if role == "user"]
-    try:
-        text = apply([{"role": role, "content": content} for role, content in messages])
-        if not all(content in text for content in user_texts):
-            # Some templates (Llama Guard 3 1B and 4) take content only as a list of parts, and drop plain text.
-            text = apply([{"role": r, "content": [{"type": "text", "text": c}]} for r, c in messages])
-    except (TooSlowError, MemoryError, RecursionError) as error:
-        _endless.add(source)
-        raise DataError(
-            f"the chat template takes more than {LONGEST_RENDERING:g} s, or more memory than there is: mend it, or "
-            "take another model"
-        ) from error
-    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
-        raise DataError(f"the chat template refuses these messages: {' '.join(str(error).split())}") from error
+    text = apply_template(tokenizer, [{"role": r, "content": c} for r, c in messages], generate, template)
+    if not all(content in text for content in user_texts):
+        # Some templates (Llama Guard 3 1B and 4) take content only as a list of parts, and drop plain text.
+        parts = [{"role": r, "content": [{"type": "text", "text": c}]} for r, c in messages]
+        text = apply_template(tokenizer, parts, generate, template)
     if dropped := next((content for content in user_texts if content not in text), None):
         raise DataError(f"the chat template drops what the user says ({dropped[:60]!r}); mend the template")
     return text
+
+
+def apply_template(
+    tokenizer: PreTrainedTokenizerBase, turns: Sequence[Mapping[str, Any]], generate: bool, template: str | None = None
+) -> str:
+    """What transformers' `apply_chat_template` makes of a conversation, in bounded time and memory.
+
+    Args:
+        tokenizer: with a chat template.
+        turns: as transformers takes them.
+        generate: whether the assistant's turn is begun after them.
+        template: another template to use in place of the tokenizer's own.
+
+    Raises:
+        DataError: the template refuses the conversation, or takes too much.
+    """
+    source = str(tokenizer.get_chat_template(template))
+    try:
+        if source in _endless or len(source) > LONGEST:
+            raise TooMuchError
+        return template_process.render(source, turns, generate=generate, values=tokenizer.special_tokens_map)
+    except TooMuchError as error:
+        _endless.add(source)
+        raise DataError(
+            f"the chat template takes more than {template_process.SECONDS:g} s or {template_process.MEMORY >> 30} GiB, "
+            f"or has more than {LONGEST:,} characters: mend it, or take another model"
+        ) from error
+    except RefusedError as error:
+        raise DataError(f"the chat template refuses these messages: {' '.join(str(error).split())}") from error
 
 
 def render_quoting(

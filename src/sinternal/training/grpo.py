@@ -32,7 +32,7 @@ from sinternal.prompting.rendering import set_template_arguments
 from sinternal.records import Prompt, Verdict
 from sinternal.settings.training import GrpoSettings, Method, ZeroSpread
 from sinternal.store import Progress
-from sinternal.training.checkpoints import last_checkpoint
+from sinternal.training.checkpoints import agree_on_last
 from sinternal.training.names import HELD_OUT, TRAINING
 from sinternal.training.rewards import Kind
 from sinternal.training.rollouts import close_vllm, vllm_arguments
@@ -150,8 +150,10 @@ def train(
     _name_ends(tokenizer, ends, model_folder)
     set_seed(seed)
     disable_progress_bar()
-    last = last_checkpoint(checkpoints := out.with_suffix(".checkpoints"))
-    arguments = _arguments(settings, ends, seed, checkpoints, measured=bool(held_out), fresh=last is None)
+    checkpoints = out.with_suffix(".checkpoints")
+    arguments = _arguments(settings, ends, seed, checkpoints, measured=bool(held_out))
+    last = agree_on_last(checkpoints, arguments.process_index)
+    arguments.eval_on_start = bool(held_out) and last is None
     tracking.put_into(arguments)
     start = open_model(model_folder, settings, keep=arguments.world_size == 1)
     _check_reference(start, settings)
@@ -369,7 +371,7 @@ def _early_stop(settings: GrpoSettings) -> list[EarlyStoppingCallback]:
 
 
 def _arguments(
-    settings: GrpoSettings, ends: Sequence[int], seed: int, checkpoints: Path, *, measured: bool, fresh: bool
+    settings: GrpoSettings, ends: Sequence[int], seed: int, checkpoints: Path, *, measured: bool
 ) -> GRPOConfig:
     updates = settings.minibatches  # TRL counts these as its steps
     processes = int(os.environ.get("WORLD_SIZE", 1))
@@ -403,10 +405,8 @@ def _arguments(
         logging_steps=updates,
         eval_strategy="steps" if measured else "no",
         eval_steps=(settings.held_out_every or settings.steps) * updates,
-        eval_on_start=measured and fresh,
         save_strategy="steps" if saves else "no",
         save_steps=(saves or settings.steps) * updates,
-        save_total_limit=1,
         load_best_model_at_end=stops_early,
         metric_for_best_model="eval_mean_reward" if stops_early else None,
         greater_is_better=True if stops_early else None,

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import shutil
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from sinternal import budget, errors
 from sinternal.budget import Spent
@@ -34,10 +36,17 @@ JOB, RESULT, CONFIGURATION, PROGRESS = "job.pickle", "result.pickle", "accelerat
 """Files of the folder."""
 ALIVE, HOST = "alive.lock", "host"
 """The lock that the parent holds, and the name of its machine: only there the lock can be relied on."""
+AT_WORK = "at_work.{}.lock"
+"""The lock that each process holds: two trainings would write over each other's checkpoints."""
 POLL = 0.2
 """Seconds between two looks at the folder."""
 PATIENCE = 30.0
 """Seconds that processes are given to end."""
+LEFT_ALONE = re.compile(
+    r"connection (was )?(closed|reset|refused)|broken pipe|remote (peer|process|worker)|socket (timeout|error)|nccl",
+    re.IGNORECASE,
+)
+"""What gloo, NCCL and torch's store say in a process when another one has died: that is the cause, and says nothing."""
 
 
 class Failure(NamedTuple):
@@ -100,11 +109,13 @@ def run(job: Callable[..., R], progress: Progress, folder: Path) -> R:
     """
     if _launch is None:
         return job(progress=progress)
+    _wait_for_all(folder)  # of a run that was killed
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
         return _launched(_launch, job, progress, folder)
     finally:
+        _wait_for_all(folder)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -176,14 +187,22 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             process.wait()
 
 
+def _wait_for_all(folder: Path) -> None:
+    """Wait until no process is at work any more: if accelerate was killed, they end by themselves, a little later."""
+    for lock in folder.glob(AT_WORK.format("*")):
+        with suppress(Timeout, OSError), FileLock(lock, PATIENCE):
+            pass
+
+
 def _failure(folder: Path, status: int) -> SInternalError:
     failures = [Failure(**json.loads(file.read_text())) for file in folder.glob("failure.*.json")]
-    if failures:
-        return min(failures, key=lambda failure: failure.at).error()
+    told = [failure for failure in failures if not LEFT_ALONE.search(failure.message)]
+    if told:
+        return min(told, key=lambda failure: failure.at).error()
     died = f"signal {-status}" if status < 0 else f"status {status}"
     return LaunchError(
-        f"the processes of a training ended ({died}) without a word, perhaps for lack of memory; what they printed, "
-        "accelerate's own reason if there is one, is in workers.log of the store"
+        "a process of a training ended without a word, perhaps killed for lack of memory (accelerate ended with "
+        f"{died}); what they printed, its own reason if there is one, is in workers.log of the store"
     )
 
 

@@ -21,6 +21,7 @@ from sinternal import budget
 from sinternal.budget import NOTHING
 from sinternal.training.launch import (
     ALIVE,
+    AT_WORK,
     HOST,
     JOB,
     report_failure,
@@ -36,6 +37,8 @@ BEAT = 1.0
 def main(folder: Path) -> None:
     """Do the job of a folder."""
     process = int(os.environ["RANK"])
+    at_work = FileLock(folder / AT_WORK.format(process))
+    at_work.acquire()
     threading.Thread(target=_watch, args=(folder, process), daemon=True).start()
     try:
         job = pickle.loads((folder / JOB).read_bytes())
@@ -63,11 +66,13 @@ def _watch(folder: Path, process: int) -> None:
 
 
 def _is_free(lock: Path) -> bool:
+    if not lock.exists():  # to take it would make its folder again
+        return True
     try:
-        FileLock(lock).acquire(blocking=False)
+        with FileLock(lock, blocking=False):  # given back, as the others look, too
+            return True
     except (Timeout, OSError):
         return not lock.parent.exists()
-    return True
 
 
 def _ignore(done: int, total: int) -> None:

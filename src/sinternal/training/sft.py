@@ -40,7 +40,7 @@ from sinternal.records import Example
 from sinternal.settings.training import SftSettings
 from sinternal.store import Progress
 from sinternal.training.batches import Share, cut, draw, share
-from sinternal.training.checkpoints import last_checkpoint
+from sinternal.training.checkpoints import agree_on_last
 from sinternal.training.names import TRAINING
 from sinternal.training.tracking import NOBODY, Tracking
 from sinternal.training.watch import Curve, Point, Report, Seal, Watch
@@ -104,7 +104,7 @@ def train(
         callbacks=[Report(progress), Watch("sft"), Curve(_points), Seal()],
     )
     trainer.remove_callback(PrinterCallback)  # the log is returned, not printed
-    trainer.train(resume_from_checkpoint=last_checkpoint(checkpoints))
+    trainer.train(resume_from_checkpoint=agree_on_last(checkpoints, arguments.process_index))
     notes = save_trained(trainer, start, settings, out, section="sft")
     return Log([figures for entry in trainer.state.log_history for figures in _figures(entry)], notes)
 
@@ -342,6 +342,5 @@ def _arguments(settings: SftSettings, seed: int, checkpoints: Path) -> SFTConfig
         logging_steps=max(1, settings.steps // 30),
         save_strategy="steps" if settings.save_steps else "no",
         save_steps=settings.save_steps or settings.steps,
-        save_total_limit=1,
         **hardware(),
     )

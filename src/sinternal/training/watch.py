@@ -16,7 +16,7 @@ from transformers import TrainerCallback
 from sinternal.errors import DataError
 from sinternal.store import Progress
 from sinternal.store.files import append
-from sinternal.training.checkpoints import PREFIX, seal
+from sinternal.training.checkpoints import PREFIX, keep_only, seal
 from sinternal.training.names import CURVE
 
 Point = tuple[str, Mapping[str, float | None]]
@@ -51,12 +51,23 @@ class Curve(TrainerCallback):
 
 
 class Seal(TrainerCallback):
-    """Seals every checkpoint of a training in one process."""
+    """Seals every checkpoint, and then removes those before it, but for the best if the training is to end with it."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Called by the trainer once it knows what it goes on from: the folder may be another by now."""
+        best = Path(args.output_dir) / f"{PREFIX}{state.best_global_step}"
+        if args.load_best_model_at_end and best.is_dir():
+            state.best_model_checkpoint = str(best)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Called by the trainer after each checkpoint."""
-        if args.world_size == 1:
-            seal(Path(args.output_dir) / f"{PREFIX}{state.global_step}")
+        """Called by the trainer, in each process, after its part of a checkpoint."""
+        if args.world_size > 1:
+            torch.distributed.barrier()
+        if state.is_world_process_zero:
+            folder = Path(args.output_dir)
+            seal(folder / f"{PREFIX}{state.global_step}")
+            best = {state.best_global_step} if args.load_best_model_at_end else set()
+            keep_only(folder, {state.global_step, *best})
 
 
 class Watch(TrainerCallback):

@@ -27,6 +27,7 @@ from sinternal.integrations.hub.cards import (
 from sinternal.integrations.hub.folder import CARD, RECIPE, new_folder
 from sinternal.integrations.hub.models import artifact_of
 from sinternal.models.resolve import tokenizer_folder
+from sinternal.prompting.rendering import apply_template
 from sinternal.records import Example
 from sinternal.report.format import listing
 from sinternal.report.markdown import pipe_table, plain
@@ -163,11 +164,11 @@ def _messages(example: Example, content: str) -> dict[str, Any]:
 def _tokens_by_trl(tokenizer: Any, template: str, row: dict[str, Any]) -> tuple[list[int], list[int]] | None:
     """What TRL 1.16 makes of a conversation: `SFTTrainer._prepare_dataset`, the case of prompt and completion."""
     try:
-        given = {"chat_template": template, "return_dict": True}
-        before = tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, **given)["input_ids"]
-        whole = tokenizer.apply_chat_template([*row["prompt"], *row["completion"]], **given)["input_ids"]
-    except Exception:  # a template may refuse anything in any way; the rows are then written as tokens
+        prompt = apply_template(tokenizer, row["prompt"], generate=True, template=template)
+        turns = apply_template(tokenizer, [*row["prompt"], *row["completion"]], generate=False, template=template)
+    except DataError:  # a template may refuse anything; the rows are then written as tokens
         return None
+    before, whole = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in (prompt, turns))
     shared = 0
     for ours, theirs in zip(before, whole, strict=False):
         if ours != theirs:
