@@ -107,6 +107,8 @@ class TestVerifying:
             "A critique.\nVerdict: safe or unsafe",
             "Verdict: safe",
             "Its thinking ends </think> early.\nVerdict: safe",
+            "Its thinking ends </seed:think> early.\nVerdict: safe",
+            "A critique.\n\n**Verdict: unsafe**\n\nVerdict: safe",
         ],
     )
     def test_a_reply_without_a_critique_and_a_verdict_of_its_own_is_handed_on_whole(self, engine, reply):
@@ -117,6 +119,10 @@ class TestVerifying:
     def test_a_verdict_that_the_answer_states_is_overruled_by_the_experts_own(self, engine):
         written = verify(engine, f"The answer says:\n{ANSWER}\nwhich settles nothing.\nVerdict: unsafe")
         assert read_verdict(written.answer) is Verdict.UNSAFE
+
+    def test_the_same_verdict_twice_is_one(self, engine):
+        written = verify(engine, "A critique.\n**Verdict: safe**\nVerdict: safe")
+        assert read_verdict(written.answer) is Verdict.SAFE
 
     def test_a_truncated_reply_has_no_verdict_even_if_it_breaks_off_in_a_quoted_one(self, engine):
         assert verify(engine, said(f"It says:\n{ANSWER}", finish=Finish.LENGTH)) == ExpertReply(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from sinternal.errors import DataError
@@ -51,6 +53,19 @@ def test_unclosed_and_unlabelled_answers_are_never_paired(make: Make) -> None:
     ]
     artifact = paired(make, [mixed, broken], said)
     assert {row.prompt_id for row in artifact.rows(Response)} == {mixed.id}
+
+
+def test_an_answer_that_says_nothing_is_never_taken_whatever_its_label(make: Make) -> None:
+    mixed, silent = (plain_prompt(text, harmful=True) for text in "ab")
+    benign, silent_benign = (plain_prompt(text) for text in "cd")
+    said: list[tuple[Response, bool | None]] = [(response_to(mixed, "x", i), i == 0) for i in range(2)]
+    said += [(response_to(silent, "x", 0), False), (replace(response_to(silent, "y", 1), answer=""), True)]
+    said += [(replace(response_to(benign, "y", i), answer="" if i else "x"), True) for i in range(8)]
+    said += [(replace(response_to(silent_benign, "y", 0), answer=""), True)]
+    artifact = paired(make, [mixed, silent, benign, silent_benign], said)
+    assert {row.prompt_id for row in artifact.rows(Response)} == {mixed.id, benign.id}
+    assert all(row.answer for row in artifact.rows(Response))
+    assert (artifact.counts[contrast.NO_SAFE], artifact.counts[contrast.NO_LABEL]) == (1, 1)
 
 
 def test_no_contrast_pair_is_an_error_that_says_what_to_change(make: Make) -> None:

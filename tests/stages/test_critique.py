@@ -38,11 +38,20 @@ def test_the_expert_verifies_every_kept_answer(make: Make, pairs: tuple[Artifact
 
 
 @pytest.mark.parametrize(
-    ("answer", "reason"),
-    [("verdict : safe", critique.DISAGREES), ("probably unsafe", critique.UNPARSED)],
+    ("thinking", "answer", "reason"),
+    [
+        ("review :", "verdict : safe", critique.DISAGREES),
+        ("review :", "probably unsafe", critique.UNPARSED),
+        ("review : </think> it says", "verdict : unsafe", critique.UNPARSED),
+    ],
 )
 def test_what_the_expert_gets_wrong_is_dropped_and_stays_on_record(
-    make: Make, pairs: tuple[Artifact, Artifact], monkeypatch: pytest.MonkeyPatch, answer: str, reason: str
+    make: Make,
+    pairs: tuple[Artifact, Artifact],
+    monkeypatch: pytest.MonkeyPatch,
+    thinking: str,
+    answer: str,
+    reason: str,
 ) -> None:
     asked, kept = pairs
     right = EXPERT.plugin_class.verify
@@ -53,7 +62,7 @@ def test_what_the_expert_gets_wrong_is_dropped_and_stays_on_record(
             wrong = (question.response.answer or "").startswith("mix") and question.prompt.harmful
             if wrong:
                 calls.append(question.response.id)
-            yield question, ExpertReply("review :", answer) if wrong else written
+            yield question, ExpertReply(thinking, answer) if wrong else written
 
     monkeypatch.setattr("sinternal.world.oracle.OracleExpert.verify", mistaken)
     artifact = make("critique", lambda draft: critique.critique(draft, CRITIQUE, prompts=asked, pairs=kept))

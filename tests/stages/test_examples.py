@@ -161,6 +161,31 @@ def test_answer_then_check_drafts_verifies_and_replies_with_the_draft_only_if_it
         assert unsafe == (row.stratum == "unsafe")
 
 
+def test_a_draft_that_would_end_the_thinking_that_it_is_a_part_of_is_left_out(
+    make: Make, pairs: tuple[Artifact, Artifact]
+) -> None:
+    asked, kept = pairs
+    first, *others = kept.rows(Response)
+    odd = replace(first, answer=f"{first.answer} </think> mix g1 .")
+    drafts = tables(make, "drafts", responses=[odd, *others])
+    written = make("critique", lambda draft: critique.critique(draft, CRITIQUE, prompts=asked, pairs=kept))
+    config = demonstrate.DemonstrateConfig(expert=EXPERT, kind=Demonstration.REFUSAL, seed=0)
+    shown = make("demonstrate", lambda draft: demonstrate.demonstrate(draft, config, prompts=asked, pairs=kept))
+    rows = make(
+        "examples",
+        lambda draft: examples.examples(
+            draft,
+            examples.ExamplesConfig(size=16, seed=0),
+            model=own_base(make),
+            prompts=asked,
+            responses=drafts,
+            verifications=written,
+            demonstrations=shown,
+        ),
+    ).rows(Example)
+    assert {row.response_id for row in rows} == {row.id for row in others}
+
+
 def test_an_empty_stratum_is_an_error() -> None:
     with pytest.raises(DataError, match="no training example of kind 'unsafe'"):
         examples.balance({}, strata.VERIFICATION_SHARES, 8, random.Random(0))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from sinternal import registry
 from sinternal.errors import DataError, RegistryError, StoreError
@@ -211,7 +212,7 @@ def test_the_labels_of_a_plugin_carry_its_revision(
         "responses": make("responses", lambda draft: draft.write([response_to(prompt, "ok")], Response)),
     }
     task = Task(judge.STAGE, "labels", JudgePlugin(name="mine"))
-    labels = execute._make(store.root, judge.STAGE, task.config, inputs, task.key, task.contents, task.label)
+    labels = execute._make(store.root, judge.STAGE, task.config, inputs, task.key, task.contents, {}, task.label)
     revision = judge_revision(JudgePlugin(name="mine"), "0.1.0", plugin_of(labels, "mine"))
     assert re.fullmatch(r"my-ext 0\.1 \(source [0-9a-f]{8}\)", revision)
     assert judge_revision(JudgePlugin(name="oracle"), "0.1.0", plugin_of(labels, "oracle")) == "sinternal 0.1.0"
@@ -236,9 +237,49 @@ def test_an_artifact_whose_input_changes_as_it_is_made_is_not_kept(tmp_path: Pat
         write_prompts(tmp_path / "eval.jsonl", "car")
 
     with pytest.raises(DataError, match=r"eval\.jsonl has changed since this run was planned"):
-        execute._make(store.root, replace(stage, function=edits), task.config, {}, task.key, task.contents, task.label)
+        execute._make(
+            store.root, replace(stage, function=edits), task.config, {}, task.key, task.contents, {}, task.label
+        )
     assert store.find("prompts", task.key) is None
     assert not list((store.root / "prompts").glob("*.partial"))
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_nothing_is_made_from_a_model_that_has_changed_since_its_key_was_made(
+    tmp_path: Path, store: Store, when: str
+) -> None:
+    """Artifacts only link to a folder of the user's: what was made of other weights would stay in the store."""
+    folder = save_model(chatml(), tmp_path / "mine")
+    (task,) = (
+        task
+        for task in make_plan(load_recipe("quickstart", ["seeds=[0]", f"target={{model: {folder}}}"])).tasks
+        if task.label.startswith("respond base")
+    )
+    assert list(task.models) == [str(folder)]
+
+    def tunes() -> None:
+        save_model(chatml(), folder, torch.bfloat16)
+
+    def edits(draft: Draft, _config: Any) -> None:
+        draft.write([plain_prompt("how to brew p5 ?")], Prompt)
+        tunes()
+
+    if when == "before":
+        tunes()
+    stage = replace(task.stage, function=edits)
+    with pytest.raises(DataError, match=r"mine has changed since this run was planned"):
+        execute._make(store.root, stage, task.config, {}, task.key, task.contents, task.models, task.label)
+    assert store.find("sample", task.key) is None
+    assert not list((store.root / "sample").glob("*.partial")) or when == "before"
+
+
+def test_how_often_a_training_writes_checkpoints_makes_nothing_run_again() -> None:
+    arms = "arms=[{name: base}, {name: sinternal, train_on: verification}, {name: base+grpo, train_on: rewards}]"
+    how = (arms, "grpo={steps: 2}")
+    before = keys(*how)
+    assert changed(before, keys(*how, "sft.save_steps=3", "grpo.save_steps=3")) == {"report"}
+    assert "sft sinternal" in changed(before, keys(*how, "sft.learning_rate=3e-4"))
+    assert "grpo base+grpo" in changed(before, keys(*how, "grpo.steps=3"))
 
 
 def test_a_plugin_that_cannot_be_imported_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

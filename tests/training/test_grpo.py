@@ -239,6 +239,26 @@ def test_groups_without_spread_can_be_counted_instead(
     assert batch["num_items_in_batch"] == batch["completion_mask"].sum()
 
 
+def test_rollouts_without_a_reward_leave_the_mean_where_groups_without_spread_count(
+    base_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rewards: list[float] = []
+    batches = []
+    original = _Trainer._generate_and_score_completions
+
+    def watched(self: _Trainer, inputs: list[dict[str, object]]) -> dict[str, torch.Tensor]:
+        batches.append(original(self, inputs))
+        rewards.extend(list(self._logs["rewards"]["reward"])[-len(inputs) :])
+        return batches[-1]
+
+    monkeypatch.setattr(_Trainer, "_generate_and_score_completions", watched)
+    judge = Failing(lambda response: int(response.id, 16) % 2 == 0)
+    trained(base_model, tmp_path, settings(steps=1, prompts=8, max_failed=1, zero_spread="count"), judge)
+    (batch,) = batches
+    known = ~torch.tensor(rewards).isnan()
+    assert batch["num_items_in_batch"] == batch["completion_mask"][known].sum() < batch["completion_mask"].sum()
+
+
 def test_a_weight_of_a_kind_multiplies_its_advantages(
     base_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -296,6 +316,56 @@ def test_training_stops_early_when_the_held_out_reward_stays_and_keeps_the_best(
     assert len(log.training) < 12
     rewards = [row["reward"] for row in log.held_out]
     assert max(rewards[-2:]) <= max(rewards[:-2])  # type: ignore[type-var]
+
+
+def test_a_killed_training_stops_early_where_it_would_have_and_keeps_the_best_wherever_its_store_is_moved(
+    base_model: Path, tmp_path: Path
+) -> None:
+    how = settings(steps=8, learning_rate=1e-9, held_out_every=1, patience=2)
+    whole = trained(base_model, tmp_path / "whole", how, held_out=HELD_OUT[:2])
+    assert whole is not None
+    stopped = len(whole.training)
+    assert stopped < 8
+    for step in (stopped - 1, stopped):
+        assert trained(base_model, tmp_path / f"{step}", how, killed_after=step, held_out=HELD_OUT[:2]) is None
+        (tmp_path / f"{step}").rename(tmp_path / f"moved {step}")
+        assert trained(base_model, tmp_path / f"moved {step}", how, held_out=HELD_OUT[:2]) == whole
+        assert contents(tmp_path / f"moved {step}/model") == contents(tmp_path / "whole/model")
+
+
+class OnlyAtFirst(OracleJudge):
+    """Labels the answers that it is asked about first as the oracle does, and all later ones as it is told."""
+
+    def __init__(self, times: int = 1, **later: object) -> None:
+        super().__init__(NoOptions())
+        self.times, self.later = times, later
+
+    def judge(self, items: Iterable[tuple[Prompt, Response]]) -> Iterator[Judgement]:
+        first, self.times = self.times > 0, self.times - 1
+        for row in super().judge(items):
+            yield row if first else replace(row, **self.later)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("zero_spread", ["drop", "count"])
+def test_a_step_that_teaches_nothing_has_no_loss_though_divergence_from_the_start_has_a_weight(
+    base_model: Path, tmp_path: Path, zero_spread: str
+) -> None:
+    how = settings(beta=0.5, zero_spread=zero_spread)
+    log = trained(base_model, tmp_path, how, OnlyAtFirst(safe=True, refused=False))
+    assert log is not None
+    assert log.training[1]["zero_spread"] == 1
+    assert (log.training[1]["loss"] == 0) == (zero_spread == "drop")
+    assert abs(log.training[1]["loss"] or 0.0) < 0.5, "a mean over tokens, not a sum"
+
+
+def test_a_step_in_which_no_rollout_has_a_reward_is_a_step(base_model: Path, tmp_path: Path) -> None:
+    judge = OnlyAtFirst(2, safe=None, refused=None, error="connection lost")
+    log = trained(base_model, tmp_path, settings(steps=3, max_failed=1, held_out_every=1), judge, held_out=HELD_OUT[:2])
+    assert log is not None
+    assert [row["step"] for row in log.training] == [1, 2, 3]
+    assert [row["step"] for row in log.held_out] == [0, 1, 2, 3]
+    assert log.training[-1]["reward"] is None
+    assert log.training[-1]["judge_failed"] == 1
 
 
 def test_rewards_move_the_policy_towards_what_they_reward(base_model: Path, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from safetensors.torch import load_file
 
 from sinternal.budget import Spent
 from sinternal.errors import BudgetError, DataError, LaunchError, MissingExtraError, RecipeError
+from sinternal.models.loading import load_model
 from sinternal.records import Example, Prompt
 from sinternal.settings.launch import PACKAGED, Launch
 from sinternal.settings.plugins import JudgePlugin, VerificationPlugin
@@ -139,7 +140,8 @@ def test_rollouts_are_shared_out_and_what_is_counted_comes_together(make: Make, 
     start = make("base", lambda draft: target(draft, TargetConfig(model="microworld", trained=True)))
     how = GrpoSettings.model_validate(
         {
-            "method": "full",
+            "method": "lora",  # with `beta`, a copy of the start is kept beside it: it is not saved
+            "beta": 0.1,
             "steps": 1,
             "prompts": 4,
             "learning_rate": 1e-3,
@@ -160,6 +162,7 @@ def test_rollouts_are_shared_out_and_what_is_counted_comes_together(make: Make, 
     after = json.loads((left.path / "held_out.json").read_text())
     assert [row["step"] for row in after] == [0, 1]
     assert all((row["reward"] * 3) % 1 == pytest.approx(0, abs=1e-6) for row in after), "three, not what filled them up"
+    assert load_model(left.path / "model")
 
 
 def test_what_a_process_raises_arrives_as_it_was(base_model: Path, tmp_path: Path, spread: Callable[..., None]) -> None:

@@ -4,10 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from sinternal.engines import TemplateOptions
+from sinternal.models.loading import open_tokenizer
 from sinternal.records import Example
 from sinternal.settings.training import Method, SftSettings, rows_seen
 from sinternal.training.lengths import loss_tokens
-from sinternal.training.sft import train
+from sinternal.training.sft import IGNORED, form_of, to_dataset, train
+from tests.chat_models import qwen, save_model
 
 
 def example(thinking: str, answer: str) -> Example:
@@ -20,6 +23,16 @@ def test_loss_tokens_are_those_of_the_completion_alone(base_model: Path) -> None
     assert short == 8
     assert long == short + 8 - 2
     assert loss_tokens(base_model, []) == []
+
+
+def test_loss_tokens_are_those_that_are_trained_on_when_an_engine_switches_the_thinking_off(tmp_path: Path) -> None:
+    folder = save_model(qwen(), tmp_path / "model")
+    speech = TemplateOptions(chat_template_kwargs={"enable_thinking": False})
+    row = example("Nice.", "Verdict: safe")
+    (trained,) = to_dataset([row], form_of(open_tokenizer(folder), speech=speech))["labels"]
+    counts = loss_tokens(folder, [row], speech)
+    assert counts == [sum(token != IGNORED for token in trained)]
+    assert counts != loss_tokens(folder, [row])
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, MixtralConfig, MixtralForCausalLM, PreTrainedTokenizerBase
 from trl import SFTTrainer
 
 from sinternal.engines import Request, TemplateOptions
@@ -277,6 +277,43 @@ def test_a_row_is_put_as_the_measuring_engine_is_told_to_put_it() -> None:
     check_labels(rows, [example("")], form, 512)
     assert rows[0]["input_ids"][: rows[0]["labels"].count(IGNORED)] == sent
     assert "<think>\n\n</think>" in tokenizer.decode(sent)
+
+
+def test_the_balance_of_a_mixture_of_experts_weighs_the_same_however_a_step_is_cut(tmp_path: Path) -> None:
+    tokenizer = qwen()
+    torch.manual_seed(0)
+    size = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = MixtralConfig(
+        vocab_size=len(tokenizer), num_key_value_heads=2, num_local_experts=4, router_aux_loss_coef=1.0, **size
+    )
+    MixtralForCausalLM(config).save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    rows = [example("Nice." + " Yes." * number) for number in range(4)]
+    losses = []
+    for micro in (None, 1):
+        how = settings(micro_batch=micro, steps=1)
+        log = train(tmp_path / "base", rows, how, 0, tmp_path / f"{micro}", lambda *_: None)
+        losses.append(log.training[0]["loss"])
+    assert losses[1] == pytest.approx(losses[0], abs=0.2), "another pass would add 2"
+
+
+def test_the_same_seed_trains_the_same_weights_with_any_number_of_threads(base_model: Path, tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    try:
+        for number in (1, 2):
+            torch.set_num_threads(number)
+            train(base_model, EXAMPLES, settings(steps=6), 7, tmp_path / f"{number}", lambda *_: None)
+            assert torch.get_num_threads() == number
+    finally:
+        torch.set_num_threads(threads)
+    one, two = ((tmp_path / name / "model.safetensors").read_bytes() for name in "12")
+    assert one == two
+
+
+def test_a_row_that_the_model_cannot_read_to_its_end_is_refused(tmp_path: Path) -> None:
+    base = save_model(qwen(), tmp_path / "base")
+    with pytest.raises(DataError, match=r"has 7\d\d tokens, the model reads 512; take shorter answers"):
+        train(base, [example("Nice " * 140)], settings(batch=1), 0, tmp_path / "model", lambda *_: None)
 
 
 @pytest.mark.parametrize("damaged", [False, True])

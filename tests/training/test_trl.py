@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sinternal.settings.training import GrpoSettings, SftSettings
-from sinternal.training import grpo, sft
+from sinternal.training import grpo, sft, steps
 from tests.training.record_trl_interface import FILE, METHODS, record
 
 INTERFACE = json.loads(FILE.read_text())
@@ -39,8 +39,8 @@ def test_what_is_used_of_trls_private_parts_is_recorded() -> None:
         and ast.unparse(node.value) in ("self", "super()")
     } - {"__init__"}
     assert used - OURS <= {*METHODS, *INTERFACE["attributes"]}
-    assert {"advantages", "completion_mask", "num_items_in_batch"} <= set(INTERFACE["batch"])
-    assert {"reward", *grpo.LOGGED} - {"loss", "mean_reward"} <= set(INTERFACE["logged"])
+    assert {"advantages", "completion_mask", "num_items_in_batch", "tool_mask"} <= set(INTERFACE["batch"])
+    assert {"reward", *steps.LOGGED} - {"loss", "mean_reward"} <= set(INTERFACE["logged"])
 
 
 @pytest.mark.parametrize("engine", ["transformers", "vllm-colocate", "vllm-server"])

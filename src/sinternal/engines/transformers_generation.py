@@ -19,7 +19,7 @@ from sinternal.engines.decoding import Text, in_order, writer_for
 from sinternal.engines.drawing import Top
 from sinternal.engines.local_options import TransformersOptions
 from sinternal.errors import DataError
-from sinternal.models.loading import load_model, open_tokenizer
+from sinternal.models.loading import context_of, load_model, open_tokenizer
 from sinternal.models.resolve import resolve_model
 from sinternal.prompting.chat import (
     GenerationPrompt,
@@ -81,9 +81,7 @@ class Generator:
         self.ends = turn_ends(self.tokenizer, self.model.generation_config.eos_token_id)
         # What is left out of a request's settings, `generate` takes from here: it must not be the model's own wishes.
         self.model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
-        self.context: int = (
-            getattr(self.model.config, "max_position_embeddings", None) or self.tokenizer.model_max_length
-        )
+        self.context = context_of(self.model, self.tokenizer)
         self.slots = options.side_by_side(sum(weight.numel() for weight in self.model.parameters()))
         self.writer = writer_for(self.model, self.ends, self.slots, self.context)
 

@@ -15,7 +15,7 @@ from sinternal.experts import Demonstration, Expert, ExpertReply, Question, Subj
 from sinternal.prompting.fence import safe_tags
 from sinternal.prompting.question import Quotation, SpecificationOptions
 from sinternal.prompting.templates import render
-from sinternal.prompting.think import CLOSE, OPEN, read_label
+from sinternal.prompting.think import fits_thinking, read_label
 from sinternal.records import Finish, Prompt
 from sinternal.settings.plugins import EngineWithModel
 from sinternal.settings.sampling import Sampling
@@ -111,14 +111,16 @@ def _hint(question: Question) -> str:
 def read_critique(completion: Completion, labels: tuple[str, str]) -> ExpertReply:
     """Take a critique and its verdict line apart; the model's own thinking is no part of it.
 
-    Only a reply that was finished counts: in a truncated one, the last line may be a quotation.
+    Only a reply that was finished counts: in a truncated one, the last line may be a quotation. Two verdicts one below
+    the other that contradict each other are none.
     """
     if completion.error is not None:
         return ExpertReply("", "", completion.error, completion.finish is Finish.FILTERED)
     reply = (completion.answer or "").strip()
     label = read_label(completion.whole_answer, labels)
     critique = reply.rpartition("\n")[0].strip()
-    if label is None or not _fits_thinking(critique):
+    said_before = read_label(critique, labels)
+    if label is None or said_before not in (None, label) or not critique or not fits_thinking(critique):
         return ExpertReply(reply, "")
     return ExpertReply(critique, f"Verdict: {label}")
 
@@ -135,18 +137,14 @@ def read_demonstration(completion: Completion) -> ExpertReply:
     before, *after = _ANSWER_LINE.split(reply)
     thinking = before.removeprefix("Reasoning:").strip()
     answer = "".join(after).strip()
-    if not before.startswith("Reasoning:") or len(after) != 1 or not answer or not _fits_thinking(thinking):
+    formed = before.startswith("Reasoning:") and len(after) == 1
+    if not (formed and answer and thinking and fits_thinking(thinking)):
         return ExpertReply("", "", UNREADABLE)
     return ExpertReply(thinking, answer)
 
 
 def _failure(completion: Completion) -> str | None:
     return completion.error or (TRUNCATED if completion.finish is Finish.LENGTH else None)
-
-
-def _fits_thinking(text: str) -> bool:
-    # A tag inside would end the thinking early in the training target.
-    return bool(text) and OPEN not in text and CLOSE not in text
 
 
 def _request(identity: str, system: str, user: str) -> Request:

@@ -141,6 +141,11 @@ def stop_tokens(folder: Path) -> int | list[int] | None:
     return stops
 
 
+def context_of(model: Any, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Tokens that a model reads."""
+    return int(getattr(model.config, "max_position_embeddings", None) or tokenizer.model_max_length)
+
+
 def not_finite(tensors: Iterable[tuple[str, torch.Tensor]]) -> list[str]:
     """The names of the tensors that hold a NaN or infinite number."""
     return [name for name, tensor in tensors if tensor.dtype in CHECKED and not bool(torch.isfinite(tensor).all())]

@@ -50,6 +50,14 @@ _CHANNEL = re.compile(
 )
 
 
+_CLOSING = tuple(tags.close for tags in KNOWN_TAGS if not tags.close.isalpha())
+
+
+def fits_thinking(text: str) -> bool:
+    """Whether a text can be all of a thinking: a closing tag inside, however it is spelled, would end it early."""
+    return not any(mark in text for mark in (OPEN, *_CLOSING))
+
+
 class ThinkingStyle(StrEnum):
     """Who opens the thinking."""
 

@@ -89,7 +89,8 @@ class Recipe(Section):
     seeds: tuple[Seed, ...] = Field(min_length=1, max_length=1000)
     """Each seed repeats everything that is left to chance."""
     workers: int = Field(default=1, ge=1)
-    """Processes that work on independent arms at once. More than one: each computes on one thread."""
+    """Processes that work on independent arms at once. More than one: each computes on one thread.
+    Models of fewer than 10 million weights are trained on one thread anyway, with which they end the same."""
     launch: Launch | None = Field(default=None, exclude=True)
     """How each training is spread over GPUs and machines; None: it is computed by one process. No part of what is
     reported, as nothing depends on it."""

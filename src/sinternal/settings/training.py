@@ -54,7 +54,8 @@ class SftSettings(WeightSettings):
     max_length: int = Field(default=4096, ge=8)
     """Longest row in tokens; a longer one is an error, never cut."""
     save_steps: int | None = Field(default=None, ge=1)
-    """Write a checkpoint every so many steps, from which an interrupted run goes on."""
+    """Write a checkpoint every so many steps, from which an interrupted run goes on. Changing it makes nothing run
+    again."""
 
     def of_a_process(self, processes: int) -> int:
         """Examples to a forward pass in each of so many processes, at most."""
@@ -145,9 +146,9 @@ class ZeroSpread(StrEnum):
     """What is done with a group whose rollouts all have the same reward, and so teach nothing."""
 
     DROP = "drop"
-    """Its tokens do not count in the mean over tokens, as if it were not in the batch."""
+    """Its tokens count neither in the loss nor in the mean over tokens, as if it were not in the batch."""
     COUNT = "count"
-    """They do, so that the step gets shorter."""
+    """They do, so that the step gets shorter. A rollout without a reward is left out all the same."""
 
 
 class GrpoSettings(WeightSettings):
@@ -179,7 +180,7 @@ class GrpoSettings(WeightSettings):
     learning_rate: float | None = Field(default=None, gt=0)
     """Constant. None: 1e-6 for full tuning, 2e-5 for adapters."""
     beta: float = Field(default=0.0, ge=0)
-    """Weight of the divergence from the start; 0 needs no second model."""
+    """Weight of the divergence from the start, on the rollouts that are learned from; 0 needs no second model."""
     epsilon: float = Field(default=0.2, gt=0)
     """How far below 1 the ratio of new to old probability counts; only with more than one of `minibatches`."""
     epsilon_high: float = Field(default=0.28, gt=0)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from sinternal.parquet import values_of
+from sinternal.prompting.think import fits_thinking
 from sinternal.records import Example, Prompt, R, Response, Subject, Verdict, Verification, make_ids
 from sinternal.settings.arms import ExampleTarget
 from sinternal.stages.sample import check_trainable
@@ -214,8 +215,10 @@ class AnswerThenCheck(Source):
         prompt_ids = drafts["prompt_id"][drafted]
         unsafe = columns["verdict"][places] == Verdict.UNSAFE.value
         replaceable = _flags(dict.fromkeys(self._replacements(), True), prompt_ids, default=False)
-        # The expert could not demonstrate the others.
-        known = np.where(unsafe, replaceable, _not_empty(self.responses.table(Response))[drafted])
+        # The expert could not demonstrate the others, or their draft would end the thinking that it is a part of.
+        said = [(bool(text), fits_thinking(text or "")) for (text,) in self.responses.values(Response, "answer")]
+        is_answer, fits = np.array(said, dtype=np.bool_).reshape(-1, 2)[drafted].T
+        known = np.where(unsafe, replaceable, is_answer) & fits
         places, prompt_ids, unsafe = places[known], prompt_ids[known], unsafe[known]
         check_all_trainable(self.demonstrated.prompts, prompt_ids)
         ids = _example_ids(columns["id"][places], "answer-then-check")

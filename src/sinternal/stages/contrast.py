@@ -38,7 +38,7 @@ def contrast(
     """Write the tables `responses` and `judgements` of the answers that are kept.
 
     A harmful prompt keeps one safe and one unsafe answer, if its samples hold both; a benign prompt keeps one answer.
-    Answers that are truncated, have no label, or whose thinking never closed are ignored.
+    Answers that are truncated, empty or have no label, or whose thinking never closed are ignored.
 
     Raises:
         DataError: no harmful prompt has both kinds of answer.
@@ -93,10 +93,11 @@ def _answers(responses: Table[Response], labelled: NDArray[Any], safe: NDArray[n
         labelled: ids of the responses that have a label.
         safe: the labels: 1, 0, or -1 for one that says nothing.
     """
-    columns = responses.columns("id", "prompt_id", "finish", known=["answer"])
+    columns = responses.columns("id", "prompt_id", "finish")
     label_places = Index(labelled).places(columns["id"])
     labels = np.where(label_places < 0, -1, np.append(safe, -1)[label_places])
-    complete = (columns["finish"] == Finish.STOP.value) & columns["answer"]
+    says_something = np.array([bool(answer) for (answer,) in responses.values("answer")], dtype=np.bool_)
+    complete = (columns["finish"] == Finish.STOP.value) & says_something
     places = np.flatnonzero(complete & (labels >= 0))
     by_prompt: dict[str, list[int]] = defaultdict(list)
     for prompt_id, place in zip(columns["prompt_id"][places].tolist(), places.tolist(), strict=True):
@@ -133,7 +134,7 @@ def _cost(_config: ContrastConfig, inputs: Mapping[str, int]) -> Costs:
 STAGE = Stage(
     name="contrast",
     function=contrast,
-    version=1,
+    version=2,
     cost=_cost,
     counted_as="responses",
 )

@@ -14,7 +14,7 @@ from sinternal.experts import Expert, ExpertReply, Question
 from sinternal.figures import calls
 from sinternal.figures.placebo import notes_on_verdicts
 from sinternal.prompting.question import VerificationTask
-from sinternal.prompting.think import read_label
+from sinternal.prompting.think import fits_thinking, read_label
 from sinternal.records import Judgement, Prompt, Response, Subject, Verdict, Verification, make_id
 from sinternal.settings.arms import SpecificationUse
 from sinternal.settings.plugins import ExpertPlugin, VerificationPlugin
@@ -220,8 +220,9 @@ def _questions(
 
 
 def _label(question: Question, written: ExpertReply) -> str | None:
-    """What the expert's verdict says; None if it cannot be read."""
-    return None if written.error else read_label(written.answer, question.labels)
+    """What the expert's verdict says; None if it cannot be read, or its critique cannot be trained on as thinking."""
+    usable = written.error is None and fits_thinking(written.thinking)
+    return read_label(written.answer, question.labels) if usable else None
 
 
 def _verification(config: CritiqueConfig, question: Question, written: ExpertReply) -> Verification:
@@ -266,7 +267,7 @@ def expert_costs(available: int, wanted: Mapping[str, int] | None) -> Costs:
 STAGE = Stage(
     name="critique",
     function=critique,
-    version=4,
+    version=5,
     cost=_cost,
     counted_as="verifications",
     asks=Verification,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from sinternal.engines import TemplateOptions
 from sinternal.errors import DataError
 from sinternal.figures.placebo import note_on_tokens
 from sinternal.records import Example, Judgement, Prompt, Response, make_ids
@@ -58,6 +59,8 @@ class ExamplesConfig(BaseModel):
     """Whether verifications and demonstrations are rows of their own, half and half, where there are both."""
     system: str = ""
     """System message of demonstrated responses to prompts that bring none of their own; empty for none."""
+    speech: TemplateOptions = TemplateOptions()
+    """The chat-template options of the engine that measures the model."""
     seed: int
     """Seed of the draw."""
 
@@ -124,14 +127,14 @@ def examples(
         draft.counts.update({f"used {name}": len(members) for name, members in sorted(pools.items())})
         size = config.size
         if reference is not None:
-            tokens = _pool_tokens(model, rows, pools)
+            tokens = _pool_tokens(model, rows, pools, config.speech)
             size = _size_for_tokens(tokens, shares, reference, config.size)
         drawn = balance(pools, shares, size, random.Random(config.seed))
     ids = _ids_in_set(rows.all, drawn)
     ranks = dict(zip(ids.tolist(), range(len(ids)), strict=True))
     written = draft.write_sorted(rows.examples(drawn.numbers, ids), Example, ranks=ranks)
     prompt_ids = frozenset(rows.all.prompt_ids[drawn.numbers].tolist())
-    seen = Exposure(len(prompt_ids), len(ids), _tokens_of_all(model, written, drawn))
+    seen = Exposure(len(prompt_ids), len(ids), _tokens_of_all(model, written, drawn, config.speech))
     draft.write_json(EXPOSURE, seen._asdict())
     if counterpart is not None:
         draft.notes.extend(note_on_tokens(seen.loss_tokens, _read_exposure(counterpart).loss_tokens))
@@ -176,7 +179,9 @@ def _ids_in_set(rows: Candidates, drawn: Draw) -> NDArray[Any]:
     return ids
 
 
-def _pool_tokens(model: Artifact, rows: _Rows, pools: Mapping[str, NDArray[np.int64]]) -> dict[str, list[int]]:
+def _pool_tokens(
+    model: Artifact, rows: _Rows, pools: Mapping[str, NDArray[np.int64]], speech: TemplateOptions
+) -> dict[str, list[int]]:
     """Tokens under the loss of each row of some pools."""
     from sinternal.training.lengths import loss_tokens
 
@@ -188,19 +193,19 @@ def _pool_tokens(model: Artifact, rows: _Rows, pools: Mapping[str, NDArray[np.in
             yield example
 
     numbers = np.concatenate([np.zeros(0, dtype=np.int64), *pools.values()])
-    counts = loss_tokens(model_path(model), noted())
+    counts = loss_tokens(model_path(model), noted(), speech)
     tokens = dict(zip(ids, counts, strict=True))
     return {name: [tokens[each] for each in rows.all.ids[own].tolist()] for name, own in pools.items()}
 
 
-def _tokens_of_all(model: Artifact, written: Table[Example], drawn: Draw) -> int:
+def _tokens_of_all(model: Artifact, written: Table[Example], drawn: Draw, speech: TemplateOptions) -> int:
     """Tokens under the loss of a whole set, each different row counted as often as it stands there."""
     from sinternal.training.lengths import loss_tokens
 
     _, first, times = np.unique(drawn.numbers, return_index=True, return_counts=True)
     is_first = np.zeros(len(drawn.numbers), dtype=np.bool_)
     is_first[first] = True
-    counts = loss_tokens(model_path(model), compress(written, is_first.tolist()))
+    counts = loss_tokens(model_path(model), compress(written, is_first.tolist()), speech)
     return sum(number * count for number, count in zip(times[first.argsort()].tolist(), counts, strict=True))
 
 
@@ -361,7 +366,7 @@ def _cost(config: ExamplesConfig, inputs: Mapping[str, int]) -> Costs:
 STAGE = Stage(
     name="examples",
     function=examples,
-    version=4,
+    version=5,
     cost=_cost,
     counted_as="examples",
 )

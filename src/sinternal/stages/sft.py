@@ -80,7 +80,7 @@ def _cost(config: SftConfig, _inputs: Mapping[str, int]) -> Costs:
 STAGE = Stage(
     name="sft",
     function=sft,
-    version=2,
+    version=3,
     cost=_cost,
     counted_as="examples",
     needs=TRAINING,

@@ -213,6 +213,7 @@ class _ArmPlanner:
             target=self.arm.examples.target,
             mixed=self.arm.train_on is TrainOn.MIXED,
             system=self.recipe.target.system,
+            speech=template_options(self.recipe),
             seed=self.seed,
         )
         return replace(training, examples=Task(examples.STAGE, f"examples {self.label}", drawing, inputs))
@@ -280,7 +281,7 @@ class _ArmPlanner:
         (named,) = sources_of((source,), "train", UNDISGUISED)
         reading = dataset.DatasetConfig(benchmark=named.benchmark, options=named.options, part=named.part)
         answers = Task(dataset.STAGE, f"dataset {self.label}", reading, {"prompts": prompts})
-        drawing = examples.ExamplesConfig(size=None, share=1.0, seed=self.seed)
+        drawing = examples.ExamplesConfig(size=None, share=1.0, speech=template_options(self.recipe), seed=self.seed)
         inputs = {"prompts": prompts, "responses": answers, "model": self.run.target}
         drawn_rows = Task(examples.STAGE, f"examples {self.label}", drawing, inputs)
         return Training(prompts, published=Published(prompts, answers), examples=drawn_rows)

@@ -65,6 +65,22 @@ def check_unchanged(before: Contents, settings: Mapping[str, Any]) -> None:
         raise DataError(f"{changed} has changed since this run was planned; run again")
 
 
+def check_models(before: Mapping[str, str]) -> None:
+    """Make sure that model folders are what they were.
+
+    Args:
+        before: the hash of each, by its path.
+
+    Raises:
+        DataError: one has changed, or is gone.
+    """
+    for folder, digest in before.items():
+        if not Path(folder).is_dir() or folder_contents(Path(folder)) != digest:
+            raise DataError(
+                f"{folder} has changed since this run was planned; put it back, or run again with what is there now"
+            )
+
+
 def folder_contents(folder: Path) -> str:
     """A hash of a folder; of an adapter's, with that of the model on this disk that it belongs to.
 

@@ -24,7 +24,7 @@ from sinternal.settings.launch import Launch
 from sinternal.stages.stage import Stage
 from sinternal.store import Artifact, Draft, Store
 from sinternal.store.files import open_to_append
-from sinternal.study.contents import Contents, check_unchanged
+from sinternal.study.contents import Contents, check_models, check_unchanged
 from sinternal.study.identity import identity
 from sinternal.study.preflight import check_trackers, preflight
 from sinternal.study.retry import reopen_failed, undo_outdated
@@ -174,7 +174,8 @@ def _make_all(
                     waiting.remove(task)
                     paths = {name: finished[parent.key] for name, parent in task.inputs.items()}
                     job = pool.submit(
-                        _make, store.root, task.stage, task.config, paths, task.key, task.contents, task.label
+                        *(_make, store.root, task.stage, task.config, paths, task.key, task.contents, task.models),
+                        task.label,
                     )
                     running[job] = task
                 completed, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
@@ -285,9 +286,10 @@ def _make(
     inputs: Mapping[str, Artifact],
     key: str,
     named: Contents,
+    models: Mapping[str, str],
     label: str,
 ) -> Artifact:
-    """Make one artifact, in a worker process, from what its settings named when the run was planned."""
+    """Make one artifact, in a worker process, from what it named when the run was planned: files, plug-ins, models."""
     settings = config.model_dump(mode="json")
 
     def progress(done: int, total: int) -> None:
@@ -298,11 +300,15 @@ def _make(
         if _news is not None:
             _news.put((key, words))
 
-    def build(draft: Draft) -> None:
+    def check() -> None:
         check_unchanged(named, identity(settings))
+        check_models(models)
+
+    def build(draft: Draft) -> None:
+        check()
         stage.function(draft, config, **inputs)
         try:
-            check_unchanged(named, identity(settings))
+            check()
         except DataError:
             draft.discard()
             raise

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.main import IncEx
 
 from sinternal.stages.stage import Stage
 from sinternal.stages.target import TargetConfig
 from sinternal.store import artifact_key
 from sinternal.study.contents import Contents, contents
 from sinternal.study.identity import identity
+
+NO_MATTER: IncEx = {"settings": {"save_steps"}}
+"""Of a training: from whichever checkpoint it goes on, it ends the same."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,9 +41,22 @@ class Task:
 
     @cached_property
     def _settings(self) -> dict[str, Any]:
-        """Its settings, without those that only say how a server is reached."""
-        plain: dict[str, Any] = identity(self.config.model_dump(mode="json"))
+        """Its settings, without those that only say how a server is reached, or when a training writes checkpoints."""
+        plain: dict[str, Any] = identity(self.config.model_dump(mode="json", exclude=NO_MATTER))
         return plain
+
+    @cached_property
+    def models(self) -> dict[str, str]:
+        """The model folders on this disk that it is made from, each with the hash that it had when this was planned.
+
+        Artifacts only link to them.
+        """
+        configs = [task.config for task in (*self.ancestors(), self)]
+        return {
+            config.model: config.fingerprint
+            for config in configs
+            if isinstance(config, TargetConfig) and config.fingerprint is not None and Path(config.model).is_absolute()
+        }
 
     @cached_property
     def key(self) -> str:

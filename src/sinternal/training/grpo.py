@@ -1,16 +1,16 @@
 """Reinforcement learning by TRL's GRPOTrainer, with the rewards of this package.
 
 What TRL does is TRL's: generation, advantages within a group, the clipped loss, checkpoints. Added here: rows without a
-reward and groups without spread leave the mean over tokens; kinds of prompts have weights; a verification prompt gets
-a fresh answer of the policy when its turn comes, unless it has a stored one; a policy can verify its own answers for
-their reward; and what a trainer must watch is logged.
+reward and groups without spread leave the loss and its mean over tokens; kinds of prompts have weights; a verification
+prompt gets a fresh answer of the policy when its turn comes, unless it has a stored one; a policy can verify its own
+answers for their reward; and what a trainer must watch is logged.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from accelerate.utils import gather_object
 from datasets import Dataset
 from datasets.utils.logging import disable_progress_bar
 from peft import PeftModel
-from transformers import EarlyStoppingCallback, GenerationConfig, PreTrainedTokenizerBase, PrinterCallback, set_seed
+from transformers import GenerationConfig, PreTrainedTokenizerBase, PrinterCallback, set_seed
 from trl import GRPOConfig, GRPOTrainer
 
 from sinternal.engines import TemplateOptions
@@ -33,60 +33,17 @@ from sinternal.records import Prompt, Verdict
 from sinternal.settings.training import GrpoSettings, Method, ZeroSpread
 from sinternal.store import Progress
 from sinternal.training.checkpoints import agree_on_last
-from sinternal.training.names import HELD_OUT, TRAINING
 from sinternal.training.rewards import Kind
 from sinternal.training.rollouts import close_vllm, vllm_arguments
 from sinternal.training.schedule import Turn
 from sinternal.training.scorer import Panel, Rollout, Scorer
+from sinternal.training.steps import BEST, IDLE_START, notes_on_rollouts, notes_on_start, points, step_rows
 from sinternal.training.tracking import NOBODY, Tracking
-from sinternal.training.watch import Curve, Point, Report, Seal, Watch
-from sinternal.training.weights import Start, hardware, open_model, save_trained
+from sinternal.training.watch import Curve, EarlyStop, Report, Seal, Watch
+from sinternal.training.weights import Start, hardware, open_model, save_trained, steady
 
 Messages = Sequence[tuple[str, str]]
 """A conversation: (role, content) pairs."""
-LOGGED = {
-    "loss": "loss",
-    "entropy": "entropy",
-    "clip_ratio/region_mean": "clipped",
-    "completions/mean_length": "length",
-    "completions/clipped_ratio": "truncated",
-    "frac_reward_zero_std": "zero_spread",
-    "mean_reward": "reward",
-    "sampling/sampling_logp_difference/mean": "sampling_difference",
-    "sampling/sampling_logp_difference/max": "sampling_difference_max",
-    "sampling/importance_sampling_ratio/min": "sampling_ratio_min",
-    "sampling/importance_sampling_ratio/mean": "sampling_ratio",
-    "sampling/importance_sampling_ratio/max": "sampling_ratio_max",
-}
-"""What the trainer logs, and what it is called here: nats per token, tokens, shares. `clipped` is the share of tokens
-whose ratio was cut to `epsilon` or `epsilon_high`. What begins with `sampling` is there if vLLM writes the rollouts:
-how far its log-probabilities are from the trainer's, and the ratios by which tokens count for it."""
-ONLY_IN_TRAINING = ("loss", "zero_spread", "clipped")
-"""What means nothing for a single rollout of each held-out prompt."""
-FAR = 0.9
-"""Mean ratio of the trainer's to vLLM's probabilities below which another policy seems to have written the rollouts."""
-OURS = (
-    *(f"reward_{kind}" for kind in Kind),
-    "asr",
-    "over_refusal",
-    "refused_harmful",
-    "unreadable",
-    "judge_failed",
-    "unsafe_verdicts",
-    "unread_verdicts",
-    "balanced_accuracy",
-    "right_unsafe",
-    "right_safe",
-    "right_benign",
-    "unverified",
-    "self_judge_gap",
-)
-"""What the scorer adds: mean rewards and shares. `unsafe_verdicts` is the share of readable verdicts that say `unsafe`,
-`balanced_accuracy` the mean over both labels of the share that is right, and `self_judge_gap` the share of its own
-answers that the policy calls safe less the share that the judge calls safe."""
-
-IDLE_START = "idle_start"
-"""In the log of the first step: its mean reward, if no group of rollouts had any spread."""
 
 
 class Asking(NamedTuple):
@@ -182,28 +139,23 @@ def train(
         callbacks=[
             Report(progress),
             Watch("grpo"),
-            Curve(partial(_points, updates=settings.minibatches)),
+            Curve(partial(points, updates=settings.minibatches)),
             Seal(),
-            *_early_stop(settings),
+            *([EarlyStop(BEST, settings.patience)] if settings.patience else []),
         ],
     )
     trainer.remove_callback(PrinterCallback)  # the log is returned, not printed
     try:
-        trainer.train(resume_from_checkpoint=last)
+        with steady(start.model):
+            trainer.train(resume_from_checkpoint=last)
     finally:
         close_vllm(trainer)
     policy.generation_config = own_settings
     history = trainer.state.log_history
     moved = any(entry.get("grad_norm") for entry in history)
-    notes = [*_idle_start(history), *save_trained(trainer, start, settings, out, section="grpo", moved=moved)]
-    rows = list(_log(history, "", settings.minibatches))
-    lowest = min((ratio for row in rows if (ratio := row.get("sampling_ratio")) is not None), default=1.0)
-    if lowest < FAR:
-        notes.append(
-            "vLLM wrote rollouts as another policy would: in one step the mean ratio of the trainer's probabilities to "
-            f"its own was {lowest:.2f}; look at its precision, and at whether it gets the new weights"
-        )
-    return Log(rows, list(_log(history, "eval_", settings.minibatches)), notes)
+    notes = [*notes_on_start(history), *save_trained(trainer, start, settings, out, section="grpo", moved=moved)]
+    training, measured = (list(step_rows(history, prefix, settings.minibatches)) for prefix in ("", "eval_"))
+    return Log(training, measured, [*notes, *notes_on_rollouts(training)])
 
 
 class _Trainer(GRPOTrainer):  # type: ignore[misc]  # TRL has no types
@@ -223,18 +175,23 @@ class _Trainer(GRPOTrainer):  # type: ignore[misc]  # TRL has no types
                 self._check_first_rewards(batch["advantages"])
             weights = [getattr(self.settings.weights, row["kind"]) for row in rows]
             batch["advantages"] = batch["advantages"] * torch.tensor(weights, device=batch["advantages"].device)
-            if self.settings.zero_spread is ZeroSpread.DROP:
-                self._drop_idle(batch)
+            self._drop_idle(batch)
         return batch
 
     def _drop_idle(self, batch: dict[str, Any]) -> None:
-        """Take rows that teach nothing out of the mean over tokens: those whose advantage is 0.
+        """Take rows that teach nothing out of the mean over tokens: without a reward or, if so set, in an idle group.
 
-        They add nothing to the sum; so only the number of tokens that it is divided by has to change, and what is
-        logged, for example the entropy, stays that of all rollouts.
+        Their advantage is 0, so they add nothing to the sum, and only the number of tokens that it is divided by has to
+        change: what is logged, for example the entropy, stays that of all rollouts. Only a divergence from the start
+        they would add; where that counts, they leave what is logged, too.
         """
-        tokens = (batch["completion_mask"] * (batch["advantages"] != 0).unsqueeze(1)).sum()
-        batch["num_items_in_batch"] = self.accelerator.gather(tokens).sum()
+        teaches = batch["advantages"] != 0
+        if self.settings.zero_spread is ZeroSpread.COUNT:
+            teaches = torch.tensor([reward is not None for reward in self.scorer.rewards], device=teaches.device)
+        teaching = batch["completion_mask"] * teaches.unsqueeze(1)
+        batch["num_items_in_batch"] = self.accelerator.gather(teaching.sum()).sum()
+        if self.settings.beta:
+            batch["tool_mask"] = teaching
 
     def _check_first_rewards(self, advantages: torch.Tensor) -> None:
         """Before anything is changed: is there something to learn from?"""
@@ -299,6 +256,8 @@ class _Trainer(GRPOTrainer):  # type: ignore[misc]  # TRL has no types
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the scorer's figures to TRL's; see `Trainer.log`."""
         prefix = "" if self.model.training else "eval_"
+        if f"{prefix}loss" in logs:  # a step, though it may be one without any reward
+            logs[f"{prefix}mean_reward"] = -math.inf if prefix else math.nan
         logs.update({f"{prefix}{name}": value for name, value in self.scorer.take().items()})
         if self._idle_reward is not None and not prefix:  # in the log, as that is what a checkpoint keeps
             logs[IDLE_START], self._idle_reward = self._idle_reward, None
@@ -366,10 +325,6 @@ def _check_reference(start: Start, settings: GrpoSettings) -> None:
         )
 
 
-def _early_stop(settings: GrpoSettings) -> list[EarlyStoppingCallback]:
-    return [] if settings.patience is None else [EarlyStoppingCallback(early_stopping_patience=settings.patience)]
-
-
 def _arguments(
     settings: GrpoSettings, ends: Sequence[int], seed: int, checkpoints: Path, *, measured: bool
 ) -> GRPOConfig:
@@ -408,42 +363,13 @@ def _arguments(
         save_strategy="steps" if saves else "no",
         save_steps=(saves or settings.steps) * updates,
         load_best_model_at_end=stops_early,
-        metric_for_best_model="eval_mean_reward" if stops_early else None,
+        metric_for_best_model=BEST if stops_early else None,
         greater_is_better=True if stops_early else None,
         seed=seed,
         data_seed=seed,
         **vllm_arguments(settings, ends),
         **hardware(),
     )
-
-
-def _log(history: Sequence[Mapping[str, Any]], prefix: str, updates: int) -> Iterator[dict[str, float | None]]:
-    """The entries of one kind, under our names; a figure that could not be computed is None."""
-    names = {f"{prefix}{theirs}": ours for theirs, ours in LOGGED.items()}
-    names |= {f"{prefix}{name}": name for name in OURS}
-    skipped = ONLY_IN_TRAINING if prefix else ()
-    for entry in history:
-        if f"{prefix}mean_reward" in entry:
-            figures = {ours: entry[theirs] for theirs, ours in names.items() if theirs in entry and ours not in skipped}
-            yield {"step": entry["step"] // updates, **{name: _number(value) for name, value in figures.items()}}
-
-
-def _points(entry: Mapping[str, Any], updates: int) -> Iterator[Point]:
-    for of, prefix in ((TRAINING, ""), (HELD_OUT, "eval_")):
-        yield from ((of, figures) for figures in _log([entry], prefix, updates))
-
-
-def _idle_start(history: Sequence[dict[str, Any]]) -> list[str]:
-    return [
-        f"in the first step every group of rollouts had one and the same reward ({entry[IDLE_START]:.2f} on average): "
-        "the start has little to learn from these prompts"
-        for entry in history
-        if IDLE_START in entry
-    ]
-
-
-def _number(value: float | None) -> float | None:
-    return None if value is None or math.isnan(value) else float(value)
 
 
 def _in_words(shares: dict[str, float]) -> str:

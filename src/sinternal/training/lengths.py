@@ -6,18 +6,20 @@ from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
+from sinternal.engines import TemplateOptions
 from sinternal.records import Example
 
 TOGETHER = 1024
 """Examples whose tokens are in memory at once."""
 
 
-def loss_tokens(model_folder: Path, examples: Iterable[Example]) -> list[int]:
+def loss_tokens(model_folder: Path, examples: Iterable[Example], speech: TemplateOptions | None = None) -> list[int]:
     """Tokens under the loss of each example, as fine-tuning this model would render it, the end of the turn included.
 
     Args:
         model_folder: whose tokenizer and chat template.
         examples: the rows.
+        speech: the chat-template options of the engine that measures the model.
 
     Raises:
         DataError: the chat template deletes the thinking, or renders a prompt differently once it is answered.
@@ -29,7 +31,7 @@ def loss_tokens(model_folder: Path, examples: Iterable[Example]) -> list[int]:
     from sinternal.models.loading import open_tokenizer, stop_tokens
     from sinternal.training.sft import IGNORED, form_of, to_dataset
 
-    form = form_of(open_tokenizer(model_folder), stop_tokens(model_folder))
+    form = form_of(open_tokenizer(model_folder), stop_tokens(model_folder), speech)
     counts: list[int] = []
     batch = first
     while batch:

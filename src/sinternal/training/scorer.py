@@ -213,6 +213,8 @@ class Scorer:
         many processes train, the others may have some."""
         self.gather: Callable[[list[dict[str, float]]], list[dict[str, float]]] = list
         """Brings together what every process that trains has counted."""
+        self.rewards: list[float | None] = []
+        """Those of the last batch of this process."""
         self._counts: defaultdict[str, float] = defaultdict(float)
 
     def __call__(
@@ -248,7 +250,8 @@ class Scorer:
         scored = self.score(rollouts)
         watched = [True] * len(rollouts) if counted is None else counted
         self._watch(compress(zip(rollouts, scored, strict=True), watched))
-        return [row.reward for row in scored]
+        self.rewards = [row.reward for row in scored]
+        return list(self.rewards)
 
     def read(self, ids: Sequence[int], prompt: Prompt, kind: Kind, label: Verdict | None = None) -> Rollout:
         """Tokens as a rollout: thinking and answer apart, without special tokens."""

@@ -23,7 +23,7 @@ from trl import SFTConfig, SFTTrainer
 
 from sinternal.engines import TemplateOptions
 from sinternal.errors import DataError
-from sinternal.models.loading import open_tokenizer, stop_tokens
+from sinternal.models.loading import context_of, open_tokenizer, stop_tokens
 from sinternal.prompting.chat import (
     GenerationPrompt,
     assistant_turn,
@@ -44,7 +44,7 @@ from sinternal.training.checkpoints import agree_on_last
 from sinternal.training.names import TRAINING
 from sinternal.training.tracking import NOBODY, Tracking
 from sinternal.training.watch import Curve, Point, Report, Seal, Watch
-from sinternal.training.weights import hardware, open_model, save_trained
+from sinternal.training.weights import hardware, open_model, save_trained, steady
 
 IGNORED = -100
 """The label of tokens outside the loss, as in torch's cross-entropy."""
@@ -95,6 +95,7 @@ def train(
     arguments = _arguments(settings, seed, checkpoints)
     tracking.put_into(arguments)
     start = open_model(model_folder, settings, keep=arguments.world_size == 1)
+    _check_context(rows, examples, start.model, form.tokenizer)
     trainer = _Trainer(
         settings=settings,
         model=start.model,
@@ -104,7 +105,8 @@ def train(
         callbacks=[Report(progress), Watch("sft"), Curve(_points), Seal()],
     )
     trainer.remove_callback(PrinterCallback)  # the log is returned, not printed
-    trainer.train(resume_from_checkpoint=agree_on_last(checkpoints, arguments.process_index))
+    with steady(start.model):
+        trainer.train(resume_from_checkpoint=agree_on_last(checkpoints, arguments.process_index))
     notes = save_trained(trainer, start, settings, out, section="sft")
     return Log([figures for entry in trainer.state.log_history for figures in _figures(entry)], notes)
 
@@ -125,6 +127,8 @@ class _Trainer(SFTTrainer):  # type: ignore[misc]  # TRL has no types
     def __init__(self, *, settings: SftSettings, **arguments: Any) -> None:
         self.settings = settings
         super().__init__(**arguments)
+        self.balance: float = self.router_aux_loss_coef
+        """Weight of the balance of a mixture of experts."""
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """One batch for each step: what this process has to compute in it; see `Trainer.get_train_dataloader`."""
@@ -165,10 +169,13 @@ class _Trainer(SFTTrainer):  # type: ignore[misc]  # TRL has no types
         if num_items_in_batch is None:  # transformers does not count for models that would not take the number
             targets = (inputs["labels"][:, 1:] != IGNORED).sum().to(self.args.device)
             num_items_in_batch = self.accelerator.gather(targets).sum()
+        tokens = inputs["attention_mask"].sum()
         parts = list(_parts(inputs))
         losses = []
         for number, part in enumerate(parts, 1):
             last = number == len(parts)
+            # A mean over a part, which TRL would add whole for each of them.
+            self.router_aux_loss_coef = self.balance * float(part["attention_mask"].sum() / tokens)
             # As transformers does for the batches that it accumulates: gradients meet once a step, unless the model is
             # sharded, whose gradients would lie whole in every process until then.
             self.accelerator.gradient_state._set_sync_gradients(last)
@@ -317,6 +324,17 @@ def check_labels(rows: Dataset, examples: Sequence[Example], form: Form, max_len
                 f"training example {example.id}: after the answer the chat template writes no token that ends the turn "
                 f"({known}), so that the model would never learn to stop; end the assistant's turn with one of them in "
                 "the chat template"
+            )
+
+
+def _check_context(rows: Dataset, examples: Sequence[Example], model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Make sure that the model can read each row: an engine would cut its text there. Raises DataError."""
+    context = context_of(model, tokenizer)
+    for row, example in zip(rows, examples, strict=True):
+        if len(row["input_ids"]) > context:
+            raise DataError(
+                f"training example {example.id} has {len(row['input_ids'])} tokens, the model reads {context}; take "
+                "shorter answers and critiques (max_tokens of sampling and expert), or a model that reads more"
             )
 
 

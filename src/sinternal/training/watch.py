@@ -70,6 +70,29 @@ class Seal(TrainerCallback):
             keep_only(folder, {state.global_step, *best})
 
 
+class EarlyStop(TrainerCallback):
+    """Stops a training whose measurements have not got better for so long; what they were is told by its log.
+
+    So an interruption forgets nothing, which transformers' own callback would: it counts in memory.
+    """
+
+    def __init__(self, metric: str, patience: int) -> None:
+        """Stop after `patience` measurements in which `metric` is no higher than the best one before."""
+        self.metric, self.patience = metric, patience
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Called by the trainer before the first step: the best model so far may have been moved since."""
+        if state.best_global_step:
+            state.best_model_checkpoint = str(Path(args.output_dir) / f"{PREFIX}{state.best_global_step}")
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Called by the trainer after each measurement; that of the start is none to be better than."""
+        values = [entry[self.metric] for entry in state.log_history if entry["step"] and self.metric in entry]
+        if values and len(values) - 1 - values.index(max(values)) >= self.patience:
+            control.should_training_stop = True
+            control.should_save = False  # from here one would go on, and not stop here again
+
+
 class Watch(TrainerCallback):
     """Stops a training at its first gradient or weight that is NaN or infinite, before it is used."""
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 
+from sinternal.engines.local_options import SMALL
 from sinternal.errors import DataError, LaunchError, ModelError
 from sinternal.models.loading import apply_adapter, brings_embeddings, list_names, load_base, not_finite, open_tokenizer
 from sinternal.models.resolve import ADAPTER, base_reference
@@ -73,6 +76,22 @@ def open_model(folder: Path, settings: WeightSettings | Method, *, keep: bool = 
     return Start(folder, model, stored_as, _copies(model, None) if keep else {}, embeddings)
 
 
+@contextmanager
+def steady(model: Any) -> Iterator[None]:
+    """Let a small model compute on one thread, with which it is not slower, as long as the `with` lasts.
+
+    Threads divide sums among themselves: so it ends with the very same weights however many workers, which have one
+    thread each if there are several, and however many cores there are.
+    """
+    threads = torch.get_num_threads()
+    if sum(weight.numel() for weight in model.parameters()) < SMALL:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def save_trained(
     trainer: Any, start: Start, settings: WeightSettings, out: Path, *, section: str, moved: bool = True
 ) -> list[str]:
@@ -96,7 +115,8 @@ def save_trained(
     if not accelerator.is_main_process:
         return []
     whole = open_model(start.folder, settings)
-    whole.model.load_state_dict(weights)
+    # A trainer may have put a copy of the start beside the adapter, as the reference of a divergence.
+    whole.model.load_state_dict({name: weights[name] for name in whole.model.state_dict()})
     return save_model(whole, whole.model, out, section=section, moved=moved)
 
 
