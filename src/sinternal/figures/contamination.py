@@ -41,7 +41,7 @@ class Overlap:
     rows: int
     """Training rows."""
     same_13_gram: int
-    """Rows that share a run of 13 words with a prompt, disguised or plain."""
+    """Rows that share a run of 13 words with a prompt; see `own_texts`."""
     near: int
     """Rows whose request is nearly the same as a prompt's."""
     highest: float | None
@@ -108,8 +108,8 @@ def evaluation_sets(prompts: Iterable[Prompt]) -> list[EvaluationSet]:
 def overlap(rows: Iterable[TrainingRow], evaluation: Iterable[EvaluationSet]) -> list[Overlap]:
     """Compare training rows with each evaluation set.
 
-    Runs of 13 words are looked for in the whole row, in each prompt as it is sent and in the plain request beneath its
-    disguise; a text shorter than that counts if it is the whole of the other's. Near duplicates are pairs of requests.
+    Runs of 13 words of the whole row are looked for in what is each prompt's own (`own_texts`); a text shorter than that
+    counts if it is the whole of the other's. Near duplicates are pairs of requests.
 
     Args:
         rows: of training.
@@ -166,5 +166,21 @@ def _similar_pairs(evaluation: EvaluationSet, requests: Iterable[_Request]) -> I
             yield from ((similarity, row, key[0]) for row in request.rows)
 
 
-def _texts(prompt: Prompt) -> set[str]:
-    return {prompt.text, prompt.plain_request}
+def own_texts(identity: str, parent_id: str, text: str, goal: str) -> tuple[str, ...]:
+    """What of a prompt can be known from training: the benchmark's text, and the plain request beneath its disguise.
+
+    Of a prompt that an attack has disguised it is the request alone: the words around it are the attack's, the same in
+    tuning and evaluation wherever tuning is to see its family.
+
+    Args:
+        identity: the prompt's id.
+        parent_id: that of the original, or its own.
+        text: as it is sent.
+        goal: the plain request, if `text` is none.
+    """
+    plain = goal or text
+    return (plain,) if identity != parent_id or text == plain else (text, plain)
+
+
+def _texts(prompt: Prompt) -> tuple[str, ...]:
+    return own_texts(prompt.id, prompt.parent_id, prompt.text, prompt.goal)

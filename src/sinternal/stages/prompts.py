@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sinternal.attacks import Attack
 from sinternal.benchmarks import Benchmark
 from sinternal.errors import DataError
+from sinternal.figures.contamination import own_texts
 from sinternal.records import HarmShows, Prompt, Split, make_id
 from sinternal.registry import Kind, load
 from sinternal.settings.plugins import PLAIN, AttackPlugin, BenchmarkPlugin
@@ -94,7 +95,7 @@ def prompts(
     Args:
         draft: what is written.
         config: which prompts.
-        evaluation: for training prompts, the evaluation prompts: whatever overlaps with them is dropped.
+        evaluation: for training prompts, the evaluation prompts: what asks the same is dropped.
         among: prompts whose requests are asked again: all others are left out.
 
     Raises:
@@ -182,10 +183,9 @@ def _wrap(originals: Sequence[Prompt], attack: AttackPlugin, config: PromptsConf
     return (replace(row, id=make_id(row.id, attack.options)) for row in wrapped)
 
 
-def texts_of(prompts: Table[Prompt]) -> Iterator[tuple[str, ...]]:
-    """Each prompt as it is sent and, if that is another text, the plain request beneath its disguise."""
-    for text, goal in prompts.values("text", "goal"):
-        yield (text, goal) if goal and goal != text else (text,)
+def texts_of(prompts: Table[Prompt]) -> Iterator[Sequence[str]]:
+    """What of each prompt is compared with that of others; see `own_texts`."""
+    return (own_texts(*row) for row in prompts.values("id", "parent_id", "text", "goal"))
 
 
 def first_of_each(rows: Table[Prompt]) -> Mask:
@@ -265,7 +265,7 @@ def _originals(source: SourceConfig) -> tuple[int, int]:
 STAGE = Stage(
     name="prompts",
     function=prompts,
-    version=6,
+    version=7,
     cost=_cost,
     counted_as="prompts",
     rounds="an attack that refines its prompts asks attacker, target and judge in turn, round by round",
