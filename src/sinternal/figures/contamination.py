@@ -108,8 +108,8 @@ def evaluation_sets(prompts: Iterable[Prompt]) -> list[EvaluationSet]:
 def overlap(rows: Iterable[TrainingRow], evaluation: Iterable[EvaluationSet]) -> list[Overlap]:
     """Compare training rows with each evaluation set.
 
-    Runs of 13 words of the whole row are looked for in what is each prompt's own (`own_texts`); a text shorter than that
-    counts if it is the whole of the other's. Near duplicates are pairs of requests.
+    Runs of 13 words of the whole row are looked for in what is each prompt's own (`own_texts`); a text shorter than
+    that counts if it is the whole of the other's. Near duplicates are pairs of requests.
 
     Args:
         rows: of training.

@@ -19,7 +19,8 @@ from sinternal.budget import Limits
 from sinternal.errors import DataError, MissingExtraError, ModelError, RecipeError, SInternalError
 from sinternal.extras import is_there
 from sinternal.models.files import faults
-from sinternal.models.resolve import ModelSource, base_folder, model_folder, tokenizer_folder
+from sinternal.models.presence import Presence, find_here, find_model
+from sinternal.models.resolve import ModelSource, tokenizer_folder
 from sinternal.registry import Kind, Plugin, load
 from sinternal.settings.arms import REINFORCED, SUPERVISED, Arm, TrainOn
 from sinternal.settings.diagnosis import Diagnosis
@@ -77,7 +78,7 @@ def check(
     parts = [*_check_target(recipe), *_check_sources(recipe), *_check_plugins(recipe)]
     told: Told = {}
     parts += _check_servers(_servers_of(recipe), told, ask=ask)
-    if not any(part.mark is Mark.WRONG and part.part == "target.model" for part in parts):
+    if not any(part.mark is Mark.WRONG and part.part == "target.model" for part in parts) or not _is_here(recipe):
         parts += look_at_contexts(recipe, told)
     folder = out or RUNS / recipe.name
     artifacts = Store(store or folder / ARTIFACTS)
@@ -119,6 +120,13 @@ def check_diagnosis(
     named = [(server.task.label, Asked(*server[1:])) for server in servers(plan.tasks)]
     yield from _check_servers(named, {}, ask=ask)
     yield from _check_plan(plan, store, None, typed, limits)
+
+
+def _is_here(recipe: Recipe) -> bool:
+    """Whether the target is on this disk: one that is not may be asked behind a server."""
+    with suppress(ModelError):
+        return recipe.target.source is not None or find_here(recipe.target.model, recipe.target.revision) is not None
+    return False
 
 
 def _look_at_diagnosed(settings: Diagnosis) -> list[Finding]:
@@ -190,23 +198,32 @@ def look_at_model(target: Target, *, trained: bool, part: str) -> Iterator[Findi
     Raises:
         SInternalError: there is no such model.
     """
-    folder = _located(target)
-    if folder is None:
-        where = "is fetched or built by the run" if target.source else "is downloaded by the run, if it is not cached"
-        yield Finding(Mark.NOTE, part, f"{target.model} {where}: its files were not looked at")
+    if target.source is None:
+        yield from _look_at(find_model(target.model, target.revision), part, trained=trained)
+    elif (folder := _source_folder(target)) is None:
+        words = f"{target.model} is fetched or built by the run: its files were not looked at"
+        yield Finding(Mark.NOTE, part, words)
+    else:
+        yield from _look_at(Presence(str(folder), folder, tuple(faults(folder))), part, trained=trained)
+
+
+def _look_at(presence: Presence, part: str, *, trained: bool) -> Iterator[Finding]:
+    """What is known of a model that has been found."""
+    yield from (Finding(Mark.WRONG, part, fault) for fault in presence.faults)
+    if presence.faults:
         return
-    wrong = [*faults(folder), *(faults(base) if (base := base_folder(folder)) != folder else ())]
-    yield from (Finding(Mark.WRONG, part, fault) for fault in wrong)
-    if wrong or not is_there("transformers"):
-        return  # a package that is missing is told once, with the others
-    yield from _look_at_template(folder, part, trained=trained)
+    if presence.folder is None:
+        yield Finding(Mark.NOTE, part, presence.words)
+    elif is_there("transformers"):  # a package that is missing is told once, with the others
+        yield from _look_at_template(presence.folder, part, trained=trained)
 
 
-def _located(target: Target) -> Path | None:
-    if target.source is not None:
-        source: ModelSource = target.source.open()
-        return source.locate()
-    return model_folder(target.model)
+def _source_folder(target: Target) -> Path | None:
+    """Where a target of a registered source is, if it is there."""
+    if target.source is None:
+        return None
+    source: ModelSource = target.source.open()
+    return source.locate()
 
 
 def _look_at_template(folder: Path, part: str, *, trained: bool) -> Iterator[Finding]:
@@ -301,8 +318,8 @@ def _check_plugins(recipe: Recipe) -> Iterator[Finding]:
             plugin.open()
             yield Finding(Mark.OK, field, f"{plugin.name}: its settings are right")
             for engine in engines_in(plugin.model_dump(mode="json")):
-                if engine.model and not load(Kind.ENGINE, engine.name).asks_server:
-                    yield from look_at_model(Target(model=engine.model), trained=False, part=field)
+                if engine.model and (found := load(Kind.ENGINE, engine.name).find(engine.model)) is not None:
+                    yield from _look_at(found, field, trained=False)
 
         yield from _attempt(field, look)
 
@@ -370,7 +387,8 @@ def _check_room(recipe: Recipe, store: Store) -> Iterator[Finding]:
     free = shutil.disk_usage(at).free
     folder = None
     with suppress(ModelError):  # told above
-        folder = _located(recipe.target)
+        target = recipe.target
+        folder = find_here(target.model, target.revision) if target.source is None else _source_folder(target)
     if folder is None:
         yield Finding(Mark.NOTE, "disk", f"{free / GIGA:,.1f} GB are free in {at}; the target's size is not known yet")
         return
