@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from sinternal.records import Prompt
+from sinternal.records import Prompt, Split
+from sinternal.settings.plugins import PLAIN
 
 GRAM = 13
 """Words in a row that count as overlap (Brown et al. 2020, arXiv 2005.14165, appendix C)."""
@@ -166,21 +167,22 @@ def _similar_pairs(evaluation: EvaluationSet, requests: Iterable[_Request]) -> I
             yield from ((similarity, row, key[0]) for row in request.rows)
 
 
-def own_texts(identity: str, parent_id: str, text: str, goal: str) -> tuple[str, ...]:
-    """What of a prompt can be known from training: the benchmark's text, and the plain request beneath its disguise.
+def own_texts(family: str, text: str, goal: str, tuned_on: Collection[str]) -> tuple[str, ...]:
+    """What of a prompt is compared: what is sent, and the plain request beneath its disguise.
 
-    Of a prompt that an attack has disguised it is the request alone: the words around it are the attack's, the same in
-    tuning and evaluation wherever tuning is to see its family.
+    Of a prompt in the disguise of an attack that tuning sees it is the request alone: the words around it are the
+    attack's, and are to be the same in tuning and evaluation.
 
     Args:
-        identity: the prompt's id.
-        parent_id: that of the original, or its own.
+        family: the attack family.
         text: as it is sent.
         goal: the plain request, if `text` is none.
+        tuned_on: the families of attacks that tuning sees.
     """
     plain = goal or text
-    return (plain,) if identity != parent_id or text == plain else (text, plain)
+    return (plain,) if family in tuned_on or text == plain else (text, plain)
 
 
 def _texts(prompt: Prompt) -> tuple[str, ...]:
-    return own_texts(prompt.id, prompt.parent_id, prompt.text, prompt.goal)
+    known = (prompt.family,) if prompt.split is Split.ID and prompt.family != PLAIN else ()
+    return own_texts(prompt.family, prompt.text, prompt.goal, known)

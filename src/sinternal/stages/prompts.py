@@ -108,7 +108,8 @@ def prompts(
         draft.counts["duplicates"] = int(np.count_nonzero(~wanted))
         if evaluation is not None:
             different = int(np.count_nonzero(wanted))
-            wanted &= ~overlapping(texts_of(rows), texts_of(evaluation.table(Prompt)))
+            tuned = {attack.family for attack in config.tuned_on if attack.name != PLAIN}
+            wanted &= ~overlapping(texts_of(rows, tuned), texts_of(evaluation.table(Prompt), tuned))
             overlaps = different - int(np.count_nonzero(wanted))
             draft.counts["overlapping"] = overlaps
             if draft.notes and overlaps:
@@ -183,9 +184,10 @@ def _wrap(originals: Sequence[Prompt], attack: AttackPlugin, config: PromptsConf
     return (replace(row, id=make_id(row.id, attack.options)) for row in wrapped)
 
 
-def texts_of(prompts: Table[Prompt]) -> Iterator[Sequence[str]]:
+def texts_of(prompts: Table[Prompt], tuned_on: Collection[str]) -> Iterator[Sequence[str]]:
     """What of each prompt is compared with that of others; see `own_texts`."""
-    return (own_texts(*row) for row in prompts.values("id", "parent_id", "text", "goal"))
+    for family, text, goal in prompts.values("family", "text", "goal"):
+        yield own_texts(family, text, goal, tuned_on)
 
 
 def first_of_each(rows: Table[Prompt]) -> Mask:
