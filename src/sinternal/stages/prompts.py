@@ -131,7 +131,7 @@ def collect(config: PromptsConfig, known: Collection[str] | None = None) -> Iter
         DataError: evaluation-only data or a held-out attack is asked for as training input.
     """
     for source in config.sources:
-        yield from _from_source(source, config, known)
+        yield from disguised(originals_of(source, config, known), source, config)
 
 
 def _check_some(draft: Draft, config: PromptsConfig, wanted: Mask) -> None:
@@ -142,8 +142,8 @@ def _check_some(draft: Draft, config: PromptsConfig, wanted: Mask) -> None:
         raise DataError(f"no prompts are left of {names}{why}")
 
 
-def _from_source(source: SourceConfig, config: PromptsConfig, known: Collection[str] | None) -> Iterator[Prompt]:
-    """One benchmark's prompts in each disguise; if only some parents are known, theirs."""
+def originals_of(source: SourceConfig, config: PromptsConfig, known: Collection[str] | None = None) -> Sequence[Prompt]:
+    """One benchmark's prompts as they are; for `known` and errors, see `collect`."""
     benchmark = source.open()
     if config.for_training and benchmark.evaluation_only:
         raise DataError(
@@ -151,7 +151,11 @@ def _from_source(source: SourceConfig, config: PromptsConfig, known: Collection[
             "for prompts.train (`sinternal list benchmarks` shows which may be trained on)"
         )
     selected = [row for row in benchmark.prompts(source.part) if known is None or row.parent_id in known]
-    originals = _limit(selected, source.limit, config.seed)
+    return _limit(selected, source.limit, config.seed)
+
+
+def disguised(originals: Sequence[Prompt], source: SourceConfig, config: PromptsConfig) -> Iterator[Prompt]:
+    """Prompts of one benchmark in each of its disguises; errors are those of `collect`."""
     tuned = {attack.family for attack in config.tuned_on}
     for attack in source.attacks:
         for row in _wrap(originals, attack, config):

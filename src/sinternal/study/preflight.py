@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from sinternal.benchmarks.hub import HubBenchmark, readiness
 from sinternal.budget import Limits
 from sinternal.engines import Engine, Request
-from sinternal.errors import EngineError, ModelError, RecipeError
+from sinternal.errors import DataError, EngineError, ModelError, RecipeError
 from sinternal.extras import ENGINES, require
 from sinternal.judges import Judge
 from sinternal.judges.guard import Guard
@@ -22,6 +23,7 @@ from sinternal.records import Prompt, Split
 from sinternal.registry import Kind, load, names
 from sinternal.settings.plugins import EnginePlugin, JudgePlugin
 from sinternal.settings.tracking import Tracker
+from sinternal.stages.prompts import PromptsConfig
 from sinternal.stages.target import TargetConfig
 from sinternal.store import Store
 from sinternal.study.identity import NamedEngine, engines_in
@@ -79,6 +81,7 @@ def preflight(waiting: Sequence[Task], store: Store, limits: Limits | None) -> N
         RecipeError: a limit on cost without any price.
         EngineError: a server is away, refuses the key or does not know the model.
         ModelError: a model that is opened here is not to be had, or damaged.
+        DataError: a benchmark of the hub cannot be loaded.
         StoreError: nothing can be written.
         MissingExtraError: a stage, or an engine inside its settings, needs packages that are not installed.
     """
@@ -86,6 +89,7 @@ def preflight(waiting: Sequence[Task], store: Store, limits: Limits | None) -> N
     for task in waiting:
         check_extras(task)
     check_limits(waiting, limits)
+    check_benchmarks(waiting)
     check_models(waiting)
     needed = list(servers(waiting))
     # Its first request, with nothing paid for before it, serves as the trial.
@@ -133,6 +137,16 @@ def check_extras(task: Task) -> None:
     if not task.stage.shows_paths:
         for engine in engines_in(task.config.model_dump(mode="json")):
             require(f"{task.label} by engine {engine.name}", *ENGINES.get(engine.name, ()))
+
+
+def check_benchmarks(tasks: Iterable[Task]) -> None:
+    """Make sure that benchmarks of the hub can be loaded. Raises DataError for one that cannot."""
+    for task in tasks:
+        if isinstance(task.config, PromptsConfig):
+            for source in task.config.sources:
+                plugin = load(Kind.BENCHMARK, source.benchmark)
+                if isinstance(plugin, HubBenchmark) and (ready := readiness(plugin)).startswith("no: "):
+                    raise DataError(f"{task.label}: benchmark {source.benchmark}: {ready.removeprefix('no: ')}")
 
 
 def check_models(tasks: Iterable[Task]) -> None:

@@ -75,23 +75,34 @@ def check(
         return
     arms = ", ".join(arm.name for arm in recipe.arms)
     yield Finding(Mark.OK, "recipe", f"{recipe.name}: arms {arms}; seeds {', '.join(map(str, recipe.seeds))}")
-    parts = [*_check_target(recipe), *_check_sources(recipe), *_check_plugins(recipe)]
-    told: Told = {}
-    parts += _check_servers(_servers_of(recipe), told, ask=ask)
-    if not any(part.mark is Mark.WRONG and part.part == "target.model" for part in parts) or not _is_here(recipe):
-        parts += look_at_contexts(recipe, told)
-    folder = out or RUNS / recipe.name
-    artifacts = Store(store or folder / ARTIFACTS)
-    parts += _attempt("disk", lambda: _check_room(recipe, artifacts))
-    yield from parts
+    wrong: list[Finding] = []
+
+    def tell(findings: Iterable[Finding]) -> Iterator[Finding]:
+        """Each as soon as it is found; what is wrong is remembered."""
+        for finding in findings:
+            wrong.extend([finding] if finding.mark is Mark.WRONG else [])
+            yield finding
+
+    # What is here comes first: a server may keep one waiting.
+    for look in (_check_target, _check_sources, _check_plugins):
+        yield from tell(look(recipe))
+    plan = None
     try:
         plan = make_plan(recipe)
+        yield from _check_packages(plan)
     except SInternalError as error:
         # What the parts by themselves have shown is not told twice.
-        if not any(part.mark is Mark.WRONG and part.words in str(error) for part in parts):
+        if not any(part.words in str(error) for part in wrong):
             yield Finding(Mark.WRONG, "plan", str(error))
-        return
-    yield from _check_plan(plan, artifacts, recipe, overrides, limits)
+    told: Told = {}
+    yield from tell(_check_servers(_servers_of(recipe), told, ask=ask))
+    if not any(part.part == "target.model" for part in wrong) or not _is_here(recipe):
+        yield from look_at_contexts(recipe, told)
+    folder = out or RUNS / recipe.name
+    artifacts = Store(store or folder / ARTIFACTS)
+    yield from _attempt("disk", lambda: _check_room(recipe, artifacts))
+    if plan is not None:
+        yield from _check_plan(plan, artifacts, recipe, overrides, limits)
 
 
 def check_diagnosis(
@@ -117,6 +128,7 @@ def check_diagnosis(
     except SInternalError as error:
         yield Finding(Mark.WRONG, "plan", str(error))
         return
+    yield from _check_packages(plan)
     named = [(server.task.label, Asked(*server[1:])) for server in servers(plan.tasks)]
     yield from _check_servers(named, {}, ask=ask)
     yield from _check_plan(plan, store, None, typed, limits)
@@ -137,8 +149,7 @@ def _look_at_diagnosed(settings: Diagnosis) -> list[Finding]:
 def _check_plan(
     plan: Plan, store: Store, recipe: Recipe | None, typed: Sequence[str], limits: Limits | None
 ) -> Iterator[Finding]:
-    """Packages, calls and limits, keys and the spread over processes."""
-    yield from _check_packages(plan)
+    """Calls and limits, keys and the spread over processes."""
 
     def limit() -> Iterator[Finding]:
         check_limits(plan.tasks, limits)
