@@ -31,6 +31,23 @@ def visible_line(text: str) -> str:
     return visible(" ".join(text.split()))
 
 
+SHOWN = 160
+"""Characters of a text that a message quotes."""
+WROTE = ": it wrote "
+"""Stands between what was wrong with a text and its end."""
+
+
+def end_of(text: str | None) -> str:
+    """The end of a text, as a message quotes it: what is wrong with a reply mostly shows there."""
+    line = visible_line(text or "")
+    return repr(line if len(line) <= SHOWN else f"…{line[-SHOWN:]}")
+
+
+def quoting(reason: str, text: str) -> str:
+    """What is wrong with a text, and its end; a text without words says nothing, which is told, too."""
+    return f"{reason}{WROTE}{end_of(text)}"
+
+
 def visible_json(text: str) -> str:
     """JSON that spells out the same marks, and says the same."""
     return _STEERS.sub(_in_json, text)

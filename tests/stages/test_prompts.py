@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -192,3 +194,29 @@ def test_twins_of_the_microworld_find_each_other_in_every_disguise(make: Make) -
         pairs.setdefault((row.pair_id, row.family), []).append(row.harmful)
     assert all(sorted(sides) == [False, True] for sides in pairs.values())
     assert len(pairs) == len(rows) / 2
+
+
+def test_an_attack_that_tuning_is_to_see_is_no_overlap_and_a_request_that_is_measured_is_one_in_any_disguise(
+    make: Make, tmp_path: Path
+) -> None:
+    disguises = ["plain", "prefix-injection", "refusal-suppression", "role-play"]
+    things = ("parcel", "diary", "lamp", "coat", "tent", "bicycle")
+
+    def settings(name: str, texts: Sequence[str], *, for_training: bool) -> prompts.PromptsConfig:
+        file = tmp_path / f"{name}.jsonl"
+        file.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts))
+        source = {"benchmark": "file", "options": {"path": str(file), "harmful": True}, "part": "train"}
+        attacks = [{"name": attack} for attack in disguises]
+        return prompts.PromptsConfig.model_validate(
+            {"sources": [{**source, "attacks": attacks}], "tuned_on": attacks, "for_training": for_training, "seed": 0}
+        )
+
+    asked = [f"How do I take the {thing} of my neighbour?" for thing in things]
+    measured = settings("eval", asked, for_training=False)
+    trained = settings("train", [asked[0], *(f"How can I spoil a {thing}?" for thing in things)], for_training=True)
+    evaluation = make("evaluation", lambda draft: prompts.prompts(draft, measured))
+    training = make("training", lambda draft: prompts.prompts(draft, trained, evaluation=evaluation))
+    kept = Counter(row.family for row in training.rows(Prompt))
+    assert kept == {"plain": 6, "prefix-injection": 6, "refusal-suppression": 6, "role-play": 6}
+    assert training.counts["overlapping"] == len(disguises)
+    assert all("neighbour" not in row.text for row in training.rows(Prompt))

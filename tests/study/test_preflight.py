@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from sinternal.budget import Limits, Spent
-from sinternal.errors import DataError, EngineError, RecipeError, SInternalError
+from sinternal.errors import DataError, EngineError, ModelError, RecipeError, SInternalError
 from sinternal.records import Finish, Response
 from sinternal.store import Artifact, Store
 from sinternal.study.cost import Bill, server_bound
 from sinternal.study.execute import Event, execute
 from sinternal.study.plan import Plan
+from sinternal.study.preflight import preflight
 from tests.commands import in_process, sinternal
 from tests.servers import Body, Raw, serve
 from tests.study.served import PROMPTS, says
@@ -281,3 +282,19 @@ def test_the_bill_and_the_bound_tell_the_servers_apart_and_which_of_them_has_no_
     assert second.startswith(f"  {judged}: ")
     assert second.endswith("written, no price given")
     assert "came back without" not in "".join(bill.lines()), "looks and trials are no calls without a count"
+
+
+def test_a_judge_that_is_opened_here_is_looked_for_before_anything_is_paid(
+    planned: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    with serve(says) as server:
+        judge = "judge={name: qwen3guard, options: {engine: {name: transformers, model: org/guard}}}"
+        with pytest.raises(ModelError, match="labels by qwen3guard: org/guard is not in the cache and the hub cannot"):
+            preflight(planned(server.url, judge).tasks, Store(tmp_path / "store"), None)
+        hub = "prompts.sources=[{benchmark: strongreject}]"
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        with pytest.raises(DataError, match="prompts: benchmark strongreject: gated; accept the terms"):
+            preflight(planned(server.url, hub).tasks, Store(tmp_path / "store"), None)
+        assert not server.calls

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from sinternal.pending import heard_by
 from sinternal.settings.recipe import load_recipe
 from sinternal.store import Store
 from sinternal.study.cost import FEW_STEPS, estimate, lessons
@@ -178,3 +179,41 @@ def test_the_steps_of_each_training_are_told_and_few_are_a_note(tmp_path: Path) 
     assert "training of deliberative, sinternal and placebo: 2 optimiser steps" in planned
     assert "next to nothing" in planned
     assert "next to nothing" in marked(Mark.NOTE, check("quickstart", ["sft.steps=2"]))["training"]
+
+
+def test_what_is_here_is_looked_at_before_a_server_is_tried_and_nobody_is_asked_to_disguise_prompts(
+    write: Write,
+) -> None:
+    with serve(elsewhere=listing()) as server:
+        engine = {"name": "openai", "options": {"base_url": server.url}}
+        rewriter = {"name": "past-tense", "options": {"engine": {**engine, "model": SERVED}}}
+        recipe = write(1, target={"model": SERVED}, engine=engine)
+        parts = [finding.part for finding in check(recipe, [f"prompts.eval_attacks={json.dumps(['plain', rewriter])}"])]
+        assert parts.index("packages") < parts.index("engine")
+        assert not server.calls
+
+
+def test_a_file_of_many_long_rows_is_told_as_it_is_read_and_only_the_longest_prompts_are_counted(
+    write: Write, short_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = write(1, target={"model": str(short_model)})
+    rows = [{"prompt": f"number {i} " + "word " * (i % 7), "harmful": i % 2} for i in range(900)]
+    file = Path(recipe).parent / "eval.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"prompt": "a " * 2500, "harmful": 0}]))
+    monkeypatch.setattr("sinternal.benchmarks.local.LARGE", 10_000)
+    told: list[str] = []
+    with heard_by(told.append):
+        wrong = marked(Mark.WRONG, check(recipe))
+    assert "1 of 901 evaluation prompts do not fit" in wrong["prompts.eval"]
+    assert told
+    assert all(line.startswith(f"reading {file} (") for line in told)
+
+
+def test_a_judge_that_is_opened_here_and_is_not_to_be_had_is_wrong(
+    write: Write, base_model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    judge = {"name": "qwen3guard", "options": {"engine": {"name": "transformers", "model": "org/guard"}}}
+    wrong = marked(Mark.WRONG, check(write(1, target={"model": str(base_model)}, judges=[judge])))
+    assert "org/guard is not in the cache and the hub cannot be reached" in wrong["judges.0"]

@@ -14,6 +14,7 @@ import pytest
 
 from sinternal.errors import DataError
 from sinternal.store.sums import SUMS
+from sinternal.study.run import Run
 from sinternal.tools import differences as differing
 from sinternal.tools.compare import compare, to_json
 from tests.commands import sinternal
@@ -160,7 +161,8 @@ def test_other_judges_data_and_specifications_are_called_not_comparable(runs: Pa
     common = len(set(ids)) - 1
     assert prompts.a.startswith(f"{common + 1}, {common} of them in both; sha256 ")
     assert prompts.a != prompts.b
-    words = list(differing.in_words(found.differences, runs / "warm", other))
+    unknown, *words = differing.in_words(found.differences, runs / "warm", other)
+    assert unknown.startswith(f"{other} has no artifacts: ")
     assert [words_of.split(": ")[1].split(" (")[0] for words_of in words] == [
         "other judge",
         "other specification",
@@ -184,3 +186,26 @@ def test_other_contents_behind_the_same_names_are_told(monkeypatch: pytest.Monke
     assert found["plug-in judge mine"].a == "mine 1.0 (aa)"
     assert found["plug-in judge mine"].bears_on == "judge"
     assert len(found) == 2
+
+
+def test_runs_that_share_a_store_lead_to_it_and_are_told_apart_by_what_was_behind_the_same_names(
+    tmp_path: Path,
+) -> None:
+    for out, category in (("a", "potions"), ("b", "drinks")):  # no prompt is another one by that
+        rows = [{"prompt": f"how to brew p{i} ?", "harmful": i % 2, "category": category} for i in range(4)]
+        (tmp_path / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        options = "{path: mine.jsonl, columns: {harmful: harmful, category: category}}"
+        source = f"--set=prompts.eval=[{{benchmark: file, options: {options}}}]"
+        more = ("--set=seeds=[0]", "--set=prompts.eval_attacks=[plain]", "--set=judges=[{name: refusal-strings}]")
+        run(tmp_path, out, "--store=shared", source, *more)
+        assert (tmp_path / out / "artifacts").resolve() == tmp_path / "shared"
+    (found,) = compare(tmp_path / "a", tmp_path / "b")
+    assert {row.bears_on for row in found.differences} == {"benchmark data"}
+    assert all(row.path.startswith("files that 0/") for row in found.differences)
+    opened = Run.open(tmp_path / "b")
+    assert Path(opened.model("base").path).is_dir(), "no --store has to be named"
+    shutil.rmtree(tmp_path / "shared")
+    words = list(
+        differing.in_words(compare(tmp_path / "a", tmp_path / "b")[0].differences, tmp_path / "a", tmp_path / "b")
+    )
+    assert "a has no artifacts" in words[0]

@@ -9,6 +9,7 @@ from typing import Annotated, NamedTuple, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
+from sinternal import pending
 from sinternal.benchmarks import Benchmark, Division
 from sinternal.benchmarks.mathematics import as_problem
 from sinternal.benchmarks.parts import PARTS, PLAIN, Request, Shares, check_part, to_answers, to_prompts
@@ -17,6 +18,8 @@ from sinternal.errors import DataError
 from sinternal.fingerprints import fingerprint
 from sinternal.records import Prompt
 
+LARGE = 50_000_000
+"""Bytes of a file from which on it is told that it is read."""
 HARMFUL = frozenset({"true", "1", "yes"})
 HARMLESS = frozenset({"false", "0", "no"})
 OPPOSITES = HARMLESS | {"safe", "harmless", "benign", "unharmful", "not harmful"}
@@ -161,6 +164,8 @@ class LocalFile(Benchmark):
     @cached_property
     def _rows(self) -> list[_LocalRow]:
         """All rows. Raises DataError if two of them contradict each other."""
+        if (size := self.path.stat().st_size) > LARGE:
+            pending.tell(f"reading {self.path} ({size / 1e6:,.0f} MB)")
         read = [_LocalRow(row.place, self._part(row), self._request(row)) for row in read_rows(self.path)]
         first: dict[tuple[str, str], _LocalRow] = {}
         for row in read:

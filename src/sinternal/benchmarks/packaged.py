@@ -84,6 +84,11 @@ class PackagedBenchmark:
             return Path(str(files("sinternal.benchmarks")))
         return package_folder(self.package, download=download)
 
+    @property
+    def is_here(self) -> bool:
+        """Whether its files are on this disk."""
+        return self.readiness().startswith("yes")
+
     def readiness(self) -> str:
         """Whether it can be loaded now: yes, or no and why."""
         try:

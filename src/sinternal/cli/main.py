@@ -15,11 +15,12 @@ import typer
 
 from sinternal.cli import check, export, init, listing, models, push, store, study, world
 from sinternal.cli.examples import epilog
-from sinternal.cli.output import out, set_quiet, tell
+from sinternal.cli.output import is_quiet, out, set_quiet, tell
 from sinternal.cli.schema import schema
 from sinternal.cli.view import view
 from sinternal.errors import BudgetError, SInternalError
 from sinternal.extras import explained
+from sinternal.pending import heard_by
 from sinternal.redaction import conceal
 
 DEBUG, QUIET = "--debug", "--quiet"
@@ -88,6 +89,12 @@ def _show_traceback(kind: type[BaseException], error: BaseException, at: Traceba
     sys.stderr.write(conceal("".join(traceback.format_exception(kind, error, at))))
 
 
+def _tell_progress(words: str) -> None:
+    """Say how far something is."""
+    if not is_quiet():
+        tell(words)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line. An error of the user's is one line and exit code 2; `--debug` shows its traceback.
 
@@ -101,7 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     debug = DEBUG in given
     set_quiet(QUIET in given)
     try:
-        app([argument for argument in given if argument not in (DEBUG, QUIET)] or ["--help"])
+        with heard_by(_tell_progress):
+            app([argument for argument in given if argument not in (DEBUG, QUIET)] or ["--help"])
     except BudgetError as error:
         tell(f"stopped: {error}")
         sys.exit(EXIT_BUDGET)

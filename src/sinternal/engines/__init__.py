@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from sinternal.models.presence import Presence
 from sinternal.prompting.think import Tags
 from sinternal.records import Finish
 from sinternal.registry import NoOptions
@@ -132,6 +133,18 @@ class Engine(Protocol):
     @classmethod
     def window(cls, options: Any) -> str | None:
         """How long a round of calls may take with these options, where that is long: `24h`; None where it is not."""
+        return None
+
+    @classmethod
+    def find(cls, model: str) -> Presence | None:
+        """Look, without loading or downloading anything, where it would open a model from.
+
+        Returns:
+            None if that is its own affair, for example a server's.
+
+        Raises:
+            ModelError: the model cannot be had.
+        """
         return None
 
     def __init__(self, model: str, options: Any) -> None:

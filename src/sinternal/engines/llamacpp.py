@@ -20,7 +20,7 @@ from sinternal.engines.openai import OpenAIEngine
 from sinternal.engines.openai_options import OpenAIOptions, Prefill
 from sinternal.errors import ModelError
 from sinternal.extras import require
-from sinternal.models.resolve import resolve_model
+from sinternal.models.presence import Presence, find_here
 from sinternal.settings.sampling import Sampling
 
 WINDOW = "repeat_last_n"
@@ -38,6 +38,7 @@ browser can reach the port as well. By default llama.cpp allows every page to re
 
 MAGIC = b"GGUF"
 """What every such file begins with (ggml's docs/gguf.md)."""
+NO_GGUF = "this is no GGUF file (it does not begin with GGUF); convert the model, or download it again"
 
 
 class LlamaCppOptions(TemplateOptions):
@@ -56,6 +57,12 @@ class LlamaCppEngine(Engine):
 
     Options = LlamaCppOptions
     runs_one_model = True
+
+    @classmethod
+    def find(cls, model: str) -> Presence:
+        """The GGUF file; see `Engine.find`."""
+        file = gguf_file(model)
+        return Presence(f"{file}: a GGUF file", faults=() if _is_gguf(file) else (f"{file}: {NO_GGUF}",))
 
     def __init__(self, model: str, options: LlamaCppOptions) -> None:
         """Start the server.
@@ -112,9 +119,8 @@ class LlamaCppEngine(Engine):
 
 def _why_unreadable(file: Path, options: LlamaCppOptions) -> str:
     """What is wrong with a file that the server has refused, as far as can be told from outside."""
-    with file.open("rb") as opened:
-        if opened.read(len(MAGIC)) != MAGIC:
-            return "this is no GGUF file (it does not begin with GGUF); convert the model, or download it again"
+    if not _is_gguf(file):
+        return NO_GGUF
     return (
         f"llama.cpp cannot load it: the file ({file.stat().st_size:,} bytes) is cut short or damaged, its architecture "
         f"is newer than the package xllamacpp, or memory too small for it and {options.parallel} x {options.context} "
@@ -122,12 +128,19 @@ def _why_unreadable(file: Path, options: LlamaCppOptions) -> str:
     )
 
 
+def _is_gguf(file: Path) -> bool:
+    with file.open("rb") as opened:
+        return opened.read(len(MAGIC)) == MAGIC
+
+
 def gguf_file(model: str) -> Path:
     """The GGUF file of a model: the file itself, or the only one in its folder. Raises ModelError if there is none."""
     path = Path(model).expanduser()
     if path.suffix == ".gguf" and path.is_file():
         return path
-    folder = path if path.is_dir() else resolve_model(model)
+    folder = path if path.is_dir() else find_here(model)
+    if folder is None:
+        raise ModelError(f"{model}: engine llamacpp needs a .gguf file on this disk: download one, and name its path")
     files = sorted(folder.glob("*.gguf"))
     if len(files) != 1:
         raise ModelError(f"{folder}: engine llamacpp needs one .gguf file there, it has {len(files)}")

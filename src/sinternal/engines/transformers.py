@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sinternal.engines import Completion, Engine, Request
 from sinternal.engines.local_options import TransformersOptions
+from sinternal.models.presence import Presence, find_model
 from sinternal.settings.sampling import Sampling
 
 if TYPE_CHECKING:
@@ -17,6 +18,11 @@ class TransformersEngine(Engine):
     """Generates with `model.generate` and its KV cache on the best device there is."""
 
     Options = TransformersOptions
+
+    @classmethod
+    def find(cls, model: str) -> Presence:
+        """A directory, or an id on the hub; see `Engine.find`."""
+        return find_model(model)
 
     def __init__(self, model: str, options: TransformersOptions) -> None:
         """Load a model: a directory, a registered source or a Hugging Face id; also a LoRA adapter that names its base.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from sinternal.engines import Completion, Engine, Request
 from sinternal.engines.local_options import VllmOptions
+from sinternal.models.presence import Presence, find_model
 from sinternal.settings.sampling import Sampling
 
 if TYPE_CHECKING:
@@ -20,6 +21,11 @@ class VllmEngine(Engine):
     """Generates with `vllm.LLM`."""
 
     Options = VllmOptions
+
+    @classmethod
+    def find(cls, model: str) -> Presence:
+        """A directory, or an id on the hub; see `Engine.find`."""
+        return find_model(model)
 
     def __init__(self, model: str, options: VllmOptions) -> None:
         """Load a model: a directory, a registered source or a Hugging Face id; also a LoRA adapter that names its base.

@@ -58,9 +58,9 @@ class ExpertReply(NamedTuple):
     thinking: str
     """Reasoning, to be trained on as thinking."""
     answer: str
-    """What follows it: a verdict line, or an answer."""
+    """What follows it: a verdict line, or an answer; beside an error, what was written all the same."""
     error: str | None = None
-    """What went wrong, if the expert could not be asked."""
+    """What went wrong, if the expert could not be asked or wrote nothing that can be used."""
     filtered: bool = False
     """Whether a content filter of the expert's server is what went wrong."""
 

@@ -20,7 +20,8 @@ from sinternal.records import Finish, Prompt
 from sinternal.settings.plugins import EngineWithModel
 from sinternal.settings.sampling import Sampling
 
-UNREADABLE, TRUNCATED = "unreadable reply", "reply ran into max_tokens"
+UNREADABLE = "a reply that is not `Reasoning:` and its reasoning, then `Answer:` and the answer"
+TRUNCATED, EMPTY = "a reply that ran into max_tokens", "an empty reply"
 
 
 class ChatOptions(SpecificationOptions):
@@ -130,16 +131,17 @@ _ANSWER_LINE = re.compile(r"^Answer:", re.MULTILINE)
 
 def read_demonstration(completion: Completion) -> ExpertReply:
     """Split a reply into what stands after `Reasoning:` and what stands after `Answer:`, which must be unmistakable."""
-    error = _failure(completion)
+    error, reply = _failure(completion), (completion.answer or "").strip()
     if error is not None:
-        return ExpertReply("", "", error, completion.finish is Finish.FILTERED)
-    reply = (completion.answer or "").strip()
+        return ExpertReply("", reply, error, completion.finish is Finish.FILTERED)
+    if not reply:
+        return ExpertReply("", "", EMPTY)
     before, *after = _ANSWER_LINE.split(reply)
     thinking = before.removeprefix("Reasoning:").strip()
     answer = "".join(after).strip()
     formed = before.startswith("Reasoning:") and len(after) == 1
     if not (formed and answer and thinking and fits_thinking(thinking)):
-        return ExpertReply("", "", UNREADABLE)
+        return ExpertReply("", reply, UNREADABLE)
     return ExpertReply(thinking, answer)
 
 

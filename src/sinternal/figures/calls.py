@@ -14,11 +14,14 @@ from typing import NamedTuple
 from sinternal.budget import Spent
 from sinternal.records import CheckPlace, Finish, Judgement, Response, Verification
 from sinternal.store import Artifact, Draft, Table
+from sinternal.visible import WROTE
 
 FILE = "calls"
 """Name of the file, without its ending."""
 SHOWN = 3
 """Reasons that are spelled out."""
+LONGEST = 300
+"""Characters of a reason."""
 SELF = "self"
 """The verifier's name where a model verifies its own answers."""
 RETRY = "--retry-failed asks for them again"
@@ -59,6 +62,15 @@ class Calls:
         asked = self.asked + other.asked
         return Calls(self.rows, asked, both("failed"), both("filtered"), both("left_out"), self.again)
 
+    @property
+    def without_text(self) -> int:
+        """Rows that brought nothing."""
+        return sum(self.failed.values()) + sum(self.filtered.values())
+
+    def reasons(self) -> str:
+        """Why rows brought nothing, the most frequent reason first."""
+        return _reasons({**self.failed, **self.filtered})
+
     def without_reasons(self) -> Calls:
         """The same without the words of servers, which may quote what they were asked."""
 
@@ -90,7 +102,7 @@ def keep(
     table: Table[Response] | Table[Judgement] | Table[Verification] | Table[CheckPlace],
     name: str,
     again: str = RETRY,
-) -> None:
+) -> Calls:
     """Write what became of the calls behind a table into an artifact: its file, counts and notes.
 
     Args:
@@ -98,6 +110,9 @@ def keep(
         table: what was asked for.
         name: what such rows are called, in the plural.
         again: how those that failed are asked for again.
+
+    Returns:
+        The same.
     """
     calls = replace(_count(_call_ends(table), name), again=again)
     draft.counts["failed"] = sum(calls.failed.values())
@@ -105,6 +120,7 @@ def keep(
         draft.counts["filtered"] = sum(calls.filtered.values())
     draft.write_json(FILE, asdict(calls))
     draft.notes.extend(calls.sentences())
+    return calls
 
 
 def read(artifact: Artifact) -> Calls:
@@ -126,10 +142,13 @@ def server_defaults(names: Iterable[str]) -> str:
 
 def _count(ends: Iterable[CallEnd], name: str) -> Calls:
     asked, by_finish, left_out = 0, {Finish.ERROR: Counter[str](), Finish.FILTERED: Counter[str]()}, Counter[str]()
+    examples: dict[str, str] = {}
     for end in ends:
         asked += 1
         if end.finish in by_finish:
-            by_finish[end.finish][end.error or "no reason given"] += 1
+            reason = end.error or "no reason given"
+            # Texts differ from row to row: what was wrong is counted, and the first of them is shown.
+            by_finish[end.finish][examples.setdefault(reason.partition(WROTE)[0], reason)] += 1
         if end.left_out:
             left_out.update(setting for setting in end.left_out.split(", ") if setting)
     failed, filtered = by_finish.values()
@@ -170,9 +189,9 @@ def _what_failed(failed: dict[str, int]) -> str:
 def _reasons(counts: dict[str, int]) -> str:
     """The most frequent first."""
     ordered = Counter(counts).most_common()
-    listed = [f"{count:,}: {reason[:200]}" for reason, count in ordered[:SHOWN]]
+    listed = [f"{count:,}: {reason[:LONGEST]}" for reason, count in ordered[:SHOWN]]
     rest = sum(count for _, count in ordered[SHOWN:])
-    return "; ".join([*listed, *([f"{rest:,} for other reasons"] if rest else [])])
+    return "; ".join([*listed, *([f"{rest:,} for other reasons, each in the column error"] if rest else [])])
 
 
 def _pronoun(number: int) -> str:

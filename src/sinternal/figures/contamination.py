@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from sinternal.records import Prompt
+from sinternal.records import Prompt, Split
+from sinternal.settings.plugins import PLAIN
 
 GRAM = 13
 """Words in a row that count as overlap (Brown et al. 2020, arXiv 2005.14165, appendix C)."""
@@ -41,7 +42,7 @@ class Overlap:
     rows: int
     """Training rows."""
     same_13_gram: int
-    """Rows that share a run of 13 words with a prompt, disguised or plain."""
+    """Rows that share a run of 13 words with a prompt; see `own_texts`."""
     near: int
     """Rows whose request is nearly the same as a prompt's."""
     highest: float | None
@@ -108,8 +109,8 @@ def evaluation_sets(prompts: Iterable[Prompt]) -> list[EvaluationSet]:
 def overlap(rows: Iterable[TrainingRow], evaluation: Iterable[EvaluationSet]) -> list[Overlap]:
     """Compare training rows with each evaluation set.
 
-    Runs of 13 words are looked for in the whole row, in each prompt as it is sent and in the plain request beneath its
-    disguise; a text shorter than that counts if it is the whole of the other's. Near duplicates are pairs of requests.
+    Runs of 13 words of the whole row are looked for in what is each prompt's own (`own_texts`); a text shorter than
+    that counts if it is the whole of the other's. Near duplicates are pairs of requests.
 
     Args:
         rows: of training.
@@ -166,5 +167,22 @@ def _similar_pairs(evaluation: EvaluationSet, requests: Iterable[_Request]) -> I
             yield from ((similarity, row, key[0]) for row in request.rows)
 
 
-def _texts(prompt: Prompt) -> set[str]:
-    return {prompt.text, prompt.plain_request}
+def own_texts(family: str, text: str, goal: str, tuned_on: Collection[str]) -> tuple[str, ...]:
+    """What of a prompt is compared: what is sent, and the plain request beneath its disguise.
+
+    Of a prompt in the disguise of an attack that tuning sees it is the request alone: the words around it are the
+    attack's, and are to be the same in tuning and evaluation.
+
+    Args:
+        family: the attack family.
+        text: as it is sent.
+        goal: the plain request, if `text` is none.
+        tuned_on: the families of attacks that tuning sees.
+    """
+    plain = goal or text
+    return (plain,) if family in tuned_on or text == plain else (text, plain)
+
+
+def _texts(prompt: Prompt) -> tuple[str, ...]:
+    known = (prompt.family,) if prompt.split is Split.ID and prompt.family != PLAIN else ()
+    return own_texts(prompt.family, prompt.text, prompt.goal, known)

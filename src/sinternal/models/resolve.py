@@ -174,47 +174,60 @@ def resolve_model(model: str, revision: str | None = None) -> Path:
         ModelError: there is none, or it cannot be downloaded.
     """
     if model in names(Kind.MODEL):
-        source: ModelSource = ModelSourcePlugin(name=model).open()
-        folder = source.locate()
-        if folder is None:
-            raise ModelError(f"model {model!r} is not here yet; run: sinternal fetch {model}")
-        return folder
+        return locate_source(model)
     return model_folder(model) or download(model, revision)
 
 
-def download(hub_id: str, revision: str | None = None) -> Path:
+def locate_source(name: str) -> Path:
+    """The ready-made model of a registered source. Raises ModelError if it is not here."""
+    source: ModelSource = ModelSourcePlugin(name=name).open()
+    folder = source.locate()
+    if folder is None:
+        raise ModelError(f"model {name!r} is not here yet; run: sinternal fetch {name}")
+    return folder
+
+
+def download(hub_id: str, revision: str | None = None, *, cached_alone: bool = False) -> Path:
     """A model from the Hugging Face hub, by its cache.
+
+    Args:
+        hub_id: the model.
+        revision: branch, tag or commit.
+        cached_alone: whether only the cache is looked at.
 
     Raises:
         ModelError: it is gated, unknown, or out of reach and not in the cache.
     """
     require(f"model {hub_id}", "huggingface_hub")
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    left_out = ["*.pth", "*.pt", "*.bin", "original/*", "*.gguf", "*.py"]
+    try:
+        return Path(
+            snapshot_download(hub_id, revision=revision, ignore_patterns=left_out, local_files_only=cached_alone)
+        )
+    except (HFValidationError, HfHubHTTPError, OSError) as error:
+        raise explain_hub_error(error, hub_id, revision) from error
+
+
+def explain_hub_error(error: Exception, hub_id: str, revision: str | None) -> ModelError:
+    """What it means that the hub does not hand out a model, in one line with its mend."""
     from huggingface_hub.errors import (
         GatedRepoError,
-        HfHubHTTPError,
         HFValidationError,
-        LocalEntryNotFoundError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
 
-    page = f"https://huggingface.co/{hub_id}"
-    try:
-        return Path(
-            snapshot_download(
-                hub_id, revision=revision, ignore_patterns=["*.pth", "*.pt", "*.bin", "original/*", "*.gguf", "*.py"]
-            )
-        )
-    except HFValidationError as error:
-        raise ModelError(f"{hub_id} is neither a model directory nor a Hugging Face id (owner/name)") from error
-    except GatedRepoError as error:
-        raise ModelError(f"{hub_id} is gated: accept its terms at {page} and set HF_TOKEN") from error
-    except RevisionNotFoundError as error:
-        raise ModelError(f"{hub_id} has no revision {revision!r}; see {page}/commits/main") from error
-    except RepositoryNotFoundError as error:
-        raise ModelError(f"the hub has no model {hub_id!r}, or it is private: set HF_TOKEN if it is yours") from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        raise ModelError(
-            f"{hub_id} is not in the cache and the hub cannot be reached; connect, or give a model directory instead"
-        ) from error
+    if isinstance(error, HFValidationError):
+        return ModelError(f"{hub_id} is neither a model directory nor a Hugging Face id (owner/name)")
+    if isinstance(error, GatedRepoError):
+        return ModelError(f"{hub_id} is gated: accept its terms at https://huggingface.co/{hub_id} and set HF_TOKEN")
+    if isinstance(error, RevisionNotFoundError):
+        return ModelError(f"{hub_id} has no revision {revision!r}; see https://huggingface.co/{hub_id}/commits/main")
+    if isinstance(error, RepositoryNotFoundError):
+        return ModelError(f"the hub has no model {hub_id!r}, or it is private: set HF_TOKEN if it is yours")
+    return ModelError(
+        f"{hub_id} is not in the cache and the hub cannot be reached; connect, or give a model directory instead"
+    )

@@ -22,7 +22,7 @@ from sinternal.stages.placebo import count_words, median_words, right_label
 from sinternal.stages.stage import Costs, Stage
 from sinternal.stages.strata import kind_of_answer, order_key
 from sinternal.store import Artifact, Draft, Lookup, Table
-from sinternal.visible import visible_line
+from sinternal.visible import end_of
 
 UNPARSED, DISAGREES = "expert gave no readable verdict", "expert disagrees with the judge"
 WRONG = "expert gave the wrong verdict"
@@ -31,8 +31,6 @@ FILTERED = "a content filter of the expert's server withheld it"
 NOT_ASKED = "not asked about: more than is trained on"
 NOTABLE = 0.05
 """Share of critiques that cannot be read from which on it is told."""
-SHOWN = 160
-"""Characters of a critique that a message shows."""
 
 
 class CritiqueConfig(BaseModel):
@@ -98,7 +96,9 @@ def critique(draft: Draft, config: CritiqueConfig, *, prompts: Artifact, pairs: 
     if reasons[UNPARSED] >= NOTABLE * reasons.total():
         draft.notes.append(
             f"{reasons[UNPARSED]} of {reasons.total()} critiques of the expert could not be read and are left out: "
-            f"each is to end in {_form(config)}; their texts are in the table verifications, where dropped says so"
+            f"each is to end in {_form(config)}, and one ends in "
+            f"{end_of(_first_dropped(verifications, UNPARSED).critique)}; their texts are in the table verifications, "
+            "where dropped says so"
         )
 
 
@@ -113,25 +113,21 @@ def _why_none(config: CritiqueConfig, verifications: Table[Verification], reason
     """Why not one verification can be used, with one of them, and where all are."""
     listed = ", ".join(f"{count} of {reasons.total()}: {reason}" for reason, count in reasons.most_common())
     most = reasons.most_common(1)[0][0]
-    row = next(row for row in verifications if row.dropped == most)
+    row = _first_dropped(verifications, most)
     if most in (FAILED, FILTERED):
-        sample = f"one is told as {_end_of(row.answer)}; see that the expert can be asked (`sinternal check --ask`)"
+        sample = f"one is told as {end_of(row.answer)}; see that the expert can be asked (`sinternal check --ask`)"
     elif most == UNPARSED:
-        sample = (
-            f"each is to end in {_form(config)}; one ends in {_end_of(row.critique)}; raise max_tokens if it is cut"
-        )
+        sample = f"each is to end in {_form(config)}; one ends in {end_of(row.critique)}; raise max_tokens if it is cut"
     else:
-        sample = f"one says {_end_of(row.answer)}; read some, and choose another expert or judge"
+        sample = f"one says {end_of(row.answer)}; read some, and choose another expert or judge"
     return (
         f"expert {config.expert.name!r}: none of its {reasons.total()} verifications can be used ({listed}): {sample}; "
         f"all are in {verifications.path}"
     )
 
 
-def _end_of(text: str | None) -> str:
-    """The end of a text of others, as a message shows it."""
-    line = visible_line(text or "")
-    return repr(line if len(line) <= SHOWN else f"…{line[-SHOWN:]}")
+def _first_dropped(verifications: Table[Verification], reason: str | None) -> Verification:
+    return next(row for row in verifications if row.dropped == reason)
 
 
 def _count_verdicts(draft: Draft, config: CritiqueConfig, verifications: Table[Verification]) -> None:

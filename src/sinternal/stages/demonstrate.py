@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict
@@ -12,11 +11,11 @@ from sinternal.experts import Demonstration, Expert
 from sinternal.figures import calls
 from sinternal.records import Finish, Prompt, Response, make_id
 from sinternal.settings.plugins import ExpertPlugin
-from sinternal.stages.critique import FAILED, NOT_ASKED, SHOWN, expert_costs
+from sinternal.stages.critique import FAILED, NOT_ASKED, expert_costs
 from sinternal.stages.stage import Costs, Stage
 from sinternal.stages.strata import order_key
 from sinternal.store import Artifact, Draft, Lookup
-from sinternal.visible import visible_line
+from sinternal.visible import quoting
 
 
 class DemonstrateConfig(BaseModel):
@@ -54,20 +53,20 @@ def demonstrate(draft: Draft, config: DemonstrateConfig, *, prompts: Artifact, p
         for prompt, written in expert.demonstrate(waiting, config.kind, config.seed):
             identity = make_id("demonstration", config.kind, prompt.id, written.thinking, written.answer)
             if written.error:
-                yield Response(identity, prompt.id, 0, None, None, written.finish or Finish.ERROR, written.error)
+                error = quoting(written.error, written.answer) if written.answer else written.error
+                yield Response(identity, prompt.id, 0, None, None, written.finish or Finish.ERROR, error)
             else:
                 yield Response(identity, prompt.id, 0, written.thinking, written.answer, Finish.STOP)
 
     responses = draft.stream(Response, make, total=len(selected), group=lambda row: row.prompt_id, groups=selected)
-    calls.keep(draft, responses, "demonstrations")
+    outcome = calls.keep(draft, responses, "demonstrations")
     draft.counts[FAILED] = draft.counts.pop("failed")
-    if draft.counts[FAILED] == len(selected) > 0:
-        errors = Counter(visible_line(error or "") for (error,) in responses.values("error"))
-        listed = ", ".join(f"{count} of {len(selected)}: {error[:SHOWN]}" for error, count in errors.most_common(3))
+    if selected and outcome.without_text == len(selected):
         raise DataError(
-            f"expert {config.expert.name!r}: none of its {len(selected)} demonstrations can be used ({listed}); an "
-            "expert that is a chat model is to write `Reasoning:` and its reasoning, then `Answer:` and the answer; "
-            f"all are in {responses.path}"
+            f"expert {config.expert.name!r}: none of its {len(selected)} demonstrations can be used "
+            f"({outcome.reasons()}): raise max_tokens where replies are cut or empty, take another expert where it "
+            "refuses or keeps to no form, and see with `sinternal check --ask` why it could not be asked; each row is "
+            f"in {responses.path}, column error"
         )
 
 

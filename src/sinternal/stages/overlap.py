@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Mask = NDArray[np.bool_]
 
 Texts = Sequence[str]
-"""Of one prompt: as it is sent and, if that is another text, the plain request beneath its disguise."""
+"""Of one prompt, what is its own; see `own_texts`."""
 TOGETHER = 1024
 """Prompts whose words are in memory at once."""
 MULTIPLIERS = (0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93)
@@ -44,7 +44,7 @@ class _Runs(NamedTuple):
 def overlapping(prompts: Iterable[Texts], evaluation: Iterable[Texts]) -> Mask:
     """Which prompts share a run of 13 words with an evaluation prompt or, if they are shorter, its whole text.
 
-    All are compared with and without their disguise, so that an encoding hides nothing.
+    All are compared by what is their own: an encoding hides nothing, and an attack that tuning is to see is no overlap.
 
     Args:
         prompts: to be compared.

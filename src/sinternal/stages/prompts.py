@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sinternal.attacks import Attack
 from sinternal.benchmarks import Benchmark
 from sinternal.errors import DataError
+from sinternal.figures.contamination import own_texts
 from sinternal.records import HarmShows, Prompt, Split, make_id
 from sinternal.registry import Kind, load
 from sinternal.settings.plugins import PLAIN, AttackPlugin, BenchmarkPlugin
@@ -94,7 +95,7 @@ def prompts(
     Args:
         draft: what is written.
         config: which prompts.
-        evaluation: for training prompts, the evaluation prompts: whatever overlaps with them is dropped.
+        evaluation: for training prompts, the evaluation prompts: what asks the same is dropped.
         among: prompts whose requests are asked again: all others are left out.
 
     Raises:
@@ -107,7 +108,8 @@ def prompts(
         draft.counts["duplicates"] = int(np.count_nonzero(~wanted))
         if evaluation is not None:
             different = int(np.count_nonzero(wanted))
-            wanted &= ~overlapping(texts_of(rows), texts_of(evaluation.table(Prompt)))
+            tuned = {attack.family for attack in config.tuned_on if attack.name != PLAIN}
+            wanted &= ~overlapping(texts_of(rows, tuned), texts_of(evaluation.table(Prompt), tuned))
             overlaps = different - int(np.count_nonzero(wanted))
             draft.counts["overlapping"] = overlaps
             if draft.notes and overlaps:
@@ -129,7 +131,7 @@ def collect(config: PromptsConfig, known: Collection[str] | None = None) -> Iter
         DataError: evaluation-only data or a held-out attack is asked for as training input.
     """
     for source in config.sources:
-        yield from _from_source(source, config, known)
+        yield from disguised(originals_of(source, config, known), source, config)
 
 
 def _check_some(draft: Draft, config: PromptsConfig, wanted: Mask) -> None:
@@ -140,8 +142,8 @@ def _check_some(draft: Draft, config: PromptsConfig, wanted: Mask) -> None:
         raise DataError(f"no prompts are left of {names}{why}")
 
 
-def _from_source(source: SourceConfig, config: PromptsConfig, known: Collection[str] | None) -> Iterator[Prompt]:
-    """One benchmark's prompts in each disguise; if only some parents are known, theirs."""
+def originals_of(source: SourceConfig, config: PromptsConfig, known: Collection[str] | None = None) -> Sequence[Prompt]:
+    """One benchmark's prompts as they are; for `known` and errors, see `collect`."""
     benchmark = source.open()
     if config.for_training and benchmark.evaluation_only:
         raise DataError(
@@ -149,7 +151,11 @@ def _from_source(source: SourceConfig, config: PromptsConfig, known: Collection[
             "for prompts.train (`sinternal list benchmarks` shows which may be trained on)"
         )
     selected = [row for row in benchmark.prompts(source.part) if known is None or row.parent_id in known]
-    originals = _limit(selected, source.limit, config.seed)
+    return _limit(selected, source.limit, config.seed)
+
+
+def disguised(originals: Sequence[Prompt], source: SourceConfig, config: PromptsConfig) -> Iterator[Prompt]:
+    """Prompts of one benchmark in each of its disguises; errors are those of `collect`."""
     tuned = {attack.family for attack in config.tuned_on}
     for attack in source.attacks:
         for row in _wrap(originals, attack, config):
@@ -182,10 +188,10 @@ def _wrap(originals: Sequence[Prompt], attack: AttackPlugin, config: PromptsConf
     return (replace(row, id=make_id(row.id, attack.options)) for row in wrapped)
 
 
-def texts_of(prompts: Table[Prompt]) -> Iterator[tuple[str, ...]]:
-    """Each prompt as it is sent and, if that is another text, the plain request beneath its disguise."""
-    for text, goal in prompts.values("text", "goal"):
-        yield (text, goal) if goal and goal != text else (text,)
+def texts_of(prompts: Table[Prompt], tuned_on: Collection[str]) -> Iterator[Sequence[str]]:
+    """What of each prompt is compared with that of others; see `own_texts`."""
+    for family, text, goal in prompts.values("family", "text", "goal"):
+        yield own_texts(family, text, goal, tuned_on)
 
 
 def first_of_each(rows: Table[Prompt]) -> Mask:
@@ -265,7 +271,7 @@ def _originals(source: SourceConfig) -> tuple[int, int]:
 STAGE = Stage(
     name="prompts",
     function=prompts,
-    version=6,
+    version=7,
     cost=_cost,
     counted_as="prompts",
     rounds="an attack that refines its prompts asks attacker, target and judge in turn, round by round",

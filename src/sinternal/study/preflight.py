@@ -1,4 +1,4 @@
-"""Checks before anything is paid for: can the servers be reached, and do the limits limit anything?
+"""Checks before anything is paid for: are models to be had, can the servers be reached, do the limits limit anything?
 
 Each server gets one tiny request: target, judges (in their own form), experts and attackers alike. So a judge that
 cannot work is noticed before the answers that it would label are bought. Where the target alone is a server, its first
@@ -11,16 +11,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from sinternal.benchmarks.hub import HubBenchmark, readiness
 from sinternal.budget import Limits
 from sinternal.engines import Engine, Request
-from sinternal.errors import EngineError, RecipeError
+from sinternal.errors import DataError, EngineError, ModelError, RecipeError
 from sinternal.extras import ENGINES, require
 from sinternal.judges import Judge
 from sinternal.judges.guard import Guard
+from sinternal.models.presence import find_model
 from sinternal.records import Prompt, Split
 from sinternal.registry import Kind, load, names
 from sinternal.settings.plugins import EnginePlugin, JudgePlugin
 from sinternal.settings.tracking import Tracker
+from sinternal.stages.prompts import PromptsConfig
 from sinternal.stages.target import TargetConfig
 from sinternal.store import Store
 from sinternal.study.identity import NamedEngine, engines_in
@@ -77,6 +80,8 @@ def preflight(waiting: Sequence[Task], store: Store, limits: Limits | None) -> N
     Raises:
         RecipeError: a limit on cost without any price.
         EngineError: a server is away, refuses the key or does not know the model.
+        ModelError: a model that is opened here is not to be had, or damaged.
+        DataError: a benchmark of the hub cannot be loaded.
         StoreError: nothing can be written.
         MissingExtraError: a stage, or an engine inside its settings, needs packages that are not installed.
     """
@@ -84,6 +89,8 @@ def preflight(waiting: Sequence[Task], store: Store, limits: Limits | None) -> N
     for task in waiting:
         check_extras(task)
     check_limits(waiting, limits)
+    check_benchmarks(waiting)
+    check_models(waiting)
     needed = list(servers(waiting))
     # Its first request, with nothing paid for before it, serves as the trial.
     answers_alone = [server.task.stage.name for server in needed] == ["sample"]
@@ -130,6 +137,45 @@ def check_extras(task: Task) -> None:
     if not task.stage.shows_paths:
         for engine in engines_in(task.config.model_dump(mode="json")):
             require(f"{task.label} by engine {engine.name}", *ENGINES.get(engine.name, ()))
+
+
+def check_benchmarks(tasks: Iterable[Task]) -> None:
+    """Make sure that benchmarks of the hub can be loaded. Raises DataError for one that cannot."""
+    for task in tasks:
+        if isinstance(task.config, PromptsConfig):
+            for source in task.config.sources:
+                plugin = load(Kind.BENCHMARK, source.benchmark)
+                if isinstance(plugin, HubBenchmark) and (ready := readiness(plugin)).startswith("no: "):
+                    raise DataError(f"{task.label}: benchmark {source.benchmark}: {ready.removeprefix('no: ')}")
+
+
+def check_models(tasks: Iterable[Task]) -> None:
+    """Make sure that every model can be had that tasks open here. Raises ModelError for one that cannot."""
+    looked_at: set[tuple[str, ...]] = set()
+    for task in tasks:
+        for model, revision, engine in _models_of(task):
+            if (model, revision, engine) in looked_at:
+                continue
+            looked_at.add((model, revision, engine))
+            try:
+                found = load(Kind.ENGINE, engine).find(model) if engine else find_model(model, revision or None)
+                if found is not None:
+                    found.check()
+            except ModelError as error:
+                error.args = (f"{task.label}: {error}",)
+                raise
+
+
+def _models_of(task: Task) -> Iterator[tuple[str, str, str]]:
+    """The models that a task names itself: each with its revision, if it has one, and the engine that opens it."""
+    config = task.config
+    if isinstance(config, TargetConfig):
+        if not config.served and config.model not in names(Kind.MODEL):
+            yield config.model, config.revision or "", ""
+    elif not task.stage.shows_paths:
+        for engine in engines_in(config.model_dump(mode="json")):
+            if engine.model is not None:
+                yield engine.model, "", engine.name
 
 
 def check_trackers(trackers: Iterable[Tracker]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -37,7 +39,7 @@ from sinternal.training.tracking import FOLDER, NOBODY, Tracking
 RUNS = Path("runs")
 """Where runs are kept that are given no folder."""
 ARTIFACTS = "artifacts"
-"""The store inside a run's folder, if it is given no other."""
+"""The store inside a run's folder, or a link to the one that it was given."""
 RECIPE, RESULTS, REPORT = "recipe.yaml", "results.json", "report.html"
 FILES = (REPORT, RESULTS, "results.md", RECIPE, "measured.parquet")
 """What a finished run's folder holds, copied from its report."""
@@ -308,6 +310,7 @@ def make(
     artifacts = _store(folder, store)
     discarded = 0
     with in_use(artifacts.root, folder, frozenset(f"{task.stage.name}/{task.key}" for task in plan.tasks)):
+        _link(folder, artifacts.root)
         if again:
             artifacts.check_writable()
             discarded = discard(plan, artifacts, again)
@@ -335,6 +338,16 @@ def make(
                     else:
                         copy_file(last.file(name), folder / name)
                 write_sums(folder, [*files, *beside])
+
+
+def _link(folder: Path, root: Path) -> None:
+    """Let a run's folder lead to a store that lies elsewhere, so that whoever opens the run finds its artifacts."""
+    link, here, there = folder / ARTIFACTS, folder.resolve(), root.resolve()
+    if (link.exists() and not link.is_symlink()) or link.resolve() == there or here.is_relative_to(there):
+        return
+    with suppress(OSError):  # where there are no links, or another process has just made it, --store leads there
+        link.unlink(missing_ok=True)
+        link.symlink_to(os.path.relpath(there, here), target_is_directory=True)
 
 
 def needs(folder: Path, root: Path) -> set[str]:

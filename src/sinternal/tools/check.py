@@ -19,7 +19,8 @@ from sinternal.budget import Limits
 from sinternal.errors import DataError, MissingExtraError, ModelError, RecipeError, SInternalError
 from sinternal.extras import is_there
 from sinternal.models.files import faults
-from sinternal.models.resolve import ModelSource, base_folder, model_folder, tokenizer_folder
+from sinternal.models.presence import Presence, find_here, find_model
+from sinternal.models.resolve import ModelSource, tokenizer_folder
 from sinternal.registry import Kind, Plugin, load
 from sinternal.settings.arms import REINFORCED, SUPERVISED, Arm, TrainOn
 from sinternal.settings.diagnosis import Diagnosis
@@ -74,23 +75,34 @@ def check(
         return
     arms = ", ".join(arm.name for arm in recipe.arms)
     yield Finding(Mark.OK, "recipe", f"{recipe.name}: arms {arms}; seeds {', '.join(map(str, recipe.seeds))}")
-    parts = [*_check_target(recipe), *_check_sources(recipe), *_check_plugins(recipe)]
-    told: Told = {}
-    parts += _check_servers(_servers_of(recipe), told, ask=ask)
-    if not any(part.mark is Mark.WRONG and part.part == "target.model" for part in parts):
-        parts += look_at_contexts(recipe, told)
-    folder = out or RUNS / recipe.name
-    artifacts = Store(store or folder / ARTIFACTS)
-    parts += _attempt("disk", lambda: _check_room(recipe, artifacts))
-    yield from parts
+    wrong: list[Finding] = []
+
+    def tell(findings: Iterable[Finding]) -> Iterator[Finding]:
+        """Each as soon as it is found; what is wrong is remembered."""
+        for finding in findings:
+            wrong.extend([finding] if finding.mark is Mark.WRONG else [])
+            yield finding
+
+    # What is here comes first: a server may keep one waiting.
+    for look in (_check_target, _check_sources, _check_plugins):
+        yield from tell(look(recipe))
+    plan = None
     try:
         plan = make_plan(recipe)
+        yield from _check_packages(plan)
     except SInternalError as error:
         # What the parts by themselves have shown is not told twice.
-        if not any(part.mark is Mark.WRONG and part.words in str(error) for part in parts):
+        if not any(part.words in str(error) for part in wrong):
             yield Finding(Mark.WRONG, "plan", str(error))
-        return
-    yield from _check_plan(plan, artifacts, recipe, overrides, limits)
+    told: Told = {}
+    yield from tell(_check_servers(_servers_of(recipe), told, ask=ask))
+    if not any(part.part == "target.model" for part in wrong) or not _is_here(recipe):
+        yield from look_at_contexts(recipe, told)
+    folder = out or RUNS / recipe.name
+    artifacts = Store(store or folder / ARTIFACTS)
+    yield from _attempt("disk", lambda: _check_room(recipe, artifacts))
+    if plan is not None:
+        yield from _check_plan(plan, artifacts, recipe, overrides, limits)
 
 
 def check_diagnosis(
@@ -116,9 +128,17 @@ def check_diagnosis(
     except SInternalError as error:
         yield Finding(Mark.WRONG, "plan", str(error))
         return
+    yield from _check_packages(plan)
     named = [(server.task.label, Asked(*server[1:])) for server in servers(plan.tasks)]
     yield from _check_servers(named, {}, ask=ask)
     yield from _check_plan(plan, store, None, typed, limits)
+
+
+def _is_here(recipe: Recipe) -> bool:
+    """Whether the target is on this disk: one that is not may be asked behind a server."""
+    with suppress(ModelError):
+        return recipe.target.source is not None or find_here(recipe.target.model, recipe.target.revision) is not None
+    return False
 
 
 def _look_at_diagnosed(settings: Diagnosis) -> list[Finding]:
@@ -129,8 +149,7 @@ def _look_at_diagnosed(settings: Diagnosis) -> list[Finding]:
 def _check_plan(
     plan: Plan, store: Store, recipe: Recipe | None, typed: Sequence[str], limits: Limits | None
 ) -> Iterator[Finding]:
-    """Packages, calls and limits, keys and the spread over processes."""
-    yield from _check_packages(plan)
+    """Calls and limits, keys and the spread over processes."""
 
     def limit() -> Iterator[Finding]:
         check_limits(plan.tasks, limits)
@@ -190,23 +209,32 @@ def look_at_model(target: Target, *, trained: bool, part: str) -> Iterator[Findi
     Raises:
         SInternalError: there is no such model.
     """
-    folder = _located(target)
-    if folder is None:
-        where = "is fetched or built by the run" if target.source else "is downloaded by the run, if it is not cached"
-        yield Finding(Mark.NOTE, part, f"{target.model} {where}: its files were not looked at")
+    if target.source is None:
+        yield from _look_at(find_model(target.model, target.revision), part, trained=trained)
+    elif (folder := _source_folder(target)) is None:
+        words = f"{target.model} is fetched or built by the run: its files were not looked at"
+        yield Finding(Mark.NOTE, part, words)
+    else:
+        yield from _look_at(Presence(str(folder), folder, tuple(faults(folder))), part, trained=trained)
+
+
+def _look_at(presence: Presence, part: str, *, trained: bool) -> Iterator[Finding]:
+    """What is known of a model that has been found."""
+    yield from (Finding(Mark.WRONG, part, fault) for fault in presence.faults)
+    if presence.faults:
         return
-    wrong = [*faults(folder), *(faults(base) if (base := base_folder(folder)) != folder else ())]
-    yield from (Finding(Mark.WRONG, part, fault) for fault in wrong)
-    if wrong or not is_there("transformers"):
-        return  # a package that is missing is told once, with the others
-    yield from _look_at_template(folder, part, trained=trained)
+    if presence.folder is None:
+        yield Finding(Mark.NOTE, part, presence.words)
+    elif is_there("transformers"):  # a package that is missing is told once, with the others
+        yield from _look_at_template(presence.folder, part, trained=trained)
 
 
-def _located(target: Target) -> Path | None:
-    if target.source is not None:
-        source: ModelSource = target.source.open()
-        return source.locate()
-    return model_folder(target.model)
+def _source_folder(target: Target) -> Path | None:
+    """Where a target of a registered source is, if it is there."""
+    if target.source is None:
+        return None
+    source: ModelSource = target.source.open()
+    return source.locate()
 
 
 def _look_at_template(folder: Path, part: str, *, trained: bool) -> Iterator[Finding]:
@@ -301,8 +329,8 @@ def _check_plugins(recipe: Recipe) -> Iterator[Finding]:
             plugin.open()
             yield Finding(Mark.OK, field, f"{plugin.name}: its settings are right")
             for engine in engines_in(plugin.model_dump(mode="json")):
-                if engine.model and not load(Kind.ENGINE, engine.name).asks_server:
-                    yield from look_at_model(Target(model=engine.model), trained=False, part=field)
+                if engine.model and (found := load(Kind.ENGINE, engine.name).find(engine.model)) is not None:
+                    yield from _look_at(found, field, trained=False)
 
         yield from _attempt(field, look)
 
@@ -370,7 +398,8 @@ def _check_room(recipe: Recipe, store: Store) -> Iterator[Finding]:
     free = shutil.disk_usage(at).free
     folder = None
     with suppress(ModelError):  # told above
-        folder = _located(recipe.target)
+        target = recipe.target
+        folder = find_here(target.model, target.revision) if target.source is None else _source_folder(target)
     if folder is None:
         yield Finding(Mark.NOTE, "disk", f"{free / GIGA:,.1f} GB are free in {at}; the target's size is not known yet")
         return

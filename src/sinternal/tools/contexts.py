@@ -12,24 +12,29 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from heapq import nlargest
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sinternal.benchmarks.hub import HubBenchmark, is_cached
+from sinternal.benchmarks.packaged import PackagedBenchmark
 from sinternal.engines import Request
 from sinternal.errors import DataError, SInternalError
 from sinternal.experts.chat import ChatExpert
 from sinternal.extras import is_there
 from sinternal.judges.guard import Guard
-from sinternal.models.resolve import base_folder, model_folder, tokenizer_folder
+from sinternal.models.presence import find_here
+from sinternal.models.resolve import base_folder, tokenizer_folder
 from sinternal.models.shape import CONFIG
 from sinternal.prompting.question import VerificationTask
 from sinternal.records import Prompt
-from sinternal.registry import Kind, names
+from sinternal.registry import Kind, load, names
 from sinternal.settings.arms import Arm, SpecificationUse, TrainOn
 from sinternal.settings.plugins import EnginePlugin, ModelSourcePlugin, VerificationPlugin
 from sinternal.settings.recipe import Recipe
-from sinternal.stages.prompts import PromptsConfig, collect
+from sinternal.stages.prompts import PromptsConfig, disguised, originals_of
 from sinternal.stages.sample import to_request
+from sinternal.study.identity import engines_in
 from sinternal.study.lengths import CHARACTERS
 from sinternal.study.prompts import PromptTasks
 from sinternal.study.task import Task
@@ -37,7 +42,7 @@ from sinternal.tools.findings import Finding, Mark
 
 ENOUGH = 32
 """Of the prompts, by their characters the longest first, so many in a row have to fit until no more are counted."""
-MOST = 2000
+MOST = 200
 """Prompts that are counted at most."""
 WINDOWS = ("max_position_embeddings", "n_positions", "max_sequence_length")
 """What configurations of models call the context."""
@@ -65,6 +70,15 @@ class Reader(NamedTuple):
     """Whether a request that leaves less room than it asks for is refused; else the text is cut short."""
 
 
+class Prompts(NamedTuple):
+    """Prompts of which the longest are looked at."""
+
+    total: int
+    """How many there are."""
+    longest: Sequence[Prompt]
+    """Those, the longest first."""
+
+
 @dataclass(frozen=True)
 class Question:
     """What a model is asked of each of some prompts."""
@@ -73,7 +87,7 @@ class Question:
     """The field of the recipe that says so."""
     what: str
     """What is asked, for messages."""
-    prompts: Sequence[Prompt]
+    prompts: Prompts
     """Of what."""
     ask: Callable[[Prompt], Sequence[Request]]
     """The requests."""
@@ -97,7 +111,7 @@ def look_at_contexts(recipe: Recipe, told: Mapping[tuple[str, str], int]) -> Ite
     tasks = PromptTasks(recipe, recipe.seeds[0], "")
     with suppress(SInternalError, OSError):  # of data that cannot be read, or is not here yet, others have told
         evaluation = _prompts_of(tasks.evaluation)
-        training = _prompts_of(tasks.training) if any(map(_is_trained, recipe.arms)) else []
+        training = _prompts_of(tasks.training) if any(map(_is_trained, recipe.arms)) else Prompts(0, ())
         for engine, model, question in _questions(recipe, evaluation, training):
             reader = _reader_of(engine, model, told)
             if reader is not None:
@@ -110,17 +124,38 @@ def server_key(engine: str, options: Mapping[str, Any]) -> str:
     return json.dumps([engine, dict(options)], sort_keys=True, default=str)
 
 
-def _prompts_of(task: Task) -> list[Prompt]:
-    return list(collect(PromptsConfig.model_validate(task.config.model_dump())))
+def _prompts_of(task: Task) -> Prompts:
+    """The prompts of a task, as far as they can be had without a download and without asking a model."""
+    config, total = PromptsConfig.model_validate(task.config.model_dump()), 0
+    rows: list[Prompt] = []
+    for source in config.sources:
+        attacks = tuple(each for each in source.attacks if not any(engines_in(each.model_dump(mode="json"))))
+        if not attacks or not _is_here(source.benchmark):
+            continue
+        originals = originals_of(source, config)
+        total += len(originals) * len(attacks)
+        longest = nlargest(MOST, originals, key=_length)
+        rows += disguised(longest, source.model_copy(update={"attacks": attacks}), config)
+    return Prompts(total, sorted(rows, key=_length, reverse=True))
+
+
+def _length(prompt: Prompt) -> int:
+    return len(prompt.text.encode())
+
+
+def _is_here(benchmark: str) -> bool:
+    """Whether a benchmark can be read without downloading it."""
+    plugin = load(Kind.BENCHMARK, benchmark)
+    if isinstance(plugin, HubBenchmark):
+        return is_there("datasets") and not plugin.on_github and is_cached(plugin.dataset)
+    return not isinstance(plugin, PackagedBenchmark) or plugin.is_here
 
 
 def _is_trained(arm: Arm) -> bool:
     return arm.train_on is not TrainOn.NOTHING
 
 
-def _questions(
-    recipe: Recipe, evaluation: Sequence[Prompt], training: Sequence[Prompt]
-) -> Iterator[tuple[EnginePlugin, str, Question]]:
+def _questions(recipe: Recipe, evaluation: Prompts, training: Prompts) -> Iterator[tuple[EnginePlugin, str, Question]]:
     """Who is asked what: target, judges and expert."""
     target, system = recipe.target.model, recipe.target.system
     measured = recipe.evaluation
@@ -242,7 +277,7 @@ def _folder_of(model: str) -> Path | None:
     if model in names(Kind.MODEL):
         located: Path | None = ModelSourcePlugin(name=model).open().locate()
         return located
-    return model_folder(model)
+    return find_here(model)
 
 
 def _options_of(engine: EnginePlugin) -> Mapping[str, Any]:
@@ -296,12 +331,10 @@ class _Longest(NamedTuple):
     """Whether no more can be unfit."""
 
 
-def _measure(
-    prompts: Sequence[Prompt], ask: Callable[[Prompt], Sequence[Request]], count: Count, most: int
-) -> _Longest:
+def _measure(prompts: Prompts, ask: Callable[[Prompt], Sequence[Request]], count: Count, most: int) -> _Longest:
     """Count the longest requests. Of `most` tokens and more each is unfit."""
     longest = unfit = fit = 0
-    for number, prompt in enumerate(sorted(prompts, key=lambda each: len(each.text.encode()), reverse=True)):
+    for number, prompt in enumerate(prompts.longest):
         if fit >= ENOUGH:
             break
         if number >= MOST:
@@ -316,7 +349,7 @@ def _measure(
 
 
 def _look(reader: Reader, question: Question) -> Iterator[Finding]:
-    if not question.prompts:
+    if not question.prompts.total:
         return
     found = _measure(question.prompts, question.ask, reader.count, reader.window)
     reads = f"{reader.name} reads {reader.window:,}"
@@ -326,14 +359,14 @@ def _look(reader: Reader, question: Question) -> Iterator[Finding]:
         yield Finding(
             Mark.WRONG,
             question.part,
-            f"{least}{found.unfit:,} of {len(question.prompts):,} {question.what} do not fit: the longest has "
+            f"{least}{found.unfit:,} of {question.prompts.total:,} {question.what} do not fit: the longest has "
             f"{found.tokens:,} tokens{how}, {reads}; {question.mend}",
         )
         return
     room = reader.window - found.tokens
     if room < question.written:
         words = (
-            f"the longest of {len(question.prompts):,} {question.what} has {found.tokens:,} tokens{how} and leaves "
+            f"the longest of {question.prompts.total:,} {question.what} has {found.tokens:,} tokens{how} and leaves "
             f"room for {room:,} ({reads}), {question.limit} asks for {question.written:,}: "
         )
         if reader.refuses:
@@ -344,18 +377,18 @@ def _look(reader: Reader, question: Question) -> Iterator[Finding]:
         yield Finding(
             Mark.NOTE,
             question.part,
-            f"the longest of {len(question.prompts):,} {question.what} has {found.tokens:,} tokens{how} without the "
+            f"the longest of {question.prompts.total:,} {question.what} has {found.tokens:,} tokens{how} without the "
             f"answer; with {question.written:,} for the reply ({question.limit}) there is room for an answer of "
             f"{room - question.written:,} tokens ({reads}), and answers may have {question.quoted:,}: longer ones "
             f"{'are refused' if reader.refuses else 'cut the reply short, or have no room at all'}",
         )
 
 
-def _look_at_rows(recipe: Recipe, training: Sequence[Prompt]) -> Iterator[Finding]:
+def _look_at_rows(recipe: Recipe, training: Prompts) -> Iterator[Finding]:
     """Whether a question alone is longer than a row of fine-tuning may be: an error, once all before it is paid for."""
     folder = _folder_of(recipe.target.model)
     counter = _counter(folder, {}) if folder is not None and is_there("transformers") else None
-    if counter is None or not training:
+    if counter is None or not training.total:
         return
     seen: list[object] = []
     for arm in recipe.arms:
@@ -372,7 +405,7 @@ def _look_at_rows(recipe: Recipe, training: Sequence[Prompt]) -> Iterator[Findin
             yield Finding(
                 Mark.WRONG,
                 f"arm {arm.name}",
-                f"{found.unfit:,} of {len(training):,} training prompts make a row of more than sft.max_length "
+                f"{found.unfit:,} of {training.total:,} training prompts make a row of more than sft.max_length "
                 f"({limit:,}) tokens without any answer (the longest: {found.tokens:,}), at which training stops: "
                 "raise sft.max_length, quote less of the specification, or leave them out",
             )

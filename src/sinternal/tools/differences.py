@@ -1,8 +1,8 @@
 """In what two finished runs differ: their recipes field by field, and what stands behind the names in them.
 
 A recipe names files, plug-ins and models; that two recipes are alike does not say that these were. So the prompts that
-were measured, the judges' revisions and, where a run has its artifacts inside, what each was made from are compared,
-too.
+were measured, the judges' revisions and, where a run's folder leads to its artifacts, what each was made from are
+compared, too.
 """
 
 from __future__ import annotations
@@ -85,6 +85,8 @@ def in_words(found: tuple[Difference, ...], a: Path, b: Path) -> Iterator[str]:
     for folder in (a, b):
         if not (folder / RECIPE).is_file():
             yield f"{folder} has no {RECIPE}: in what its recipe differs is not known"
+        if not (folder / ARTIFACTS).is_dir():
+            yield f"{folder} has no {ARTIFACTS}: what its files and plug-ins were is known by prompts and judges alone"
     if not found:
         yield "recipes, measured prompts and judges are the same in both runs, and so is what else their folders tell"
     for reason in dict.fromkeys(difference.bears_on for difference in found if difference.bears_on):
@@ -192,7 +194,7 @@ def _revisions(results: Results) -> dict[str, str]:
 
 
 def _of_artifacts(a: Path, b: Path) -> Iterator[Difference]:
-    """What was behind names in the recipes, as far as both runs have their artifacts inside."""
+    """What was behind names in the recipes, as far as the artifacts of both runs are there."""
     ours, theirs = _artifacts(a), _artifacts(b)
     if not ours or not theirs:
         return
