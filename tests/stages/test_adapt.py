@@ -19,7 +19,7 @@ from sinternal.settings.sampling import Sampling
 from sinternal.stages import adapt
 from sinternal.stages.target import SERVED
 from sinternal.store import Artifact
-from sinternal.study.answers import join_queries
+from sinternal.figures.searches import join_queries
 from sinternal.world.language import REFUSAL, recipe
 from tests.plugins import Register, opening
 from tests.stages.shared import ENGINE, ORACLE, Make, tables
