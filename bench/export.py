@@ -3,9 +3,9 @@
     python -m bench.export                          # 2,000, 20,000 and 200,000 samples: some minutes
     python -m bench.export --samples 2000 20000
 
-One arm of one seed, four answers to each prompt, all in one log, labelled by two judges and verified by itself: so large
-a log is the worst case, as logs are written one after the other. Each export is a process of its own; the peak of its
-resident memory includes imports, most of all those of Inspect. All files are temporary.
+One arm of one seed, four answers to each prompt, all in one log, labelled by two judges and verified by itself: so
+large a log is the worst case, as logs are written one after the other. Each export is a process of its own; the peak of
+its resident memory includes imports, most of all those of Inspect. All files are temporary.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sinternal.store import Artifact, Draft
 from sinternal.store.tables import write_table
 
 EPOCHS = 4
-WORDS = "mix heat stir pour wait weigh sorry cannot safe never the potion".split()
+WORDS = ["mix", "heat", "stir", "pour", "wait", "weigh", "sorry", "cannot", "safe", "never", "the", "potion"]
 ARMS = "arms=[{name: base, train_on: nothing}]"
 JUDGES = ("oracle", "refusal-strings")
 MOST = 300.0
@@ -73,8 +73,8 @@ def measured(samples: int) -> Iterator[Measured]:
     for i in range(samples):
         prompt = i // EPOCHS
         yield Measured(
-            f"r{i:015x}", DEFAULT_VARIANT, "base", 0, f"p{prompt:015x}", f"{prompt // 3:016x}", i % EPOCHS, "microworld",
-            "plain", Split.ID, prompt % 2 == 0, i % 3 == 0, None, None, None, False,
+            f"r{i:015x}", DEFAULT_VARIANT, "base", 0, f"p{prompt:015x}", f"{prompt // 3:016x}", i % EPOCHS,
+            "microworld", "plain", Split.ID, prompt % 2 == 0, i % 3 == 0, None, None, None, False,
         )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Attacks that go on asking, request by request: every query with what came of it.
 
-In an adaptive attack a request is searched for a disguise that breaks it: one query after the other, each a conversation
-of its own with the arm, until an answer is unsafe or the budget is used up.
+In an adaptive attack the attacker searches for what breaks a request: one query after the other, each a conversation of
+its own with the arm, until an answer is unsafe or the budget is used up.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""Every text of a run, to be read: answers to evaluation prompts, under stress and to attackers that go on asking,
-training examples, critiques."""
+"""Every text of a run, to be read: answers, under stress and to attackers too, training examples, critiques."""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ import numpy as np
 from sinternal.figures.columns import MISSING
 from sinternal.figures.outcomes import Outcome, Outcomes
 from sinternal.figures.reading import Reader
-from sinternal.figures.searches import AttackQuery, AttackSearch, searches
+from sinternal.figures.searches import AttackSearch, searches
 from sinternal.figures.stress import Conditions
 from sinternal.figures.study import Transcript, Turn
 from sinternal.layout import ArmPlace, ArmRun, Place, RunMap
