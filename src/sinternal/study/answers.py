@@ -29,10 +29,10 @@ class Answer(NamedTuple):
     """The same with the specification quoted."""
 
 
-def answers(run: Run, arm: str, seed: int | None = None, judge: str | None = None) -> Iterator[Answer]:
+def answers(
+    run: Run, arm: str, seed: int | None = None, judge: str | None = None, variant: str | None = None
+) -> Iterator[Answer]:
     """What an arm answered to the evaluation prompts, with one judge's labels and its own verdicts.
-
-    Of the recipe's first variant.
 
     Texts of models may hold anything, harmful instructions among it.
 
@@ -41,15 +41,16 @@ def answers(run: Run, arm: str, seed: int | None = None, judge: str | None = Non
         arm: the arm's name.
         seed: by default the recipe's first.
         judge: its name; by default the first, which decides.
+        variant: by default the first in which the arm takes part.
 
     Yields:
         In the order in which the answers were given, a thousand or so of them in memory at a time.
 
     Raises:
-        ModelError: the run has no such arm or seed.
+        ModelError: the run has no such arm, seed or variant.
         StoreError: the run has no such judge, or its answers are not in its store.
     """
-    keys = run.seed_keys(arm, seed)
+    keys = run.seed_keys(arm, seed, variant)
     if keys is None:
         raise StoreError(f"{run.folder}: its answers are not in {run.store.root}: finish it, or name its store")
     of_arm = keys.arms[arm]
@@ -64,22 +65,23 @@ def answers(run: Run, arm: str, seed: int | None = None, judge: str | None = Non
             yield Answer(prompts[row.prompt_id], row, labels[row.id], *own.get(row.id, ()))
 
 
-def attack_queries(run: Run, arm: str, seed: int | None = None) -> Iterator[AttackQuery]:
-    """What adaptive attacks asked an arm, and what it answered; of the recipe's first variant.
+def attack_queries(run: Run, arm: str, seed: int | None = None, variant: str | None = None) -> Iterator[AttackQuery]:
+    """What adaptive attacks asked an arm, and what it answered.
 
     Args:
         run: a finished run.
         arm: the arm's name.
         seed: by default the recipe's first.
+        variant: by default the first in which the arm takes part.
 
     Yields:
         By attack, then by query; nothing if the run has no such attack.
 
     Raises:
-        ModelError: the run has no such arm or seed.
+        ModelError: the run has no such arm, seed or variant.
         StoreError: its queries are not in its store.
     """
-    keys = run.arm_keys(arm, seed)
+    keys = run.arm_keys(arm, seed, variant)
     if keys is None:
         raise StoreError(f"{run.folder}: its queries are not in {run.store.root}: finish it, or name its store")
     for name, attacked in keys.attacked.items():
