@@ -48,7 +48,9 @@ def options() -> None:
 ArmName = Annotated[
     str,
     typer.Argument(
-        metavar="RUN/ARM", help="An arm of a finished run; RUN/ARM/SEED for another seed.", autocompletion=complete_arms
+        metavar="RUN/ARM",
+        help="An arm of a finished run; RUN/VARIANT/ARM of another variant, and RUN/ARM/SEED of another seed.",
+        autocompletion=complete_arms,
     ),
 ]
 To = Annotated[Path, typer.Argument(metavar="TO", help="Folder to write; new or empty.")]

@@ -66,8 +66,8 @@ class ArmOfRun(NamedTuple):
         read = _read(path.relative_to(folder).parts, run)
         if read is None:
             raise ModelError(
-                f"{name}: {folder} has no such arm; name {folder}/ARM, {folder}/VARIANT/ARM, or either with /SEED. Arms: "
-                f"{', '.join(run.arms)}. Variants: {', '.join(run.variants)}"
+                f"{name}: {folder} has no such arm; name {folder}/ARM, {folder}/VARIANT/ARM, or either with /SEED. "
+                f"Arms: {', '.join(run.arms)}. Variants: {', '.join(run.variants)}"
             )
         run.arm_keys(read.arm, read.seed, read.variant)
         variant = run.variant_of(read.arm, read.variant)

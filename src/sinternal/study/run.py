@@ -12,7 +12,6 @@ from sinternal.budget import Limits
 from sinternal.errors import DataError, ModelError, SInternalError, StoreError
 from sinternal.figures.score import Score
 from sinternal.layout import ArmRun, Place, RunMap, SeedRun
-from sinternal.models.resolve import is_model
 from sinternal.report import results
 from sinternal.report.page import copy_page
 from sinternal.report.results import Results

@@ -118,7 +118,7 @@ def _public(value: Any) -> Any:
 def model_card(facts: ModelFacts) -> str:
     """The `README.md` of an exported arm."""
     recipe, results = facts.arm.recipe, facts.arm.run.results
-    parts = [*_head(facts, recipe, results), *_use(facts), *_training(facts, recipe, results)]
+    parts = [*_head(facts, recipe, results), *_use(facts), *_training(facts, recipe)]
     parts += [*_figures(facts.arm, results), *_limits(results), *_provenance(facts, recipe, results)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -178,7 +178,7 @@ def _in_code(text: str) -> str:
     return plain(text).replace("`", "")
 
 
-def _training(facts: ModelFacts, recipe: Recipe, results: Results) -> Iterator[str]:
+def _training(facts: ModelFacts, recipe: Recipe) -> Iterator[str]:
     arm = facts.arm.figures()
     yield "## What it was trained on"
     amounts = [f"{arm.examples:,} examples"] if arm.examples else []
