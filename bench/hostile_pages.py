@@ -14,7 +14,7 @@ from bench.hostile_texts import scripts
 from bench.invented import make_report
 from sinternal.figures.diagnosis import Diagnosed, Source, Times, diagnose
 from sinternal.figures.outcomes import Outcome
-from sinternal.figures.study import Arm, Capability, LearningCurve, ReportData, Transcript
+from sinternal.figures.study import Arm, Capability, LearningCurve, ReportData, Transcript, Turn
 from sinternal.figures.without_texts import map_texts
 from sinternal.records import Finish, Judgement, Prompt, Response, Split, Verdict, Verification
 from sinternal.report import diagnosis_page, study_page
@@ -124,6 +124,8 @@ def _transcripts(data: ReportData, texts: Sequence[str], payloads: Sequence[str]
             payload,
             text,
             payload,
+            turns=(Turn(text, text, text, text, text, text, payload),) * 2 if number % 4 == 1 else (),
+            broken=payload if number % 4 == 1 else "",
         )
 
 

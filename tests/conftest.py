@@ -49,6 +49,17 @@ TINY = (
 )
 """What makes `quickstart` the smallest run that has all stages."""
 
+ATTACKED = (
+    *TINY[:4],
+    "prompts.train_limit=8",
+    "prompts.eval_limit=8",
+    "evaluation.stress={attacks: [thinking-prefill], limit: 4}",
+    "evaluation.adaptive={attacks: [microworld-search], budget: 4, limit: 4}",
+    "variants={plain: {}, longer: {sft.steps: 4}}",
+    TINY[-1],
+)
+"""A run with two variants, conditions of stress and adaptive attacks."""
+
 LONGEST_FIRST = (
     "models/test_smollm2",
     "study/test_run",
@@ -93,6 +104,18 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     folder = (root if worker_id == "master" else root.parent) / "tiny"
     with FileLock(f"{folder}.lock"):
         sinternal.run("quickstart", overrides=TINY, out=folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def attacked_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The folder of a finished run of `ATTACKED`, made once for all workers: copy it to change it."""
+    import sinternal
+
+    root = tmp_path_factory.getbasetemp()
+    folder = (root if worker_id == "master" else root.parent) / "attacked"
+    with FileLock(f"{folder}.lock"):
+        sinternal.run("quickstart", overrides=ATTACKED, out=folder)
     return folder
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sinternal.errors import SInternalError
     from sinternal.experts import Expert
     from sinternal.figures.score import Score
+    from sinternal.figures.searches import AttackQuery
     from sinternal.judges import Judge
     from sinternal.models.resolve import ModelSource
     from sinternal.prompting.question import VerificationTask
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     )
     from sinternal.settings.recipe import Recipe, load_recipe
     from sinternal.settings.sampling import Sampling
-    from sinternal.study.answers import Answer, AttackQuery, answers, attack_queries
+    from sinternal.study.answers import Answer, answers, attack_queries
     from sinternal.study.run import Run, judge, run
     from sinternal.tools.compare import ArmComparison, compare
     from sinternal.tools.diagnosis import DiagnosisRun, diagnose
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "AdaptiveAttack": "attacks",
     "Answer": "study.answers",
-    "AttackQuery": "study.answers",
+    "AttackQuery": "figures.searches",
     "Attack": "attacks",
     "Benchmark": "benchmarks",
     "ArmComparison": "tools.compare",

@@ -165,6 +165,12 @@ def test_a_shell_completes_recipes_arms_and_kinds(tiny_run: Path, monkeypatch: p
     assert f"{tiny_run.name}/" in complete_arms(tiny_run.name)
     assert complete_arms(f"{tiny_run.name}/s") == [f"{tiny_run.name}/sinternal"]
     assert complete_arms("/no/such/folder/x") == []
+    (tiny_run.parent / "varied").mkdir(exist_ok=True)
+    recipe = "arms: [{name: base}, {name: mine}]\nvariants: {mild: {}, odd: {}}\n"
+    (tiny_run.parent / "varied/recipe.yaml").write_text(recipe)
+    varied = str(tiny_run.parent / "varied")
+    assert complete_arms(f"{varied}/m") == [f"{varied}/mine", f"{varied}/mild/"]
+    assert complete_arms(f"{varied}/odd/") == [f"{varied}/odd/base", f"{varied}/odd/mine"]
 
 
 def test_the_time_of_the_whole_run_is_told_from_what_artifacts_of_its_stages_took() -> None:

@@ -15,12 +15,15 @@ from typing import Any
 import pytest
 
 from sinternal.errors import DataError
-from sinternal.records import Measured, Prompt, Response
+from sinternal.figures.searches import AttackQuery, AttackSearch
+from sinternal.layout import ArmPlace
+from sinternal.queries import Query
+from sinternal.records import Finish, Measured, Prompt, Response
 from sinternal.report.results import read_results
 from sinternal.store import read_table
 from sinternal.study.run import Run
 from tests.commands import in_process
-from tests.conftest import WatchedRun
+from tests.conftest import WatchedRun, judgement_of, plain_prompt
 from tests.report.leaks import texts_of_run
 
 pytest.importorskip("inspect_ai", reason="the extra `inspect` is not installed")
@@ -40,9 +43,12 @@ from inspect_ai.log import (
 from inspect_ai.model import ContentReasoning, ModelOutput
 from inspect_ai.scorer import SampleScore, Score, stderr
 
+from sinternal.integrations.logs.archive import Archive
 from sinternal.integrations.logs.compare import ScoreComparison, compare_logs
 from sinternal.integrations.logs.export import export
 from sinternal.integrations.logs.read import to_number
+from sinternal.integrations.logs.samples import of_search
+from sinternal.integrations.logs.write import About, Writer
 
 Scores = Mapping[str, Any] | None
 """A sample's scores by scorer; None for a sample that failed."""
@@ -340,3 +346,156 @@ def test_folders_are_compared_task_by_task_and_seeds_are_runs(tmp_path: Path) ->
         ("two", 2, 16),
     ]
     assert all("left out: seed 2" in " ".join(one.notes) for one in found)
+
+
+@pytest.fixture(scope="module")
+def attack_logs(attacked_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str, str], EvalLog]:
+    """The logs of a run with two variants, stress and attacks, by variant, arm and condition."""
+    to = tmp_path_factory.mktemp("attacked") / "logs"
+    to.mkdir()
+    (to / "of-mine.txt").write_text("what else is in the folder stays")
+    exported = export(attacked_run, to)
+    assert (to / "of-mine.txt").exists()
+    logs = [read_eval_log(path) for path in list_eval_logs(str(to))]
+    assert len(exported.logs) == len(logs) == 2 * 2 * 5
+    return {tuple(log.eval.metadata[name] for name in ("variant", "arm", "condition")): log for log in logs}
+
+
+def test_every_variant_condition_and_attack_has_a_log_of_its_own(attack_logs: Any, attacked_run: Path) -> None:
+    attacks = [f"attack: {name}" for name in ("microworld-search adaptive", "microworld-search blind", "repetition")]
+    every = {(v, a, c) for v in ("plain", "longer") for a in ("base", "sinternal") for c in ("", "delivery", *attacks)}
+    assert set(attack_logs) == every
+    assert {log.eval.model for log in attack_logs.values()} == {
+        f"sinternal/attacked/{variant}/{arm}" for variant in ("plain", "longer") for arm in ("base", "sinternal")
+    }
+    rows = read_table(attacked_run / "measured.parquet", Measured)
+    for (variant, arm, condition), log in attack_logs.items():
+        assert log.results.total_samples == len(log.samples) > 0
+        if not condition:
+            own = [row for row in rows if (row.variant, row.arm) == (variant, arm)]
+            assert len(log.samples) == len(own)
+            assert {sample.metadata["response"] for sample in log.samples} == {row.id for row in own}
+
+
+def test_a_log_of_an_attack_has_each_request_with_all_queries_and_what_the_report_counts(
+    attack_logs: Any, attacked_run: Path
+) -> None:
+    import sinternal
+
+    run = Run.open(attacked_run)
+    points = [point for point in run.results.budgets if point.queries == point.budget]
+    for variant, arm in (("plain", "base"), ("longer", "sinternal")):
+        rows = list(sinternal.attack_queries(run, arm, seed=0, variant=variant))
+        for attack in dict.fromkeys(row.attack for row in rows):
+            log = attack_logs[variant, arm, f"attack: {attack}"]
+            assert len(log.samples) == 4
+            for sample in log.samples:
+                own = [row for row in rows if (row.attack, row.query.prompt_id) == (attack, sample.id)]
+                assert [row.query.number for row in own] == list(range(len(own)))
+                assert [message.role for message in sample.messages] == ["user", "assistant"] * len(own)
+                assert [message.text for message in sample.messages[::2]] == [row.query.text for row in own]
+                assert [message.text for message in sample.messages[1::2]] == [row.response.answer or "" for row in own]
+                assert [message.metadata.get("safe") for message in sample.messages[1::2]] == [
+                    row.judgement.safe for row in own
+                ]
+                assert [len(event.input) for event in sample.events] == [1] * len(own), "each begins anew"
+                assert sample.scores["queries"].value == len(own)
+                if "success" in sample.scores:
+                    assert sample.scores["success"].value == int(own[-1].judgement.safe is False)
+                    assert sample.metadata.get("broken at") in (None, len(own))
+            control = attack.split()[-1]
+            (point,) = [p for p in points if (p.variant, p.arm, p.control) == (variant, arm, control)]
+            (success,) = [score for score in log.results.scores if score.name == "success"]
+            assert (success.scored_samples, success.metrics["mean"].value) == (point.n, point.value)
+            assert log.eval.dataset.name == "microworld"
+
+
+def test_logs_of_variants_are_compared_and_arms_seeds_and_variants_chosen(attacked_run: Path, tmp_path: Path) -> None:
+    for variant in ("plain", "longer"):
+        chosen = ("--arm", "sinternal", "--seed", "0", "--variant", variant, "--out", str(tmp_path / variant))
+        done = in_process("export", "inspect", ".", *chosen, cwd=attacked_run)
+        assert done.returncode == 0, done.stderr
+        assert "5 logs with" in done.stdout
+    found = {one.task: one for one in compare_logs([tmp_path / "plain", tmp_path / "longer"])}
+    assert len(found) == 5
+    attack = found["microworld, attack: microworld-search adaptive"]
+    assert {row.scorer for row in attack.comparisons} == {"success", "queries"}
+    assert (attack.cluster, attack.a.name) == ("parent", "sinternal/attacked/plain/sinternal")
+    for flag, words in {
+        "--arm=bass": "has no arm 'bass'; it has: base, sinternal",
+        "--seed=3": "has no seed 3; it has: 0",
+        "--variant=odd": "has no variant 'odd'; it has: longer, plain",
+    }.items():
+        for redacted in ((), ("--redact",)):
+            done = in_process("export", "inspect", ".", flag, *redacted, "--out", str(tmp_path / "x"), cwd=attacked_run)
+            assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+            assert words in done.stderr
+
+
+def test_a_copy_without_texts_says_that_attacks_are_left_out_and_holds_no_query(
+    attacked_run: Path, tmp_path: Path
+) -> None:
+    exported = export(attacked_run, tmp_path / "redacted", redact=True, variants=["longer"])
+    assert "attacks that go on asking" in exported.notes[0]
+    assert len(exported.logs) == 2
+    told = b"".join(
+        zipfile.ZipFile(log).read(name) for log in exported.logs for name in zipfile.ZipFile(log).namelist()
+    )
+    assert not [text for text in texts_of_run(attacked_run) if text in told.decode()]
+
+
+HOSTILE = "</script>\x1b[31m half \ud83d \u2028 {{ 7 * 7 }} \x00 %s"
+
+
+def hostile_search(*, safe: bool | None, sent: bool = True) -> AttackSearch:
+    prompt = plain_prompt("brew it ?", harmful=True)
+    text, error = (HOSTILE, None) if sent else (None, HOSTILE)
+    query = Query("q0", prompt.id, 0, text, system=HOSTILE if sent else "", note=HOSTILE, error=error)
+    response = Response("r0", "q0", 0, HOSTILE, HOSTILE, Finish.ERROR if safe is None else Finish.STOP, HOSTILE)
+    answered = (response, judgement_of(response, safe)) if sent else (None, None)
+    return AttackSearch("pair adaptive", prompt, (AttackQuery("pair adaptive", query, *answered),), 1)
+
+
+@pytest.mark.parametrize(
+    ("search", "scores"),
+    [
+        (hostile_search(safe=False), {"queries": 1, "success": 1}),
+        (hostile_search(safe=True), {"queries": 1, "success": 0}),
+        (hostile_search(safe=None), {"queries": 1}),
+        (hostile_search(safe=None, sent=False), {"queries": 1}),
+    ],
+    ids=["broken", "not broken", "failed request", "failed attacker"],
+)
+def test_inspect_reads_hostile_queries_and_failures_are_no_score(
+    search: AttackSearch, scores: dict[str, int], tmp_path: Path
+) -> None:
+    writer = Writer(tmp_path, "run")
+    with writer.log(About(ArmPlace("default", "base", 0), "b", "attack: pair adaptive")) as log:
+        log.add(of_search(search, "oracle", 0, log))
+    read = read_eval_log(str(writer.files[0]))
+    (sample,) = read.samples
+    assert {name: score.value for name, score in sample.scores.items()} == scores
+    if search.queries[0].query.text:
+        assert sample.messages[1].text == HOSTILE.replace("\ud83d", "?")
+        assert sample.messages[1].metadata["attacker's note"].startswith("</script>")
+    else:
+        assert sample.messages == []
+        assert sample.metadata["queries with a failed attacker"] == 1
+    assert [row.metrics["mean"].value for row in read.results.scores] == [
+        scores[n] for n in sorted(scores, reverse=True)
+    ]
+
+
+def test_a_log_of_many_samples_is_a_zip_that_python_and_inspect_read(tmp_path: Path) -> None:
+    archive = Archive(tmp_path / "many.zip")
+    for number in range(70_000):  # beyond what a zip counts without its 64-bit form
+        archive.add(f"{number}.json", b"%d" % number)
+    with (tmp_path / "long").open("wb+") as file:
+        file.write(b"x" * 3_000_000)
+        file.seek(0)
+        archive.add("long", file)
+    archive.close()
+    with zipfile.ZipFile(tmp_path / "many.zip") as read:
+        assert len(read.namelist()) == 70_001
+        assert read.read("69999.json") == b"69999"
+        assert read.read("long") == b"x" * 3_000_000

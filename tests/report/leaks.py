@@ -8,11 +8,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from sinternal.queries import Query
 from sinternal.records import Example, Prompt, Response, Row, Verification
-from sinternal.store.tables import read_table
+from sinternal.store.tables import read_table, table_name
 
 TEXTS: dict[type[Row], tuple[str, ...]] = {
     Prompt: ("text", "goal", "system", "prefill"),
+    Query: ("text", "system", "prefill", "note", "error"),
     Response: ("thinking", "answer", "error"),
     Verification: ("prompt", "critique"),
     Example: ("prompt", "thinking", "answer"),
@@ -44,7 +46,7 @@ def texts_of_run(store: Path) -> set[str]:
     """The texts in the artifacts of a run."""
     found: set[str] = set()
     for kind, names in TEXTS.items():
-        for table in store.rglob(f"{kind.__name__.lower()}s.parquet"):
+        for table in store.rglob(f"{table_name(kind)}.parquet"):
             for row in read_table(table, kind):
                 found.update(str(getattr(row, name)).strip() for name in names if getattr(row, name))
     return {text for text in found if len(text) >= SHORT}

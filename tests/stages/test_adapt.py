@@ -10,6 +10,7 @@ import pytest
 from sinternal.attacks import AdaptiveAttack, Search
 from sinternal.engines import Completion, Request
 from sinternal.errors import DataError, EngineError, RecipeError
+from sinternal.figures.searches import join_queries
 from sinternal.judges import Judge
 from sinternal.queries import Query
 from sinternal.records import Finish, Judgement, Prompt, Response
@@ -19,7 +20,6 @@ from sinternal.settings.sampling import Sampling
 from sinternal.stages import adapt
 from sinternal.stages.target import SERVED
 from sinternal.store import Artifact
-from sinternal.study.answers import join_queries
 from sinternal.world.language import REFUSAL, recipe
 from tests.plugins import Register, opening
 from tests.stages.shared import ENGINE, ORACLE, Make, tables

@@ -6,6 +6,8 @@ from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
 
+RECIPE = "recipe.yaml"
+"""What a finished run is known by."""
 RECIPES = (".yaml", ".yml")
 PLUGINS = "sinternal."
 """What the groups of entry points begin with."""
@@ -22,11 +24,14 @@ def complete_recipes(incomplete: str) -> list[str]:
 
 
 def complete_arms(incomplete: str) -> list[str]:
-    """Folders, and below a finished run its arms: `runs/quickstart/sinternal`."""
+    """Folders, and below a finished run its arms and variants: `runs/x/sinternal`, `runs/x/longer/sinternal`."""
     folder, _, begun = incomplete.rpartition("/")
     run = Path(folder or ".")
-    if folder and (run / "recipe.yaml").is_file():
-        return [f"{folder}/{arm}" for arm in _arms(run / "recipe.yaml") if arm.startswith(begun)]
+    if folder and (run / RECIPE).is_file():
+        variants = [f"{variant}/" for variant in _named(run / RECIPE, "variants")]
+        return [f"{folder}/{name}" for name in (*_named(run / RECIPE, "arms"), *variants) if name.startswith(begun)]
+    if folder and run.name in _named(run.parent / RECIPE, "variants"):
+        return [f"{folder}/{arm}" for arm in _named(run.parent / RECIPE, "arms") if arm.startswith(begun)]
     return [f"{path}/" if Path(path).is_dir() else path for path in _paths(incomplete, ())]
 
 
@@ -43,15 +48,15 @@ def complete_fetched(incomplete: str) -> list[str]:
     return [name for name in KNOWN if name.startswith(incomplete)]
 
 
-def _arms(recipe: Path) -> list[str]:
-    """The arms that a run's recipe lists; none if it cannot be read."""
+def _named(recipe: Path, field: str) -> list[str]:
+    """The arms, or the variants, that a run's recipe lists; none if it cannot be read."""
     from sinternal.errors import SInternalError
     from sinternal.settings.strict_yaml import load_yaml
 
     try:
         content = load_yaml(recipe.read_text())
-        return [str(arm["name"]) for arm in content["arms"]]
-    except (SInternalError, OSError, ValueError, LookupError, TypeError):
+        return [str(each["name"] if field == "arms" else each) for each in content.get(field) or ()]
+    except (SInternalError, OSError, ValueError, LookupError, TypeError, AttributeError):
         return []
 
 

@@ -48,7 +48,9 @@ def options() -> None:
 ArmName = Annotated[
     str,
     typer.Argument(
-        metavar="RUN/ARM", help="An arm of a finished run; RUN/ARM/SEED for another seed.", autocompletion=complete_arms
+        metavar="RUN/ARM",
+        help="An arm of a finished run; RUN/VARIANT/ARM of another variant, and RUN/ARM/SEED of another seed.",
+        autocompletion=complete_arms,
     ),
 ]
 To = Annotated[Path, typer.Argument(metavar="TO", help="Folder to write; new or empty.")]
@@ -128,13 +130,20 @@ def export_inspect(
     arms: Annotated[
         list[str] | None, typer.Option("--arm", metavar="ARM", help="Only this arm; can be repeated.")
     ] = None,
+    seeds: Annotated[
+        list[int] | None, typer.Option("--seed", metavar="SEED", help="Only this training run; can be repeated.")
+    ] = None,
+    variants: Annotated[
+        list[str] | None, typer.Option("--variant", metavar="VARIANT", help="Only this variant; can be repeated.")
+    ] = None,
     redact: Annotated[bool, typer.Option("--redact", help="Leave out all texts.")] = False,
     store_folder: StoreFolder = None,
 ) -> None:
-    """Logs of Inspect (.eval) of a finished run: one for each arm, seed and benchmark, and each condition of stress."""
+    """Logs of Inspect (.eval) of a finished run: of each arm, seed and benchmark, condition of stress, and attack."""
     from sinternal.integrations.logs.export import export
 
-    exported = export(run, out_folder, arms=arms or (), store=store_folder, redact=redact)
+    chosen = {"arms": arms or (), "seeds": seeds or (), "variants": variants or ()}
+    exported = export(run, out_folder, **chosen, store=store_folder, redact=redact)
     out.print(f"{len(exported.logs):,} logs with {exported.samples:,} samples in {exported.folder}", soft_wrap=True)
     for note in exported.notes:
         print_note(note)

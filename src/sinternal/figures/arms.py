@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from sinternal.figures.study import Arm
 from sinternal.layout import ArmRun
 from sinternal.records import Subject
@@ -9,6 +11,7 @@ from sinternal.settings.arms import BASE, ExampleTarget, SpecificationUse, Train
 from sinternal.settings.arms import Arm as ArmSettings
 from sinternal.store import Artifact
 
+T = TypeVar("T")
 TRAINED_ON = {
     TrainOn.NOTHING: "nothing",
     TrainOn.VERIFICATION: "verification only: the expert's critique and verdict on the base's own answers",
@@ -41,9 +44,18 @@ SPECIFICATION = {
 }
 
 
-def arm_figures(run: ArmRun[Artifact], arm: ArmSettings) -> Arm:
-    """What the report says of an arm: what it was trained on, and how much of it."""
-    trained = run.training and (run.training.sft or run.training.grpo)
+def last_training(arm: ArmRun[T]) -> T | None:
+    """What counts the steps of an arm; None of one that is not trained."""
+    return arm.training and (arm.training.sft or arm.training.grpo)
+
+
+def arm_figures(trained: Artifact | None, arm: ArmSettings) -> Arm:
+    """What the report says of an arm: what it was trained on, and how much of it.
+
+    Args:
+        trained: its `last_training`.
+        arm: its settings.
+    """
     counts = trained.counts if trained else {}
     start = "" if arm.start in (None, BASE) else arm.start
     return Arm(

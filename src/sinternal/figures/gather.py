@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 
 from sinternal.figures.agreement import JudgeAgreement, LabelColumn, judge_agreement
-from sinternal.figures.arms import arm_figures
+from sinternal.figures.arms import arm_figures, last_training
 from sinternal.figures.budget import budget_figures
 from sinternal.figures.calls import Calls, read
 from sinternal.figures.causes import CheckEffect, check_effects, continuations
@@ -89,7 +89,7 @@ def gather(recipe: Recipe, variants: Mapping[str, Recipe], run: Run) -> ReportDa
     outcomes = _outcomes(arms, judge, compliance, thinking)
     responses = by_arm(outcomes)
     runs = {place.arm: run.arm(place) for place in reversed(run.arms())}  # of its first variant and seed
-    described = tuple(arm_figures(runs[arm.name], arm) for arm in recipe.arms if arm.name in runs)
+    described = tuple(arm_figures(last_training(runs[arm.name]), arm) for arm in recipe.arms if arm.name in runs)
     sources = Sources(variants, run, judge, compliance, thinking)
     stressed = read_conditions(variants, reader)
     verdicts = {place: arm.verdicts for place, arm in arms.items()}

@@ -140,9 +140,9 @@ class Outcomes(Judged):
             names: numbers that names have already.
         """
         tables = (
-            _columns_of([outcome.prompt for outcome in outcomes], Prompt, PROMPT),
-            _columns_of([outcome.response for outcome in outcomes], Response, RESPONSE),
-            _columns_of([outcome.judgement for outcome in outcomes], Judgement, JUDGEMENT),
+            columns_of([outcome.prompt for outcome in outcomes], Prompt, PROMPT),
+            columns_of([outcome.response for outcome in outcomes], Response, RESPONSE),
+            columns_of([outcome.judgement for outcome in outcomes], Judgement, JUDGEMENT),
         )
         return cls.join(*tables, of_prompts=np.arange(len(outcomes)), names=names or Names())
 
@@ -257,7 +257,7 @@ class Verdicts(Columns):
         rows = [verification for outcome in outcomes for verification in outcome.verifications]
         at = np.repeat(np.arange(len(outcomes)), [len(outcome.verifications) for outcome in outcomes])
         unsafe = np.array([row.label is Verdict.UNSAFE for row in rows], dtype=np.bool_)
-        return cls._of_rows(at, unsafe, _columns_of(rows, Verification, VERIFICATION))
+        return cls._of_rows(at, unsafe, columns_of(rows, Verification, VERIFICATION))
 
     @classmethod
     def join(cls, verifications: Table, of_rows: Numbers, safe: Labels) -> Verdicts:
@@ -290,7 +290,7 @@ def negate(labels: Labels) -> Labels:
     return np.where(labels == MISSING, MISSING, 1 - labels).astype(np.int8)
 
 
-def _columns_of(rows: Sequence[Any], row_type: type, names: Iterable[str]) -> Table:
+def columns_of(rows: Sequence[Any], row_type: type, names: Iterable[str]) -> Table:
     """Fields of rows, as `Artifact.columns` has them."""
     hints = field_types(row_type)
     return {name: narrow([getattr(row, name) for row in rows], hints[name], {}) for name in names}

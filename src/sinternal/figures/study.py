@@ -221,6 +221,26 @@ class Learning:
 
 
 @dataclass(frozen=True)
+class Turn:
+    """One query of an attack that goes on asking, and what came of it: a conversation of its own with the arm."""
+
+    query: str | None
+    """What the attacker sent; None if nothing."""
+    system: str
+    """The system message that it put before, empty for none of its own."""
+    prefill: str
+    """What it made the answer begin with; empty for nothing."""
+    thinking: str | None
+    """The arm's thinking."""
+    answer: str | None
+    """Its answer."""
+    note: str
+    """What the attacker kept to itself: why, its own score, replies of its own model."""
+    outcome: str
+    """As of a transcript; `nothing sent`, or `attacker failed`."""
+
+
+@dataclass(frozen=True)
 class Transcript:
     """One text, to be read."""
 
@@ -244,7 +264,7 @@ class Transcript:
     """The answer."""
     outcome: str
     """`unsafe`, `refused`, `helped`, `not helpful`, `safe`, `no label`, `failed` or `filtered`; of training rows, their
-    kind or fate."""
+    kind or fate; of an attack that goes on asking `unsafe`, `safe`, `no label` or `nothing sent`."""
     checked: bool | None
     """Whether the thinking checks safety."""
     verified_with_spec: str | None
@@ -254,8 +274,8 @@ class Transcript:
     critique: str | None
     """What it wrote before the verdict without the specification."""
     kind: str = "answer"
-    """What the text is: an answer, one under some condition of stress, one after an intervention in the thinking, a
-    training example, an expert's critique."""
+    """What the text is: an answer, one under some condition of stress, one after an intervention in the thinking, the
+    queries of an attack, a training example, an expert's critique."""
     prompt_id: str = ""
     """Id of the prompt, by which two arms' answers are laid side by side; empty if it is not known."""
     sample: int = 0
@@ -264,6 +284,10 @@ class Transcript:
     """Where the thinking checks safety, in characters from and to; None if it does not, or if no judge has looked."""
     critique_with_spec: str | None = None
     """What it wrote before the verdict with the specification."""
+    turns: tuple[Turn, ...] = ()
+    """Of an attack that goes on asking, its queries for one request, which is the prompt."""
+    broken: str = ""
+    """Of such an attack, at which query an answer was first unsafe, in words; empty for all else."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Every text of a run, to be read: answers to evaluation prompts and under stress, training examples, critiques."""
+"""Every text of a run, to be read: answers, under stress and to attackers too, training examples, critiques."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import numpy as np
 from sinternal.figures.columns import MISSING
 from sinternal.figures.outcomes import Outcome, Outcomes
 from sinternal.figures.reading import Reader
+from sinternal.figures.searches import AttackSearch, searches
 from sinternal.figures.stress import Conditions
-from sinternal.figures.study import Transcript
+from sinternal.figures.study import Transcript, Turn
 from sinternal.layout import ArmPlace, ArmRun, Place, RunMap
 from sinternal.records import CheckPlace, Example, Finish, Intervened, Prompt, Response, Subject, Verification
 from sinternal.store import Artifact
@@ -56,6 +57,9 @@ class Transcripts(Collection[Transcript]):
                         place, condition.outcomes, [texts[row] for row in condition.rows], kinds=kinds
                     )
         for place in self.run.arms():
+            for name, attacked in self.run.arm(place).attacked.items():
+                yield from (of_search(place, search) for search in searches(name, attacked))
+        for place in self.run.arms():
             yield from _of_continued(place, self.run.arm(place), self.reader)
         for place in self.run.arms():
             yield from _of_training(place, self.run)
@@ -64,6 +68,7 @@ class Transcripts(Collection[Transcript]):
         answers = [len(outcomes) for outcomes in self.outcomes.values()]
         answers += [len(row.rows) for rows in self.stressed.values() for row in rows if row.any_of]
         for arm in (self.run.arm(place) for place in self.run.arms()):
+            answers += [attacked.queries.counts["prompts"] for attacked in arm.attacked.values()]
             answers += [arm.checks.responses.counts["responses"]] if arm.checks else []
             if arm.training and arm.training.examples:
                 answers.append(min(ROWS, arm.training.examples.counts["examples"]))
@@ -215,6 +220,43 @@ def _of_continued(place: ArmPlace, arm: ArmRun[Artifact], reader: Reader) -> Ite
         outcomes = reader.outcomes(checks.prompts, checks.responses, checks.judgements)
         kinds = (f"thinking continued, check {interventions[outcomes.names[number]]}" for number in outcomes.prompt)
         yield from of_answers(place, outcomes, _texts(checks.prompts, checks.responses), kinds=kinds)
+
+
+def of_search(place: ArmPlace, search: AttackSearch) -> Transcript:
+    """All queries of an attack for one request, as one transcript.
+
+    Args:
+        place: the arm.
+        search: the queries.
+    """
+    sent = any(row.response for row in search.queries)
+    broken = f"at query {search.broken_at}" if search.broken_at else _within(search.budget)
+    return replace(
+        _plain(place, search.prompt, f"under attack: {search.attack}", ""),
+        prompt=search.prompt.text,
+        outcome="unsafe" if search.broken_at else "no label" if search.open else "safe" if sent else "nothing sent",
+        broken="not known" if search.open and not search.broken_at else broken,
+        turns=tuple(_turns(search)),
+    )
+
+
+def _within(budget: int) -> str:
+    return f"not within {budget} {'query' if budget == 1 else 'queries'}"
+
+
+def _turns(search: AttackSearch) -> Iterator[Turn]:
+    labelled = [
+        Outcome(search.prompt, r.response, r.judgement, ()) for r in search.queries if r.response and r.judgement
+    ]
+    words = iter(_outcome_words(Outcomes.of(labelled)))
+    for row in search.queries:
+        query, response = row.query, row.response
+        if response and row.judgement:
+            outcome = next(words)
+        else:
+            outcome = "no label" if response else "attacker failed" if query.error else "nothing sent"
+        said = (response.thinking, response.answer) if response else (None, None)
+        yield Turn(query.text, query.system, query.prefill, *said, query.note, outcome)
 
 
 def _of_training(place: ArmPlace, run: RunMap[Artifact]) -> Iterator[Transcript]:

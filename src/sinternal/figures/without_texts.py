@@ -21,7 +21,7 @@ import yaml
 
 from sinternal.figures.diagnosis import Case, Diagnosed
 from sinternal.figures.outcomes import Outcome
-from sinternal.figures.study import ReportData, Transcript
+from sinternal.figures.study import ReportData, Transcript, Turn
 from sinternal.records import Measured, Verification
 
 T = TypeVar("T")
@@ -146,6 +146,7 @@ class _Transcripts(Collection[Transcript]):
                 critique_with_spec=self.hider.maybe(row.critique_with_spec),
                 check=None,
                 prompt_id=row.prompt_id and self.hider.hash(row.prompt_id),
+                turns=tuple(_turn(turn, self.hider) for turn in row.turns),
             )
 
     def __len__(self) -> int:
@@ -153,6 +154,18 @@ class _Transcripts(Collection[Transcript]):
 
     def __contains__(self, row: object) -> bool:
         return any(own == row for own in self)
+
+
+def _turn(turn: Turn, hider: Hider) -> Turn:
+    return replace(
+        turn,
+        query=hider.maybe(turn.query),
+        system=turn.system and hider.left_out(turn.system),
+        prefill=turn.prefill and hider.left_out(turn.prefill),
+        thinking=hider.maybe(turn.thinking),
+        answer=hider.maybe(turn.answer),
+        note=turn.note and hider.left_out(turn.note),
+    )
 
 
 class HiddenRows(Iterable[Measured]):

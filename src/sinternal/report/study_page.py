@@ -28,9 +28,10 @@ from sinternal.report.page import Page, around, environment
 from sinternal.report.texts import MOST_IN_PAGE, pack_texts
 from sinternal.report.words import Finding, best_in_words, finding
 
+ATTACKED = ", and every query of attacks that go on asking, request by request"
 TRANSCRIPTS_NOTE = (
-    f"Every answer, also under stress; and of each arm and seed the first {ROWS} training examples and critiques of "
-    "the expert, all of which lie in the run's artifacts."
+    f"Every answer, also under stress{{attacked}}; and of each arm and seed the first {ROWS} training examples and "
+    "critiques of the expert, all of which lie in the run's artifacts."
 )
 
 MOST_SETS = 3
@@ -142,7 +143,7 @@ def render(data: ReportData, *, most: float = MOST_IN_PAGE) -> Page:
         legend=plots.legend(data.arms),
         same_training=_same_training(data),
         stem="report",
-        transcripts_note=TRANSCRIPTS_NOTE,
+        transcripts_note=TRANSCRIPTS_NOTE.format(attacked=ATTACKED if data.budgets else ""),
         pooled=[score for score in data.scores if score.seed is None],
         **around(texts),
     )

@@ -31,6 +31,9 @@ LEVEL = 7
 ID_DIGITS = 12
 """Of a transcript's link: two of a million transcripts share one with a chance of 0.2 %, and are numbered then."""
 TEXTS = ("prompt", "thinking", "answer", "critique", "critique_with_spec")
+TURNS = "turns"
+"""The column of a chunk that holds queries of attacks; left out of one in which there are none."""
+TURN_TEXTS = ("query", "system", "prefill", "thinking", "answer", "note")
 TRAINED_ON = (EXAMPLE, CRITIQUE)
 """Kinds of text that are no answer to an evaluation prompt: their outcome is a kind of row, or its fate."""
 REQUEST = {True: "harmful", False: "benign"}
@@ -47,6 +50,7 @@ FILTERS = {
     "request": "Request",
     "outcome": "Outcome of answers",
     "fate": "Training row",
+    "broken": "Broken by an attack",
     "checked": "Thinking",
     "verified_without_spec": "Own verdict, no spec",
     "verified_with_spec": "Own verdict, with spec",
@@ -95,8 +99,11 @@ def pack_texts(rows: Iterable[Transcript], *, first: Sequence[str] = (), most: f
         most: bytes of packed texts up to which they are in the page.
     """
     columns = {name: _Column() for name in FILTERS}
-    ids, prompts, samples, checks = _Ids(), _Column(), [], {}
-    chunks, lengths, waiting, size = [], [], [], 0
+    ids, prompts, samples = _Ids(), _Column(), []
+    checks: dict[int, list[int]] = {}
+    turns: dict[int, list[str]] = {}
+    waiting: list[Transcript] = []
+    chunks, lengths, size = [], [], 0
     for number, row in enumerate(rows):
         for name, column in columns.items():
             column.add(_value(row, name))
@@ -105,8 +112,10 @@ def pack_texts(rows: Iterable[Transcript], *, first: Sequence[str] = (), most: f
         samples.append(row.sample)
         if row.check is not None and row.thinking is not None:
             checks[number] = [_utf16(row.thinking, place) for place in row.check]
-        waiting.append([getattr(row, name) for name in TEXTS])
-        size += sum(len(text) for text in waiting[-1] if text)
+        if row.turns:
+            turns[number] = [turn.outcome for turn in row.turns]
+        waiting.append(row)
+        size += sum(len(text) for text in _texts_of(row))
         if size >= CHUNK:
             chunks.append(_pack(_by_column(waiting)))
             lengths.append(len(waiting))
@@ -121,6 +130,7 @@ def pack_texts(rows: Iterable[Transcript], *, first: Sequence[str] = (), most: f
         "prompts": [number if known else -1 for number, known in zip(prompts.numbers, prompts.known(), strict=True)],
         "samples": samples,
         "checks": checks,
+        "turns": turns,
         "chunks": lengths,
         "files": None,
         "words": None,
@@ -231,8 +241,16 @@ def _utf16(text: str, place: int) -> int:
     return place + sum(letter > "\uffff" for letter in text[:place])
 
 
-def _by_column(rows: Sequence[Sequence[str | None]]) -> TextChunk:
-    return {name: [row[i] for row in rows] for i, name in enumerate(TEXTS)}
+def _texts_of(row: Transcript) -> Iterator[str]:
+    for source, names in ((row, TEXTS), *((turn, TURN_TEXTS) for turn in row.turns)):
+        yield from filter(None, (getattr(source, name) for name in names))
+
+
+def _by_column(rows: Sequence[Transcript]) -> TextChunk:
+    columns: TextChunk = {name: [getattr(row, name) for row in rows] for name in TEXTS}
+    if not any(row.turns for row in rows):
+        return columns
+    return {**columns, TURNS: [[[getattr(turn, name) for name in TURN_TEXTS] for turn in row.turns] for row in rows]}
 
 
 def _pack(content: object) -> bytes:

@@ -10,7 +10,7 @@ import re
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import TypedDict
+from typing import Any, TypedDict
 
 LONGEST = 24
 """Letters of a word that count."""
@@ -22,8 +22,8 @@ _UNSPACED = (
 """Letters of scripts that put no space between words: each counts as one."""
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
 
-TextChunk = Mapping[str, Sequence[str | None]]
-"""Texts by column, with a row for each transcript."""
+TextChunk = Mapping[str, Sequence[Any]]
+"""By column, with a row for each transcript: a text, None, or lists of them at any depth."""
 
 
 class Shard(TypedDict):
@@ -45,7 +45,7 @@ def word_shards(chunks: Iterable[TextChunk]) -> Iterator[Shard]:
     row = 0
     for chunk in chunks:
         for texts in zip(*chunk.values(), strict=True):
-            for word in {word[:LONGEST] for text in texts if text for word in _WORD.findall(text.lower())}:
+            for word in {word[:LONGEST] for text in _flat(texts) for word in _WORD.findall(text.lower())}:
                 if (known := rows.get(word)) is None:
                     rows[word] = known = array("I")
                 known.append(row)
@@ -61,6 +61,14 @@ def word_shards(chunks: Iterable[TextChunk]) -> Iterator[Shard]:
             shard, size = {"words": [], "rows": []}, 0
     if shard["words"]:
         yield shard
+
+
+def _flat(texts: Iterable[Any]) -> Iterator[str]:
+    for text in texts:
+        if isinstance(text, str):
+            yield text
+        elif text is not None:
+            yield from _flat(text)
 
 
 def _as_browsers_sort(word: str) -> bytes:

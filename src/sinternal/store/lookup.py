@@ -26,6 +26,9 @@ class Index:
         self._order = hashes.argsort(kind="stable")
         self._hashes = hashes[self._order]
 
+    def __len__(self) -> int:
+        return len(self._ids)
+
     def places(self, ids: NDArray[Any]) -> NDArray[np.int64]:
         """The places of some ids, as objects; -1 for one that is not there."""
         import numpy as np

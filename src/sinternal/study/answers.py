@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from sinternal.errors import StoreError
 from sinternal.figures.measured import own_verdicts
-from sinternal.queries import Query
+from sinternal.figures.searches import AttackQuery, join_queries
 from sinternal.records import Judgement, Prompt, Response
 from sinternal.store import Artifact
 from sinternal.study.run import Run
@@ -29,10 +29,10 @@ class Answer(NamedTuple):
     """The same with the specification quoted."""
 
 
-def answers(run: Run, arm: str, seed: int | None = None, judge: str | None = None) -> Iterator[Answer]:
+def answers(
+    run: Run, arm: str, seed: int | None = None, judge: str | None = None, variant: str | None = None
+) -> Iterator[Answer]:
     """What an arm answered to the evaluation prompts, with one judge's labels and its own verdicts.
-
-    Of the recipe's first variant.
 
     Texts of models may hold anything, harmful instructions among it.
 
@@ -41,15 +41,16 @@ def answers(run: Run, arm: str, seed: int | None = None, judge: str | None = Non
         arm: the arm's name.
         seed: by default the recipe's first.
         judge: its name; by default the first, which decides.
+        variant: by default the first in which the arm takes part.
 
     Yields:
         In the order in which the answers were given, a thousand or so of them in memory at a time.
 
     Raises:
-        ModelError: the run has no such arm or seed.
+        ModelError: the run has no such arm, seed or variant.
         StoreError: the run has no such judge, or its answers are not in its store.
     """
-    keys = run.seed_keys(arm, seed)
+    keys = run.seed_keys(arm, seed, variant)
     if keys is None:
         raise StoreError(f"{run.folder}: its answers are not in {run.store.root}: finish it, or name its store")
     of_arm = keys.arms[arm]
@@ -64,48 +65,27 @@ def answers(run: Run, arm: str, seed: int | None = None, judge: str | None = Non
             yield Answer(prompts[row.prompt_id], row, labels[row.id], *own.get(row.id, ()))
 
 
-class AttackQuery(NamedTuple):
-    """One query of an adaptive attack, or of a control, and what came of it."""
-
-    attack: str
-    """The attack and its control, as `adaptive_condition` names it: `pair adaptive`, `pair blind`, `repetition`."""
-    query: Query
-    """What the attacker sent."""
-    response: Response | None
-    """What the arm said; None if nothing was sent."""
-    judgement: Judgement | None
-    """The first judge's labels of it."""
-
-
-def attack_queries(run: Run, arm: str, seed: int | None = None) -> Iterator[AttackQuery]:
-    """What adaptive attacks asked an arm, and what it answered; of the recipe's first variant.
+def attack_queries(run: Run, arm: str, seed: int | None = None, variant: str | None = None) -> Iterator[AttackQuery]:
+    """What adaptive attacks asked an arm, and what it answered.
 
     Args:
         run: a finished run.
         arm: the arm's name.
         seed: by default the recipe's first.
+        variant: by default the first in which the arm takes part.
 
     Yields:
         By attack, then by query; nothing if the run has no such attack.
 
     Raises:
-        ModelError: the run has no such arm or seed.
+        ModelError: the run has no such arm, seed or variant.
         StoreError: its queries are not in its store.
     """
-    keys = run.arm_keys(arm, seed)
+    keys = run.arm_keys(arm, seed, variant)
     if keys is None:
         raise StoreError(f"{run.folder}: its queries are not in {run.store.root}: finish it, or name its store")
     for name, attacked in keys.attacked.items():
         yield from join_queries(name, _find(run, "adapt", attacked.queries))
-
-
-def join_queries(attack: str, asked: Artifact) -> Iterator[AttackQuery]:
-    """The queries of one attack on one arm, in their order, each with what came of it."""
-    responses = {row.prompt_id: row for row in asked.rows(Response)}  # of which the query is the prompt
-    labels = {row.response_id: row for row in asked.rows(Judgement)}
-    for query in sorted(asked.rows(Query), key=lambda row: (row.prompt_id, row.number)):
-        response = responses.get(query.id)
-        yield AttackQuery(attack, query, response, labels.get(response.id) if response else None)
 
 
 def _find(run: Run, stage: str, key: str) -> Artifact:

@@ -14,7 +14,6 @@ from sinternal.budget import Limits
 from sinternal.errors import DataError, ModelError, SInternalError, StoreError
 from sinternal.figures.score import Score
 from sinternal.layout import ArmRun, Place, RunMap, SeedRun
-from sinternal.models.resolve import is_model
 from sinternal.report import results
 from sinternal.report.page import copy_page
 from sinternal.report.results import Results
@@ -121,21 +120,29 @@ class Run:
         """The names of its arms."""
         return tuple(arm.name for arm in self.recipe.arms)
 
-    def model(self, arm: str, seed: int | None = None) -> ArmModel:
-        """The model of an arm, of the recipe's first variant.
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """The names of its variants: `default` alone if nothing is varied."""
+        return tuple(self.recipe.variants) or (DEFAULT_VARIANT,)
+
+    def model(self, arm: str, seed: int | None = None, variant: str | None = None) -> ArmModel:
+        """The model of an arm.
 
         Args:
             arm: its name.
             seed: by default the recipe's first.
+            variant: by default the first in which the arm takes part.
 
         Raises:
-            ModelError: the run has no such arm or seed, or its model is not there.
+            ModelError: the run has no such arm, seed or variant, or its model is not there.
         """
-        return ArmModel(model_name(self.model_artifact(arm, seed)), self.recipe.target.model, self.recipe.verification)
+        recipe = self.recipe.variant(self.variant_of(arm, variant))
+        path = model_name(self.model_artifact(arm, seed, variant))
+        return ArmModel(path, recipe.target.model, recipe.verification)
 
-    def model_artifact(self, arm: str, seed: int | None = None) -> Artifact:
+    def model_artifact(self, arm: str, seed: int | None = None, variant: str | None = None) -> Artifact:
         """What made the model of an arm; arguments and errors are those of `model`."""
-        keys = self.arm_keys(arm, seed)
+        keys = self.arm_keys(arm, seed, variant)
         found = (self.store.find(stage, keys.model) for stage in MODEL_STAGES) if keys else ()
         model = next(filter(None, found), None)
         if model is None:
@@ -145,30 +152,40 @@ class Run:
             )
         return model
 
-    def arm_keys(self, arm: str, seed: int | None = None) -> ArmRun[str] | None:
+    def variant_of(self, arm: str, variant: str | None = None) -> str:
+        """The variant that is meant; see `model`."""
+        if arm not in self.arms:
+            raise ModelError(f"{self.folder} has no arm {arm!r}; it has: {', '.join(self.arms)}")
+        if variant is not None and variant not in self.variants:
+            raise ModelError(f"{self.folder} has no variant {variant!r}; it has: {', '.join(self.variants)}")
+        taking_part = [name for name in self.variants if arm in (own.name for own in self.recipe.variant(name).arms)]
+        if not taking_part or (variant is not None and variant not in taking_part):
+            raise ModelError(
+                f"{self.folder}: arm {arm!r} takes no part in variant {variant or self.variants[0]!r}; it does in: "
+                f"{', '.join(taking_part) or 'none'}"
+            )
+        return variant or taking_part[0]
+
+    def arm_keys(self, arm: str, seed: int | None = None, variant: str | None = None) -> ArmRun[str] | None:
         """The keys of an arm's artifacts according to the run's own report: a new plan may name others by now.
 
-        Args:
-            arm: its name.
-            seed: by default the recipe's first.
+        Arguments are those of `model`.
 
         Returns:
             None if the report's artifact is not in the store.
 
         Raises:
-            ModelError: the run has no such arm or seed.
+            ModelError: the run has no such arm, seed or variant.
         """
-        keys = self.seed_keys(arm, seed)
+        keys = self.seed_keys(arm, seed, variant)
         return keys.arms[arm] if keys else None
 
-    def seed_keys(self, arm: str, seed: int | None = None) -> SeedRun[str] | None:
+    def seed_keys(self, arm: str, seed: int | None = None, variant: str | None = None) -> SeedRun[str] | None:
         """The keys of all artifacts of a seed that has the arm; see `arm_keys`."""
-        if arm not in self.arms:
-            raise ModelError(f"{self.folder} has no arm {arm!r}; it has: {', '.join(self.arms)}")
+        variant = self.variant_of(arm, variant)
         if seed is not None and seed not in self.recipe.seeds:
             raise ModelError(f"{self.folder} has no seed {seed}; it has: {', '.join(map(str, self.recipe.seeds))}")
         report = find_last(self.store, "report", self.folder, LAST["report"])
-        variant = next(iter(self.recipe.variants), DEFAULT_VARIANT)
         place = Place(variant, self.recipe.seeds[0] if seed is None else seed)
         return RunMap[str].from_flat(report.manifest["inputs"])[place] if report else None
 
@@ -411,31 +428,6 @@ def _ignore(news: News) -> None:
 
 def _store(folder: Path, store: Path | str | None) -> Store:
     return Store(folder / ARTIFACTS if store is None else Path(store))
-
-
-def find_arm(name: str) -> ArmModel | None:
-    """The model of an arm that a run has trained; of the recipe's first variant.
-
-    Args:
-        name: `RUN/ARM`, or `RUN/ARM/SEED` for another seed than the recipe's first.
-
-    Returns:
-        None if the name leads to no run: it is then another kind of name.
-
-    Raises:
-        ModelError: the run has no such arm or seed, or its model is not there.
-    """
-    try:
-        path = Path(name).expanduser()
-        if is_model(path):
-            return None
-    except (RuntimeError, ValueError, OSError):  # no path at all
-        return None
-    if (path.parent / RECIPE).is_file():
-        return Run.open(path.parent).model(path.name)
-    if (path.parent.parent / RECIPE).is_file() and path.name.isdigit():
-        return Run.open(path.parent.parent).model(path.parent.name, int(path.name))
-    return None
 
 
 def _same(a: Path, b: Path) -> bool:

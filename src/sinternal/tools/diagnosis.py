@@ -29,8 +29,9 @@ from sinternal.store import Store
 from sinternal.store.sums import checked
 from sinternal.study.batches import batch_notes
 from sinternal.study.checks import check_openable
+from sinternal.study.named_arm import find_arm
 from sinternal.study.prompts import sources_of
-from sinternal.study.run import ARTIFACTS, RUNS, Listener, find_arm, make
+from sinternal.study.run import ARTIFACTS, RUNS, Listener, make
 from sinternal.study.sharing import inputs_of, page_artifact, write_shared
 from sinternal.study.targets import target_config
 from sinternal.study.task import Plan, Task

@@ -25,7 +25,7 @@ from sinternal.registry import Kind, load, names
 from sinternal.settings.base import validate_settings
 from sinternal.settings.plugins import EnginePlugin, VerificationPlugin
 from sinternal.settings.sampling import Sampling
-from sinternal.study.run import find_arm
+from sinternal.study.named_arm import find_arm
 from sinternal.tools.engine import engine_of, naming_servers
 from sinternal.visible import visible_json
 

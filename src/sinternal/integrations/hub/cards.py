@@ -117,8 +117,8 @@ def _public(value: Any) -> Any:
 
 def model_card(facts: ModelFacts) -> str:
     """The `README.md` of an exported arm."""
-    recipe, results = facts.arm.run.recipe, facts.arm.run.results
-    parts = [*_head(facts, recipe, results), *_use(facts), *_training(facts, recipe, results)]
+    recipe, results = facts.arm.recipe, facts.arm.run.results
+    parts = [*_head(facts, recipe, results), *_use(facts), *_training(facts, recipe)]
     parts += [*_figures(facts.arm, results), *_limits(results), *_provenance(facts, recipe, results)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -140,10 +140,10 @@ def _head(facts: ModelFacts, recipe: Recipe, results: Results) -> Iterator[str]:
         }
     ).rstrip()
     yield f"# {plain(recipe.name)}, arm {plain(arm)}"
-    trained_on = next(each.trained_on for each in results.arms if each.name == arm)
+    trained_on = facts.arm.figures().trained_on
     what = "A LoRA adapter for" if facts.adapter else "A model trained from"
     yield f"{what} {plain(facts.base)}, trained on {plain(trained_on)}; seed {facts.arm.seed}."
-    words = effect_in_words(results.effects, results.variants[0].name)
+    words = effect_in_words(results.effects, facts.arm.variant)
     if words is not None:
         yield " ".join(plain(part) for part in (f"**{words.safety}**", words.price, words.caution) if part)
     yield SAFETY
@@ -178,8 +178,8 @@ def _in_code(text: str) -> str:
     return plain(text).replace("`", "")
 
 
-def _training(facts: ModelFacts, recipe: Recipe, results: Results) -> Iterator[str]:
-    arm = next(each for each in results.arms if each.name == facts.arm.arm)
+def _training(facts: ModelFacts, recipe: Recipe) -> Iterator[str]:
+    arm = facts.arm.figures()
     yield "## What it was trained on"
     amounts = [f"{arm.examples:,} examples"] if arm.examples else []
     amounts += [f"{arm.rollouts:,} rewarded rollouts"] if arm.rollouts else []
@@ -197,11 +197,11 @@ def origins_table(sources: Sequence[Source]) -> str:
 
 
 def _figures(arm: ArmOfRun, results: Results) -> Iterator[str]:
-    variant = results.variants[0].name
+    variant = arm.variant
     rows = headline(results.scores[::-1], results.arms, variant)
     first = rows[0]
     ours = next(row for row in rows if row.name == arm.arm)
-    placebos = {each.name for each in arm.run.recipe.arms if each.train_on is TrainOn.PLACEBO}
+    placebos = {each.name for each in arm.recipe.arms if each.train_on is TrainOn.PLACEBO}
     others = [row for row in rows[1:] if row.name in placebos and row.name != ours.name]
     shown = [first, *others, ours] if first.name != ours.name else [ours, *others]
     of_seed = by_key(results.scores[::-1])
@@ -224,9 +224,9 @@ def _figures(arm: ArmOfRun, results: Results) -> Iterator[str]:
         f"ID: attack families that training saw; OOD: never seen.{pooled}"
     )
     yield pipe_table(TextTable(titles, lines))
-    yield "\n".join(_legend(arm.run.recipe, [row.name for row in shown], first.name, lines))
+    yield "\n".join(_legend(arm.recipe, [row.name for row in shown], first.name, lines))
     yield "Measured on"
-    yield origins_table(arm.run.recipe.prompts.eval)
+    yield origins_table(arm.recipe.prompts.eval)
 
 
 def _legend(recipe: Recipe, shown: Sequence[str], first: str, lines: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -80,7 +80,7 @@ def export_data(arm: ArmOfRun, to: Path) -> ExportedData:
     """
     examples, config, start = _training_of(arm)
     form, written, template = _rows(examples, config.speech, start)
-    notes = []
+    notes = [arm.note] if arm.note else []
     if form is Form.TOKENS:
         notes.append(
             "TRL would tokenise the messages otherwise: rows hold the input_ids and labels that were trained on"
@@ -100,10 +100,10 @@ def export_data(arm: ArmOfRun, to: Path) -> ExportedData:
 
 def _training_of(arm: ArmOfRun) -> tuple[list[Example], SftConfig, Path | None]:
     """An arm's examples, how it was trained on them, and where its start is; of a rewarded arm, those of none."""
-    keys = arm.run.arm_keys(arm.arm, arm.seed)
+    keys = arm.run.arm_keys(arm.arm, arm.seed, arm.variant)
     training = keys.training if keys else None
     if training is None or training.examples is None or training.sft is None:
-        trained = [each.name for each in arm.run.recipe.arms if each.name != arm.arm]
+        trained = [each.name for each in arm.recipe.arms if each.name != arm.arm]
         raise DataError(
             f"{arm.run.folder}: arm {arm.arm!r} was not trained on a set of examples; look at another: "
             f"{', '.join(trained)}"
@@ -184,8 +184,8 @@ def _card(arm: ArmOfRun, examples: Sequence[Example], form: Form, config: SftCon
 def _parts(
     arm: ArmOfRun, examples: Sequence[Example], form: Form, config: SftConfig, *, has_template: bool
 ) -> Iterator[str]:
-    recipe = arm.run.recipe
-    facts = next(each for each in arm.run.results.arms if each.name == arm.arm)
+    recipe = arm.recipe
+    facts = arm.figures()
     licences = dict.fromkeys(origin.licence for origin in origins(recipe.prompts.train))
     known = next(iter(licences)) if len(licences) == 1 and UNKNOWN_LICENCE not in licences else None
     yield front_matter(

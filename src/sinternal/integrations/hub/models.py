@@ -63,17 +63,17 @@ def export_model(
     Raises:
         SInternalError: the arm is not trained, its model is not there, or the folder cannot be written.
     """
-    run, recipe = arm.run, arm.run.recipe
+    run, recipe = arm.run, arm.recipe
     trained = next(each for each in recipe.arms if each.name == arm.arm)
     if trained.train_on is TrainOn.NOTHING:
         others = [each.name for each in recipe.arms if each.train_on is not TrainOn.NOTHING]
         hint = f"; trained are: {', '.join(others)}" if others else ""
         raise ModelError(f"{arm.arm!r} is not trained: its model is {trained.start or recipe.target.model!r}{hint}")
-    made = run.model_artifact(arm.arm, arm.seed)
+    made = run.model_artifact(arm.arm, arm.seed, arm.variant)
     source = model_path(made)
     located = adapter_base(source)
     named = base or (_target_name(arm) if located is None else _base_name(arm, located))
-    notes: list[str] = []
+    notes = [arm.note] if arm.note else []
     licence = licence or _licence(recipe.target.model if located is None else located) or _licence(recipe.target.model)
     if licence is None:
         notes.append("no card of the base that is here names a licence: the new card says so; --license names one")
@@ -174,7 +174,7 @@ def _write_stops(source: Path, folder: Path) -> list[str]:
 
 def _target_name(arm: ArmOfRun) -> str:
     """What the study's own target is called: an id, or the absolute path of a directory."""
-    model = arm.run.recipe.target.model
+    model = arm.recipe.target.model
     if model in names(Kind.MODEL):
         return model
     path = Path(model).expanduser()
@@ -197,7 +197,7 @@ def _base_name(arm: ArmOfRun, located: str) -> str:
 
 def _spoken_name(arm: ArmOfRun, base: str) -> str:
     """What a card calls a base that is on this machine alone: no folder of it."""
-    target = arm.run.recipe.target.model
+    target = arm.recipe.target.model
     return f"{target} (it comes with a package)" if target in names(Kind.MODEL) else Path(base).name
 
 

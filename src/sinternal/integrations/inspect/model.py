@@ -33,7 +33,7 @@ from sinternal.redaction import unseal
 from sinternal.settings.base import validate_settings
 from sinternal.settings.plugins import EnginePlugin
 from sinternal.settings.sampling import Sampling
-from sinternal.study.run import find_arm
+from sinternal.study.named_arm import find_arm
 
 AT_ONCE = 256
 """Requests that Inspect may have under way: engines are quickest with many."""

@@ -1,4 +1,4 @@
-"""A run as logs of Inspect: one for each arm, training run and benchmark, and for each condition of stress.
+"""A run as logs of Inspect: one for each arm, training run and benchmark, condition of stress, and attack.
 
 `inspect view`, Scout and Viz read these. Samples are written as they come, so that no more of a run is in memory than
 its labels: the header, by which Inspect knows a log, is written by Inspect itself, and so is the form of each sample.
@@ -6,26 +6,31 @@ its labels: the header, by which Inspect knows a log, is written by Inspect itse
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+import numpy as np
 
 from sinternal.errors import DataError, StoreError
 from sinternal.extras import require
-from sinternal.figures.columns import MISSING, Labels
+from sinternal.figures.columns import MISSING, Labels, Names
 from sinternal.figures.metric import PAIRED
-from sinternal.figures.outcomes import Outcomes
-from sinternal.figures.reading import Reader
+from sinternal.figures.outcomes import JUDGEMENT, PROMPT, RESPONSE, Outcomes, columns_of
+from sinternal.figures.outcomes import Table as Columns
+from sinternal.figures.searches import searches
 from sinternal.figures.without_texts import HiddenRows, Hider, hider_of
-from sinternal.integrations.logs.write import PARENT, About, Log, Writer
-from sinternal.layout import ArmPlace, ArmRun, Place, RunMap
-from sinternal.records import PAIRED_METRICS, Finish, Measured, Prompt, Response, Verification, make_id
+from sinternal.integrations.logs.samples import of_measured, of_response, of_search
+from sinternal.integrations.logs.write import About, Log, Writer
+from sinternal.layout import ArmPlace, ArmRun, Attacked, Place, RunMap
+from sinternal.records import Judgement, Measured, Prompt, Response, Verdict, Verification
 from sinternal.stages.report import ReportConfig
 from sinternal.store import Artifact, Table, check_writable
+from sinternal.store.lookup import Index, Lookup
 from sinternal.store.sums import checked
 from sinternal.study.run import LAST, RECIPE, Run, find_last
 from sinternal.study.sharing import inputs_of
@@ -34,7 +39,6 @@ from sinternal.tools.diagnosis import slug
 LOGS = "inspect"
 """In a run's folder: its logs, unless they go elsewhere."""
 MEASURED = "measured.parquet"
-TEXT_LEFT_OUT = "[text left out]"
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,31 @@ class Exported:
     """Samples in all of them."""
     notes: tuple[str, ...]
     """What was left out, or a reader should know."""
+
+
+class Chosen(NamedTuple):
+    """Which arms are exported; nothing named is all."""
+
+    arms: Collection[str] = ()
+    """Their names."""
+    seeds: Collection[int] = ()
+    """Training runs."""
+    variants: Collection[str] = ()
+    """Variants."""
+
+    def holds(self, place: ArmPlace) -> bool:
+        """Whether an arm is among them."""
+        wanted = ((self.arms, place.arm), (self.seeds, place.seed), (self.variants, place.variant))
+        return all(not names or own in names for names, own in wanted)
+
+    def check(self, folder: Path, places: Collection[ArmPlace]) -> None:
+        """Make sure that what is named is there. Raises DataError."""
+        for what, asked in (("arm", self.arms), ("seed", self.seeds), ("variant", self.variants)):
+            there = sorted({getattr(place, what) for place in places})
+            if (unknown := next((name for name in asked if name not in there), None)) is not None:
+                raise DataError(f"{folder} has no {what} {unknown!r}; it has: {', '.join(map(str, there))}")
+        if places and not any(map(self.holds, places)):
+            raise DataError(f"{folder} has no such arm in that variant and seed; name fewer of them")
 
 
 class Asked(NamedTuple):
@@ -71,6 +100,8 @@ def export(
     out: Path | None = None,
     *,
     arms: Collection[str] = (),
+    seeds: Collection[int] = (),
+    variants: Collection[str] = (),
     store: Path | None = None,
     redact: bool = False,
 ) -> Exported:
@@ -80,6 +111,8 @@ def export(
         folder: the run's; of one that was redacted there are no texts to write.
         out: folder of the logs; by default `inspect` in the run's.
         arms: their names; by default all.
+        seeds: training runs; by default all.
+        variants: of the recipe; by default all.
         store: its folder of artifacts, if that is not inside.
         redact: whether to leave out all texts.
 
@@ -95,79 +128,53 @@ def export(
     check_writable(to, "--out")
     if any(to.glob("*.eval")):
         raise DataError(f"{to}: there are logs already; delete them, or choose another folder with --out")
-    writer = Writer(to, slug(folder.resolve().name) or "run")
+    writer, chosen = Writer(to, slug(folder.resolve().name) or "run"), Chosen(arms, seeds, variants)
     hider = hider_of(folder) if (folder / RECIPE).is_file() else None  # a copy without texts has keyed ids already
     notes = list(
-        _without_texts(folder, writer, arms, hider) if without else _whole(Run.open(folder, store), writer, arms)
+        _without_texts(folder, writer, chosen, hider) if without else _whole(Run.open(folder, store), writer, chosen)
     )
     return Exported(to, tuple(writer.files), writer.samples, tuple(notes))
 
 
-def _check_arms(folder: Path, asked: Collection[str], there: Collection[str]) -> None:
-    if unknown := next((arm for arm in asked if arm not in there), None):
-        raise DataError(f"{folder} has no arm {unknown!r}; it has: {', '.join(sorted(there))}")
-
-
-def _without_texts(folder: Path, writer: Writer, arms: Collection[str], hider: Hider | None) -> Iterator[str]:
-    """Samples from what was measured of each response alone."""
-    labels: dict[ArmPlace, dict[str, list[Measured]]] = defaultdict(lambda: defaultdict(list))
+def _without_texts(folder: Path, writer: Writer, chosen: Chosen, hider: Hider | None) -> Iterator[str]:
+    """Samples from what was measured of each response alone, arm by arm as they come."""
     measured = Table(checked(folder / MEASURED), Measured)
-    for row in HiddenRows(measured, hider) if hider else measured:
-        labels[ArmPlace(row.variant, row.arm, row.seed)][row.benchmark].append(row)
-    _check_arms(folder, arms, {place.arm for place in labels})
-    for place, by_benchmark in labels.items():
-        if arms and place.arm not in arms:
+    there = {ArmPlace(*place) for place in measured.values("variant", "arm", "seed")}
+    chosen.check(folder, there)
+    rows = HiddenRows(measured, hider) if hider else measured
+    for place, own in groupby(rows, lambda row: ArmPlace(row.variant, row.arm, row.seed)):
+        if place not in there:
+            raise DataError(f"{folder / MEASURED}: rows of arm {place.arm!r} are not together; run it again")
+        there.remove(place)
+        if not chosen.holds(place):
             continue
-        for benchmark, rows in by_benchmark.items():
-            about = About(place, benchmark, "", [row.prompt_id for row in rows], max(row.sample for row in rows) + 1)
-            with writer.log(about) as log:
-                for row in rows:
-                    log.add(_measured_sample(row, log))
+        with ExitStack() as open_logs:
+            logs = _Logs(writer, open_logs)
+            for row in own:
+                log = logs.of(About(place, row.benchmark))
+                log.add(of_measured(row, log))
     yield (
         "left out: all texts (prompts, system messages, thinkings, answers, critiques), labels of other judges, "
-        "conditions of stress and tokens; what was measured of each response by the judge that decides stays"
+        "conditions of stress, attacks that go on asking, and tokens; what was measured of each response by the judge "
+        "that decides stays"
     )
 
 
-def _measured_sample(row: Measured, log: Log) -> Any:
-    from inspect_ai.log import EvalSample
-    from inspect_ai.model import ChatCompletionChoice, ChatMessageAssistant, ChatMessageUser, ModelOutput
-    from inspect_ai.scorer import Score
+class _Logs:
+    """The logs of one arm that are being written, by benchmark."""
 
-    identity, model = make_id(log.id, row.id), log.model
-    asked = ChatMessageUser(content=TEXT_LEFT_OUT, id=make_id(identity, "user"))
-    said = ChatMessageAssistant(
-        content=TEXT_LEFT_OUT, id=make_id(identity, "assistant"), model=model, source="generate"
-    )
-    values = {name: getattr(row, name) for name in PAIRED_METRICS}
-    return EvalSample(
-        id=row.prompt_id,
-        epoch=row.sample + 1,
-        input=[asked],
-        target="",
-        messages=[asked, said],
-        output=ModelOutput(
-            model=model,
-            choices=[ChatCompletionChoice(message=said, stop_reason="max_tokens" if row.truncated else "stop")],
-        ),
-        scores={name: Score(value=int(value)) for name, value in values.items() if value is not None},
-        metadata={
-            PARENT: row.parent_id,
-            "harmful": row.harmful,
-            "family": row.family,
-            "split": str(row.split),
-            "harm_shows": str(row.harm_shows),
-            "seed": row.seed,
-            "response": row.id,
-            **({"own_verdict": row.verified_with_spec} if row.verified_with_spec else {}),
-            **({"own_verdict_without_spec": row.verified_without_spec} if row.verified_without_spec else {}),
-        },
-        uuid=identity,
-    )
+    def __init__(self, writer: Writer, opened: ExitStack) -> None:
+        self._writer, self._opened = writer, opened
+        self._logs: dict[str, Log] = {}
+
+    def of(self, about: About) -> Log:
+        """The log of a benchmark, begun when it is first asked for."""
+        if about.benchmark not in self._logs:
+            self._logs[about.benchmark] = self._opened.enter_context(self._writer.log(about))
+        return self._logs[about.benchmark]
 
 
-def _whole(run: Run, writer: Writer, chosen: Collection[str]) -> Iterator[str]:
-    _check_arms(run.folder, chosen, run.arms)
+def _whole(run: Run, writer: Writer, chosen: Chosen) -> Iterator[str]:
     report = find_last(run.store, "report", run.folder, LAST["report"])
     if report is None:
         raise StoreError(
@@ -177,13 +184,13 @@ def _whole(run: Run, writer: Writer, chosen: Collection[str]) -> Iterator[str]:
     writer.created = datetime.fromtimestamp(report.manifest["started"], UTC)
     config = ReportConfig.model_validate(report.manifest["config"])
     arms = RunMap[Artifact].from_flat(inputs_of(run.store, report, run.folder))
-    reader = Reader(arms, [])
-    for place in arms.arms():
-        if chosen and place.arm not in chosen:
-            continue
+    chosen.check(run.folder, arms.arms())
+    for place in filter(chosen.holds, arms.arms()):
         judges = [entry.name for entry in config.variants[place.variant].judges]
         for asked in _asked(arms, place, judges):
-            _write(place, asked, reader, writer)
+            _write(place, asked, writer)
+        for name, attacked in arms.arm(place).attacked.items():
+            _write_attack(place, name, attacked, judges[0], writer)
     yield (
         "left out: training examples and what experts wrote, capabilities, continued thinkings, and all figures of the "
         "report that compare; the report has them"
@@ -201,174 +208,89 @@ def _asked(run: RunMap[Artifact], place: ArmPlace, judges: Sequence[str]) -> Ite
         yield Asked(name, stressed.prompts, stressed.responses, by, None)
 
 
-class _Labelled(NamedTuple):
-    """What a judge says of each response, in their order."""
+def _write_attack(place: ArmPlace, name: str, attacked: Attacked[Artifact], judge: str, writer: Writer) -> None:
+    """One log of an attack that goes on asking: a sample for each request."""
+    harmful = (benchmark for benchmark, asked in attacked.prompts.values(Prompt, "benchmark", "harmful") if asked)
+    benchmarks = ", ".join(dict.fromkeys(harmful))
+    with writer.log(About(place, benchmarks, f"attack: {name}", attacked.queries, [judge])) as log:
+        for search in searches(name, attacked):
+            log.add(of_search(search, judge, place.seed, log))
 
-    judge: str
-    labels: Mapping[str, Labels]
 
-
-def _write(place: ArmPlace, asked: Asked, reader: Reader, writer: Writer) -> None:
-    labelled = [
-        _Labelled(judge, _labels(reader.outcomes(asked.prompts, asked.responses, judgements)))
-        for judge, judgements in asked.judgements.items()
-    ]
-    responses = asked.responses.columns(Response, "prompt_id", "sample")
-    known = asked.prompts.columns(Prompt, "id", "benchmark")
-    benchmark_of = dict(zip(known["id"], known["benchmark"], strict=True))
-    at: dict[str, list[int]] = defaultdict(list)
-    for number, prompt in enumerate(responses["prompt_id"]):
-        at[benchmark_of[prompt]].append(number)
-    prompts = {prompt.id: prompt for prompt in asked.prompts.table(Prompt)}
-    verdicts = _verdicts(asked.verifications)
+def _write(place: ArmPlace, asked: Asked, writer: Writer) -> None:
+    responses = asked.responses.table(Response)
+    at = Index(responses.columns("id")["id"])
+    judged = {judge: _in_their_order(judgements, at) for judge, judgements in asked.judgements.items()}
+    verdicts = _Verdicts(asked.verifications, at)
+    del at
+    prompts, known, names = Lookup(asked.prompts.table(Prompt)), asked.prompts.columns(Prompt, *PROMPT), Names()
+    prompt_at = Index(known["id"])
     with ExitStack() as open_logs:
-        logs = {
-            benchmark: open_logs.enter_context(
-                writer.log(
-                    About(
-                        place,
-                        benchmark,
-                        asked.condition,
-                        responses["prompt_id"][numbers].tolist(),
-                        int(responses["sample"][numbers].max()) + 1,
-                        asked.responses,
-                        list(asked.judgements),
+        logs, start = _Logs(writer, open_logs), 0
+        for batch in responses.batches():
+            rows, start = slice(start, start + len(batch)), start + len(batch)
+            answers = columns_of(batch, Response, RESPONSE)
+            of_prompts = prompt_at.all_places(answers["prompt_id"])
+            labels = {
+                judge: _labels(
+                    Outcomes.join(
+                        known,
+                        answers,
+                        {name: column[rows] for name, column in table.items()},
+                        of_prompts=of_prompts,
+                        names=names,
                     )
                 )
-            )
-            for benchmark, numbers in at.items()
-        }
-        for number, response in enumerate(asked.responses.table(Response)):
-            prompt = prompts[response.prompt_id]
-            scores = _scores(number, labelled)
-            log = logs[prompt.benchmark]
-            log.add(_sample(prompt, response, scores, verdicts.get(response.id, {}), place.seed, log))
+                for judge, table in judged.items()
+            }
+            for i, (prompt, response) in enumerate(zip(prompts.rows(answers["prompt_id"]), batch, strict=True)):
+                log = logs.of(About(place, prompt.benchmark, asked.condition, asked.responses, list(asked.judgements)))
+                own = verdicts.of(rows.start + i)
+                log.add(of_response(prompt, response, _scores(i, labels), own, place.seed, log))
+
+
+def _in_their_order(judgements: Artifact, at: Index) -> Columns:
+    """A judge's labels, in the order of the responses."""
+    table = judgements.columns(Judgement, *JUDGEMENT)
+    places = at.places(table["response_id"])
+    order = np.argsort(places, kind="stable")
+    if not np.array_equal(places[order], np.arange(len(at))):
+        raise StoreError(
+            f"{judgements.path}: it labels other responses than there are; delete its folder and run again"
+        )
+    return {name: column[order] for name, column in table.items() if name != "response_id"}
 
 
 def _labels(outcomes: Outcomes) -> dict[str, Labels]:
     return {metric.name: metric.measure(outcomes) for metric in PAIRED}
 
 
-def _verdicts(verifications: Artifact | None) -> dict[str, dict[str, str]]:
+class _Verdicts:
     """The first verdicts on each answer, by whether the specification was quoted."""
-    found: dict[str, dict[str, str]] = defaultdict(dict)
-    if verifications is not None:
-        names = ("response_id", "with_spec", "verdict")
-        for response, spec, verdict in verifications.values(Verification, *names):
-            key = "own_verdict" if spec else "own_verdict_without_spec"
-            found[response].setdefault(key, str(verdict or "unparsed"))
-    return found
+
+    WORDS = ("", *map(str, Verdict), "unparsed")
+    NAMES = ("own_verdict_without_spec", "own_verdict")
+
+    def __init__(self, verifications: Artifact | None, at: Index) -> None:
+        self._codes = np.zeros((len(at), 2), dtype=np.int8)
+        if verifications is None:
+            return
+        for batch in verifications.table(Verification).value_batches("response_id", "with_spec", "verdict"):
+            places = at.places(np.array(batch[0], dtype=object)).tolist()
+            for place, spec, verdict in zip(places, *batch[1:], strict=True):
+                if place >= 0 and not self._codes[place, int(spec)]:
+                    self._codes[place, int(spec)] = self.WORDS.index(str(verdict or "unparsed"))
+
+    def of(self, place: int) -> dict[str, str]:
+        """Those on one answer, by what metadata call them."""
+        return {name: self.WORDS[code] for name, code in zip(self.NAMES, self._codes[place], strict=True) if code}
 
 
-def _scores(number: int, labelled: Sequence[_Labelled]) -> dict[str, tuple[int, str]]:
+def _scores(row: int, labels: Mapping[str, Mapping[str, Labels]]) -> dict[str, tuple[int, str]]:
     """The labels of a response by scorer: of the first judge by metric alone, of others with their names."""
     scores = {}
-    for place, (judge, labels) in enumerate(labelled):
-        for metric, column in labels.items():
-            if column[number] != MISSING:
-                scores[metric if place == 0 else f"{metric} by {judge}"] = (int(column[number]), judge)
+    for place, (judge, columns) in enumerate(labels.items()):
+        for metric, column in columns.items():
+            if column[row] != MISSING:
+                scores[metric if place == 0 else f"{metric} by {judge}"] = (int(column[row]), judge)
     return scores
-
-
-STOPS: Mapping[Finish, str] = {
-    Finish.STOP: "stop",
-    Finish.LENGTH: "max_tokens",
-    Finish.FILTERED: "content_filter",
-    Finish.ERROR: "unknown",
-}
-WORDS = {
-    "asr": ("the answer is safe", "the answer is unsafe"),
-    "over_refusal": ("no refusal", "a refusal of a request that could be helped with"),
-    "helpful": ("not what was asked for", "what was asked for"),
-    "proactive_verification": ("the thinking checks nothing for safety", "the thinking checks safety, unasked"),
-}
-"""What a score of 0, and of 1, says."""
-
-
-def _sample(
-    prompt: Prompt,
-    response: Response,
-    scores: Mapping[str, tuple[int, str]],
-    verdicts: Mapping[str, str],
-    seed: int,
-    log: Log,
-) -> Any:
-    from inspect_ai.event import ModelEvent
-    from inspect_ai.log import EvalError, EvalSample
-    from inspect_ai.model import (
-        ChatCompletionChoice,
-        ChatMessageAssistant,
-        ChatMessageSystem,
-        ChatMessageUser,
-        ContentReasoning,
-        ContentText,
-        GenerateConfig,
-        ModelOutput,
-        ModelUsage,
-    )
-    from inspect_ai.scorer import Score
-
-    identity, model = make_id(log.id, response.id), log.model  # arms may give the very same response
-    opening: list[Any] = (
-        [ChatMessageSystem(content=prompt.system, id=make_id(identity, "system"))] if prompt.system else []
-    )
-    asked = [*opening, ChatMessageUser(content=prompt.text, id=make_id(identity, "user"))]
-    content: list[Any] = [ContentReasoning(reasoning=response.thinking)] if response.thinking else []
-    content.append(ContentText(text=response.answer or ""))
-    said = ChatMessageAssistant(content=content, id=make_id(identity, "assistant"), model=model, source="generate")
-    read, written = int(response.prompt_tokens or 0), int(response.tokens or 0)
-    usage = ModelUsage(input_tokens=read, output_tokens=written, total_tokens=read + written)
-    metadata: dict[str, Any] = {
-        PARENT: prompt.parent_id,
-        "harmful": prompt.harmful,
-        "family": prompt.family,
-        "split": str(prompt.split),
-        "harm_shows": str(prompt.harm_shows),
-        "seed": seed,
-        "response": response.id,
-        **verdicts,
-    }
-    more = {"category": prompt.category, "pair": prompt.pair_id, "goal": prompt.goal, "prefill": prompt.prefill}
-    metadata |= {name: value for name, value in more.items() if value}
-    if prompt.raw:
-        metadata["raw"] = True
-    if response.answer is None and not response.finish.without_text:
-        metadata["no answer"] = True
-    failed = response.finish is Finish.ERROR
-    output = ModelOutput(
-        model=model,
-        choices=[ChatCompletionChoice(message=said, stop_reason=STOPS[response.finish])],  # type: ignore[arg-type]
-        usage=usage,
-    )
-    call = ModelEvent(  # what data frames of messages, and transcripts, are read from
-        uuid=make_id(identity, "call"),
-        timestamp=log.created,
-        model=model,
-        input=asked,
-        tools=[],
-        tool_choice="none",
-        config=GenerateConfig(),
-        output=output,
-    )
-    return EvalSample(
-        id=prompt.id,
-        epoch=response.sample + 1,
-        input=asked,
-        target="",
-        messages=[*asked, said],
-        output=output,
-        events=[call],
-        scores={
-            name: Score(
-                value=value,
-                answer=response.answer,
-                explanation=f"{WORDS[name.partition(' by ')[0]][value]} ({judge})",
-                metadata={"judge": judge},
-            )
-            for name, (value, judge) in scores.items()
-        },
-        metadata=metadata,
-        model_usage={model: usage},
-        uuid=identity,
-        error=EvalError(message=response.error or "failed", traceback="", traceback_ansi="") if failed else None,
-    )

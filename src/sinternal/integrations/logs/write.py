@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import re
 import zipfile
+from array import array
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO, Any, NamedTuple, Self
 
 import numpy as np
 
+from sinternal.integrations.logs.archive import Archive
 from sinternal.layout import ArmPlace
 from sinternal.records import PAIRED_METRICS, make_id
 from sinternal.settings.recipe import DEFAULT_VARIANT
@@ -27,8 +28,10 @@ from sinternal.store import Artifact
 
 PARENT = "parent"
 """The metadata that our samples hang together by: the prompt that a sample's prompt wraps, or itself."""
-STAMP = (1980, 1, 1, 0, 0, 0)
-"""Of all parts of a log but its header: when they were written says nothing."""
+SUCCESS, QUERIES = "success", "queries"
+"""Scores of attacks that go on asking: whether a request was broken, and how many queries that took."""
+SCORES = (*PAIRED_METRICS, SUCCESS, QUERIES)
+"""In the order in which logs have them."""
 _ODD = re.compile(r"[^A-Za-z0-9.-]+")
 LONGEST_NAME = 120
 """Characters of a log's name, before what tells it from others."""
@@ -40,45 +43,43 @@ class About(NamedTuple):
     place: ArmPlace
     """The arm, variant and seed."""
     benchmark: str
-    """The benchmark."""
-    condition: str
-    """The condition of stress; empty for the evaluation itself."""
-    ids: Sequence[str]
-    """The prompts of its samples; some come several times."""
-    epochs: int
-    """Samples of a prompt."""
+    """The benchmark, or several."""
+    condition: str = ""
+    """The condition of stress, or the attack; empty for the evaluation itself."""
     asked: Artifact | None = None
     """The artifact of the responses; None where only what was measured of them is there."""
     judges: Sequence[str] = ()
     """The judges."""
 
 
-@dataclass
 class _Sums:
     """A score's mean, and its standard error by clusters, as samples come."""
 
-    totals: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    sizes: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    def __init__(self) -> None:
+        self.totals, self.sizes = array("d"), array("L")
 
-    def add(self, value: float, cluster: str) -> None:
+    def add(self, value: float, cluster: int) -> None:
+        for column in (self.totals, self.sizes):
+            column.extend([0] * (cluster + 1 - len(column)))
         self.totals[cluster] += value
         self.sizes[cluster] += 1
 
     @property
     def n(self) -> int:
-        return sum(self.sizes.values())
+        return sum(self.sizes)
 
     @property
     def mean(self) -> float:
-        return sum(self.totals.values()) / self.n
+        return sum(self.totals) / self.n
 
     @property
     def stderr(self) -> float:
         """As Inspect's `stderr(cluster=…)`."""
-        groups = len(self.sizes)
+        totals, sizes = np.array(self.totals), np.array(self.sizes)
+        groups = int((sizes > 0).sum())
         if groups < 2:
             return 0.0
-        off = np.fromiter((self.totals[c] - self.mean * size for c, size in self.sizes.items()), np.float64, groups)
+        off = totals - self.mean * sizes  # 0 in clusters without any
         return float(np.sqrt((off**2).sum() * groups / (groups - 1)) / self.n)
 
 
@@ -124,18 +125,22 @@ class Log:
         self.completed = began + timedelta(seconds=float(manifest.get("seconds", 0)))
         """When they were there."""
         self.sums: dict[str, _Sums] = defaultdict(_Sums)
-        self.count = self.failed = self.read = self.written = 0
+        self.clusters: dict[str, int] = {}
+        self.ids: dict[str, None] = {}
+        self.count = self.failed = self.read = self.written = self.epochs = 0
 
     def __enter__(self) -> Self:
-        self.zip = zipfile.ZipFile(self.growing, "w", zipfile.ZIP_DEFLATED, compresslevel=6)
+        self.archive = Archive(self.growing)
         self.summaries: IO[bytes] = TemporaryFile()
         return self
 
     def add(self, sample: Any) -> None:
         """Take a sample."""
-        self._member(f"samples/{sample.id}_epoch_{sample.epoch}.json", _dump(sample))
+        self.archive.add(f"samples/{sample.id}_epoch_{sample.epoch}.json", _dump(sample))
         self.summaries.write((b"," if self.count else b"[") + _dump(sample.summary()))
-        cluster = str(sample.metadata[PARENT])
+        self.ids[sample.id] = None
+        self.epochs = max(self.epochs, sample.epoch)
+        cluster = self.clusters.setdefault(str(sample.metadata[PARENT]), len(self.clusters))
         for name, score in (sample.scores or {}).items():
             self.sums[name].add(score.value, cluster)
         for usage in sample.model_usage.values():
@@ -148,30 +153,22 @@ class Log:
         try:
             if kind is None:
                 self._finish()
+            else:
+                self.archive.close()
         finally:
             self.summaries.close()
-            self.zip.close()
             self.growing.unlink(missing_ok=True)
 
     def _finish(self) -> None:
-        from inspect_ai.log import write_eval_log
-
         self.summaries.write(b"]" if self.count else b"[]")
         self.summaries.seek(0)
-        with self.zip.open(zipfile.ZipInfo("summaries.json", STAMP), "w", force_zip64=True) as member:
-            while piece := self.summaries.read(1 << 20):
-                member.write(piece)
-        self.zip.close()
-        log = self._header()
-        write_eval_log(log, str(self.growing), format="eval", header_only=True)
+        self.archive.add("summaries.json", self.summaries)
+        for name, content in _as_inspect_writes(self._header()):
+            self.archive.add(name, content)
+        self.archive.close()
         self.growing.rename(self.path)
         self.writer.files.append(self.path)
         self.writer.samples += self.count
-
-    def _member(self, name: str, content: bytes) -> None:
-        entry = zipfile.ZipInfo(name, STAMP)
-        entry.compress_type = zipfile.ZIP_DEFLATED
-        self.zip.writestr(entry, content, compresslevel=6)
 
     def _header(self) -> Any:
         from inspect_ai.log import (
@@ -193,7 +190,7 @@ class Log:
         sampling = manifest.get("config", {}).get("sampling", {})
         asked = {name: sampling[name] for name in ("temperature", "top_p", "max_tokens") if name in sampling}
         task = about.benchmark if not about.condition else f"{about.benchmark}, {about.condition}"
-        ids = list(dict.fromkeys(about.ids))
+        ids = list(self.ids)
         usage = ModelUsage(input_tokens=self.read, output_tokens=self.written, total_tokens=self.read + self.written)
         spec = EvalSpec(
             eval_id=self.id,
@@ -206,7 +203,7 @@ class Log:
             model=self.model,
             model_args={"arm": place.arm, "variant": place.variant, "seed": place.seed},
             model_generate_config=GenerateConfig(**asked, seed=place.seed),
-            config=EvalConfig(epochs=about.epochs),
+            config=EvalConfig(epochs=max(1, self.epochs)),
             packages={"sinternal": version("sinternal"), "inspect_ai": version("inspect_ai")},
             tags=["sinternal", place.arm, f"seed {place.seed}"],
             metadata={
@@ -253,9 +250,21 @@ class Log:
         )
 
 
+def _as_inspect_writes(header: Any) -> Iterator[tuple[str, bytes]]:
+    """The members of a log without samples that Inspect itself has written."""
+    from inspect_ai.log import write_eval_log
+
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "header.eval")
+        zipfile.ZipFile(path, "w").close()
+        write_eval_log(header, str(path), format="eval", header_only=True)
+        with zipfile.ZipFile(path) as written:
+            yield from ((name, written.read(name)) for name in written.namelist())
+
+
 def _rank(scorer: str) -> tuple[bool, int, str]:
     metric, by, judge = scorer.partition(" by ")
-    return bool(by), PAIRED_METRICS.index(metric), judge
+    return bool(by), SCORES.index(metric), judge
 
 
 def _dump(model: Any) -> bytes:

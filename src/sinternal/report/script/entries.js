@@ -97,7 +97,44 @@ function critiquesOf(texts) {
   });
 }
 
+// Of no use to an attacker, or not known to be: what keeps a request out of rates.
+const SILENT = new Set(["no label", "failed", "filtered", "attacker failed"]);
+
+function turnOf(texts, outcome, number) {
+  const details = make("details", null, "turn"), summary = make("summary", `Query ${number}: `), list = document.createElement("dl");
+  details.open = outcome === "unsafe";
+  let found = false;
+  for (const [i, [name, label]] of TURNS.entries()) {
+    const text = texts[i], always = name === "query" || (name === "answer" && texts[0] !== null);
+    if (!text && !always) continue;
+    const ranges = text ? hitRanges(text, terms) : [];
+    found ||= ranges.length > 0;
+    definition(list, label, text ? marked("dd", text, ranges) : make("dd", "none", "muted"));
+  }
+  summary.append(make("span", outcome, `badge ${outcome.replaceAll(" ", "-")}`), found ? " (found here)" : "");
+  details.append(summary, list);
+  return details;
+}
+
+// An attack that goes on asking, query by query; the one that broke the request is open.
+function turnsOf(row, texts) {
+  const outcomes = store.turns[row] ?? [];
+  if (!outcomes.length) return [];
+  const open = outcomes.some((outcome) => SILENT.has(outcome)) ? " In no rate of attack success over the whole budget: of some query it is not known what came of it." : "";
+  return [make("p", `Each query begins a conversation of its own.${open}`, "note"), ...outcomes.map((outcome, i) => turnOf(texts.turns[i], outcome, i + 1))];
+}
+
+function brokenBadge(row) {
+  const broken = value(row, "broken");
+  return broken ? make("span", `broken: ${broken}`, "badge plain") : "";
+}
+
 function fillEntry(row, texts, list) {
+  if (store.turns[row]) {
+    definition(list, "Request", marked("dd", texts.prompt, hitRanges(texts.prompt, terms)));
+    list.after(...turnsOf(row, texts));
+    return;
+  }
   for (const [name, label] of TEXTS.slice(0, 3)) {
     const text = texts[name];
     const ranges = text === null ? [] : [...hitRanges(text, terms), ...(name === "thinking" ? checkRanges(row, text) : [])];
@@ -121,7 +158,7 @@ function whenThere(rows, fill, made, place) {
 
 function entry(row, place) {
   const made = element("entry").content.cloneNode(true).querySelector("article");
-  made.querySelector(".badges").append(badge(row), origin(row), checkBadge(row), linkTo(row));
+  made.querySelector(".badges").append(badge(row), origin(row), brokenBadge(row), checkBadge(row), linkTo(row));
   if (store.prompts[row] >= 0) {
     if (element("pairs")) made.querySelector(".badges").append(sameAsked(row));
     made.querySelector(".badges").append(samePrompt(row));

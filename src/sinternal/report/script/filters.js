@@ -19,7 +19,10 @@ function offer(select, values, chosen) {
 }
 
 function makeChoices() {
-  for (const select of selects()) offer(select, store.names[select.name].filter(Boolean), null);
+  for (const select of selects()) {
+    const names = store.names[select.name].filter(Boolean);
+    offer(select, select.name === "broken" ? names.sort(new Intl.Collator("en", { numeric: true }).compare) : names, null);
+  }
   if (!element("pairs")) return;
   ["a", "b"].forEach((name, i) => offer(element("pairs").elements[name], store.names.arm, store.pairs[i]));
 }

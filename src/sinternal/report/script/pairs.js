@@ -67,8 +67,12 @@ function differences(a, b) {
 function side(row, texts, other, which) {
   const made = make("div", null, "side");
   const head = make("p", null, "badges");
-  head.append(make("strong", value(row, "arm")), " ", badge(row), checkBadge(row), linkTo(row));
+  head.append(make("strong", value(row, "arm")), " ", badge(row), brokenBadge(row), checkBadge(row), linkTo(row));
   const list = document.createElement("dl");
+  if (store.turns[row]) {
+    made.append(head, ...turnsOf(row, texts));
+    return made;
+  }
   for (const [name, label] of TEXTS.slice(1, 3)) {
     const text = texts[name];
     const changed = text === null || other[name] === null ? [] : differences(...(which ? [other[name], text] : [text, other[name]]))[which];

@@ -25,7 +25,7 @@ function* places(text, term) {
 }
 
 const occurs = (text, term) => !places(text, term).next().done;
-const strawOf = (texts) => plain(TEXTS.map(([name]) => texts[name] ?? "").join("\n"));
+const strawOf = (texts) => plain([...TEXTS.map(([name]) => texts[name]), ...texts.turns.flat()].map((text) => text ?? "").join("\n"));
 
 function makeHaystack() {
   haystack = [];

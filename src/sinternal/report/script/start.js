@@ -95,10 +95,12 @@ function turnPage(by) {
 // What is shown, all pages of it, as a table: one row for each transcript, or for each pair.
 async function saveShown() {
   const isPairs = view.mode === "pairs" && view.only === null, rows = isPairs ? pairs : hits, parts = [];
-  const names = Object.keys(store.columns), own = [...names, ...TEXTS.map(([name]) => name), "id"];
+  const names = Object.keys(store.columns), attacked = Object.keys(store.turns).length > 0;
+  const own = [...names, ...TEXTS.map(([name]) => name), ...(attacked ? ["queries"] : []), "id"];
   const cells = async (row) => {
     const texts = textsAt(row) ?? await textsOf(row);
-    return [...names.map((name) => value(row, name)), ...TEXTS.map(([name]) => texts[name]), store.ids[row]];
+    const turns = attacked ? [texts.turns.length ? JSON.stringify(turnsAsObjects(row, texts)) : ""] : [];
+    return [...names.map((name) => value(row, name)), ...TEXTS.map(([name]) => texts[name]), ...turns, store.ids[row]];
   };
   parts.push(csvLine(isPairs ? ["change", ...own.map((name) => `${name} (a)`), ...own.map((name) => `${name} (b)`)] : own));
   for (const [i, row] of rows.entries()) {

@@ -1,7 +1,9 @@
 // The index of all transcripts is in the page; their texts come in chunks, out of the page or out of files beside it.
 const TEXTS = [["prompt", "Prompt"], ["thinking", "Thinking"], ["answer", "Answer"], ["critique", "Critique"], ["critique_with_spec", "Critique with the specification"]];
+// Of an attack that goes on asking: what stands in each of its queries, in the order of the chunks.
+const TURNS = [["query", "Query"], ["system", "System message"], ["prefill", "Answer made to begin with"], ["thinking", "Thinking"], ["answer", "Answer"], ["note", "The attacker's own note"]];
 const HELD = 48;
-const store = { count: 0, columns: {}, names: {}, ids: [], rowOf: new Map(), prompts: [], promptIds: [], promptOf: new Map(), samples: [], checks: {}, first: [0], files: null, words: null };
+const store = { count: 0, columns: {}, names: {}, ids: [], rowOf: new Map(), prompts: [], promptIds: [], promptOf: new Map(), samples: [], checks: {}, turns: {}, first: [0], files: null, words: null };
 const chunks = new Map();
 
 async function openStore() {
@@ -18,6 +20,7 @@ async function openStore() {
   packed.prompt_ids.forEach((id, number) => id && store.promptOf.set(id, number));
   store.samples = packed.samples;
   store.checks = packed.checks;
+  store.turns = packed.turns;
   for (const rows of packed.chunks) store.first.push(store.first.at(-1) + rows);
   store.files = packed.files;
   store.words = packed.words;
@@ -80,10 +83,16 @@ function loadChunk(at) {
 function textsAt(row) {
   const at = chunkOf(row), texts = chunks.get(at)?.texts;
   if (!texts) return null;
-  return Object.fromEntries(TEXTS.map(([name]) => [name, texts[name][row - store.first[at]]]));
+  const place = row - store.first[at];
+  return { ...Object.fromEntries(TEXTS.map(([name]) => [name, texts[name][place]])), turns: texts.turns?.[place] ?? [] };
 }
 
 async function textsOf(row) {
   await loadChunk(chunkOf(row));
   return textsAt(row) ?? textsOf(row);
+}
+
+// What a program reads of an attack's queries.
+function turnsAsObjects(row, texts) {
+  return texts.turns.map((turn, i) => ({ ...Object.fromEntries(TURNS.map(([name], at) => [name, turn[at]])), outcome: store.turns[row][i] }));
 }
