@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from sinternal.errors import SInternalError
 from sinternal.records import make_id
+from sinternal.report.diagnosis_page import QUESTION
 from sinternal.report.format import with_interval
 from sinternal.report.results import read_results
 from sinternal.report.tables import COLUMNS, headline
@@ -131,6 +132,7 @@ class ViewedRun:
         """What came out, in the words of its results; empty if there are none."""
         text = read_head(self.folder / (DIAGNOSIS_TEXT if self.is_diagnosis else TEXT), HEAD)
         paragraphs = [line.strip() for line in text.splitlines() if line.strip() and line[0] not in "#|"]
+        paragraphs = [line for line in paragraphs if line != QUESTION]
         bold = next((line for line in paragraphs if line.startswith("**")), paragraphs[0] if paragraphs else "")
         sentence = match[1] if (match := _BOLD.match(bold)) else bold.replace("**", "")
         return sentence if len(sentence) <= LONGEST_ANSWER else f"{sentence[:LONGEST_ANSWER]}…"

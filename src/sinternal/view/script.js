@@ -44,9 +44,12 @@ function draw(name, properties, ...children) {
   return element;
 }
 
+// An answer that comes after the reader has gone elsewhere is for nobody.
 async function ask(path) {
+  const here = location.hash;
   const response = await fetch(path, { headers: { "X-Sinternal-Token": place().token }, cache: "no-store" });
   const content = await response.json();
+  if (location.hash !== here) throw Object.assign(new Error("gone elsewhere"), { late: true });
   if (!response.ok) throw Object.assign(new Error(content.error), { told: true });
   return content;
 }
@@ -146,7 +149,7 @@ function row(run) {
     make("td", {}, ...progress),
     make("td", { class: "when" }, when(run.since)),
     make("td", {}, make("div", { class: "clamp" }, run.why || run.answer),
-      ...run.figures.map((line) => make("div", { class: "muted" }, line))));
+      ...run.figures.map((line) => make("div", { class: "figures" }, line))));
 }
 
 function compareButton() {
@@ -178,7 +181,7 @@ async function one(id) {
   part("curves", run.curves, curves);
   if (++turn % 3 === 1 || !shown.has("texts")) {
     const content = await ask(`/api/runs/${id}/texts`);
-    if (place().run === id) part("texts", content, texts);
+    part("texts", content, texts);
   }
   part("all", run.list.map((task) => [task.label, task.stage, task.state, task.total, task.seconds]), () => all(run.list));
   part("log", run.log, () => run.log ? [fold("log", "Log", make("pre", { tabIndex: 0 }, run.log))] : []);
@@ -324,9 +327,20 @@ async function compare(a, b) {
     ...content.pairs.flatMap((pair) => [
       make("h2", {}, pair.title),
       table(pair.title, pair.columns.map((name, i) => [name || "figure", i ? "number" : ""]),
-        pair.rows.map((cells) => make("tr", {}, ...cells.map((cell, i) => make(i ? "td" : "th", { class: i ? "number" : "" }, cell))))),
-      ...pair.caveats.map((caveat) => make("p", { class: "muted" }, `note: ${caveat}`)),
+        pair.rows.map((cells) => make("tr", {}, make("th", { scope: "row" }, cells[0]), ...cells.slice(1).map(compared)))),
+      ...noted(pair),
     ])]);
+}
+
+// What stands behind the figure goes beneath it; that a p is one says its column.
+function compared(cell) {
+  const [figure, ...more] = cell.replace(/^p (= )?/, "").split("; ");
+  return make("td", { class: "number" }, figure, ...more.map((words) => make("small", {}, words)));
+}
+
+function noted(pair) {
+  const notes = pair.caveats.map((caveat) => make("p", { class: "muted" }, `note: ${caveat}`));
+  return notes.length > 2 ? [fold(`notes ${pair.title}`, `${notes.length} notes`, ...notes)] : notes;
 }
 
 // --- turns
@@ -345,6 +359,7 @@ async function look() {
     CONNECTION.textContent = "";
     document.getElementById("problem")?.remove();
   } catch (error) {
+    if (error.late) return;
     const words = error.told ? error.message : "sinternal view does not answer: it was ended, or is busy. What is shown is as it was.";
     if (error.told) part("problem", words, () => [make("p", { class: "problem", role: "alert" }, words)]);
     else { CONNECTION.textContent = words; console.error(error.message); }
