@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
+import axe_playwright_python
 import pytest
 from bench.browser import find
+from playwright.sync_api import Page as Tab
+
+AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
 
 
 def chromium() -> str:
@@ -16,3 +21,25 @@ def chromium() -> str:
             pytest.fail(reason)
         pytest.skip(reason)
     return program
+
+
+def serious_faults(tab: Tab) -> list[tuple[str, str]]:
+    """What axe-core finds on a page that keeps somebody out: its rules, each with the first element."""
+    tab.evaluate(AXE)
+    found = tab.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+    return [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")]
+
+
+def unseen_focus(tab: Tab) -> list[str]:
+    """What the tabulator key reaches whose focus cannot be seen: no outline, or none of a size."""
+    return list(
+        tab.evaluate(
+            """() => [...document.querySelectorAll('a[href], button, input, select, summary, [tabindex="0"]')]
+            .filter((one) => one.checkVisibility() && !one.disabled)
+            .filter((one) => {
+              one.focus({ focusVisible: true });
+              const { outlineStyle, outlineWidth } = getComputedStyle(one);
+              return document.activeElement !== one || outlineStyle === 'none' || parseFloat(outlineWidth) < 1;
+            }).map((one) => one.outerHTML.slice(0, 200))"""
+        )
+    )

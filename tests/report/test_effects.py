@@ -17,7 +17,17 @@ from sinternal.figures.estimate import OTHER_RUNS, THESE_RUNS
 from sinternal.figures.study import ReportData
 from sinternal.records import HarmShows, Split
 from sinternal.report.effect_plots import study_picture
-from sinternal.report.effect_tables import effect_table, place_rows, placebos_table, study_table, terminal_effects
+from sinternal.report.effect_tables import (
+    effect_table,
+    how,
+    intervals_of,
+    is_clear,
+    place_rows,
+    placebos_table,
+    study_table,
+    terminal_effects,
+    without_label,
+)
 from sinternal.report.effect_words import NOT_SEPARATED, EffectWords, across_variants, effect_in_words
 from sinternal.report.first_picture import first_picture
 from sinternal.report.format import MINUS
@@ -301,10 +311,29 @@ def test_tables_hold_both_differences_their_rows_and_what_is_missing() -> None:
         "Unseen families, less base",
     ]
     (place,) = place_rows([silent], "default")
-    assert (place.pairs, place.seeds, place.missing, place.separated) == ("100", "5", "20 + 0", True)
+    assert (place.seeds, place.separated) == ("5", True)
+    assert without_label(contrast("recipe", -0.3, -0.4, -0.2, missing=20)) == (
+        f"20 without a label: {MINUS}40.0 to {MINUS}20.0"
+    )
     two = effect(contrast("recipe", -0.3, -0.4, -0.2), contrast("lists", -0.5, -0.6, -0.4), base=BASE)
     assert placebos_table([two], "default").columns == ["where", "recipe", "lists", "smallest effect"]
     assert not placebos_table([silent], "default").rows
+
+
+def test_the_table_of_a_page_is_clear_where_its_first_sentences_are_and_has_both_intervals() -> None:
+    of_two = replace(
+        contrast("recipe", -0.3, -0.9, 0.3, seeds=2), low_these_runs=-0.4, high_these_runs=-0.2, holds_for=OTHER_RUNS
+    )
+    few, many = effect(of_two, base=BASE), effect(contrast("recipe", -0.3, -0.4, -0.2), base=BASE)
+    assert intervals_of(of_two) == [
+        f"[{MINUS}40.0, {MINUS}20.0]",
+        f"other runs [{MINUS}90.0, +30.0]",
+    ]
+    assert is_clear(few), "as the sentence and the picture above it have it"
+    assert not is_clear(None)
+    assert intervals_of(many.placebos[0]) == [f"[{MINUS}40.0, {MINUS}20.0]"]
+    assert "bold goes by it" in how(place_rows([few], "default"))
+    assert "bold goes by it" not in how(place_rows([many], "default"))
 
 
 def test_results_json_holds_effects_and_older_files_without_are_still_read() -> None:

@@ -11,7 +11,6 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import axe_playwright_python
 import pytest
 from bench.invented import ATTACK_SUCCESS, make_report
 from playwright.sync_api import Page as Tab
@@ -25,9 +24,8 @@ from sinternal.records import Split
 from sinternal.report.study_page import render
 from tests.commands import HANGS
 
-from .browser import chromium
+from .browser import chromium, serious_faults, unseen_focus
 
-AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
 ATTACK = "<script>document.title = 'owned'</script><img src=http://127.0.0.1:9/x onerror=\"document.title = 'owned'\">"
 CHECKED = "First I plan. Is this harmful? It is: so I refuse."
 COUNT = "document.getElementById('count').textContent"
@@ -121,6 +119,50 @@ def test_the_first_screen_is_a_sentence_a_picture_and_the_arms_that_are_alike(
         end = box["y"] + box["height"]
 
 
+def test_the_picture_of_the_first_screen_is_as_wide_as_the_window_of_a_telephone(shown: Shown) -> None:
+    tab = shown.open(viewport={"width": 400, "height": 800})
+    widths = (
+        "[...document.querySelectorAll('.glance svg')].map((one) => one.getBoundingClientRect().width).filter(Boolean)"
+    )
+    assert min(tab.evaluate(widths)) >= 330
+    over = (
+        "[...document.querySelectorAll('.plots svg')].filter((one) => one.getBoundingClientRect().width > 384).length"
+    )
+    assert tab.evaluate(over) == 0, "plots are whole, too"
+
+
+def test_a_figure_in_bold_below_what_is_detectable_leaves_no_question(shown: Shown) -> None:
+    tab = shown.open()
+    assert "A smaller one can come out clear, too" in tab.locator(".glance .how").first.inner_text()
+    key = tab.locator("#terms").inner_text()
+    assert "nearer to 0 than the figure says" in key
+    assert "docs/" not in key, "who was mailed the page has no other"
+
+
+def test_intervals_of_the_headline_stand_in_one_line(shown: Shown) -> None:
+    tab = shown.open(viewport={"width": 1200, "height": 800})
+    broken = (
+        "[...document.querySelectorAll('small.ends')].filter((one) => one.checkVisibility() && one.offsetHeight > 22)"
+    )
+    assert tab.evaluate(f"{broken}.map((one) => one.textContent)") == []
+
+
+def test_paper_is_light_whatever_the_screen_is(shown: Shown) -> None:
+    tab = shown.open(color_scheme="dark")
+    painted = "getComputedStyle(document.documentElement).getPropertyValue"
+    names = ("--warn", "--tint", "--rule", "--heat-0", "--bad", "--arm-1")
+    dark = [tab.evaluate(f"{painted}('{name}')") for name in names]
+    tab.emulate_media(media="print", color_scheme="dark")
+    on_paper = [tab.evaluate(f"{painted}('{name}')") for name in names]
+    tab.emulate_media(media="print", color_scheme="light")
+    assert on_paper == [tab.evaluate(f"{painted}('{name}')") for name in names]
+    assert not set(on_paper) & set(dark)
+    tall = (
+        "[...document.querySelectorAll('.plot svg')].filter((one) => one.getBoundingClientRect().height > 600).length"
+    )
+    assert tab.evaluate(tall) == 0, "a picture fits on a page"
+
+
 def test_the_first_screen_says_of_how_many_answers_it_is_and_what_so_many_and_so_few_runs_can_show(
     shown: Shown,
 ) -> None:
@@ -131,7 +173,7 @@ def test_the_first_screen_says_of_how_many_answers_it_is_and_what_so_many_and_so
     for picture in narrow:
         assert "n per arm" in picture
         assert "detectable" in picture
-    assert "\u00b1" in narrow[0]
+    assert "from " in narrow[0]
 
 
 def test_no_table_is_cut_at_the_width_of_a_laptop_nor_the_page_at_four_times_its_size(shown: Shown) -> None:
@@ -378,9 +420,7 @@ def test_axe_finds_nothing_serious(shown: Shown, scheme: str) -> None:
         tab = shown.open(fragment=fragment, color_scheme=scheme)
         tab.check("#unfold")
         tab.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
-        tab.evaluate(AXE)
-        found = tab.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
-        assert not [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")]
+        assert not serious_faults(tab)
 
 
 def test_the_keyboard_reaches_everything(shown: Shown) -> None:
@@ -389,6 +429,7 @@ def test_the_keyboard_reaches_everything(shown: Shown) -> None:
     assert tab.evaluate("document.activeElement.textContent") == "Skip to the transcripts"
     unreachable = "[...document.querySelectorAll('.scroll')].filter((one) => one.tabIndex < 0).length"
     assert tab.evaluate(unreachable) == 0
+    assert unseen_focus(tab) == []
 
 
 def test_texts_beside_a_page_that_are_gone_or_changed_are_told_of_and_run_nothing(shown: Shown) -> None:

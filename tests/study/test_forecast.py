@@ -10,13 +10,13 @@ import pytest
 from sinternal.errors import ModelError, RecipeError, SInternalError
 from sinternal.models.shape import find_shape, published_configs
 from sinternal.settings.launch import Launch, Sharing
+from sinternal.settings.named_engines import NamedEngine
 from sinternal.settings.recipe import load_recipe
 from sinternal.settings.training import Method, SftSettings, WeightSettings
 from sinternal.store import Store
 from sinternal.study.cost import estimate
 from sinternal.study.forecast import Forecast, Work, forecast
 from sinternal.study.hardware import accelerators, read_hardware
-from sinternal.study.identity import NamedEngine
 from sinternal.study.lengths import Lengths
 from sinternal.study.local import Writer, writer_of, writing_room
 from sinternal.study.memory import Batch, Item, Spread, peak, training_memory

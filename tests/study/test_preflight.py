@@ -65,7 +65,7 @@ def test_the_keys_of_recipes_for_many_machines_do_not_hang_on_the_cluster() -> N
 
 
 def test_an_engine_that_works_on_other_machines_is_not_tried_from_this_one() -> None:
-    from sinternal.study.identity import engines_in
+    from sinternal.settings.named_engines import engines_in
 
     inner = {"name": "openai", "options": {"base_url": "http://localhost:1/v1", "price": {"read": 1, "written": 1}}}
     outer = {"engine": {"name": "ray", "options": {"worker": inner}}}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from sinternal.figures.calls import spent_on
+from collections.abc import Sequence
+
+from sinternal.budget import Spent
+from sinternal.figures.bills import Bill, bills
 from sinternal.figures.provenance import (
     day,
     decoding,
@@ -44,7 +47,8 @@ def facts(recipe: Recipe, run: RunMap[Artifact], measured: int) -> dict[str, str
         "Measured": day(last_start(responses)),
         "Recipe": f"key {recipe_key(recipe)}",
         "Packages": packages,
-    } | _spending(run)
+        **_spending(bills(run)),
+    }
 
 
 def _labeller(recipe: Recipe) -> str:
@@ -66,7 +70,9 @@ def _chat_template(run: RunMap[Artifact]) -> str:
     return f"{who}; deletes the thinking of finished turns, so training renders them with TRL's variant of it"
 
 
-def _spending(run: RunMap[Artifact]) -> dict[str, str]:
-    """What calls to servers took, over all artifacts."""
-    spent = spent_on(run.leaves())
-    return {"Calls to servers": spent.in_words()} if spent.calls else {}
+def _spending(billed: Sequence[Bill]) -> dict[str, str]:
+    """What calls to servers took in all; of a single server, which that was."""
+    if not billed:
+        return {}
+    total = sum((bill.spent for bill in billed), Spent()).in_words()
+    return {"Calls to servers": total if len(billed) > 1 else f"{total}{billed[0].unpriced}, to {billed[0].server}"}

@@ -13,6 +13,7 @@ import yaml
 
 from sinternal.figures.agreement import JudgeAgreement, LabelColumn, judge_agreement
 from sinternal.figures.arms import arm_figures, last_training
+from sinternal.figures.bills import bills
 from sinternal.figures.budget import budget_figures
 from sinternal.figures.calls import Calls, read
 from sinternal.figures.causes import CheckEffect, check_effects, continuations
@@ -124,6 +125,7 @@ def gather(recipe: Recipe, variants: Mapping[str, Recipe], run: Run) -> ReportDa
         measured=MeasuredRows(outcomes, run),
         timing=_timing(run),
         facts=facts(recipe, run, sum(map(len, outcomes.values()))),
+        bills=bills(run),
         calls=tuple(call_notes(run)),
         exposures=tuple(row for place in run.arms() for row in exposures(run, place)),
         thinking=tuple(_thinking(outcomes, sources)),

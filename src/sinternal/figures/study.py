@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from sinternal.figures.agreement import JudgeAgreement
+from sinternal.figures.bills import Bill
 from sinternal.figures.budget import BudgetDifference, BudgetPoint
 from sinternal.figures.causes import CheckEffect
 from sinternal.figures.contamination import Overlap
@@ -405,6 +406,8 @@ class ReportData:
     """How the answers of each arm begin."""
     judge_gaps: tuple[JudgeGap, ...] = ()
     """How far the judge that rewarded and the one that decides are apart, if they are two."""
+    bills: tuple[Bill, ...] = ()
+    """What calls to each server took."""
     texts_left_out: bool = False
     """Whether texts stand here as their lengths and hashes alone, for sharing."""
 

@@ -7,6 +7,7 @@ from statistics import fmean
 
 from sinternal.figures.study import ReportData
 from sinternal.figures.thinking import CELLS, CHECKED_SAFE, CHECKS, ThinkingShare
+from sinternal.records import HarmShows
 from sinternal.report.format import MISSING, difference, percent, with_interval
 from sinternal.report.tables import HARM_SHOWS, SPLITS
 
@@ -76,10 +77,15 @@ CELLS_COLUMNS = ["arm", *CELLS, "n", "no label"]
 
 
 def _by_place(data: ReportData, variant: str) -> list[tuple[str, dict[str, ThinkingShare]]]:
-    """All shares of each arm and split."""
+    """All shares of each arm and split; by where harm shows only in splits in which it shows in several places."""
     by_arm: dict[str, dict[str, ThinkingShare]] = {}
+    shown_in: dict[str, set[HarmShows]] = {}
     for row in data.thinking:
-        if row.variant == variant:
+        if row.variant == variant and row.harm_shows:
+            shown_in.setdefault(SPLITS[row.split], set()).add(row.harm_shows)
+    for row in data.thinking:
+        once = row.harm_shows is not None and len(shown_in[SPLITS[row.split]]) == 1
+        if row.variant == variant and not once:
             name = f"{row.arm}, {SPLITS[row.split]}"
             by_arm.setdefault(f"{name}, {HARM_SHOWS[row.harm_shows]}" if row.harm_shows else name, {})[row.what] = row
     return list(by_arm.items())

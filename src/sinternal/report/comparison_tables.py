@@ -16,8 +16,9 @@ HOW_COMPARED = (
     "beside it, the interval that also covers other training runs, from the t distribution over seeds: it takes at "
     "least two seeds and is wide with only two. p is from a permutation test that swaps A and B in whole parent "
     "prompts, for these training runs; Holm's p is corrected for the number of comparisons that the recipe's questions "
-    "ask for. Detectable is the smallest difference that this many pairs could detect with 80 % power. McNemar's p is "
-    "exact, but takes all pairs as independent, which rewordings and attacks of one request are not."
+    "ask for. Detectable: a true difference from this size on would come out clear in 8 of 10 samples of this many "
+    "prompts; a smaller one can, too, less often. McNemar's p is exact, but takes all pairs as independent, which "
+    "rewordings and attacks of one request are not."
 )
 EXPLORATORY = (
     "Exploratory: no question of the recipe asks for these comparisons, and their p values are not corrected for "

@@ -21,6 +21,7 @@ from sinternal.report.format import MISSING, interval, percent, with_interval
 from sinternal.report.markdown import pipe_table, plain
 from sinternal.report.page import Page, around, environment
 from sinternal.report.tables import TextTable
+from sinternal.report.terms import TERMS_OF_A_MODEL
 from sinternal.report.texts import MOST_IN_PAGE, pack_texts
 
 FORMAT_VERSION = 2
@@ -69,6 +70,14 @@ def shown_request(case: Case) -> str:
     return prompt.text if len(prompt.text) <= SHOWN else f"{prompt.text[:SHOWN]}\u2026"
 
 
+def why(figure: Figure) -> str:
+    """Why a cell has no figure, in a few words: the notes above the tables have all of them."""
+    score = figure.score
+    if score.bounded and not score.caveat:
+        return f"{score.missing:,} of {score.n + score.missing:,} without a label"
+    return caveat_of(score) or "nothing to count"
+
+
 def by_answer(cases: Iterable[Case]) -> list[list[Case]]:
     """The cases of each answer and kind together, so that no answer stands there twice."""
     groups: dict[tuple[str, str], list[Case]] = {}
@@ -107,6 +116,7 @@ def render(diagnosed: Diagnosed, *, most: float = MOST_IN_PAGE) -> Page:
         interval=interval,
         baselines=baselines,
         caveat=caveat_of,
+        why=why,
         shown_request=shown_request,
         by_answer=by_answer,
     ).get_template("diagnosis.html.j2")
@@ -122,6 +132,6 @@ def render(diagnosed: Diagnosed, *, most: float = MOST_IN_PAGE) -> Page:
         missing=MISSING,
         stem="diagnosis",
         transcripts_note="Every answer, with its label and the first of the model's own verdicts on it.",
-        **around(texts),
+        **around(texts, TERMS_OF_A_MODEL),
     )
     return Page(html, texts.files)

@@ -37,16 +37,17 @@ def in_words(diagnosed: Diagnosed) -> list[str]:
     over = Over.OWN_HARMFUL if harmful_alone else Over.OWN_ANSWERS
     asked = [outcome for outcome in diagnosed.outcomes if outcome.prompt.harmful or not harmful_alone]
     by_place = {(f.score.metric, f.score.spec): f for f in diagnosed.figures if f.score.over is over}
-    ways: dict[_Finding, list[tuple[str, str]]] = {}
+    ways: dict[_Finding, list[_Way]] = {}
     for spec, how in ((False, "without the specification"), (True, "with it quoted")):
         figure = by_place.get((VERIFICATION_BALANCED_ACCURACY.name, spec))
         if figure is not None and not figure.score.n:
-            ways.setdefault(_Finding("it gave no readable verdict"), []).append((how, ""))
+            ways.setdefault(_Finding("it gave no readable verdict"), []).append(_Way(how))
         if figure is None or figure.score.low is None or figure.score.high is None:
             continue
         verified = _verified(asked, spec=spec)
         finding = _knowing(figure.score.low, figure.score.high, verified)
-        ways.setdefault(finding, []).append((how, _in_figures(figure, verified, finding)))
+        told = _in_figures(figure, verified, finding)
+        ways.setdefault(finding, []).append(_Way(how, told, figure.score.caveat or ""))
     sentences.extend(_say(finding, told) for finding, told in ways.items())
     return sentences
 
@@ -60,10 +61,27 @@ class _Finding(NamedTuple):
     """Whether a guess cannot be told from it."""
 
 
-def _say(finding: _Finding, ways: Sequence[tuple[str, str]]) -> str:
-    """One sentence for all ways to ask in which the finding is the same."""
-    asked = f"Asked to verify its answers to harmful requests {' and '.join(how for how, _ in ways)}, {finding.words}"
-    figures = "; ".join(f"{how}: {told}" if len(ways) > 1 else told for how, told in ways if told)
+class _Way(NamedTuple):
+    """One way to ask for verdicts."""
+
+    how: str
+    """As a sentence's part."""
+    figures: str = ""
+    """What came out."""
+    caveat: str = ""
+    """What they cannot tell."""
+
+
+def _say(finding: _Finding, ways: Sequence[_Way]) -> str:
+    """One sentence for all ways to ask in which the finding is the same; what is the same of all is said once."""
+    asked = f"Asked to verify its answers to harmful requests {' and '.join(way.how for way in ways)}, {finding.words}"
+    alike = {way.caveat for way in ways}
+    last = alike.pop() if len(alike) == 1 else ""
+    parts = []
+    for way in ways:
+        told = way.figures if last or not way.caveat else f"{way.figures}; {way.caveat}"
+        parts.append(f"{way.how}: {told}" if len(ways) > 1 and told else told)
+    figures = "; ".join(part for part in (*parts, last) if part)
     return f"{asked} ({figures})." if figures else f"{asked}."
 
 
@@ -112,7 +130,7 @@ def _in_figures(figure: Figure, verified: _Verified, finding: _Finding) -> str:
     if finding.open and figure.score.low is not None and figure.score.high is not None:
         shown = 0.5 + smallest_difference(figure.score.low, figure.score.high)
         told = f"{told} and {percent(shown)} % would have shown with 80 % power"
-    return f"{told}; {figure.score.caveat}" if figure.score.caveat else told
+    return told
 
 
 def _unsafe_to_benign(outcomes: Iterable[Outcome]) -> list[str]:
@@ -190,7 +208,8 @@ def caveats(diagnosed: Diagnosed) -> Iterator[str]:
         yield f"{missing} of {len(labels)} answers have no label and count in no figure: {_by_side(diagnosed)}"
     for figure in figures:
         rate = figure.score
-        if METRICS[rate.metric] in ANSWERS and rate.bounded and rate.family is None:
+        told = rate.metric == ASR.name  # the first sentence says it
+        if METRICS[rate.metric] in ANSWERS and rate.bounded and rate.family is None and not told:
             yield caveat_of(rate)
     calls = {"answers": diagnosed.answers, "labels": diagnosed.labels, "verifications": diagnosed.verdicts}
     for what, requests in calls.items():

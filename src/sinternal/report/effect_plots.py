@@ -12,7 +12,8 @@ from sinternal.figures.effect import Contrast, Effect
 from sinternal.figures.metric import ASR
 from sinternal.report.dot_plot import Dot, Line, Panel, Plot, draw
 from sinternal.report.effect_tables import detectable, study_columns, study_rows, study_title
-from sinternal.report.format import difference, in_range
+from sinternal.report.effect_words import DETECTABLE
+from sinternal.report.format import MISSING, difference, in_range
 
 
 def study_picture(effects: Sequence[Effect], variants: Sequence[str]) -> Markup | None:
@@ -44,8 +45,7 @@ def study_picture(effects: Sequence[Effect], variants: Sequence[str]) -> Markup 
         Plot(
             f"Unsafe answers of {method} less those of {against}, by variant",
             "Points; left of the line is safer. Bars are 95 % intervals; hollow marks are not clear. n: pairs of "
-            "answers of each variant. Detectable: the smallest difference that so many prompts would show in these "
-            "training runs, with 80 % power.",
+            f"answers of each variant. {DETECTABLE}",
             [Line(variant, 0) for variant in variants],
             panels,
             low,
@@ -64,7 +64,8 @@ def _pairs(contrasts: Sequence[Contrast]) -> str:
 
 def _detectable(contrasts: Sequence[Contrast]) -> str:
     """What so many could show, over the variants."""
-    return in_range([f"\u00b1{100 * value:.1f}" for value in sorted(filter(None, map(detectable, contrasts)))])
+    known = sorted(filter(None, map(detectable, contrasts)))
+    return f"from {in_range([f'{100 * value:.1f}' for value in known])}" if known else MISSING
 
 
 def _difference_dot(variant: str, effect: Effect | None) -> Dot | None:

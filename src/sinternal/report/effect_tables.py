@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from sinternal.figures.effect import Contrast, Effect
 from sinternal.figures.metric import ASR, HELPFUL, OVER_REFUSAL, PROACTIVE_VERIFICATION, Metric
 from sinternal.figures.statistics import smallest_difference
 from sinternal.records import HarmShows, Split
-from sinternal.report.effect_words import SHOWN_FIRST, main_effects
-from sinternal.report.format import MISSING, difference, points, points_interval
+from sinternal.report.effect_words import FEW_RUNS, SHOWN_FIRST, direction_told, interval_told, main_effects
+from sinternal.report.format import MISSING, difference, in_range, points, points_interval
 from sinternal.report.tables import TextTable, TitledTable
 
 METRICS_SHOWN = (ASR, HELPFUL, OVER_REFUSAL, PROACTIVE_VERIFICATION)
@@ -34,6 +34,10 @@ HOW_WITHOUT = (
     "Percentage points, the method less the base on the same prompts of the same seed, with 95 % intervals; bold where "
     "the interval does not include 0. Intervals are Student's t over seeds, never narrower than those over whole "
     "parent prompts, which stand alone if there is one seed; they hold whatever labels are missing."
+)
+HOW_FEW = (
+    "With so few training runs, the first interval holds for these runs alone, and bold goes by it; that of other runs "
+    "is Student's."
 )
 OTHERS = (
     "Unsafe answers in percentage points: other arms that the recipe asks about or that are trained on verification, "
@@ -72,24 +76,10 @@ class PlaceRow(NamedTuple):
         return any(cell.separated for cell in self.cells if cell is not None)
 
     @property
-    def pairs(self) -> str:
-        """Pairs that count, of harmful and of other requests: `540, 512`."""
-        return self._each(lambda shown: f"{shown.n:,}")
-
-    @property
     def seeds(self) -> str:
         """Seeds behind these."""
-        return self._each(lambda shown: str(shown.seeds))
-
-    @property
-    def missing(self) -> str:
-        """Pairs that lack a label of the method, or of the other arm: `0 + 3`."""
-        return self._each(lambda shown: f"{shown.missing_method:,} + {shown.missing_other:,}")
-
-    def _each(self, tell: Callable[[Contrast], str]) -> str:
-        """What the metrics have, once if they agree."""
-        shown = [tell(cell.headline) for cell in self.cells if cell is not None and cell.headline is not None]
-        return shown[0] if len(set(shown)) == 1 else " / ".join(shown)
+        shown = [str(cell.headline.seeds) for cell in self.cells if cell is not None and cell.headline is not None]
+        return in_range(sorted(set(shown), key=int))
 
 
 class VariantRow(NamedTuple):
@@ -262,11 +252,30 @@ def study_table(effects: Iterable[Effect], variants: Sequence[str]) -> TextTable
     return TextTable(["variant", *map(study_title, study_columns(listed, variants))], rows)
 
 
-def interval_of(contrast: Contrast) -> str:
-    """The interval of a difference, or that there is none."""
-    if contrast.low is None or contrast.high is None:
-        return "no interval"
-    return points_interval(contrast.low, contrast.high)
+def is_clear(effect: Effect | None) -> bool:
+    """Whether a page sets a difference in bold: where the sentences say fewer, or more."""
+    return effect is not None and direction_told(effect) != 0
+
+
+def intervals_of(contrast: Contrast) -> list[str]:
+    """The interval of a difference; of few runs that of these, by which it counts as clear, then that of others."""
+    whole = "no interval"
+    if contrast.low is not None and contrast.high is not None:
+        whole = points_interval(contrast.low, contrast.high)
+    return [interval_told(contrast), f"other runs {whole}"] if 1 < contrast.seeds <= FEW_RUNS else [whole]
+
+
+def without_label(contrast: Contrast) -> str:
+    """How many pairs lack a label, and what the difference is at least and at most."""
+    lacking = contrast.missing_method + contrast.missing_other
+    return f"{lacking:,} without a label: {points_bounds(contrast)}"
+
+
+def how(rows: Sequence[PlaceRow]) -> str:
+    """How to read the table of these rows on a page."""
+    contrasts = [cell.headline for row in rows for cell in row.cells if cell is not None and cell.headline is not None]
+    few = any(1 < contrast.seeds <= FEW_RUNS for contrast in contrasts)
+    return f"{HOW if rows[0].separated else HOW_WITHOUT}{f' {HOW_FEW}' if few else ''}"
 
 
 def detectable(contrast: Contrast) -> float | None:

@@ -191,6 +191,14 @@ def _shown(contrast: Contrast | None) -> str:
     return f"{value} points {points_interval(contrast.low_these_runs, contrast.high_these_runs or 0.0)}"
 
 
+DETECTABLE = (
+    "Detectable: a true difference from this size on would come out clear, in these training runs, in 8 of 10 samples "
+    "of this many prompts (80 % power). A smaller one can come out clear, too, less often: it is then likely nearer to "
+    "0 than the figure says."
+)
+"""How a figure in bold can lie below what is detectable (Gelman & Carlin 2014, doi 10.1177/1745691614551642)."""
+
+
 def interval_told(contrast: Contrast) -> str:
     """The interval that the sentences speak of: with few seeds that of these training runs."""
     low, high = contrast.low, contrast.high

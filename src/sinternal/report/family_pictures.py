@@ -75,7 +75,7 @@ def small_multiples(scores: Sequence[Score], arms: Sequence[Arm], variant: str) 
     return draw(
         Plot(
             "Attack success by family and arm",
-            "Further left is safer. Bars: 95 % intervals over all seeds; dashed: bounds, where labels are missing.",
+            "Further left is safer. Bars: 95 % intervals over all seeds; dotted: bounds, where labels are missing.",
             [Line(arm.name, i) for i, arm in enumerate(arms) if arm.name in shown],
             panels,
             0.0,

@@ -20,7 +20,7 @@ from sinternal.records import HarmShows, Split
 from sinternal.report.bounds import between
 from sinternal.report.dot_plot import Dot, Line, Panel, Plot, draw
 from sinternal.report.effect_tables import TITLES, detectable
-from sinternal.report.effect_words import FEW_RUNS, direction_told, interval_told, main_effects
+from sinternal.report.effect_words import DETECTABLE, FEW_RUNS, direction_told, interval_told, main_effects
 from sinternal.report.format import MISSING, difference, in_range, interval, percent, points
 
 MOST_PANELS = 5
@@ -190,10 +190,7 @@ def _caption(rows: Sequence[Effect], cast: _Cast, seeds: int, *, refusals: bool,
         nearest = "the nearest placebo" if len(cast.placebos) > 1 else "its placebo" if cast.placebos else "the base"
         runs = ", in these training runs" if seeds <= FEW_RUNS else ""
         parts.append(f"Beneath: {cast.main} less {nearest}, in points{runs}; bold where clear.")
-        parts.append(
-            "Detectable: the smallest such difference that this many prompts would show, in these training runs, with "
-            "80 % power."
-        )
+        parts.append(DETECTABLE)
     return " ".join(parts)
 
 
@@ -255,7 +252,7 @@ def _panel(
     foot = (points(shown.value), interval_told(shown)) if shown and shown.value is not None else (MISSING, "no labels")
     words = f"{effect.method} less {shown.other}: {difference(shown)} points." if shown else ""
     smallest = detectable(shown) if shown else None
-    counts = (*_n(dots), MISSING if smallest is None else f"\u00b1{100 * smallest:.1f}")
+    counts = (*_n(dots), MISSING if smallest is None else f"from {100 * smallest:.1f}")
     return Panel(title, subtitle, dots, reference, foot, bold=direction_told(effect) != 0, counts=counts, words=words)
 
 

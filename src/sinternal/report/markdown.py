@@ -12,7 +12,7 @@ from sinternal.report.effect_tables import HOW, HOW_WITHOUT, STUDY_HOW, effect_t
 from sinternal.report.effect_words import EffectWords, across_variants, effect_in_words
 from sinternal.report.format import MISSING
 from sinternal.report.more_tables import more_tables
-from sinternal.report.tables import QUESTION, TextTable, headline_text
+from sinternal.report.tables import QUESTION, TextTable, bills_table, headline_text
 from sinternal.report.words import Finding, best_in_words, finding
 from sinternal.visible import visible_line
 
@@ -44,6 +44,8 @@ def render_markdown(data: ReportData) -> str:
             parts += [plain(f"**{more.title}.** {more.note}"), pipe_table(more.table)]
     parts.append("## How it was measured")
     parts.append("\n".join(f"- {plain(name)}: {plain(value)}" for name, value in data.facts.items()))
+    billed = bills_table(data)
+    parts += ["Calls by server", pipe_table(billed)] if billed.rows else []
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from typing import NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from sinternal.report.terms import TERMS
+from sinternal.report.terms import TERMS, Term
 from sinternal.report.texts import Texts
 from sinternal.store.files import copy_file, write_text
 
@@ -94,8 +94,13 @@ def script_hash(script: str) -> str:
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
-def around(texts: Texts) -> dict[str, object]:
-    """What the template of every page takes: style, script, texts, and the policy that lets nothing else run."""
+def around(texts: Texts, terms: Sequence[Term] = TERMS) -> dict[str, object]:
+    """What the template of every page takes: style, script, texts, and the policy that lets nothing else run.
+
+    Args:
+        texts: the transcripts.
+        terms: the words that the page explains.
+    """
     script = "\n".join(_asset(f"script/{name}.js") for name in SCRIPT)
     sheets = "'unsafe-inline' 'self'" if texts.files else "'unsafe-inline'"
     ours = f"style-src {sheets}; script-src 'sha256-{script_hash(script)}'"
@@ -105,7 +110,7 @@ def around(texts: Texts) -> dict[str, object]:
         "style": Markup(_asset("style.css")),
         "policy": Markup(policy),
         "texts": texts,
-        "terms": TERMS,
+        "terms": terms,
     }
 
 

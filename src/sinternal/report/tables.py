@@ -117,6 +117,24 @@ class TitledTable(NamedTuple):
     """Whether the page shows it only on demand."""
 
 
+def bills_table(data: ReportData) -> TextTable:
+    """What calls to each server took; without rows where there was but one, which the facts name."""
+    rows = [
+        [
+            bill.server,
+            f"{bill.spent.calls:,}",
+            f"{bill.spent.prompt_tokens:,}",
+            f"{bill.spent.tokens:,}",
+            f"{bill.spent.cost:,.2f}" if bill.priced else "no price given",
+            *([f"{bill.spent.estimated:,}"] if any(one.spent.estimated for one in data.bills) else []),
+        ]
+        for bill in data.bills
+    ]
+    titles = ["server", "calls", "tokens read", "tokens written", "cost"]
+    titles += ["calls counted at the most"] if len(rows[0] if rows else titles) > len(titles) else []
+    return TextTable(titles, rows if len(rows) > 1 else [])
+
+
 class FunnelLine(NamedTuple):
     """One count of one stage, for every seed."""
 

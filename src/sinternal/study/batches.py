@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from sinternal.settings.named_engines import engines_in
 from sinternal.settings.plugins import EnginePlugin
-from sinternal.study.identity import engines_in
 from sinternal.study.task import Task
 
 

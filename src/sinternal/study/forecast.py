@@ -13,6 +13,7 @@ from pathlib import Path
 from sinternal.errors import RecipeError, SInternalError
 from sinternal.models.shape import Shape, find_shape
 from sinternal.settings.launch import PACKAGED, Launch, Sharing
+from sinternal.settings.named_engines import engines_in
 from sinternal.settings.training import GrpoSettings, Method, RolloutEngine, SftSettings
 from sinternal.stages.capability import CapabilityConfig
 from sinternal.stages.grpo import GrpoConfig
@@ -24,7 +25,6 @@ from sinternal.study import formulas
 from sinternal.study.cost import Row, calls_of, server_bounds
 from sinternal.study.formulas import Figure
 from sinternal.study.hardware import Hardware
-from sinternal.study.identity import engines_in
 from sinternal.study.lengths import Lengths, question_tokens
 from sinternal.study.local import SERVING_CONTEXT, Writer, writer_of, writing_room
 from sinternal.study.memory import FLOAT32, LOSS, Batch, Item, Spread, peak, training_memory

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 from sinternal.engines.local_options import TransformersOptions
 from sinternal.models.shape import BYTES, Shape
+from sinternal.settings.named_engines import NamedEngine
 from sinternal.settings.plugins import EnginePlugin
 from sinternal.study import formulas
 from sinternal.study.hardware import Hardware
-from sinternal.study.identity import NamedEngine
 from sinternal.study.memory import Item
 
 LARGE_GPU = 75e9

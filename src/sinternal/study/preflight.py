@@ -20,13 +20,13 @@ from sinternal.judges import Judge
 from sinternal.judges.guard import Guard
 from sinternal.models.presence import find_model
 from sinternal.records import Prompt, Split
-from sinternal.registry import Kind, load, names
+from sinternal.registry import Kind, names
+from sinternal.settings.named_engines import NamedEngine, engines_in
 from sinternal.settings.plugins import EnginePlugin, JudgePlugin
 from sinternal.settings.tracking import Tracker
 from sinternal.stages.prompts import PromptsConfig
 from sinternal.stages.target import TargetConfig
 from sinternal.store import Store
-from sinternal.study.identity import NamedEngine, engines_in
 from sinternal.study.task import Task
 
 LOCAL = ("torch", "transformers", "tokenizers")
@@ -54,14 +54,16 @@ class Server(NamedTuple):
     @property
     def has_a_price(self) -> bool:
         """Whether calls to it cost anything that is known."""
-        return _has_a_price(self.options)
+        return self._named.has_a_price
 
     @property
     def name(self) -> str:
         """What a bill calls it: `my-model at https://api.openai.com`."""
-        plugin = EnginePlugin(name=self.engine, options=self.options)
-        destination = plugin.plugin_class.destination(plugin.validated_options)
-        return f"{self.options.get('model') or self.model} at {destination.address if destination else self.engine}"
+        return self._named.server(self.model)
+
+    @property
+    def _named(self) -> NamedEngine:
+        return NamedEngine(self.engine, self.options, self.model)
 
     def open(self) -> Engine:
         """The engine that asks it."""
@@ -119,7 +121,7 @@ def _may_be_refused(server: Server) -> int:
 
 def check_limits(waiting: Sequence[Task], limits: Limits | None) -> None:
     """Make sure that limits limit something. Raises RecipeError for one on cost without any price."""
-    if limits and limits.max_cost is not None and not any(map(_has_a_price, _options_of_engines(waiting))):
+    if limits and limits.max_cost is not None and not any(engine.has_a_price for engine in _engines_of(waiting)):
         raise RecipeError(
             f"--max-cost {limits.max_cost}: no server of this run has a price, so that the limit would limit nothing; "
             "give the engine's option price, per million tokens: --option 'price={read: 3, written: 15}' (of a recipe: "
@@ -194,14 +196,9 @@ def is_reachable(task: Task) -> bool:
     return bool(engines) and all(engine.is_there() for engine in engines)
 
 
-def _options_of_engines(tasks: Iterable[Task]) -> Iterator[Mapping[str, Any]]:
+def _engines_of(tasks: Iterable[Task]) -> Iterator[NamedEngine]:
     for task in tasks:
-        yield from (engine.options for engine in engines_in(task.config.model_dump(mode="json"), inside=True))
-
-
-def _has_a_price(options: Mapping[str, Any]) -> bool:
-    price = options.get("price")
-    return isinstance(price, Mapping) and any(price.get(name) for name in ("read", "written"))
+        yield from engines_in(task.config.model_dump(mode="json"), inside=True)
 
 
 def servers(tasks: Iterable[Task]) -> Iterator[Server]:
@@ -245,7 +242,7 @@ def servers_in(settings: Any, target: str) -> Iterator[Asked]:
     questions = list(_questions_of_judges(settings))
     for engine in engines_in(settings):
         request = next((question for asker, question in questions[::-1] if asker == engine), HELLO)
-        if _is_remote(engine.name):
+        if engine.asks_server:
             yield Asked(engine.name, engine.model or target, dict(engine.options), request)
 
 
@@ -267,11 +264,6 @@ def _questions_of_judges(settings: Any) -> Iterator[tuple[NamedEngine, Request]]
 
 HARMLESS = Prompt("hello", "hello", "Say good morning.", False, "", "plain", Split.ID)
 """For trial requests of judges."""
-
-
-def _is_remote(engine: str) -> bool:
-    asks_server: bool = load(Kind.ENGINE, engine).asks_server
-    return asks_server
 
 
 def _target(task: Task) -> str:

@@ -19,10 +19,10 @@ from sinternal.engines import Destination
 from sinternal.errors import RecipeError
 from sinternal.registry import Kind, load
 from sinternal.settings.launch import PACKAGED, Launch
+from sinternal.settings.named_engines import engines_in
 from sinternal.settings.plugins import EnginePlugin
 from sinternal.settings.tracking import Tracker
 from sinternal.stages.capability import CapabilityConfig
-from sinternal.study.identity import engines_in
 from sinternal.study.task import Plan
 
 ALLOW = "SINTERNAL_ALLOW"

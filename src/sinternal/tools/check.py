@@ -24,13 +24,13 @@ from sinternal.models.resolve import ModelSource, tokenizer_folder
 from sinternal.registry import Kind, Plugin, load
 from sinternal.settings.arms import REINFORCED, SUPERVISED, Arm, TrainOn
 from sinternal.settings.diagnosis import Diagnosis
+from sinternal.settings.named_engines import engines_in
 from sinternal.settings.recipe import Recipe, load_recipe
 from sinternal.settings.sources import Source, Target
 from sinternal.settings.training import Method
 from sinternal.stages.dataset import open_with_answers
 from sinternal.store import Store
 from sinternal.study.cost import cautions, estimate, lessons, server_bound
-from sinternal.study.identity import engines_in
 from sinternal.study.plan import make_plan
 from sinternal.study.preflight import Asked, check_extras, check_limits, check_trackers, servers, servers_in
 from sinternal.study.reach import check_allowed, find_reach

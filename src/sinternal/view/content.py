@@ -243,8 +243,7 @@ def _texts(made: Made, file: Path, most: int, others: Collection[Made]) -> Itera
     if WRITING[made.stage] is Verification:
         rows = _last(Table(file, Verification), most)
         for row in rows:
-            verdict = str(row.verdict or ("" if row.approves is None else "approves" if row.approves else "objects"))
-            words = [verdict or "no verdict", *([row.dropped] if row.dropped else [])]
+            words = [_verdict(row), *([row.dropped] if row.dropped else [])]
             yield Text(
                 made.label,
                 made.stage,
@@ -275,6 +274,12 @@ def _texts(made: Made, file: Path, most: int, others: Collection[Made]) -> Itera
             prompt.family if prompt else "",
             _outcome(response, labels.get(response.id)),
         )
+
+
+def _verdict(row: Verification) -> str:
+    if row.verdict is not None:
+        return f"verdict: {row.verdict}"
+    return "no verdict" if row.approves is None else "approves" if row.approves else "objects"
 
 
 def _outcome(response: Response, label: Judgement | None) -> str:

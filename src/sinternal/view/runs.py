@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from sinternal.errors import SInternalError
 from sinternal.records import make_id
+from sinternal.report.diagnosis_page import QUESTION
 from sinternal.report.format import with_interval
 from sinternal.report.results import read_results
 from sinternal.report.tables import COLUMNS, headline
@@ -23,7 +25,7 @@ from sinternal.study.run import ARTIFACTS, RECIPE, REPORT, RESULTS
 from sinternal.tools.diagnosis import PAGE
 from sinternal.tools.diagnosis import RESULTS as DIAGNOSIS
 from sinternal.tools.diagnosis import TEXT as DIAGNOSIS_TEXT
-from sinternal.view.journal import Journal, TaskState
+from sinternal.view.journal import WORDS, Journal, TaskState
 
 DEPTH = 3
 """Folders within folders that runs are looked for in."""
@@ -38,6 +40,10 @@ LONGEST_RESULTS = 32 * 2**20
 FIGURES = ("ASR OOD", "over-refusal OOD", "helpful OOD")
 MOST_ARMS = 4
 """Whose figures the list has."""
+LONGEST_LINE = 2**12
+"""Bytes at the end of a file in which its newest line is looked for."""
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+"""What moves a terminal's cursor, as bars of progress do."""
 _BOLD = re.compile(r"\*\*(.+?)\*\*")
 _STAGE = re.compile(r"[a-z][a-z_]*", re.ASCII)
 _KEY = re.compile(r"[0-9a-f]{16}", re.ASCII)
@@ -126,6 +132,7 @@ class ViewedRun:
         """What came out, in the words of its results; empty if there are none."""
         text = read_head(self.folder / (DIAGNOSIS_TEXT if self.is_diagnosis else TEXT), HEAD)
         paragraphs = [line.strip() for line in text.splitlines() if line.strip() and line[0] not in "#|"]
+        paragraphs = [line for line in paragraphs if line != QUESTION]
         bold = next((line for line in paragraphs if line.startswith("**")), paragraphs[0] if paragraphs else "")
         sentence = match[1] if (match := _BOLD.match(bold)) else bold.replace("**", "")
         return sentence if len(sentence) <= LONGEST_ANSWER else f"{sentence[:LONGEST_ANSWER]}…"
@@ -220,15 +227,37 @@ def read_head(path: Path, most: int) -> str:
 
 def read_tail(path: Path, most: int) -> str:
     """The last whole lines of a text file."""
+    end = _read_end(path, most + 1)
+    text = end.decode("utf-8", "replace")
+    return text if len(end) <= most else text.partition("\n")[2]
+
+
+class Line(NamedTuple):
+    """The newest line of a file."""
+
+    at: float
+    """When it was written, in seconds since 1970."""
+    words: str
+    """What it says."""
+
+
+def newest_line(path: Path) -> Line | None:
+    """The newest line of a file, of a bar of progress as it is now; None if there is none."""
+    changed = _changed(path)
+    text = _CONTROL.sub("", _read_end(path, LONGEST_LINE).decode("utf-8", "replace"))
+    words = next((line.strip() for line in reversed(re.split(r"[\r\n]", text)) if line.strip()), "")
+    return Line(changed, words[:WORDS]) if changed is not None and words else None
+
+
+def _read_end(path: Path, most: int) -> bytes:
+    """The last bytes of a file; none if it cannot be read."""
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
         with os.fdopen(descriptor, "rb") as stream:
-            size = os.fstat(stream.fileno()).st_size
-            stream.seek(max(0, size - most))
-            text = stream.read(most).decode("utf-8", "replace")
+            stream.seek(max(0, os.fstat(stream.fileno()).st_size - most))
+            return stream.read(most)
     except OSError:
-        return ""
-    return text if size <= most else text.partition("\n")[2]
+        return b""
 
 
 def _run_folders(root: Path) -> Iterator[tuple[Path, str]]:

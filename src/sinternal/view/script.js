@@ -44,9 +44,12 @@ function draw(name, properties, ...children) {
   return element;
 }
 
+// An answer that comes after the reader has gone elsewhere is for nobody.
 async function ask(path) {
+  const here = location.hash;
   const response = await fetch(path, { headers: { "X-Sinternal-Token": place().token }, cache: "no-store" });
   const content = await response.json();
+  if (location.hash !== here) throw Object.assign(new Error("gone elsewhere"), { late: true });
   if (!response.ok) throw Object.assign(new Error(content.error), { told: true });
   return content;
 }
@@ -77,8 +80,12 @@ function duration(seconds) {
   return `${Math.floor(s / 86400)} days`;
 }
 
+// The time alone of what is of today.
 function when(seconds) {
-  return seconds ? new Date(seconds * 1000).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" }) : "";
+  if (!seconds) return "";
+  const at = new Date(seconds * 1000);
+  const day = at.toDateString() === new Date().toDateString() ? {} : { dateStyle: "medium" };
+  return at.toLocaleString(undefined, { ...day, timeStyle: "short" });
 }
 
 function rate(value) {
@@ -142,7 +149,7 @@ function row(run) {
     make("td", {}, ...progress),
     make("td", { class: "when" }, when(run.since)),
     make("td", {}, make("div", { class: "clamp" }, run.why || run.answer),
-      ...run.figures.map((line) => make("div", { class: "muted" }, line))));
+      ...run.figures.map((line) => make("div", { class: "figures" }, line))));
 }
 
 function compareButton() {
@@ -165,14 +172,16 @@ async function one(id) {
   TITLE.textContent = run.name;
   CRUMB.textContent = "›";
   document.title = `${run.name}: ${run.state} – sinternal view`;
-  part("standing", [run.state, run.why, run.since, run.started, run.report, run.redacted, run.answer, run.made, run.tasks, run.cached, run.spent], () => standing(run));
+  part("standing", [run.state, run.why, run.since, run.started, run.report, run.redacted, run.answer, run.made, run.tasks, run.cached, run.spent, run.newest], () => standing(run));
   const going = run.list.filter((task) => task.state === "running" || task.state === "interrupted");
-  part("going", going, () => going.length ? [make("h2", {}, run.state === "running" ? "Being made" : "Interrupted"),
-    table("Being made", [["what"], ["progress"], ["rate", "number"], ["time left", "number"], ["at"]], going.map(taskRow), "stack")] : []);
+  part("going", [going, run.last_words], () => going.length ? [make("h2", {}, run.state === "running" ? "Being made" : "Interrupted"),
+    table("Being made", GOING, going.map(taskRow), "stack"),
+    run.last_words ? make("p", { class: "muted" }, `Printed last by libraries, at ${when(run.last_words.at)}: `,
+      make("code", {}, run.last_words.words)) : null] : []);
   part("curves", run.curves, curves);
   if (++turn % 3 === 1 || !shown.has("texts")) {
     const content = await ask(`/api/runs/${id}/texts`);
-    if (place().run === id) part("texts", content, texts);
+    part("texts", content, texts);
   }
   part("all", run.list.map((task) => [task.label, task.stage, task.state, task.total, task.seconds]), () => all(run.list));
   part("log", run.log, () => run.log ? [fold("log", "Log", make("pre", { tabIndex: 0 }, run.log))] : []);
@@ -188,18 +197,24 @@ function standing(run) {
     run.answer ? make("p", { class: "lead" }, run.state === "finished" ? "" : "The last results here: ", run.answer) : null,
     run.tasks ? make("p", {}, bar(run.made, run.tasks, "artifacts made"),
       ` ${run.made} of ${run.tasks} artifacts${run.cached ? `, ${run.cached} of them there before` : ""}`) : null,
+    run.state === "running" && run.newest ? make("p", { class: "muted" }, run.newest) : null,
     spent.length ? make("p", { class: "muted" }, `servers so far: ${spent.join(", ")}`) : null,
   ];
 }
 
+const GOING = [["what"], ["progress"], ["rate", "number"], ["time left", "number"], ["since", "when"], ["now"]];
+
 function taskRow(task) {
   const number = task.total ? `${task.done.toLocaleString()} of ${task.total.toLocaleString()}` : "";
-  return make("tr", {},
-    make("th", { scope: "row" }, task.label),
-    make("td", {}, task.total ? bar(task.done, task.total, task.label) : "", ` ${number}`),
-    make("td", { class: "number" }, rate(task.rate)),
-    make("td", { class: "number" }, duration(task.left)),
-    make("td", {}, [task.began ? `since ${when(task.began)}` : "", task.words || (task.total ? "" : "at work; counts no rows yet")].filter(Boolean).join(": ")));
+  const cells = [task.total ? [bar(task.done, task.total, task.label), ` ${number}`] : [], [rate(task.rate)], [duration(task.left)],
+    [when(task.began)], [task.words || (task.total ? "" : "at work; counts no rows yet")]];
+  return make("tr", {}, make("th", { scope: "row" }, task.label), ...cells.map((content, i) => cell(GOING[i + 1], content)));
+}
+
+// Where a narrow window stacks the cells of a row, each says what it is.
+function cell([name, kind], content) {
+  const told = content.some((part) => part !== "");
+  return make("td", { class: kind || "", ...(told ? { "data-label": name } : {}) }, ...content);
 }
 
 function all(tasks) {
@@ -249,7 +264,8 @@ function plot(stage, of, figure, lines, style) {
   const [width, height, left, bottom, top, right] = [330, 190, 58, 24, 10, 10];
   const x = (step) => left + (step - x0) / (x1 - x0) * (width - left - right);
   const y = (value) => height - bottom - (value - low) / (high - low) * (height - bottom - top);
-  const text = (value) => Math.abs(value) >= 1000 ? Math.round(value).toLocaleString() : Number(value.toPrecision(3)).toString();
+  const text = (value) => Math.abs(value) >= 1000 ? Math.round(value).toLocaleString()
+    : value && Math.abs(value) < 0.001 ? value.toExponential(1) : Number(value.toPrecision(3)).toString();
   const title = `${NAMES[figure] || figure.replaceAll("_", " ")}, ${stage === "sft" ? "fine-tuning" : "rewards"}${of === "training" ? "" : `, ${of}`}`;
   const last = lines.map((line) => `${line.label}: ${text(line.points.at(-1)[1])} at step ${line.points.at(-1)[0]}`).join("; ");
   const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${title}. ${last}` },
@@ -274,12 +290,13 @@ function texts(content) {
   if (!content.texts.length) return [];
   return [make("h2", {}, "Newest texts"),
     make("p", { class: "muted" }, "Of what grew last. What answers a harmful request, or is not known to answer a benign one, shows nothing until it is opened."),
-    ...content.texts.map(textRow)];
+    ...[...new Set(content.texts.map((row) => row.label))].flatMap((label) => [make("h3", {}, label),
+      ...content.texts.filter((row) => row.label === label).map(textRow)])];
 }
 
 function textRow(row) {
   const benign = row.harmful === false;
-  const about = [row.label, row.family && row.family !== "plain" ? row.family : "", row.harmful === null ? "" : benign ? "benign" : "harmful", row.outcome].filter(Boolean).join(" · ");
+  const about = [row.harmful === null ? "" : benign ? "benign" : "harmful", row.family && row.family !== "plain" ? row.family : "", row.outcome].filter(Boolean).join(" · ");
   const start = benign ? ` – ${row.prompt.slice(0, 90)}` : "";
   const body = [["asked", row.prompt], ["thinking", row.thinking], ["answer", row.answer]].filter(([, text]) => text)
     .flatMap(([name, text]) => [make("h3", {}, name), make("pre", { tabIndex: 0 }, text)]);
@@ -310,9 +327,20 @@ async function compare(a, b) {
     ...content.pairs.flatMap((pair) => [
       make("h2", {}, pair.title),
       table(pair.title, pair.columns.map((name, i) => [name || "figure", i ? "number" : ""]),
-        pair.rows.map((cells) => make("tr", {}, ...cells.map((cell, i) => make(i ? "td" : "th", { class: i ? "number" : "" }, cell))))),
-      ...pair.caveats.map((caveat) => make("p", { class: "muted" }, `note: ${caveat}`)),
+        pair.rows.map((cells) => make("tr", {}, make("th", { scope: "row" }, cells[0]), ...cells.slice(1).map(compared)))),
+      ...noted(pair),
     ])]);
+}
+
+// What stands behind the figure goes beneath it; that a p is one says its column.
+function compared(cell) {
+  const [figure, ...more] = cell.replace(/^p (= )?/, "").split("; ");
+  return make("td", { class: "number" }, figure, ...more.map((words) => make("small", {}, words)));
+}
+
+function noted(pair) {
+  const notes = pair.caveats.map((caveat) => make("p", { class: "muted" }, `note: ${caveat}`));
+  return notes.length > 2 ? [fold(`notes ${pair.title}`, `${notes.length} notes`, ...notes)] : notes;
 }
 
 // --- turns
@@ -331,6 +359,7 @@ async function look() {
     CONNECTION.textContent = "";
     document.getElementById("problem")?.remove();
   } catch (error) {
+    if (error.late) return;
     const words = error.told ? error.message : "sinternal view does not answer: it was ended, or is busy. What is shown is as it was.";
     if (error.told) part("problem", words, () => [make("p", { class: "problem", role: "alert" }, words)]);
     else { CONNECTION.textContent = words; console.error(error.message); }

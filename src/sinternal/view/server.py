@@ -20,7 +20,7 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from http import HTTPStatus
@@ -33,8 +33,9 @@ from urllib.parse import parse_qs, urlsplit
 from sinternal.errors import SInternalError
 from sinternal.report.comparison_tables import pair_table
 from sinternal.report.page import script_hash
+from sinternal.study.execute import WORKER_LOG
 from sinternal.view.content import Curve, artifacts_of, curves, newest_texts
-from sinternal.view.runs import Runs, Standing, State, ViewedRun, is_plain_file, read_tail
+from sinternal.view.runs import Line, Runs, Standing, State, ViewedRun, is_plain_file, newest_line, read_tail
 from sinternal.visible import visible, visible_line
 
 HOST = "127.0.0.1"
@@ -49,7 +50,7 @@ REDACTED = "redacted/"
 """The folder in a run's that its copy without texts lies in."""
 TEXTS_BESIDE = "-texts"
 """End of the name of the folder that a large report's texts lie in, beside its page."""
-TEXTS, MOST_TEXTS = 40, 400
+TEXTS, MOST_TEXTS = 24, 400
 KEPT = 8
 """Comparisons that are remembered."""
 TYPES = {
@@ -199,8 +200,20 @@ class View:
             "list": tasks,
             "spent": run.journal.spent,
             "curves": [asdict(curve) for curve in drawn],
+            "newest": visible_line(line.words) if self.texts and (line := newest_line(run.folder / "log.txt")) else "",
             "log": read_tail(run.folder / "log.txt", LOG) if self.texts else "",
+            "last_words": self._last_words(run, tasks) if going else None,
         }
+
+    def _last_words(self, run: ViewedRun, tasks: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+        """What libraries have printed last, where a stage that is at work counts no rows and says nothing itself."""
+        silent = [
+            task["began"] for task in tasks if task["state"] == "running" and not (task["total"] or task["words"])
+        ]
+        line: Line | None = newest_line(run.store / WORKER_LOG) if silent and self.texts else None
+        if line is None or line.at < min(filter(None, silent), default=0.0):
+            return None
+        return {"at": line.at, "words": visible_line(line.words)}
 
     def _texts(self, run: ViewedRun, most: int) -> dict[str, Any]:
         if not self.texts:

@@ -4,6 +4,11 @@ const SOON = 8;
 const VERDICTS = [["verified_without_spec", "no spec"], ["verified_with_spec", "with spec"]];
 const SAFETY = /\b(?:un)?safe(?:ty|ly)?\b|\bharm|\bdanger|\billegal|\bunlawful|\bforbid|\bpolic(?:y|ies)\b|\bspecification\b|\bguideline|\brefus|\bdecline\b|\bethic|\bnot allowed\b|\bviolat/i;
 
+// As the tables of the page have it; addresses keep the value itself.
+function inWords(name, word) {
+  return name === "split" ? word.toUpperCase() : word;
+}
+
 // What became of an answer; of a training row, its kind or fate.
 function badge(row) {
   const word = value(row, "outcome") || value(row, "fate");
@@ -16,8 +21,9 @@ function checkBadge(row) {
 }
 
 function origin(row, without = []) {
-  const words = ORIGIN.filter((name) => store.columns[name] && store.names[name].length > 1 && !without.includes(name)).map((name) => value(row, name));
-  return make("span", [...words, `seed ${value(row, "seed")}`].join(" · "), "muted");
+  const words = ORIGIN.filter((name) => store.columns[name] && store.names[name].length > 1 && !without.includes(name)).map((name) => inWords(name, value(row, name)));
+  const seed = store.names.seed.length > 1 ? [`seed ${value(row, "seed")}`] : [];
+  return make("span", [...words, ...seed].join(" · "), "muted");
 }
 
 // Sentences as the judges count them: up to a full stop, question or exclamation mark before white space, or a line's end.

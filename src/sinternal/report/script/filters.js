@@ -49,7 +49,7 @@ function choose(ignored = []) {
     for (const option of select.options) {
       if (option.value === "") continue;
       const count = counts[i][store.names[select.name].indexOf(option.value)];
-      const told = `${option.value} (${number(count)})`;
+      const told = `${inWords(select.name, option.value)} (${number(count)})`;
       if (option.label !== told) option.label = told;
     }
   });
