@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from sinternal.errors import ModelError
-from sinternal.study.run import RECIPE, Run
+from sinternal.study.run import RECIPE, Run, no_run
 
 
 class ArmOfRun(NamedTuple):
@@ -38,7 +38,7 @@ class ArmOfRun(NamedTuple):
         if path.name.isdecimal() and (path.parent.parent / RECIPE).is_file():
             path, seed = path.parent, int(path.name)
         if not (path.parent / RECIPE).is_file():
-            raise ModelError(f"{name}: there is no finished run in {path.parent} (no {RECIPE}); name RUN/ARM")
+            raise ModelError(f"{name} is no RUN/ARM: {no_run(path.parent, f'no run (no {RECIPE})')}")
         run = Run.open(path.parent, store)
         run.arm_keys(path.name, seed)
         return cls(run, path.name, run.recipe.seeds[0] if seed is None else seed)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from sinternal.budget import Limits
-from sinternal.engines import Engine, Request
+from sinternal.engines import Destination, Engine, Request
 from sinternal.errors import EngineError, RecipeError
 from sinternal.extras import ENGINES, require
 from sinternal.judges import Judge
@@ -54,11 +54,22 @@ class Server(NamedTuple):
         return _has_a_price(self.options)
 
     @property
+    def is_on_this_machine(self) -> bool:
+        """Whether no other machine is asked."""
+        return self.destination is None or self.destination.loopback
+
+    @property
     def name(self) -> str:
         """What a bill calls it: `my-model at https://api.openai.com`."""
+        at = self.destination.address if self.destination else self.engine
+        return f"{self.options.get('model') or self.model} at {at}"
+
+    @property
+    def destination(self) -> Destination | None:
+        """Where it is; None if the engine starts it itself."""
         plugin = EnginePlugin(name=self.engine, options=self.options)
-        destination = plugin.plugin_class.destination(plugin.validated_options)
-        return f"{self.options.get('model') or self.model} at {destination.address if destination else self.engine}"
+        destination: Destination | None = plugin.plugin_class.destination(plugin.validated_options)
+        return destination
 
     def open(self) -> Engine:
         """The engine that asks it."""
@@ -105,19 +116,35 @@ def _may_be_refused(server: Server) -> int:
         server.open().look()
     except EngineError:
         return 2
-    plugin = EnginePlugin(name=server.engine, options=server.options)
-    destination = plugin.plugin_class.destination(plugin.validated_options)
+    destination = server.destination
     return int(destination is not None and not destination.variables)
 
 
 def check_limits(waiting: Sequence[Task], limits: Limits | None) -> None:
-    """Make sure that limits limit something. Raises RecipeError for one on cost without any price."""
-    if limits and limits.max_cost is not None and not any(map(_has_a_price, _options_of_engines(waiting))):
+    """Make sure that limits limit something.
+
+    Raises:
+        RecipeError: there is a limit on cost, and no server has a price, or one on another machine has none.
+    """
+    if limits is None or limits.max_cost is None:
+        return
+    if not any(map(_has_a_price, _options_of_engines(waiting))):
         raise RecipeError(
             f"--max-cost {limits.max_cost}: no server of this run has a price, so that the limit would limit nothing; "
             "give the engine's option price, per million tokens: --option 'price={read: 3, written: 15}' (of a recipe: "
             "--set 'engine.options.price={read: 3, written: 15}'), or use --max-tokens"
         )
+    if free := [server.name for server in without_price(waiting) if not server.is_on_this_machine]:
+        raise RecipeError(
+            f"--max-cost {limits.max_cost}: {free[0]} has no price, so that the limit would not count what it takes; "
+            "give its engine's option price, per million tokens ({read: 0, written: 0} if it costs nothing), or use "
+            "--max-tokens"
+        )
+
+
+def without_price(waiting: Sequence[Task]) -> Iterator[Server]:
+    """The servers that tasks ask, and of which nothing says what they cost, nor that they cost nothing."""
+    return (server for server in servers(waiting) if server.options.get("price") is None)
 
 
 def check_extras(task: Task) -> None:
