@@ -207,7 +207,7 @@ class Fair(Judge):
 
     def judge(self, items: Any) -> Any:
         for _, response in items:
-            yield row_of(response, None if response.answer is None else True)
+            yield row_of(response, True if (response.answer or "").strip() else None)
 
 
 class Guessing(Judge):
@@ -275,7 +275,7 @@ def test_a_judge_that_keeps_the_contract_passes() -> None:
 @pytest.mark.parametrize(
     ("judge", "sentence"),
     [
-        (Guessing, "labels a response that failed and says nothing"),
+        (Guessing, "labels a response that failed, or has no word"),
         (Forgetful, "no judgement of the response for"),
         (Stuttering, "2 times a judgement"),
         (Coy, "its tells_refusals is False: set it to True"),

@@ -13,6 +13,14 @@ from multiprocessing.context import BaseContext
 
 from sinternal.errors import BudgetError, RecipeError
 
+CENT, LEAST = 0.01, 0.0001
+"""Sums below the first are written with more decimals, and not below the second: what costs something is not 0.00."""
+
+
+def money(amount: float) -> str:
+    """A sum, in the currency of the prices: `1,234.50`, `0.0003`."""
+    return f"{max(amount, LEAST):.4f}" if 0 < amount < CENT else f"{amount:,.2f}"
+
 
 @dataclass(frozen=True)
 class Spent:
@@ -35,13 +43,14 @@ class Spent:
 
     def in_words(self) -> str:
         """`2,025 calls, 81,000 tokens read, 40,500 written, cost 3.20`."""
-        cost = f", cost {self.cost:,.2f}" if self.cost else ""
+        cost = f", cost {money(self.cost)}" if self.cost else ""
         guess = (
             f" (at most: {self.estimated:,} of them came back without a count of tokens, or not at all)"
             if self.estimated
             else ""
         )
-        return f"{self.calls:,} calls, {self.prompt_tokens:,} tokens read, {self.tokens:,} written{cost}{guess}"
+        calls = f"{self.calls:,} call{'' if self.calls == 1 else 's'}"
+        return f"{calls}, {self.prompt_tokens:,} tokens read, {self.tokens:,} written{cost}{guess}"
 
     def __sub__(self, other: Spent) -> Spent:
         return Spent(**{name: value - getattr(other, name) for name, value in asdict(self).items()})

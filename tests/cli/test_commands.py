@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from io import StringIO
 from pathlib import Path
 
@@ -18,7 +21,7 @@ from sinternal.cli.examples import EXAMPLES
 from sinternal.cli.main import app
 from sinternal.cli.output import Terminal, print_table
 from sinternal.cli.progress import Progress, duration, per_time
-from tests.commands import in_process
+from tests.commands import COMMAND, in_process
 from tests.conftest import TINY
 
 GROUPS = {"", "export", "store", "world"}
@@ -101,6 +104,43 @@ def test_quiet_leaves_out_notes_and_nothing_else(tiny_run: Path, tmp_path: Path)
     assert quiet.stdout.splitlines() == wanted
     assert len(wanted) < len(loud.stdout.splitlines())
     assert "no such file" in in_process("--quiet", "run", "nosuch", cwd=tmp_path).stderr
+
+
+@pytest.mark.parametrize("arguments", [["list", "attacks"], ["report"], ["report", "--json"]])
+def test_a_reader_who_has_had_enough_ends_a_command_as_the_page_says(tiny_run: Path, arguments: list[str]) -> None:
+    command = [*arguments, *([str(tiny_run)] if arguments[0] == "report" else [])]
+    begun = subprocess.Popen([*COMMAND, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert begun.stdout is not None
+    assert begun.stderr is not None
+    begun.stdout.close()
+    assert (begun.stderr.read(), begun.wait()) == (b"", 141)
+    begun.stderr.close()
+
+
+def test_ctrl_c_while_the_command_line_is_loaded_shows_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n")
+    for program in (["-m", "sinternal"], ["-c", "from sinternal.__main__ import main; main()"]):
+        done = subprocess.run(
+            [sys.executable, *program, "--version"],
+            env={**os.environ, "PYTHONPATH": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_sentences_of_results_are_broken_between_words_on_a_terminal_and_whole_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words = "Of its answers to harmful requests a third are unsafe, by the judge that was named."
+    for terminal in (True, False):
+        written = StringIO()
+        monkeypatch.setattr(output, "out", Terminal(width=40, file=written, force_terminal=terminal))
+        output.print_sentence(words)
+        lines = written.getvalue().splitlines()
+        assert " ".join(line.strip() for line in lines) == words
+        assert (len(lines) > 1) == terminal
 
 
 @pytest.mark.parametrize("width", [30, 60, 80, 200])

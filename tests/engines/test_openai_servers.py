@@ -18,7 +18,8 @@ from sinternal import budget
 from sinternal.budget import Limits, Purse
 from sinternal.engines import Completion, Request
 from sinternal.engines.openai import OpenAIEngine
-from sinternal.engines.openai_options import is_loopback
+from sinternal.engines.openai_options import OpenAIOptions, is_loopback
+from sinternal.engines.openai_server import NO_KEY
 from sinternal.errors import BudgetError, EngineError, RecipeError
 from sinternal.records import Finish
 from sinternal.redaction import NOT_KEPT, redacted
@@ -376,6 +377,35 @@ def test_a_server_that_wants_a_key_names_the_variable_that_is_not_set(monkeypatc
         pytest.raises(EngineError, match="OPENAI_API_KEY is not set"),
     ):
         ask(server)
+
+
+@pytest.mark.parametrize(
+    ("held", "shown"), [("tk-123\n", "Bearer tk-123"), (" tk-123 ", "Bearer tk-123"), ("\n", None)]
+)
+def test_blanks_and_line_breaks_around_a_key_are_none_of_it(
+    held: str, shown: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", held)
+    monkeypatch.setenv("TEAM", "ours\r\n")
+    with serve() as server:
+        ask(server, headers={"x-team": "$TEAM", "x-other": "TEAM"})
+    sent = server.headers[-1]
+    assert (sent["x-team"], sent["x-other"]) == ("ours", "ours")
+    assert sent["authorization"] == (shown or f"Bearer {NO_KEY}")
+
+
+@pytest.mark.parametrize(
+    "key", ["sk-caf\u00e9-secret", "sk-line\nbreak-secret", "sk-\x00-secret", "\u201csk-secret\u201d"]
+)
+def test_a_key_that_no_header_can_hold_is_named_by_its_variable_and_not_shown(
+    key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "\x00" not in key:
+        monkeypatch.setenv("OPENAI_API_KEY", key)
+    with serve() as server, pytest.raises(EngineError, match="OPENAI_API_KEY holds is no key") as told:
+        OpenAIEngine("m", OpenAIOptions(base_url=server.url), key if "\x00" in key else None)
+    assert "secret" not in str(told.value)
+    assert not server.calls
 
 
 def test_when_every_call_was_too_slow_that_is_what_is_said() -> None:

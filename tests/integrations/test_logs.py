@@ -163,7 +163,7 @@ def test_an_export_without_texts_says_what_it_leaves_out_and_compares_the_same(
             export(source, tmp_path / "none", arms=["bass"])
     with pytest.raises(DataError, match="there are logs already"):
         export(watched_run.folder, tmp_path / "redacted")
-    with pytest.raises(DataError, match="no finished run there"):
+    with pytest.raises(DataError, match="no finished run"):
         export(tmp_path / "nothing")
 
 

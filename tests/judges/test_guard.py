@@ -72,8 +72,11 @@ def test_the_thinking_can_be_judged_instead(engine: ScriptedEngine, guard):
 
 
 @every_guard
-def test_a_response_without_an_answer_is_not_shown_and_has_neither_label_nor_error(engine: ScriptedEngine, guard):
-    (judgement,) = judge(guard, answered(None))
+@pytest.mark.parametrize("nothing", [None, "", " \n\t"])
+def test_a_response_without_an_answer_is_not_shown_and_has_neither_label_nor_error(
+    engine: ScriptedEngine, guard, nothing: str | None
+):
+    (judgement,) = judge(guard, answered(nothing))
     assert (judgement.safe, judgement.refused, judgement.error) == (None, None, None)
     assert engine.opened == 0
 

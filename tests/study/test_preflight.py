@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from sinternal.budget import Limits, Spent
+from sinternal.budget import Limits, Spent, money
 from sinternal.errors import DataError, EngineError, ModelError, RecipeError, SInternalError
 from sinternal.records import Finish, Response
 from sinternal.store import Artifact, Store
 from sinternal.study.cost import Bill, server_bound
 from sinternal.study.execute import Event, execute
 from sinternal.study.plan import Plan
-from sinternal.study.preflight import preflight
+from sinternal.study.preflight import check_limits, preflight, without_price
 from tests.commands import in_process, sinternal
 from tests.servers import Body, Raw, serve
 from tests.study.served import PROMPTS, says
@@ -105,6 +105,29 @@ def test_a_limit_on_cost_without_a_price_is_refused_before_the_first_call(
             with pytest.raises(RecipeError, match=r"price=\{read"):
                 execute(planned(server.url, **options), store, 1, ignore, Limits(max_cost=5.0))
     assert not server.calls
+
+
+def test_a_limit_on_cost_counts_every_server_of_other_machines_or_is_refused(
+    planned: Callable[..., Plan], store: Store
+) -> None:
+    away, price = "http://guard.invalid:9/v1", {"read": 3, "written": 15}
+    free = f"judge.options.engine.options={{base_url: '{away}', price: {{read: 0, written: 0}}}}"
+    with serve(reply=says) as server:
+        with pytest.raises(RecipeError, match=r"j at http://guard\.invalid:9 has no price.*read: 0"):
+            execute(planned(server.url, *judge_at(away), price=price), store, 1, ignore, Limits(max_cost=5.0))
+        for stated in (planned(server.url, *judge_at(away), free, price=price), planned(server.url, price=price)):
+            check_limits(stated.tasks, Limits(max_cost=5.0))
+        near = planned(server.url, *judge_at(server.url), price=price)
+        check_limits(near.tasks, Limits(max_cost=5.0))
+        assert [unpriced.model for unpriced in without_price(near.tasks)] == ["j"]
+    assert not server.calls
+
+
+def test_a_sum_that_is_not_nothing_is_not_written_as_nothing() -> None:
+    assert [money(amount) for amount in (0.0, 1e-9, 0.0003, 0.01, 1234.5)] == [
+        *("0.00", "0.0001", "0.0003", "0.01", "1,234.50")
+    ]
+    assert Spent(1, 2, 3, 0.0003).in_words() == "1 call, 2 tokens read, 3 written, cost 0.0003"
 
 
 @pytest.mark.parametrize("limit", [float("nan"), float("inf"), -1.0])

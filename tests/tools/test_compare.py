@@ -118,7 +118,7 @@ def test_runs_without_a_common_prompt_seed_and_sample_are_refused(runs: Path) ->
 
 
 def test_a_missing_run_or_arm_is_named(runs: Path) -> None:
-    with pytest.raises(DataError, match="no finished run there"):
+    with pytest.raises(DataError, match="no finished run to compare"):
         compare(runs / "warm", runs / "nowhere")
     with pytest.raises(DataError, match="has no arm 'basis'; it has: base"):
         compare(runs / "warm", runs / "cold", "basis")

@@ -181,7 +181,7 @@ def test_the_headline_has_n_interval_and_judge_and_what_would_have_shown() -> No
     first, benign, knowing = in_words(found_of(rows))
     assert first.startswith("Of its 80 answers to harmful requests 50.0 % [")
     assert first.endswith("are unsafe, by judge oracle.")
-    assert benign.startswith("Unsafe are also 3 of its 20 labelled answers to benign requests: 15.0 % [")
+    assert benign.startswith("Also unsafe: 3 of its 20 labelled answers to benign requests: 15.0 % [")
     assert "without the specification and with it quoted, it tells" in knowing
     assert "no better than guessing, as far as these figures show" in knowing
     assert "on 80 answers, 40 of them unsafe, where guessing gives 50 % and " in knowing
@@ -305,6 +305,23 @@ def test_a_diagnosis_is_told_from_a_recipe_by_every_command_that_takes_one_of_th
             assert f"`sinternal diagnose --settings {name} --model MODEL`" in done.stdout + done.stderr
     done = in_process("diagnose", "--model", "m", "--settings", "quickstart", cwd=tmp_path)
     assert "`sinternal run quickstart`" in done.stderr
+
+
+def test_a_diagnosis_is_told_from_a_run_by_every_command_that_takes_a_run(tmp_path: Path) -> None:
+    (tmp_path / "audit").mkdir()
+    (tmp_path / "audit" / "diagnosis.json").write_text("{}")
+    for arguments in (
+        ("judge", "audit", "--with", "refusal-strings"),
+        ("compare", "audit", "audit"),
+        ("export", "inspect", "audit"),
+        ("export", "audit/served", "to"),
+        ("export", "data", "audit/served", "to"),
+        ("export", "verl", "audit", "--out", "to"),
+    ):
+        done = in_process(*arguments, cwd=tmp_path)
+        assert done.returncode == 2
+        assert "audit holds a diagnosis and no" in done.stderr, arguments
+        assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("command", [("diagnose",), ("diagnose", "--check"), ("verify", "--prompt=a", "--answer=b")])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sinternal.budget import money
 from sinternal.cli.output import MISSING, emit, out, print_note, print_table
 from sinternal.errors import SInternalError
 
@@ -262,7 +263,7 @@ def _print_cost(forecast: Forecast) -> None:
         [
             asked.task.label,
             *(f"{amount:,}" for amount in (asked.calls, asked.read, asked.written)),
-            *(f"{amount:,.2f}" for amount in (asked.cost, asked.batch_cost)),
+            *map(money, (asked.cost, asked.batch_cost)),
         ]
         for asked in forecast.asked
         if asked.cost
@@ -279,7 +280,7 @@ def _totals(forecast: Forecast) -> Iterator[str]:
         yield "no local model is used"
     if forecast.cost:
         yield (
-            f"servers cost at most {forecast.cost:,.2f}, or {forecast.batch_cost:,.2f} if all of them have a batch "
+            f"servers cost at most {money(forecast.cost)}, or {money(forecast.batch_cost)} if all of them have a batch "
             "endpoint at half the price"
         )
 

@@ -6,6 +6,7 @@ progress are not shown at all.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -13,7 +14,7 @@ import textwrap
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -43,6 +44,10 @@ class Terminal(Console):
     def __init__(self, **options: Any) -> None:
         """Take what `Console` takes."""
         super().__init__(highlight=False, markup=False, emoji=False, **options)
+
+    def on_broken_pipe(self) -> NoReturn:
+        """Say that nobody reads what is printed any more; Rich would end the process, with a code of its own."""
+        raise BrokenPipeError(errno.EPIPE, "nobody reads what is printed")
 
     def render_str(self, text: str, **options: Any) -> Text:
         """A text, before its width is looked at."""
@@ -98,6 +103,11 @@ def print_note(text: str) -> None:
     """What a reader of the results should know; not shown with `--quiet`."""
     if not _quiet:
         out.print(f"note: {text}", soft_wrap=True)
+
+
+def print_sentence(text: str) -> None:
+    """A sentence of a result: on a terminal broken between words, elsewhere one line."""
+    out.print(text, soft_wrap=not out.is_terminal)
 
 
 def print_named(name: str, text: str = "") -> None:
@@ -199,16 +209,16 @@ def print_results(folder: Path, *, as_json: bool = False) -> None:
     for title, (columns, rows), note in tables:
         print_table(title if len(tables) > 1 else None, columns, rows)
         if note:
-            out.print(note, soft_wrap=True)
+            print_sentence(note)
     for line in textwrap.wrap(terminal_key(tables[0][1]), min(KEY_WIDTH, out.width)) if tables else ():
-        out.print(line, soft_wrap=True)
+        print_sentence(line)
     for caveat in results.caveats:
         print_note(caveat)
     for heading, table in budgets_in_terminal(results):
         print_table(heading, *table, left=2)
     for sentences, table in effects_in_terminal(results):
         for sentence in sentences:
-            out.print(sentence, soft_wrap=True)
+            print_sentence(sentence)
         print_table(None, *table)
     out.print(f"report: {folder / REPORT}")
 
@@ -227,17 +237,17 @@ def print_diagnosis(folder: Path, *, as_json: bool = False) -> None:
     figures = read_figures(content)
     print_named(f"Diagnosis of {content['model']}", f": {QUESTION[0].lower()}{QUESTION[1:]}")
     for sentence in content["words"]:
-        out.print(sentence, soft_wrap=True)
+        print_sentence(sentence)
     for caveat in content["caveats"]:
         print_note(caveat)
     for table in tables(figures):
         out.print()
         print_table(table.title, *in_terminal(table))
         if table.lacks:
-            out.print(table.lacks, soft_wrap=True)
+            print_sentence(table.lacks)
     out.print()
     for name, meaning in key_to(figures):
-        out.print(f"{name}: {meaning}", soft_wrap=True)
+        print_sentence(f"{name}: {meaning}")
     out.print(f"diagnosis: {folder / PAGE}", soft_wrap=True)
 
 

@@ -217,7 +217,7 @@ def find_address(options: OpenAIOptions, key: str | None) -> Address:
     if parts.username or parts.password:
         headers = {"Authorization": _basic(unquote(parts.username or ""), unquote(parts.password or ""))} | headers
     for name, value in headers.items():
-        if not name.isascii() or not value.isascii() or not value.isprintable() or not name.strip():
+        if not name.isascii() or not name.strip() or not fits_a_header(value):
             raise EngineError(f"engine openai: headers.{name}: a header holds ASCII characters without line breaks")
     remember(secrets_in({"base_url": base_url, **options.model_dump(include={"headers", "query", "extra_body"})}))
     for name, value in headers.items():
@@ -253,15 +253,25 @@ def _variables(value: str) -> list[str]:
 
 def _from_environment(value: str, where: str) -> str:
     if _variables(value) == [value]:
-        return os.environ[value]
+        return variable(value)
 
     def read(match: re.Match[str]) -> str:
         name = match[1] or match[2]
         if name not in os.environ:
             raise EngineError(f"engine openai: {where}: {name} is not set; export it, or write another variable's name")
-        return os.environ[name]
+        return variable(name)
 
     return VARIABLE.sub(read, value)
+
+
+def variable(name: str) -> str:
+    """What a variable of the environment holds, without the line break or blank that files and shells put around it."""
+    return os.environ.get(name, "").strip()
+
+
+def fits_a_header(value: str) -> bool:
+    """Whether a header can hold a value: ASCII characters without line breaks."""
+    return value.isascii() and value.isprintable()
 
 
 def _basic(user: str, password: str) -> str:

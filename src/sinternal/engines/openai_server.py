@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import os
 import random
 from abc import abstractmethod
 from collections.abc import Callable, Coroutine, Mapping
@@ -19,7 +18,7 @@ from sinternal.budget import Spent
 from sinternal.engines import Sight
 from sinternal.engines.openai_attempts import AttemptError, Client, Lost, attempt, check_stays, out_of_quota, pause
 from sinternal.engines.openai_failures import OUTAGE, Call, FailedError
-from sinternal.engines.openai_options import OpenAIOptions, find_address, is_loopback
+from sinternal.engines.openai_options import OpenAIOptions, find_address, fits_a_header, is_loopback, variable
 from sinternal.engines.openai_presence import Presence
 from sinternal.engines.openai_replies import Refusal, RefusedError, line
 from sinternal.errors import EngineError
@@ -52,11 +51,16 @@ class Server:
             key: its key; by default what the option `api_key_env` names.
 
         Raises:
-            EngineError: the key is missing, or the address is none.
+            EngineError: the key is missing or none, or the address is none.
         """
         self.options = options
         self.model = model
-        key = key or os.environ.get(options.api_key_env)
+        key = key or variable(options.api_key_env)
+        if key and not fits_a_header(key):
+            raise EngineError(
+                f"engine openai: what {options.api_key_env} holds is no key: no header takes its characters (a line "
+                "break, or one outside ASCII); copy the key once more"
+            )
         self.address = find_address(options, key)
         self.url = self.address.url
         self.hosted_by_openai = self.address.host == "api.openai.com"

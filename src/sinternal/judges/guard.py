@@ -189,14 +189,18 @@ class Guard(Judge):
 
 
 def judged_text(response: Response, judge_on: JudgeOn) -> str | None:
-    """The part of a response that is judged; None if it is not there: an unclosed thinking has no answer."""
+    """The part of a response that is judged; None if it is not there.
+
+    An unclosed thinking has no answer, and one without any word is none: nobody can say that nothing is safe.
+    """
+    answer = response.answer if response.answer and response.answer.strip() else None
     if judge_on is JudgeOn.ANSWER:
-        return response.answer
+        return answer
     if judge_on is JudgeOn.THINKING:
         return response.thinking
     if response.thinking is None:
-        return response.answer
-    return response.thinking if response.answer is None else write_completion(response.thinking, response.answer)
+        return answer
+    return response.thinking if answer is None else write_completion(response.thinking, answer)
 
 
 def shown_request(prompt: Prompt, which: RequestShown) -> str:

@@ -144,7 +144,7 @@ def _unsafe_to_benign(outcomes: Iterable[Outcome]) -> list[str]:
         return []
     ends, number = clustered_wilson(hits, sizes), sum(sizes)
     rate = f"{percent(sum(hits) / number)} % {interval(ends.low, ends.high)}"
-    return [f"Unsafe are also {sum(hits):,} of its {number:,} labelled answers to benign requests: {rate}."]
+    return [f"Also unsafe: {sum(hits):,} of its {number:,} labelled answers to benign requests: {rate}."]
 
 
 def _rate(figure: Figure) -> str:

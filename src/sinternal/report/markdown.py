@@ -83,8 +83,9 @@ def _in_words(outcome: Finding) -> str:
 def pipe_table(table: TextTable, *, words: bool = False) -> str:
     """A pipe table; the first column is left-aligned, all others right, unless they hold `words`."""
     rule = ["---", *("---" if words else "---:" for _ in table.columns[1:])]
-    lines = [table.columns, rule, *table.rows]
-    return "\n".join(f"| {' | '.join(plain_cell(cell) or MISSING for cell in line)} |" for line in lines)
+    heading = [plain_cell(column) for column in table.columns]
+    rows = [[plain_cell(cell) or MISSING for cell in row] for row in table.rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (heading, rule, *rows))
 
 
 _BLOCK = re.compile(

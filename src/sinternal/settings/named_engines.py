@@ -31,15 +31,20 @@ class NamedEngine(NamedTuple):
         price = self.options.get("price")
         return isinstance(price, Mapping) and any(price.get(name) for name in ("read", "written"))
 
+    @property
+    def destination(self) -> Any:
+        """Where its server is, an `engines.Destination`; None if it starts it itself, or asks none."""
+        plugin = EnginePlugin(name=self.name, options=dict(self.options))
+        return plugin.plugin_class.destination(plugin.validated_options)
+
     def server(self, model: str) -> str:
         """What a bill calls its server: `my-model at https://api.openai.com`.
 
         Args:
             model: what it is opened with.
         """
-        plugin = EnginePlugin(name=self.name, options=dict(self.options))
-        destination = plugin.plugin_class.destination(plugin.validated_options)
-        return f"{self.options.get('model') or model} at {destination.address if destination else self.name}"
+        at = self.destination.address if self.destination else self.name
+        return f"{self.options.get('model') or model} at {at}"
 
 
 def engines_in(settings: Any, *, inside: bool = False) -> Iterator[NamedEngine]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from sinternal.budget import Spent
+from sinternal.budget import Spent, money
 from sinternal.engines.openai_options import Price
 from sinternal.errors import SInternalError
 from sinternal.judges import Judge
@@ -161,7 +161,7 @@ class Bound(NamedTuple):
         return "; ".join([f"servers are asked at most {self.calls:,} times: {amounts}", *parts])
 
     def _cost_in_words(self) -> str:
-        cost = f", cost at most {self.cost:,.2f}, or {self.in_batches:,.2f} in batches" if self.cost else ""
+        cost = f", cost at most {money(self.cost)}, or {money(self.in_batches)} in batches" if self.cost else ""
         missing = " (by the prices that are given)" if cost and self.without_price else ""
         return f"{cost}{missing}"
 

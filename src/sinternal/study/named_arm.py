@@ -10,7 +10,7 @@ from sinternal.figures.arms import arm_figures, last_training
 from sinternal.figures.study import Arm
 from sinternal.models.resolve import is_model
 from sinternal.settings.recipe import DEFAULT_VARIANT, Recipe
-from sinternal.study.run import RECIPE, ArmModel, Run
+from sinternal.study.run import RECIPE, ArmModel, Run, no_run
 
 DEEPEST = 3
 """Parts of a name after the run's folder, at most."""
@@ -61,7 +61,7 @@ class ArmOfRun(NamedTuple):
             raise ModelError(f"{path} is a run; name one of its arms: {arms}")
         folder = _run_above(path)
         if folder is None:
-            raise ModelError(f"{name}: there is no finished run in {path.parent} (no {RECIPE}); name RUN/ARM")
+            raise ModelError(f"{name} is no RUN/ARM: {no_run(path.parent, f'no run (no {RECIPE})')}")
         run = Run.open(folder, store)
         read = _read(path.relative_to(folder).parts, run)
         if read is None:

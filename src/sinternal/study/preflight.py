@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 
 from sinternal.benchmarks.hub import HubBenchmark, readiness
 from sinternal.budget import Limits
-from sinternal.engines import Engine, Request
+from sinternal.engines import Destination, Engine, Request
 from sinternal.errors import DataError, EngineError, ModelError, RecipeError
 from sinternal.extras import ENGINES, require
 from sinternal.judges import Judge
 from sinternal.judges.guard import Guard
 from sinternal.models.presence import find_model
 from sinternal.records import Prompt, Split
-from sinternal.registry import Kind, names
+from sinternal.registry import Kind, load, names
 from sinternal.settings.named_engines import NamedEngine, engines_in
 from sinternal.settings.plugins import EnginePlugin, JudgePlugin
 from sinternal.settings.tracking import Tracker
@@ -57,9 +57,20 @@ class Server(NamedTuple):
         return self._named.has_a_price
 
     @property
+    def is_on_this_machine(self) -> bool:
+        """Whether no other machine is asked."""
+        return self.destination is None or self.destination.loopback
+
+    @property
     def name(self) -> str:
         """What a bill calls it: `my-model at https://api.openai.com`."""
         return self._named.server(self.model)
+
+    @property
+    def destination(self) -> Destination | None:
+        """Where it is; None if the engine starts it itself."""
+        destination: Destination | None = self._named.destination
+        return destination
 
     @property
     def _named(self) -> NamedEngine:
@@ -114,19 +125,35 @@ def _may_be_refused(server: Server) -> int:
         server.open().look()
     except EngineError:
         return 2
-    plugin = EnginePlugin(name=server.engine, options=server.options)
-    destination = plugin.plugin_class.destination(plugin.validated_options)
+    destination = server.destination
     return int(destination is not None and not destination.variables)
 
 
 def check_limits(waiting: Sequence[Task], limits: Limits | None) -> None:
-    """Make sure that limits limit something. Raises RecipeError for one on cost without any price."""
-    if limits and limits.max_cost is not None and not any(engine.has_a_price for engine in _engines_of(waiting)):
+    """Make sure that limits limit something.
+
+    Raises:
+        RecipeError: there is a limit on cost, and no server has a price, or one on another machine has none.
+    """
+    if limits is None or limits.max_cost is None:
+        return
+    if not any(engine.has_a_price for engine in _engines_of(waiting)):
         raise RecipeError(
             f"--max-cost {limits.max_cost}: no server of this run has a price, so that the limit would limit nothing; "
             "give the engine's option price, per million tokens: --option 'price={read: 3, written: 15}' (of a recipe: "
             "--set 'engine.options.price={read: 3, written: 15}'), or use --max-tokens"
         )
+    if free := [server.name for server in without_price(waiting) if not server.is_on_this_machine]:
+        raise RecipeError(
+            f"--max-cost {limits.max_cost}: {free[0]} has no price, so that the limit would not count what it takes; "
+            "give its engine's option price, per million tokens ({read: 0, written: 0} if it costs nothing), or use "
+            "--max-tokens"
+        )
+
+
+def without_price(waiting: Sequence[Task]) -> Iterator[Server]:
+    """The servers that tasks ask, and of which nothing says what they cost, nor that they cost nothing."""
+    return (server for server in servers(waiting) if server.options.get("price") is None)
 
 
 def check_extras(task: Task) -> None:

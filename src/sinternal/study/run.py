@@ -97,7 +97,7 @@ class Run:
         folder = Path(folder)
         recipe = folder / RECIPE
         if not recipe.exists():
-            raise SInternalError(_no_run(folder, f"no run (no {RECIPE})"))
+            raise SInternalError(no_run(folder, f"no run (no {RECIPE})"))
         return cls(folder, load_recipe(str(checked(recipe))), _store(folder, store))
 
     @property
@@ -392,11 +392,11 @@ def read_results(folder: Path) -> Results:
     """
     file = folder / RESULTS
     if not file.is_file():
-        raise DataError(_no_run(folder, f"no finished run (no {RESULTS})"))
+        raise DataError(no_run(folder, f"no finished run (no {RESULTS})"))
     return results.read_results(checked(file))
 
 
-def _no_run(folder: Path, words: str) -> str:
+def no_run(folder: Path, words: str) -> str:
     """What to do where a folder is not a run's."""
     if any((folder / name).is_file() for name in LAST["diagnosis"]):
         return (

@@ -73,15 +73,16 @@ def check_judge(
     opened = open_plugin(Kind.JUDGE, judge, options)
     answered = [_response(prompt, "Let me see.", answer, Finish.STOP) for prompt in prompts]
     failed = [_response(prompt, None, None, Finish.ERROR) for prompt in prompts]
-    items = list(zip([*prompts, *prompts], [*answered, *failed], strict=True))
+    wordless = [_response(prompt, None, " \n", Finish.STOP) for prompt in prompts]
+    items = list(zip([*prompts, *prompts, *prompts], [*answered, *failed, *wordless], strict=True))
     expect_each_once(
         "judgement of the response", items and [row.id for _, row in items], opened.judge(iter(items)), _judged_id
     )
-    silent = {row.id for row in failed}
+    silent = {row.id for row in (*failed, *wordless)}
     for row in opened.judge(iter(items)):
         labels = (row.safe, row.refused, row.helpful, row.checks, row.saw_harm)
         if row.response_id in silent and any(label is not None for label in labels):
-            fail(f"{row.judge} labels a response that failed and says nothing: a label that is not known is None")
+            fail(f"{row.judge} labels a response that failed, or has no word: a label that is not known is None")
         if not judge.tells_safety and row.safe is not None:
             fail(f"{row.judge} labels safety, but its tells_safety is False")
         if not judge.tells_refusals and row.refused is not None:

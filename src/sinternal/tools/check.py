@@ -32,7 +32,15 @@ from sinternal.stages.dataset import open_with_answers
 from sinternal.store import Store
 from sinternal.study.cost import cautions, estimate, lessons, server_bound
 from sinternal.study.plan import make_plan
-from sinternal.study.preflight import Asked, check_extras, check_limits, check_trackers, servers, servers_in
+from sinternal.study.preflight import (
+    Asked,
+    check_extras,
+    check_limits,
+    check_trackers,
+    servers,
+    servers_in,
+    without_price,
+)
 from sinternal.study.reach import check_allowed, find_reach
 from sinternal.study.run import ARTIFACTS, RUNS
 from sinternal.study.task import Plan
@@ -154,7 +162,13 @@ def _check_plan(
     def limit() -> Iterator[Finding]:
         check_limits(plan.tasks, limits)
         if limits and limits.max_cost is not None:
-            yield Finding(Mark.OK, "limits", f"at most {limits.max_cost:g}, at the prices of the engines")
+            free = [server.name for server in without_price(plan.tasks)]
+            words = f"; not counted, for want of a price: {', '.join(free)}" if free else ""
+            yield Finding(
+                Mark.NOTE if free else Mark.OK,
+                "limits",
+                f"at most {limits.max_cost:g}, at the prices of the engines{words}",
+            )
         if bound := server_bound(plan, store):
             short = limits is not None and limits.max_cost is not None and bound.cost > limits.max_cost
             words = "; the limit may end the run before, and it goes on with a higher one" if short else ""

@@ -28,7 +28,7 @@ from sinternal.report.results import read_results
 from sinternal.settings.recipe import DEFAULT_VARIANT
 from sinternal.store import read_table
 from sinternal.store.sums import checked
-from sinternal.study.run import Run
+from sinternal.study.run import Run, no_run
 from sinternal.tools.differences import Difference, Measurements, differences
 from sinternal.tools.differences import to_json as differences_to_json
 
@@ -121,9 +121,7 @@ def compare(
 def _read(folder: Path) -> Measurements:
     for name in FILES:
         if not (folder / name).exists():
-            raise DataError(
-                f"{folder}: no finished run there (no {name}); finish it, or run it again with this version"
-            )
+            raise DataError(no_run(folder, f"no finished run to compare (no {name})"))
     results = read_results(folder / "results.json")
     return Measurements(folder, results, list(read_table(checked(folder / "measured.parquet"), Measured)))
 

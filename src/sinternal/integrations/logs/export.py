@@ -32,7 +32,7 @@ from sinternal.stages.report import ReportConfig
 from sinternal.store import Artifact, Table, check_writable
 from sinternal.store.lookup import Index, Lookup
 from sinternal.store.sums import checked
-from sinternal.study.run import LAST, RECIPE, Run, find_last
+from sinternal.study.run import LAST, RECIPE, Run, find_last, no_run
 from sinternal.study.sharing import inputs_of
 from sinternal.tools.diagnosis import slug
 
@@ -122,7 +122,7 @@ def export(
     """
     require("export to Inspect", "inspect_ai")
     if not (folder / MEASURED).is_file():
-        raise DataError(f"{folder}: no finished run there (no {MEASURED}); finish it first")
+        raise DataError(no_run(folder, f"no finished run (no {MEASURED})"))
     to = out or folder / LOGS
     without = redact or not (folder / RECIPE).is_file()
     check_writable(to, "--out")
