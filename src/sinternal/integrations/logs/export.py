@@ -177,17 +177,26 @@ def _whole(run: Run, writer: Writer, chosen: Collection[str]) -> Iterator[str]:
     writer.created = datetime.fromtimestamp(report.manifest["started"], UTC)
     config = ReportConfig.model_validate(report.manifest["config"])
     arms = RunMap[Artifact].from_flat(inputs_of(run.store, report, run.folder))
-    reader = Reader(arms, [])
+    reader, deciding = Reader(arms, []), _deciding(run)
     for place in arms.arms():
         if chosen and place.arm not in chosen:
             continue
         judges = [entry.name for entry in config.variants[place.variant].judges]
         for asked in _asked(arms, place, judges):
-            _write(place, asked, reader, writer)
+            _write(place, asked, reader, writer, {} if asked.condition else deciding)
     yield (
         "left out: training examples and what experts wrote, capabilities, continued thinkings, and all figures of the "
         "report that compare; the report has them"
     )
+
+
+def _deciding(run: Run) -> dict[str, str]:
+    """The judge that decides on each metric, as the run's figures have it; under stress, the first decides on all."""
+    judges: dict[str, str] = {}
+    for score in run.scores:
+        if score.condition is None:
+            judges.setdefault(score.metric, score.judge)
+    return judges
 
 
 def _asked(run: RunMap[Artifact], place: ArmPlace, judges: Sequence[str]) -> Iterator[Asked]:
@@ -208,7 +217,7 @@ class _Labelled(NamedTuple):
     labels: Mapping[str, Labels]
 
 
-def _write(place: ArmPlace, asked: Asked, reader: Reader, writer: Writer) -> None:
+def _write(place: ArmPlace, asked: Asked, reader: Reader, writer: Writer, deciding: Mapping[str, str]) -> None:
     labelled = [
         _Labelled(judge, _labels(reader.outcomes(asked.prompts, asked.responses, judgements)))
         for judge, judgements in asked.judgements.items()
@@ -240,7 +249,7 @@ def _write(place: ArmPlace, asked: Asked, reader: Reader, writer: Writer) -> Non
         }
         for number, response in enumerate(asked.responses.table(Response)):
             prompt = prompts[response.prompt_id]
-            scores = _scores(number, labelled)
+            scores = _scores(number, labelled, deciding)
             log = logs[prompt.benchmark]
             log.add(_sample(prompt, response, scores, verdicts.get(response.id, {}), place.seed, log))
 
@@ -260,13 +269,20 @@ def _verdicts(verifications: Artifact | None) -> dict[str, dict[str, str]]:
     return found
 
 
-def _scores(number: int, labelled: Sequence[_Labelled]) -> dict[str, tuple[int, str]]:
-    """The labels of a response by scorer: of the first judge by metric alone, of others with their names."""
+def _scores(number: int, labelled: Sequence[_Labelled], deciding: Mapping[str, str]) -> dict[str, tuple[int, str]]:
+    """The labels of a response by scorer: of the judge that decides by metric alone, of others with their names.
+
+    Args:
+        number: of the response.
+        labelled: what each judge says.
+        deciding: which decides on each metric; by default the first.
+    """
     scores = {}
-    for place, (judge, labels) in enumerate(labelled):
+    for judge, labels in labelled:
         for metric, column in labels.items():
             if column[number] != MISSING:
-                scores[metric if place == 0 else f"{metric} by {judge}"] = (int(column[number]), judge)
+                decides = judge == deciding.get(metric, labelled[0].judge)
+                scores[metric if decides else f"{metric} by {judge}"] = (int(column[number]), judge)
     return scores
 
 
