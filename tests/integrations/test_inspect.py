@@ -189,7 +189,7 @@ def test_a_request_to_which_one_answer_helps_and_another_harms_counts_on_both_si
     both = Score(value=tasks.values_of(refused, harmful=True, helpable=True))
     scores = [
         SampleScore(score=both, sample_metadata={tasks.PARENT: "p0", tasks.HARMFUL: True}),
-        scored(replace(refused, refused=False), "p1", harmful=False),
+        scored(Judgement("j", "r", "guard", "answer", True, False), "p1", harmful=False),
     ]
     found = tasks.over_refusal()(scores)
     assert (found["over_refusal"], found["over_refusal_n"]) == (0.5, 2)

@@ -137,7 +137,9 @@ def test_of_several_judges_a_score_without_a_name_is_of_the_one_that_decides_in_
             figure = next(row for row in results.scores if (row.metric, row.seed) == (metric, 0) and not row.split)
             one = written[metric]
             assert (one.scored_samples, one.metrics["mean"].value) == (figure.n, pytest.approx(figure.value))
-    whole = {score.name for log in list_eval_logs(str(tmp_path / "logs")) for score in read_eval_log(log).results.scores}
+    whole = {
+        score.name for log in list_eval_logs(str(tmp_path / "logs")) for score in read_eval_log(log).results.scores
+    }
     assert {"over_refusal", "over_refusal by refusal-strings", "asr", "asr by oracle"} <= whole
 
 

@@ -307,8 +307,8 @@ def best_in_words(best: Best) -> str:
     if best.between:
         pairs = "; ".join(f"{a} from {b}" for a, b in best.between)
         return (
-            f"No single arm is clearly the lowest in {where}: {listing(best.alike)} cannot be told from {best.arm}, which "
-            f"has the lowest rate, though {pairs} can (Holm over all pairs of arms).{why}"
+            f"No single arm is clearly the lowest in {where}: {listing(best.alike)} cannot be told from {best.arm}, "
+            f"which has the lowest rate, though {pairs} can (Holm over all pairs of arms).{why}"
         )
     alike = listing((best.arm, *best.alike))
     return f"No single arm is the lowest in {where}: {alike} cannot be told apart (Holm over all pairs of arms).{why}"

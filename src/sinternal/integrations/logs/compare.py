@@ -441,6 +441,6 @@ def _score_notes(row: ScoreComparison) -> Iterator[str]:
             undone = row.clear and row.low_with_missing <= 0 <= row.high_with_missing
             more = ": what looks clear is not, because missing scores could undo it" if undone else ""
             yield (
-                f"{words}. With these, the difference is between {row.lowest:+.3f} and {row.highest:+.3f}, and its interval "
-                f"[{row.low_with_missing:+.3f}, {row.high_with_missing:+.3f}]{more}"
+                f"{words}. With these, the difference is between {row.lowest:+.3f} and {row.highest:+.3f}, and its "
+                f"interval [{row.low_with_missing:+.3f}, {row.high_with_missing:+.3f}]{more}"
             )
