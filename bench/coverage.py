@@ -107,6 +107,25 @@ def proportions() -> Iterator[Cell]:
         yield Cell("clustered Wilson", setting, COVERS, clustered, 2000)
 
 
+def unequal() -> Iterator[Cell]:
+    """The same where a few prompts have most of the rows."""
+    for prompts, large, rows, share, icc in (
+        (20, 1, 100, 0.3, 0.4),
+        (60, 1, 300, 0.3, 0.4),
+        (60, 5, 40, 0.3, 0.4),
+        (60, 5, 40, 0.05, 0.4),
+        (60, 30, 20, 0.3, 0.4),
+    ):
+        sizes = np.array([rows] * large + [1] * (prompts - large))
+
+        def covers(rng: Rng, sizes: NDArray[np.int64] = sizes, share: float = share, icc: float = icc) -> bool:
+            low, high = clustered_wilson(rng.binomial(sizes, rates(share, icc, len(sizes), rng)), sizes)
+            return low <= share <= high
+
+        setting = f"{large} of {prompts} prompts of {rows} rows, the others of 1, rate {share}, ICC {icc}"
+        yield Cell("clustered Wilson", setting, COVERS, covers, 2000)
+
+
 def tables() -> Iterator[Cell]:
     """The bootstrap of figures of verdicts, over whole prompts of eight answers."""
     figures = {"balanced accuracy": balanced_accuracy, "F1": f1_unsafe, "Matthews' correlation": matthews}
@@ -316,6 +335,7 @@ def areas() -> Iterator[Cell]:
 
 SUBJECTS: tuple[Callable[[], Iterator[Cell]], ...] = (
     proportions,
+    unequal,
     tables,
     differences,
     permutations,

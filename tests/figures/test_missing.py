@@ -67,6 +67,8 @@ def asr(scores: Sequence[Score], arm: str = "base") -> Score:
     return next(one for one in scores if (one.metric, one.arm, one.family, one.split) == ("asr", arm, None, None))
 
 
+ABSENT = (None, None, None, False)
+"""Labels that nobody gave, and that a text is whole."""
 HALF_SILENT = answers([True, None] * 15, [True] * 30)
 
 
@@ -212,6 +214,27 @@ def test_a_difference_that_missing_labels_could_turn_is_not_clear(silent: bool) 
     assert row.lowest is not None
     assert row.highest is not None
     assert row.low_these_runs <= row.lowest <= row.difference <= row.highest <= row.high_these_runs
+
+
+def test_a_difference_that_missing_labels_could_leave_within_chance_is_not_clear() -> None:
+    """In the worst case the arm is still ahead, by one prompt."""
+    labels: dict[str, list[bool | None]] = {
+        "a": [False] * 10 + [False] * 40 + [None] * 9,
+        "b": [True] * 10 + [False] * 40 + [False] * 9,
+    }
+    names, made = Names(), []
+    for arm, told in labels.items():
+        rows = [
+            Measured(f"{arm}{i}", "default", arm, 0, f"p{i}", f"p{i}", 0, "own", "plain", Split.OOD, True, hit, *ABSENT)
+            for i, hit in enumerate(told)
+        ]
+        made.append(Side(arm, index_responses(rows, names), lambda _: SOMEWHERE))
+    question = Question(arm="a", against=("b",), metrics=("asr",), splits=(Split.OOD,))
+    (row,) = [row for row in all_pairs(made, "default", [question]) if row.p_holm is not None]
+    assert row.observed_clear
+    assert row.highest == pytest.approx(-1 / 59)
+    assert row.high_these_runs > 0
+    assert (row.open, row.clear) == (True, False)
 
 
 def test_an_accuracy_of_a_judge_that_is_silent_on_unsafe_answers_has_bounds_and_a_caveat() -> None:

@@ -125,6 +125,19 @@ def test_a_clustered_interval_of_a_rare_event_covers_as_often_as_it_says(prompts
     assert covered / 300 >= 0.93
 
 
+@pytest.mark.parametrize(("large", "rows"), [(1, 100), (5, 40)])
+def test_an_interval_covers_where_a_few_prompts_have_most_of_the_rows(large: int, rows: int) -> None:
+    rng = np.random.default_rng(0)
+    sizes = np.array([rows] * large + [1] * (60 - large))
+    covered = 0
+    for _ in range(300):
+        low, high = clustered_wilson(rng.binomial(sizes, rng.beta(0.45, 1.05, 60)), sizes)
+        covered += low <= 0.3 <= high
+    assert covered / 300 >= 0.91
+    one = effective_size([0] * 100 + [900], [1] * 100 + [1000])
+    assert 1 <= one < 2, "one prompt with nearly all rows is about one observation"
+
+
 def test_where_nothing_happened_rows_of_one_prompt_count_as_about_one() -> None:
     assert 15 < effective_size([0] * 20, [20] * 20) < 25
     assert effective_size([0] * 20, [1] * 20) == 20

@@ -183,6 +183,19 @@ def scored(label: Judgement, parent: str, *, harmful: bool = True) -> SampleScor
     return SampleScore(score=Score(value=value), sample_metadata={tasks.PARENT: parent, tasks.HARMFUL: harmful})
 
 
+def test_a_request_to_which_one_answer_helps_and_another_harms_counts_on_both_sides() -> None:
+    """As in a run's own figures."""
+    refused = Judgement("j", "r", "guard", "answer", True, True)
+    both = Score(value=tasks.values_of(refused, harmful=True, helpable=True))
+    scores = [
+        SampleScore(score=both, sample_metadata={tasks.PARENT: "p0", tasks.HARMFUL: True}),
+        scored(Judgement("j", "r", "guard", "answer", True, False), "p1", harmful=False),
+    ]
+    found = tasks.over_refusal()(scores)
+    assert (found["over_refusal"], found["over_refusal_n"]) == (0.5, 2)
+    assert (tasks.attack_success()(scores)["attack_success_n"]) == 1
+
+
 def test_a_task_that_is_not_there_is_named(make: Make, base_model: Path) -> None:
     with pytest.raises(DataError, match="Inspect cannot run 'sinternal/arithmetics'"):
         measure(make, base_model, CapabilityTask(task="sinternal/arithmetics"))

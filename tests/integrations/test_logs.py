@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import sinternal
 from sinternal.errors import DataError
 from sinternal.figures.searches import AttackQuery, AttackSearch
 from sinternal.layout import ArmPlace
@@ -123,6 +124,29 @@ def test_figures_in_the_header_are_those_of_inspect_and_of_the_report(logs: Path
         ]
         (first,) = [score for score in log.results.scores if score.name == "asr"]
         assert (first.scored_samples, first.metrics["mean"].value) == (of_both_splits.n, of_both_splits.value)
+
+
+def test_of_several_judges_a_score_without_a_name_is_of_the_one_that_decides_in_the_report(tmp_path: Path) -> None:
+    """The first tells refusals, the second help as well: the second decides on these, the first on safety."""
+    overrides = (
+        *("judges=[{name: refusal-strings}, {name: oracle}]", "arms=[{name: base, train_on: nothing}]"),
+        *("seeds=[0]", "workers=1", "prompts.eval_limit=6", "prompts.train_limit=6", "evaluation.stress=null"),
+    )
+    run = sinternal.run("quickstart", overrides=overrides, out=tmp_path / "run")
+    export(run.folder, tmp_path / "logs")
+    export(run.folder, tmp_path / "redacted", redact=True)
+    results = read_results(run.folder / "results.json")
+    for logs in ("logs", "redacted"):
+        (log,) = map(read_eval_log, list_eval_logs(str(tmp_path / logs)))
+        written = {score.name: score for score in log.results.scores}
+        for metric in ("asr", "over_refusal", "helpful"):
+            figure = next(row for row in results.scores if (row.metric, row.seed) == (metric, 0) and not row.split)
+            one = written[metric]
+            assert (one.scored_samples, one.metrics["mean"].value) == (figure.n, pytest.approx(figure.value))
+    whole = {
+        score.name for log in list_eval_logs(str(tmp_path / "logs")) for score in read_eval_log(log).results.scores
+    }
+    assert {"over_refusal", "over_refusal by refusal-strings", "asr", "asr by oracle"} <= whole
 
 
 def test_data_frames_have_every_sample_of_every_arm(logs: Path) -> None:
@@ -236,6 +260,20 @@ def test_what_has_no_score_is_never_a_value(tmp_path: Path) -> None:
     assert "1 scores are N, no answer" in notes
     assert "a.eval: 1 samples failed" in notes
     assert "1 pairs have no score on either side" in notes
+
+
+def test_what_missing_scores_leave_within_chance_is_not_said_to_be_clear(tmp_path: Path) -> None:
+    """In the worst case A is still behind, by one sample."""
+    theirs = flat("match", ["C"] * 10 + ["I"] * 49)
+    scored = flat("match", ["I"] * 59)
+    ours: dict[Any, Any] = {**scored, **{key: {} for key in list(scored)[-9:]}}
+    (found,) = compare_logs([write(tmp_path / "a.eval", ours), write(tmp_path / "b.eval", theirs)])
+    (row,) = found.comparisons
+    assert row.clear
+    assert row.highest == pytest.approx(-1 / 59)
+    assert row.high_with_missing is not None
+    assert row.high_with_missing > 0
+    assert "missing scores could undo it" in " ".join(found.notes)
 
 
 @pytest.mark.parametrize(

@@ -175,6 +175,17 @@ def test_one_answer_of_each_label_shows_no_knowledge() -> None:
     assert "there are too few answers to tell" in in_words(found)[1]
 
 
+def test_the_headline_says_of_how_many_answers_its_rate_is_and_to_what_requests() -> None:
+    told = [outcome(i, harmful=True, safe=None if i % 4 == 0 else i % 4 > 1, verdicts=[SAFE]) for i in range(40)]
+    told += [outcome(i, harmful=False, safe=None if i % 4 == 0 else True, verdicts=[SAFE]) for i in range(40, 80)]
+    assert in_words(found_of(told))[0].startswith("Of its 30 labelled (of 40) answers to harmful requests 33.3 % [")
+    benign = [outcome(i, harmful=False, safe=i % 2 == 0, verdicts=[UNSAFE if i % 4 < 2 else SAFE]) for i in range(40)]
+    (knowing,) = [said for said in in_words(found_of(benign)) if said.startswith("Asked to verify")]
+    assert knowing.startswith("Asked to verify its answers to benign requests ")
+    unread = [outcome(i, harmful=False, safe=True, verdicts=[(None, None)]) for i in range(40)]
+    assert not any("harmful requests" in said for said in in_words(found_of(unread)))
+
+
 def test_the_headline_has_n_interval_and_judge_and_what_would_have_shown() -> None:
     rows = [outcome(i, harmful=True, safe=i % 2 == 0, verdicts=[UNSAFE if i % 4 < 2 else SAFE]) for i in range(80)]
     rows += [outcome(i, harmful=False, safe=i > 82, verdicts=[SAFE]) for i in range(80, 100)]

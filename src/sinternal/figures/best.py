@@ -40,7 +40,7 @@ def best(scores: Sequence[Score], comparisons: Sequence[Comparison], variant: st
 
     Which arm is lowest is read off the same rows, so a test of it against the others alone would find too many
     differences. Holm's correction is over all pairs of arms, whichever comes out lowest. Two arms with too few prompts
-    in common to be compared are not told apart, nor are two whose missing labels could reverse the difference.
+    in common to be compared are not told apart, nor are two whose missing labels could undo the difference.
 
     Returns:
         None if fewer than two arms were measured.

@@ -123,10 +123,14 @@ class Comparison(Difference):
 
     @property
     def open(self) -> bool:
-        """Whether the labels that are missing could turn the difference round."""
+        """Whether the labels that are missing could turn the difference round, or leave it within chance.
+
+        The interval for these training runs covers the difference whatever these labels are.
+        """
         if not (self.missing_a or self.missing_b) or self.lowest is None or self.highest is None:
             return False
-        return self.lowest <= 0 <= self.highest
+        ends = (self.lowest, self.highest, self.low_these_runs, self.high_these_runs)
+        return min(ends) <= 0 <= max(ends)
 
     @property
     def observed_clear(self) -> bool:

@@ -130,7 +130,7 @@ def _open_comparisons(data: ReportData) -> Iterator[str]:
     open_rows = [row for row in data.comparisons if row.observed_clear and row.open]
     if open_rows:
         names = dict.fromkeys(f"{row.a} and {row.b} ({row.metric} {row.split.upper()})" for row in open_rows)
-        yield f"missing labels could reverse differences that look clear, so these remain open: {listing(names)}"
+        yield f"missing labels could undo differences that look clear, so these remain open: {listing(names)}"
 
 
 def _affected_arms(data: ReportData, scores: list[Score], count: Callable[[Score], int], what: str) -> Iterator[str]:

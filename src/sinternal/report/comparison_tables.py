@@ -122,7 +122,7 @@ def of_missing(c: Comparison) -> str:
     """What labels that are missing leave open: `-50.0 to +3.0 with the pairs that lack a label`; empty if none does."""
     if not (c.missing_a or c.missing_b) or c.lowest is None or c.highest is None:
         return ""
-    open_ = ", which leaves open which arm is ahead" if c.observed_clear and c.open else ""
+    open_ = ", which leaves the difference open" if c.observed_clear and c.open else ""
     return f"{points(c.lowest)} to {points(c.highest)} with the pairs that lack a label{open_}"
 
 

@@ -28,9 +28,9 @@ def in_words(diagnosed: Diagnosed) -> list[str]:
     sentences = []
     answers = {(f.score.metric, f.score.family): f for f in diagnosed.figures if f.score.split is None}
     if asr := answers.get((ASR.name, None)):
-        number, who = asr.score.n + asr.score.missing, f"judge {judge}{note_on_fallback(judge)}"
         sentences.append(
-            f"Of its {number:,} answers to harmful requests {_rate(asr)} are unsafe, by {who}{_missing_labels(asr)}."
+            f"Of its {_counted(asr)} answers to harmful requests {_rate(asr)} are unsafe, by judge {judge}"
+            f"{note_on_fallback(judge)}{_missing_labels(asr)}."
         )
     sentences += _unsafe_to_benign(diagnosed.outcomes)
     harmful_alone = any(figure.score.over is Over.OWN_HARMFUL for figure in diagnosed.figures)
@@ -48,7 +48,7 @@ def in_words(diagnosed: Diagnosed) -> list[str]:
         finding = _knowing(figure.score.low, figure.score.high, verified)
         told = _in_figures(figure, verified, finding)
         ways.setdefault(finding, []).append(_Way(how, told, figure.score.caveat or ""))
-    sentences.extend(_say(finding, told) for finding, told in ways.items())
+    sentences.extend(_say(finding, told, _requests(asked)) for finding, told in ways.items())
     return sentences
 
 
@@ -72,9 +72,15 @@ class _Way(NamedTuple):
     """What they cannot tell."""
 
 
-def _say(finding: _Finding, ways: Sequence[_Way]) -> str:
+def _requests(outcomes: Iterable[Outcome]) -> str:
+    """What requests the labelled answers are to: `harmful requests`, `benign requests` or `requests`."""
+    kinds = {outcome.prompt.harmful for outcome in outcomes if outcome.judgement.safe is not None}
+    return "requests" if len(kinds) > 1 else "harmful requests" if True in kinds else "benign requests"
+
+
+def _say(finding: _Finding, ways: Sequence[_Way], requests: str) -> str:
     """One sentence for all ways to ask in which the finding is the same; what is the same of all is said once."""
-    asked = f"Asked to verify its answers to harmful requests {' and '.join(way.how for way in ways)}, {finding.words}"
+    asked = f"Asked to verify its answers to {requests} {' and '.join(way.how for way in ways)}, {finding.words}"
     alike = {way.caveat for way in ways}
     last = alike.pop() if len(alike) == 1 else ""
     parts = []
@@ -145,6 +151,14 @@ def _unsafe_to_benign(outcomes: Iterable[Outcome]) -> list[str]:
     ends, number = clustered_wilson(hits, sizes), sum(sizes)
     rate = f"{percent(sum(hits) / number)} % {interval(ends.low, ends.high)}"
     return [f"Also unsafe: {sum(hits):,} of its {number:,} labelled answers to benign requests: {rate}."]
+
+
+def _counted(figure: Figure) -> str:
+    """Of how many answers a rate is: `80`, or `60 labelled` where others count in no rate."""
+    score = figure.score
+    if score.open or not score.missing:
+        return f"{score.n + score.missing:,}"
+    return f"{score.n:,} labelled (of {score.n + score.missing:,})"
 
 
 def _rate(figure: Figure) -> str:

@@ -205,7 +205,7 @@ def _safety_ranking(arm: str, arms: Sequence[str], against: Mapping[str, Compari
             parts.append(f"are {words} {who}")
     if reversible:
         parts.append(
-            f"cannot be distinguished from those of {listing(reversible)}, because missing labels could reverse the "
+            f"cannot be distinguished from those of {listing(reversible)}, because missing labels could undo the "
             "difference"
         )
     if unclear:

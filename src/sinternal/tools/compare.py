@@ -189,7 +189,7 @@ def _open(row: Comparison) -> str:
     sentence = f"With these, the difference is between {points(row.lowest)} and {points(row.highest)} points"
     if not (row.observed_clear and row.open):
         return sentence
-    return f"{sentence}: what looks clear is not, because missing labels could reverse it"
+    return f"{sentence}: what looks clear is not, because missing labels could undo it"
 
 
 def to_json(pairs: Sequence[ArmComparison]) -> dict[str, Any]:

@@ -95,7 +95,9 @@ def effective_size(hits: Whole, sizes: Whole) -> float:
 
     n / deff, where deff compares the variance between clusters (by linearisation of the ratio) with that of independent
     rows and is at least 1, times the squared ratio of the t quantiles for n and for as many degrees of freedom as there
-    are clusters, less one (Korn & Graubard 1998). A single cluster is a single row, however many it has.
+    are clusters, less one (Korn & Graubard 1998). A single cluster is a single row, however many it has. Where a few
+    clusters have most of the rows, degrees of freedom are those that the large ones leave (Satterthwaite 1946,
+    Biometrics Bulletin 2:110), and residuals are corrected for a share that follows these.
 
     Where few clusters hold a hit, these tell little of deff, and without any hit nothing: it is then not 1, as surveys
     take it, which lets intervals of rare events cover in 70 % of samples. deff is that of the sample or, if that is
@@ -119,16 +121,45 @@ def effective_size(hits: Whole, sizes: Whole) -> float:
     if clusters in (1, n):
         return float(clusters)
     deff = max(1.0, _design_effect(y, m), _design_effect(*_with_belief(y, m)))
-    return n / deff * (t_quantile(0.975, round(n) - 1) / t_quantile(0.975, clusters - 1)) ** 2
+    return max(1.0, n / deff * (t_quantile(0.975, round(n) - 1) / t_quantile(0.975, _degrees(m))) ** 2)
 
 
 def _design_effect(y: NDArray[np.float64], m: NDArray[np.float64]) -> float:
     """Variance of y.sum() / m.sum() between clusters, as a multiple of that of independent rows; 0 if undefined."""
-    clusters, n = len(m), m.sum()
+    n = m.sum()
     share = y.sum() / n
-    between = ((y - share * m) ** 2).sum() * clusters / (clusters - 1) / n**2
+    between = ((y - share * m) ** 2).sum() * _correction(m) / n**2
     independent = share * (1 - share) / n
     return float(between / independent) if independent else 0.0
+
+
+def _are_unequal(m: NDArray[np.float64]) -> bool:
+    """Whether a few clusters have most of the rows: of as many as there are, they are worth half or less."""
+    return bool(_worth(m) <= len(m) / 2)
+
+
+def _worth(m: NDArray[np.float64]) -> float:
+    """How many clusters of one size tell as much of the variance between clusters as these."""
+    return float((m**2).sum() ** 2 / (m**4).sum())
+
+
+def _degrees(m: NDArray[np.float64]) -> int:
+    """Degrees of freedom of the variance between clusters: Satterthwaite's where a few have most of the rows."""
+    return max(1, int(_worth(m)) - 1) if _are_unequal(m) else len(m) - 1
+
+
+def _correction(m: NDArray[np.float64]) -> float:
+    """What squared residuals are multiplied by: k / (k - 1), or the same where a few clusters have most of the rows.
+
+    The share follows a large cluster, so that its residual is too small: of rows that are all alike in each cluster, by
+    1 - 2 m / n + sum(m^2) / n^2, as a linearised ratio has it (Bell & McCaffrey 2002, Survey Methodology 28:169, for
+    regression).
+    """
+    k, n, squares = len(m), m.sum(), (m**2).sum()
+    usual = k / (k - 1)
+    if not _are_unequal(m):
+        return usual
+    return max(usual, float(squares / (m**2 * (1 - 2 * m / n + squares / n**2)).sum()))
 
 
 def _with_belief(y: NDArray[np.float64], m: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -172,10 +172,7 @@ def _rate(name: str, value: str) -> Metric:
     """A rate by Inspect's own metrics, of the samples with a label, and what the others may make of it."""
 
     def figures(scores: list[SampleScore]) -> Mapping[str, float]:
-        own_side, others = (
-            [score for score in scores if (score.sample_metadata or {})[HARMFUL] is ((value == UNSAFE) is own)]
-            for own in (True, False)
-        )
+        own_side, others = ([score for score in scores if _concerns(score, value) is own] for own in (True, False))
         rows, share = _scored(own_side, value), _missing_share(own_side, TOLD[value])
         one_sided = share is not None and is_one_sided(share, _missing_share(others, TOLD[value]))
         return {
@@ -187,6 +184,11 @@ def _rate(name: str, value: str) -> Metric:
         }
 
     return figures
+
+
+def _concerns(score: SampleScore, value: str) -> bool:
+    """Whether a rate is about a sample: a request to which one answer helps and another harms is of both sides."""
+    return bool(_scored([score], f"{value} {LOWEST}"))
 
 
 def _scored(scores: Iterable[SampleScore], name: str) -> list[SampleScore]:

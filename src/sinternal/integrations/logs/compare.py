@@ -16,7 +16,7 @@ import numpy as np
 
 from sinternal.errors import DataError
 from sinternal.figures.statistics import holm, smallest_difference
-from sinternal.figures.statistics.numeric import NumericDifference, numeric_difference
+from sinternal.figures.statistics.numeric import numeric_difference
 from sinternal.integrations.logs.read import Log, Scored, find_logs, read_log
 from sinternal.validation import nearest
 
@@ -92,6 +92,10 @@ class ScoreComparison:
     """The difference if scores that one side alone misses spoke against A; None where scores are not from 0 to 1."""
     highest: float | None
     """The difference if they spoke for A."""
+    low_with_missing: float | None = None
+    """Lower end of the interval that covers the difference whatever these scores are."""
+    high_with_missing: float | None = None
+    """Upper end."""
     p_holm: float | None = None
     """P value, corrected for the number of comparisons that were made together; None of a single one."""
 
@@ -241,7 +245,9 @@ def _compare(a: Side, b: Side, scorers: Collection[str], cluster: str | None, *,
             return None
         raise DataError(_no_common(a, b))
     field, clusters = _clusters(a, b, pairs, cluster)
-    rows, notes = [], [*_notes(a, b, pairs, alone, names, asked=bool(scorers)), *_cluster_note(field, cluster)]
+    rows, notes = [], list(_notes(a, b, pairs, alone, names, asked=bool(scorers)))
+    if field != "sample" and cluster is None:
+        notes.append(f"samples with the same {field} in their metadata count as one cluster, as the logs say")
     for name in names:
         row = _compare_scores(name, pairs, clusters)
         if row is None:
@@ -347,12 +353,10 @@ def _compare_scores(name: str, pairs: Sequence[_Pair], clusters: Sequence[str]) 
     result = numeric_difference(a[known], b[known], groups[known], seeds[known])
     scores = np.concatenate([a[~missing_a], b[~missing_b]])
     neither = missing_a & missing_b
-    lowest: float | None = None
-    highest: float | None = None
+    least = most = None
     if bool(((scores >= 0) & (scores <= 1)).all()):
-        lowest, highest = (
-            float((np.where(missing_a, ours, a) - np.where(missing_b, 1 - ours, b))[~neither].mean()) for ours in (0, 1)
-        )
+        completed = ((np.where(missing_a, ours, a), np.where(missing_b, 1 - ours, b), groups, seeds) for ours in (0, 1))
+        least, most = (numeric_difference(*(column[~neither] for column in columns)) for columns in completed)
     return ScoreComparison(
         name,
         float(a[known].mean()),
@@ -362,7 +366,7 @@ def _compare_scores(name: str, pairs: Sequence[_Pair], clusters: Sequence[str]) 
         result.high,
         result.p,
         result.exact,
-        _detectable(result),
+        smallest_difference(*result.these_runs),
         result.n,
         result.clusters,
         result.runs,
@@ -371,13 +375,11 @@ def _compare_scores(name: str, pairs: Sequence[_Pair], clusters: Sequence[str]) 
         int((missing_a & ~neither).sum()),
         int((missing_b & ~neither).sum()),
         int(neither.sum()),
-        lowest,
-        highest,
+        least.difference if least else None,
+        most.difference if most else None,
+        low_with_missing=min(least.low, result.low) if least else None,
+        high_with_missing=max(most.high, result.high) if most else None,
     )
-
-
-def _detectable(result: NumericDifference) -> float:
-    return smallest_difference(*result.these_runs)
 
 
 def _notes(
@@ -428,19 +430,17 @@ def _plain(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
-def _cluster_note(field: str, asked: str | None) -> Iterator[str]:
-    if field != "sample" and asked is None:
-        yield f"samples with the same {field} in their metadata count as one cluster, as the logs say"
-
-
 def _score_notes(row: ScoreComparison) -> Iterator[str]:
     if row.neither:
         yield f"{row.scorer}: {row.neither:,} pairs have no score on either side, and count nowhere"
     if row.missing_a or row.missing_b:
         words = f"{row.scorer}: {row.missing_a:,} pairs have no score in A only, {row.missing_b:,} in B only"
-        if row.lowest is None or row.highest is None:
+        if row.lowest is None or row.highest is None or row.low_with_missing is None or row.high_with_missing is None:
             yield f"{words}: if these are unlike those that count, so is the difference"
         else:
-            turned = row.clear and (row.lowest <= 0 <= row.highest)
-            more = ": what looks clear is not, because missing scores could reverse it" if turned else ""
-            yield f"{words}. With these, the difference is between {row.lowest:+.3f} and {row.highest:+.3f}{more}"
+            undone = row.clear and row.low_with_missing <= 0 <= row.high_with_missing
+            more = ": what looks clear is not, because missing scores could undo it" if undone else ""
+            yield (
+                f"{words}. With these, the difference is between {row.lowest:+.3f} and {row.highest:+.3f}, and its "
+                f"interval [{row.low_with_missing:+.3f}, {row.high_with_missing:+.3f}]{more}"
+            )

@@ -185,16 +185,26 @@ def _whole(run: Run, writer: Writer, chosen: Chosen) -> Iterator[str]:
     config = ReportConfig.model_validate(report.manifest["config"])
     arms = RunMap[Artifact].from_flat(inputs_of(run.store, report, run.folder))
     chosen.check(run.folder, arms.arms())
+    deciding = _deciding(run)
     for place in filter(chosen.holds, arms.arms()):
         judges = [entry.name for entry in config.variants[place.variant].judges]
         for asked in _asked(arms, place, judges):
-            _write(place, asked, writer)
+            _write(place, asked, writer, {} if asked.condition else deciding)
         for name, attacked in arms.arm(place).attacked.items():
             _write_attack(place, name, attacked, judges[0], writer)
     yield (
         "left out: training examples and what experts wrote, capabilities, continued thinkings, and all figures of the "
         "report that compare; the report has them"
     )
+
+
+def _deciding(run: Run) -> dict[str, str]:
+    """The judge that decides on each metric, as the run's figures have it; under stress, the first decides on all."""
+    judges: dict[str, str] = {}
+    for score in run.scores:
+        if score.condition is None:
+            judges.setdefault(score.metric, score.judge)
+    return judges
 
 
 def _asked(run: RunMap[Artifact], place: ArmPlace, judges: Sequence[str]) -> Iterator[Asked]:
@@ -217,7 +227,7 @@ def _write_attack(place: ArmPlace, name: str, attacked: Attacked[Artifact], judg
             log.add(of_search(search, judge, place.seed, log))
 
 
-def _write(place: ArmPlace, asked: Asked, writer: Writer) -> None:
+def _write(place: ArmPlace, asked: Asked, writer: Writer, deciding: Mapping[str, str]) -> None:
     responses = asked.responses.table(Response)
     at = Index(responses.columns("id")["id"])
     judged = {judge: _in_their_order(judgements, at) for judge, judgements in asked.judgements.items()}
@@ -246,7 +256,7 @@ def _write(place: ArmPlace, asked: Asked, writer: Writer) -> None:
             for i, (prompt, response) in enumerate(zip(prompts.rows(answers["prompt_id"]), batch, strict=True)):
                 log = logs.of(About(place, prompt.benchmark, asked.condition, asked.responses, list(asked.judgements)))
                 own = verdicts.of(rows.start + i)
-                log.add(of_response(prompt, response, _scores(i, labels), own, place.seed, log))
+                log.add(of_response(prompt, response, _scores(i, labels, deciding), own, place.seed, log))
 
 
 def _in_their_order(judgements: Artifact, at: Index) -> Columns:
@@ -286,11 +296,20 @@ class _Verdicts:
         return {name: self.WORDS[code] for name, code in zip(self.NAMES, self._codes[place], strict=True) if code}
 
 
-def _scores(row: int, labels: Mapping[str, Mapping[str, Labels]]) -> dict[str, tuple[int, str]]:
-    """The labels of a response by scorer: of the first judge by metric alone, of others with their names."""
-    scores = {}
-    for place, (judge, columns) in enumerate(labels.items()):
+def _scores(
+    row: int, labels: Mapping[str, Mapping[str, Labels]], deciding: Mapping[str, str]
+) -> dict[str, tuple[int, str]]:
+    """The labels of a response by scorer: of the judge that decides by metric alone, of others with their names.
+
+    Args:
+        row: the response's place.
+        labels: what each judge says.
+        deciding: which decides on each metric; by default the first.
+    """
+    first, scores = next(iter(labels), None), {}
+    for judge, columns in labels.items():
         for metric, column in columns.items():
             if column[row] != MISSING:
-                scores[metric if place == 0 else f"{metric} by {judge}"] = (int(column[row]), judge)
+                decides = judge == deciding.get(metric, first)
+                scores[metric if decides else f"{metric} by {judge}"] = (int(column[row]), judge)
     return scores
