@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -152,6 +155,28 @@ def test_no_cluster_at_the_address_is_an_error_in_one_line(monkeypatch: pytest.M
     with pytest.raises(EngineError, match=r"^engine ray: no cluster at auto: Could not find") as caught:
         open_plugin(RayEngine, "model", {**LOCAL, "address": "auto"})
     assert "\n" not in str(caught.value)
+
+
+STARTS_ONE = """
+import sys
+from unittest import mock
+import ray
+from sinternal.engines.ray import RayEngine, RayOptions
+with mock.patch.object(ray, "init", side_effect=lambda **given: print(given.get("address"))):
+    RayEngine("model", RayOptions())
+"""
+
+
+def test_a_cluster_of_its_own_is_never_one_that_a_file_of_others_names(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text(
+        "192.0.2.9:6379"
+    )  # where Ray notes the address of the last one
+    settings = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    settings["RAY_TMPDIR"] = str(tmp_path)
+    done = subprocess.run([sys.executable, "-c", STARTS_ONE], capture_output=True, text=True, env=settings, check=False)
+    assert done.stdout.split() == ["local"], done.stderr
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from sinternal.errors import DataError
+from sinternal.errors import DataError, ModelError
+from sinternal.models.loading import open_tokenizer
 from sinternal.prompting import template_process
 from sinternal.prompting.chat import generation_prompt
 from sinternal.prompting.rendering import apply_template
@@ -91,3 +92,19 @@ def test_what_transformers_would_render_is_rendered() -> None:
         for generate in (False, True):
             theirs = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=generate)
             assert apply_template(tokenizer, turns, generate) == theirs
+
+
+def test_several_templates_of_which_none_is_the_default_are_an_error_in_one_line(tmp_path: Path) -> None:
+    tokenizer = chatml()
+    tokenizer.chat_template = {"tools": str(tokenizer.chat_template), "other": "{{ messages }}"}
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=r"none is called default; name one so$"):
+        open_tokenizer(tmp_path)
+
+
+def test_a_template_that_waits_for_its_moment_stops_that_conversation_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(template_process, "SECONDS", 1.0)
+    waits = chatml("{{ messages[0].content }}{% if messages | length > 1 %}{{ (3 ** (3 ** 20)) is odd }}{% endif %}")
+    assert generation_prompt(waits, [("user", "hello")]).text == "hello"
+    with pytest.raises(DataError, match=r"^the chat template takes more than"):
+        generation_prompt(waits, [("user", "hello"), ("assistant", "hello")])

@@ -109,7 +109,8 @@ class RayEngine(Engine):
             try:
                 if starts_one:
                     with starting_guarded() as self.guard:
-                        self.ray.init(log_to_driver=False, include_dashboard=False)
+                        # Without an address Ray would join what a file in /tmp names: a dead cluster, or one of others.
+                        self.ray.init(address="local", log_to_driver=False, include_dashboard=False)
                 else:
                     self.ray.init(address=self.options.address, log_to_driver=False)
             except (ConnectionError, RuntimeError, ValueError) as error:

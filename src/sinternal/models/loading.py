@@ -110,7 +110,7 @@ def brings_embeddings(base: Any, folder: Path) -> bool:
 
 
 def open_tokenizer(folder: Path, **options: Any) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model or adapter. Raises ModelError if there is none, or it has no chat template."""
+    """The tokenizer of a model or adapter. Raises ModelError if there is none, or none of its chat templates counts."""
     source = tokenizer_folder(folder)
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options)
@@ -118,6 +118,10 @@ def open_tokenizer(folder: Path, **options: Any) -> PreTrainedTokenizerBase:
         raise _unloadable(source, "tokenizer", error) from error
     if not tokenizer.chat_template:
         raise ModelError(f"{folder}: the tokenizer has no chat template; add a chat_template.jinja to the directory")
+    try:
+        tokenizer.get_chat_template()
+    except ValueError as error:
+        raise ModelError(f"{folder}: of the tokenizer's chat templates none is called default; name one so") from error
     return tokenizer
 
 

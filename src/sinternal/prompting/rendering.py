@@ -100,6 +100,7 @@ def apply_template(
 
     Raises:
         DataError: the template refuses the conversation, or takes too much.
+        ModelError: no process can be started to render it.
     """
     source = str(tokenizer.get_chat_template(template))
     try:
@@ -112,6 +113,8 @@ def apply_template(
             f"the chat template takes more than {template_process.SECONDS:g} s or {template_process.MEMORY >> 30} GiB, "
             f"or has more than {LONGEST:,} characters: mend it, or take another model"
         ) from error
+    except OSError as error:
+        raise ModelError(f"the chat template cannot be rendered: {error}") from error
     except RefusedError as error:
         raise DataError(f"the chat template refuses these messages: {' '.join(str(error).split())}") from error
 

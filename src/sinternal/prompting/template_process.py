@@ -57,7 +57,7 @@ class _Renderer:
         """The answer; an empty one if the process has died of the question."""
         assert self.process.stdin is not None
         try:
-            self.process.stdin.write(json.dumps(question).encode() + b"\n")
+            self.process.stdin.write(json.dumps(question, default=str).encode() + b"\n")
             self.process.stdin.flush()
         except OSError:
             return {}

@@ -190,7 +190,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def _wait_for_all(folder: Path) -> None:
     """Wait until no process is at work any more: if accelerate was killed, they end by themselves, a little later."""
     for lock in folder.glob(AT_WORK.format("*")):
-        with suppress(Timeout, OSError), FileLock(lock, PATIENCE):
+        with suppress(Timeout, OSError, NotImplementedError), FileLock(lock, PATIENCE):
             pass
 
 

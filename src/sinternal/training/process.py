@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import traceback
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -38,7 +39,8 @@ def main(folder: Path) -> None:
     """Do the job of a folder."""
     process = int(os.environ["RANK"])
     at_work = FileLock(folder / AT_WORK.format(process))
-    at_work.acquire()
+    with suppress(OSError, NotImplementedError):  # file systems of several machines may know no locks
+        at_work.acquire()
     threading.Thread(target=_watch, args=(folder, process), daemon=True).start()
     try:
         job = pickle.loads((folder / JOB).read_bytes())
