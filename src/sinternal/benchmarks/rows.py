@@ -301,8 +301,8 @@ def _cells(reader: Any, where: str) -> Iterator[list[str]]:
 def _header(names: list[str], place: str, delimiter: str | None = None) -> list[str]:
     if delimiter and len(names) == 1 and (other := next((sign for sign in SEPARATORS if sign in names[0]), None)):
         raise DataError(
-            f"{place}: there is one column, {abbreviate(names[0])}: cells seem to be parted by {SEPARATORS[other]}, where "
-            f"{SEPARATORS[delimiter]} are expected; save the file so, or name it by what it is (.csv, .tsv)"
+            f"{place}: there is one column, {abbreviate(names[0])}: cells seem to be parted by {SEPARATORS[other]}, "
+            f"where {SEPARATORS[delimiter]} are expected; save the file so, or name it by what it is (.csv, .tsv)"
         )
     if twice := next((name for name, times in Counter(names).items() if times > 1), None):
         raise DataError(f"{place}: several columns are called {twice!r}; rename them")
