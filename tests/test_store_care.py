@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from sinternal.cli.store import _stores
 from sinternal.errors import StoreError
 from sinternal.records import Prompt
 from sinternal.store import Artifact, Draft, Store
@@ -231,3 +232,15 @@ def test_copies_in_a_runs_folder_have_hashes_that_others_can_check(tmp_path: Pat
     (tmp_path / "results.json").write_text("{ }")
     with pytest.raises(StoreError, match=r"results\.json: it was damaged or edited .* run its recipe again"):
         checked(tmp_path / "results.json")
+
+
+def test_a_store_to_which_several_runs_lead_is_looked_after_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shared").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "artifacts").symlink_to("../../shared", target_is_directory=True)
+    assert [path.resolve() for path in _stores(None)] == [tmp_path / "shared"]
+    assert len(_stores([Path("runs/a"), Path("runs/b"), Path("shared")])) == 1

@@ -159,3 +159,21 @@ def test_a_label_may_be_a_name_a_number_or_a_flag(value: object, label: str) -> 
 def test_a_label_is_nothing_else(value: object) -> None:
     with pytest.raises(DataError, match=r"column 'p' holds .*, not a name or a number"):
         Row("a, line 1", {"p": value}).label("p")
+
+
+@pytest.mark.parametrize(("sign", "named"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars")])
+def test_a_file_whose_cells_are_parted_by_another_sign_says_so(sign: str, named: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.csv"
+    file.write_text(f"prompt{sign}harmful\nHow do I draw a cat, quickly?{sign}no\n")
+    with pytest.raises(DataError, match=f"seem to be parted by {named}, where commas are expected"):
+        list(read_rows(file))
+    (tmp_path / "one.csv").write_text("prompt\nHow do I draw a cat?\n")
+    assert len(list(read_rows(tmp_path / "one.csv"))) == 1
+
+
+@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".json"])
+def test_a_file_in_utf_16_says_what_it_seems_to_be(ending: str, tmp_path: Path) -> None:
+    file = tmp_path / f"mine{ending}"
+    file.write_bytes('{"prompt": "a"}\n'.encode("utf-16"))
+    with pytest.raises(DataError, match="not UTF-8, it seems to be UTF-16"):
+        list(read_rows(file))

@@ -20,8 +20,8 @@ from sinternal.records import Prompt
 
 LARGE = 50_000_000
 """Bytes of a file from which on it is told that it is read."""
-HARMFUL = frozenset({"true", "1", "yes"})
-HARMLESS = frozenset({"false", "0", "no"})
+HARMFUL = frozenset({"true", "1", "1.0", "yes", "y"})
+HARMLESS = frozenset({"false", "0", "0.0", "no", "n"})
 OPPOSITES = HARMLESS | {"safe", "harmless", "benign", "unharmful", "not harmful"}
 """What a label can only mean beside one that `harmful_if` names."""
 
@@ -72,7 +72,7 @@ class FileOptions(BaseModel):
     harmful: bool | None = None
     """Whether all requests are harmful, or none, where no column says so; problems with a solution never are."""
     harmful_if: Value | None = None
-    """The value of the column `harmful` that means yes; None takes true/false, yes/no or 1/0."""
+    """The value of the column `harmful` that means yes; None takes true/false, yes/no (y/n) or 1/0."""
     harmless_if: Value | None = None
     """The value that means no, where it is none of: false, no, 0, safe, harmless, benign, unharmful, not harmful."""
     family: str = PLAIN

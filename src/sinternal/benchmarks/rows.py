@@ -28,6 +28,12 @@ COLUMNS_SHOWN = 20
 """Columns that a message lists."""
 
 
+UTF_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+"""What files in other encodings begin with."""
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+"""What may stand between two cells."""
+
+
 class Conversation(NamedTuple):
     """What is asked, of a cell that holds text or a conversation."""
 
@@ -201,7 +207,10 @@ def decode_utf8(data: bytes, place: str) -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise DataError(f"{place}: not UTF-8 ({error.reason} at byte {error.start}); save the file as UTF-8") from error
+        seems = next((f", it seems to be {name}" for mark, name in UTF_MARKS.items() if data.startswith(mark)), "")
+        raise DataError(
+            f"{place}: not UTF-8{seems} ({error.reason} at byte {error.start}); save the file as UTF-8"
+        ) from error
 
 
 def parse_json(text: str, place: str) -> Any:
@@ -273,7 +282,7 @@ def separated_rows(text: str, where: str, delimiter: str = ",") -> Iterator[Row]
             if not cells:
                 continue
             if not names:
-                names = _header(cells, place)
+                names = _header(cells, place, delimiter)
             elif len(cells) != len(names):
                 raise DataError(f"{place}: it has {len(cells)} columns, the first line {len(names)}")
             else:
@@ -289,7 +298,12 @@ def _cells(reader: Any, where: str) -> Iterator[list[str]]:
         raise DataError(f"{where}, line {reader.line_num}: not valid CSV: {error}") from error
 
 
-def _header(names: list[str], place: str) -> list[str]:
+def _header(names: list[str], place: str, delimiter: str | None = None) -> list[str]:
+    if delimiter and len(names) == 1 and (other := next((sign for sign in SEPARATORS if sign in names[0]), None)):
+        raise DataError(
+            f"{place}: there is one column, {abbreviate(names[0])}: cells seem to be parted by {SEPARATORS[other]}, "
+            f"where {SEPARATORS[delimiter]} are expected; save the file so, or name it by what it is (.csv, .tsv)"
+        )
     if twice := next((name for name, times in Counter(names).items() if times > 1), None):
         raise DataError(f"{place}: several columns are called {twice!r}; rename them")
     return names

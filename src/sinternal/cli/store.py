@@ -138,16 +138,23 @@ def size(number: int) -> str:
 
 
 def _stores(places: list[Path] | None) -> list[Path]:
-    """The stores that are named, or those of all runs here."""
+    """The stores that are named, or those of all runs here; one to which several runs lead, once."""
     from sinternal.study.run import ARTIFACTS, RUNS
 
     if not places:
         found = sorted(path for path in RUNS.glob(f"*/{ARTIFACTS}") if path.is_dir())
         if not found:
             raise SInternalError(f"{RUNS}: there are no runs with a store; name one, or the folder that --store had")
-        return found
+        return _each_once(found)
     stores = [place / ARTIFACTS if (place / ARTIFACTS).is_dir() else place for place in places]
     for store, place in zip(stores, places, strict=True):
         if not store.is_dir():
             raise SInternalError(f"{place}: there is no store; name a run's folder, or the folder that --store had")
-    return stores
+    return _each_once(stores)
+
+
+def _each_once(stores: list[Path]) -> list[Path]:
+    first: dict[Path, Path] = {}
+    for store in stores:
+        first.setdefault(store.resolve(), store)
+    return list(first.values())

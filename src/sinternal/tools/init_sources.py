@@ -11,6 +11,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sinternal.benchmarks.local import HARMFUL as HARMFUL_WORDS
+from sinternal.benchmarks.local import HARMLESS as HARMLESS_WORDS
 from sinternal.benchmarks.local import Columns
 from sinternal.benchmarks.rows import READERS, Row, abbreviate, kind_of, read_rows
 from sinternal.errors import RegistryError, SInternalError
@@ -188,7 +190,7 @@ def _columns(path: str, row: Row, wishes: Wishes, *, labelled: bool) -> dict[str
 
 
 def _is_flag(value: str) -> bool:
-    return value in ("true", "false", "1", "0", "yes", "no")
+    return value.strip() in HARMFUL_WORDS | HARMLESS_WORDS
 
 
 def labels_of(path: str, column: str) -> list[str]:

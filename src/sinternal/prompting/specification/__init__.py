@@ -118,10 +118,16 @@ def _read(file: Traversable) -> Section:
     try:
         match = _FILE.fullmatch(file.read_text(encoding="utf-8-sig"))
         if match is None:
-            raise DataError(f"specification {file}: it does not begin with front matter between two lines '---'")
+            raise DataError(
+                f"specification {file}: it does not begin with front matter: write a line '---', a line 'title: …', "
+                "another line '---', and below them the rules"
+            )
         front = _FrontMatter.model_validate(load_yaml(match["front"]))
     except ValidationError as error:
-        raise DataError(f"specification {file}: front matter: {explain(error, _FrontMatter)}") from error
+        fields = ", ".join(_FrontMatter.model_fields)
+        raise DataError(
+            f"specification {file}: front matter: {explain(error, _FrontMatter)}; its fields are {fields}"
+        ) from error
     except (StrictYamlError, UnicodeDecodeError) as error:
         raise DataError(f"specification {file}: broken front matter ({error})") from error
     except OSError as error:
