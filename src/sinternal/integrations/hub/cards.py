@@ -40,7 +40,9 @@ WARNING = (
     "**Contains harmful text.** Rows quote harmful requests and unsafe answers, so that a model learns to tell them "
     "from others. Do not show them to people unasked, and do not train a model to give such answers."
 )
-WORST = ", in the attack family or condition of stress in which it is highest; the interval does not account for that choice"
+WORST = (
+    ", in the attack family or condition of stress where it is highest; the interval does not account for the choice"
+)
 SAFETY = (
     "It is the outcome of an experiment, not a safety filter: attack success is measured on the prompts and attacks "
     "below, by the judges below, and says nothing about others."
