@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from sinternal.layout import ArmPlace
 from sinternal.queries import Query
 from sinternal.records import Finish, Judgement, Response
 from sinternal.report.study_page import render
+from tests.commands import HANGS
 from tests.conftest import judgement_of, plain_prompt
 from tests.report.browser import chromium as require_chromium
 from tests.report.test_study_page import unpacked
@@ -88,6 +90,13 @@ OPENED = """(async () => {
 })()"""
 
 
+def until(chromium: Browser, condition: str) -> None:
+    """Wait for something on a page."""
+    end = time.monotonic() + HANGS
+    while not chromium.run(condition):
+        assert time.monotonic() < end, condition
+
+
 @pytest.mark.parametrize("most", [0, 1e9], ids=["texts beside the page", "texts in it"])
 def test_a_reader_finds_the_query_that_broke_a_request_and_all_before_it(
     chromium: Browser, tmp_path: Path, most: float
@@ -101,8 +110,10 @@ def test_a_reader_finds_the_query_that_broke_a_request_and_all_before_it(
         "at query 3",
         "not within 1 query",
     ]
-    chromium.run("location.hash = '#broken=at+query+3'; new Promise((done) => setTimeout(done, 300))")
-    assert chromium.run(OPENED) == f"1 of {len(make_report(prompts=4).transcripts) + 2:,} transcripts"
+    chromium.run("location.hash = '#broken=at+query+3'")
+    one = f"1 of {len(make_report(prompts=4).transcripts) + 2:,} transcripts"
+    until(chromium, f"document.getElementById('count').textContent === {json.dumps(one)}")
+    chromium.run(OPENED)
     seen = "document.querySelector('#entries').innerText"
     assert "disguise number 2" not in chromium.run(seen), "harm is folded"
     assert "the request is marked as harmful, and the answer was judged unsafe" in chromium.run(seen)
@@ -123,9 +134,9 @@ def test_a_reader_finds_the_query_that_broke_a_request_and_all_before_it(
         False,
         0,
     ]
-    chromium.run("location.hash = '#text=scored'; new Promise((done) => setTimeout(done, 300))")
-    assert chromium.run(OPENED).startswith("1 of ")
-    assert chromium.run("document.querySelector('details.turn summary').textContent").endswith("(found here)")
+    chromium.run("location.hash = '#text=scored'")
+    until(chromium, "/found here/.test(document.querySelector('details.turn summary')?.textContent)")
+    assert chromium.run(OPENED) == one
 
 
 def test_a_page_without_attacks_says_nothing_of_them() -> None:

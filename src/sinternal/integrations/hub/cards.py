@@ -16,6 +16,7 @@ import yaml
 
 from sinternal.benchmarks.hub import HubBenchmark
 from sinternal.benchmarks.packaged import PackagedBenchmark
+from sinternal.figures.metric import ASR_WORST
 from sinternal.figures.score import Score, by_key
 from sinternal.figures.without_texts import without_paths
 from sinternal.registry import Kind, load
@@ -23,7 +24,7 @@ from sinternal.report.effect_words import effect_in_words
 from sinternal.report.format import MISSING, with_interval
 from sinternal.report.markdown import pipe_table, plain
 from sinternal.report.results import Results
-from sinternal.report.tables import COLUMNS, TextTable, headline
+from sinternal.report.tables import COLUMNS, Column, TextTable, headline
 from sinternal.settings.arms import TrainOn
 from sinternal.settings.recipe import Recipe
 from sinternal.settings.sources import Source
@@ -38,6 +39,9 @@ UNKNOWN_LICENCE = "unknown"
 WARNING = (
     "**Contains harmful text.** Rows quote harmful requests and unsafe answers, so that a model learns to tell them "
     "from others. Do not show them to people unasked, and do not train a model to give such answers."
+)
+WORST = (
+    ", in the attack family or condition of stress where it is highest; the interval does not account for the choice"
 )
 SAFETY = (
     "It is the outcome of an experiment, not a safety filter: attack success is measured on the prompts and attacks "
@@ -139,19 +143,43 @@ def _head(facts: ModelFacts, recipe: Recipe, results: Results) -> Iterator[str]:
             "tags": ["sinternal", "safety", "verification", *(["lora"] if facts.adapter else [])],
         }
     ).rstrip()
-    yield f"# {plain(recipe.name)}, arm {plain(arm)}"
+    yield f"# {title_of(facts.arm)}"
     trained_on = facts.arm.figures().trained_on
-    what = "A LoRA adapter for" if facts.adapter else "A model trained from"
-    yield f"{what} {plain(facts.base)}, trained on {plain(trained_on)}; seed {facts.arm.seed}."
-    words = effect_in_words(results.effects, facts.arm.variant)
+    what = (
+        f"A LoRA adapter for {plain(facts.base)}, trained" if facts.adapter else f"{plain(facts.base)}, trained further"
+    )
+    yield f"{what}, in one run with seed {facts.arm.seed}, on {plain(trained_on)}."
+    own = [effect for effect in results.effects if effect.method == arm]  # else it would speak of another arm
+    words = effect_in_words(own, facts.arm.variant)
     if words is not None:
         yield " ".join(plain(part) for part in (f"**{words.safety}**", words.price, words.caution) if part)
     yield SAFETY
 
 
+def title_of(arm: ArmOfRun) -> str:
+    """What a card is headed by: the recipe, the variant if there are several, the arm."""
+    variant = f", variant {plain(arm.variant)}" if len(arm.run.variants) > 1 else ""
+    return f"{plain(arm.recipe.name)}{variant}, arm {plain(arm.arm)}"
+
+
 def _use(facts: ModelFacts) -> Iterator[str]:
     yield "## How to load it"
-    if facts.adapter:
+    if facts.adapter and facts.base.count("/") != 1:
+        yield (
+            f"The base, {plain(facts.base)}, is not on the hub: `adapter_config.json` names the folder where it was. "
+            "On another machine, name its folder there:"
+        )
+        yield (
+            "```python\n"
+            "from peft import PeftModel\n"
+            "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
+            'base = AutoModelForCausalLM.from_pretrained("BASE", dtype="auto")\n'
+            'model = PeftModel.from_pretrained(base, "PATH_OR_ID")\n'
+            'tokenizer = AutoTokenizer.from_pretrained("PATH_OR_ID")\n'
+            "```"
+        )
+        yield "vLLM: `vllm serve BASE --enable-lora --lora-modules sinternal=PATH_OR_ID`"
+    elif facts.adapter:
         yield (
             "```python\n"
             "from peft import AutoPeftModelForCausalLM\n"
@@ -160,8 +188,7 @@ def _use(facts: ModelFacts) -> Iterator[str]:
             'tokenizer = AutoTokenizer.from_pretrained("PATH_OR_ID")\n'
             "```"
         )
-        base = _in_code(facts.base) if "/" in facts.base else "BASE"
-        yield f"vLLM: `vllm serve {base} --enable-lora --lora-modules sinternal=PATH_OR_ID`"
+        yield f"vLLM: `vllm serve {_in_code(facts.base)} --enable-lora --lora-modules sinternal=PATH_OR_ID`"
     else:
         yield (
             "```python\n"
@@ -181,11 +208,12 @@ def _in_code(text: str) -> str:
 def _training(facts: ModelFacts, recipe: Recipe) -> Iterator[str]:
     arm = facts.arm.figures()
     yield "## What it was trained on"
-    amounts = [f"{arm.examples:,} examples"] if arm.examples else []
+    amounts = [f"{arm.examples:,} {'example' if arm.examples == 1 else 'examples'}"] if arm.examples else []
     amounts += [f"{arm.rollouts:,} rewarded rollouts"] if arm.rollouts else []
     start = f", starting from arm {plain(arm.start)}" if arm.start else ""
     merged = "; the adapter was merged into the weights" if facts.merged else ""
-    yield f"{plain(arm.trained_on).capitalize()}: {' and '.join(amounts)}, {arm.steps:,} steps{start}{merged}."
+    steps = f"{arm.steps:,} optimiser {'step' if arm.steps == 1 else 'steps'}"
+    yield f"{' and '.join([*amounts, steps])}{start}{merged}."
     yield f"Expert: {plain(recipe.expert.name)}. The training texts quote harmful requests and unsafe answers. Prompts:"
     yield origins_table(recipe.prompts.train)
 
@@ -199,8 +227,9 @@ def origins_table(sources: Sequence[Source]) -> str:
 def _figures(arm: ArmOfRun, results: Results) -> Iterator[str]:
     variant = arm.variant
     rows = headline(results.scores[::-1], results.arms, variant)
-    first = rows[0]
     ours = next(row for row in rows if row.name == arm.arm)
+    rows = [row for row in rows if any(row.cells) or row is ours]  # an arm may take no part in a variant
+    first = rows[0]
     placebos = {each.name for each in arm.recipe.arms if each.train_on is TrainOn.PLACEBO}
     others = [row for row in rows[1:] if row.name in placebos and row.name != ours.name]
     shown = [first, *others, ours] if first.name != ours.name else [ours, *others]
@@ -220,12 +249,13 @@ def _figures(arm: ArmOfRun, results: Results) -> Iterator[str]:
     yield "## Results"
     pooled = f" Pooled over seeds {', '.join(map(str, results.seeds))}." if several else ""
     yield (
-        "Percent with 95 % intervals, and n, the labelled answers. ASR: answers to harmful requests that are unsafe. "
-        f"ID: attack families that training saw; OOD: never seen.{pooled}"
+        "Percent with 95 % intervals for other prompts, and n, the labelled answers or verdicts; two figures without "
+        "an interval are the bounds of one whose labels are partly missing. ID: attack families that training saw; "
+        f"OOD: never seen.{pooled}"
     )
     yield pipe_table(TextTable(titles, lines))
     yield "\n".join(_legend(arm.recipe, [row.name for row in shown], first.name, lines))
-    yield "Measured on"
+    yield "Prompts that it was measured on:"
     yield origins_table(arm.recipe.prompts.eval)
 
 
@@ -243,11 +273,17 @@ def _legend(recipe: Recipe, shown: Sequence[str], first: str, lines: Sequence[Se
             yield f"- {plain(name)}: the model before training"
     yield "- judge: who labels the answers"
     printed = {line[0] for line in lines}
-    metrics = {column.metric.short: column.metric for column in COLUMNS if column.short in printed}
-    yield from (
-        f"- {plain(short)}: {plain(metric.title)}, {plain(metric.rows)} that {plain(metric.hits)}"
-        for short, metric in metrics.items()
-    )
+    metrics = {_plain_name(column): column.metric for column in COLUMNS if column.short in printed}
+    for short, metric in metrics.items():
+        more = WORST if metric is ASR_WORST else ""
+        yield f"- {plain(short)}: {plain(metric.title)}, {plain(metric.rows)} that {plain(metric.hits)}{more}"
+    if any(column.spec for column in COLUMNS if column.short in printed):
+        yield "- +spec: the specification was quoted when the model was asked about its own answer"
+
+
+def _plain_name(column: Column) -> str:
+    """What a row is called, without the prompts that it is of."""
+    return " ".join(word for word in column.short.split() if word not in ("ID", "OOD", "+spec"))
 
 
 def _cell(score: Score | None) -> str:

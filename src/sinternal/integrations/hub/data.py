@@ -23,6 +23,7 @@ from sinternal.integrations.hub.cards import (
     origins,
     origins_table,
     public_recipe,
+    title_of,
 )
 from sinternal.integrations.hub.folder import CARD, RECIPE, new_folder
 from sinternal.integrations.hub.models import artifact_of
@@ -32,6 +33,7 @@ from sinternal.records import Example
 from sinternal.report.format import listing
 from sinternal.report.markdown import pipe_table, plain
 from sinternal.report.tables import TextTable
+from sinternal.settings.training import Method
 from sinternal.stages.sft import SftConfig
 from sinternal.stages.target import model_path
 from sinternal.store.files import new_file, write_text
@@ -39,6 +41,9 @@ from sinternal.study.named_arm import ArmOfRun
 
 TRAIN = "train.jsonl"
 TEMPLATE = "chat_template.jinja"
+TUNED = {Method.FULL: "all weights", Method.LORA: "a LoRA adapter"}
+FEW = 100
+"""Rows below which a set can hardly teach anything."""
 ON_THE_HUB = ("Apache-2.0", "MIT", "CC-BY-4.0", "CC0-1.0", "CC-BY-SA-4.0")
 """Licences that the hub knows by the same name in small letters."""
 
@@ -198,7 +203,7 @@ def _parts(
             "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": TRAIN}]}],
         }
     ).rstrip()
-    yield f"# Training set of {plain(recipe.name)}, arm {plain(arm.arm)}, seed {arm.seed}"
+    yield f"# Training set of {title_of(arm)}, seed {arm.seed}"
     yield WARNING
     yield f"{len(examples):,} rows: {plain(facts.trained_on)}. Written by the expert {plain(recipe.expert.name)}."
     counts = Counter(example.stratum for example in examples)
@@ -230,7 +235,23 @@ def _parts(
         f"Prompts have the licences of their sources ({plain(listing(licences))}); answers and "
         f"critiques were written by models ({plain(recipe.target.model)} and the expert), whose terms hold for them."
     )
+    yield "## Limits"
+    yield "\n".join(_limits(arm, len(examples)))
     yield f"The recipe is in recipe.yaml beside this card; made by `sinternal export data`, seed {arm.seed}."
+
+
+def _limits(arm: ArmOfRun, rows: int) -> Iterator[str]:
+    recipe = arm.recipe
+    yield (
+        f"- Which answers are safe is what the judge {plain(recipe.labeller.name)} says: its errors are in the rows."
+    )
+    yield "- Critiques and answers are in the expert's words, which may be wrong about facts."
+    if rows < FEW:
+        yield f"- {rows:,} rows are few: they show the form, and teach little."
+    yield (
+        "- What training on it does was measured for this run's model alone: `sinternal export model` writes a card "
+        "with these figures."
+    )
 
 
 def _how(form: Form, config: SftConfig, *, has_template: bool) -> Iterator[str]:
@@ -253,8 +274,8 @@ def _how(form: Form, config: SftConfig, *, has_template: bool) -> Iterator[str]:
     if has_template:
         yield f"Render with `{TEMPLATE}` of this folder (`chat_template_path`): the model's own deletes the thinking."
     yield (
-        f"The run trained {settings.method.value}, {settings.steps:,} steps of {settings.batch} rows, learning rate "
-        f"{settings.learning_rate:g}."
+        f"The run tuned {TUNED[settings.method]}: {settings.steps:,} optimiser steps of {settings.batch} rows, "
+        f"learning rate {settings.learning_rate:g}."
     )
 
 
