@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -64,10 +65,19 @@ class Shown:
     folder: Path
     new: Callable[..., Any]
     said: list[str]
+    tabs: list[Tab]
+
+    @cached_property
+    def at_rest(self) -> Tab:
+        """A page that is opened once, for tests that only look: none changes it."""
+        tab = self.open()
+        self.tabs.remove(tab)
+        return tab
 
     def open(self, kind: str = "one-file", fragment: str = "", **how: Any) -> Tab:
         """A page in a new window, once its transcripts are there."""
         tab: Tab = self.new(**({"viewport": {"width": 1200, "height": 800}} | how))
+        self.tabs.append(tab)
         tab.on("console", lambda message: self.said.append(message.text))
         tab.on("request", lambda request: self.said.append(request.url) if request.url.startswith("http") else None)
         tab.goto((self.folder / kind / "report.html").as_uri() + fragment)
@@ -84,8 +94,16 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
         render(data, most=most).write(folder / kind / "report.html")
     with sync_playwright() as driver:
         opened = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield Shown(data, folder, opened.new_page, [])
+        yield Shown(data, folder, opened.new_page, [], [])
         opened.close()
+
+
+@pytest.fixture(autouse=True)
+def _closed(shown: Shown) -> Iterator[None]:
+    """Close what a test has opened: pages that stay open take time from those that come after."""
+    yield
+    while shown.tabs:
+        shown.tabs.pop().close()
 
 
 def search(tab: Tab, text: str) -> str:
@@ -132,7 +150,7 @@ def test_the_picture_of_the_first_screen_is_as_wide_as_the_window_of_a_telephone
 
 
 def test_a_figure_in_bold_below_what_is_detectable_leaves_no_question(shown: Shown) -> None:
-    tab = shown.open()
+    tab = shown.at_rest
     assert "A smaller one can come out clear, too" in tab.locator(".glance .how").first.inner_text()
     key = tab.locator("#terms").inner_text()
     assert "nearer to 0 than the figure says" in key
@@ -140,7 +158,7 @@ def test_a_figure_in_bold_below_what_is_detectable_leaves_no_question(shown: Sho
 
 
 def test_intervals_of_the_headline_stand_in_one_line(shown: Shown) -> None:
-    tab = shown.open(viewport={"width": 1200, "height": 800})
+    tab = shown.at_rest
     broken = (
         "[...document.querySelectorAll('small.ends')].filter((one) => one.checkVisibility() && one.offsetHeight > 22)"
     )
@@ -166,7 +184,7 @@ def test_paper_is_light_whatever_the_screen_is(shown: Shown) -> None:
 def test_the_first_screen_says_of_how_many_answers_it_is_and_what_so_many_and_so_few_runs_can_show(
     shown: Shown,
 ) -> None:
-    first = shown.open().locator(".first").inner_text()
+    first = shown.at_rest.locator(".first").inner_text()
     assert "2 training runs of each arm (2 seeds)" in first
     assert "so few tell next to nothing about other training runs" in first
     narrow = shown.open(viewport={"width": 400, "height": 800}).locator(".first .in-rows svg").all_text_contents()
@@ -327,7 +345,7 @@ def test_every_table_goes_to_a_spreadsheet_with_one_figure_in_each_cell(shown: S
 def test_a_cell_with_several_figures_becomes_several_columns(
     shown: Shown, cells: list[str], columns: dict[str, list[str]]
 ) -> None:
-    made = shown.open().evaluate("(cells) => spread('x', cells.map(bare))", cells)
+    made = shown.at_rest.evaluate("(cells) => spread('x', cells.map(bare))", cells)
     assert {name: column for name, *column in made} == columns
 
 
@@ -407,8 +425,8 @@ def test_paper_has_the_recipe_and_says_what_it_leaves_out(shown: Shown, tmp_path
 
 
 def test_the_words_of_the_page_are_explained_on_it(shown: Shown) -> None:
-    tab = shown.open()
-    tab.locator(".sure a").click()
+    tab = shown.at_rest
+    assert tab.locator(".sure a").get_attribute("href") == "#terms"
     key = tab.locator("#terms").inner_text()
     for word in ("ASR", "ID", "OOD", "Own verdict", "Placebo", "Over-refusal", "Holm", "Detectable"):
         assert word in key
