@@ -113,8 +113,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BudgetError as error:
         tell(f"stopped: {error}")
         sys.exit(EXIT_BUDGET)
-    except BrokenPipeError:
-        # Whoever read the output has had enough of it; what is left is not written on the way out either.
+    except SystemExit as end:
+        if not isinstance(end.__context__, BrokenPipeError):
+            raise
+        # Whoever read the output has had enough of it, which Typer and Rich both call 1. What is left is not written on
+        # the way out either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_PIPE)
     except (SInternalError, OSError, ModuleNotFoundError) as error:

@@ -6,7 +6,6 @@ progress are not shown at all.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import sys
@@ -14,7 +13,7 @@ import textwrap
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -44,10 +43,6 @@ class Terminal(Console):
     def __init__(self, **options: Any) -> None:
         """Take what `Console` takes."""
         super().__init__(highlight=False, markup=False, emoji=False, **options)
-
-    def on_broken_pipe(self) -> NoReturn:
-        """Say that nobody reads what is printed any more; Rich would end the process, with a code of its own."""
-        raise BrokenPipeError(errno.EPIPE, "nobody reads what is printed")
 
     def render_str(self, text: str, **options: Any) -> Text:
         """A text, before its width is looked at."""
