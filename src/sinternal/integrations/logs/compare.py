@@ -16,7 +16,7 @@ import numpy as np
 
 from sinternal.errors import DataError
 from sinternal.figures.statistics import holm, smallest_difference
-from sinternal.figures.statistics.numeric import numeric_difference
+from sinternal.figures.statistics.numeric import NumericDifference, numeric_difference
 from sinternal.integrations.logs.read import Log, Scored, find_logs, read_log
 from sinternal.validation import nearest
 
@@ -353,7 +353,8 @@ def _compare_scores(name: str, pairs: Sequence[_Pair], clusters: Sequence[str]) 
     result = numeric_difference(a[known], b[known], groups[known], seeds[known])
     scores = np.concatenate([a[~missing_a], b[~missing_b]])
     neither = missing_a & missing_b
-    least = most = None
+    least: NumericDifference | None = None
+    most: NumericDifference | None = None
     if bool(((scores >= 0) & (scores <= 1)).all()):
         completed = ((np.where(missing_a, ours, a), np.where(missing_b, 1 - ours, b), groups, seeds) for ours in (0, 1))
         least, most = (numeric_difference(*(column[~neither] for column in columns)) for columns in completed)
