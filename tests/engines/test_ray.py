@@ -257,8 +257,8 @@ def test_a_worker_says_at_once_who_is_away_and_what_its_calls_have_cost() -> Non
 
     url = f"http://{closed_port()}"
     (fault,) = worker_of(url)(requests_row(DRAW))
-    assert fault["fault"].startswith(f"{url}/v1 cannot be reached")
-    assert said.get_nowait().startswith(f"{url}/v1 cannot be reached (connection refused); it is tried again until")
+    assert fault["fault"].startswith(f"{url} cannot be reached")
+    assert said.get_nowait().startswith(f"{url} cannot be reached (connection refused); it is tried again until")
     with faulty() as server:
         spent, *rows = worker_of(server.url)(requests_row(DRAW))
     assert json.loads(spent["spent"])["calls"] == len(rows) == len(DRAW)
