@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
+import queue
 import subprocess
 import sys
 import threading
@@ -246,6 +248,22 @@ def served(url: str) -> dict[str, object]:
 DRAW = [Request(f"{i}", (("user", f"Draw {i} cats"),)) for i in range(6)]
 
 
+def test_a_worker_says_at_once_who_is_away_and_what_its_calls_have_cost() -> None:
+    said: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def worker_of(url: str) -> Worker:
+        options = {"base_url": url, "patience": 0.4}
+        return Worker(EnginePlugin(name="openai", options=options), "m", Sampling(), 0, said)
+
+    url = f"http://{closed_port()}"
+    (fault,) = worker_of(url)(requests_row(DRAW))
+    assert fault["fault"].startswith(f"{url} cannot be reached")
+    assert said.get_nowait().startswith(f"{url} cannot be reached (connection refused); it is tried again until")
+    with faulty() as server:
+        spent, *rows = worker_of(server.url)(requests_row(DRAW))
+    assert json.loads(spent["spent"])["calls"] == len(rows) == len(DRAW)
+
+
 @pytest.mark.usefixtures("cluster")
 def test_a_server_that_is_away_is_told_from_an_actor_as_without_one() -> None:
     url = f"http://{closed_port()}"
@@ -257,7 +275,7 @@ def test_a_server_that_is_away_is_told_from_an_actor_as_without_one() -> None:
     with pending.heard_by(alone.append), pytest.raises(EngineError) as without:
         list(open_plugin(OpenAIEngine, "m", {"base_url": url, "patience": 0.4}).generate(DRAW, Sampling(), seed=0))
     assert str(caught.value) == f"engine ray: {without.value}"
-    assert [line.split(" it is tried")[0] for line in told] == [line.split(" it is tried")[0] for line in alone]
+    assert {line.split(" it is tried")[0] for line in told} == {line.split(" it is tried")[0] for line in alone}
 
 
 @pytest.mark.usefixtures("cluster")

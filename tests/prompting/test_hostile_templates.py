@@ -104,7 +104,8 @@ def test_several_templates_of_which_none_is_the_default_are_an_error_in_one_line
 
 def test_a_template_that_waits_for_its_moment_stops_that_conversation_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(template_process, "SECONDS", 1.0)
-    waits = chatml("{{ messages[0].content }}{% if messages | length > 1 %}{{ (3 ** (3 ** 20)) is odd }}{% endif %}")
+    moment = "{% set n = messages | length %}{% if n > 1 %}{{ ((n + 1) ** (3 ** 20)) is odd }}{% endif %}"
+    waits = chatml("{{ messages[0].content }}" + moment)
     assert generation_prompt(waits, [("user", "hello")]).text == "hello"
     with pytest.raises(DataError, match=r"^the chat template takes more than"):
         generation_prompt(waits, [("user", "hello"), ("assistant", "hello")])

@@ -141,7 +141,9 @@ class RayEngine(Engine):
         said, over = Queue(actor_options={"num_cpus": 0}), threading.Event()
 
         def listen() -> None:
-            while not over.wait(LISTEN):
+            ended = False
+            while not ended:
+                ended = over.wait(LISTEN)
                 with suppress(Empty, self.ray.exceptions.RayError):
                     while True:
                         pending.tell(said.get_nowait())
