@@ -173,10 +173,17 @@ def _make_all(
                 for task in ready:
                     waiting.remove(task)
                     paths = {name: finished[parent.key] for name, parent in task.inputs.items()}
-                    job = pool.submit(
-                        *(_make, store.root, task.stage, task.config, paths, task.key, task.contents, task.models),
+                    what = (
+                        store.root,
+                        task.stage,
+                        task.config,
+                        paths,
+                        task.key,
+                        task.contents,
+                        task.models,
                         task.label,
                     )
+                    job = pool.submit(_make, *what)
                     running[job] = task
                 completed, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
                 _forward_progress(news, by_key, listen)
