@@ -412,7 +412,7 @@ def test_every_variant_condition_and_attack_has_a_log_of_its_own(attack_logs: An
         if not condition:
             own = [row for row in rows if (row.variant, row.arm) == (variant, arm)]
             assert len(log.samples) == len(own)
-            assert {sample.metadata["response"] for sample in log.samples} == {row.id for row in own}
+            assert {sample.id for sample in log.samples} == {row.prompt_id for row in own}
 
 
 def test_a_log_of_an_attack_has_each_request_with_all_queries_and_what_the_report_counts(
@@ -482,7 +482,7 @@ def test_a_copy_without_texts_says_that_attacks_are_left_out_and_holds_no_query(
     assert not [text for text in texts_of_run(attacked_run) if text in told.decode()]
 
 
-HOSTILE = "</script>\x1b[31m half \ud83d \u2028 {{ 7 * 7 }} \x00 %s"
+HOSTILE = "</script>\x1b[31m half \u2028 {{ 7 * 7 }} \x00 %s"
 
 
 def hostile_search(*, safe: bool | None, sent: bool = True) -> AttackSearch:
@@ -514,7 +514,7 @@ def test_inspect_reads_hostile_queries_and_failures_are_no_score(
     (sample,) = read.samples
     assert {name: score.value for name, score in sample.scores.items()} == scores
     if search.queries[0].query.text:
-        assert sample.messages[1].text == HOSTILE.replace("\ud83d", "?")
+        assert sample.messages[1].text == HOSTILE
         assert sample.messages[1].metadata["attacker's note"].startswith("</script>")
     else:
         assert sample.messages == []

@@ -142,8 +142,15 @@ def export_inspect(
     """Logs of Inspect (.eval) of a finished run: of each arm, seed and benchmark, condition of stress, and attack."""
     from sinternal.integrations.logs.export import export
 
-    chosen = {"arms": arms or (), "seeds": seeds or (), "variants": variants or ()}
-    exported = export(run, out_folder, **chosen, store=store_folder, redact=redact)
+    exported = export(
+        run,
+        out_folder,
+        arms=arms or (),
+        seeds=seeds or (),
+        variants=variants or (),
+        store=store_folder,
+        redact=redact,
+    )
     out.print(f"{len(exported.logs):,} logs with {exported.samples:,} samples in {exported.folder}", soft_wrap=True)
     for note in exported.notes:
         print_note(note)

@@ -46,7 +46,7 @@ SPECIFICATION = {
 
 def last_training(arm: ArmRun[T]) -> T | None:
     """What counts the steps of an arm; None of one that is not trained."""
-    return arm.training and (arm.training.sft or arm.training.grpo)
+    return (arm.training.sft or arm.training.grpo) if arm.training else None
 
 
 def arm_figures(trained: Artifact | None, arm: ArmSettings) -> Arm:

@@ -59,8 +59,9 @@ class _Sums:
         self.totals, self.sizes = array("d"), array("L")
 
     def add(self, value: float, cluster: int) -> None:
-        for column in (self.totals, self.sizes):
-            column.extend([0] * (cluster + 1 - len(column)))
+        new = [0] * (cluster + 1 - len(self.sizes))
+        self.totals.extend(new)
+        self.sizes.extend(new)
         self.totals[cluster] += value
         self.sizes[cluster] += 1
 
