@@ -11,12 +11,19 @@ import subprocess
 import sys
 from io import StringIO
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 import typer
 
 from sinternal.cli import output, progress
-from sinternal.cli.completion import complete_arms, complete_kinds, complete_recipes
+from sinternal.cli.completion import (
+    complete_arms,
+    complete_diagnoses,
+    complete_kinds,
+    complete_paths,
+    complete_recipes,
+)
 from sinternal.cli.examples import EXAMPLES
 from sinternal.cli.main import app
 from sinternal.cli.output import Terminal, print_table
@@ -211,6 +218,17 @@ def test_a_shell_completes_recipes_arms_and_kinds(tiny_run: Path, monkeypatch: p
     varied = str(tiny_run.parent / "varied")
     assert complete_arms(f"{varied}/m") == [f"{varied}/mine", f"{varied}/mild/"]
     assert complete_arms(f"{varied}/odd/") == [f"{varied}/odd/base", f"{varied}/odd/mine"]
+    assert complete_diagnoses("def") == ["default"]
+    assert complete_paths(f"{tiny_run.name}/results.js") == [f"{tiny_run.name}/results.json"]
+    assert complete_paths(tiny_run.name) == [f"{tiny_run.name}/"]
+
+
+def test_every_path_that_a_command_takes_is_completed() -> None:
+    for name, command in commands().items():
+        for argument, hint in get_type_hints(command.callback, include_extras=True).items():
+            for taken in getattr(hint, "__metadata__", ()):
+                if "Path" in str(hint.__origin__):
+                    assert taken.autocompletion is not None, (name, argument)
 
 
 def test_the_time_of_the_whole_run_is_told_from_what_artifacts_of_its_stages_took() -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sinternal.cli.completion import complete_arms, complete_recipes
+from sinternal.cli.completion import complete_arms, complete_paths, complete_recipes
 
 RecipeName = Annotated[
     str,
@@ -18,9 +18,17 @@ RecipeName = Annotated[
     ),
 ]
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a field of the recipe.")]
-OutFolder = Annotated[Path | None, typer.Option("--out", help="Folder of the run; by default runs/<recipe name>.")]
-StoreFolder = Annotated[Path | None, typer.Option("--store", help="Folder of artifacts, to share between runs.")]
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")]
+OutFolder = Annotated[
+    Path | None,
+    typer.Option("--out", help="Folder of the run; by default runs/<recipe name>.", autocompletion=complete_paths),
+]
+StoreFolder = Annotated[
+    Path | None,
+    typer.Option("--store", help="Folder of artifacts, to share between runs.", autocompletion=complete_paths),
+]
+RunFolder = Annotated[
+    Path, typer.Argument(metavar="RUN", help="Folder of a finished run.", autocompletion=complete_paths)
+]
 MaxCost = Annotated[
     float | None,
     typer.Option("--max-cost", help="Stop once calls to servers have cost this much, at the set prices."),

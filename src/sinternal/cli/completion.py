@@ -15,12 +15,7 @@ PLUGINS = "sinternal."
 
 def complete_recipes(incomplete: str) -> list[str]:
     """Packaged recipes, and YAML files."""
-    packaged = [
-        entry.name.removesuffix(".yaml")
-        for entry in files("sinternal.settings.recipes").iterdir()
-        if entry.name.endswith(".yaml")
-    ]
-    return [name for name in sorted(packaged) if name.startswith(incomplete)] + _paths(incomplete, RECIPES)
+    return _packaged("sinternal.settings.recipes", incomplete) + _paths(incomplete, RECIPES)
 
 
 def complete_arms(incomplete: str) -> list[str]:
@@ -33,6 +28,16 @@ def complete_arms(incomplete: str) -> list[str]:
     if folder and run.name in _named(run.parent / RECIPE, "variants"):
         return [f"{folder}/{arm}" for arm in _named(run.parent / RECIPE, "arms") if arm.startswith(begun)]
     return [f"{path}/" if Path(path).is_dir() else path for path in _paths(incomplete, ())]
+
+
+def complete_paths(incomplete: str) -> list[str]:
+    """Folders and files: not every shell falls back to them by itself."""
+    return [f"{path}/" if Path(path).expanduser().is_dir() else path for path in _paths(incomplete, None)]
+
+
+def complete_diagnoses(incomplete: str) -> list[str]:
+    """Packaged settings of diagnoses, and YAML files."""
+    return _packaged("sinternal.settings.diagnoses", incomplete) + _paths(incomplete, RECIPES)
 
 
 def complete_kinds(incomplete: str) -> list[str]:
@@ -60,8 +65,14 @@ def _named(recipe: Path, field: str) -> list[str]:
         return []
 
 
-def _paths(incomplete: str, suffixes: tuple[str, ...]) -> list[str]:
-    """Files and folders whose path goes on so."""
+def _packaged(place: str, incomplete: str) -> list[str]:
+    """Names of packaged YAML files."""
+    names = sorted(entry.name for entry in files(place).iterdir())
+    return [name.removesuffix(".yaml") for name in names if name.endswith(".yaml") and name.startswith(incomplete)]
+
+
+def _paths(incomplete: str, suffixes: tuple[str, ...] | None) -> list[str]:
+    """Folders, and files with one of some suffixes (None: all files), whose path goes on so."""
     folder, slash, begun = incomplete.rpartition("/")
     try:
         entries = sorted(Path(folder + slash if slash else ".").expanduser().iterdir())
@@ -70,5 +81,5 @@ def _paths(incomplete: str, suffixes: tuple[str, ...]) -> list[str]:
     return [
         f"{folder}{slash}{entry.name}"
         for entry in entries
-        if entry.name.startswith(begun) and (entry.is_dir() or entry.suffix in suffixes)
+        if entry.name.startswith(begun) and (suffixes is None or entry.is_dir() or entry.suffix in suffixes)
     ]

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from sinternal.cli.arguments import Overrides, RunFolder, StoreFolder
-from sinternal.cli.completion import complete_arms
+from sinternal.cli.completion import complete_arms, complete_paths
 from sinternal.cli.output import out, print_named, print_note
 
 SHORT = {"--inspect": "inspect"}
@@ -53,7 +53,7 @@ ArmName = Annotated[
         autocompletion=complete_arms,
     ),
 ]
-To = Annotated[Path, typer.Argument(metavar="TO", help="Folder to write; new or empty.")]
+To = Annotated[Path, typer.Argument(metavar="TO", help="Folder to write; new or empty.", autocompletion=complete_paths)]
 
 
 @commands.command("model")
@@ -97,7 +97,9 @@ def export_verl(
     source: Annotated[
         str, typer.Argument(metavar="RUN_OR_RECIPE", help="Folder of a run, name of a packaged recipe, or a YAML file.")
     ],
-    out_folder: Annotated[Path, typer.Option("--out", help="Folder that receives a folder for each arm.")],
+    out_folder: Annotated[
+        Path, typer.Option("--out", help="Folder that receives a folder for each arm.", autocompletion=complete_paths)
+    ],
     arms: Annotated[
         list[str] | None, typer.Option("--arm", metavar="ARM", help="Only this arm; can be repeated.")
     ] = None,
@@ -125,7 +127,10 @@ def export_verl(
 def export_inspect(
     run: RunFolder,
     out_folder: Annotated[
-        Path | None, typer.Option("--out", help="Folder of the logs; by default inspect in the run's.")
+        Path | None,
+        typer.Option(
+            "--out", help="Folder of the logs; by default inspect in the run's.", autocompletion=complete_paths
+        ),
     ] = None,
     arms: Annotated[
         list[str] | None, typer.Option("--arm", metavar="ARM", help="Only this arm; can be repeated.")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sinternal.cli.completion import complete_paths
 from sinternal.cli.output import out, print_note, tell
 from sinternal.errors import SInternalError
 
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 
 def init(
     recipe: Annotated[
-        Path, typer.Argument(metavar="[RECIPE.yaml]", help="File to write; its name is the study's.")
+        Path,
+        typer.Argument(
+            metavar="[RECIPE.yaml]", help="File to write; its name is the study's.", autocompletion=complete_paths
+        ),
     ] = Path("my-study.yaml"),
     model: Annotated[
         str | None, typer.Option(help="Your model: a directory, a Hugging Face id (owner/name), or a known name.")

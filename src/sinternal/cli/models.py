@@ -23,7 +23,7 @@ from sinternal.cli.arguments import (
     parse_assignments,
 )
 from sinternal.cli.check import Ask, show
-from sinternal.cli.completion import complete_fetched
+from sinternal.cli.completion import complete_diagnoses, complete_fetched, complete_paths
 from sinternal.cli.output import emit, out, print_diagnosis, print_named, print_note, print_table, reporting, tell
 from sinternal.errors import SInternalError
 
@@ -36,13 +36,19 @@ def diagnose(
     engine: Annotated[str | None, typer.Option(help="What runs it: transformers, vllm, openai, llamacpp, ray.")] = None,
     base_url: BaseUrl = None,
     options: EngineOptions = None,
-    settings: Annotated[str | None, typer.Option(help="Name of packaged settings, or path of a YAML file.")] = None,
+    settings: Annotated[
+        str | None,
+        typer.Option(help="Name of packaged settings, or path of a YAML file.", autocompletion=complete_diagnoses),
+    ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="A.B=C", help="Override a field of the settings: judge.name=qwen3guard."),
     ] = None,
     out_folder: Annotated[
-        Path | None, typer.Option("--out", help="Folder of the diagnosis; by default runs/diagnosis-<model>.")
+        Path | None,
+        typer.Option(
+            "--out", help="Folder of the diagnosis; by default runs/diagnosis-<model>.", autocompletion=complete_paths
+        ),
     ] = None,
     store_folder: StoreFolder = None,
     max_cost: MaxCost = None,
@@ -147,7 +153,9 @@ def agree(
     max_tokens: LongestVerification = 2048,
     sets: Annotated[str, typer.Option(help="Kinds of human labels.")] = "harm,objective,refusal",
     limit: Annotated[int | None, typer.Option(min=1, help="At most this many answers of each kind.")] = None,
-    out_folder: Annotated[Path | None, typer.Option("--out", help="Folder for agreement.json and .md.")] = None,
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", help="Folder for agreement.json and .md.", autocompletion=complete_paths)
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure how well a judge, or a model as a verifier, agrees with people's labels."""

@@ -8,12 +8,16 @@ from typing import Annotated
 
 import typer
 
+from sinternal.cli.completion import complete_paths
 from sinternal.cli.output import out, tell
 from sinternal.errors import SInternalError
 
 
 def push(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="What `sinternal export` has written.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="FOLDER", help="What `sinternal export` has written.", autocompletion=complete_paths),
+    ],
     repo: Annotated[str, typer.Option(metavar="OWNER/NAME", help="Where to, on the hub; made if it is not there.")],
     public: Annotated[bool, typer.Option("--public", help="Let everybody see it; by default nobody else can.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before it becomes public.")] = False,

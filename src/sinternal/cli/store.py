@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from sinternal.cli.arguments import Json
+from sinternal.cli.completion import complete_paths
 from sinternal.cli.output import emit, out, print_note, print_table, tell
 from sinternal.errors import SInternalError, StoreError
 
@@ -17,7 +18,12 @@ commands = typer.Typer(help="Look after stores, the folders of artifacts.", no_a
 
 Places = Annotated[
     list[Path] | None,
-    typer.Argument(metavar="[PATH]...", help="Runs or stores; by default every run in runs/.", show_default=False),
+    typer.Argument(
+        metavar="[PATH]...",
+        help="Runs or stores; by default every run in runs/.",
+        show_default=False,
+        autocompletion=complete_paths,
+    ),
 ]
 UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
@@ -62,10 +68,18 @@ def check(places: Places = None, as_json: Json = False) -> None:
 
 @commands.command("gc")
 def gc(
-    place: Annotated[Path, typer.Argument(metavar="PATH", help="A store, or a run that has one inside.")],
+    place: Annotated[
+        Path,
+        typer.Argument(metavar="PATH", help="A store, or a run that has one inside.", autocompletion=complete_paths),
+    ],
     runs: Annotated[
         list[Path] | None,
-        typer.Option("--run", metavar="RUN", help="A run whose artifacts stay though the store knows it elsewhere."),
+        typer.Option(
+            "--run",
+            metavar="RUN",
+            help="A run whose artifacts stay though the store knows it elsewhere.",
+            autocompletion=complete_paths,
+        ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Delete; without it, say only what would be deleted.")] = False,
     unknown: Annotated[

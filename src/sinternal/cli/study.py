@@ -21,6 +21,7 @@ from sinternal.cli.arguments import (
     RunFolder,
     StoreFolder,
 )
+from sinternal.cli.completion import complete_paths
 from sinternal.cli.output import emit, number, out, print_diagnosis, print_named, print_note, print_results, print_table
 from sinternal.errors import SInternalError
 
@@ -167,7 +168,10 @@ def report(
         bool, typer.Option("--redact", help="Write its pages, or a diagnosis', without texts, for sharing.")
     ] = False,
     to: Annotated[
-        Path | None, typer.Option("--to", help="Folder for these pages; by default redacted inside RUN.")
+        Path | None,
+        typer.Option(
+            "--to", help="Folder for these pages; by default redacted inside RUN.", autocompletion=complete_paths
+        ),
     ] = None,
     store_folder: StoreFolder = None,
     as_json: Json = False,
@@ -195,7 +199,9 @@ def compare(
     runs: Annotated[
         list[Path],
         typer.Argument(
-            metavar="A B...", help="Folders of two finished runs; or logs of Inspect (.eval), or their folders."
+            metavar="A B...",
+            help="Folders of two finished runs; or logs of Inspect (.eval), or their folders.",
+            autocompletion=complete_paths,
         ),
     ],
     arm_a: Annotated[str | None, typer.Option(help="An arm of A; by default all that B also has.")] = None,

@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from sinternal.cli.arguments import StoreFolder
+from sinternal.cli.completion import complete_paths
 from sinternal.cli.output import out, tell
 
 DOORWAY = (
@@ -24,7 +25,9 @@ DOORWAY = (
 
 
 def view(
-    folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Folder of runs, or one run.")] = Path("runs"),
+    folder: Annotated[
+        Path, typer.Argument(metavar="[FOLDER]", help="Folder of runs, or one run.", autocompletion=complete_paths)
+    ] = Path("runs"),
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="Port on this machine; by default 8765, or any if it is taken.")
     ] = None,

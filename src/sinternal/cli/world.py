@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from sinternal.cli.arguments import Json
+from sinternal.cli.completion import complete_paths
 from sinternal.cli.output import emit, out, print_named
 from sinternal.settings.files import override
 
@@ -22,7 +23,9 @@ Settings = Annotated[
 @commands.command("build")
 def build(
     seed: Annotated[int, typer.Option(help="Seed of corpus, weights and order.")] = 0,
-    to: Annotated[Path, typer.Option(help="Folder that receives the model.")] = Path("microworld-base"),
+    to: Annotated[Path, typer.Option(help="Folder that receives the model.", autocompletion=complete_paths)] = Path(
+        "microworld-base"
+    ),
     settings: Settings = None,
 ) -> None:
     """Pretrain a base model from scratch: about six minutes on one core."""
