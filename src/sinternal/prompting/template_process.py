@@ -137,15 +137,16 @@ def serve(questions: IO[bytes], answers: IO[bytes]) -> None:
         question = json.loads(line)
         signal.setitimer(signal.ITIMER_PROF, question["seconds"])  # its signal ends the process, whatever it is at
         try:
-            texts, _ = render_jinja_template(
+            rendered = render_jinja_template(
                 conversations=[question["turns"]],
                 chat_template=question["template"],
                 add_generation_prompt=question["generate"],
                 **question["values"],
             )
-            if len(texts[0]) > TIMES * len(line) + MORE:
+            text = str(rendered[0][0])
+            if len(text) > TIMES * len(line) + MORE:
                 raise MemoryError
-            _answer(answers, {"text": str(texts[0])})
+            _answer(answers, {"text": text})
         except (MemoryError, RecursionError):
             _answer(answers, {"too": "much"})
         except Exception as error:  # of any kind: it is the template's

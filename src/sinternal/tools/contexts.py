@@ -30,11 +30,11 @@ from sinternal.prompting.question import VerificationTask
 from sinternal.records import Prompt
 from sinternal.registry import Kind, load, names
 from sinternal.settings.arms import Arm, SpecificationUse, TrainOn
+from sinternal.settings.named_engines import engines_in
 from sinternal.settings.plugins import EnginePlugin, ModelSourcePlugin, VerificationPlugin
 from sinternal.settings.recipe import Recipe
 from sinternal.stages.prompts import PromptsConfig, disguised, originals_of
 from sinternal.stages.sample import to_request
-from sinternal.study.identity import engines_in
 from sinternal.study.lengths import CHARACTERS
 from sinternal.study.prompts import PromptTasks
 from sinternal.study.task import Task

@@ -253,7 +253,8 @@ def _write(place: ArmPlace, asked: Asked, writer: Writer, deciding: Mapping[str,
                 )
                 for judge, table in judged.items()
             }
-            for i, (prompt, response) in enumerate(zip(prompts.rows(answers["prompt_id"]), batch, strict=True)):
+            asking = prompts.rows(answers["prompt_id"].tolist())
+            for i, (prompt, response) in enumerate(zip(asking, batch, strict=True)):
                 log = logs.of(About(place, prompt.benchmark, asked.condition, asked.responses, list(asked.judgements)))
                 own = verdicts.of(rows.start + i)
                 log.add(of_response(prompt, response, _scores(i, labels, deciding), own, place.seed, log))
