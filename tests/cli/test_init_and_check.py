@@ -16,7 +16,8 @@ from sinternal.models.files import faults
 from sinternal.settings.recipe import load_recipe
 from sinternal.tools.check import check
 from sinternal.tools.findings import Mark
-from sinternal.tools.init import Wishes, write_recipe
+from sinternal.tools.init import write_recipe
+from sinternal.tools.init_wishes import Wishes
 from tests.commands import in_process
 from tests.servers import serve
 

@@ -16,7 +16,7 @@ from sinternal.cli.output import out, print_note, tell
 from sinternal.errors import SInternalError
 
 if TYPE_CHECKING:
-    from sinternal.tools.init import Wishes
+    from sinternal.tools.init_wishes import Wishes
 
 
 def init(
@@ -69,8 +69,9 @@ def init(
     from sinternal.extras import is_there
     from sinternal.store.files import write_text
     from sinternal.tools.check import check
-    from sinternal.tools.init import Wishes, write_recipe
+    from sinternal.tools.init import write_recipe
     from sinternal.tools.init_sources import read_columns_given
+    from sinternal.tools.init_wishes import Wishes
 
     if recipe.suffix not in (".yaml", ".yml"):
         recipe = recipe.with_name(f"{recipe.name}.yaml")

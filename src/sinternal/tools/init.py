@@ -9,7 +9,6 @@ from __future__ import annotations
 import shlex
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
 from typing import Any, get_args
@@ -25,6 +24,7 @@ from sinternal.settings.recipe import Recipe
 from sinternal.settings.sources import Source
 from sinternal.settings.words import field_words
 from sinternal.tools.init_sources import FILL_IN, check_columns, read_source
+from sinternal.tools.init_wishes import Wishes
 from sinternal.visible import visible_line
 
 WIDTH = 110
@@ -35,46 +35,6 @@ LOCAL_GUARD = "Qwen/Qwen3Guard-Gen-0.6B"
 """A judge that a machine without a GPU can still run (Apache-2.0)."""
 OFFLINE = ("advbench-pyrit", "everyday")
 """Harmful and benign requests that come with packages."""
-
-
-@dataclass
-class Wishes:
-    """What a user wants; what is None has not been said."""
-
-    name: str = "my-study"
-    """Name of the study."""
-    file: str = "my-study.yaml"
-    """Name of the file, for the commands in its head."""
-    model: str | None = None
-    """The model: a directory, a Hugging Face id, or a registered source."""
-    data: tuple[str, ...] = ()
-    """What to tune on: `FILE`, `FILE:harmful`, `FILE:benign`, or the name of a benchmark."""
-    evaluation: tuple[str, ...] = ()
-    """What to measure on; none: a part of the data that is not tuned on."""
-    columns: dict[str, str] = field(default_factory=dict)
-    """Which columns of the files hold what, by the names that `options.columns` has; the others are found by name."""
-    harmful_if: str | None = None
-    """The value of the column `harmful` that means harmful."""
-    judge: str | None = None
-    """Name of a judge."""
-    judge_model: str | None = None
-    """The model behind it."""
-    judge_url: str | None = None
-    """Where that is served; None: it is opened here."""
-    expert: str | None = None
-    """The expert's model, or the name of an expert without one, such as `oracle`."""
-    expert_url: str | None = None
-    """Where it is served."""
-    expert_key: str | None = None
-    """The variable of the environment that holds its key."""
-    engine: str = "transformers"
-    """Who writes the target's text."""
-    method: str = "lora"
-    """Which weights are trained."""
-    taken: list[str] = field(default_factory=list)
-    """Defaults that were taken, in words."""
-    missing: list[str] = field(default_factory=list)
-    """What has to be filled in by hand, in words."""
 
 
 def write_recipe(wishes: Wishes) -> str:

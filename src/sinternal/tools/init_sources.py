@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from sinternal.benchmarks.local import HARMFUL as HARMFUL_WORDS
 from sinternal.benchmarks.local import HARMLESS as HARMLESS_WORDS
@@ -17,9 +17,7 @@ from sinternal.benchmarks.local import Columns
 from sinternal.benchmarks.rows import READERS, Row, abbreviate, kind_of, read_rows
 from sinternal.errors import RegistryError, SInternalError
 from sinternal.registry import Kind, check_name
-
-if TYPE_CHECKING:
-    from sinternal.tools.init import Wishes
+from sinternal.tools.init_wishes import Wishes
 
 HARMFUL, BENIGN = "harmful", "benign"
 FILL_IN = "FILL_IN"
