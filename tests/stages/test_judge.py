@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 from pydantic import BaseModel
@@ -84,3 +85,24 @@ def test_a_judge_that_leaves_responses_out_gives_them_no_label_and_is_told(
     assert (found.counts["unlabelled"], found.counts["judge failed"]) == (2, 2)
     with pytest.raises(DataError, match="or gave it twice"):
         labelled("doubled", twice=True)
+
+
+class ContradictoryJudge(Judge):
+    """Labels everything safe: what it has failed at, and what says nothing, too."""
+
+    def judge(self, items: Iterable[tuple[Prompt, Response]]) -> Iterator[Judgement]:
+        for _, response in items:
+            failed = "timed out" if response.answer == "slow" else None
+            yield replace(judgement_of(response, True), refused=True, error=failed)
+
+
+def test_a_failure_of_the_judge_or_an_answer_without_a_word_has_no_label_whatever_stands_beside_it(
+    make: Make, originals: Sequence[Prompt], register: Register
+) -> None:
+    register(Kind.JUDGE, "contradictory", ContradictoryJudge)
+    said = [response_to(prompt, text) for prompt, text in zip(originals, ("slow", " \n", "words"), strict=False)]
+    written = tables(make, "written", prompts=list(originals[:3]), responses=said)
+    config = JudgePlugin(name="contradictory", options={})
+    found = make("found", lambda draft: judge.judge(draft, config, prompts=written, responses=written))
+    labels = {row.response_id: (row.safe, row.refused, row.error) for row in found.rows(Judgement)}
+    assert [labels[row.id] for row in said] == [(None, None, "timed out"), (None, None, None), (True, True, None)]

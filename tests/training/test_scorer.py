@@ -178,7 +178,7 @@ def test_a_rollout_that_is_left_out_once_is_asked_about_again() -> None:
 @pytest.mark.parametrize("answer", ["twice", "else"])
 def test_a_judge_that_answers_twice_or_what_it_was_not_asked_is_to_be_mended(answer: str) -> None:
     with pytest.raises(
-        DataError, match=r"judge 'words' gave a judgement of rollout .* not asked for, or gave it twice"
+        DataError, match=r"judge 'words' gave a judgement of response .* not asked for, or gave it twice"
     ):
         Panel(Careless()).label([rollout(HARMFUL, answer)])
 

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from sinternal.attacks import Attack, disguise
 from sinternal.engines import Completion, Request, open_engine
-from sinternal.judges import Judge
+from sinternal.judges import Judge, label_each
 from sinternal.prompting.fence import safe_tags
 from sinternal.prompting.templates import render
 from sinternal.records import Prompt, Response, make_id
@@ -181,7 +181,7 @@ class Pair(Attack):
         if not items:
             return {}
         with closing(self._open_judge()) as judge:  # its engine makes room for the target's next round
-            return {row.response_id: row.safe for row in judge.judge(items)}
+            return {row.response_id: row.safe for row in label_each(judge, self.options.judge.name, items)}
 
     def _open_judge(self) -> Judge:
         judge: Judge = self.options.judge.open()

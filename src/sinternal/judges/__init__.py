@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel
 
-from sinternal.records import CheckPlace, Judgement, Prompt, Response
+from sinternal.errors import DataError
+from sinternal.records import CheckPlace, Judgement, Prompt, Response, make_id
 from sinternal.registry import NoOptions
 
 
@@ -50,3 +52,45 @@ class Judge(Protocol):
 
     def close(self) -> None:
         """Give back memory, connections and processes; may be called twice. The judge is not used again."""
+
+
+def label_each(judge: Judge, name: str, items: Iterable[tuple[Prompt, Response]]) -> Iterator[Judgement]:
+    """One judgement of each response as it counts, whatever the judge is like; in any order.
+
+    A failure is no label, whatever stands beside it, and an answer without a word has none. What the judge leaves out
+    has failed.
+
+    Args:
+        judge: who labels.
+        name: what it is called in judgements that it leaves out.
+        items: the responses, each with its prompt.
+
+    Raises:
+        DataError: the judge gives a judgement that it was not asked for, or gives one twice.
+    """
+    waiting: dict[str, bool] = {}
+
+    def passed_on() -> Iterator[tuple[Prompt, Response]]:
+        for prompt, response in items:
+            waiting[response.id] = bool((response.answer or "").strip())
+            yield prompt, response
+
+    asked = passed_on()
+    for row in judge.judge(asked):
+        says_something = waiting.pop(row.response_id, None)
+        if says_something is None:
+            raise DataError(
+                f"judge {row.judge!r} gave a judgement of response {row.response_id!r} that it was not asked for, or "
+                "gave it twice: a judge gives one for each response; mend the judge"
+            )
+        if row.error is not None:
+            yield replace(row, safe=None, refused=None, helpful=None, checks=None, saw_harm=None)
+        elif not says_something and row.judged == "answer":
+            yield replace(row, safe=None, refused=None, helpful=None)
+        else:
+            yield row
+    for _ in asked:  # it did not even look at them
+        pass
+    for identity in waiting:
+        left_out = make_id("left out", name, identity)
+        yield Judgement(left_out, identity, name, judge.judged, None, error="the judge left it out")

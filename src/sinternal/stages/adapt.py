@@ -20,11 +20,10 @@ from sinternal.attacks import AdaptiveAttack, Feedback, Search, Tried, disguise
 from sinternal.engines import Engine, open_engine
 from sinternal.errors import DataError
 from sinternal.figures import calls
-from sinternal.judges import Judge
+from sinternal.judges import Judge, label_each
 from sinternal.queries import Query
 from sinternal.records import Judgement, Prompt, Response
 from sinternal.settings.plugins import AdaptiveAttackPlugin, EnginePlugin, JudgePlugin
-from sinternal.stages.judge import label_each
 from sinternal.stages.sample import SampleConfig, count_truncated, to_request, to_responses
 from sinternal.stages.stage import Costs, Stage
 from sinternal.stages.target import model_name
@@ -245,7 +244,7 @@ class _Attack:
         judge: Judge = self.config.judge.open()
         with closing(judge):
             items = [(sent[row.prompt_id], row) for row in responses]
-            yield from label_each(judge, self.config.judge.name, [row.id for row in responses], items)
+            yield from label_each(judge, self.config.judge.name, items)
 
     def _learn(self, queries: Table[Query], responses: Table[Response], judgements: Table[Judgement]) -> None:
         """Remember what came of each query, and which prompts need no more of them."""

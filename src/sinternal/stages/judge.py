@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 
-from sinternal.errors import DataError
 from sinternal.figures import calls
-from sinternal.judges import Judge
-from sinternal.records import Judgement, Prompt, Response, make_id
+from sinternal.judges import Judge, label_each
+from sinternal.records import Judgement, Prompt, Response
 from sinternal.settings.plugins import JudgePlugin
 from sinternal.stages.stage import Costs, Stage
 from sinternal.store import Artifact, Draft, Lookup, Table
@@ -25,9 +24,8 @@ def judge(draft: Draft, config: JudgePlugin, *, prompts: Artifact, responses: Ar
     labeller: Judge = config.open()
 
     def make(finished: frozenset[str]) -> Iterator[Judgement]:
-        waiting = [identity for identity in ids if identity not in finished]
         items = with_prompts(asked, Lookup(prompts.table(Prompt)), lambda row: row.id not in finished)
-        yield from label_each(labeller, config.name, waiting, items)
+        yield from label_each(labeller, config.name, items)
 
     with closing(labeller):
         labels = draft.stream(Judgement, make, total=len(ids), group=lambda row: row.response_id, groups=ids)
@@ -36,33 +34,6 @@ def judge(draft: Draft, config: JudgePlugin, *, prompts: Artifact, responses: Ar
     calls.keep(draft, labels, "labels")
     draft.counts["judge failed"] = sum(error is not None for error in columns["error"])
     draft.notes.extend(note_on_controls(columns["quoted_controls"].tolist()))
-
-
-def label_each(
-    labeller: Judge, name: str, ids: Iterable[str], items: Iterable[tuple[Prompt, Response]]
-) -> Iterator[Judgement]:
-    """One judgement of each response, an empty one where the judge left it out.
-
-    Args:
-        labeller: the judge.
-        name: what it is called.
-        ids: of the responses.
-        items: the responses, each with its prompt.
-
-    Raises:
-        DataError: the judge gives a judgement that it was not asked for, or gives one twice.
-    """
-    pending = dict.fromkeys(ids)
-    for label in labeller.judge(items):
-        if pending.pop(label.response_id, False) is False:
-            raise DataError(
-                f"judge {name!r} gave a judgement of response {label.response_id!r} that it was not asked for, or gave "
-                "it twice: a judge gives one for each response; mend the judge"
-            )
-        yield label
-    for identity in pending:
-        empty = make_id("left out", name, identity)
-        yield Judgement(empty, identity, name, labeller.judged, None, error="the judge left it out")
 
 
 def with_prompts(
@@ -91,7 +62,7 @@ def _cost(_config: JudgePlugin, inputs: Mapping[str, int]) -> Costs:
 STAGE = Stage(
     name="judge",
     function=judge,
-    version=4,
+    version=5,
     cost=_cost,
     counted_as="judgements",
     asks=Judgement,

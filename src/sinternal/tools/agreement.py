@@ -11,7 +11,7 @@ from sinternal.benchmarks.human import LabelledAnswer, ScoreKind, data_version, 
 from sinternal.errors import DataError
 from sinternal.figures.human_agreement import LABELS, HumanAgreements, Labels, Rater, human_agreements
 from sinternal.figures.metric import is_unsafe
-from sinternal.judges import Judge
+from sinternal.judges import Judge, label_each
 from sinternal.records import Finish, Prompt, Response, Split, Verdict, make_id
 from sinternal.registry import Kind, load, origins, revision
 from sinternal.settings.base import validate_settings
@@ -48,7 +48,7 @@ def agree_by_judge(
     for asked in servers_in(plugin.model_dump(mode="json"), ""):
         asked.open().reach()
     with closing(judge):
-        judgements = list(judge.judge(exchanges.values()))
+        judgements = list(label_each(judge, name, exchanges.values()))
     labels = {row.response_id: Labels(is_unsafe(row), row.refused) for row in judgements}
     model = plugin.model
     code = None if model and not origins(name).get("judge") else revision(Kind.JUDGE, name)

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 
 from sinternal.benchmarks.mathematics import SOLUTION
 from sinternal.errors import DataError, EngineError
-from sinternal.judges import Judge
+from sinternal.judges import Judge, label_each
 from sinternal.prompting.chat import visible_text
 from sinternal.prompting.think import Text, read_verdict
 from sinternal.records import Finish, Judgement, Prompt, Response, Verdict, make_id
@@ -25,7 +25,6 @@ from sinternal.training.rewards import Kind
 
 FEWEST = 8
 """Judged rollouts below which a share of failures says nothing."""
-LEFT_OUT = "the judge left it out"
 
 
 class Labels(NamedTuple):
@@ -99,27 +98,11 @@ class Panel:
         judge = self.judges[what]
         cases = {row.id: (prompt, row) for prompt, row in asked}
         new = [case for name, case in cases.items() if (id(judge), name) not in self._known]
-        labels = self._labels_of(judge, new) if new else {}
+        labels = {row.response_id: row for row in label_each(judge, "", new)} if new else {}
         answers = {name: labels.get(name) or self._known[id(judge), name] for name in cases}
         # A failure is asked for again when the same text comes back.
         self._known |= {(id(judge), name): row for name, row in labels.items() if row.error is None}
         return answers
-
-    def _labels_of(self, judge: Judge, cases: Sequence[tuple[Prompt, Response]]) -> dict[str, Judgement]:
-        """One judgement of each response, by its id; an empty one where the judge left it out."""
-        waiting = {response.id for _, response in cases}
-        labels: dict[str, Judgement] = {}
-        for row in judge.judge(iter(cases)):
-            if row.response_id not in waiting:
-                raise DataError(
-                    f"judge {row.judge!r} gave a judgement of rollout {row.response_id!r} that it was not asked for, "
-                    "or gave it twice: a judge gives one for each; mend the judge"
-                )
-            waiting.remove(row.response_id)
-            labels[row.response_id] = row
-        for name in waiting:
-            labels[name] = Judgement(make_id("left out", name), name, "", judge.judged, None, error=LEFT_OUT)
-        return labels
 
     def close(self) -> None:
         """Close the judges."""

@@ -39,7 +39,7 @@ from sinternal.errors import DataError
 from sinternal.figures.metric import is_unsafe
 from sinternal.figures.missing import is_one_sided
 from sinternal.integrations.inspect.model import NO_ANSWER
-from sinternal.judges import Judge
+from sinternal.judges import Judge, label_each
 from sinternal.records import Finish, Judgement, Prompt, Response, make_id
 from sinternal.settings.base import validate_settings
 from sinternal.settings.plugins import PLAIN, AttackPlugin, BenchmarkPlugin, JudgePlugin
@@ -253,7 +253,7 @@ def _number(label: bool | None) -> float:
 
 
 def _label(judge: Judge, prompt: Prompt, response: Response) -> Judgement:
-    (label,) = judge.judge([(prompt, response)])
+    (label,) = label_each(judge, "", [(prompt, response)])
     return label
 
 
