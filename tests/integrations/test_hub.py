@@ -154,7 +154,7 @@ def test_mistakes_are_told_and_leave_nothing(adapted: Path, tmp_path: Path) -> N
         (adapted, "name one of its arms"),
         (adapted / "nosuch", "has no arm"),
         (adapted / "sinternal/7", "has no seed"),
-        (tmp_path / "x/y", "no finished run"),
+        (tmp_path / "x/y", "is no RUN.ARM"),
     ):
         with pytest.raises(SInternalError, match=message):
             ArmOfRun.open(name)

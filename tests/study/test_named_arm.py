@@ -38,7 +38,7 @@ def test_a_variant_is_named_before_its_arm_and_the_first_is_told_where_none_is(a
         ("longer/bass", "has no arm 'bass'"),
         ("longer/sinternal/7", "has no seed 7"),
         ("odd/sinternal/0", "has no variant 'odd'; it has: plain, longer"),
-        ("longer/sinternal/0/1", "there is no finished run"),
+        ("longer/sinternal/0/1", "is no RUN.ARM: .* holds no run"),
     ],
 )
 def test_a_wrong_name_is_one_line_that_says_what_there_is(attacked_run: Path, name: str, words: str) -> None:

@@ -155,7 +155,7 @@ def test_what_asking_took_is_told(write: Write, tmp_path: Path) -> None:
         content = json.loads(in_process("check", recipe, "--ask", "--json", cwd=tmp_path).stdout)
     assert "nothing was spent" in free
     assert "nothing was spent" not in paid
-    assert "asking took 1 calls, 10 tokens read, 5 written" in paid
+    assert "asking took 1 call, 10 tokens read, 5 written" in paid
     assert content["spent"]["calls"] == 1
 
 
