@@ -28,6 +28,7 @@ from sinternal.redaction import NOT_KEPT, redacted
 from sinternal.registry import Kind, names
 from sinternal.settings.arms import TrainOn
 from sinternal.settings.plugins import ModelSourcePlugin
+from sinternal.settings.files import packaged_recipes
 from sinternal.settings.recipe import DEFAULT_VARIANT, Recipe, load_recipe
 from sinternal.stages.grpo import GrpoConfig, turns_of
 from sinternal.stages.sample import check_trainable, to_request
@@ -38,7 +39,7 @@ from sinternal.store.files import write_text
 from sinternal.study.execute import execute
 from sinternal.study.plan import make_plan
 from sinternal.study.reach import check_allowed, find_reach
-from sinternal.study.run import ARTIFACTS, RECIPE, RUNS, Run
+from sinternal.study.run import ARTIFACTS, RUNS, Run
 from sinternal.study.task import Plan, Task
 from sinternal.training.rewards import kind_of
 from sinternal.training.schedule import Turn
@@ -93,12 +94,13 @@ class Source:
     @classmethod
     def open(cls, run_or_recipe: str, overrides: Sequence[str] = (), store: Path | None = None) -> Source:
         """Read a recipe, by its name or file, or that of a run by its folder. Raises SInternalError."""
-        if (Path(run_or_recipe).expanduser() / RECIPE).is_file():
+        folder = Path(run_or_recipe).expanduser()
+        if folder.is_dir() and run_or_recipe not in packaged_recipes():
+            run = Run.open(folder, store)
             if overrides:
                 raise SInternalError(
                     f"{run_or_recipe} is a run, whose recipe stands: leave --set out, or name a recipe"
                 )
-            run = Run.open(Path(run_or_recipe).expanduser(), store)
             return cls(run.recipe, run.store)
         recipe = load_recipe(run_or_recipe, overrides)
         return cls(recipe, Store(store or RUNS / recipe.name / ARTIFACTS), overrides)
