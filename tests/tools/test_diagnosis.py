@@ -327,6 +327,7 @@ def test_a_diagnosis_is_told_from_a_run_by_every_command_that_takes_a_run(tmp_pa
         ("export", "inspect", "audit"),
         ("export", "audit/served", "to"),
         ("export", "data", "audit/served", "to"),
+        ("export", "verl", "audit", "--out", "to"),
     ):
         done = in_process(*arguments, cwd=tmp_path)
         assert done.returncode == 2

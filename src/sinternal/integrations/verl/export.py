@@ -27,8 +27,8 @@ from sinternal.records import Example, Prompt
 from sinternal.redaction import NOT_KEPT, redacted
 from sinternal.registry import Kind, names
 from sinternal.settings.arms import TrainOn
-from sinternal.settings.plugins import ModelSourcePlugin
 from sinternal.settings.files import packaged_recipes
+from sinternal.settings.plugins import ModelSourcePlugin
 from sinternal.settings.recipe import DEFAULT_VARIANT, Recipe, load_recipe
 from sinternal.stages.grpo import GrpoConfig, turns_of
 from sinternal.stages.sample import check_trainable, to_request
