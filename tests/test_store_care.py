@@ -238,9 +238,9 @@ def test_a_store_to_which_several_runs_lead_is_looked_after_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "shared").mkdir()
+    (tmp_path / "common").mkdir()
     for name in ("a", "b"):
         (tmp_path / "runs" / name).mkdir(parents=True)
-        (tmp_path / "runs" / name / "artifacts").symlink_to("../../shared", target_is_directory=True)
-    assert [path.resolve() for path in _stores(None)] == [tmp_path / "shared"]
-    assert len(_stores([Path("runs/a"), Path("runs/b"), Path("shared")])) == 1
+        (tmp_path / "runs" / name / "artifacts").symlink_to("../../common", target_is_directory=True)
+    assert [path.resolve() for path in _stores(None)] == [tmp_path / "common"]
+    assert len(_stores([Path("runs/a"), Path("runs/b"), Path("common")])) == 1
