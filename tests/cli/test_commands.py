@@ -125,7 +125,13 @@ def test_a_reader_who_has_had_enough_ends_a_command_as_the_page_says(tiny_run: P
 
 
 def test_ctrl_c_while_the_command_line_is_loaded_shows_no_traceback(tmp_path: Path) -> None:
-    (tmp_path / "typer.py").write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n")
+    interrupted = (
+        "import os, signal, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "os.kill(os.getpid(), signal.SIGINT)\n"
+        "time.sleep(60)\n"
+    )
+    (tmp_path / "typer.py").write_text(interrupted)
     for program in (["-m", "sinternal"], ["-c", "from sinternal.__main__ import main; main()"]):
         done = subprocess.run(
             [sys.executable, *program, "--version"],
