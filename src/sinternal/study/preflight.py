@@ -174,7 +174,10 @@ def check_benchmarks(tasks: Iterable[Task]) -> None:
         if isinstance(task.config, PromptsConfig):
             for source in task.config.sources:
                 plugin = load(Kind.BENCHMARK, source.benchmark)
-                if isinstance(plugin, HubBenchmark) and (ready := readiness(plugin)).startswith("no: "):
+                if not isinstance(plugin, HubBenchmark):
+                    continue
+                require(f"{task.label}: benchmark {source.benchmark}", "datasets")
+                if (ready := readiness(plugin)).startswith("no: "):
                     raise DataError(f"{task.label}: benchmark {source.benchmark}: {ready.removeprefix('no: ')}")
 
 
