@@ -41,7 +41,7 @@ def deduplicate(inputs: Path, out: Path) -> None:
 def decontaminate(inputs: Path, out: Path) -> None:
     """Prompts that share no 13 words with evaluation prompts."""
     rows, measured = (artifact(inputs, name).table(Prompt) for name in ("prompts", "evaluation"))
-    draft(out).select(rows, ~overlap.overlapping(prompts.texts_of(rows), prompts.texts_of(measured)))
+    draft(out).select(rows, ~overlap.overlapping(prompts.texts_of(rows, ()), prompts.texts_of(measured, ())))
 
 
 def make_pairs(inputs: Path, out: Path) -> None:
@@ -58,7 +58,7 @@ def make_pairs(inputs: Path, out: Path) -> None:
 def make_examples(inputs: Path, out: Path) -> None:
     """A balanced training set of verifications; tokens are words, since a tokenizer would take all the time."""
     examples.model_path = lambda _model: Path()
-    lengths.loss_tokens = lambda _model, rows: [len(row.thinking.split()) for row in rows]
+    lengths.loss_tokens = lambda _model, rows, _speech: [len(row.thinking.split()) for row in rows]
     responses = artifact(inputs, "responses")
     examples.examples(
         draft(out),
