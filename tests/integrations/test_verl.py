@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from subprocess import CompletedProcess
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -458,6 +459,21 @@ def test_mistakes_are_one_line(arguments: list[str], words: str, tmp_path: Path)
     assert done.returncode == 2
     assert words in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_variant_is_exported_by_its_name_and_the_first_is_told_where_none_is_named(tmp_path: Path) -> None:
+    overrides = [*SMALL, "variants={short: {grpo: {steps: 2}}, long: {grpo: {steps: 4}}}"]
+    settings = [part for override in overrides for part in ("--set", override)]
+
+    def exported(out: str, *named: str) -> CompletedProcess[str]:
+        wanted = ("--out", out, "--arm", "base+grpo", *named)
+        return in_process("export", "verl", "microworld-rl", *wanted, *settings, cwd=tmp_path)
+
+    assert "this is the first variant; --variant names another: short, long" in exported("a").stdout
+    assert "first variant" not in exported("b", "--variant", "long").stdout
+    rows = {out: pyarrow.parquet.read_table(tmp_path / out / "base+grpo/train.parquet").num_rows for out in "ab"}
+    assert rows["b"] == 2 * rows["a"] > 0  # as many again for twice the steps
+    assert "has no such variant; it has: short, long" in exported("c", "--variant", "odd").stderr
 
 
 def test_a_mixture_with_fresh_verifications_is_refused(tmp_path: Path) -> None:

@@ -104,6 +104,7 @@ def export_verl(
         list[str] | None, typer.Option("--arm", metavar="ARM", help="Only this arm; can be repeated.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Repetition; by default the recipe's first.")] = None,
+    variant: Annotated[str | None, typer.Option(help="Variant; by default the recipe's first.")] = None,
     gpus: Annotated[int, typer.Option(min=1, help="GPUs of each node that verl trains on.")] = 8,
     nodes: Annotated[int, typer.Option(min=1, help="Nodes.")] = 1,
     overrides: Overrides = None,
@@ -114,12 +115,14 @@ def export_verl(
     from sinternal.integrations.verl.export import Source, export
 
     opened = Source.open(source, overrides or [], store_folder)
-    exported = export(opened, out_folder, arms=arms or (), seed=seed, machine=Machine(gpus, nodes))
+    exported = export(opened, out_folder, arms=arms or (), seed=seed, variant=variant, machine=Machine(gpus, nodes))
     for arm in exported:
         print_named(arm.arm, f": {arm.rows:,} rows in {arm.folder}")
         out.print(arm.command, soft_wrap=True)
     for note in dict.fromkeys(note for arm in exported for note in arm.notes):
         print_note(note)
+    if variant is None and len(opened.recipe.variants) > 1:
+        print_note(f"this is the first variant; --variant names another: {', '.join(opened.recipe.variants)}")
     out.print(f"what verl does otherwise, and what was not exported: {out_folder / 'README.md'}", soft_wrap=True)
 
 

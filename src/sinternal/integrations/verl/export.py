@@ -112,37 +112,43 @@ def export(
     *,
     arms: Sequence[str] = (),
     seed: int | None = None,
+    variant: str | None = None,
     machine: Machine | None = None,
 ) -> list[Exported]:
-    """Write a folder for each trained arm, of the recipe's first variant.
+    """Write a folder for each trained arm of a variant.
 
     Args:
         source: the recipe, and its artifacts.
         out: receives a folder for each arm, and a README.
         arms: which; by default all that are trained and can be exported.
         seed: which repetition; by default the first.
+        variant: which; by default the recipe's first.
         machine: what verl trains on.
 
     Raises:
-        DataError: there is no such arm, it is not trained, or verl cannot train it; or there is nothing to export.
+        DataError: there is no such arm or variant, it is not trained, or verl cannot train it; or there is nothing to
+            export.
     """
     recipe = source.recipe
     chosen = recipe.seeds[0] if seed is None else seed
     if chosen not in recipe.seeds:
         raise DataError(f"the recipe has no seed {chosen}; it has: {', '.join(map(str, recipe.seeds))}")
-    trained = [arm.name for arm in recipe.arms if arm.train_on is not TrainOn.NOTHING]
+    variants = list(recipe.variants) or [DEFAULT_VARIANT]
+    variant = variants[0] if variant is None else variant
+    if variant not in variants:
+        raise DataError(f"--variant {variant}: the recipe has no such variant; it has: {', '.join(variants)}")
+    plan = make_plan(recipe)
+    planned = RunMap[Task].from_flat(plan.report.inputs)[Place(variant, chosen)].arms
+    trained = [arm.name for arm in recipe.arms if arm.train_on is not TrainOn.NOTHING and arm.name in planned]
     if unknown := [name for name in arms if name not in trained]:
         raise DataError(
             f"--arm {unknown[0]}: no arm of this name is trained; there are: {', '.join(trained) or 'none'}"
         )
-    variant = next(iter(recipe.variants), DEFAULT_VARIANT)
-    plan = make_plan(recipe)
-    of_seed = RunMap[Task].from_flat(plan.report.inputs)[Place(variant, chosen)]
     exporter = _Exporter(source, machine or Machine())
     exported, refused = [], []
     for name in arms or trained:
         try:
-            exported.append(exporter.export(name, of_seed.arms[name], out / name))
+            exported.append(exporter.export(name, planned[name], out / name))
         except DataError as error:
             if arms:
                 raise
