@@ -349,8 +349,10 @@ def test_a_process_that_is_killed_is_told_in_one_line_and_the_training_goes_on_f
     ):
         tuned(base_model, out, how, kill_second)
     assert not running(out.with_suffix(".launch"))
-    (last,) = out.with_suffix(".checkpoints").glob("checkpoint-*")
-    assert {"rng_state_0.pth", "rng_state_1.pth", STATE} <= json.loads((last / SEAL).read_text()).keys()
+    sealed = list(out.with_suffix(".checkpoints").glob(f"checkpoint-*/{SEAL}"))  # beside one that was being written
+    assert sealed
+    for seal in sealed:
+        assert {"rng_state_0.pth", "rng_state_1.pth", STATE} <= json.loads(seal.read_text()).keys()
     steps: list[int] = []
     again = tuned(base_model, out, how, lambda done, _total: steps.append(done))
     assert steps[0] > 1, "it goes on"
