@@ -12,11 +12,12 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
-from written import cell, field_docs, summary, write
+from written import cell, summary, write
 
 from sinternal.registry import Kind, Plugin, load, names
 from sinternal.settings.diagnosis import Diagnosis
 from sinternal.settings.recipe import Recipe
+from sinternal.settings.words import field_words
 
 COMMAND = "python docs/generate_settings.py"
 KINDS = {
@@ -58,7 +59,7 @@ class Page:
         """The fields of a model."""
         if not model.model_fields:
             return
-        docs = field_docs(model)
+        docs = field_words(model)
         self.lines += ["", "| field | type | default | meaning |", "|---|---|---|---|"]
         for name, field in model.model_fields.items():
             links = [f"[{_title(inner)}](#{_anchor(_title(inner))})" for inner in _of(field.annotation)]
@@ -70,9 +71,9 @@ class Page:
     def words(self, enum: type[Enum], level: int) -> None:
         """The words of an enumeration."""
         self.seen[enum] = _title(enum)
-        docs = field_docs(enum)
+        docs = field_words(enum)
         self.lines += ["", f"{'#' * min(level, 4)} {_title(enum)}", "", summary(enum), ""]
-        self.lines += [f"- `{member.value}`: {docs.get(member.name, '')}" for member in enum]
+        self.lines += [f"- `{member.value}`: {' '.join(docs.get(member.name, '').split())}" for member in enum]
 
 
 def _title(inner: type) -> str:

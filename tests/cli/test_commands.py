@@ -21,6 +21,7 @@ from sinternal.cli.completion import (
     complete_arms,
     complete_diagnoses,
     complete_kinds,
+    complete_listed,
     complete_paths,
     complete_recipes,
 )
@@ -124,6 +125,20 @@ def test_a_reader_who_has_had_enough_ends_a_command_as_the_page_says(tiny_run: P
     begun.stderr.close()
 
 
+def test_a_plug_in_is_shown_alone_with_what_its_options_mean(tmp_path: Path) -> None:
+    shown = in_process("list", "judges", "qwen3guard", cwd=tmp_path).stdout
+    assert "Qwen3Guard-Gen 0.6B" in shown
+    assert "engine (needed): Who runs the judge" in shown
+    assert 'safe: They count as safe: its "loose" mode.' in shown
+    assert in_process("list", "benchmarks", "xstest", cwd=tmp_path).stdout.startswith("xstest\n  Paul/XSTest")
+    (told,) = json.loads(in_process("list", "attacks", "pair", "--json", cwd=tmp_path).stdout)
+    assert told["family"] == "pair"
+    for mistyped, hint in ((("judges", "qwenguard"), "'qwen3guard'"), (("judge",), "'judges'")):
+        failed = in_process("list", *mistyped, cwd=tmp_path)
+        assert failed.returncode == 2
+        assert f"did you mean {hint}?" in failed.stderr
+
+
 def test_ctrl_c_while_the_command_line_is_loaded_shows_no_traceback(tmp_path: Path) -> None:
     interrupted = (
         "import os, signal, time\n"
@@ -218,6 +233,9 @@ def test_a_shell_completes_recipes_arms_and_kinds(tiny_run: Path, monkeypatch: p
     assert f"{tiny_run.name}/" in complete_arms(tiny_run.name)
     assert complete_arms(f"{tiny_run.name}/s") == [f"{tiny_run.name}/sinternal"]
     assert complete_arms("/no/such/folder/x") == []
+    asked = typer.Context(typer.main.get_command(app))
+    asked.params = {"kind": "judges"}
+    assert "qwen3guard" in complete_listed(asked, "qwen")
     (tiny_run.parent / "varied").mkdir(exist_ok=True)
     recipe = "arms: [{name: base}, {name: mine}]\nvariants: {mild: {}, odd: {}}\n"
     (tiny_run.parent / "varied/recipe.yaml").write_text(recipe)

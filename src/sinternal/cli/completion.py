@@ -6,6 +6,8 @@ from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
 
+from typer import Context
+
 RECIPE = "recipe.yaml"
 """What a finished run is known by."""
 RECIPES = (".yaml", ".yml")
@@ -44,6 +46,15 @@ def complete_kinds(incomplete: str) -> list[str]:
     """What `sinternal list` lists."""
     groups = {group.removeprefix(PLUGINS) for group in entry_points().groups if group.startswith(PLUGINS)}
     return [kind for kind in ("recipes", *sorted(groups)) if kind.startswith(incomplete)]
+
+
+def complete_listed(ctx: Context, incomplete: str) -> list[str]:
+    """What `sinternal list KIND` lists."""
+    kind = ctx.params.get("kind")
+    if kind == "recipes":
+        return _packaged("sinternal.settings.recipes", incomplete)
+    names = {point.name for point in entry_points(group=f"{PLUGINS}{kind}")}
+    return [name for name in sorted(names) if name.startswith(incomplete)]
 
 
 def complete_fetched(incomplete: str) -> list[str]:
