@@ -20,7 +20,8 @@ class JudgeGap(Difference):
 
     By the judge that rewarded less by the one that decides: below 0, the arm looks safer to the judge that rewarded it.
     The interval is that of paired comparisons, and covers whatever the missing labels are, as the bounds do; there is
-    none for a single parent. The two rates are of the answers that both have labelled.
+    none for a single parent. The two rates are of the answers that both have labelled; answers that neither has
+    labelled are in no figure.
     """
 
     variant: str
@@ -62,11 +63,11 @@ def judge_gap(
     rows = chain(list(outcomes.values()))
     theirs = negate(np.concatenate([safe[seed] for seed in outcomes]))
     seeds = np.repeat(list(outcomes), [len(own) for own in outcomes.values()])
-    harmful = rows.harmful
-    if not harmful.any():
+    counted = rows.harmful & ((theirs != MISSING) | (rows.unsafe != MISSING))
+    if not counted.any():
         return None
-    first, second = theirs[harmful], rows.unsafe[harmful]
-    found = bounded_difference(first, second, rows.names.in_order(rows.parent[harmful]), seeds[harmful])
+    first, second = theirs[counted], rows.unsafe[counted]
+    found = bounded_difference(first, second, rows.names.in_order(rows.parent[counted]), seeds[counted])
     if found.value is None:
         return None
     both = (first != MISSING) & (second != MISSING)
@@ -83,6 +84,6 @@ def judge_gap(
         lowest=found.lowest,
         highest=found.highest,
         n=found.n,
-        missing=int((~both).sum()),
+        missing=int(rows.harmful.sum()) - found.n,
         provenance=provenance,
     )

@@ -1,6 +1,6 @@
 """Intervals and tests, thin over numpy; `bench/coverage.py` measures whether they hold."""
 
-from sinternal.figures.statistics.agreement import kappa
+from sinternal.figures.statistics.agreement import bounded_kappa, kappa
 from sinternal.figures.statistics.bootstrap import Interval, Statistic, smooth, table_interval, tails
 from sinternal.figures.statistics.bounded import BoundedDifference, bounded_difference
 from sinternal.figures.statistics.calibration import Calibration, calibrated_error, calibration
@@ -38,6 +38,7 @@ __all__ = [
     "PairedDifference",
     "Statistic",
     "bounded_difference",
+    "bounded_kappa",
     "bounded_table",
     "bounded_wilson",
     "calibrated_error",
