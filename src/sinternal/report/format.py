@@ -9,6 +9,8 @@ from sinternal.figures.score import Score
 
 MISSING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
+LABELS = {"safe": "safety", "refused": "refusal"}
+"""What judges label, by the fields of a judgement."""
 
 
 def percent(fraction: float | None) -> str:

@@ -22,7 +22,7 @@ from sinternal.report import baselines, causes
 from sinternal.report.bounds import caveat_of, in_words
 from sinternal.report.budget import budget_tables
 from sinternal.report.comparison_tables import EXPLORATORY, comparisons_by_harm, comparisons_of_parts
-from sinternal.report.format import MISSING, decimal, difference, p_value, percent, with_interval
+from sinternal.report.format import LABELS, MISSING, decimal, difference, p_value, percent, with_interval
 from sinternal.report.tables import HARM_SHOWS, SPLITS, TextTable, TitledTable
 
 
@@ -170,7 +170,7 @@ def agreement_table(data: ReportData, variant: str) -> TextTable:
     rows = [
         [
             f"{row.a} and {row.b}",
-            row.label,
+            LABELS[row.label],
             _same(row),
             decimal(row.kappa),
             f"{row.kappa.n:,}",
