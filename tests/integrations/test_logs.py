@@ -195,7 +195,10 @@ def test_data_frames_have_every_sample_of_every_arm(logs: Path) -> None:
 
 def drawn(comparison: ScoreComparison, value: float) -> ScoreComparison:
     """With this value in place of each that depends on which clusters were drawn."""
-    return replace(comparison, low=value, high=value, p=value, p_holm=value, detectable=value)
+    missing = {
+        name: None if getattr(comparison, name) is None else value for name in ("low_with_missing", "high_with_missing")
+    }
+    return replace(comparison, low=value, high=value, p=value, p_holm=value, detectable=value, **missing)
 
 
 def test_an_export_without_texts_says_what_it_leaves_out_and_compares_the_same(
