@@ -140,6 +140,21 @@ def test_a_pair_is_right_only_if_both_of_its_twins_are() -> None:
     assert (found.value, found.n, found.missing) == (1 / 3, 3, 1)
 
 
+def test_pairs_that_reword_one_request_or_share_a_benign_twin_count_as_one() -> None:
+    """Each of four requests in five wordings: twenty pairs, of which two or four are independent of each other."""
+    for shared, parents in ((2, 2), (4, 4)):
+        rows = []
+        for i in range(20):
+            for prompt, many in ((HARMFUL, 4), (BENIGN, shared)):
+                parent = f"{prompt.id} {i % many}"
+                twin = replace(prompt, id=f"{prompt.id}{i}", parent_id=parent, pair_id=f"pair {i}")
+                response = replace(response_to(twin, "a", i), sample=0)
+                rows.append(Outcome(twin, response, judgement_of(response, i % 2 > 0, helpful=True), ()))
+        found = figures(rows)["pairs_right", "pairs", None]
+        assert (found.value, found.n, found.parents) == (0.5, 20, parents)
+        assert (found.high or 0) - (found.low or 0) > 0.6
+
+
 def test_matthews_correlation_is_that_of_numpy() -> None:
     rng = np.random.default_rng(0)
     labels, said = rng.random(200) < 0.3, rng.random(200) < 0.5

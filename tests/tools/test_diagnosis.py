@@ -85,6 +85,9 @@ def test_the_four_ways_of_knowing_by_hand() -> None:
     # Pairs of verdicts on one answer: 1 of 3 agree, then 3, 3, and 0 of 1.
     consistency = figure(found, "consistency", True)
     assert consistency.score.value == pytest.approx(7 / 10)
+    # One pair has a verdict that cannot be read, and it makes two: they may agree or not.
+    assert (consistency.score.n, consistency.score.missing) == (10, 2)
+    assert (consistency.score.lowest, consistency.score.highest) == pytest.approx((7 / 12, 9 / 12))
     # 3 of 11 readable verdicts say unsafe: two draws agree with this probability.
     assert consistency.guess == pytest.approx((3 / 11) ** 2 + (8 / 11) ** 2)
 
@@ -99,6 +102,17 @@ def test_beside_a_calibration_error_stands_that_of_a_calibrated_verifier() -> No
     assert error.calibrated is not None
     assert 0 < error.calibrated < 0.1 < error.score.low < (error.score.value or 0)
     assert any(cell.startswith("calibrated ") for cell in baselines(error))
+
+
+def test_a_verifier_without_a_probability_where_it_would_be_wrong_has_no_calibration_error() -> None:
+    """Silent on one in ten: each of these may be as far off as can be."""
+    told = [(i % 2 > 0, [(Verdict.UNSAFE, 0.0 if i % 2 else 1.0)]) for i in range(90)]
+    silent = [(True, [(None, None)])] * 10
+    rows = [outcome(i, harmful=True, safe=safe, verdicts=own) for i, (safe, own) in enumerate(told + silent)]
+    assert figure(found_of(rows[:90]), "expected_calibration_error", True).score.value == 0
+    error = figure(found_of(rows), "expected_calibration_error", True).score
+    assert (error.value, error.n, error.missing) == (None, 90, 10)
+    assert error.caveat == "10 of 100 verdicts have no probability"
 
 
 def test_a_calibration_error_that_nothing_tells_says_why() -> None:

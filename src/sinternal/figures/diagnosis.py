@@ -40,7 +40,7 @@ from sinternal.figures.missing import NOTABLE, is_one_sided, withhold
 from sinternal.figures.outcomes import Outcome, Outcomes, Verdicts
 from sinternal.figures.provenance import Provenance, day, decoding, judge_revision
 from sinternal.figures.score import Score, score
-from sinternal.figures.statistics import Interval, bounded_wilson, calibrated_error, calibration, clustered_wilson
+from sinternal.figures.statistics import Interval, bounded_wilson, calibrated_error, calibration
 from sinternal.figures.tally import Cell, count
 from sinternal.records import Finish, Verdict, Verification, make_id
 from sinternal.settings.diagnosis import Diagnosis
@@ -279,6 +279,10 @@ class _Figures:
             len(rows) - len(with_probability),
             _truncated_share(row for row, _ in rows),
         )
+        if missing > NOTABLE * len(rows):  # those without one may be as far off as can be, on either side
+            result = self._figure(cell, None, n, None, missing, cut, int(parents.max()) + 1)
+            yield Figure(replace(result, caveat=f"{missing} of {len(rows)} verdicts have no probability"))
+            return
         try:
             value, ends = calibration(stated, happened, parents)
         except ValueError as error:
@@ -292,19 +296,22 @@ class _Figures:
         self, cell: Cell, outcomes: Sequence[Outcome], by_chance: Mapping[Metric, float]
     ) -> Iterator[Figure]:
         """How often two readable verdicts on one answer agree; none if no answer has two."""
-        tables: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+        tables: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
         rows = [row for row, _ in verdicts_of(outcomes, spec=bool(cell.spec))]
         for outcome in outcomes:
-            verdicts = [v.verdict for v, _ in verdicts_of([outcome], spec=bool(cell.spec)) if v.verdict is not None]
+            verdicts = [row.verdict for row, _ in verdicts_of([outcome], spec=bool(cell.spec))]
             for a, b in combinations(verdicts, 2):
-                tables[outcome.prompt.parent_id][0] += a is b
-                tables[outcome.prompt.parent_id][1] += 1
-        if tables:
-            hits, sizes = zip(*tables.values(), strict=True)
-            missing = sum(row.verdict is None for row in rows)
-            ends, n = clustered_wilson(hits, sizes), sum(sizes)
-            result = self._figure(cell, sum(hits) / n, n, ends, missing, _truncated_share(rows), len(tables))
-            yield Figure(result, by_chance.get(cell.metric))
+                known = a is not None and b is not None
+                for place, holds in enumerate((known and a is b, known, not known)):
+                    tables[outcome.prompt.parent_id][place] += holds
+        if any(known for _, known, _ in tables.values()):
+            hits, sizes, missing = (list(column) for column in zip(*tables.values(), strict=True))
+            found, n = bounded_wilson(hits, sizes, missing), sum(sizes)
+            result = self._figure(
+                cell, sum(hits) / n, n, found.interval, sum(missing), _truncated_share(rows), len(tables)
+            )
+            bounded = replace(result, lowest=found.lowest, highest=found.highest)
+            yield Figure(bounded, by_chance.get(cell.metric))
 
     def _of_group(
         self,

@@ -30,7 +30,7 @@ from sinternal.figures.gap import JudgeGap, judge_gap
 from sinternal.figures.learning import learning, read_curves
 from sinternal.figures.measured import MeasuredRows
 from sinternal.figures.metric import ASR, PROACTIVE_VERIFICATION
-from sinternal.figures.missing import withhold
+from sinternal.figures.missing import withhold, withhold_shares
 from sinternal.figures.outcomes import Judged, Outcomes, Verdicts, join
 from sinternal.figures.placebo import placebo_notes
 from sinternal.figures.provenance import Provenance, Sources, day, decoding, last_start, recipe_key
@@ -128,7 +128,7 @@ def gather(recipe: Recipe, variants: Mapping[str, Recipe], run: Run) -> ReportDa
         bills=bills(run),
         calls=tuple(call_notes(run)),
         exposures=tuple(row for place in run.arms() for row in exposures(run, place)),
-        thinking=tuple(_thinking(outcomes, sources)),
+        thinking=tuple(withhold_shares(_thinking(outcomes, sources))),
         openings=tuple(_openings(arms)),
         placebos=tuple(placebo_notes(variants, run)),
         check_effects=tuple(_check_effects(variants, run, sources)),

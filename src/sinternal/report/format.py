@@ -9,6 +9,8 @@ from sinternal.figures.score import Score
 
 MISSING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
+LABELS = {"safe": "safety", "refused": "refusal"}
+"""What judges label, by the fields of a judgement."""
 
 
 def percent(fraction: float | None) -> str:
@@ -23,7 +25,7 @@ def interval(low: float | None, high: float | None) -> str:
 
 def with_interval(estimate: Estimate | None) -> str:
     """A figure and its 95 % interval: `21.3 [18.0, 25.1]`; where only bounds are known, `0.0 to 50.0`."""
-    if isinstance(estimate, Score) and estimate.bounded:
+    if estimate is not None and estimate.bounded:
         return bounds(estimate)
     if estimate is None or estimate.value is None:
         return MISSING

@@ -34,6 +34,7 @@ from inspect_ai.scorer import (
 from inspect_ai.solver import TaskState, generate
 
 from sinternal.benchmarks.mathematics import SOLUTION
+from sinternal.benchmarks.parts import unite
 from sinternal.columns import from_columns
 from sinternal.errors import DataError
 from sinternal.figures.metric import is_unsafe
@@ -113,7 +114,7 @@ def mathematics(
 
 def _prompts(benchmark: str, options: dict[str, Any] | None, part: str) -> list[Prompt]:
     plugin = validate_settings(BenchmarkPlugin, {"name": benchmark, "options": options or {}}, "benchmark")
-    return list(plugin.open().prompts(part))
+    return unite(plugin.open().prompts(part))
 
 
 def _dataset(prompts: Sequence[Prompt], system: str) -> MemoryDataset:
