@@ -26,7 +26,7 @@ def _section(command: Any, path: str, level: int) -> list[str]:
     usage = " ".join([path, *(each.metavar or each.name.upper() for each in arguments), "[OPTIONS]"])
     lines += ["", "```text", usage, "```"]
     if command.params:
-        lines += ["", "| | | |", "|---|---|---|"]
+        lines += ["", "| argument or option | value | meaning |", "|---|---|---|"]
     for each in command.params:
         lines.append(f"| {_names(each)} | {_kind(each)} | {cell(each.help or '')} |")
     if command.epilog:
