@@ -25,3 +25,9 @@ def test_the_settings_page_speaks_of_types_and_values_as_yaml_does() -> None:
 
 def test_every_table_of_the_command_page_has_a_header() -> None:
     assert not re.findall(r"^[| ]+\n\|-", (ROOT / "docs" / "commands.md").read_text(), re.MULTILINE)
+
+
+def test_the_examples_of_the_command_page_are_blocks_of_code() -> None:
+    page = (ROOT / "docs" / "commands.md").read_text()
+    outside = re.sub(r"^```.*?^```$", "", page, flags=re.MULTILINE | re.DOTALL)
+    assert not re.findall(r"^ *sinternal ", outside, re.MULTILINE)
