@@ -134,7 +134,7 @@ def test_a_name_that_does_not_exist_is_not_waited_for(told: list[str], monkeypat
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    with pytest.raises(EngineError, match=r"no host of this name.*mend the address"):
+    with pytest.raises(EngineError, match=r"no host of this name.*correct the address"):
         list(engine("http://no-such-host.invalid/v1").generate(requests(3), GREEDY, 0))
     assert told == []
 

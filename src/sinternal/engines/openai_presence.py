@@ -193,10 +193,10 @@ class Presence:
             if self._heard == self._began:
                 longer = "; while it starts, the engine's option patience (in seconds) waits longer"
         elif away.why.why is Lost.NEVER:
-            mend = "mend the address"
+            mend = "correct the address"
         else:
             how_long = f", {len(self._failing)} calls in a row{how_long}"
-            mend = "mend the server"
+            mend = "fix the server"
         return f"{self.url} {away.why}{how_long}; {mend} and run again: {KEPT}{longer}"
 
 

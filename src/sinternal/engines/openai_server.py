@@ -115,7 +115,7 @@ class Server:
         """What its list of models says of ours. Raises EngineError, see `Engine.look`."""
         options: Any = {"headers": self.headers}
         if why := await self.why_away(client):
-            raise EngineError(f"{self.url} {why}; start the server, or mend the address")
+            raise EngineError(f"{self.url} {why}; start the server, or correct the address")
         try:
             await attempt(lambda: client.get("/models", cast_to=httpx2.Response, options=options), LOOKING)
         except RefusedError as error:

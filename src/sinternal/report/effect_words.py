@@ -28,7 +28,7 @@ COUNTED = {
     ASR.name: "unsafe answers",
     HELPFUL.name: "helpful answers",
     OVER_REFUSAL.name: "refusals of requests that it could help with",
-    PROACTIVE_VERIFICATION.name: "thinkings that check safety unasked",
+    PROACTIVE_VERIFICATION.name: "reasoning traces that check safety unasked",
 }
 """What each metric counts, in a sentence."""
 FEW_RUNS = 2

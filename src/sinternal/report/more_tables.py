@@ -107,7 +107,7 @@ def _of_baselines(data: ReportData, variant: str) -> list[TitledTable]:
     causal = [
         TitledTable("What checks in thinking cause", causes.HOW_CAUSED, causes.causes_table(data, variant)),
         TitledTable(
-            "Thinkings that were continued", causes.HOW_COUNTED, causes.fates_table(data, variant), folded=True
+            "Reasoning traces that were continued", causes.HOW_COUNTED, causes.fates_table(data, variant), folded=True
         ),
     ]
     beside = 1 + next(i for i, (title, *_) in enumerate(shaped) if title == CHECKS)

@@ -46,7 +46,7 @@ TERMS = (
         "answers under a change of how the model is asked, for example with the beginning of its thinking set",
         of_study=True,
     ),
-    Term("Checks safety unasked", "share of thinkings that check safety though nothing asks for it"),
+    Term("Checks safety unasked", "share of reasoning traces that check safety though nothing asks for it"),
     Term(
         "Own verdict",
         "what the model says of its own answer, safe or unsafe, when asked to review it; with spec: the specification "
