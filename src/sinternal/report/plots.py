@@ -55,7 +55,11 @@ def safety_against_helpfulness(
     content.append(_frontier(known, x, y))
     for (i, seed), (a, b) in pairs.items():
         content.append(_point(i, arms[i].name, seed, a, b, x, y))
-    without = " Dotted lines without a mark: bounds, where labels are missing." if len(known) < len(whole) else ""
+    without = (
+        " Dotted lines without a mark: bounds, where labels are missing; the frontier leaves them out."
+        if len(known) < len(whole)
+        else ""
+    )
     return svg.figure(
         516,
         384,
