@@ -264,8 +264,9 @@ function plot(stage, of, figure, lines, style) {
   const [width, height, left, bottom, top, right] = [330, 190, 58, 24, 10, 10];
   const x = (step) => left + (step - x0) / (x1 - x0) * (width - left - right);
   const y = (value) => height - bottom - (value - low) / (high - low) * (height - bottom - top);
-  const text = (value) => Math.abs(value) >= 1000 ? Math.round(value).toLocaleString()
-    : value && Math.abs(value) < 0.001 ? value.toExponential(1) : Number(value.toPrecision(3)).toString();
+  const written = (value) => value >= 1000 ? Math.round(value).toLocaleString()
+    : value && value < 0.001 ? value.toExponential(1) : Number(value.toPrecision(3)).toString();
+  const text = (value) => `${value < 0 ? "\u2212" : ""}${written(Math.abs(value))}`;
   const title = `${NAMES[figure] || figure.replaceAll("_", " ")}, ${stage === "sft" ? "fine-tuning" : "rewards"}${of === "training" ? "" : `, ${of}`}`;
   const last = lines.map((line) => `${line.label}: ${text(line.points.at(-1)[1])} at step ${line.points.at(-1)[0]}`).join("; ");
   const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${title}. ${last}` },
