@@ -33,6 +33,8 @@ NEWEST = 4
 """Artifacts whose texts are shown."""
 LONGEST_TEXT = 20_000
 """Characters of a text that are sent."""
+BEGINNING = 90
+"""Characters of a request that stand in a line of the list."""
 MANY = 1 << 22
 """Bytes of a file of rows that are read at most for a few of them, unless it has but one batch."""
 
@@ -45,8 +47,10 @@ class Text:
     """Whose it is, and for what."""
     stage: str
     """What made it."""
+    request: str
+    """How the request begins that it is about."""
     prompt: str
-    """What was asked."""
+    """What was asked: the request, or a question about an answer to it."""
     thinking: str | None
     """The thinking, or a critique."""
     answer: str | None
@@ -108,6 +112,7 @@ def _texts(made: Made, file: Path, most: int, others: Collection[Made]) -> Itera
         yield Text(
             made.label,
             made.stage,
+            prompt.text[:BEGINNING] if prompt else "",
             _cut(prompt.text) if prompt else "",
             response.thinking and _cut(response.thinking),
             response.answer and _cut(response.answer),
@@ -156,6 +161,7 @@ def _of_verifications(made: Made, file: Path, most: int, others: Collection[Made
         yield Text(
             made.label,
             made.stage,
+            prompt.text[:BEGINNING] if prompt else "",
             _cut(row.prompt),
             row.critique and _cut(row.critique),
             row.answer and _cut(row.answer),
