@@ -106,6 +106,7 @@ def nasty(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "tasks": tasks,
     }
     lines = [start, {"at": 1e9, "task": 1, "done": 3, "total": 9}, {"at": 1e9, "task": 77, "done": 1, "total": 2}]
+    lines.append({"at": 1e9, "task": 1, "words": NASTY})
     (killed / PROGRESS).write_text("".join(json.dumps(line) + "\n" for line in lines) + '[[]]\nnull\n{"torn')
     failed = root / "deep" / "er" / "failed"
     failed.mkdir(parents=True)
@@ -272,6 +273,10 @@ def test_a_run_that_was_killed_is_stopped_and_one_that_failed_says_why(served: S
     rows = json.loads(hidden.answer("/api/runs", "t").body)["runs"]
     (failed,) = [row for row in rows if row["state"] == State.FAILED]
     assert "onerror" not in failed["why"], "an error may quote what a model wrote"
+    (killed,) = [row for row in rows if row["state"] == State.STOPPED]
+    for view, told in ((hidden, False), (View(Runs(nasty), "t"), True)):
+        words = json.loads(view.answer(f"/api/runs/{killed['id']}", "t").body)["list"][1]["words"]
+        assert ("onerror" in words) == bool(words) == told, "and so may what a stage says of itself"
     whole = get(served, f"/api/runs/{runs[State.STOPPED]['id']}")
     assert [task["state"] for task in whole["list"]] == ["waiting", "interrupted", "waiting", "waiting"]
     texts = get(served, f"/api/runs/{runs[State.STOPPED]['id']}/texts")["texts"]

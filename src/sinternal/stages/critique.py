@@ -107,7 +107,8 @@ def critique(draft: Draft, config: CritiqueConfig, *, prompts: Artifact, pairs: 
 def _tell(number: int, written: ExpertReply) -> None:
     """Say that critiques are asked for again, with what came in place of one; seldom, once they are many."""
     if number & (number - 1) == 0:  # the 1st, 2nd, 4th, 8th, ...
-        last = f"was told as {end_of(written.error)}" if written.error else f"ends in {end_of(written.answer or written.thinking)}"
+        said = end_of(written.error or written.answer or written.thinking)
+        last = f"{'was told as' if written.error else 'ends in'} {said}"
         pending.tell(f"without a readable verdict so far, and asked for once more: {number:,}; the last {last}")
 
 
