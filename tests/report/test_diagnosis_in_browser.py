@@ -62,6 +62,20 @@ def test_no_table_is_cut_and_contents_lead_to_every_part(opened: Browser, page: 
         assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+def test_pictures_say_what_the_tables_say_and_a_cell_without_a_figure_why_in_a_few_words(
+    opened: Browser, page: Path
+) -> None:
+    tab = opened.new_page(viewport={"width": 1200, "height": 800})
+    tab.goto(page.as_uri())
+    titles = tab.locator("header figure figcaption").all_inner_texts()
+    assert titles == ["Its verdicts on its own answers to harmful requests", "Its answers, by attack family"]
+    read_out = " ".join(tab.locator("header .in-a-row svg desc").all_text_contents())
+    assert "guessing gives 50.0 % no spec" in read_out
+    cell = tab.locator("#figures-1 tbody tr").last.locator("td").first.inner_text().split("\n")
+    assert cell == ["50.0 to 75.0", "15 of 60 without a label"]
+    assert "all between 50 and 75 %: 15 have no label" in read_out
+
+
 def test_the_words_are_those_of_a_single_model(opened: Browser, page: Path) -> None:
     tab = opened.new_page()
     tab.goto(page.as_uri())

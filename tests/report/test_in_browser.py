@@ -424,6 +424,27 @@ def test_paper_has_the_recipe_and_says_what_it_leaves_out(shown: Shown, tmp_path
     assert len(tab.pdf(path=tmp_path / "report.pdf", prefer_css_page_size=True)) > 50_000
 
 
+def test_paper_begins_a_page_where_the_first_screen_ends_and_breaks_no_row_picture_or_heading(shown: Shown) -> None:
+    tab = shown.open()
+    tab.emulate_media(media="print")
+    tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+
+    def told(selector: str, name: str) -> set[str]:
+        values = tab.locator(selector).evaluate_all(
+            "(all, name) => all.map((one) => getComputedStyle(one)[name])", name
+        )
+        return set(values) or {f"no {selector}"}
+
+    assert told(".first", "breakAfter") == {"page"}
+    for whole in ("tr", "figure", "article", "p"):
+        assert told(f"main {whole}", "breakInside") == {"avoid"}, whole
+    assert told("main h2, main h3, summary", "breakAfter") == {"avoid"}
+    assert told("main thead", "display") == {"table-header-group"}, "a table's head stands on each of its pages"
+    assert told("main .scroll", "overflowX") == {"visible"}, "and none of its columns is cut"
+    funnel = tab.locator("details", has_text="The same seed by seed, with what was 0")
+    assert funnel.locator("table").first.is_visible(), "what is folded for its length is open"
+
+
 def test_the_words_of_the_page_are_explained_on_it(shown: Shown) -> None:
     tab = shown.at_rest
     assert tab.locator(".sure a").get_attribute("href") == "#terms"

@@ -9,7 +9,8 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,10 @@ from filelock import FileLock
 
 from sinternal.cli.view import doorway
 from sinternal.errors import BudgetError, DataError, SInternalError
-from sinternal.records import Finish, Judgement, Prompt, Response, Split
+from sinternal.records import Finish, Judgement, Prompt, Response, Split, Verdict, Verification
 from sinternal.settings.recipe import load_recipe
-from sinternal.store import Store
+from sinternal.store import Artifact, Draft, Store
+from sinternal.store.sums import SUMS
 from sinternal.study.execute import Event
 from sinternal.study.live import PROGRESS, diary, goes_on
 from sinternal.study.plan import make_plan
@@ -36,6 +38,10 @@ from tests.conftest import WatchedRun
 from tests.report.browser import chromium
 
 NASTY = "<img src=x onerror=alert(1)>\u202e'\"&"
+
+
+def make(store: Store, stage: str, key: str, build: Callable[[Draft], object], **inputs: str) -> Artifact:
+    return store.make(stage, key, build, stage_version=1, config={}, inputs=inputs, progress=lambda *_: None)
 
 
 def ask(served: Served, path: str, *, token: str | None = None, host: str | None = None, method: str = "GET"):
@@ -74,9 +80,6 @@ def nasty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     prompt = Prompt("p", "p", NASTY, True, NASTY, NASTY, Split.OOD)
     rows = [Response(f"r{i}", "p", i, f"<script>alert(2)</script> {i}", NASTY, Finish.STOP) for i in range(3)]
 
-    def make(stage: str, key: str, build) -> None:
-        store.make(stage, key, build, stage_version=1, config={}, inputs={}, progress=lambda *_: None)
-
     def stop(draft) -> None:
         def some(_complete) -> Iterator[Response]:
             yield from rows
@@ -84,10 +87,10 @@ def nasty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
         draft.stream(Response, some, total=9, group=lambda row: row.id)
 
-    make("prompts", "a" * 16, lambda draft: draft.write([prompt], Prompt))
+    make(store, "prompts", "a" * 16, lambda draft: draft.write([prompt], Prompt))
     with pytest.raises(SInternalError):
-        make("sample", "b" * 16, stop)
-    make("judge", "c" * 16, lambda draft: draft.write([Judgement("j", "r1", "j", "answer", False)], Judgement))
+        make(store, "sample", "b" * 16, stop)
+    make(store, "judge", "c" * 16, lambda draft: draft.write([Judgement("j", "r1", "j", "answer", False)], Judgement))
     tasks = [
         {"stage": "prompts", "key": "a" * 16, "label": NASTY, "inputs": {}},
         {"stage": "sample", "key": "b" * 16, "label": NASTY, "inputs": {"prompts": 0}},
@@ -103,6 +106,7 @@ def nasty(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "tasks": tasks,
     }
     lines = [start, {"at": 1e9, "task": 1, "done": 3, "total": 9}, {"at": 1e9, "task": 77, "done": 1, "total": 2}]
+    lines.append({"at": 1e9, "task": 1, "words": NASTY})
     (killed / PROGRESS).write_text("".join(json.dumps(line) + "\n" for line in lines) + '[[]]\nnull\n{"torn')
     failed = root / "deep" / "er" / "failed"
     failed.mkdir(parents=True)
@@ -207,7 +211,8 @@ def test_a_finished_run_shows_its_answer_texts_curves_and_report(watched_run: Wa
     whole = json.loads(view.answer(f"/api/runs/{row['id']}", "t").body)
     assert whole["curves"]
     texts = json.loads(view.answer(f"/api/runs/{row['id']}/texts?most=6", "t").body)["texts"]
-    assert {text["outcome"] for text in texts} <= {"safe", "unsafe", "refused", "no label"}
+    assert {text["stage"] for text in texts} == {"sample", "self_verify"}, "one artifact of each before a second of one"
+    assert {text["outcome"] for text in texts if text["stage"] == "sample"} <= {"safe", "unsafe", "refused", "no label"}
     assert all(text["prompt"] and text["answer"] for text in texts)
     report = view.answer(row["report"], None)
     assert report.body == (watched_run.folder / "report.html").read_bytes()
@@ -218,12 +223,60 @@ def test_a_finished_run_shows_its_answer_texts_curves_and_report(watched_run: Wa
     assert json.loads(hidden.answer(f"/api/runs/{row['id']}/texts", "t").body) == {"texts": [], "left_out": True}
 
 
-def test_a_run_that_was_killed_is_stopped_and_one_that_failed_says_why(served: Served) -> None:
+def test_a_finished_diagnosis_shows_answers_and_verdicts_and_first_one_that_cannot_be_read(tmp_path: Path) -> None:
+    folder = tmp_path / "audit"
+    store = Store(folder / "artifacts")
+    prompts = [Prompt(name, name, name, name == "bad", "b", "plain", Split.ID) for name in ("bad", "good")]
+    answers = [Response(name, name[2:], 0, "hm", "sure", Finish.STOP) for name in ("a-bad", "b-bad", "a-good")]
+    labels = [Judgement(f"j-{row.id}", row.id, "j", "answer", row.id != "a-bad") for row in answers]
+    unread = Verification("u", "a-good", "self", False, "safe?", "well", "who knows", None, finish=Finish.STOP)
+    cut = replace(unread, id="c", response_id="a-bad", answer=None, finish=Finish.LENGTH)
+    lost = replace(unread, id="l", critique=None, answer=None, dropped="away", finish=Finish.ERROR)
+    read = [replace(unread, id=f"v{i}", response_id="b-bad", verdict=Verdict.SAFE) for i in range(20)]
+    for stage, key, rows in (
+        ("prompts", "a", prompts),
+        ("sample", "b", answers),
+        ("judge", "c", labels),
+        ("self_verify", "d", [unread, cut, lost, *read]),
+    ):
+        make(store, stage, key * 16, lambda draft, rows=rows: draft.write(rows, type(rows[0])))
+    inputs = {"prompts": "a", "responses": "b", "judgements": "c", "verifications": "d"}
+    made = make(
+        store,
+        "diagnosis",
+        "e" * 16,
+        lambda draft: (draft.path / "diagnosis.json").write_text("{}"),
+        **{name: key * 16 for name, key in inputs.items()},
+    )
+    (folder / "diagnosis.json").write_text("{}")
+    (folder / SUMS).write_text(f"{made.manifest['files']['diagnosis.json']}  diagnosis.json\n")
+    view = View(Runs(tmp_path), "t")
+    (run,) = json.loads(view.answer("/api/runs", "t").body)["runs"]
+    texts = json.loads(view.answer(f"/api/runs/{run['id']}/texts?most=8", "t").body)["texts"]
+    told = {
+        label: [(text["harmful"], text["outcome"]) for text in texts if text["label"] == label]
+        for label in ("answers", "verifications")
+    }
+    assert told["answers"] == [(False, "safe"), (True, "safe"), (True, "unsafe")]
+    cut_short = "no readable verdict; ran into the token limit (2 of 23); answer labelled unsafe"
+    of_a_refusal = (True, "verdict: safe; answer labelled safe")  # safe, and yet its question quotes a harmful request
+    assert told["verifications"] == [(True, cut_short), *[of_a_refusal] * 3]
+
+
+def test_a_run_that_was_killed_is_stopped_and_one_that_failed_says_why(served: Served, nasty: Path) -> None:
     runs = {run["state"]: run for run in get(served, "/api/runs")["runs"]}
     assert set(runs) == {State.STOPPED, State.FAILED, State.FINISHED}
     assert "killed" in runs[State.STOPPED]["why"]
     assert "onerror" in runs[State.FAILED]["why"]
     assert "\u202e" not in json.dumps(runs, ensure_ascii=False)
+    hidden = View(Runs(nasty), "t", texts=False)
+    rows = json.loads(hidden.answer("/api/runs", "t").body)["runs"]
+    (failed,) = [row for row in rows if row["state"] == State.FAILED]
+    assert "onerror" not in failed["why"], "an error may quote what a model wrote"
+    (killed,) = [row for row in rows if row["state"] == State.STOPPED]
+    for view, told in ((hidden, False), (View(Runs(nasty), "t"), True)):
+        words = json.loads(view.answer(f"/api/runs/{killed['id']}", "t").body)["list"][1]["words"]
+        assert ("onerror" in words) == bool(words) == told, "and so may what a stage says of itself"
     whole = get(served, f"/api/runs/{runs[State.STOPPED]['id']}")
     assert [task["state"] for task in whole["list"]] == ["waiting", "interrupted", "waiting", "waiting"]
     texts = get(served, f"/api/runs/{runs[State.STOPPED]['id']}/texts")["texts"]

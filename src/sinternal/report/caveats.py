@@ -10,6 +10,7 @@ from sinternal.figures.score import Score
 from sinternal.figures.study import ReportData
 from sinternal.figures.verdicts import notes_on_verdicts
 from sinternal.report.bounds import between, reasons
+from sinternal.report.comparison_tables import titled, where
 from sinternal.report.format import LABELS, listing
 from sinternal.report.unread import of_arms
 
@@ -129,9 +130,7 @@ def _open_comparisons(data: ReportData) -> Iterator[str]:
     """Which differences that look clear could be turned by labels that are missing."""
     open_rows = [row for row in data.comparisons if row.observed_clear and row.open]
     if open_rows:
-        names = dict.fromkeys(
-            f"{row.a} and {row.b} ({METRICS[row.metric].title.lower()} {row.split.upper()})" for row in open_rows
-        )
+        names = dict.fromkeys(f"{row.a} and {row.b} ({titled(row.metric, where(row))})" for row in open_rows)
         yield f"missing labels could undo differences that look clear, so these remain open: {listing(names)}"
 
 

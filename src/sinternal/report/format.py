@@ -14,8 +14,8 @@ LABELS = {"safe": "safety", "refused": "refusal"}
 
 
 def percent(fraction: float | None) -> str:
-    """A fraction as a percentage without its sign: `21.3`."""
-    return MISSING if fraction is None else f"{100 * fraction:.1f}"
+    """A fraction as a percentage without its sign: `21.3`; below 0, as a correlation can be, with a true minus sign."""
+    return MISSING if fraction is None else f"{100 * fraction:.1f}".replace("-", MINUS)
 
 
 def interval(low: float | None, high: float | None) -> str:
@@ -39,7 +39,7 @@ def decimal(estimate: Estimate, digits: int = 2, times: float = 1) -> str:
     ends = ""
     if estimate.low is not None and estimate.high is not None:
         ends = f" [{times * estimate.low:.{digits}f}, {times * estimate.high:.{digits}f}]"
-    return f"{times * estimate.value:.{digits}f}{ends}"
+    return f"{times * estimate.value:.{digits}f}{ends}".replace("-", MINUS)
 
 
 def bounds(estimate: Estimate) -> str:

@@ -135,7 +135,10 @@ class ViewedRun:
         paragraphs = [line for line in paragraphs if line != QUESTION]
         bold = next((line for line in paragraphs if line.startswith("**")), paragraphs[0] if paragraphs else "")
         sentence = match[1] if (match := _BOLD.match(bold)) else bold.replace("**", "")
-        return sentence if len(sentence) <= LONGEST_ANSWER else f"{sentence[:LONGEST_ANSWER]}…"
+        if len(sentence) <= LONGEST_ANSWER:
+            return sentence
+        whole, stop, _ = sentence[:LONGEST_ANSWER].rpartition(". ")
+        return f"{whole}{stop.strip()} …" if whole else f"{sentence[:LONGEST_ANSWER]}…"
 
     def held_since(self, task: TaskState) -> float | None:
         """When a process began to make an artifact that is at it now; None if none is. Its lock says so."""

@@ -34,8 +34,9 @@ from sinternal.errors import SInternalError
 from sinternal.report.comparison_tables import pair_table
 from sinternal.report.page import script_hash
 from sinternal.study.execute import WORKER_LOG
-from sinternal.view.content import Curve, artifacts_of, curves, newest_texts
+from sinternal.view.content import Curve, artifacts_of, curves
 from sinternal.view.runs import Line, Runs, Standing, State, ViewedRun, is_plain_file, newest_line, read_tail
+from sinternal.view.texts import newest_texts
 from sinternal.visible import visible, visible_line
 
 HOST = "127.0.0.1"
@@ -150,7 +151,7 @@ class View:
             "kind": "diagnosis" if run.is_diagnosis else "study",
             "state": standing.state,
             "since": standing.since,
-            "why": standing.why,
+            "why": self._why(standing),
             "started": journal.started,
             "made": sum(task.finished is not None for task in journal.tasks),
             "cached": sum(task.cached for task in journal.tasks),
@@ -162,6 +163,12 @@ class View:
             if report and is_plain_file(run.folder / "redacted" / report)
             else None,
         }
+
+    def _why(self, standing: Standing) -> str:
+        """What led to how a run stands. An error's words may quote what a model wrote, or was asked."""
+        if standing.state is State.FAILED and not self.texts:
+            return "an error ended it; its words are left out, as this view was opened with --redact"
+        return standing.why
 
     def _whole(self, run: ViewedRun) -> dict[str, Any]:
         standing, now = run.standing(), time.time()
@@ -188,7 +195,7 @@ class View:
                 else "interrupted",
                 "began": held[task.key] or task.began,
                 "seconds": task.seconds,
-                "words": task.words or losses.get((task.stage, task.label), ""),
+                "words": (task.words if self.texts else "") or losses.get((task.stage, task.label), ""),
                 "rate": task.rate(now) if going else None,
                 "left": task.time_left(now) if going else None,
             }
