@@ -13,7 +13,7 @@ from sinternal.errors import DataError, EngineError
 from sinternal.prompting.think import split_thinking
 from sinternal.records import Judgement, Prompt, Response, Verdict
 from sinternal.training.rewards import Kind
-from sinternal.training.scorer import Labels, OwnVerdict, Panel, Rollout, Scorer, score
+from sinternal.training.scorer import Labels, OwnVerdict, Panel, Rollout, Scored, Scorer, score
 from tests.chat_models import chatml, r1_distill
 from tests.conftest import plain_prompt
 
@@ -107,6 +107,12 @@ def test_a_verification_is_compared_with_the_judges_label_and_masked_without_one
 ) -> None:
     one = rollout(HARMFUL, answer, kind=Kind.VERIFICATION, label=label)
     assert score(one, Labels(None)).reward == reward
+
+
+@pytest.mark.parametrize("text", ["Verdict: safe", "no verdict", None])
+def test_what_is_said_of_an_answer_that_is_none_has_no_reward_whatever_it_is(text: str | None) -> None:
+    asked = rollout(HARMFUL, text, kind=Kind.VERIFICATION, answered=False)
+    assert score(asked, Labels(None)) == Scored(None, Labels(None), "unanswered")
 
 
 def test_a_judge_that_does_not_tell_refusals_leaves_benign_rollouts_without_a_reward() -> None:
