@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from sinternal.benchmarks.mathematics import SOLUTION
 from sinternal.errors import DataError, EngineError
 from sinternal.judges import Judge, label_each
-from sinternal.prompting.chat import visible_text
+from sinternal.prompting.chat import visible_text, without_end
 from sinternal.prompting.think import Text, read_verdict
 from sinternal.records import Finish, Judgement, Prompt, Response, Verdict, make_id
 from sinternal.training import rewards
@@ -252,9 +252,9 @@ class Scorer:
 
     def read(self, ids: Sequence[int], prompt: Prompt, kind: Kind, label: Verdict | None = None) -> Rollout:
         """Tokens as a rollout: thinking and answer apart, without special tokens."""
-        text = visible_text(self.tokenizer, ids)
-        thinking, answer = self.split(text)
-        return Rollout(prompt, kind, thinking, answer, not ids or ids[-1] not in self.ends, label)
+        body = without_end(ids, self.ends)
+        thinking, answer = self.split(visible_text(self.tokenizer, body))
+        return Rollout(prompt, kind, thinking, answer, len(body) == len(ids), label)
 
     def _with_own_verdicts(self, rollouts: Sequence[Rollout], wanted: Sequence[bool]) -> list[Rollout]:
         """Let the policy say of each answer that it wants to reward itself whether it is safe."""
