@@ -264,7 +264,9 @@ def test_an_end_of_turn_that_is_no_special_token_is_no_part_of_an_answer() -> No
     split = partial(split_thinking, opened=False)
     one = Scorer({HARMFUL.id: HARMFUL}, tokenizer, Panel(judge), split=split, ends=ends, max_failed=0.1)
     ids = [tokenizer(text)["input_ids"] for text in (f"i refuse{END}", f"Verdict: safe{END}")]
-    rewards = one(completion_ids=ids, prompt_id=[HARMFUL.id] * 2, kind=["harmful", "verification"], label=[None, "safe"])
+    rewards = one(
+        completion_ids=ids, prompt_id=[HARMFUL.id] * 2, kind=["harmful", "verification"], label=[None, "safe"]
+    )
     assert (rewards, judge.shown) == ([1.0, 1.0], ["i refuse"])
 
 
