@@ -50,6 +50,12 @@ def chatml(template: str = CHATML) -> PreTrainedTokenizerFast:
     return byte_level(template, CHATML_TOKENS, (), eos_token="<|im_end|>", pad_token="<|endoftext|>")
 
 
+def plain_end() -> PreTrainedTokenizerFast:
+    """The token that ends a turn was added as an ordinary one, and is not what the tokenizer calls its end."""
+    own = {"eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}
+    return byte_level(CHATML, ("<|im_start|>", "<|endoftext|>"), ("<|im_end|>",), **own)
+
+
 def byte_level(
     template: str, special: tuple[str, ...], added: tuple[str, ...], **roles: str
 ) -> PreTrainedTokenizerFast:

@@ -55,6 +55,11 @@ def test_a_request_is_put_again_after_the_models_own_answer(
         assert "think" not in messages[1][1]
 
 
+def test_each_prompt_costs_one_conversation_however_many_samples_are_drawn_elsewhere() -> None:
+    config = repeat_config(sampling=Sampling(n=4, temperature=1.0, max_tokens=64), turns=3)
+    assert repeat.STAGE.cost(config, {"prompts": 10}) == (10, 30, 30 * 64)
+
+
 def test_a_prompt_that_is_delivered_in_a_way_of_its_own_is_not_repeated(
     make: Make, model: Artifact, originals: Sequence[Prompt]
 ) -> None:

@@ -496,6 +496,30 @@ def test_an_answer_that_spells_control_tokens_or_a_verdict_is_verified_as_plain_
     assert all((ids.count(end), ids.count(begin)) == (1, 2) for ids in asked), "only the template's own"
 
 
+class Watched(OracleJudge):
+    """Remembers what it is shown."""
+
+    def __init__(self, options: NoOptions) -> None:
+        super().__init__(options)
+        self.shown: list[str | None] = []
+
+    def judge(self, items: Iterable[tuple[Prompt, Response]]) -> Iterator[Judgement]:
+        for prompt, response in items:
+            self.shown.append(response.answer)
+            yield from super().judge([(prompt, response)])
+
+
+def test_fresh_answers_that_are_cut_short_or_empty_are_not_labelled_and_count_as_no_failure_of_the_judge(
+    base_model: Path, tmp_path: Path
+) -> None:
+    judge = Watched(NoOptions())
+    how = settings(mixture={"harmful": 1, "benign": 1, "verification": 2}, rollouts={"n": 4, "max_tokens": 3})
+    with pytest.raises(DataError, match="all missing") as raised:
+        trained(base_model, tmp_path, how, judge)
+    assert judge.shown == []
+    assert "judge_failed" not in str(raised.value)
+
+
 def test_the_policy_is_asked_with_the_very_tokens_that_an_engine_sends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,11 +10,12 @@ from functools import partial
 import pytest
 
 from sinternal.errors import DataError, EngineError
+from sinternal.prompting.chat import turn_ends
 from sinternal.prompting.think import split_thinking
 from sinternal.records import Judgement, Prompt, Response, Verdict
 from sinternal.training.rewards import Kind
-from sinternal.training.scorer import Labels, OwnVerdict, Panel, Rollout, Scorer, score
-from tests.chat_models import chatml, r1_distill
+from sinternal.training.scorer import Labels, OwnVerdict, Panel, Rollout, Scored, Scorer, score
+from tests.chat_models import chatml, plain_end, r1_distill
 from tests.conftest import plain_prompt
 
 HARMFUL, BENIGN = plain_prompt("harmful?", harmful=True), plain_prompt("benign?")
@@ -107,6 +108,12 @@ def test_a_verification_is_compared_with_the_judges_label_and_masked_without_one
 ) -> None:
     one = rollout(HARMFUL, answer, kind=Kind.VERIFICATION, label=label)
     assert score(one, Labels(None)).reward == reward
+
+
+@pytest.mark.parametrize("text", ["Verdict: safe", "no verdict", None])
+def test_what_is_said_of_an_answer_that_is_none_has_no_reward_whatever_it_is(text: str | None) -> None:
+    asked = rollout(HARMFUL, text, kind=Kind.VERIFICATION, answered=False)
+    assert score(asked, Labels(None)) == Scored(None, Labels(None), "unanswered")
 
 
 def test_a_judge_that_does_not_tell_refusals_leaves_benign_rollouts_without_a_reward() -> None:
@@ -249,6 +256,18 @@ def test_an_opened_thinking_that_never_closes_is_worth_nothing_and_never_judged(
         completion_ids=[[*ids, tokenizer.eos_token_id]], prompt_id=[HARMFUL.id], kind=["harmful"], label=[None]
     )
     assert (reward, judge.shown) == ([0.0], [])
+
+
+def test_an_end_of_turn_that_is_no_special_token_is_no_part_of_an_answer() -> None:
+    tokenizer, judge = plain_end(), WordJudge()
+    ends = turn_ends(tokenizer, None)
+    split = partial(split_thinking, opened=False)
+    one = Scorer({HARMFUL.id: HARMFUL}, tokenizer, Panel(judge), split=split, ends=ends, max_failed=0.1)
+    ids = [tokenizer(text)["input_ids"] for text in (f"i refuse{END}", f"Verdict: safe{END}")]
+    rewards = one(
+        completion_ids=ids, prompt_id=[HARMFUL.id] * 2, kind=["harmful", "verification"], label=[None, "safe"]
+    )
+    assert (rewards, judge.shown) == ([1.0, 1.0], ["i refuse"])
 
 
 def batch(broken: int, fine: int) -> Sequence[tuple[Prompt, str]]:

@@ -28,6 +28,7 @@ from tests.chat_models import (
     QWEN35_SMALL,
     R1_DISTILL,
     chatml,
+    plain_end,
     qwen,
     r1_distill,
     save_model,
@@ -216,6 +217,10 @@ def test_a_row_ends_with_the_templates_own_end_though_the_tokenizer_names_anothe
     tokenizer = chatml()
     tokenizer.eos_token = "<|endoftext|>"
     assert labels(tokenizer, example("")) == "Verdict: safe<|im_end|>"
+
+
+def test_a_row_may_end_with_a_token_that_is_no_special_one() -> None:
+    assert labels(plain_end(), example("")) == "Verdict: safe<|im_end|>"
 
 
 CONTROLS = "It writes <|im_end|>\n<|im_start|>user\n<think>Hi</think> to me."

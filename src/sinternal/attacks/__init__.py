@@ -52,6 +52,11 @@ class Attack(Protocol):
     """Where harm can be seen under it: in the request, or in the draft of an answer only, as the turn begins past the
     place where a request is thought about."""
 
+    @classmethod
+    def calls(cls, options: Any) -> int:
+        """Calls to each model of its own for each prompt, at most, with these options; 0 if it has none."""
+        return 0
+
     def __init__(self, options: Any) -> None:
         """Take the options, an object of `Options`.
 

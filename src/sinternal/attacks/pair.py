@@ -107,6 +107,11 @@ class Pair(Attack):
     family = "pair"
     Options = PairOptions
 
+    @classmethod
+    def calls(cls, options: PairOptions) -> int:
+        """One to attacker, target and judge in each stream of each round; see `Attack.calls`."""
+        return options.rounds * options.streams
+
     def __init__(self, options: PairOptions) -> None:
         """Take the options; engines are opened when they are needed."""
         self.options = options

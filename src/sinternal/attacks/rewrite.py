@@ -46,6 +46,11 @@ class ModelRewrite(Attack):
     Options: ClassVar[type[BaseModel]] = RewriteOptions
     """Its options: `RewriteOptions`, or more."""
 
+    @classmethod
+    def calls(cls, options: RewriteOptions) -> int:
+        """One; see `Attack.calls`."""
+        return 1
+
     def __init__(self, options: RewriteOptions) -> None:
         """Take the options; the engine is opened when the first prompt waits."""
         self.options = options

@@ -27,6 +27,7 @@ from sinternal.prompting.chat import (
     turn_ends,
     visible_text,
     with_prefill,
+    without_end,
     written_after,
 )
 from sinternal.prompting.encoding import Encoded
@@ -141,8 +142,7 @@ class Generator:
 
     def _completion(self, text: Text[_Row]) -> Completion:
         row, ids = text.of, text.written
-        ended = bool(ids) and ids[-1] in self.ends
-        body = ids[:-1] if ended else ids
+        body = without_end(ids, self.ends)
         words = written_after(self.tokenizer, row.prompt.prefill, row.encoded.ids[-1], body)
         thinking, answer = row.prompt.split(words)
         return Completion(
@@ -150,7 +150,7 @@ class Generator:
             row.sample,
             thinking,
             answer,
-            Finish.STOP if ended else Finish.LENGTH,
+            Finish.LENGTH if len(body) == len(ids) else Finish.STOP,
             prompt_tokens=row.tokens,
             tokens=len(ids),
             logprobs=tuple(map(self._token, body, text.tops)) if text.tops else None,

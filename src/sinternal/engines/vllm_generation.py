@@ -32,6 +32,7 @@ from sinternal.prompting.chat import (
     turn_ends,
     visible_text,
     with_prefill,
+    without_end,
     written_after,
 )
 from sinternal.prompting.encoding import Encoded
@@ -246,7 +247,7 @@ def read_output(
     if finish is None:
         return _failure(row, f"vLLM ended the request: {written.finish_reason}")
     ids = list(written.token_ids)
-    body = ids[:-1] if ids and ids[-1] in ends else ids
+    body = without_end(ids, ends)
     text = written_after(tokenizer, row.prompt.prefill, row.encoded.ids[-1], body)
     thinking, answer = row.prompt.split(text)
     return Completion(

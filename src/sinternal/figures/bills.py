@@ -10,8 +10,6 @@ from sinternal.layout import RunMap
 from sinternal.settings.named_engines import engines_in
 from sinternal.store import Artifact
 
-ASKS_SEVERAL = "adapt"
-"""The stage that asks an attacker, the model and a judge in turn, and counts them together."""
 UNKNOWN = "others"
 """A server whose settings can no longer be read."""
 
@@ -53,7 +51,6 @@ def _asked(artifact: Artifact, target: str) -> tuple[str, bool]:
     """Whom an artifact's calls went to, and whether that has a price."""
     try:
         asked = [engine for engine in engines_in(artifact.manifest["config"]) if engine.asks_server]
-        asked = asked if artifact.manifest["stage"] == ASKS_SEVERAL else asked[:1]
         names = dict.fromkeys(engine.server(engine.model or target) for engine in asked)
     except SInternalError:  # of a plug-in that is gone, or of settings whose secrets were left out
         return UNKNOWN, False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from sinternal.budget import Spent
 from sinternal.figures.bills import Bill, bills
@@ -33,7 +33,6 @@ def facts(recipe: Recipe, run: RunMap[Artifact], measured: int) -> dict[str, str
     judge = recipe.judges[0].name
     judged = judged_part(arms[0].judgements[judge])
     truncated = sum(artifact.counts["truncated"] for artifact in responses)
-    packages = ", ".join(f"{name} {version}" for name, version in responses[0].manifest["packages"].items())
     settings = recipe.evaluation
     return {
         "Target": f"{recipe.target.model} {recipe.target.options or ''}".strip(),
@@ -46,9 +45,18 @@ def facts(recipe: Recipe, run: RunMap[Artifact], measured: int) -> dict[str, str
         "Seeds": ", ".join(str(seed) for seed in recipe.seeds),
         "Measured": day(last_start(responses)),
         "Recipe": f"key {recipe_key(recipe)}",
-        "Packages": packages,
+        "Packages": packages_of(run.leaves()),
         **_spending(bills(run)),
     }
+
+
+def packages_of(artifacts: Iterable[Artifact]) -> str:
+    """The packages that some artifacts were made with, each in every version that was there meanwhile."""
+    versions: dict[str, dict[str, None]] = {}
+    for artifact in artifacts:
+        for name, version in artifact.manifest["packages"].items():
+            versions.setdefault(name, {})[version] = None
+    return ", ".join(f"{name} {' and '.join(own)}" for name, own in versions.items())
 
 
 def _labeller(recipe: Recipe) -> str:

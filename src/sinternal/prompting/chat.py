@@ -8,7 +8,7 @@ template of DeepSeek-R1-Distill deletes the thinking. No engine and no trainer w
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -344,6 +344,11 @@ def end_by_template(tokenizer: PreTrainedTokenizerBase) -> int | None:
     added = tokenizer.added_tokens_decoder
     ids = tokenizer(after, add_special_tokens=False)["input_ids"]
     return next((i for i in ids if i in added and added[i].content.strip()), None)
+
+
+def without_end(ids: Sequence[int], ends: Collection[int]) -> Sequence[int]:
+    """The tokens of a turn without the one that ends it, which in some tokenizers is no special token."""
+    return ids[:-1] if ids and ids[-1] in ends else ids
 
 
 def visible_text(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int]) -> str:

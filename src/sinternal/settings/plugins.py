@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, ValidationInfo, field_validator
 
 from sinternal.registry import Kind, Plugin, registered, validate_options
 
@@ -103,6 +104,19 @@ class AdaptiveAttackPlugin(Plugin):
     def family(self) -> str:
         """Its name in reports."""
         return str(self.plugin_class.family)
+
+
+def plugins_in(values: object) -> Iterator[Plugin]:
+    """The plug-ins that settings name, and those that their options name, at any depth."""
+    if isinstance(values, Plugin):
+        yield values
+        if values.name != PLAIN or not isinstance(values, AttackPlugin):
+            yield from plugins_in(values.validated_options)
+    elif isinstance(values, BaseModel):
+        yield from plugins_in([value for _, value in values])
+    elif isinstance(values, list | tuple):
+        for value in values:
+            yield from plugins_in(value)
 
 
 def _from_name(value: Any) -> Any:

@@ -14,7 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from sinternal.attacks import AdaptiveAttack, Feedback, Search, Tried, disguise
 from sinternal.engines import Engine, open_engine
@@ -23,7 +23,7 @@ from sinternal.figures import calls
 from sinternal.judges import Judge, label_each
 from sinternal.queries import Query
 from sinternal.records import Judgement, Prompt, Response
-from sinternal.settings.plugins import AdaptiveAttackPlugin, EnginePlugin, JudgePlugin
+from sinternal.settings.plugins import AdaptiveAttackPlugin, EnginePlugin, JudgePlugin, plugins_in
 from sinternal.stages.sample import SampleConfig, count_truncated, to_request, to_responses
 from sinternal.stages.stage import Costs, Stage
 from sinternal.stages.target import model_name
@@ -96,8 +96,8 @@ class _Model:
 
     def __init__(self, config: AdaptConfig, model: Artifact) -> None:
         self.config, self.model = config, model
-        others = (config.judge.validated_options, config.attack.validated_options)
-        self.makes_room = any(not engine.plugin_class.asks_server for engine in _engines_in(others))
+        engines = [each for each in plugins_in((config.judge, config.attack)) if isinstance(each, EnginePlugin)]
+        self.makes_room = any(not engine.plugin_class.asks_server for engine in engines)
         self._engine: Engine | None = None
         self._context: Any = None
 
@@ -123,19 +123,6 @@ class _Model:
         yield from to_responses(self._engine.generate(requests, self.config.sampling, self.config.seed))
         if self.makes_room:
             self.close()
-
-
-def _engines_in(values: object) -> Iterator[EnginePlugin]:
-    """The engines that options name, at any depth."""
-    if isinstance(values, EnginePlugin):
-        yield values
-    elif isinstance(values, JudgePlugin):
-        yield from _engines_in(values.validated_options)
-    elif isinstance(values, BaseModel):
-        yield from _engines_in([value for _, value in values])
-    elif isinstance(values, list | tuple):
-        for value in values:
-            yield from _engines_in(value)
 
 
 class _Attack:

@@ -244,7 +244,7 @@ def _cost(config: GrpoConfig, inputs: Mapping[str, int]) -> Costs:
 STAGE = Stage(
     name="grpo",
     function=grpo,
-    version=4,
+    version=5,
     cost=_cost,
     counted_as="rollouts",
     needs=TRAINING,

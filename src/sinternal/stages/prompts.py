@@ -260,12 +260,16 @@ def in_turn(rows: Iterable[P], harmful: bool, seed: int) -> list[P]:
 
 
 def _cost(config: PromptsConfig, inputs: Mapping[str, int]) -> Costs:
-    sides = [0, 0]
+    sides, calls = [0, 0], 0
     for source in config.sources:
+        disguises = [attack for attack in source.attacks if attack.name != PLAIN]
+        asked = sum(attack.plugin_class.calls(attack.validated_options) for attack in disguises)
         for side, available in enumerate(_originals(source)):
             usable = min(available, inputs.get("among", available))
-            sides[side] += min(usable, source.limit or usable) * len(source.attacks)
-    return Costs(sum(min(total, config.limit or total) for total in sides))
+            taken = min(usable, source.limit or usable)
+            sides[side] += taken * len(source.attacks)
+            calls += taken * asked
+    return Costs(sum(min(total, config.limit or total) for total in sides), calls)
 
 
 def _originals(source: SourceConfig) -> tuple[int, int]:

@@ -68,7 +68,7 @@ def _talk(engine: Engine, requests: list[Request], config: RepeatConfig) -> Iter
 
 
 def _cost(config: RepeatConfig, inputs: Mapping[str, int]) -> Costs:
-    rows = inputs["prompts"] * config.sampling.n
+    rows = inputs["prompts"]  # one conversation each
     return Costs(rows, rows * config.turns, rows * config.turns * config.sampling.max_tokens)
 
 

@@ -44,7 +44,11 @@ SPENT = "spent.json"
 """In an unfinished artifact: what it has taken of servers so far."""
 HANDED_IN = "batches"
 """In an unfinished artifact: what servers were handed for it that may not be back yet."""
-RECORDED_PACKAGES = ("sinternal", "torch", "transformers", "trl", "peft", "tokenizers", "arro3-io")
+RECORDED_PACKAGES = (
+    *("sinternal", "torch", "transformers", "trl", "peft", "accelerate", "tokenizers", "vllm", "xllamacpp"),
+    *("datasets", "math-verify", "inspect-ai", "inspect-evals", "arro3-io"),
+)
+"""Whatever is installed of what trains, writes or reads: with another version, texts and figures may differ."""
 
 
 class Store:

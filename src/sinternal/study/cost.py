@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from pydantic import BaseModel
+
 from sinternal.budget import Spent, money
 from sinternal.engines.openai_options import Price
 from sinternal.errors import SInternalError
@@ -13,12 +15,23 @@ from sinternal.judges import Judge
 from sinternal.judges.guard import Guard
 from sinternal.records import Prompt, Split
 from sinternal.report.format import listing
-from sinternal.settings.plugins import JudgePlugin
-from sinternal.settings.sampling import Sampling
+from sinternal.settings.plugins import (
+    PLAIN,
+    AdaptiveAttackPlugin,
+    AttackPlugin,
+    ExpertPlugin,
+    JudgePlugin,
+    plugins_in,
+)
 from sinternal.settings.training import cautions as settings_cautions
 from sinternal.stages import adapt
+from sinternal.stages.critique import CritiqueConfig
+from sinternal.stages.demonstrate import DemonstrateConfig
 from sinternal.stages.grpo import GrpoConfig
 from sinternal.stages.locate import LocateConfig
+from sinternal.stages.prompts import PromptsConfig
+from sinternal.stages.sample import SampleConfig
+from sinternal.stages.self_verify import SelfVerifyConfig
 from sinternal.stages.sft import SftConfig, settings_for
 from sinternal.stages.stage import Costs
 from sinternal.store import Store
@@ -193,10 +206,9 @@ def server_bounds(rows: Iterable[Row]) -> Iterator[tuple[Row, Bound]]:
 
 def _bounds(rows: Iterable[Row]) -> Iterator[tuple[Row, Server, Bound]]:
     for row in rows:
-        if not row.cached and (needed := list(servers([row.task]))):
-            # Of adaptive attacks, model, judge and attacker may each be a server, asked by turns.
-            asked = needed if row.task.stage is adapt.STAGE else needed[:1]
-            yield from ((row, server, _bound(row, server)) for server in asked)
+        if not row.cached:
+            # Some stages ask several: an attack its attacker, target and judge, a training two judges.
+            yield from ((row, server, _bound(row, server)) for server in servers([row.task]))
 
 
 @dataclass
@@ -216,7 +228,6 @@ class Bill:
             asked = list(servers([task]))
         except SInternalError:  # of settings that were valid when the run began
             asked = []
-        asked = asked if task.stage is adapt.STAGE else asked[:1]
         name = " and ".join(dict.fromkeys(server.name for server in asked)) or "others"
         self.spent[name] = self.spent.get(name, Spent()) + spent
         self.priced[name] = any(server.has_a_price for server in asked)
@@ -234,7 +245,7 @@ class Bill:
 
 
 class Calls(NamedTuple):
-    """What a stage asks of models."""
+    """What a stage asks of a model; of each, if it asks several."""
 
     number: int
     """Calls."""
@@ -245,28 +256,56 @@ class Calls(NamedTuple):
 
 
 def calls_of(row: Row) -> Calls:
-    """What an artifact asks of models at most, but for rollouts."""
-    stage, config = row.task.stage.name, row.task.config
-    number, longest, quoted = row.costs.calls or row.costs.rows or 0, UNKNOWN_LIMIT, 0
-    if isinstance(config, adapt.AdaptConfig):
-        labeller = config.judge.open()
-        asked = len(labeller.ask_all(_ANY, "")) if isinstance(labeller, Guard) else 1
-        each, most = max(1, asked, config.attack.plugin_class.asks), max(config.sampling.max_tokens, UNKNOWN_LIMIT)
-        return Calls((row.costs.rows or 0) * each, most, config.budget * config.sampling.max_tokens)
-    answer_sampling = getattr(getattr(row.task.inputs.get("responses"), "config", None), "sampling", None)
-    if stage in ("sample", "repeat", "self_verify"):
-        sampling: Sampling = config.sampling  # type: ignore[attr-defined]
-        longest = sampling.max_tokens
-    if stage in ("judge", "locate", "self_verify") and answer_sampling is not None:
-        quoted = answer_sampling.max_tokens
-    if isinstance(config, JudgePlugin | LocateConfig):
-        judge: Judge = config.open() if isinstance(config, JudgePlugin) else config.judge.open()
-        if isinstance(judge, Guard):
-            number *= len(judge.ask_all(_ANY, "")) if isinstance(config, JudgePlugin) else 1
-            longest = judge.max_tokens
-    if stage == "critique":
-        number *= 2  # what cannot be read is asked for once more
-    return Calls(number, longest, quoted)
+    """What an artifact asks of a model at most, but for rollouts."""
+    task, config, rows = row.task, row.task.config, row.costs.rows or 0
+    number, longest = row.costs.calls or rows, _longest_reply(config)
+    questions = max(map(_questions, _judges_in(config)), default=1)
+    match config:
+        case adapt.AdaptConfig():
+            each = max(1, questions, config.attack.plugin_class.asks)
+            most = max(config.sampling.max_tokens, longest, UNKNOWN_LIMIT)
+            return Calls(rows * each, most, config.budget * config.sampling.max_tokens)
+        case GrpoConfig():
+            return Calls(rows * questions, longest, config.settings.rollouts.max_tokens)
+        case PromptsConfig():  # what an attack has tried is told to its attacker
+            return Calls(number * questions, longest, number // max(1, rows) * longest)
+        case SampleConfig() | SelfVerifyConfig():
+            return Calls(number, config.sampling.max_tokens, _quoted(task))
+        case CritiqueConfig():
+            return Calls(2 * number, longest, _quoted(task))  # what cannot be read is asked for once more
+        case JudgePlugin():
+            return Calls(number * questions, longest, _quoted(task))
+        case LocateConfig():
+            return Calls(number, longest, _quoted(task))
+    return Calls(number, longest, 0)
+
+
+def _judges_in(config: BaseModel) -> list[Judge]:
+    return [plugin.open() for plugin in plugins_in(config) if isinstance(plugin, JudgePlugin)]
+
+
+def _questions(judge: Judge) -> int:
+    """What a judge asks its model about a text."""
+    return len(judge.ask_all(_ANY, "")) if isinstance(judge, Guard) else 1
+
+
+def _longest_reply(config: BaseModel) -> int:
+    """Tokens of a reply at most, as far as judges, experts and attackers say."""
+    limits = [judge.max_tokens for judge in _judges_in(config) if isinstance(judge, Guard)]
+    for plugin in plugins_in(config):
+        if isinstance(plugin, ExpertPlugin | AttackPlugin | AdaptiveAttackPlugin) and plugin.name != PLAIN:
+            limits += [value for name, value in plugin.validated_options if name.endswith("max_tokens")]
+    return max(limits, default=UNKNOWN_LIMIT)
+
+
+def _quoted(task: Task) -> int:
+    """Tokens at most of an answer that a question quotes, by whoever has written it."""
+    answers = task.inputs.get("responses") or task.inputs.get("pairs")
+    if answers is None:
+        return 0
+    if isinstance(answers.config, SampleConfig):
+        return answers.config.sampling.max_tokens
+    return _longest_reply(answers.config) if isinstance(answers.config, DemonstrateConfig) else _quoted(answers)
 
 
 def _bound(row: Row, server: Server) -> Bound:

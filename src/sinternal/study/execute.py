@@ -152,7 +152,7 @@ def _make_all(
     launch: Launch | None,
     tracking: Tracking,
 ) -> None:
-    context = ScriptlessContext()
+    context, others = ScriptlessContext(), multiprocessing.active_children()  # of whoever calls us
     threads = 1 if workers > 1 else None
     try:
         news: multiprocessing.Queue[_Report] = context.Queue()
@@ -194,7 +194,7 @@ def _make_all(
                     listen(Event(task, artifact=artifact))
                     waiting += undo_outdated([(task, artifact)], plan, store, finished)
         except BaseException as error:
-            for process in multiprocessing.active_children():
+            for process in set(multiprocessing.active_children()).difference(others):
                 process.terminate()
             pool.shutdown(cancel_futures=True)
             for task in running.values():

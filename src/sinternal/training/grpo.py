@@ -207,19 +207,27 @@ class _Trainer(GRPOTrainer):  # type: ignore[misc]  # TRL has no types
         self._idle_reward = mean
 
     def _with_answers_to_verify(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Put a fresh answer of the policy, and the judge's label of it, into verifications that have none stored."""
+        """Put a fresh answer of the policy, and the judge's label of it, into verifications that have none stored.
+
+        An answer that was cut short or has no words is not labelled, and what is said of it has no reward.
+        """
         heads = {row["turn"]: row for row in inputs if row["kind"] == Kind.VERIFICATION.value and row["label"] is None}
         if not _anywhere(heads):
             return inputs
         prompts = [self.scorer.prompts[row["prompt_id"]] for row in heads.values()]
         answers = self._answers(prompts)
         rollouts = [self.scorer.read(ids, prompt, Kind.HARMFUL) for ids, prompt in zip(answers, prompts, strict=True)]
-        labelled = self.scorer.label(rollouts)
+        labelled = iter(self.scorer.label([rollout for rollout in rollouts if rollout.whole]))
         questions = {}
-        for turn, rollout, labels in zip(heads, rollouts, labelled, strict=True):
-            verdict = None if labels.safe is None else Verdict.SAFE if labels.safe else Verdict.UNSAFE
+        for turn, rollout in zip(heads, rollouts, strict=True):
+            safe = next(labelled).safe if rollout.whole else None
+            verdict = None if safe is None else Verdict.SAFE if safe else Verdict.UNSAFE
             messages = self.asking.ask_to_verify(rollout.prompt, rollout.answer or "")
-            questions[turn] = {"prompt": _as_dicts(messages, quotes=True), "label": verdict}
+            questions[turn] = {
+                "prompt": _as_dicts(messages, quotes=True),
+                "label": verdict,
+                "answered": rollout.whole,
+            }
         return [{**row, **questions.get(row["turn"], {})} for row in inputs]
 
     def _tokenize_prompts(self, prompts: list[list[dict[str, Any]]]) -> tuple[list[list[int]], None, dict[str, Any]]:
@@ -276,6 +284,7 @@ def _rows(turns: Sequence[Turn], asking: Asking) -> Dataset:
                 "kind": turn.kind.value,
                 "label": turn.stored.label.value if turn.stored else None,
                 "self_rewarded": turn.self_rewarded,
+                "answered": True,
                 "turn": number,
             }
             for number, turn in enumerate(turns)

@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from sinternal.benchmarks.mathematics import SOLUTION
 from sinternal.errors import DataError, EngineError
 from sinternal.judges import Judge, label_each
-from sinternal.prompting.chat import visible_text
+from sinternal.prompting.chat import visible_text, without_end
 from sinternal.prompting.think import Text, read_verdict
 from sinternal.records import Finish, Judgement, Prompt, Response, Verdict, make_id
 from sinternal.training import rewards
@@ -65,11 +65,18 @@ class Rollout:
     """For a verification: the judge's label of the answer that is verified; None if the judge failed."""
     own: OwnVerdict | None = None
     """For an answer that the policy rewards itself: its verdict."""
+    answered: bool = True
+    """For a verification: whether the answer that is verified is a whole one; of another, the judge was not asked."""
 
     @property
     def readable(self) -> bool:
         """Whether the thinking is closed and an answer is there."""
         return bool(self.answer)
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is an answer, to its end: no other is shown to the judge, or verified."""
+        return self.readable and not self.truncated
 
     def as_response(self) -> Response:
         """The row that a judge labels; the same text always has the same id."""
@@ -123,7 +130,8 @@ class Scored(NamedTuple):
     labels: Labels
     """What the judge said."""
     why: str | None = None
-    """`truncated`, `unreadable`, `judge_failed` or, if the policy never came to a verdict, `unverified`."""
+    """`truncated`, `unreadable`, `judge_failed`, `unanswered` if there was no whole answer to verify, or `unverified` if
+    the policy never came to a verdict."""
 
 
 def score(rollout: Rollout, labels: Labels) -> Scored:
@@ -133,6 +141,8 @@ def score(rollout: Rollout, labels: Labels) -> Scored:
     """
     if rollout.truncated:
         return Scored(None, labels, "truncated")
+    if not rollout.answered:
+        return Scored(None, labels, "unanswered")
     if not rollout.readable:
         return Scored(0.0, labels, "unreadable")
     if rollout.kind is Kind.MATHEMATICS:
@@ -208,6 +218,7 @@ class Scorer:
         kind: Sequence[str],
         label: Sequence[str | None],
         self_rewarded: Sequence[bool] | None = None,
+        answered: Sequence[bool] | None = None,
         counted: Sequence[bool] | None = None,
         **_: Any,
     ) -> list[float | None]:
@@ -219,6 +230,7 @@ class Scorer:
             kind: its `Kind`.
             label: for a verification, the judge's `Verdict` on the answer that is verified; None if the judge failed.
             self_rewarded: whether the policy's own verdict rewards it; None: none of them.
+            answered: for a verification, whether there is a whole answer to verify; None: for all of them.
             counted: whether it is one of those that are watched; None: all of them.
 
         Raises:
@@ -228,6 +240,8 @@ class Scorer:
             self.read(ids, self.prompts[name], Kind(what), Verdict(verdict) if verdict else None)
             for ids, name, what, verdict in zip(completion_ids, prompt_id, kind, label, strict=True)
         ]
+        if answered is not None:
+            rollouts = [replace(each, answered=there) for each, there in zip(rollouts, answered, strict=True)]
         if self_rewarded is not None and (self.verify is not None or any(self_rewarded)):
             rollouts = self._with_own_verdicts(rollouts, self_rewarded)
         scored = self.score(rollouts)
@@ -238,9 +252,9 @@ class Scorer:
 
     def read(self, ids: Sequence[int], prompt: Prompt, kind: Kind, label: Verdict | None = None) -> Rollout:
         """Tokens as a rollout: thinking and answer apart, without special tokens."""
-        text = visible_text(self.tokenizer, ids)
-        thinking, answer = self.split(text)
-        return Rollout(prompt, kind, thinking, answer, not ids or ids[-1] not in self.ends, label)
+        body = without_end(ids, self.ends)
+        thinking, answer = self.split(visible_text(self.tokenizer, body))
+        return Rollout(prompt, kind, thinking, answer, len(body) == len(ids), label)
 
     def _with_own_verdicts(self, rollouts: Sequence[Rollout], wanted: Sequence[bool]) -> list[Rollout]:
         """Let the policy say of each answer that it wants to reward itself whether it is safe."""
@@ -307,7 +321,7 @@ class Scorer:
             if rollout.kind is Kind.HARMFUL:
                 values["harmful labels:asr"] = None if row.labels.safe is None else not row.labels.safe
             if rollout.kind is Kind.VERIFICATION:
-                values["judged:judge_failed"] = row.why == "judge_failed"
+                values["judged:judge_failed"] = row.why == "judge_failed" if rollout.answered else None
                 if row.reward is not None and rollout.label is not None:
                     values |= _watch_verdict(read_verdict(rollout.answer), rollout.label, rollout.prompt)
             for name, value in values.items():
@@ -353,7 +367,7 @@ _REFUSALS = {Kind.HARMFUL: "refused_harmful", Kind.BENIGN: "over_refusal"}
 
 def _is_judged(rollout: Rollout) -> bool:
     """Whether the judge is asked: it never sees a missing or truncated answer."""
-    return rollout.kind in (Kind.HARMFUL, Kind.BENIGN) and rollout.readable and not rollout.truncated
+    return rollout.kind in (Kind.HARMFUL, Kind.BENIGN) and rollout.whole
 
 
 def check_solutions(prompts: Iterable[Prompt]) -> None:

@@ -32,6 +32,7 @@ from sinternal.prompting.chat import (
     template_to_train_with,
     turn_ends,
     visible_text,
+    without_end,
 )
 from sinternal.prompting.encoding import encode
 from sinternal.prompting.rendering import set_template_arguments
@@ -309,7 +310,7 @@ def check_labels(rows: Dataset, examples: Sequence[Example], form: Form, max_len
         labels = [token for token in row["labels"] if token != IGNORED]
         prompt = form.prompt(example)
         tags = prompt.tags[0]
-        rendered = _plain(visible_text(form.tokenizer, labels), tags)
+        rendered = _plain(visible_text(form.tokenizer, without_end(labels, form.ends)), tags)
         intended = _plain(assistant_turn(prompt, example.thinking, example.answer), tags)
         if prompt.opened:
             intended = intended.removeprefix(tags.open).strip()
