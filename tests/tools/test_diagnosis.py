@@ -24,7 +24,7 @@ from sinternal.report.diagnosis_tables import tables
 from sinternal.report.diagnosis_words import caveats, in_words
 from sinternal.tools.diagnosis import load_diagnosis, plan_diagnosis
 from sinternal.tools.engine import engine_of
-from tests.commands import COMMAND, in_process, sinternal
+from tests.commands import COMMAND, HANGS, in_process, sinternal
 from tests.conftest import judgement_of, plain_prompt, response_to
 from tests.report.leaks import everything_in, texts_of_run
 from tests.report.test_study_page import unpacked
@@ -435,7 +435,7 @@ def test_a_run_that_is_told_to_end_ends_in_order_and_goes_on_where_it_was(tmp_pa
             while process.poll() is None and len(server.calls) < 50:
                 time.sleep(0.05)
             process.send_signal(signal.SIGTERM)
-            _, told = process.communicate(timeout=60)
+            _, told = process.communicate(timeout=HANGS)
         assert process.returncode == 128 + signal.SIGTERM
         assert told == "stopped by SIGTERM; the same command continues from here\n"
         assert sinternal(*command, cwd=tmp_path).returncode == 0

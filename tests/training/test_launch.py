@@ -212,13 +212,17 @@ def test_processes_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     parent = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])
     assert parent.stdout is not None
     assert parent.stdout.readline() == b"going\n"
-    assert len(running(folder)) == 4, "itself, accelerate and two processes"
+    assert wait_until(lambda: len(running(folder)) == 4), "itself, accelerate and two processes"
     parent.send_signal(signal.SIGKILL)
     parent.wait()
+    assert wait_until(lambda: not running(folder))
+
+
+def wait_until(holds: Callable[[], bool]) -> bool:
     patience = time.monotonic() + HANGS
-    while running(folder) and time.monotonic() < patience:
+    while not holds() and time.monotonic() < patience:
         time.sleep(0.2)
-    assert running(folder) == []
+    return holds()
 
 
 # what needs no process
@@ -330,24 +334,37 @@ def test_a_connection_that_another_process_lost_as_it_died_is_not_told_as_the_ca
     assert "CUDA out of memory" in str(launch._failure(tmp_path, 1)), "a cause counts, even if it was told later"
 
 
+def train_and_wait(
+    start: Path, how: SftSettings, out: Path, gate: Path, *, progress: Callable[[int, int], None]
+) -> Any:
+    """Train, and after three steps go on only once a file is there: whoever looks on has the time to do something."""
+
+    def tell(done: int, total: int) -> None:
+        progress(done, total)
+        while done == 3 and not gate.exists():
+            time.sleep(0.02)
+
+    return train(start, ROWS, how, 3, out, progress=tell)
+
+
 def test_a_process_that_is_killed_is_told_in_one_line_and_the_training_goes_on_from_its_seal(
     base_model: Path, tmp_path: Path, spread: Callable[..., None]
 ) -> None:
     how = TUNING.model_copy(update={"steps": 6, "save_steps": 1})
     spread()
     whole = tuned(base_model, tmp_path / "whole", how)
-    out = tmp_path / "killed"
+    out, killed = tmp_path / "killed", tmp_path / "killed.once"
 
     def kill_second(done: int, _total: int) -> None:
-        if done >= 3 and not (killed := tmp_path / "killed.once").exists():
+        if done >= 3 and not killed.exists():
+            second = next(path for path in running(out.with_suffix(".launch")) if b"RANK=1" in _environment(path))
+            os.kill(int(Path(second).parent.name), signal.SIGKILL)
             killed.touch()
-            processes = [path for path in running(out.with_suffix(".launch")) if b"RANK=1" in _environment(path)]
-            os.kill(int(Path(processes[0]).parent.name), signal.SIGKILL)
 
     with pytest.raises(
         LaunchError, match=r"^a process of a training ended without a word, .* workers\.log of the store$"
     ):
-        tuned(base_model, out, how, kill_second)
+        launch.run(partial(train_and_wait, base_model, how, out, killed), kill_second, out.with_suffix(".launch"))
     assert not running(out.with_suffix(".launch"))
     sealed = list(out.with_suffix(".checkpoints").glob(f"checkpoint-*/{SEAL}"))  # beside one that was being written
     assert sealed

@@ -339,7 +339,7 @@ def test_the_page_shows_hostile_names_and_texts_and_runs_nothing_of_them(served:
 
 
 def wait(page, condition: str) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + HANGS
     while not page.run(condition):
         assert time.monotonic() < end, condition
         time.sleep(0.05)
