@@ -227,9 +227,7 @@ def _openings(arms: Arms) -> Iterator[ArmOpenings]:
     """How the answers of each arm begin, over all seeds."""
     for variant, arm in dict.fromkeys((place.variant, place.arm) for place in arms):
         own = [evaluated.openings for place, evaluated in arms.items() if place[:2] == (variant, arm)]
-        example = next((one.example for one in own if one.example), "")
-        whole = Openings(sum(one.answers for one in own), sum(one.tagged for one in own), example)
-        yield ArmOpenings(variant, arm, whole)
+        yield ArmOpenings(variant, arm, Openings.together(own))
 
 
 def _comparisons(
