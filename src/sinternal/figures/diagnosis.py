@@ -33,6 +33,7 @@ from sinternal.figures.metric import (
     SAFE_AND_NOT_KNOWN,
     UNSAFE_AND_KNOWN,
     UNSAFE_AND_NOT_KNOWN,
+    VERIFICATION_BY_REQUEST,
     Metric,
     Over,
 )
@@ -388,7 +389,9 @@ def _selection_note(outcomes: Sequence[Outcome]) -> str:
 
 
 def _is_of_verdicts(cell: Cell) -> bool:
-    return cell.spec is not None and cell.split is None and cell.harm_shows is None
+    """Whether it is a figure of a diagnosis, where what the request alone gives stands beside each of them."""
+    whole = cell.split is None and cell.harm_shows is None
+    return cell.spec is not None and whole and cell.metric is not VERIFICATION_BY_REQUEST
 
 
 def _number_names(names: Iterable[str]) -> NDArray[np.int64]:
