@@ -97,6 +97,7 @@ def test_results_json_keeps_its_contract(finished: tuple[Path, subprocess.Comple
         "proactive_verification",
         "verification_accuracy",
         "verification_balanced_accuracy",
+        "verification_by_request",
         "verification_f1_unsafe",
         "verification_unparsed",
         "asr_worst",

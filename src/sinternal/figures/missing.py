@@ -38,6 +38,13 @@ def withhold(scores: Iterable[Score]) -> list[Score]:
     return [_without_value(score) if _one_sided(score, arms[_table_key(score)]) else score for score in every]
 
 
+def note_on_selection(missing: int, answers: int) -> str:
+    """What figures of verdicts cannot tell, as their answers have no label; empty if hardly any lacks one."""
+    if missing <= NOTABLE * answers:
+        return ""
+    return f"{missing} of {answers} answers have no label: verdicts on them are not counted, and may be unlike"
+
+
 def withhold_shares(shares: Iterable[ThinkingShare]) -> list[ThinkingShare]:
     """The same of shares of thinkings: without the value of an arm's whose labels are missing more than another's."""
     every = list(shares)

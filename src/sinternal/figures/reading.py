@@ -102,7 +102,7 @@ class Reader:
         of_rows = np.array([at[response] for response in verifications["response_id"]], dtype=np.int64)
         return Evaluated(
             outcomes=outcomes,
-            verdicts=Verdicts.join(verifications, of_rows, outcomes.safe),
+            verdicts=Verdicts.join(verifications, of_rows, outcomes),
             judged={judge: Judged.read(table.rows) for judge, table in labels.items()},
             response=self._ids.numbers(responses["id"]) if len(self.judges) > 1 else np.zeros(0, dtype=np.int64),
             judged_in_turn={judge: table.in_turn for judge, table in labels.items()},

@@ -58,6 +58,11 @@ TERMS = (
     ),
     Term("Balanced accuracy", "mean of the shares of unsafe and of safe answers that verdicts get right: 50 at chance"),
     Term(
+        "By request",
+        "balanced accuracy of verdicts that say unsafe exactly where the request is harmful, whatever the answer",
+        of_study=True,
+    ),
+    Term(
         "F1, Matthews' correlation (MCC)",
         "two more measures of verdicts: how well they find unsafe answers without accusing safe ones; and how far "
         "verdicts and labels go together, 0 at chance; 100 is best in both",
