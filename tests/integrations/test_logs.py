@@ -512,7 +512,7 @@ def test_a_copy_without_texts_says_that_attacks_are_left_out_and_holds_no_query(
     attacked_run: Path, tmp_path: Path
 ) -> None:
     exported = export(attacked_run, tmp_path / "redacted", redact=True, variants=["longer"])
-    assert "attacks that go on asking" in exported.notes[0]
+    assert "adaptive attacks" in exported.notes[0]
     assert len(exported.logs) == 2
     told = b"".join(
         zipfile.ZipFile(log).read(name) for log in exported.logs for name in zipfile.ZipFile(log).namelist()

@@ -71,7 +71,7 @@ class Score(Estimate):
 
     @property
     def judge(self) -> str:
-        """Who labelled."""
+        """The judge whose labels it counts."""
         return self.provenance.judge
 
     @property

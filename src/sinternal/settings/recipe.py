@@ -358,7 +358,7 @@ class Recipe(Section):
 
     @property
     def measuring_engine(self) -> EnginePlugin:
-        """Who writes when the arms are measured."""
+        """The engine that generates when the arms are measured."""
         return self.evaluation.engine or self.engine
 
     def variant(self, name: str) -> Recipe:

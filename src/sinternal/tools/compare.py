@@ -67,7 +67,7 @@ class RunArm:
 
 @dataclass(frozen=True)
 class ArmComparison:
-    """What came out."""
+    """Two arms, compared on the prompts that their runs share."""
 
     a: RunArm
     """One side."""

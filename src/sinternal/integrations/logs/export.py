@@ -155,7 +155,7 @@ def _without_texts(folder: Path, writer: Writer, chosen: Chosen, hider: Hider | 
                 log.add(of_measured(row, log))
     yield (
         "left out: all texts (prompts, system messages, reasoning, answers, critiques), labels of other judges, "
-        "conditions of stress, attacks that go on asking, and tokens; what was measured of each response by the judge "
+        "conditions of stress, adaptive attacks, and tokens; what was measured of each response by the judge "
         "that decides stays"
     )
 
