@@ -43,6 +43,7 @@ from sinternal.study.preflight import (
 )
 from sinternal.study.reach import check_allowed, find_reach
 from sinternal.study.run import ARTIFACTS, RUNS
+from sinternal.study.targets import is_served
 from sinternal.study.task import Plan
 from sinternal.tools.contexts import look_at_contexts, server_key
 from sinternal.tools.diagnosis import plan_diagnosis
@@ -212,6 +213,8 @@ def _attempt(part: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Findi
 
 
 def _check_target(recipe: Recipe) -> Iterator[Finding]:
+    if is_served(recipe, recipe.target):  # whether the server has it, a look at the server says
+        return
     trained = any(arm.train_on is not TrainOn.NOTHING for arm in recipe.arms)
     yield from _attempt("target.model", lambda: look_at_model(recipe.target, trained=trained, part="target.model"))
 

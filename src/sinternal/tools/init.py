@@ -76,8 +76,8 @@ def _content(wishes: Wishes) -> dict[str, Any]:
     steps = max(FEW_STEPS, ceil(PASSES * size / batch))
     if batch != BATCH:
         wishes.taken.append(
-            f"sft: {steps} steps of {batch} rows, not of {BATCH}, as there are {size}: fewer than {FEW_STEPS} steps change "
-            "next to nothing"
+            f"sft: {steps} steps of {batch} rows, not of {BATCH}, as there are {size}: fewer than {FEW_STEPS} steps "
+            "change next to nothing"
         )
     if wishes.model is None:
         wishes.model = "smollm2"

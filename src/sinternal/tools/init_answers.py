@@ -26,7 +26,7 @@ def check_wishes(wishes: Wishes) -> None:
 
 
 def check_model(name: str) -> None:
-    """Make sure that a name may be a model's: a known one, a model directory or an id of the hub. Raises SInternalError."""
+    """Make sure that a name may be a model's: known, a directory or an id of the hub. Raises SInternalError."""
     if name in names(Kind.MODEL):
         return
     try:
