@@ -139,7 +139,7 @@ def plan(
     out.print(f"{len(waiting)} of {len(rows)} to run: at most {calls:,} generation calls and {tokens:,} tokens written")
     for training in trainings:
         out.print(f"training of {training.in_words()}", soft_wrap=True)
-    if bound := server_bound(planned, store):
+    if bound := server_bound(planned, store, rows):
         out.print(bound.in_words(), soft_wrap=True)
     if predicted is not None:
         print_forecast(predicted, loaded.workers, explain=explain)
