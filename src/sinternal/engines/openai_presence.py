@@ -171,8 +171,8 @@ class Presence:
                 "" if why.why in (Lost.NOT_THERE, Lost.NEVER, Lost.SILENT) else f", {len(self._failing)} calls in a row"
             )
             pending.tell(
-                f"{self.url} {why}{self._hint(why)}{count}; it is tried again until {until} (for {self.patience:g} s: the "
-                f"engine's option patience); {HOW_TO_STOP}"
+                f"{self.url} {why}{self._hint(why)}{count}; it is tried again until {until} "
+                f"(for {self.patience:g} s: the engine's option patience); {HOW_TO_STOP}"
             )
 
     def _note_presence(self) -> None:
