@@ -20,6 +20,8 @@ from sinternal.cli import output, progress
 from sinternal.cli.completion import (
     complete_arms,
     complete_diagnoses,
+    complete_engines,
+    complete_judges,
     complete_kinds,
     complete_listed,
     complete_paths,
@@ -229,6 +231,8 @@ def test_a_shell_completes_recipes_arms_and_kinds(tiny_run: Path, monkeypatch: p
     monkeypatch.chdir(tiny_run.parent)
     assert complete_recipes("quick") == ["quickstart"]
     assert "judges" in complete_kinds("ju")
+    assert complete_judges("qwen") == ["qwen3guard"]
+    assert complete_engines("open") == ["openai"]
     assert f"{tiny_run.name}/" in complete_arms(tiny_run.name)
     assert complete_arms(f"{tiny_run.name}/s") == [f"{tiny_run.name}/sinternal"]
     assert complete_arms("/no/such/folder/x") == []

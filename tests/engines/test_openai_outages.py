@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 from bench.faulty import Plan, closed_port, faulty
@@ -143,6 +147,80 @@ def test_a_name_that_does_not_exist_is_not_waited_for(told: list[str], monkeypat
 def test_a_server_that_speaks_tls_where_http_is_asked_for_says_so() -> None:
     with listener(b"\x15\x03\x01\x00\x02\x02\x46") as at, pytest.raises(EngineError, match="https:// in place"):
         list(engine(f"http://{at}", max_retries=0, patience=0, concurrency=4).generate(requests(OUTAGE), GREEDY, 0))
+
+
+def test_a_server_that_hangs_up_on_plain_calls_may_speak_tls(told: list[str]) -> None:
+    with listener(b"") as at:
+        asking = engine(f"http://{at}", max_retries=0, patience=0.1, concurrency=4)
+        sight = asking.look()
+        assert "write https:// in place of http://" in sight.words
+        with pytest.raises(EngineError, match="https:// in place"):
+            list(asking.generate(requests(OUTAGE), GREEDY, 0))
+    assert all("write https:// in place of http://" in words for words in told)
+
+
+@pytest.fixture
+def tls(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """The address of a server with a certificate that nobody has signed, and the file of the certificate."""
+    if (openssl := shutil.which("openssl")) is None:
+        pytest.skip("no openssl found, so no certificate of one's own")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    kind = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    names = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost")
+    files = ("-keyout", str(key), "-out", str(certificate))
+    subprocess.run([openssl, "req", "-x509", *kind, *names, *files], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with serve(context=context) as server:
+        yield server.url.replace("127.0.0.1", "localhost"), certificate
+
+
+def test_a_certificate_that_nobody_has_signed_is_one_line_that_says_what_to_set(
+    tls: tuple[str, Path], told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, certificate = tls
+    for look in (engine(url).look, lambda: list(engine(url).generate(requests(3), GREEDY, 0))):
+        with pytest.raises(EngineError, match=r"certificate is not valid here: self.signed.*SSL_CERT_FILE") as error:
+            look()
+        assert "\n" not in str(error.value)
+        assert "mend the address" not in str(error.value)
+    assert told == []
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    (got,) = engine(url).generate(requests(1), GREEDY, 0)
+    assert got.answer == "you said: number 0"
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_certificates_that_cannot_be_read_are_named_by_their_variable(
+    content: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "certificate.pem"
+    if content is not None:
+        file.write_text(content)
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    with pytest.raises(EngineError, match=r"the certificates that SSL_CERT_FILE names \(.*\) cannot be read"):
+        engine("https://a.invalid/v1").look()
+
+
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "all_proxy"])
+def test_a_proxy_that_cannot_be_reached_is_named_and_not_the_server(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for one in ("https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(one, raising=False)
+        monkeypatch.delenv(one.upper(), raising=False)
+    monkeypatch.setenv(name, f"http://user:hidden-word@{closed_port().partition('/')[0]}")
+    with pytest.raises(EngineError) as error:
+        engine("https://a.invalid/v1").look()
+    assert f"(the proxy of {name}: connection refused); mend {name}, or name the host in NO_PROXY" in str(error.value)
+    assert "hidden-word" not in str(error.value)
+
+
+def test_a_proxy_that_refuses_is_named_and_not_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    with listener(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n") as at:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://{at.partition('/')[0]}")
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        monkeypatch.delenv("https_proxy", raising=False)
+        with pytest.raises(EngineError, match=r"\(the proxy of HTTPS_PROXY: 403 Forbidden\); mend HTTPS_PROXY"):
+            engine("https://a.invalid/v1").look()
 
 
 def test_a_server_that_dies_and_comes_back_is_waited_for_and_the_run_goes_on_by_itself(told: list[str]) -> None:

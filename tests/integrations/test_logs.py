@@ -29,6 +29,7 @@ from tests.report.leaks import texts_of_run
 
 pytest.importorskip("inspect_ai", reason="the extra `inspect` is not installed")
 
+from bench.export import export_here, write_run
 from inspect_ai.analysis import evals_df, messages_df, samples_df
 from inspect_ai.log import (
     EvalConfig,
@@ -575,3 +576,11 @@ def test_a_log_of_many_samples_is_a_zip_that_python_and_inspect_read(tmp_path: P
         assert len(read.namelist()) == 70_001
         assert read.read("69999.json") == b"69999"
         assert read.read("long") == b"x" * 3_000_000
+
+
+@pytest.mark.parametrize("redact", [False, True])
+def test_the_bench_of_exports_writes_logs_of_a_run_that_never_took_place(redact: bool, tmp_path: Path) -> None:
+    write_run(tmp_path / "run", 24)
+    export_here(tmp_path / "run", tmp_path / "logs", redact)
+    (log,) = (tmp_path / "logs").glob("*.eval")
+    assert len(read_eval_log(str(log)).samples or ()) == 24

@@ -29,6 +29,7 @@ from sinternal.store.sums import SUMS
 from sinternal.study.execute import Event
 from sinternal.study.live import PROGRESS, diary, goes_on
 from sinternal.study.plan import make_plan
+from sinternal.tools.diagnosis import load_diagnosis, plan_diagnosis
 from sinternal.view.content import Made, curves
 from sinternal.view.journal import TaskState
 from sinternal.view.runs import Runs, State, ViewedRun
@@ -392,6 +393,21 @@ def test_a_run_says_why_it_ended_and_the_next_one_begins_anew(
         assert run.standing().state is State.RUNNING
         assert run.journal.tasks[3].done == 0
     assert not (tmp_path / PROGRESS).exists()
+
+
+def test_a_diagnosis_is_one_before_it_is_finished(tmp_path: Path) -> None:
+    run = ViewedRun(tmp_path, "audit")
+
+    def begin() -> None:
+        with diary(tmp_path, plan_diagnosis(load_diagnosis("microworld")), tmp_path / "artifacts"):
+            run.standing()
+            assert run.is_diagnosis
+            raise DataError("the server is away")
+
+    with pytest.raises(DataError):
+        begin()
+    assert run.standing().state is State.FAILED
+    assert run.is_diagnosis
 
 
 def test_who_only_looks_keeps_no_run_from_its_diary(tmp_path: Path) -> None:

@@ -50,11 +50,20 @@ def complete_kinds(incomplete: str) -> list[str]:
 
 def complete_listed(ctx: Context, incomplete: str) -> list[str]:
     """What `sinternal list KIND` lists."""
-    kind = ctx.params.get("kind")
+    kind = str(ctx.params.get("kind"))
     if kind == "recipes":
         return _packaged("sinternal.settings.recipes", incomplete)
-    names = {point.name for point in entry_points(group=f"{PLUGINS}{kind}")}
-    return [name for name in sorted(names) if name.startswith(incomplete)]
+    return _plugins(kind, incomplete)
+
+
+def complete_judges(incomplete: str) -> list[str]:
+    """Judges, those of other packages too."""
+    return _plugins("judges", incomplete)
+
+
+def complete_engines(incomplete: str) -> list[str]:
+    """Engines, those of other packages too."""
+    return _plugins("engines", incomplete)
 
 
 def complete_fetched(incomplete: str) -> list[str]:
@@ -62,6 +71,12 @@ def complete_fetched(incomplete: str) -> list[str]:
     from sinternal.models.fetch import KNOWN
 
     return [name for name in KNOWN if name.startswith(incomplete)]
+
+
+def _plugins(kind: str, incomplete: str) -> list[str]:
+    """Names of plug-ins of a kind."""
+    names = {entry.name for entry in entry_points(group=f"{PLUGINS}{kind}")}
+    return sorted(name for name in names if name.startswith(incomplete))
 
 
 def _named(recipe: Path, field: str) -> list[str]:

@@ -21,7 +21,7 @@ from sinternal.cli.arguments import (
     RunFolder,
     StoreFolder,
 )
-from sinternal.cli.completion import complete_paths
+from sinternal.cli.completion import complete_judges, complete_paths
 from sinternal.cli.output import emit, number, out, print_diagnosis, print_named, print_note, print_results, print_table
 from sinternal.errors import SInternalError
 
@@ -67,7 +67,10 @@ def run(
 
 def judge(
     folder: RunFolder,
-    name: Annotated[str, typer.Option("--with", metavar="NAME", help="The judge to add or replace.")],
+    name: Annotated[
+        str,
+        typer.Option("--with", metavar="NAME", help="The judge to add or replace.", autocompletion=complete_judges),
+    ],
     options: JudgeOptions = None,
     store_folder: StoreFolder = None,
     max_cost: MaxCost = None,

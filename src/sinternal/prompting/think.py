@@ -153,7 +153,7 @@ def opening_mark(answer: str | None) -> str | None:
 
 _MARK = re.compile(
     r"<[^<>\n]{1,40}>|\[[^\[\]\n]{1,40}\]"
-    r"|[*#_]{0,4} ?(?:(?:internal )?(?:thinking|thoughts?|thought process|reasoning|monologue)|chain of thought|scratchpad)"
+    r"|[*#_]{0,4} ?(?:internal )?(?:thinking|thoughts?|thought process|reasoning|monologue|chain of thought|scratchpad)"
     r"[*_]{0,2}(?::[*_]{0,2}|(?=\n))",
     re.IGNORECASE,
 )

@@ -41,9 +41,8 @@ def in_words(diagnosed: Diagnosed) -> list[str]:
         )
     sentences += _unsafe_to_benign(diagnosed.outcomes)
     if refusing := answers.get((OVER_REFUSAL.name, None)):
-        sentences.append(
-            f"Of its {_counted(refusing)} answers to benign requests {_rate(refusing)} refuse{_missing_labels(refusing)}."
-        )
+        told = f"{_rate(refusing)} refuse{_missing_labels(refusing)}"
+        sentences.append(f"Of its {_counted(refusing)} answers to benign requests {told}.")
     harmful_alone = any(figure.score.over is Over.OWN_HARMFUL for figure in diagnosed.figures)
     over = Over.OWN_HARMFUL if harmful_alone else Over.OWN_ANSWERS
     asked = [outcome for outcome in diagnosed.outcomes if outcome.prompt.harmful or not harmful_alone]

@@ -19,6 +19,7 @@ from sinternal.report.diagnosis_page import QUESTION
 from sinternal.report.format import with_interval
 from sinternal.report.results import read_results
 from sinternal.report.tables import COLUMNS, headline
+from sinternal.stages.diagnosis import STAGE as DIAGNOSING
 from sinternal.store.artifact import PARTIAL
 from sinternal.study.live import PROGRESS, End, goes_on
 from sinternal.study.run import ARTIFACTS, RECIPE, REPORT, RESULTS
@@ -95,7 +96,8 @@ class ViewedRun:
     @property
     def is_diagnosis(self) -> bool:
         """Whether it is one of a single model, by `sinternal diagnose`."""
-        return (self.folder / DIAGNOSIS).is_file()
+        unfinished = any(task.stage == DIAGNOSING.name for task in self.journal.tasks)
+        return unfinished or (self.folder / DIAGNOSIS).is_file()
 
     @property
     def report(self) -> str | None:
