@@ -62,7 +62,7 @@ SCRIPTS = {
     "endpoints": Script(6, (), ("--requests", "1000"), page=SOAK),
     "hostile": Script(15, (), ("--texts", "20", "--pages", "3", "--large", "1000000"), SOAK),
     "crash_points": Script(30, (), ("--every", "20", "--times", "1"), SOAK),
-    "kill_test": Script(10, (), ("--small", "--kills", "5"), SOAK),
+    "kill_test": Script(10, (), ("--study", "small", "--kills", "5"), SOAK),
     "damage": Script(2, (), ("--flips", "40"), SOAK),
 }
 """In the order of the page."""

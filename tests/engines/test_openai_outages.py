@@ -134,6 +134,13 @@ def test_what_waiting_does_not_mend_is_not_waited_for(told: list[str]) -> None:
     assert told == []
 
 
+def test_a_server_that_hangs_up_before_tls_is_agreed_on_is_waited_for(told: list[str]) -> None:
+    with listener(b"") as at, pytest.raises(EngineError, match=r"before TLS is agreed on.*is the server running"):
+        list(engine(f"https://{at}", patience=0.5).generate(requests(3), GREEDY, 0))
+    assert len(told) == 1
+    assert "it is tried again until" in told[0]
+
+
 def test_a_name_that_does_not_exist_is_not_waited_for(told: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(*_arguments: object, **_more: object) -> object:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")

@@ -17,7 +17,7 @@ import pytest
 
 from sinternal import budget
 from sinternal.budget import Limits, Purse
-from sinternal.engines import Completion, Request
+from sinternal.engines import Completion, Request, openai_attempts
 from sinternal.engines.openai import OpenAIEngine
 from sinternal.engines.openai_options import OpenAIOptions, is_loopback
 from sinternal.engines.openai_server import NO_KEY
@@ -460,6 +460,22 @@ def test_a_server_that_sends_texts_on_to_another_host_gets_no_further(status: in
         with sending_on(other.url, status) as address:
             if status in (307, 308):
                 assert ask(replace(other, url=address))[0].answer == "you said: number 0"
+            with pytest.raises(EngineError, match=rf"sends calls on to {other.url}; "):  # keys in headers stay here
+                ask(replace(other, url=address), headers={"X-Key": "a-key-that-is-long-enough"})
+
+
+def test_replies_that_are_too_large_together_cost_the_large_ones_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def reply(body: Body) -> Body:
+        return {"role": "assistant", "content": "a" * (50_000 if body["messages"][-1]["content"] == "number 3" else 9)}
+
+    monkeypatch.setattr(openai_attempts, "USUAL_BYTES", 10_000)
+    with serve(reply) as server:
+        monkeypatch.setattr(openai_attempts, "MOST_AT_ONCE", 60_000)
+        assert not any(each.error for _ in range(3) for each in ask(server, n=4)), "what was read counts no more"
+        monkeypatch.setattr(openai_attempts, "MOST_AT_ONCE", 20_000)
+        errors = {each.request_id: each.error or "" for each in ask(server, n=4)}
+    assert "sends no whole reply" in errors.pop("r3")
+    assert not any(errors.values())
 
 
 def test_a_servers_words_cannot_steer_a_terminal() -> None:

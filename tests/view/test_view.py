@@ -284,6 +284,39 @@ def test_a_run_that_was_killed_is_stopped_and_one_that_failed_says_why(served: S
     assert [(text["harmful"], text["outcome"]) for text in texts] == [(True, ""), (True, "unsafe"), (True, "")]
 
 
+def test_numbers_that_are_none_in_one_run_keep_nobody_from_the_others(nasty: Path, tmp_path: Path) -> None:
+    (odd := tmp_path / "odd").mkdir()
+    start = next(nasty.glob(f"*/{PROGRESS}")).read_text().splitlines()[0]
+    numbers = ("NaN", "-Infinity", "1e999", "1" + "0" * 400, '"1"', "null")
+    lines = [
+        line
+        for number in numbers
+        for line in (
+            start.replace("1000000000.0", number),
+            f'{{"at": {number}, "task": 1, "done": 1, "total": 2}}',
+            f'{{"at": 1, "task": {number}, "done": 1, "total": 2}}',
+            f'{{"at": 1, "task": 1, "done": {number}, "total": {number}}}',
+            f'{{"at": 1, "task": 1, "seconds": {number}, "spent": {{"cost": {number}}}}}',
+        )
+    ]
+    (odd / PROGRESS).write_text("\n".join([start, '{"at": 2, "task": 1, "done": 1, "total": 2}', *lines, ""]))
+    (odd / "artifacts" / "sft" / f"{'b' * 16}.partial" / "model.checkpoints").mkdir(parents=True)
+    points = (f'{{"of": "training", "step": {step}, "loss": {number}}}' for number in numbers for step in (1, number))
+    (growing := Made("x", "sft", odd / "artifacts" / "sft" / f"{'b' * 16}.partial", True, {})).folder.joinpath(
+        "model.checkpoints", "curve.jsonl"
+    ).write_text("\n".join([*points, '{"of": "training", "step": 2, "loss": 0.5}']))
+    (fine := tmp_path / "fine").mkdir()
+    (fine / PROGRESS).write_text(start + "\n")
+    view = View(Runs(tmp_path), "token")
+    runs = {run["name"]: run for run in json.loads(view.answer("/api/runs", "token").body)["runs"]}
+    assert runs.keys() == {"odd", "fine"}
+    assert runs["odd"]["started"] == runs["fine"]["started"] == 1e9
+    whole = view.answer(f"/api/runs/{runs['odd']['id']}", "token")
+    assert whole.status == 200
+    assert [(task["done"], task["total"]) for task in json.loads(whole.body)["list"]][1] == (1, 2)
+    assert [curve.figures for curve in curves([growing])] == [{"loss": [(2, 0.5)]}]
+
+
 def test_nobody_else_is_served(served: Served) -> None:
     token = token_of(served)
     assert ask(served, "/api/runs")[0] == 403

@@ -25,6 +25,14 @@ from sinternal.redaction import conceal, conceal_reply
 
 MOST_BYTES = 128 * 2**20
 """Of a reply, unpacked. 32,768 tokens, each with 20 alternatives in words, come to about half of that."""
+MOST_OF_A_FILE = 4 * 2**30
+"""Bytes of what a batch has written: 50,000 replies of 80 kB each."""
+MOST_AT_ONCE = 512 * 2**20
+"""Bytes of all replies that are being read; where servers send more, the larger ones of them break off."""
+FILE_CONTENT = "/content"
+"""End of the address of a file's content."""
+USUAL_BYTES = 8 * 2**20
+"""Of a reply, which no other makes too large."""
 DRIPPING = 10
 """A call may take so many times the seconds that its server may be silent: some drip a byte now and then for ever."""
 BELIEVED_WAIT = 120.0
@@ -124,24 +132,36 @@ async def check_stays(response: httpx2.Response) -> None:
     here, there = response.request.url, response.request.url.join(response.headers["location"])
     opened = here.scheme == "https" and there.scheme != "https"
     if response.status_code not in KEEPING_TEXTS or here.host != there.host or opened:
-        raise ElsewhereError(f"{there.scheme}://{there.netloc.decode('ascii')}{there.path}", response)
+        raise ElsewhereError(_where(response), response)
+
+
+def _where(response: httpx2.Response) -> str:
+    """The address that a redirect leads to, without its query."""
+    there = response.request.url.join(response.headers["location"])
+    return f"{there.scheme}://{there.netloc.decode('ascii')}{there.path}"
 
 
 class Client(openai.DefaultAsyncHttpxClient):
     """Reads replies up to a size, and without the secrets that they repeat. What is packed counts as unpacked."""
+
+    _reading = 0
+    """Bytes of all replies that are being read."""
 
     async def send(self, request: httpx2.Request, *, stream: bool = False, **options: Any) -> httpx2.Response:
         """Send a request. Raises RemoteProtocolError if the reply is larger than any can be."""
         response = await super().send(request, stream=True, **options)
         if stream:
             return response
+        is_file = request.method == "GET" and request.url.path.endswith(FILE_CONTENT)
         content = bytearray()
         try:
             async for piece in response.aiter_bytes():
                 content += piece
-                if len(content) > MOST_BYTES:
-                    raise httpx2.RemoteProtocolError(f"a reply of more than {MOST_BYTES >> 20} MiB")
+                self._reading += len(piece)
+                if len(content) > (most := self._most(is_file=is_file)):
+                    raise httpx2.RemoteProtocolError(f"a reply of more than {most >> 20} MiB")
         finally:
+            self._reading -= len(content)
             await response.aclose()
         gone = ("content-encoding", "content-length", "transfer-encoding")
         headers = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in gone]
@@ -153,6 +173,11 @@ class Client(openai.DefaultAsyncHttpxClient):
             extensions=response.extensions,
             history=response.history,
         )
+
+    def _most(self, *, is_file: bool) -> int:
+        if is_file:
+            return MOST_OF_A_FILE
+        return USUAL_BYTES if self._reading > MOST_AT_ONCE else MOST_BYTES
 
 
 async def attempt(call: Callable[[], Awaitable[httpx2.Response]], timeout: float) -> httpx2.Response:
@@ -227,9 +252,11 @@ def read_cause(error: openai.APIConnectionError, timeout: float) -> AttemptError
     causes, url = list(_causes(error)), error.request.url
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            words = f"cannot be reached (its certificate is not valid here: {cause.verify_message})"
+            words = f"cannot be reached (its certificate is not valid here: {cause.verify_message.rstrip('.')})"
             return AttemptError(Lost.NEVER, words, mend=MEND_CERTIFICATE)
-        if isinstance(cause, ssl.SSLError) and cause.reason:
+        if isinstance(cause, ssl.SSLError) and isinstance(error.__cause__, httpx2.ConnectError) and cause.reason:
+            if isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError) or "UNEXPECTED_EOF" in cause.reason:
+                return AttemptError(Lost.NOT_THERE, "cannot be reached (it hangs up before TLS is agreed on)")
             plain = any(word in cause.reason for word in _PLAIN)
             words = "it does not speak TLS: write http:// in place of https://" if plain else f"TLS: {cause.reason}"
             return AttemptError(Lost.NEVER, f"cannot be reached ({words})")
@@ -307,7 +334,9 @@ def _first(words: str) -> str:
 
 
 def refusal_of(error: openai.APIStatusError) -> Refusal:
-    """What a server said in refusing."""
+    """What a server said in refusing; of a redirect that is not followed, the address."""
+    if error.response.has_redirect_location:
+        return Refusal(error.status_code, conceal(_where(error.response)))
     try:
         body = error.response.content
     except httpx2.HTTPError:

@@ -154,7 +154,7 @@ def _growing(path: Path) -> list[tuple[str, dict[str, Any]]]:
         try:
             row = json.loads(line)
             points.append((str(row.pop("of")), _numbers(row)))
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
             continue  # cut short
     return points
 
@@ -163,7 +163,7 @@ def _growing(path: Path) -> list[tuple[str, dict[str, Any]]]:
 def _finished(path: Path, _age: float) -> tuple[dict[str, Any], ...]:
     try:
         return tuple(_numbers(row) for row in json.loads(read_head(path, LONGEST_LOG) or "[]"))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
         return ()
 
 

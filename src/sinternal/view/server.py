@@ -20,7 +20,8 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from functools import cache
 from http import HTTPStatus
@@ -125,7 +126,7 @@ class View:
 
     def _api(self, path: str, query: Mapping[str, list[str]]) -> Answer:
         if path == "/api/runs":
-            rows = [self._row(run, run.standing()) for run in self.runs.all()]
+            rows = list(self._rows())
             rows.sort(key=lambda row: (row["state"] != State.RUNNING, -(row["since"] or 0)))
             return _json({"folder": str(self.runs.root), "now": time.time(), "texts": self.texts, "runs": rows})
         if match := _RUN.fullmatch(path):
@@ -141,6 +142,11 @@ class View:
     def _compared_pair(self, first: str, second: str) -> Answer:
         a, b = self.runs.get(first), self.runs.get(second)
         return _gone() if a is None or b is None else _json(self._compare(a, b))
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        for run in self.runs.all():
+            with suppress(SInternalError, OSError):  # it is being removed just now: the others are there
+                yield self._row(run, run.standing())
 
     def _row(self, run: ViewedRun, standing: Standing) -> dict[str, Any]:
         journal = run.journal
