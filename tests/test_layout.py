@@ -63,11 +63,6 @@ def test_a_run_that_was_made_flat_is_found_again_whatever_its_names_hold(run: Ru
     assert dict(RunMap[int].from_flat(flat)) == dict(run)
 
 
-@given(runs)
-def test_other_leaves_stand_in_the_same_places(run: RunMap[int]) -> None:
-    assert {name: str(leaf) for name, leaf in run.flat().items()} == run.map_leaves(str).flat()
-
-
 def test_a_name_with_a_slash_leads_to_no_other_place() -> None:
     arm = ArmRun(1, 2, {"judge/of 1": 3, "judge": 4}, 5)
     run = RunMap({Place("a/0", 0): SeedRun(6, 7, 8, Answers(9, 10, 11), {"b": arm})})

@@ -6,14 +6,13 @@ same typed name. A manifest holds the same map flat, as `VARIANT/SEED/arms/ARM/r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar, cast
 from urllib.parse import quote, unquote
 
 T = TypeVar("T")
-U = TypeVar("U")
 DELIVERY, REPETITION = "delivery", "repetition"
 """Conditions of stress: other ways of delivery, and requests that are repeated."""
 
@@ -316,7 +315,3 @@ class RunMap(Mapping[Place, SeedRun[T]]):
     def leaves(self) -> list[T]:
         """Every leaf; one that occurs in several places is repeated."""
         return list(self.flat().values())
-
-    def map_leaves(self, change: Callable[[T], U]) -> RunMap[U]:
-        """The same map of other leaves."""
-        return RunMap[U].from_flat({name: change(leaf) for name, leaf in self.flat().items()})

@@ -250,3 +250,6 @@ def test_an_attack_that_tuning_is_to_see_is_no_overlap_and_a_request_that_is_mea
     assert kept == {"plain": 6, "prefix-injection": 6, "refusal-suppression": 6, "role-play": 6}
     assert training.counts["overlapping"] == len(disguises)
     assert all("neighbour" not in row.text for row in training.rows(Prompt))
+    watched = settings("dev", [asked[1], "How can I spoil a tent?", "How can I spoil a drum?"], for_training=True)
+    held_out = make("held out", lambda draft: prompts.prompts(draft, watched, evaluation=evaluation, training=training))
+    assert {row.plain_request for row in held_out.rows(Prompt)} == {"How can I spoil a drum?"}

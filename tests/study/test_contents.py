@@ -278,6 +278,9 @@ def test_how_often_a_training_writes_checkpoints_makes_nothing_run_again() -> No
     how = (arms, "grpo={steps: 2}")
     before = keys(*how)
     assert changed(before, keys(*how, "sft.save_steps=3", "grpo.save_steps=3")) == {"report"}
+    served = keys(*how, "grpo.rollouts.engine=vllm-server")
+    elsewhere = keys(*how, "grpo.rollouts={engine: vllm-server, vllm_server: 'http://localhost:8001'}")
+    assert changed(served, elsewhere) == {"report"}, "nor where the server is that writes the rollouts"
     assert "sft sinternal" in changed(before, keys(*how, "sft.learning_rate=3e-4"))
     assert "grpo base+grpo" in changed(before, keys(*how, "grpo.steps=3"))
 

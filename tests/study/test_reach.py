@@ -150,6 +150,15 @@ def test_nothing_is_sent_before_the_user_has_said_so_and_what_is_reached_is_told
     assert any(note.startswith("a run would stop here: the recipe sends") for note in content["notes"])
 
 
+def test_the_server_that_writes_rollouts_is_told(tmp_path: Path) -> None:
+    arms = "arms=[{name: base}, {name: base+grpo, train_on: rewards}]"
+    grpo = "grpo={steps: 1, rollouts: {engine: vllm-server, vllm_server: 'http://rollouts.example:8000'}}"
+    reach = reach_of(write(tmp_path, api_key_env="OPENAI_API_KEY"), arms, grpo)
+    assert "asks http://rollouts.example:8000 without a key" in reach.beyond().in_words()
+    usual = reach_of(write(tmp_path), arms, "grpo={steps: 1, rollouts: {engine: vllm-server}}")
+    assert "asks http://0.0.0.0:8000 without a key" in {*usual.in_words()} - {*usual.beyond().in_words()}
+
+
 def test_a_recipe_that_extends_a_file_outside_of_its_folder_says_so(tmp_path: Path) -> None:
     (tmp_path / "a" / "inside").mkdir(parents=True)
     (tmp_path / "base.yaml").write_text("extends: quickstart\n")

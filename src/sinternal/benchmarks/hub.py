@@ -216,11 +216,6 @@ class HubBenchmark:
             return "nowhere to be had"
         return f"{'github.com/' if self.on_github else ''}{self.dataset} @ {self.revision[:12]}"
 
-    @property
-    def confirmed(self) -> bool:
-        """Whether all of its facts could be checked."""
-        return not self.unconfirmed
-
 
 class OpenedBenchmark(Benchmark):
     """A benchmark of the catalogue, with its options."""

@@ -31,7 +31,7 @@ def _task(value: Any) -> Any:
     return {"task": value} if isinstance(value, str) else value
 
 
-Ability = Annotated[CapabilityTask, BeforeValidator(_task)]
+CapabilityTaskOrName = Annotated[CapabilityTask, BeforeValidator(_task)]
 """A task of Inspect: its name, or its name, options and limit."""
 
 

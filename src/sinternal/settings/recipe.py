@@ -19,7 +19,7 @@ from sinternal.settings.arms import BASE, REINFORCED, SUPERVISED, VERIFYING, Arm
 from sinternal.settings.base import Section, Seed, validate_settings
 from sinternal.settings.files import override, read_recipe, set_field
 from sinternal.settings.launch import Launch
-from sinternal.settings.measurement import Ability, Evaluation
+from sinternal.settings.measurement import CapabilityTaskOrName, Evaluation
 from sinternal.settings.plugins import (
     PLAIN,
     AdaptiveAttackPlugin,
@@ -122,7 +122,7 @@ class Recipe(Section):
     fine-tuning for every arm that learns to verify by rewards."""
     evaluation: Evaluation
     """Measurement."""
-    capability: tuple[Ability, ...] = ()
+    capability: tuple[CapabilityTaskOrName, ...] = ()
     """What else every arm can do, by tasks of Inspect; the answers are drawn as `evaluation.sampling` says."""
     arms: tuple[Arm, ...] = Field(min_length=1, max_length=100)
     """The models that are compared."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice, zip_longest
+from itertools import chain, islice, zip_longest
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
@@ -89,7 +89,12 @@ class PromptsConfig(BaseModel):
 
 
 def prompts(
-    draft: Draft, config: PromptsConfig, *, evaluation: Artifact | None = None, among: Artifact | None = None
+    draft: Draft,
+    config: PromptsConfig,
+    *,
+    evaluation: Artifact | None = None,
+    training: Artifact | None = None,
+    among: Artifact | None = None,
 ) -> None:
     """Write the table `prompts`.
 
@@ -97,6 +102,7 @@ def prompts(
         draft: what is written.
         config: which prompts.
         evaluation: for training prompts, the evaluation prompts: what asks the same is dropped.
+        training: for held-out prompts, the training prompts: the same.
         among: prompts whose requests are asked again: all others are left out.
 
     Raises:
@@ -107,14 +113,16 @@ def prompts(
         draft.notes.extend(dict.fromkeys(_notes(config)))
         wanted = first_of_each(rows)
         draft.counts["duplicates"] = int(np.count_nonzero(~wanted))
-        if evaluation is not None:
+        if others := {name: each for name, each in (("evaluation", evaluation), ("training", training)) if each}:
             different = int(np.count_nonzero(wanted))
             tuned = {attack.family for attack in config.tuned_on if attack.name != PLAIN}
-            wanted &= ~overlapping(texts_of(rows, tuned), texts_of(evaluation.table(Prompt), tuned))
+            theirs = chain.from_iterable(texts_of(each.table(Prompt), tuned) for each in others.values())
+            wanted &= ~overlapping(texts_of(rows, tuned), theirs)
             overlaps = different - int(np.count_nonzero(wanted))
             draft.counts["overlapping"] = overlaps
             if draft.notes and overlaps:
-                draft.notes.append(f"{overlaps} of {different} are left out because they overlap with evaluation")
+                what = " or ".join(others)
+                draft.notes.append(f"{overlaps} of {different} are left out because they overlap with {what}")
         if config.limit is not None:
             wanted = _draw(rows, wanted, config.limit, config.seed)
         _check_some(draft, config, wanted)
@@ -147,7 +155,7 @@ def _check_some(draft: Draft, config: PromptsConfig, wanted: Mask) -> None:
     if not wanted.any():
         names = ", ".join(f"{source.benchmark!r} ({source.part})" for source in config.sources)
         overlapping = draft.counts.get("overlapping")
-        why = f": all {overlapping} overlap with evaluation prompts; train on others" if overlapping else ""
+        why = f": all {overlapping} overlap with prompts of another side; name others" if overlapping else ""
         raise DataError(f"no prompts are left of {names}{why}")
 
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from sinternal.errors import StoreError
 from sinternal.fingerprints import SETTLED_NS, file_hash
-from sinternal.fingerprints import fingerprint as fingerprint  # part of a store's interface, too
 from sinternal.records import R, make_id
 from sinternal.store.tables import MEND, Table, table_name
 

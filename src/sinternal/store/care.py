@@ -19,9 +19,6 @@ from sinternal.store.files import REMOVED, lock, remove, telling_causes
 from sinternal.store.runs import RUNS, having_all, noted_runs
 from sinternal.store.tables import MEND
 
-READ_AT_ONCE = 1 << 20
-"""Bytes."""
-
 
 @dataclass
 class Checkup:

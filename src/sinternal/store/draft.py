@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from sinternal.errors import StoreError
 from sinternal.fingerprints import file_hash
-from sinternal.fingerprints import fingerprint as fingerprint  # part of a store's interface, too
 from sinternal.parquet import arrow_schema, to_batches, write_batches
 from sinternal.records import R
 from sinternal.store.files import fsync_folder, new_file, remove, sweep, write_text

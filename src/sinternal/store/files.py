@@ -18,7 +18,6 @@ from typing import IO
 from filelock import FileLock
 
 from sinternal.errors import SInternalError, StoreError
-from sinternal.fingerprints import fingerprint as fingerprint  # part of a store's interface, too
 
 TEMPORARY, REMOVED = ".tmp", ".removed"
 PASSING = (TEMPORARY, REMOVED, ".temporary", ".runs", ".launch")

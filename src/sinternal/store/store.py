@@ -24,7 +24,6 @@ from typing import Any
 from sinternal import budget, pending
 from sinternal.errors import StoreError
 from sinternal.fingerprints import file_hash
-from sinternal.fingerprints import fingerprint as fingerprint  # part of a store's interface, too
 from sinternal.records import R
 from sinternal.store.artifact import MANIFEST, PARTIAL, REOPENED, Artifact, files_in, sealed
 from sinternal.store.draft import Draft, Progress, write_shard

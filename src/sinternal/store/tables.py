@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from sinternal.columns import field_types, narrow, rows_from_columns
 from sinternal.errors import DataError, StoreError
-from sinternal.fingerprints import fingerprint as fingerprint  # part of a store's interface, too
 from sinternal.parquet import array_of, present, read_batches, take, values_of, write_rows
 from sinternal.records import R
 from sinternal.store.files import new_file

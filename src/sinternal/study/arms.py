@@ -61,7 +61,7 @@ _DEMONSTRATIONS = {
     TrainOn.ANSWER_THEN_CHECK: Demonstration.REFUSAL,
 }
 """What the expert demonstrates, for arms that learn from demonstrations."""
-_VERIFYING = (TrainOn.VERIFICATION, TrainOn.PLACEBO, TrainOn.MIXED, TrainOn.ANSWER_THEN_CHECK)
+_CRITIQUED = (TrainOn.VERIFICATION, TrainOn.PLACEBO, TrainOn.MIXED, TrainOn.ANSWER_THEN_CHECK)
 """Arms that learn from the expert's critiques."""
 
 
@@ -221,7 +221,7 @@ class _ArmPlanner:
         return replace(training, examples=Task(examples.STAGE, f"examples {self.label}", drawing, inputs))
 
     def _critiques(self, inputs: dict[str, Task]) -> Task | None:
-        if self.arm.train_on not in _VERIFYING:
+        if self.arm.train_on not in _CRITIQUED:
             return None
         config = critique.CritiqueConfig(
             expert=self.recipe.expert,

@@ -16,7 +16,10 @@ UNDISGUISED = (AttackPlugin(name=PLAIN),)
 
 
 class PromptTasks:
-    """The prompts of one variant and seed. Training prompts that overlap with evaluation prompts are dropped."""
+    """The prompts of one variant and seed.
+
+    Training prompts that overlap with evaluation prompts are dropped, and held-out ones that overlap with either.
+    """
 
     def __init__(self, recipe: Recipe, seed: int, where: str) -> None:
         """Take the recipe, the seed, and a suffix for labels."""
@@ -70,7 +73,8 @@ class PromptTasks:
             return None
         sources = recipe.rewards.held_out or without_parts(recipe.prompts.train)
         config = self._config(sources, "dev", recipe.prompts.train_attacks, recipe.rewards.held_out_limit)
-        return Task(prompts.STAGE, f"held-out prompts, {self._where}", config, {"evaluation": self.evaluation})
+        apart = {"evaluation": self.evaluation, "training": self.training}
+        return Task(prompts.STAGE, f"held-out prompts, {self._where}", config, apart)
 
     def published(self, source: Source, label: str) -> Task:
         """All prompts of a published data set that is trained on."""

@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from sinternal.engines import Destination
+from sinternal.engines.openai_options import is_loopback
 from sinternal.errors import RecipeError
-from sinternal.registry import Kind, load
 from sinternal.settings.launch import PACKAGED, Launch
 from sinternal.settings.named_engines import engines_in
-from sinternal.settings.plugins import EnginePlugin
 from sinternal.settings.tracking import Tracker
+from sinternal.settings.training import RolloutEngine
 from sinternal.stages.capability import CapabilityConfig
-from sinternal.study.task import Plan
+from sinternal.stages.grpo import GrpoConfig
+from sinternal.study.task import Plan, Task
 
 ALLOW = "SINTERNAL_ALLOW"
 """The variable with what a user allows to recipes: `GROQ_API_KEY@api.groq.com; run:srun --ntasks-per-node=1`. A server
@@ -47,7 +48,8 @@ TRACKERS = {
 }
 """Trackers that may ask a server: the variable that names it, the usual one, and the variable with its key. The user's
 own environment says where, never a recipe."""
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
+ROLLOUTS = "http://0.0.0.0:8000"
+"""Where TRL looks for a server that writes rollouts, if nobody says."""
 RUN = "run:"
 """Before a command or file of code in `ALLOW`."""
 
@@ -105,42 +107,42 @@ def find_reach(plan: Plan, launch: Launch | None = None, trackers: Collection[Tr
         launch: how its trainings are spread.
         trackers: who is told of them.
     """
-    servers: dict[str, dict[str, None]] = {}
-    seen: dict[str, Destination] = {}
     files: dict[str, None] = {}
     commands: dict[str, None] = {}
-    for task in plan.tasks:
-        if task.stage.shows_paths:  # the settings of a report name what other stages ask
-            continue
-        for engine in engines_in(task.config.model_dump(mode="json"), inside=True):
-            plugin = EnginePlugin(name=engine.name, options=dict(engine.options))
-            destination = load(Kind.ENGINE, engine.name).destination(plugin.validated_options)
-            if destination is not None:
-                seen.setdefault(destination.address, destination)
-                servers.setdefault(destination.address, {}).update(dict.fromkeys(destination.variables))
+    tasks = [task for task in plan.tasks if not task.stage.shows_paths]  # a report's settings name what others ask
+    for task in tasks:
         files.update(dict.fromkeys(task.contents.files))
         if isinstance(task.config, CapabilityConfig):
             commands.update(dict.fromkeys(each.task for each in task.config.tasks if _is_code(each.task)))
     if launch is not None:
         commands.update(dict.fromkeys([shlex.join(launch.start)] if launch.start else []))
         files.update(dict.fromkeys([] if launch.config in PACKAGED else [launch.config]))
-    for destination in map(_destination_of, trackers):
-        if destination is not None:
-            seen.setdefault(destination.address, destination)
-            servers.setdefault(destination.address, {}).update(dict.fromkeys(destination.variables))
-    destinations = (seen[address]._replace(variables=tuple(names)) for address, names in servers.items())
-    return Reach(tuple(destinations), tuple(files), tuple(commands))
+    servers: dict[str, Destination] = {}
+    for each in _destinations(tasks, trackers):
+        known = servers.setdefault(each.address, each)
+        variables = dict.fromkeys((*known.variables, *each.variables))
+        servers[each.address] = known._replace(variables=tuple(variables))
+    return Reach(tuple(servers.values()), tuple(files), tuple(commands))
 
 
-def _destination_of(tracker: Tracker) -> Destination | None:
-    """The server that a tracker sends curves to; None if it writes files."""
-    variable, usual, key = TRACKERS.get(tracker, ("", "", ""))
-    address = os.environ.get(variable, usual)
+def _destinations(tasks: Iterable[Task], trackers: Iterable[Tracker]) -> Iterator[Destination]:
+    """The servers that tasks ask, and trackers: each as often as it is named."""
+    for task in tasks:
+        for engine in engines_in(task.config.model_dump(mode="json"), inside=True):
+            if (destination := engine.destination) is not None:
+                yield destination
+        if isinstance(task.config, GrpoConfig) and task.config.settings.rollouts.engine is RolloutEngine.VLLM_SERVER:
+            yield from _at(task.config.settings.rollouts.vllm_server or ROLLOUTS)
+    for tracker in trackers:
+        variable, usual, key = TRACKERS.get(tracker, ("", "", ""))
+        yield from _at(os.environ.get(variable, usual), *([key] if os.environ.get(key) else []))
+
+
+def _at(address: str, *variables: str) -> Iterator[Destination]:
+    """The server at an address, and the variables that go there; none if it is not one, but a file or a folder."""
     parts = urlsplit(address)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        return None
-    address = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-    return Destination(address, (key,) if key and os.environ.get(key) else (), parts.hostname in LOOPBACK)
+    if parts.scheme in ("http", "https") and parts.hostname:
+        yield Destination(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}", variables, is_loopback(parts.hostname))
 
 
 def check_allowed(reach: Reach, typed: Collection[str] = ()) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic.main import IncEx
 
 from sinternal.stages.stage import Stage
 from sinternal.stages.target import TargetConfig
@@ -17,8 +16,8 @@ from sinternal.store import artifact_key
 from sinternal.study.contents import Contents, contents
 from sinternal.study.identity import identity
 
-NO_MATTER: IncEx = {"settings": {"save_steps"}}
-"""Of a training: from whichever checkpoint it goes on, it ends the same."""
+NO_MATTER: dict[str, Any] = {"settings": {"save_steps": True, "rollouts": {"vllm_server": True}}}
+"""Of a training: from whichever checkpoint it goes on, it ends the same, wherever the server is that writes for it."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -130,8 +130,8 @@ class Scored(NamedTuple):
     labels: Labels
     """What the judge said."""
     why: str | None = None
-    """`truncated`, `unreadable`, `judge_failed`, `unanswered` if there was no whole answer to verify, or `unverified` if
-    the policy never came to a verdict."""
+    """`truncated`, `unreadable`, `judge_failed`, `unanswered` if there was no whole answer to verify, or, if the policy
+    never came to a verdict, `unverified`."""
 
 
 def score(rollout: Rollout, labels: Labels) -> Scored:
@@ -139,10 +139,8 @@ def score(rollout: Rollout, labels: Labels) -> Scored:
 
     An answer that the judge has looked at and has no label for is no answer in the judge's language, and unreadable.
     """
-    if rollout.truncated:
-        return Scored(None, labels, "truncated")
-    if not rollout.answered:
-        return Scored(None, labels, "unanswered")
+    if rollout.truncated or not rollout.answered:
+        return Scored(None, labels, "truncated" if rollout.truncated else "unanswered")
     if not rollout.readable:
         return Scored(0.0, labels, "unreadable")
     if rollout.kind is Kind.MATHEMATICS:

@@ -80,11 +80,6 @@ class EarlyStop(TrainerCallback):
         """Stop after `patience` measurements in which `metric` is no higher than the best one before."""
         self.metric, self.patience = metric, patience
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Called by the trainer before the first step: the best model so far may have been moved since."""
-        if state.best_global_step:
-            state.best_model_checkpoint = str(Path(args.output_dir) / f"{PREFIX}{state.best_global_step}")
-
     def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Called by the trainer after each measurement; that of the start is none to be better than."""
         values = [entry[self.metric] for entry in state.log_history if entry["step"] and self.metric in entry]
