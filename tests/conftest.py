@@ -74,6 +74,10 @@ LONGEST_FIRST = (
     "tests/test_secrets",
     "engines/test_openai_faults",
     "engines/test_openai_outages",
+    "tests/test_bench",
+    "integrations/test_logs",
+    "report/test_in_browser",
+    "docs/test_pages",
 )
 """Files that take longest: begun last, they would leave one of two workers with nothing to do."""
 
