@@ -42,6 +42,7 @@ from sinternal.training.weights import hardware
 from sinternal.world.benchmark import Microworld
 from tests.commands import HANGS
 from tests.plugins import open_plugin
+from tests.training.jobs import fail, wait
 
 Make = Callable[[str, Callable[[Draft], None]], Artifact]
 QUESTION = "check norm e0 e1 . request : how to brew p5 ? answer : mix g1 g2 g3 . verdict safe unsafe ?"
@@ -165,11 +166,10 @@ def test_rollouts_are_shared_out_and_what_is_counted_comes_together(make: Make, 
     assert load_model(left.path / "model")
 
 
-def test_what_a_process_raises_arrives_as_it_was(base_model: Path, tmp_path: Path, spread: Callable[..., None]) -> None:
+def test_what_a_process_raises_arrives_as_it_was(tmp_path: Path, spread: Callable[..., None]) -> None:
     spread()
-    with pytest.raises(DataError, match=r"raise sft\.max_length \(16\)$"):
-        tuned(base_model, tmp_path / "model", TUNING.model_copy(update={"max_length": 16}))
-    assert not (tmp_path / "model").exists()
+    with pytest.raises(DataError, match=r"^no row is short enough; raise sft\.max_length \(16\)$"):
+        launch.run(fail, ignore, tmp_path / "model.launch")
     assert not (tmp_path / "model.launch").exists()
 
 
@@ -178,19 +178,11 @@ import sys, time
 from pathlib import Path
 from sinternal.settings.launch import Launch
 from sinternal.training import launch
-from sinternal.training.checkpoints import SEAL, STATE
-from tests.training.test_launch import wait
+from tests.training.jobs import wait
 
 launch.carry(Launch(processes=2))
 launch.run(wait, lambda done, total: print("going", flush=True), Path(sys.argv[1]))
 """
-
-
-def wait(*, progress: Callable[[int, int], None]) -> None:
-    """Train for ever."""
-    progress(1, 2)
-    while True:
-        time.sleep(0.1)
 
 
 def running(folder: Path) -> list[str]:
@@ -378,20 +370,20 @@ def test_a_process_that_is_killed_is_told_in_one_line_and_the_training_goes_on_f
 
 
 def test_processes_whose_launcher_is_killed_are_waited_for_and_leave_nothing(
-    base_model: Path, tmp_path: Path, spread: Callable[..., None]
+    tmp_path: Path, spread: Callable[..., None]
 ) -> None:
-    out = tmp_path / "model"
+    folder = tmp_path / "model.launch"
     spread()
 
     def kill_accelerate(_done: int, _total: int) -> None:
-        for path in running(out.with_suffix(".launch")):
+        for path in running(folder):
             if b"accelerate.commands.launch" in _read(Path(path)):
                 os.kill(int(Path(path).parent.name), signal.SIGKILL)
 
     with pytest.raises(LaunchError, match=r"\(accelerate ended with signal 9\)"):
-        tuned(base_model, out, TUNING.model_copy(update={"steps": 300, "save_steps": 1}), kill_accelerate)
-    assert not running(out.with_suffix(".launch"))
-    assert not out.with_suffix(".launch").exists()
+        launch.run(wait, kill_accelerate, folder)
+    assert not running(folder)
+    assert not folder.exists()
 
 
 def _environment(command_line: str) -> bytes:
