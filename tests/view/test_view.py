@@ -30,7 +30,7 @@ from sinternal.study.execute import Event
 from sinternal.study.live import PROGRESS, diary, goes_on
 from sinternal.study.plan import make_plan
 from sinternal.tools.diagnosis import load_diagnosis, plan_diagnosis
-from sinternal.view.content import Made, curves
+from sinternal.view.content import Curve, Made, curves, newest_figures
 from sinternal.view.journal import TaskState
 from sinternal.view.runs import Runs, State, ViewedRun
 from sinternal.view.server import Served, View, listen
@@ -462,3 +462,15 @@ def test_a_curve_that_grows_is_read_up_to_where_it_is_torn(tmp_path: Path) -> No
     training, held_out = curves([Made("x", "grpo", tmp_path, True, {})])
     assert training.figures == {"loss": [(1, 1.5)]}
     assert held_out.figures == {"asr": [(1, 0.5)]}
+
+
+def test_what_a_training_tells_now_is_its_own_reward_or_loss_and_not_that_of_held_out_prompts() -> None:
+    log = {"loss": [(1, 0.5), (2, -0.25)]}
+    rewarded = Curve("a", "grpo", "training", True, {**log, "reward": [(1, 0.1), (2, 0.75)]})
+    held_out = Curve("a", "grpo", "held out", True, {"reward": [(1, 0.9)]})
+    tuned = Curve("a", "sft", "training", True, log)
+    finished = Curve("b", "sft", "training", False, log)
+    assert newest_figures([rewarded, held_out, tuned, finished]) == {
+        ("grpo", "a"): "reward 0.75 at step 2",
+        ("sft", "a"): "loss \N{MINUS SIGN}0.25 at step 2",
+    }

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sinternal.layout import Place, RunMap
+from sinternal.report.format import MINUS
 from sinternal.store.artifact import PARTIAL
 from sinternal.training.names import CURVE, HELD_OUT, TRAINING
 from sinternal.view.journal import TaskState
@@ -184,3 +185,14 @@ def age_of(path: Path) -> float:
         return path.stat().st_mtime
     except OSError:
         return 0.0
+
+
+def newest_figures(drawn: Iterable[Curve]) -> dict[tuple[str, str], str]:
+    """The newest figure of each training that goes on, by stage and label: `loss 0.412 at step 30`, or its reward."""
+    return {
+        (curve.stage, curve.label): f"{name} {value:.3g} at step {step}".replace("-", MINUS)
+        for curve in drawn
+        if curve.growing and curve.of == TRAINING
+        for name in ("loss", "reward")  # the last one that there is: the loss of reinforcement learning tells nothing
+        for step, value in curve.figures.get(name, ())[-1:]
+    }

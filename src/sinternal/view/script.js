@@ -196,7 +196,7 @@ function standing(run) {
     run.why ? make("p", { class: run.state === "failed" ? "problem" : "warning" }, run.why) : null,
     run.answer ? make("p", { class: "lead" }, run.state === "finished" ? "" : "The last results here: ", run.answer) : null,
     run.tasks ? make("p", {}, bar(run.made, run.tasks, "artifacts made"),
-      ` ${run.made} of ${run.tasks} artifacts${run.cached ? `, ${run.cached} of them there before` : ""}`) : null,
+      ` ${run.made} of ${run.tasks} artifacts${run.cached ? `, ${run.cached} of them already there` : ""}`) : null,
     run.state === "running" && run.newest ? make("p", { class: "muted" }, run.newest) : null,
     spent.length ? make("p", { class: "muted" }, `servers so far: ${spent.join(", ")}`) : null,
   ];
@@ -267,7 +267,7 @@ function plot(stage, of, figure, lines, style) {
   const written = (value) => value >= 1000 ? Math.round(value).toLocaleString()
     : value && value < 0.001 ? value.toExponential(1) : Number(value.toPrecision(3)).toString();
   const text = (value) => `${value < 0 ? "\u2212" : ""}${written(Math.abs(value))}`;
-  const title = `${NAMES[figure] || figure.replaceAll("_", " ")}, ${stage === "sft" ? "fine-tuning" : "rewards"}${of === "training" ? "" : `, ${of}`}`;
+  const title = `${NAMES[figure] || figure.replaceAll("_", " ")}, ${stage === "sft" ? "fine-tuning" : "reinforcement learning"}${of === "training" ? "" : `, ${of}`}`;
   const last = lines.map((line) => `${line.label}: ${text(line.points.at(-1)[1])} at step ${line.points.at(-1)[0]}`).join("; ");
   const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${title}. ${last}` },
     draw("path", { class: "axis", d: `M${left} ${top}V${height - bottom}H${width - right}` }));

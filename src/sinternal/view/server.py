@@ -35,7 +35,7 @@ from sinternal.errors import SInternalError
 from sinternal.report.comparison_tables import pair_table
 from sinternal.report.page import script_hash
 from sinternal.study.execute import WORKER_LOG
-from sinternal.view.content import Curve, artifacts_of, curves
+from sinternal.view.content import artifacts_of, curves, newest_figures
 from sinternal.view.runs import Line, Runs, Standing, State, ViewedRun, is_plain_file, newest_line, read_tail
 from sinternal.view.texts import newest_texts
 from sinternal.visible import visible, visible_line
@@ -183,7 +183,7 @@ class View:
         held = {
             task.key: run.held_since(task) if going and task.finished is None else None for task in run.journal.tasks
         }
-        losses = {(curve.stage, curve.label): _last_loss(curve) for curve in drawn if curve.growing}
+        newest = newest_figures(drawn)
         tasks = [
             {
                 "label": visible_line(task.label),
@@ -201,7 +201,7 @@ class View:
                 else "interrupted",
                 "began": held[task.key] or task.began,
                 "seconds": task.seconds,
-                "words": (task.words if self.texts else "") or losses.get((task.stage, task.label), ""),
+                "words": (task.words if self.texts else "") or newest.get((task.stage, task.label), ""),
                 "rate": task.rate(now) if going else None,
                 "left": task.time_left(now) if going else None,
             }
@@ -292,15 +292,6 @@ class View:
         if not (ours and kind and is_plain_file(path) and not any(map(Path.is_symlink, _between(path, known.folder)))):
             return _gone()
         return Answer(path.read_bytes(), kind, policy=SANDBOX)
-
-
-def _last_loss(curve: Curve) -> str:
-    """The newest figure of a training that goes on: `loss 0.412 at step 30`."""
-    for name in ("loss", "reward"):
-        if points := curve.figures.get(name):
-            step, value = points[-1]
-            return f"{name} {value:.3g} at step {step}"
-    return ""
 
 
 def _visible(content: object) -> object:
