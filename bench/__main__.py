@@ -26,6 +26,8 @@ from bench.plot import draw
 DOCS = Path(__file__).parent.parent / "docs"
 IMAGES = DOCS / "images"
 SPEED, SOAK = DOCS / "performance.md", DOCS / "reliability.md"
+MARK = "<!-- test: parse it takes minutes -->"
+"""How `tests/docs` tests the command above a table."""
 
 
 class Script(NamedTuple):
@@ -60,7 +62,7 @@ SCRIPTS = {
     "endpoints": Script(6, (), ("--requests", "1000"), page=SOAK),
     "hostile": Script(15, (), ("--texts", "20", "--pages", "3", "--large", "1000000"), SOAK),
     "crash_points": Script(30, (), ("--every", "20", "--times", "1"), SOAK),
-    "kill_test": Script(10, (), ("--small", "--kills", "5"), SOAK),
+    "kill_test": Script(10, (), ("--study", "small", "--kills", "5"), SOAK),
     "damage": Script(2, (), ("--flips", "40"), SOAK),
 }
 """In the order of the page."""
@@ -85,7 +87,7 @@ def section(found: dict[str, Any]) -> str:
     notes = "".join(f"\n\nNote: {note}." for note in found["notes"])
     where = f"{machine['cores']} cores of {machine['cpu']}, Python {machine['python']}, load {machine['load']:g}"
     plot = f"\n\n![{_title(found)}](images/{_image(found)})" if found["panels"] else ""
-    return f"\n    {found['command']}\n\n{rows}{plot}\n\nMeasured on {where}.{notes}\n"
+    return f"\n{MARK}\n```sh\n{found['command']}\n```\n\n{rows}{plot}\n\nMeasured on {where}.{notes}\n"
 
 
 def put(page: str, name: str, text: str) -> str:

@@ -33,16 +33,19 @@ DRIVEN = (*FLAGS, "--disable-dev-shm-usage", "--remote-debugging-pipe")
 """The same, and told what to do through pipes."""
 PATIENCE = 300
 """Seconds to wait for an answer, on the busiest of machines."""
-EVERY_EVENT = """
+
+
+def every_event(within: str = "body") -> str:
+    """A script that hovers over and focuses every element of a part of the page."""
+    return """
 window.dispatchEvent(new Event("resize"));
-for (const one of document.querySelectorAll("body *")) {
+for (const one of document.querySelectorAll("PART *")) {
   for (const name of ["mouseover", "mouseenter", "pointerover", "focus", "toggle", "animationstart", "error"]) {
     one.dispatchEvent(new Event(name, {bubbles: false}));
   }
   if (one.tabIndex >= 0 && one.focus) one.focus();
 }
-"""
-"""Hovers over and focuses every element."""
+""".replace("PART", within)
 
 
 @dataclass

@@ -219,6 +219,18 @@ def differences() -> Iterator[Cell]:
         yield Cell("paired difference, these runs", setting, COVERS, extreme, 1000)
 
 
+def many_runs() -> Iterator[Cell]:
+    """Paired differences of so many training runs that these tell of themselves, but no more of other prompts."""
+    for runs in (10, 20):
+
+        def covers(rng: Rng, runs: int = runs) -> bool:
+            found, _ = pairs(rng, 40, runs, 2, of_runs=0.1, of_prompts=0.15)
+            return found.low <= 0 <= found.high
+
+        setting = f"{runs} seeds, {_of(40, 2)}, sd over runs 0.1, over prompts 0.15"
+        yield Cell("paired difference, many other runs", setting, COVERS, covers, 1000)
+
+
 def null_pairs(rng: Rng, prompts: int, rows: int, icc: float) -> tuple[Array, Array]:
     """Hits of two arms without any difference, by prompt, where one arm's rows of one prompt are alike."""
     return tuple(rng.binomial(rows, rates(0.4, icc, prompts, rng)).astype(np.float64) for _ in range(2))  # type: ignore[return-value]
@@ -338,6 +350,7 @@ SUBJECTS: tuple[Callable[[], Iterator[Cell]], ...] = (
     unequal,
     tables,
     differences,
+    many_runs,
     permutations,
     agreements,
     calibrations,

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from bench.harness import Result, at_most, cpu_seconds, peak_mb
 from sinternal.records import Finish, Judgement, Measured, Prompt, Response, Row, Split, Verdict, Verification
+from sinternal.report.results import Results
 from sinternal.settings.recipe import DEFAULT_VARIANT, load_recipe
 from sinternal.stages.report import ReportConfig
 from sinternal.store import Artifact, Draft
@@ -78,6 +79,12 @@ def measured(samples: int) -> Iterator[Measured]:
         )  # fmt: skip
 
 
+def results() -> dict[str, object]:
+    """Figures of nothing: of each judge an export asks only who decides, which is the first then."""
+    empty: dict[str, object] = {name: [] for name, field in Results.model_fields.items() if field.is_required()}
+    return {**empty, "version": 2, "recipe": "quickstart", "seeds": [0], "finished": True, "timing": {}, "facts": {}}
+
+
 def write_run(folder: Path, samples: int) -> None:
     """A run that never took place."""
     recipe = load_recipe("quickstart", [ARMS, "seeds=[0]", f"judges=[{{name: {JUDGES[0]}}}, {{name: {JUDGES[1]}}}]"])
@@ -110,7 +117,7 @@ def write_run(folder: Path, samples: int) -> None:
     artifact("report", "page", iter(()), Measured, config=config.model_dump(mode="json"), inputs=inputs)
     for place in (folder, Artifact(store / "report" / "page").path):
         (place / "recipe.yaml").write_text(written)
-        (place / "results.json").write_text("{}")
+        (place / "results.json").write_text(json.dumps(results()))
     write_table(folder / "measured.parquet", measured(samples), Measured)
 
 

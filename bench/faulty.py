@@ -28,6 +28,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email import message_from_bytes
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -401,7 +402,7 @@ class _Reply:
         return await self.send(200, os.urandom(200), ("Content-Encoding", "gzip"))
 
     async def bomb(self) -> bool:
-        return await self.send(200, BOMB, ("Content-Encoding", "gzip"))
+        return await self.send(200, bomb(), ("Content-Encoding", "gzip"))
 
     async def no_http(self) -> bool:
         self.to.write(b"220 mail.example.org ESMTP\r\n")
@@ -457,8 +458,12 @@ class _Reply:
         return await self.send(200, self.body(), *twice)
 
 
-BOMB = gzip.compress(b" " * 2**28)
-"""256 MiB of nothing in 256 KiB."""
+@cache
+def bomb() -> bytes:
+    """256 MiB of nothing in 256 KiB; made when it is asked for: it takes longer than to start the server."""
+    return gzip.compress(b" " * 2**28)
+
+
 EMPTY = ("empty content", "no content")
 """Kinds whose text is empty."""
 FAULTS: dict[str, Callable[[_Reply], Any]] = {
@@ -539,17 +544,28 @@ class Running:
 
 
 @contextmanager
+def closed_port(port: int = 0) -> Iterator[int]:
+    """A port at which nobody listens, and which nobody is given by chance: a server that asks for this very one may."""
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", port))
+        yield held.getsockname()[1]
+
+
+@contextmanager
 def faulty(plan: Plan | None = None, port: int = 0) -> Iterator[Running]:
     """A running server; at a port of one's own choice, if one has been free before."""
     given = plan or Plan()
-    command = [sys.executable, "-m", "bench.faulty", "--plan", json.dumps(vars(given)), "--port", str(port)]
     root = Path(__file__).resolve().parents[1]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as process:
+    with closed_port(port) as held:
+        command = [sys.executable, "-m", "bench.faulty", "--plan", json.dumps(vars(given)), "--port", str(held)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root)
         try:
             assert process.stdout is not None
             yield Running(int(process.stdout.readline()), process)
         finally:
             process.kill()
+            process.communicate()
 
 
 def main() -> None:

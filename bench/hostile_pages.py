@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.browser import EVERY_EVENT, Browser
+from bench.browser import PATIENCE, Browser, every_event
 from bench.hostile_texts import scripts
 from bench.invented import make_report
 from sinternal.figures.diagnosis import Diagnosed, Source, Times, diagnose
@@ -33,6 +33,8 @@ for (const select of document.querySelectorAll("#filters select")) {
 }
 """
 """Chooses each option of each filter."""
+CHANGING = "#transcripts"
+"""The part of a page that an address, a search or a choice changes; all the rest stays as it was."""
 
 
 class Turned(NamedTuple):
@@ -175,7 +177,7 @@ def turn(browser: Browser, page: Path) -> Turned:
     for fragment in fragments:
         seen = browser.open(page, fragment)
         _wait(browser)
-        browser.run(EVERY_EVENT)
+        browser.run(every_event(CHANGING if fragment else "body"))
         browser.run("for (const one of document.querySelectorAll('details')) one.open = true")
         if not fragment:
             shown = _turn_all(browser)
@@ -184,7 +186,7 @@ def turn(browser: Browser, page: Path) -> Turned:
                     f"{{ const field = document.querySelector('[name=text]'); field.value = {json.dumps(text)}; "
                     "field.dispatchEvent(new Event('input', {bubbles: true})) }"
                 )
-                browser.run(EVERY_EVENT)
+                browser.run(every_event(CHANGING))
             browser.run(EVERY_CHOICE)
         executions += int(browser.run("document.documentElement.dataset.owned || 0"))
         requests += len(seen.requests)
@@ -194,7 +196,7 @@ def turn(browser: Browser, page: Path) -> Turned:
 
 
 def _wait(browser: Browser) -> None:
-    end = time.monotonic() + 120
+    end = time.monotonic() + PATIENCE
     while not browser.run("/ of .* transcripts|cannot be shown/.test(document.getElementById('count').textContent)"):
         if time.monotonic() > end:
             raise TimeoutError("the transcripts do not appear")
@@ -206,7 +208,7 @@ def _turn_all(browser: Browser) -> int:
     browser.run("document.getElementById('unfold').click()")
     shown = 0
     while True:
-        browser.run(EVERY_EVENT)
+        browser.run(every_event(CHANGING))
         shown += int(browser.run("document.querySelectorAll('#entries article').length"))
         if browser.run("document.getElementById('next').disabled"):
             return shown

@@ -30,8 +30,8 @@ import numpy as np
 
 from sinternal.figures.columns import MISSING, Labels, Names, Numbers, first_seen
 from sinternal.figures.comparisons import Pairs, Responses, Scope, Twins, index_responses
-from sinternal.figures.statistics import seed_difference
 from sinternal.figures.statistics.distributions import t_quantile
+from sinternal.figures.statistics.paired import add_up, of_these_runs
 from sinternal.records import Measured
 from sinternal.store import read_table
 
@@ -129,15 +129,16 @@ class Study:
         if ours is None or theirs is None:
             return None
         pairs = Twins(ours, theirs).pairs(CELLS[cell](metric))
-        if not pairs.known.any():
+        known = (pairs.a != MISSING) & (pairs.b != MISSING)
+        if not known.any():
             return None
         where = variant if other_variant is None else f"{variant} less {other_variant}"
         names = arm if other_variant else f"{arm} less {other}"
         what = f"{metric}, {names}, {cell}, {where}"
-        if pairs.known.all():
+        if known.all():
             return of_pairs(what, pairs)
-        lowest, highest = (of_pairs(what, pairs.complete(a_hits=hits)) for hits in (False, True))
-        return of_pairs(what, pairs.take(pairs.known))._replace(lowest=lowest, highest=highest)
+        lowest, highest = (of_pairs(what, _complete(pairs, a_hits=hits)) for hits in (False, True))
+        return of_pairs(what, Pairs(*(column[known] for column in pairs)))._replace(lowest=lowest, highest=highest)
 
     def rate(self, metric: str, arm: str, cell: str, variant: str = MAIN) -> Measure | None:
         """One arm's share; t over seeds."""
@@ -180,10 +181,28 @@ def over_seeds(what: str, values: Mapping[int, float], n: int) -> Measure | None
 
 
 def of_pairs(what: str, pairs: Pairs) -> Measure:
-    """A paired difference, of pairs that have both labels."""
-    found = seed_difference(*pairs.columns)
-    low, high = found.interval or (-1.0, 1.0)
-    return Measure(what, found.difference, low, high, len(pairs.a), found.by_seed)
+    """A paired difference, of pairs that have both labels, as it was registered: the mean over seeds.
+
+    The interval is Student's t over seeds, never narrower than that over whole parents for these runs.
+    """
+    totals, sizes = add_up(*pairs.columns)
+    by_seed = dict(zip(first_seen(np.sort(pairs.seed)), (totals.sum(1) / sizes.sum(1)).tolist(), strict=True))
+    found = over_seeds(what, by_seed, len(pairs.a))
+    mean = fmean(by_seed.values())
+    half, reach = (found.high - mean if found else 0.0), (0.0, 0.0)
+    if totals.shape[1] > 1:
+        pooled, these = float(totals.sum() / sizes.sum()), of_these_runs(totals, sizes)
+        reach = (pooled - these.low, these.high - pooled)
+    low, high = max(-1.0, mean - max(half, reach[0])), min(1.0, mean + max(half, reach[1]))
+    if low == high:
+        low, high = -1.0, 1.0
+    return Measure(what, mean, low, high, len(pairs.a), by_seed)
+
+
+def _complete(pairs: Pairs, *, a_hits: bool) -> Pairs:
+    """The same if every missing label of A is `a_hits`, and every one of B is not."""
+    a, b = (np.where(own == MISSING, hit, own) for own, hit in ((pairs.a, a_hits), (pairs.b, not a_hits)))
+    return pairs._replace(a=a, b=b)
 
 
 def of_labels(what: str, labels: Labels, seeds: Numbers) -> Measure | None:

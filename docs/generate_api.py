@@ -131,7 +131,7 @@ def _prose(docstring: str | None) -> list[str]:
     lines: list[str] = []
     section = False
     for line in inspect.cleandoc(docstring or "").splitlines():
-        if line in ("Args:", "Returns:", "Raises:"):
+        if line in ("Args:", "Returns:", "Yields:", "Raises:"):
             lines += [f"*{line.removesuffix(':')}*", ""]
             section = True
         elif section and line.startswith("        "):

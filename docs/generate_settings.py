@@ -6,17 +6,20 @@ With `--check` it writes nothing and fails if the file is not what it would writ
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import Enum
-from typing import Any, get_args
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
-from written import cell, field_docs, summary, write
+from written import cell, summary, write
 
 from sinternal.registry import Kind, Plugin, load, names
 from sinternal.settings.diagnosis import Diagnosis
 from sinternal.settings.recipe import Recipe
+from sinternal.settings.words import field_words
 
 COMMAND = "python docs/generate_settings.py"
 KINDS = {
@@ -58,21 +61,22 @@ class Page:
         """The fields of a model."""
         if not model.model_fields:
             return
-        docs = field_docs(model)
+        docs = field_words(model)
         self.lines += ["", "| field | type | default | meaning |", "|---|---|---|---|"]
         for name, field in model.model_fields.items():
-            links = [f"[{_title(inner)}](#{_anchor(_title(inner))})" for inner in _of(field.annotation)]
+            titles = [*map(_title, _of(field.annotation)), *_sections(field.annotation)]
+            links = [f"[{title}](#{_anchor(title)})" for title in titles]
             more = f" See {', '.join(links)}." if links else ""
-            kind = f"`{_type(field.annotation)}`{_bounds(field.metadata)}".replace(" | ", " or ")
-            meaning = cell(docs.get(name, "") + more)
+            kind = f"`{_type(field.annotation)}`{_bounds(field.metadata)}"
+            meaning = re.sub(r"\bNone\b", "null", cell(docs.get(name, "") + more))
             self.lines.append(f"| `{name}` | {kind} | {_default(field)} | {meaning} |")
 
     def words(self, enum: type[Enum], level: int) -> None:
         """The words of an enumeration."""
         self.seen[enum] = _title(enum)
-        docs = field_docs(enum)
+        docs = field_words(enum)
         self.lines += ["", f"{'#' * min(level, 4)} {_title(enum)}", "", summary(enum), ""]
-        self.lines += [f"- `{member.value}`: {docs.get(member.name, '')}" for member in enum]
+        self.lines += [f"- `{member.value}`: {' '.join(docs.get(member.name, '').split())}" for member in enum]
 
 
 def _title(inner: type) -> str:
@@ -91,6 +95,14 @@ def _of(annotation: Any) -> Iterator[type]:
         yield from _of(part)
 
 
+def _sections(annotation: Any) -> Iterator[str]:
+    """The sections of the plug-ins within a type."""
+    if isinstance(annotation, type) and issubclass(annotation, Plugin) and _is_plugin(annotation):
+        yield KINDS[annotation.kind][0]
+    for part in get_args(annotation):
+        yield from _sections(part)
+
+
 def _is_plugin(annotation: type) -> bool:
     return issubclass(annotation, Plugin) and annotation.model_fields.keys() <= {"name", "options", "model"}
 
@@ -100,11 +112,24 @@ def _inner(model: type[BaseModel]) -> list[type]:
 
 
 def _type(annotation: Any) -> str:
-    if isinstance(annotation, type) and not get_args(annotation):
-        return "null" if annotation is type(None) else annotation.__name__
-    text = re.sub(r"(?:\w+\.)+(\w+)", r"\1", str(annotation)).replace("NoneType", "null").replace("None", "null")
-    text = re.sub(r"Annotated\[(\w+), [^][]*(?:\[[^][]*\])*[^][]*\]", r"\1", text)
-    return re.sub(r"\(.*?\)", "", text) if "(" in text else text
+    """A type in the words of YAML."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type(parts[0])
+    if origin is Literal:
+        return " or ".join(map(str, parts))
+    if origin in (Union, UnionType):
+        return " or ".join(map(_type, parts))
+    if origin is tuple and parts[-1] is not Ellipsis:
+        return f"list of {len(parts)} {_type(parts[0])}"
+    if origin in (tuple, list):
+        return f"list of {_type(parts[0])}"
+    if origin in (dict, Mapping):
+        return f"mapping of {_type(parts[1])}"
+    if issubclass(annotation, Plugin) and _is_plugin(annotation):
+        return f"{annotation.kind.noun} ({', '.join(annotation.model_fields)})"
+    words = {type(None): "null", Any: "any value", object: "any value", dict: "mapping", Path: "path"}
+    return words.get(annotation, annotation.__name__)
 
 
 def _bounds(metadata: list[Any]) -> str:

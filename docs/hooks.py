@@ -33,8 +33,8 @@ def on_config(config: MkDocsConfig) -> None:
     """List the decisions in the navigation."""
     decisions: list[Any] = [{"All of them": "decisions/README.md"}]
     for file in sorted(DOCS.glob("decisions/[0-9]*.md")):
-        title = re.sub(r"^# *(\d+)[.]? *", r"\1 ", file.read_text().splitlines()[0])
-        decisions.append({title: f"decisions/{file.name}"})
+        title = re.sub(r"^# *\d+[.]? *", "", file.read_text().splitlines()[0])
+        decisions.append({f"{file.name[:3]} {title}".replace("`", ""): f"decisions/{file.name}"})
     config.nav = _filled(config.nav, decisions)
 
 

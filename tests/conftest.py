@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import time
 from collections import Counter
@@ -19,6 +20,7 @@ from sinternal.figures.outcomes import Outcome, Outcomes, Verdicts
 from sinternal.figures.tally import Cell, count
 from sinternal.records import Finish, Judgement, Prompt, Response, Split, make_id
 from sinternal.store import Artifact, Draft, Store
+from sinternal.study.live import PROGRESS
 from sinternal.view.content import Made, artifacts_of
 from sinternal.view.runs import Runs, Standing, ViewedRun
 from sinternal.view.server import View
@@ -61,8 +63,10 @@ ATTACKED = (
 """A run with two variants, conditions of stress and adaptive attacks."""
 
 LONGEST_FIRST = (
-    "models/test_smollm2",
     "study/test_run",
+    "models/test_smollm2",
+    "study/test_run_of_arms",
+    "study/test_run_with_rewards",
     "tools/test_compare",
     "engines/test_ray",
     "training/test_grpo",
@@ -70,6 +74,10 @@ LONGEST_FIRST = (
     "tests/test_secrets",
     "engines/test_openai_faults",
     "engines/test_openai_outages",
+    "tests/test_bench",
+    "integrations/test_logs",
+    "report/test_in_browser",
+    "docs/test_pages",
 )
 """Files that take longest: begun last, they would leave one of two workers with nothing to do."""
 
@@ -96,26 +104,42 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder of all workers."""
+    root = tmp_path_factory.getbasetemp()
+    return root if worker_id == "master" else root.parent
+
+
+def made_once(folder: Path, make: Callable[[], object]) -> None:
+    """Let the first worker that needs a folder make it; after that nobody writes there while others read."""
+    done = folder.with_suffix(".done")
+    with FileLock(folder.with_suffix(".lock")):
+        if not done.exists():
+            make()
+            done.touch()
+
+
+@pytest.fixture(scope="session")
+def tiny_run(shared: Path) -> Path:
     """The folder of a finished `quickstart` in its smallest size, made once for all workers: copy it to change it."""
     import sinternal
 
-    root = tmp_path_factory.getbasetemp()
-    folder = (root if worker_id == "master" else root.parent) / "tiny"
-    with FileLock(f"{folder}.lock"):
-        sinternal.run("quickstart", overrides=TINY, out=folder)
+    folder = shared / "tiny"
+    made_once(folder, lambda: sinternal.run("quickstart", overrides=TINY, out=folder))
     return folder
 
 
 @pytest.fixture(scope="session")
-def attacked_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+def attacked_run(shared: Path, tiny_run: Path) -> Path:
     """The folder of a finished run of `ATTACKED`, made once for all workers: copy it to change it."""
     import sinternal
 
-    root = tmp_path_factory.getbasetemp()
-    folder = (root if worker_id == "master" else root.parent) / "attacked"
-    with FileLock(f"{folder}.lock"):
+    def make() -> None:
+        shutil.copytree(tiny_run / "artifacts", folder / "artifacts", dirs_exist_ok=True)  # nearly half of its own
         sinternal.run("quickstart", overrides=ATTACKED, out=folder)
+
+    folder = shared / "attacked"
+    made_once(folder, make)
     return folder
 
 
@@ -175,24 +199,46 @@ class WatchedRun(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def watched_run(tmp_path_factory: pytest.TempPathFactory) -> WatchedRun:
-    """A study of two arms by a process of its own, watched by this one."""
-    root = tmp_path_factory.mktemp("watched")
+def watched_run(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> WatchedRun:
+    """A study of two arms by a process of its own, watched by the first worker that needs it; a copy for each."""
+    made_once(shared / "watched", lambda: _watch(shared / "watched"))
+    root = tmp_path_factory.mktemp("watched") / "root"
+    shutil.copytree(shared / "watched", root)
+    folder = root / "runs" / "tiny"
+    seen = json.loads((root / "seen.json").read_text())
+    return WatchedRun(folder, [run for run in seen if "state" in run], ViewedRun(folder, "tiny").standing())
+
+
+def _watch(root: Path) -> None:
+    """Let a process make the study, and write down what `sinternal view` shows of it meanwhile."""
+    root.mkdir(exist_ok=True)
     settings = ["seeds=[0]", "workers=1", "arms=[{name: base}, {name: sinternal, train_on: verification}]"]
     settings += [
         "prompts.train_limit=12",
         "prompts.eval_limit=12",
         "examples.size=8",
-        "sft.steps=8",
+        "sft.steps=24",
         "evaluation.stress=null",
     ]
     command = [*COMMAND, "run", "quickstart", "--out", "runs/tiny", *(f"--set={setting}" for setting in settings)]
-    seen, folder = [], root / "runs" / "tiny"
+    folder = root / "runs" / "tiny"
+    seen: list[dict[str, Any]] = []
+    before: list[int] = []
     with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         while process.poll() is None:
-            if folder.is_dir():
-                view = View(Runs(root / "runs"), "t")
-                seen += [json.loads(view.answer(f"/api/runs/{run.id}", "t").body) for run in view.runs.all()]
-            time.sleep(0.2)
+            if (now := _sizes(folder)) == before:
+                time.sleep(0.01)
+                continue
+            view, before = View(Runs(root / "runs"), "t"), now
+            seen += [json.loads(view.answer(f"/api/runs/{run.id}", "t").body) for run in view.runs.all()]
         assert process.returncode == 0, process.stdout.read()
-    return WatchedRun(folder, [run for run in seen if "state" in run], ViewedRun(folder, "tiny").standing())
+    (root / "seen.json").write_text(json.dumps(seen))
+
+
+def _sizes(run: Path) -> list[int]:
+    """Of the files that say how far a run is: a step may be over in a moment, so it is looked whenever one grows."""
+    sizes = []
+    for file in (run / PROGRESS, *run.glob("artifacts/sft/*/*/curve.jsonl")):
+        with suppress(OSError):  # it is gone: the run, or the training, is over
+            sizes.append(file.stat().st_size)
+    return sizes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -102,11 +103,14 @@ def serve(
     reply: Callable[[Body], Body | Raw] = echo,
     fault: Callable[[Body, int], Fault] = no_fault,
     elsewhere: Elsewhere = lambda *_: None,
+    context: ssl.SSLContext | None = None,
 ) -> Iterator[Server]:
-    """A running server; `url` is its base URL."""
+    """A running server; `url` is its base URL. It speaks TLS if it is given a context."""
     state = Server(reply, fault, elsewhere=elsewhere)
     http = _Http(("127.0.0.1", 0), _handler(state))
-    state.url = f"http://127.0.0.1:{http.server_address[1]}/v1"
+    if context is not None:
+        http.socket = context.wrap_socket(http.socket, server_side=True)
+    state.url = f"http{'' if context is None else 's'}://127.0.0.1:{http.server_address[1]}/v1"
     thread = threading.Thread(target=http.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     state.stop = http.stop

@@ -30,7 +30,7 @@ def check_own(folder: Path) -> Path:
             # In a folder such as /tmp everybody may write, and only owners rename or remove.
             if reason := _not_own(path, shared=path == folder.parent and bool(path.stat().st_mode & stat.S_ISVTX)):
                 raise DataError(
-                    f"{path}: {reason}, so what is there may be anything; delete {folder} and mend that, or set "
+                    f"{path}: {reason}, so what is there may be anything; delete {folder} and fix that, or set "
                     "SINTERNAL_CACHE to a folder of your own"
                 )
     return folder

@@ -1,8 +1,8 @@
-"""What can go wrong, named by what the user has to mend."""
+"""What can go wrong, named by what the user has to fix."""
 
 
 class SInternalError(Exception):
-    """Root of every error that is meant for people: one line that says what, where and how to mend it."""
+    """Root of every error that is meant for people: one line that says what, where and how to fix it."""
 
     def __str__(self) -> str:
         """The line; line breaks and what else cannot be printed, in names by others, are spelled out or blanks."""

@@ -108,8 +108,15 @@ class Answers(_Node, Generic[T]):
     """The answers."""
     judgements: T
     """Their labels, by the judge of what arms learn from."""
-    contrast: T
-    """A safe and an unsafe answer to each harmful prompt that has both, and an answer to each benign one."""
+    contrast: T | None = None
+    """A safe and an unsafe answer to each harmful prompt that has both, and an answer to each benign one; None if no
+    arm is trained."""
+
+    @property
+    def pairs(self) -> T:
+        """The contrast pairs, which are there wherever an arm is trained."""
+        assert self.contrast is not None
+        return self.contrast
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ class Check(StrEnum):
 
 
 class Split(StrEnum):
-    """Where a prompt stands to what the arms were tuned on."""
+    """How a prompt relates to what the arms were tuned on."""
 
     TRAIN = "train"
     """Used for tuning."""

@@ -122,7 +122,7 @@ def load(kind: Kind, name: str) -> Any:
             raise
         raise RegistryError(
             f"{kind.noun} {name!r} of package {_owner(point)!r} cannot be imported from {point.value} "
-            f"({type(error).__name__}: {' '.join(str(error).split())}); mend the package, or install it again"
+            f"({type(error).__name__}: {' '.join(str(error).split())}); fix the package, or install it again"
         ) from error
     for attribute in missing_attributes(kind, plugin):
         contract = kind.contract

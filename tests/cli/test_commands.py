@@ -20,7 +20,10 @@ from sinternal.cli import output, progress
 from sinternal.cli.completion import (
     complete_arms,
     complete_diagnoses,
+    complete_engines,
+    complete_judges,
     complete_kinds,
+    complete_listed,
     complete_paths,
     complete_recipes,
 )
@@ -116,12 +119,25 @@ def test_quiet_leaves_out_notes_and_nothing_else(tiny_run: Path, tmp_path: Path)
 @pytest.mark.parametrize("arguments", [["list", "attacks"], ["report"], ["report", "--json"]])
 def test_a_reader_who_has_had_enough_ends_a_command_as_the_page_says(tiny_run: Path, arguments: list[str]) -> None:
     command = [*arguments, *([str(tiny_run)] if arguments[0] == "report" else [])]
-    begun = subprocess.Popen([*COMMAND, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert begun.stdout is not None
-    assert begun.stderr is not None
-    begun.stdout.close()
-    assert (begun.stderr.read(), begun.wait()) == (b"", 141)
-    begun.stderr.close()
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([*COMMAND, *command], stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert (done.stderr, done.returncode) == (b"", 141)
+
+
+def test_a_plug_in_is_shown_alone_with_what_its_options_mean(tmp_path: Path) -> None:
+    shown = in_process("list", "judges", "qwen3guard", cwd=tmp_path).stdout
+    assert "Qwen3Guard-Gen 0.6B" in shown
+    assert "engine (needed): Who runs the judge" in shown
+    assert 'safe: They count as safe: its "loose" mode.' in shown
+    assert in_process("list", "benchmarks", "xstest", cwd=tmp_path).stdout.startswith("xstest\n  Paul/XSTest")
+    (told,) = json.loads(in_process("list", "attacks", "pair", "--json", cwd=tmp_path).stdout)
+    assert told["family"] == "pair"
+    for mistyped, hint in ((("judges", "qwenguard"), "'qwen3guard'"), (("judge",), "'judges'")):
+        failed = in_process("list", *mistyped, cwd=tmp_path)
+        assert failed.returncode == 2
+        assert f"did you mean {hint}?" in failed.stderr
 
 
 def test_ctrl_c_while_the_command_line_is_loaded_shows_no_traceback(tmp_path: Path) -> None:
@@ -215,9 +231,14 @@ def test_a_shell_completes_recipes_arms_and_kinds(tiny_run: Path, monkeypatch: p
     monkeypatch.chdir(tiny_run.parent)
     assert complete_recipes("quick") == ["quickstart"]
     assert "judges" in complete_kinds("ju")
+    assert complete_judges("qwen") == ["qwen3guard"]
+    assert complete_engines("open") == ["openai"]
     assert f"{tiny_run.name}/" in complete_arms(tiny_run.name)
     assert complete_arms(f"{tiny_run.name}/s") == [f"{tiny_run.name}/sinternal"]
     assert complete_arms("/no/such/folder/x") == []
+    asked = typer.Context(typer.main.get_command(app))
+    asked.params = {"kind": "judges"}
+    assert "qwen3guard" in complete_listed(asked, "qwen")
     (tiny_run.parent / "varied").mkdir(exist_ok=True)
     recipe = "arms: [{name: base}, {name: mine}]\nvariants: {mild: {}, odd: {}}\n"
     (tiny_run.parent / "varied/recipe.yaml").write_text(recipe)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import re
 import shutil
+import signal
+import subprocess
+import termios
 from pathlib import Path
 
 import pytest
@@ -18,7 +23,7 @@ from sinternal.tools.check import check
 from sinternal.tools.findings import Mark
 from sinternal.tools.init import write_recipe
 from sinternal.tools.init_wishes import Wishes
-from tests.commands import in_process
+from tests.commands import COMMAND, in_process
 from tests.servers import serve
 
 
@@ -133,6 +138,113 @@ def test_columns_of_files_of_every_kind_can_be_named(tmp_path: Path) -> None:
         assert message in done.stderr.replace("\n", " ")
 
 
+def test_files_that_label_in_different_ways_are_each_read_in_their_own(tmp_path: Path) -> None:
+    rows = [{"prompt": f"do {n}", "harmful": "yes" if n % 2 else "no"} for n in range(40)]
+    (tmp_path / "flags.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "words.csv").write_text(
+        "prompt,label\n" + "".join(f"{n},{'bad' if n % 2 else 'fine'}\n" for n in range(9))
+    )
+    wishes = Wishes(
+        data=(str(tmp_path / "words.csv"),),
+        evaluation=(str(tmp_path / "flags.jsonl"),),
+        harmful_if="bad",
+        expert="oracle",
+    )
+    prompts = yaml.safe_load(write_recipe(wishes))["prompts"]
+    assert prompts["train"][0]["options"]["harmful_if"] == "bad"
+    assert "harmful_if" not in prompts["eval"][0]["options"]
+
+
+@pytest.mark.parametrize("rows", [20, 60, 96, 150, 400])
+def test_as_few_rows_as_there_are_get_as_many_steps_as_it_takes_to_change_anything(rows: int, tmp_path: Path) -> None:
+    lines = [json.dumps({"prompt": f"do {n}", "harmful": n % 2}) + "\n" for n in range(rows)]
+    (tmp_path / "f.jsonl").write_text("".join(lines))
+    (tmp_path / "g.jsonl").write_text(lines[0].replace("do", "say"))
+    wishes = Wishes(data=(str(tmp_path / "f.jsonl"),), evaluation=(str(tmp_path / "g.jsonl"),), expert="oracle")
+    recipe = yaml.safe_load(write_recipe(wishes))
+    sft = recipe["sft"]
+    assert sft["steps"] >= 20
+    assert sft["steps"] * sft["batch"] >= 2 * recipe["examples"]["size"]
+    assert any(words.startswith("sft") for words in wishes.taken) == (sft["batch"] < 16)
+
+
+def test_a_file_on_both_sides_is_divided(prompts: Path) -> None:
+    wishes = Wishes(data=(str(prompts),), evaluation=(str(prompts),), expert="oracle")
+    sides = yaml.safe_load(write_recipe(wishes))["prompts"]
+    assert sides["train"] == sides["eval"]
+    assert sides["train"][0]["options"]["shares"] == {"train": 0.8, "eval": 0.2}
+    assert any("divided" in words for words in wishes.taken)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--model", "./nosuch"], "--model: ./nosuch: there is no such model directory"),
+        (["--model", ""], "--model: '' is neither"),
+        (["--judge-url", "localhost:8000"], "--judge-url: 'localhost:8000' has no http://"),
+        (["--base-url", "localhost:8000", "--expert", "e"], "write http://localhost:8000"),
+        (["--base-url", "http://localhost:1/v1"], "name the expert's model there with --expert"),
+        (["--expert", "e", "--expert-key", "sk-123"], "--expert-key: name the variable"),
+        (["--data", "mine.josnl"], "did you mean mine.jsonl?"),
+        (["--data", "mien.jsonl"], "there is no such file; did you mean mine.jsonl?"),
+        (["--data", "."], "that is a folder"),
+        (["--data", "mine.jsonl:harmfull"], "did you mean mine.jsonl:harmful?"),
+        (["--data", "mine.jsonl", "--harmful-if", "unsaf"], "did you mean 'unsafe'? there are: 'safe', 'unsafe'"),
+        (["--harmful-if", "yes"], "--harmful-if is for files"),
+        (["--modle", "x"], "no such option: --modle; did you mean --model?"),
+    ],
+)
+def test_what_a_flag_cannot_mean_is_one_line_before_anything_is_written(
+    flags: list[str], message: str, prompts: Path
+) -> None:
+    done = in_process("init", "r", "--yes", *flags, cwd=prompts.parent)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "sk-123" not in done.stderr + done.stdout
+    assert len(done.stderr.splitlines()) == 1
+    assert not (prompts.parent / "r.yaml").exists()
+
+
+@pytest.mark.parametrize(("key", "code", "words"), [(b"\x03", 130, "stopped"), (b"\x04", 2, "the input ended")])
+def test_questions_on_a_terminal_can_be_left_by_a_key(key: bytes, code: int, words: str, tmp_path: Path) -> None:
+    ours, theirs = os.openpty()
+    command = [*COMMAND, "init", "r"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdin=theirs, stdout=theirs, stderr=theirs, preexec_fn=lambda: _sit_at(theirs)
+    ) as process:
+        os.close(theirs)
+        told = _read_until(ours, b"[smollm2]: ")
+        os.write(ours, b"smollm2\n")
+        told += _read_until(ours, b"everyday]: ")
+        os.write(ours, key)
+        told += _read_until(ours, None)
+        assert process.wait() == code
+    os.close(ours)
+    assert words in told.decode()
+    assert not list(tmp_path.iterdir())
+
+
+def _sit_at(terminal: int) -> None:
+    """Make a terminal that of this process, so that its keys reach it."""
+    os.setsid()
+    fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _read_until(terminal: int, end: bytes | None) -> bytes:
+    """What a terminal shows until it ends in some words, or its process does."""
+    told = b""
+    while end is None or not told.endswith(end):
+        try:
+            part = os.read(terminal, 4096)
+        except OSError:  # on Linux, once nobody has it open any more
+            part = b""
+        if not part:
+            break
+        told += part
+    return told
+
+
 def test_columns_are_asked_for_beside_those_that_the_file_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -234,16 +346,31 @@ def test_what_is_answered_wrongly_is_asked_again(
     prompts: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     answers = iter(
-        ["my-model", "none.csv", str(prompts), "", "refsal", "refusal", "", "guard", "my-expert", "", "MY_KEY"]
+        [
+            "m",
+            "my/model",
+            "none.csv",
+            str(prompts),
+            "",
+            "refsal",
+            "refusal",
+            "x:1",
+            "",
+            "guard",
+            "my-expert",
+            "",
+            "k!",
+            "K",
+        ]
     )
     monkeypatch.setattr("typer.prompt", lambda *_, **__: next(answers))
     wishes = Wishes()
     _ask(wishes)
-    assert (wishes.model, wishes.data, wishes.evaluation) == ("my-model", (str(prompts),), ())
+    assert (wishes.model, wishes.data, wishes.evaluation) == ("my/model", (str(prompts),), ())
     assert (wishes.judge, wishes.judge_url, wishes.judge_model) == ("refusal", None, "guard")
-    assert (wishes.expert, wishes.expert_url, wishes.expert_key) == ("my-expert", None, "MY_KEY")
+    assert (wishes.expert, wishes.expert_url, wishes.expert_key) == ("my-expert", None, "K")
     assert next(answers, None) is None
     told = capsys.readouterr().err
-    assert "none.csv: cannot be read" in told
+    assert "none.csv: there is no such file" in told
     assert "did you mean 'refusal'?" in told
     assert wishes.taken == []

@@ -20,6 +20,7 @@ MARKED = ("sh", "console", "python", "yaml")
 SHOWN = ("text", "json", "toml", "html", "csv", "jinja", "bibtex")
 """Languages whose blocks may do without."""
 PROGRAMS = ("sinternal", "pip", "make", "inspect", "$", "python")
+PROGRAM = "|".join(rf"(?:\S*/)?{re.escape(program)}\b" if program != "$" else r"\$ " for program in PROGRAMS)
 FENCE = re.compile(r"^(?P<indent> *)```(?P<language>[\w-]*)$")
 MARK = re.compile(r"^ *<!-- test: (?P<mark>.+?) -->$")
 
@@ -109,6 +110,8 @@ def blocks(page: Path) -> Iterator[Block]:
             text = "\n".join(row[indent:] for row in lines[start + 1 : at]) + "\n"
             yield Block(page, start + 1, first["language"], text, *_way(mark and mark["mark"], f"{page}:{start + 1}"))
             opening = None
+        if opening is None and re.match(rf" {{4,}}(?:{PROGRAM})", line) and not (at and lines[at - 1].strip()):
+            raise AssertionError(f"{page.name}:{at + 1}: a command is in a fenced block, which says how it is tested")
     assert opening is None, f"{page.name}:{opening and opening[0] + 1}: the block does not end"
 
 

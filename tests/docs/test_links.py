@@ -48,3 +48,12 @@ def test_each_extra_is_in_the_table_of_extras() -> None:
     section = (ROOT / "docs/start.md").read_text().partition("## Extras")[2].partition("\n## ")[0]
     first = [row.split("|")[1] for row in section.splitlines() if row.startswith("| `")]
     assert set(re.findall("`([a-z]+)`", " ".join(first))) == set(extras)
+
+
+@pytest.mark.parametrize("file", sorted(ROOT.glob("docs/decisions/[0-9]*.md")), ids=lambda file: file.stem)
+def test_a_decision_has_context_decision_and_cost_and_is_short(file: Path) -> None:
+    text = file.read_text()
+    assert text.startswith(f"# {int(file.name[:3])}. ")
+    parts = re.findall(r"^\*\*(Context|Decision|Cost)\.\*\*", text, re.MULTILINE)
+    assert parts == ["Context", "Decision", "Cost"]
+    assert len(text.split()) <= 350

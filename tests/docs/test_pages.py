@@ -125,6 +125,12 @@ def test_every_block_says_in_which_language_it_is_and_how_it_is_tested() -> None
     assert [words for page in pages() for block in blocks(page) if (words := mistake(block))] == []
 
 
+def test_a_command_that_is_only_indented_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "page.md").write_text("# Title\n\n    .venv/bin/sinternal list\n")
+    with pytest.raises(AssertionError, match="a command is in a fenced block"):
+        list(blocks(tmp_path / "page.md"))
+
+
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(ROOT).as_posix())
 @pytest.mark.usefixtures("small")
 def test_the_examples_of(

@@ -5,6 +5,7 @@ import zlib
 from collections import Counter
 
 import pytest
+from bench.faulty import closed_port
 
 from sinternal import budget
 from sinternal.budget import Limits, Purse, Spent
@@ -15,7 +16,7 @@ from sinternal.errors import BudgetError, EngineError, RecipeError
 from sinternal.records import Finish
 from sinternal.settings.sampling import Sampling
 from tests.plugins import open_plugin
-from tests.servers import Body, Fault, Server, serve
+from tests.servers import Body, Fault, Server, echo, no_fault, serve
 
 PASSING = (
     Fault.BUSY_AND_SAYS_WHEN,
@@ -62,7 +63,7 @@ def test_a_thousand_requests_through_every_fault_lose_double_and_mix_up_nothing(
 
     with serve(fault=fault) as server:
         wanted = requests(1000)
-        got = list(engine(server, timeout=1, concurrency=64, max_retries=3).generate(wanted, GREEDY, 0))
+        got = list(engine(server, timeout=2, concurrency=32, max_retries=3).generate(wanted, GREEDY, 0))
         calls = Counter(call["messages"][-1]["content"] for call in server.calls)
     assert Counter(c.request_id for c in got) == Counter(r.id for r in wanted)
     failed = {c.request_id: c.error for c in got if c.error}
@@ -166,10 +167,9 @@ def test_an_unknown_model_stops_at_once_and_lists_those_that_the_server_has() ->
 
 
 def test_a_server_that_is_not_there_is_one_line_that_asks_whether_it_runs() -> None:
-    with serve() as server:
-        url = server.url
-    with pytest.raises(EngineError, match=r"cannot be reached \(connection refused\); is the server running\?"):
-        list(open_plugin(OpenAIEngine, "m", {"base_url": url, "patience": 0}).generate(requests(1), GREEDY, 0))
+    told = r"cannot be reached \(connection refused\); is the server running\?"
+    with closed_port() as port, pytest.raises(EngineError, match=told):
+        ask(Server(echo, no_fault, f"http://127.0.0.1:{port}/v1"))
 
 
 def test_a_server_that_goes_away_in_the_middle_leaves_no_errors_that_pass_for_results() -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from sinternal import budget
 from sinternal.budget import Limits, Purse, Spent
-from sinternal.engines import Completion, Request
+from sinternal.engines import Completion, Request, openai_attempts
 from sinternal.engines import openai_batch_calls as calls
 from sinternal.engines.openai import OpenAIEngine
 from sinternal.errors import BudgetError, EngineError
@@ -87,6 +87,13 @@ def test_calls_go_in_one_batch_after_the_first_and_are_known_by_who_asked(capsys
     told = capsys.readouterr().err
     assert "batch 1 of 19 requests is handed in as batch_0; it may take up to 24h" in told
     assert "batch 1: 0 of 19 done" in told
+
+
+def test_what_a_batch_has_written_may_be_larger_than_any_reply(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openai_attempts, "MOST_BYTES", 4_000)
+    with serve_batches() as (server, endpoint):
+        assert are_right(ask(server, 40))
+    assert max(map(len, endpoint.files.values())) > 4_000
 
 
 def test_one_call_is_not_worth_a_batch() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,7 +17,7 @@ import pytest
 
 from sinternal import budget
 from sinternal.budget import Limits, Purse
-from sinternal.engines import Completion, Request
+from sinternal.engines import Completion, Request, openai_attempts
 from sinternal.engines.openai import OpenAIEngine
 from sinternal.engines.openai_options import OpenAIOptions, is_loopback
 from sinternal.engines.openai_server import NO_KEY
@@ -24,7 +25,7 @@ from sinternal.errors import BudgetError, EngineError, RecipeError
 from sinternal.records import Finish
 from sinternal.redaction import NOT_KEPT, redacted
 from sinternal.settings.sampling import Sampling
-from tests.commands import sinternal
+from tests.commands import HANGS, sinternal
 from tests.plugins import open_plugin
 from tests.servers import Body, Raw, Server, serve
 
@@ -409,14 +410,16 @@ def test_a_key_that_no_header_can_hold_is_named_by_its_variable_and_not_shown(
 
 
 def test_when_every_call_was_too_slow_that_is_what_is_said() -> None:
-    def sleeps(_body: Body) -> Body:
-        import time
+    over = threading.Event()
 
-        time.sleep(1)
+    def waits(_body: Body) -> Body:
+        over.wait(HANGS)
         return {"content": "late"}
 
-    with serve(reply=sleeps) as server, pytest.raises(EngineError, match="20 of 20 calls timed out"):
-        ask(server, n=20, timeout=0.2)
+    with serve(reply=waits) as server:
+        with pytest.raises(EngineError, match="20 of 20 calls timed out"):
+            ask(server, n=20, timeout=1)
+        over.set()
 
 
 @contextmanager
@@ -457,6 +460,22 @@ def test_a_server_that_sends_texts_on_to_another_host_gets_no_further(status: in
         with sending_on(other.url, status) as address:
             if status in (307, 308):
                 assert ask(replace(other, url=address))[0].answer == "you said: number 0"
+            with pytest.raises(EngineError, match=rf"sends calls on to {other.url}; "):  # keys in headers stay here
+                ask(replace(other, url=address), headers={"X-Key": "a-key-that-is-long-enough"})
+
+
+def test_replies_that_are_too_large_together_cost_the_large_ones_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def reply(body: Body) -> Body:
+        return {"role": "assistant", "content": "a" * (50_000 if body["messages"][-1]["content"] == "number 3" else 9)}
+
+    monkeypatch.setattr(openai_attempts, "USUAL_BYTES", 10_000)
+    with serve(reply) as server:
+        monkeypatch.setattr(openai_attempts, "MOST_AT_ONCE", 60_000)
+        assert not any(each.error for _ in range(3) for each in ask(server, n=4)), "what was read counts no more"
+        monkeypatch.setattr(openai_attempts, "MOST_AT_ONCE", 20_000)
+        errors = {each.request_id: each.error or "" for each in ask(server, n=4)}
+    assert "sends no whole reply" in errors.pop("r3")
+    assert not any(errors.values())
 
 
 def test_a_servers_words_cannot_steer_a_terminal() -> None:
@@ -470,8 +489,6 @@ def test_what_was_paid_for_is_kept_when_another_call_stops_the_engine(monkeypatc
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
 
     def reply(body: Body) -> Body | Raw:
-        import time
-
         if body["messages"][-1]["content"] == "number 0":
             return Raw(401, {"error": {"message": "expired"}})
         time.sleep(0.3)
@@ -483,8 +500,9 @@ def test_what_was_paid_for_is_kept_when_another_call_stops_the_engine(monkeypatc
         running = engine(server, concurrency=8).generate(asked, WARM, 0)
         with pytest.raises(EngineError, match="asks for a key"):
             got.extend(running)
-    assert len(server.calls) == 8
-    assert sorted(one.request_id for one in got) == [f"r{i}" for i in range(1, 8)]
+    texts = [call["messages"][-1]["content"] for call in server.calls]
+    assert 8 <= len(texts) < 100, "those under way, and any whose turn came before the refusal"
+    assert sorted(one.request_id for one in got) == sorted(f"r{text.split()[1]}" for text in texts if text[-2:] != " 0")
 
 
 def test_chat_template_arguments_reach_the_server() -> None:

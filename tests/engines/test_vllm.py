@@ -240,7 +240,7 @@ def test_what_vllm_has_started_ends_with_us_however_we_end(tmp_path: Path) -> No
         child = psutil.Process(int(parent.stdout.readline()))
         assert child.is_running()
         parent.kill()
-    psutil.wait_procs([child], timeout=120)
+    psutil.wait_procs([child], timeout=HANGS)
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
 
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from statistics import fmean, stdev
 
+import numpy as np
 import pytest
 from bench.invented import SOMEWHERE
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sinternal.figures.columns import Names
-from sinternal.figures.comparisons import index_responses
+from sinternal.figures.comparisons import Scope, Side, compare_sides, index_responses
 from sinternal.figures.effect import Contrast, Effect
 from sinternal.figures.effects import effects, smallest
 from sinternal.figures.estimate import OTHER_RUNS, THESE_RUNS
 from sinternal.figures.metric import Better
-from sinternal.figures.statistics import seed_difference
+from sinternal.figures.statistics import BoundedDifference, bounded_difference
 from sinternal.records import HarmShows, Measured, Split
 from sinternal.settings.trials import Trial
 
@@ -96,56 +98,86 @@ def test_what_the_placebo_does_as_well_is_no_effect_though_the_base_is_far_off()
     assert effect.base.direction == -1
 
 
-def test_the_interval_is_students_t_over_seeds() -> None:
-    rates = (0.25, 0.5, 1.0)
-    arms: dict[str, Unsafe] = {
-        "base": lambda *_: True,
-        "method": lambda *_: False,
-        "placebo": lambda seed, i: i / 24 < rates[seed],
-    }
-    effect = in_the_request(measure(arms))
+def pairs(a: Sequence[int], b: Sequence[int], parents: Sequence[int], seeds: Sequence[int]) -> BoundedDifference:
+    first, second = (np.array(labels, dtype=np.int8) for labels in (a, b))
+    return bounded_difference(first, second, np.array(parents), np.array(seeds))
+
+
+def test_an_effect_and_the_comparison_of_the_same_arms_are_one_figure_however_unequal_the_seeds_are() -> None:
+    """The label of the placebo is missing more often under one seed than under the other."""
+    names, arms = Names(), {"method": by_chance(0.3, "method"), "placebo": by_chance(0.6, "placebo")}
+    silent = by_chance(0.3, "silent")
+    arms["placebo"] = lambda seed, i: None if seed == 1 and silent(seed, i) else by_chance(0.6, "placebo")(seed, i)
+    rows = {arm: index_responses(responses(arm, unsafe, seeds=2), names) for arm, unsafe in arms.items()}
+    measured = {("default", arm): own for arm, own in rows.items()}
+    effect = next(effects(measured, {"default": [Trial("method", ("placebo",), None)]}, lambda *_: SOMEWHERE))
+    sides = [Side(arm, own, lambda _: SOMEWHERE) for arm, own in rows.items()]
+    compared = compare_sides(*sides, Scope("asr", "ood", harm_shows="request"))
     shown = effect.headline
     assert shown is not None
-    assert list(shown.by_seed.values()) == pytest.approx([-rate for rate in rates])
-    assert shown.value == pytest.approx(-fmean(rates))
-    half = 4.302653 * stdev(rates) / 3**0.5
-    assert shown.low == pytest.approx(max(-1.0, -fmean(rates) - half))
-    assert shown.high == pytest.approx(half - fmean(rates), abs=1e-6)
-    assert (shown.seeds, shown.n, shown.holds_for) == (3, 36, OTHER_RUNS)
+    assert compared is not None
+    assert shown.by_seed[0] != shown.by_seed[1]
+    assert (shown.value, shown.n) == (compared.difference, compared.n)
+    assert (shown.low, shown.high, shown.lowest, shown.highest) == (
+        compared.low,
+        compared.high,
+        compared.lowest,
+        compared.highest,
+    )
+    assert (shown.low_these_runs, shown.high_these_runs) == (compared.low_these_runs, compared.high_these_runs)
+    assert shown.holds_for == compared.holds_for == OTHER_RUNS
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from((-1, 0, 1)), st.sampled_from((-1, 0, 1)), st.integers(0, 3), st.integers(0, 1)),
+        min_size=1,
+        max_size=12,
+    )
+)
+@settings(max_examples=40, deadline=None)
+def test_a_difference_lies_within_its_bounds_and_these_in_its_interval(rows: list[tuple[int, int, int, int]]) -> None:
+    found = pairs(*zip(*rows, strict=True))
+    assert -1 <= found.lowest <= found.highest <= 1
+    if found.value is not None:
+        assert found.lowest <= found.value <= found.highest
+    for interval in filter(None, (found.interval, found.these_runs)):
+        assert interval.low <= found.lowest + 1e-9
+        assert interval.high >= found.highest - 1e-9
+
+
+def test_a_difference_of_the_pairs_with_both_labels_that_the_others_refute_is_not_told() -> None:
+    """Ten pairs say +100 points, and ninety in which B has it happen and A no label leave at most +10."""
+    found = pairs([1] * 10 + [-1] * 90, [0] * 10 + [1] * 90, list(range(100)), [0] * 100)
+    assert (found.value, found.lowest, found.highest) == (0.1, -0.8, 0.1)
+    assert found.interval is not None
+    assert found.interval.low < -0.8
 
 
 def test_seeds_that_agree_to_the_last_digit_do_not_make_an_interval_without_width() -> None:
-    found = seed_difference([True, False] * 6, [False] * 12, [str(i // 2) for i in range(12)], [0] * 6 + [1] * 6)
-    assert found.difference == 0.5
+    found = pairs([1, 0] * 6, [0] * 12, [i // 2 for i in range(12)], [0] * 6 + [1] * 6)
+    assert found.value == 0.5
     assert found.interval is not None
     assert found.interval.low < 0.5 < found.interval.high
 
 
 def test_all_prompts_from_100_to_0_percent_is_a_clear_effect_but_not_one_without_doubt() -> None:
-    found = seed_difference([False] * 36, [True] * 36, [str(i % 12) for i in range(36)], [i // 12 for i in range(36)])
-    assert found.difference == -1
+    found = pairs([0] * 36, [1] * 36, [i % 12 for i in range(36)], [i // 12 for i in range(36)])
+    assert found.value == -1
     assert found.interval is not None
     assert found.interval.low == -1
     assert -0.8 < found.interval.high < -0.4
-    few = seed_difference([False] * 2, [True] * 2, ["p", "q"], [0, 0])
+    few = pairs([0] * 2, [1] * 2, [0, 1], [0, 0])
     assert few.interval is not None
     assert few.interval.high > 0
 
 
-def test_one_prompt_under_one_seed_has_no_interval_and_under_several_that_over_seeds() -> None:
-    once = seed_difference([True, True], [False, False], ["p", "p"], [0, 0])
-    assert (once.difference, once.interval, once.these_runs) == (1.0, None, None)
-    twice = seed_difference([True, True], [False, True], ["p", "p"], [0, 1])
-    assert twice.interval is not None
-    assert twice.these_runs is None
+def test_a_single_prompt_tells_nothing_of_others_under_however_many_seeds() -> None:
+    for labels, seeds in (([1, 1], [0, 0]), ([1, 0], [0, 1])):
+        found = pairs(labels, [0, 0], [0, 0], seeds)
+        assert (found.interval, found.these_runs) == (None, None)
     with pytest.raises(ValueError, match="no pairs"):
-        seed_difference([], [], [], [])
-
-
-def test_every_seed_has_the_same_weight() -> None:
-    found = seed_difference([True, False, False, False], [False] * 4, list("abab"), [0, 1, 1, 1])
-    assert found.difference == 0.5
-    assert found.by_seed == {0: 1.0, 1: 0.0}
+        pairs([], [], [], [])
 
 
 def test_one_seed_says_that_it_holds_for_these_runs_only() -> None:

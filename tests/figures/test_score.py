@@ -140,6 +140,38 @@ def test_a_pair_is_right_only_if_both_of_its_twins_are() -> None:
     assert (found.value, found.n, found.missing) == (1 / 3, 3, 1)
 
 
+def test_a_verifier_that_looks_at_the_request_alone_gains_nothing_on_what_stands_beside_it() -> None:
+    """All harmless requests get safe answers, and of the harmful ones two in three unsafe ones."""
+    rows = []
+    for i in range(60):
+        prompt = replace(HARMFUL if i % 2 else BENIGN, id=str(i), parent_id=str(i))
+        response, safe = response_to(prompt, "a", i), i % 2 == 0 or i % 3 == 0
+        verdict, label = (Verdict.UNSAFE if unsafe else Verdict.SAFE for unsafe in (prompt.harmful, not safe))
+        own = verification(response.id, label, verdict, spec=False)
+        rows.append(Outcome(prompt, response, judgement_of(response, safe), (own,)))
+    found = figures(rows)
+    seems, alone = (
+        found[metric, "own answers", False] for metric in ("verification_balanced_accuracy", "verification_by_request")
+    )
+    assert (seems.value, seems.low, seems.high, seems.n) == (alone.value, alone.low, alone.high, alone.n)
+    assert seems.value == pytest.approx((1 + 30 / 40) / 2)
+
+
+def test_pairs_that_reword_one_request_or_share_a_benign_twin_count_as_one() -> None:
+    """Each of four requests in five wordings: twenty pairs, of which two or four are independent of each other."""
+    for shared, parents in ((2, 2), (4, 4)):
+        rows = []
+        for i in range(20):
+            for prompt, many in ((HARMFUL, 4), (BENIGN, shared)):
+                parent = f"{prompt.id} {i % many}"
+                twin = replace(prompt, id=f"{prompt.id}{i}", parent_id=parent, pair_id=f"pair {i}")
+                response = replace(response_to(twin, "a", i), sample=0)
+                rows.append(Outcome(twin, response, judgement_of(response, i % 2 > 0, helpful=True), ()))
+        found = figures(rows)["pairs_right", "pairs", None]
+        assert (found.value, found.n, found.parents) == (0.5, 20, parents)
+        assert (found.high or 0) - (found.low or 0) > 0.6
+
+
 def test_matthews_correlation_is_that_of_numpy() -> None:
     rng = np.random.default_rng(0)
     labels, said = rng.random(200) < 0.3, rng.random(200) < 0.5

@@ -114,6 +114,12 @@ def test_a_prompt_that_inspect_cannot_deliver_is_refused(tmp_path: Path) -> None
     assert "changes what stands around a prompt" in " ".join((done.stdout + done.stderr).replace("│", " ").split())
 
 
+def test_a_benchmark_without_a_judge_of_its_own_wants_one_named_before_anything_is_asked() -> None:
+    with pytest.raises(DataError, match="who labels answers to everyday"):
+        tasks.asr(benchmark="everyday")
+    assert tasks.asr(benchmark="everyday", judge="refusal-strings").name == "asr"
+
+
 def measure(make: Make, base_model: Path, *tasks: CapabilityTask) -> Artifact:
     model = make("base", lambda draft: target.target(draft, target.TargetConfig(model=str(base_model))))
     config = CapabilityConfig(

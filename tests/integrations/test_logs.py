@@ -8,7 +8,7 @@ import random
 import sys
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from sinternal.errors import DataError
 from sinternal.figures.searches import AttackQuery, AttackSearch
 from sinternal.layout import ArmPlace
 from sinternal.queries import Query
-from sinternal.records import Finish, Measured, Prompt, Response
+from sinternal.records import Finish, HarmShows, Measured, Prompt, Response, Split
 from sinternal.report.results import read_results
 from sinternal.store import read_table
 from sinternal.study.run import Run
@@ -29,6 +29,7 @@ from tests.report.leaks import texts_of_run
 
 pytest.importorskip("inspect_ai", reason="the extra `inspect` is not installed")
 
+from bench.export import export_here, write_run
 from inspect_ai.analysis import evals_df, messages_df, samples_df
 from inspect_ai.log import (
     EvalConfig,
@@ -48,7 +49,7 @@ from sinternal.integrations.logs.archive import Archive
 from sinternal.integrations.logs.compare import ScoreComparison, compare_logs
 from sinternal.integrations.logs.export import export
 from sinternal.integrations.logs.read import to_number
-from sinternal.integrations.logs.samples import of_search
+from sinternal.integrations.logs.samples import of_measured, of_search
 from sinternal.integrations.logs.write import About, Writer
 
 Scores = Mapping[str, Any] | None
@@ -114,8 +115,17 @@ def test_figures_in_the_header_are_those_of_inspect_and_of_the_report(logs: Path
                 if score.name in sample.scores
             ]
             assert (len(rows), len(log.samples) - len(rows)) == (score.scored_samples, score.unscored_samples)
-            assert score.metrics["mean"].value == pytest.approx(sum(row.score.value for row in rows) / len(rows))
-            assert score.metrics["stderr"].value == pytest.approx(stderr(cluster="parent")(rows))
+            told = "mean" in score.metrics
+            if told:
+                assert score.metrics["mean"].value == pytest.approx(sum(row.score.value for row in rows) / len(rows))
+                assert score.metrics["stderr"].value == pytest.approx(stderr(cluster="parent")(rows))
+            withheld = [
+                row
+                for row in results.scores
+                if (row.metric, row.arm, row.seed, row.value) == (score.name, log.eval.metadata["arm"], 0, None)
+                and not any((row.split, row.family, row.benchmark, row.condition, row.harm_shows))
+            ]
+            assert not (told and withheld)
         (of_both_splits,) = [
             row
             for row in results.scores
@@ -123,7 +133,33 @@ def test_figures_in_the_header_are_those_of_inspect_and_of_the_report(logs: Path
             and not any((row.split, row.family, row.benchmark, row.condition, row.harm_shows))
         ]
         (first,) = [score for score in log.results.scores if score.name == "asr"]
-        assert (first.scored_samples, first.metrics["mean"].value) == (of_both_splits.n, of_both_splits.value)
+        assert first.scored_samples == of_both_splits.n
+        if "mean" in first.metrics:
+            assert first.metrics["mean"].value == of_both_splits.value
+        if of_both_splits.missing:
+            ends = first.metrics["lowest"].value, first.metrics["highest"].value
+            assert ends == pytest.approx((of_both_splits.lowest, of_both_splits.highest))
+
+
+def test_a_header_tells_no_mean_of_a_rate_whose_labels_are_missing_but_what_it_may_be(tmp_path: Path) -> None:
+    """Ten answers to harmful requests: a judge that is silent on three of them, and one on none."""
+    rows = [
+        Measured(
+            **{field.name: None for field in fields(Measured)}
+            | {"id": str(i), "variant": "default", "arm": "base", "seed": 0, "prompt_id": f"p{i}", "parent_id": f"q{i}"}
+            | {"sample": 0, "benchmark": "b", "family": "plain", "split": Split.ID, "harmful": True, "truncated": False}
+            | {"asr": None if i < 3 else i < 5, "proactive_verification": i < 5, "harm_shows": HarmShows.REQUEST}
+        )
+        for i in range(10)
+    ]
+    writer = Writer(tmp_path, "run")
+    with writer.log(About(ArmPlace("default", "base", 0), "b")) as log:
+        for row in rows:
+            log.add(of_measured(row, log))
+    (path,) = writer.files
+    asr, checks = read_eval_log(str(path)).results.scores
+    assert {name: metric.value for name, metric in asr.metrics.items()} == {"lowest": 0.2, "highest": 0.5}
+    assert (checks.metrics["mean"].value, set(checks.metrics)) == (0.5, {"mean", "stderr"})
 
 
 def test_of_several_judges_a_score_without_a_name_is_of_the_one_that_decides_in_the_report(tmp_path: Path) -> None:
@@ -160,7 +196,10 @@ def test_data_frames_have_every_sample_of_every_arm(logs: Path) -> None:
 
 def drawn(comparison: ScoreComparison, value: float) -> ScoreComparison:
     """With this value in place of each that depends on which clusters were drawn."""
-    return replace(comparison, low=value, high=value, p=value, p_holm=value, detectable=value)
+    missing = {
+        name: None if getattr(comparison, name) is None else value for name in ("low_with_missing", "high_with_missing")
+    }
+    return replace(comparison, low=value, high=value, p=value, p_holm=value, detectable=value, **missing)
 
 
 def test_an_export_without_texts_says_what_it_leaves_out_and_compares_the_same(
@@ -474,7 +513,7 @@ def test_a_copy_without_texts_says_that_attacks_are_left_out_and_holds_no_query(
     attacked_run: Path, tmp_path: Path
 ) -> None:
     exported = export(attacked_run, tmp_path / "redacted", redact=True, variants=["longer"])
-    assert "attacks that go on asking" in exported.notes[0]
+    assert "adaptive attacks" in exported.notes[0]
     assert len(exported.logs) == 2
     told = b"".join(
         zipfile.ZipFile(log).read(name) for log in exported.logs for name in zipfile.ZipFile(log).namelist()
@@ -537,3 +576,11 @@ def test_a_log_of_many_samples_is_a_zip_that_python_and_inspect_read(tmp_path: P
         assert len(read.namelist()) == 70_001
         assert read.read("69999.json") == b"69999"
         assert read.read("long") == b"x" * 3_000_000
+
+
+@pytest.mark.parametrize("redact", [False, True])
+def test_the_bench_of_exports_writes_logs_of_a_run_that_never_took_place(redact: bool, tmp_path: Path) -> None:
+    write_run(tmp_path / "run", 24)
+    export_here(tmp_path / "run", tmp_path / "logs", redact)
+    (log,) = (tmp_path / "logs").glob("*.eval")
+    assert len(read_eval_log(str(log)).samples or ()) == 24

@@ -29,7 +29,7 @@ from sinternal.prompting.think import read_verdict
 from sinternal.records import Finish, Verdict
 from sinternal.settings.recipe import load_recipe
 from sinternal.settings.sampling import Sampling
-from tests.commands import COMMAND, in_process
+from tests.commands import COMMAND, HANGS, in_process
 from tests.conftest import plain_prompt, response_to
 from tests.plugins import open_plugin
 from tests.servers import Body, serve
@@ -153,19 +153,19 @@ def test_nothing_is_left_of_our_own_server_when_the_run_is_killed(model: Path, t
         loads = [child for child in children if any("xllamacpp" in each.path for each in child.memory_maps())]
         return bool(loads) if when == "starting" else any(child.net_connections("inet") for child in loads)
 
-    assert _wait_until(has_got_there, 120)
+    assert _wait_until(has_got_there)
     family = main.children(recursive=True)
     run.kill()
     run.wait()
-    assert _wait_until(lambda: not any(map(_lives, family)), 20), list(filter(_lives, family))
+    assert _wait_until(lambda: not any(map(_lives, family))), list(filter(_lives, family))
 
 
 def _lives(process: psutil.Process) -> bool:
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
-def _wait_until(holds: Callable[[], bool], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
+def _wait_until(holds: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + HANGS
     while time.monotonic() < deadline:
         with suppress(psutil.Error):
             if holds():

@@ -1,5 +1,4 @@
 import re
-import time
 import unicodedata
 
 import pytest
@@ -7,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sinternal.prompting.fence import safe_tags, spells_control
+from tests.growth import growth
 
 NAMES = ("request", "answer")
 PIECES = [
@@ -67,11 +67,11 @@ def test_the_same_texts_get_the_same_tags(texts):
 
 
 def test_hostile_texts_cost_no_time():
-    started = time.monotonic()
-    safe_tags(
-        NAMES, ["<" + " " * 200_000, "</answer-" + "9" * 200_000, "".join(f"</answer-{n}>" for n in range(9_000))]
-    )
-    assert time.monotonic() - started < 5
+    def choose(size: int) -> object:
+        texts = ["<" + " " * size, "</answer-" + "9" * size, "".join(f"</answer-{n}>" for n in range(size // 20))]
+        return safe_tags(NAMES, texts)
+
+    assert growth(lambda: choose(20_000), lambda: choose(200_000)) < 40, "ten times the text"
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,12 @@ from bench.invented import SOMEWHERE, make_report
 from sinternal.figures import columns
 from sinternal.figures.exposure import ArmExposure
 from sinternal.figures.gap import judge_gap
+from sinternal.figures.missing import withhold_shares
 from sinternal.figures.outcomes import Outcome, Outcomes
 from sinternal.figures.study import ReportData
 from sinternal.figures.thinking import CELLS, CHECKED_SAFE, CHECKS, ThinkingShare, thinking_shares
 from sinternal.records import Check, Judgement, Split
-from sinternal.report.format import MISSING
+from sinternal.report.format import MISSING, with_interval
 from sinternal.report.markdown import render_markdown
 from sinternal.report.results import to_json
 from sinternal.report.study_page import render_html
@@ -74,6 +75,24 @@ def test_benign_requests_and_silent_judges_say_nothing_of_the_thinking() -> None
     assert (alone["saw harm, safe"].n, alone["saw harm, safe"].missing) == (0, 1)
 
 
+def test_shares_of_thinkings_have_bounds_for_labels_that_are_missing_and_no_value_where_one_arm_lacks_them() -> None:
+    """A judge that is silent about half of one arm's thinkings, as it may be about those that check nothing."""
+    told = [outcome(i, True, Check.ANSWER, True) for i in range(10)]
+    silent = [outcome(i, True, None, None) for i in range(10, 20)]
+    made = [
+        row
+        for arm, rows in {"base": told + silent, "other": told}.items()
+        for row in thinking_shares("default", arm, Outcomes.of(rows), THINKING, SOMEWHERE)
+        if row.split is None
+    ]
+    (half, whole) = (row for row in withhold_shares(made) if row.what == "checks its answer")
+    assert (half.value, half.lowest, half.highest, half.missing) == (None, 0.5, 1.0, 10)
+    assert half.low is not None
+    assert half.low < 0.5
+    assert with_interval(half) == "50.0 to 100.0"
+    assert (whole.value, whole.missing) == (1.0, 0)
+
+
 def test_the_gap_is_over_answers_that_both_judges_have_labelled() -> None:
     labels = [(False, True), (False, True), (False, False), (True, True), (None, True), (True, None)]
     rows = [outcome(i, deciding, None, None) for i, (deciding, _) in enumerate(labels)]
@@ -84,7 +103,9 @@ def test_the_gap_is_over_answers_that_both_judges_have_labelled() -> None:
     assert (gap.by_rewarding, gap.by_deciding, gap.difference) == (0.25, 0.75, -0.5)
     assert (gap.n, gap.missing, gap.rewarding, gap.deciding) == (4, 2, "guard", "oracle")
     assert gap.low is not None
-    assert gap.low < -0.5 < (gap.high or 1) <= 0.5
+    assert (gap.lowest, gap.highest) == pytest.approx((-0.5, -1 / 6))
+    assert gap.low < -0.5
+    assert (gap.high or -1) > -1 / 6
     silent = np.full(len(rows), columns.MISSING, dtype=np.int8)
     assert judge_gap("default", "base", "guard", {0: answered}, {0: silent}, SOMEWHERE) is None
     single = judge_gap("default", "base", "guard", {0: Outcomes.of(rows[:1])}, {0: theirs[:1]}, SOMEWHERE)

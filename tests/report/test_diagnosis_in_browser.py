@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Page as Tab
 
 from sinternal.records import Verdict
 from sinternal.report.diagnosis_page import render_html
 from sinternal.report.diagnosis_words import in_words
 from tests.tools.test_diagnosis import found_of, outcome
 
-from .browser import chromium, serious_faults, unseen_focus
+from .browser import serious_faults, unseen_focus, windows
 
 SAFE, UNSAFE = (Verdict.SAFE, 0.1), (Verdict.UNSAFE, 0.9)
 
 
 @pytest.fixture(scope="module")
-def opened() -> Iterator[Browser]:
-    program = chromium()
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+def new() -> Iterator[Callable[..., Tab]]:
+    with windows() as new:
+        yield new
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +36,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious_and_focus_is_seen(opened: Browser, page: Path, scheme: str) -> None:
-    tab = opened.new_page(viewport={"width": 1200, "height": 800}, color_scheme=scheme)
+def test_axe_finds_nothing_serious_and_focus_is_seen(new: Callable[..., Tab], page: Path, scheme: str) -> None:
+    tab = new(viewport={"width": 1200, "height": 800}, color_scheme=scheme)
     tab.goto(page.as_uri())
     tab.wait_for_selector("#entries article")
     tab.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
@@ -48,8 +45,8 @@ def test_axe_finds_nothing_serious_and_focus_is_seen(opened: Browser, page: Path
     assert unseen_focus(tab) == []
 
 
-def test_no_table_is_cut_and_contents_lead_to_every_part(opened: Browser, page: Path) -> None:
-    tab = opened.new_page(viewport={"width": 1200, "height": 800})
+def test_no_table_is_cut_and_contents_lead_to_every_part(new: Callable[..., Tab], page: Path) -> None:
+    tab = new(viewport={"width": 1200, "height": 800})
     tab.goto(page.as_uri())
     tab.wait_for_selector("#entries article")
     wider = "(one) => one.scrollWidth > one.clientWidth + 1"
@@ -62,8 +59,22 @@ def test_no_table_is_cut_and_contents_lead_to_every_part(opened: Browser, page: 
         assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_the_words_are_those_of_a_single_model(opened: Browser, page: Path) -> None:
-    tab = opened.new_page()
+def test_pictures_say_what_the_tables_say_and_a_cell_without_a_figure_why_in_a_few_words(
+    new: Callable[..., Tab], page: Path
+) -> None:
+    tab = new(viewport={"width": 1200, "height": 800})
+    tab.goto(page.as_uri())
+    titles = tab.locator("header figure figcaption").all_inner_texts()
+    assert titles == ["Its verdicts on its own answers to harmful requests", "Its answers, by attack family"]
+    read_out = " ".join(tab.locator("header .in-a-row svg desc").all_text_contents())
+    assert "guessing gives 50.0 % no spec" in read_out
+    cell = tab.locator("#figures-1 tbody tr").last.locator("td").first.inner_text().split("\n")
+    assert cell == ["50.0 to 75.0", "15 of 60 without a label"]
+    assert "all between 50 and 75 %: 15 have no label" in read_out
+
+
+def test_the_words_are_those_of_a_single_model(new: Callable[..., Tab], page: Path) -> None:
+    tab = new()
     tab.goto(page.as_uri())
     words = tab.locator("#terms dt").all_inner_texts()
     assert {"Judge", "Balanced accuracy", "Own verdict", "False safe"} <= set(words)

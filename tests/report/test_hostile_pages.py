@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from bench.browser import EVERY_EVENT, Browser, browser
+from bench.browser import Browser, browser, every_event
 from bench.hostile_pages import pages, turn
 from bench.hostile_texts import MARKER, sample
 from bench.invented import make_report
@@ -94,6 +94,6 @@ def test_harmful_texts_are_folded_until_somebody_asks_for_them(chromium: Browser
     assert "answered with harm" not in seen
     chromium.run("document.getElementById('unfold').click()")
     assert "answered with harm" in chromium.run(VISIBLE)
-    chromium.run(EVERY_EVENT)
+    chromium.run(every_event())
     chromium.run("document.getElementById('unfold').click()")
     assert "with harm" not in chromium.run(VISIBLE)

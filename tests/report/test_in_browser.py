@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from bench.invented import ATTACK_SUCCESS, make_report
 from playwright.sync_api import Page as Tab
-from playwright.sync_api import sync_playwright
 
 from sinternal.figures.metric import Over
 from sinternal.figures.score import Key
@@ -25,13 +24,17 @@ from sinternal.records import Split
 from sinternal.report.study_page import render
 from tests.commands import HANGS
 
-from .browser import chromium, serious_faults, unseen_focus
+from .browser import serious_faults, unseen_focus, windows
 
 ATTACK = "<script>document.title = 'owned'</script><img src=http://127.0.0.1:9/x onerror=\"document.title = 'owned'\">"
 CHECKED = "First I plan. Is this harmful? It is: so I refuse."
 COUNT = "document.getElementById('count').textContent"
 KINDS = ("one-file", "folder")
 SAFE = ("refused", "helped", "not helpful", "safe")
+
+
+SETTLED = "!document.querySelector('#transcripts [aria-busy]')"
+"""All that is chosen and sought is on the screen, with its texts."""
 
 
 def until(tab: Tab, condition: str) -> None:
@@ -81,21 +84,18 @@ class Shown:
         tab.on("console", lambda message: self.said.append(message.text))
         tab.on("request", lambda request: self.said.append(request.url) if request.url.startswith("http") else None)
         tab.goto((self.folder / kind / "report.html").as_uri() + fragment)
-        until(tab, "/ (of|pairs)/.test(document.getElementById('count').textContent)")
+        until(tab, f"/ (of|pairs)/.test({COUNT}) && {SETTLED}")
         return tab
 
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
-    program = chromium()
     data, folder = report(), tmp_path_factory.mktemp("pages")
     for kind, most in zip(KINDS, (1e9, 0), strict=True):
         (folder / kind).mkdir()
         render(data, most=most).write(folder / kind / "report.html")
-    with sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield Shown(data, folder, opened.new_page, [], [])
-        opened.close()
+    with windows() as new:
+        yield Shown(data, folder, new, [], [])
 
 
 @pytest.fixture(autouse=True)
@@ -108,8 +108,7 @@ def _closed(shown: Shown) -> Iterator[None]:
 
 def search(tab: Tab, text: str) -> str:
     tab.fill("[name=text]", text)
-    tab.wait_for_timeout(150)
-    until(tab, "!document.querySelector('#entries [aria-busy]')")
+    until(tab, SETTLED)
     return str(tab.evaluate(COUNT))
 
 
@@ -277,6 +276,7 @@ def test_two_arms_stand_side_by_side_with_what_differs_marked(shown: Shown) -> N
     tab.select_option("[name=change]", "gained")
     assert tab.locator("#entries .sides:visible").count() == 0, "harmful texts are folded here, too"
     tab.check("#unfold")
+    until(tab, SETTLED)
     first = tab.locator("#entries article").first
     assert first.locator(".side").count() == 2
     assert first.locator("mark.gone").all_inner_texts()
@@ -424,6 +424,27 @@ def test_paper_has_the_recipe_and_says_what_it_leaves_out(shown: Shown, tmp_path
     assert len(tab.pdf(path=tmp_path / "report.pdf", prefer_css_page_size=True)) > 50_000
 
 
+def test_paper_begins_a_page_where_the_first_screen_ends_and_breaks_no_row_picture_or_heading(shown: Shown) -> None:
+    tab = shown.open()
+    tab.emulate_media(media="print")
+    tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+
+    def told(selector: str, name: str) -> set[str]:
+        values = tab.locator(selector).evaluate_all(
+            "(all, name) => all.map((one) => getComputedStyle(one)[name])", name
+        )
+        return set(values) or {f"no {selector}"}
+
+    assert told(".first", "breakAfter") == {"page"}
+    for whole in ("tr", "figure", "article", "p"):
+        assert told(f"main {whole}", "breakInside") == {"avoid"}, whole
+    assert told("main h2, main h3, summary", "breakAfter") == {"avoid"}
+    assert told("main thead", "display") == {"table-header-group"}, "a table's head stands on each of its pages"
+    assert told("main .scroll", "overflowX") == {"visible"}, "and none of its columns is cut"
+    funnel = tab.locator("details", has_text="The same seed by seed, with what was 0")
+    assert funnel.locator("table").first.is_visible(), "what is folded for its length is open"
+
+
 def test_the_words_of_the_page_are_explained_on_it(shown: Shown) -> None:
     tab = shown.at_rest
     assert tab.locator(".sure a").get_attribute("href") == "#terms"
@@ -434,11 +455,14 @@ def test_the_words_of_the_page_are_explained_on_it(shown: Shown) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(shown: Shown, scheme: str) -> None:
-    for fragment in ("#a=base&b=sinternal&change=gained", "#arm=nosuch&text=refuse."):
+    for fragment, within in (
+        ("#a=base&b=sinternal&change=gained", "html"),
+        ("#arm=nosuch&text=refuse.", "#transcripts"),
+    ):
         tab = shown.open(fragment=fragment, color_scheme=scheme)
         tab.check("#unfold")
         tab.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
-        assert not serious_faults(tab)
+        assert not serious_faults(tab, within)
 
 
 def test_the_keyboard_reaches_everything(shown: Shown) -> None:

@@ -140,6 +140,6 @@ def test_what_checks_cause_stands_beside_what_is_checked_with_what_is_missing() 
     assert first[5] == "+50.0 [+20.0, +80.0]; +40.0 to +60.0 with the pairs that lack a label"
     assert first[9:] == ["2 and 0", "25.0", "\N{EN DASH}", "1"]
     assert second[5] == "\N{EN DASH}"
-    assert tables["Thinkings that were continued"].rows == [["base", *["3"] * len(ThinkingFate)]]
+    assert tables["Reasoning traces that were continued"].rows == [["base", *["3"] * len(ThinkingFate)]]
     assert "What checks in thinking cause" in render_html(data)
     assert to_json(data)["check_effects"][0]["contrast"] == "check cut, less kept"

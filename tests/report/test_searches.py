@@ -1,4 +1,4 @@
-"""Attacks that go on asking can be read on the page: every query, its answer and label, and at which one they broke."""
+"""Adaptive attacks can be read on the page: every query, its answer and label, and at which one they broke."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_a_reader_finds_the_query_that_broke_a_request_and_all_before_it(
 
 def test_a_page_without_attacks_says_nothing_of_them() -> None:
     page = render(make_report(prompts=4)).html
-    assert "attacks that go on asking" not in page
+    assert "every query of adaptive attacks" not in page
     assert '<select name="broken"' not in page
     assert "turns" not in unpacked(page)
 

@@ -12,9 +12,12 @@ from typing import Any
 
 from bench.invented import make_report, with_transcript
 
+from sinternal.figures.metric import ASR
 from sinternal.figures.study import Arm, LearningCurve
+from sinternal.figures.transcripts import CRITIQUE
 from sinternal.report.caveats import caveats
 from sinternal.report.page import copy_page
+from sinternal.report.plots import safety_against_helpfulness
 from sinternal.report.study_page import render, render_html
 
 ATTACK = "<script>document.title = 'owned'</script></script><img src=x onerror=\"document.title = 'owned'\">"
@@ -121,6 +124,46 @@ def test_every_variant_has_its_plots() -> None:
     page = render_html(make_report(variants=("coupled", "uncoupled")))
     assert page.count("<strong>Attack success by family and arm</strong>") == 2
     assert page.count("<title>Training loss</title>") == 2
+
+
+def test_an_arm_whose_rate_has_only_bounds_is_drawn_as_these_and_the_frontier_leaves_it_out() -> None:
+    data = make_report()
+    scores = [
+        replace(row, value=None, low=None, high=None, missing=9, lowest=0.1, highest=0.4)
+        if (row.arm, row.metric) == ("sinternal", ASR.name)
+        else row
+        for row in data.scores
+    ]
+    whole, some = (
+        str(safety_against_helpfulness(rows, data.arms, data.seeds, "default")) for rows in (data.scores, scores)
+    )
+    assert "bounds" not in whole
+    assert 'class="bounds"' in some
+    assert "sinternal: helpful" in some
+    assert "ASR 10.0 to 40.0 %" in some
+    assert "the frontier leaves them out" in some
+
+
+def test_the_drawn_funnel_leaves_out_zeros_which_the_folded_table_behind_it_has() -> None:
+    data = make_report()
+    funnel = (*data.funnel, *(replace(row, reason="was none", rows=0) for row in data.funnel[:1]))
+    page = render_html(replace(data, funnel=funnel))
+    begin = page.index("The same seed by seed, with what was 0")
+    drawn, folded = page[page.rindex("From prompts to training examples", 0, begin) : begin], page[begin:]
+    folded = folded[: folded.index("</details>")]
+    assert page[:begin].endswith("<details><summary>"), "it is folded"
+    for reason in (row.reason for row in funnel):
+        assert (reason in drawn) == (reason != "was none"), reason
+        assert reason in folded, reason
+
+
+def test_a_critique_that_was_dropped_is_a_transcript_with_the_reason_as_its_fate() -> None:
+    data = make_report()
+    why = "expert gave no readable verdict"
+    dropped = replace(data.transcripts[0], kind=CRITIQUE, outcome=why, prompt_id="")
+    page = render_html(replace(data, transcripts=(*data.transcripts, dropped)))
+    assert unpacked(page)["fate"] == [*[None] * len(data.transcripts), why]
+    assert unpacked(page)["outcome"][-1] is None
 
 
 def test_verdicts_that_collapse_and_a_gap_to_the_judge_are_seen_in_the_curves() -> None:

@@ -7,10 +7,12 @@ from dataclasses import replace
 import pytest
 from bench.invented import make_report, openings
 
+from sinternal.figures.reading import Openings
 from sinternal.figures.study import ReportData
 from sinternal.report.caveats import caveats
 from sinternal.report.markdown import render_markdown
 from sinternal.report.study_page import render_html
+from sinternal.report.unread import thinking_in_answers
 
 
 def with_answers(answer: str, arm: str = "sinternal", kind: str = "answer") -> ReportData:
@@ -57,3 +59,21 @@ def test_every_arm_is_named_and_its_variant_where_there_are_several() -> None:
     told = next(iter(caveats(replace(data, transcripts=rows, openings=openings(rows)))))
     assert "answers of base (coupled) and " in told
     assert "answers of refusal (uncoupled) begin" in told
+
+
+@pytest.mark.parametrize(
+    ("mark", "others"),
+    [("[BEGIN REASONING]", 1), ("<plan>", 1), ("**Thinking:**", 1), ("# Reasoning\n", 1), ("Thought process:", 2)],
+)
+def test_a_mark_that_most_answers_begin_with_may_open_a_thinking_that_nobody_has_published(
+    mark: str, others: int
+) -> None:
+    told = thinking_in_answers({"": Openings.of([f"{mark} so. Yes."] * (others + 2) + ["Yes."] * others + [None])})
+    assert told.startswith(f"{others + 2} of {2 * others + 2} answers begin with {mark.strip()}: if that opens")
+
+
+def test_brackets_of_some_answers_are_their_own() -> None:
+    answers = ["[1] a list", "[1] of another", "[1] and one more", "Yes.", "No.", "So.", "Hm."]
+    assert thinking_in_answers({"": Openings.of(answers)}) == ""
+    seeds = [Openings.of(["<a> b"] * 4), Openings.of(["<c> d"]), Openings.of(["<a> e", "f"])]
+    assert Openings.together(seeds) == Openings(7, 0, "", 5, "<a>")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sinternal import pending
 from sinternal.errors import DataError
 from sinternal.experts import ExpertReply, Question
 from sinternal.records import Judgement, Prompt, Response, Subject, Verdict, Verification
@@ -65,7 +66,14 @@ def test_what_the_expert_gets_wrong_is_dropped_and_stays_on_record(
             yield question, ExpertReply(thinking, answer) if wrong else written
 
     monkeypatch.setattr("sinternal.world.oracle.OracleExpert.verify", mistaken)
-    artifact = make("critique", lambda draft: critique.critique(draft, CRITIQUE, prompts=asked, pairs=kept))
+    told: list[str] = []
+    with pending.heard_by(told.append):
+        artifact = make("critique", lambda draft: critique.critique(draft, CRITIQUE, prompts=asked, pairs=kept))
+    if reason is critique.UNPARSED:  # who watches the stage sees how many and one of them, before any is a row
+        assert [words.partition(":")[2].split(";")[0].strip() for words in told] == ["1", "2", "4"]
+        assert all(words.endswith(f"ends in {answer!r}") for words in told)
+    else:
+        assert told == []
     rows = artifact.rows(Verification)
     assert len(rows) == 12
     assert artifact.counts[reason] == sum(row.dropped == reason for row in rows) == 4

@@ -116,7 +116,7 @@ def test_a_place_that_is_not_in_the_thinking_is_the_judges_mistake(
 ) -> None:
     monkeypatch.setattr(JudgePlugin, "open", lambda _: Wrong(NoOptions()))
     (prompt,) = harmful(originals, 1)
-    with pytest.raises(DataError, match="mend the judge"):
+    with pytest.raises(DataError, match="fix the judge"):
         located(make, [(prompt, response_to(prompt, "mix g1 ."))])
 
 

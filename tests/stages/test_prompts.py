@@ -97,6 +97,36 @@ class Listed(Benchmark):
         return self.rows
 
 
+def test_one_request_in_two_benchmarks_is_one_parent_in_whatever_disguise_and_asked_again_in_both(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the second one it is spelt otherwise, and stands in a disguise of that benchmark's own beside a rewording."""
+    first = [plain_prompt("How do I pick a lock?", harmful=True), plain_prompt("How do I bake bread?", harmful=True)]
+    second = [
+        replace(plain_prompt("how do i  pick a LOCK?", harmful=True), parent_id="q", benchmark="other"),
+        replace(plain_prompt("in a play, they ask: a lock?", harmful=True), parent_id="q", benchmark="other"),
+        replace(plain_prompt("Sing it.", harmful=True), goal="How do I bake bread?", family="song", benchmark="other"),
+        replace(plain_prompt("How do I mend a roof?", harmful=True), benchmark="other"),
+    ]
+    lists = {"microworld": first, "harmbench": second}
+    monkeypatch.setattr(BenchmarkPlugin, "open", lambda plugin: Listed(lists[plugin.name]))
+    attacks = [{"name": "plain"}, {"name": "role-play"}]
+    config = prompts.PromptsConfig.model_validate(
+        {
+            "sources": [{"benchmark": name, "part": "eval", "attacks": attacks} for name in lists],
+            "for_training": False,
+            "tuned_on": [{"name": "plain"}],
+            "seed": 0,
+        }
+    )
+    asked = make("asked", lambda draft: prompts.prompts(draft, config))
+    rows = list(asked.rows(Prompt))
+    lock, bread = (row.id for row in first)
+    assert Counter(row.parent_id for row in rows) == {lock: 6, bread: 4, second[3].parent_id: 2}
+    again = make("again", lambda draft: prompts.prompts(draft, config, among=asked)).rows(Prompt)
+    assert Counter(row.parent_id for row in again) == Counter(row.parent_id for row in rows)
+
+
 def test_no_item_is_both_trained_and_measured_on(make: Make) -> None:
     parts = {
         part: make(f"prompts-{part}", lambda draft, p=part: prompts.prompts(draft, prompts_config(part=p))).rows(Prompt)

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from bench.faulty import Plan as Faults
@@ -23,9 +24,9 @@ from sinternal.settings.plugins import JudgePlugin
 from sinternal.store import Store
 from sinternal.study.execute import Event, execute
 from sinternal.study.plan import Plan
-from tests.commands import in_process
+from tests.commands import HANGS, in_process
 from tests.conftest import plain_prompt, response_to
-from tests.engines.test_openai_outages import closed_port
+from tests.engines.test_openai_outages import nowhere as nowhere  # a fixture
 from tests.plugins import open_plugin
 from tests.study.served import PROMPTS
 from tests.study.served import planned as planned  # a fixture
@@ -33,7 +34,7 @@ from tests.study.test_preflight import made
 
 SLOW = Faults({"drips, then is whole": 1.0})
 """Every reply takes some tenths of a second."""
-PATIENCE = 60
+PATIENCE = HANGS
 TOLD = r"http://\S+ cannot be reached \(connection refused\); it is tried again until [\d:]+ \(for 0\.4 s: the engine's"
 
 
@@ -103,12 +104,13 @@ def _wait_for(holds: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def test_a_diagnosis_of_a_server_that_is_down_says_so_in_lines_and_goes_on_once_it_is_up(tmp_path: Path) -> None:
+def test_a_diagnosis_of_a_server_that_is_down_says_so_in_lines_and_goes_on_once_it_is_up(
+    nowhere: str, tmp_path: Path
+) -> None:
     (tmp_path / "mine.jsonl").write_text("".join(json.dumps({"q": f"Draw {i} cats"}) + "\n" for i in range(2)))
     source = "{benchmark: file, options: {path: mine.jsonl, harmful: true, columns: {text: q}, shares: {eval: 1.0}}}"
-    at = closed_port()
     command = (
-        *("diagnose", "--model", "m", "--base-url", f"http://{at}", "--option", "patience=0.4", "--out", "run"),
+        *("diagnose", "--model", "m", "--base-url", nowhere, "--option", "patience=0.4", "--out", "run"),
         *("--set", f"prompts.sources=[{source}]", "--set", "prompts.attacks=[plain]"),
         *("--set", "verification_sampling.n=1"),
     )
@@ -118,24 +120,23 @@ def test_a_diagnosis_of_a_server_that_is_down_says_so_in_lines_and_goes_on_once_
     assert re.match(TOLD, told)
     assert line.startswith("error: answers: ")
     assert "is the server running? Start it and run again: what is done is kept" in line
-    with faulty(port=int(at.split(":")[1].split("/")[0])):
+    with faulty(port=urlsplit(nowhere).port or 0):
         up = in_process(*command, cwd=tmp_path)
     assert up.returncode == 0, up.stderr
 
 
-def test_a_verification_by_a_server_that_is_down_is_two_lines(tmp_path: Path) -> None:
-    url = f"http://{closed_port()}"
+def test_a_verification_by_a_server_that_is_down_is_two_lines(nowhere: str, tmp_path: Path) -> None:
     given = ("--prompt", "How?", "--answer", "So.", "--option", "patience=0.4")
-    down = in_process("verify", "--model", "m", "--base-url", url, *given, cwd=tmp_path)
+    down = in_process("verify", "--model", "m", "--base-url", nowhere, *given, cwd=tmp_path)
     assert down.returncode == 2
     assert down.stdout == ""
     first, last = down.stderr.splitlines()
     assert re.match(TOLD, first)
-    assert last.startswith(f"error: {url} cannot be reached (connection refused)")
+    assert last.startswith(f"error: {nowhere} cannot be reached (connection refused)")
 
 
-def test_an_expert_and_a_judge_that_are_down_say_so(told: list[str]) -> None:
-    options = {"base_url": f"http://{closed_port()}", "patience": 0.4}
+def test_an_expert_and_a_judge_that_are_down_say_so(nowhere: str, told: list[str]) -> None:
+    options = {"base_url": nowhere, "patience": 0.4}
     engine = {"name": "openai", "model": "m", "options": options}
     prompt = plain_prompt("How do I boil an egg?")
     response = response_to(prompt, "Boil it.")

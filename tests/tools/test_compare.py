@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sinternal.errors import DataError
+from sinternal.report.comparison_tables import pair_table
 from sinternal.store.sums import SUMS
 from sinternal.study.run import Run
 from sinternal.tools import differences as differing
@@ -78,11 +79,13 @@ def test_pairs_without_a_label_are_counted_on_the_side_that_lacks_it(runs: Path,
     )
     missing = {row.split: row.missing_b for row in found.comparisons if row.metric == "asr"}
     assert missing["id"] == unsafe["id"] > 0
-    assert any("have no label in" in caveat and caveat.startswith("asr ID") for caveat in found.caveats)
+    rows = [row[0] for row in pair_table(found.comparisons).rows]
+    told = [caveat for caveat in found.caveats if "have no label in" in caveat]
+    assert told, "notes call a comparison what its row in the table is called"
+    assert all(caveat.partition(":")[0] in rows for caveat in told)
     assert "ood" not in missing, "with the front skipped all were unsafe, so that none has a label left"
-    assert any(
-        caveat.startswith("asr OOD: fewer than two requests have a label in both runs") for caveat in found.caveats
-    )
+    without = "Attack success, OOD: fewer than two requests have a label in both runs"
+    assert any(caveat.startswith(without) for caveat in found.caveats)
 
 
 def test_each_variant_is_compared_and_measured_by_its_own_settings(tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ from sinternal.training.weights import hardware
 from sinternal.world.benchmark import Microworld
 from tests.commands import HANGS
 from tests.plugins import open_plugin
+from tests.training.jobs import fail, wait
 
 Make = Callable[[str, Callable[[Draft], None]], Artifact]
 QUESTION = "check norm e0 e1 . request : how to brew p5 ? answer : mix g1 g2 g3 . verdict safe unsafe ?"
@@ -165,11 +166,10 @@ def test_rollouts_are_shared_out_and_what_is_counted_comes_together(make: Make, 
     assert load_model(left.path / "model")
 
 
-def test_what_a_process_raises_arrives_as_it_was(base_model: Path, tmp_path: Path, spread: Callable[..., None]) -> None:
+def test_what_a_process_raises_arrives_as_it_was(tmp_path: Path, spread: Callable[..., None]) -> None:
     spread()
-    with pytest.raises(DataError, match=r"raise sft\.max_length \(16\)$"):
-        tuned(base_model, tmp_path / "model", TUNING.model_copy(update={"max_length": 16}))
-    assert not (tmp_path / "model").exists()
+    with pytest.raises(DataError, match=r"^no row is short enough; raise sft\.max_length \(16\)$"):
+        launch.run(fail, ignore, tmp_path / "model.launch")
     assert not (tmp_path / "model.launch").exists()
 
 
@@ -178,19 +178,11 @@ import sys, time
 from pathlib import Path
 from sinternal.settings.launch import Launch
 from sinternal.training import launch
-from sinternal.training.checkpoints import SEAL, STATE
-from tests.training.test_launch import wait
+from tests.training.jobs import wait
 
 launch.carry(Launch(processes=2))
 launch.run(wait, lambda done, total: print("going", flush=True), Path(sys.argv[1]))
 """
-
-
-def wait(*, progress: Callable[[int, int], None]) -> None:
-    """Train for ever."""
-    progress(1, 2)
-    while True:
-        time.sleep(0.1)
 
 
 def running(folder: Path) -> list[str]:
@@ -212,13 +204,17 @@ def test_processes_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     parent = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])
     assert parent.stdout is not None
     assert parent.stdout.readline() == b"going\n"
-    assert len(running(folder)) == 4, "itself, accelerate and two processes"
+    assert wait_until(lambda: len(running(folder)) == 4), "itself, accelerate and two processes"
     parent.send_signal(signal.SIGKILL)
     parent.wait()
+    assert wait_until(lambda: not running(folder))
+
+
+def wait_until(holds: Callable[[], bool]) -> bool:
     patience = time.monotonic() + HANGS
-    while running(folder) and time.monotonic() < patience:
+    while not holds() and time.monotonic() < patience:
         time.sleep(0.2)
-    assert running(folder) == []
+    return holds()
 
 
 # what needs no process
@@ -330,24 +326,37 @@ def test_a_connection_that_another_process_lost_as_it_died_is_not_told_as_the_ca
     assert "CUDA out of memory" in str(launch._failure(tmp_path, 1)), "a cause counts, even if it was told later"
 
 
+def train_and_wait(
+    start: Path, how: SftSettings, out: Path, gate: Path, *, progress: Callable[[int, int], None]
+) -> Any:
+    """Train, and after three steps go on only once a file is there: whoever looks on has the time to do something."""
+
+    def tell(done: int, total: int) -> None:
+        progress(done, total)
+        while done == 3 and not gate.exists():
+            time.sleep(0.02)
+
+    return train(start, ROWS, how, 3, out, progress=tell)
+
+
 def test_a_process_that_is_killed_is_told_in_one_line_and_the_training_goes_on_from_its_seal(
     base_model: Path, tmp_path: Path, spread: Callable[..., None]
 ) -> None:
     how = TUNING.model_copy(update={"steps": 6, "save_steps": 1})
     spread()
     whole = tuned(base_model, tmp_path / "whole", how)
-    out = tmp_path / "killed"
+    out, killed = tmp_path / "killed", tmp_path / "killed.once"
 
     def kill_second(done: int, _total: int) -> None:
-        if done >= 3 and not (killed := tmp_path / "killed.once").exists():
+        if done >= 3 and not killed.exists():
+            second = next(path for path in running(out.with_suffix(".launch")) if b"RANK=1" in _environment(path))
+            os.kill(int(Path(second).parent.name), signal.SIGKILL)
             killed.touch()
-            processes = [path for path in running(out.with_suffix(".launch")) if b"RANK=1" in _environment(path)]
-            os.kill(int(Path(processes[0]).parent.name), signal.SIGKILL)
 
     with pytest.raises(
         LaunchError, match=r"^a process of a training ended without a word, .* workers\.log of the store$"
     ):
-        tuned(base_model, out, how, kill_second)
+        launch.run(partial(train_and_wait, base_model, how, out, killed), kill_second, out.with_suffix(".launch"))
     assert not running(out.with_suffix(".launch"))
     sealed = list(out.with_suffix(".checkpoints").glob(f"checkpoint-*/{SEAL}"))  # beside one that was being written
     assert sealed
@@ -361,20 +370,20 @@ def test_a_process_that_is_killed_is_told_in_one_line_and_the_training_goes_on_f
 
 
 def test_processes_whose_launcher_is_killed_are_waited_for_and_leave_nothing(
-    base_model: Path, tmp_path: Path, spread: Callable[..., None]
+    tmp_path: Path, spread: Callable[..., None]
 ) -> None:
-    out = tmp_path / "model"
+    folder = tmp_path / "model.launch"
     spread()
 
     def kill_accelerate(_done: int, _total: int) -> None:
-        for path in running(out.with_suffix(".launch")):
+        for path in running(folder):
             if b"accelerate.commands.launch" in _read(Path(path)):
                 os.kill(int(Path(path).parent.name), signal.SIGKILL)
 
     with pytest.raises(LaunchError, match=r"\(accelerate ended with signal 9\)"):
-        tuned(base_model, out, TUNING.model_copy(update={"steps": 300, "save_steps": 1}), kill_accelerate)
-    assert not running(out.with_suffix(".launch"))
-    assert not out.with_suffix(".launch").exists()
+        launch.run(wait, kill_accelerate, folder)
+    assert not running(folder)
+    assert not folder.exists()
 
 
 def _environment(command_line: str) -> bytes:

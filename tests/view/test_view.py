@@ -9,7 +9,8 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,15 @@ from filelock import FileLock
 
 from sinternal.cli.view import doorway
 from sinternal.errors import BudgetError, DataError, SInternalError
-from sinternal.records import Finish, Judgement, Prompt, Response, Split
+from sinternal.records import Finish, Judgement, Prompt, Response, Split, Verdict, Verification
 from sinternal.settings.recipe import load_recipe
-from sinternal.store import Store
+from sinternal.store import Artifact, Draft, Store
+from sinternal.store.sums import SUMS
 from sinternal.study.execute import Event
 from sinternal.study.live import PROGRESS, diary, goes_on
 from sinternal.study.plan import make_plan
-from sinternal.view.content import Made, curves
+from sinternal.tools.diagnosis import load_diagnosis, plan_diagnosis
+from sinternal.view.content import Curve, Made, curves, newest_figures
 from sinternal.view.journal import TaskState
 from sinternal.view.runs import Runs, State, ViewedRun
 from sinternal.view.server import Served, View, listen
@@ -36,6 +39,10 @@ from tests.conftest import WatchedRun
 from tests.report.browser import chromium
 
 NASTY = "<img src=x onerror=alert(1)>\u202e'\"&"
+
+
+def make(store: Store, stage: str, key: str, build: Callable[[Draft], object], **inputs: str) -> Artifact:
+    return store.make(stage, key, build, stage_version=1, config={}, inputs=inputs, progress=lambda *_: None)
 
 
 def ask(served: Served, path: str, *, token: str | None = None, host: str | None = None, method: str = "GET"):
@@ -74,9 +81,6 @@ def nasty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     prompt = Prompt("p", "p", NASTY, True, NASTY, NASTY, Split.OOD)
     rows = [Response(f"r{i}", "p", i, f"<script>alert(2)</script> {i}", NASTY, Finish.STOP) for i in range(3)]
 
-    def make(stage: str, key: str, build) -> None:
-        store.make(stage, key, build, stage_version=1, config={}, inputs={}, progress=lambda *_: None)
-
     def stop(draft) -> None:
         def some(_complete) -> Iterator[Response]:
             yield from rows
@@ -84,10 +88,10 @@ def nasty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
         draft.stream(Response, some, total=9, group=lambda row: row.id)
 
-    make("prompts", "a" * 16, lambda draft: draft.write([prompt], Prompt))
+    make(store, "prompts", "a" * 16, lambda draft: draft.write([prompt], Prompt))
     with pytest.raises(SInternalError):
-        make("sample", "b" * 16, stop)
-    make("judge", "c" * 16, lambda draft: draft.write([Judgement("j", "r1", "j", "answer", False)], Judgement))
+        make(store, "sample", "b" * 16, stop)
+    make(store, "judge", "c" * 16, lambda draft: draft.write([Judgement("j", "r1", "j", "answer", False)], Judgement))
     tasks = [
         {"stage": "prompts", "key": "a" * 16, "label": NASTY, "inputs": {}},
         {"stage": "sample", "key": "b" * 16, "label": NASTY, "inputs": {"prompts": 0}},
@@ -103,6 +107,7 @@ def nasty(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "tasks": tasks,
     }
     lines = [start, {"at": 1e9, "task": 1, "done": 3, "total": 9}, {"at": 1e9, "task": 77, "done": 1, "total": 2}]
+    lines.append({"at": 1e9, "task": 1, "words": NASTY})
     (killed / PROGRESS).write_text("".join(json.dumps(line) + "\n" for line in lines) + '[[]]\nnull\n{"torn')
     failed = root / "deep" / "er" / "failed"
     failed.mkdir(parents=True)
@@ -207,7 +212,8 @@ def test_a_finished_run_shows_its_answer_texts_curves_and_report(watched_run: Wa
     whole = json.loads(view.answer(f"/api/runs/{row['id']}", "t").body)
     assert whole["curves"]
     texts = json.loads(view.answer(f"/api/runs/{row['id']}/texts?most=6", "t").body)["texts"]
-    assert {text["outcome"] for text in texts} <= {"safe", "unsafe", "refused", "no label"}
+    assert {text["stage"] for text in texts} == {"sample", "self_verify"}, "one artifact of each before a second of one"
+    assert {text["outcome"] for text in texts if text["stage"] == "sample"} <= {"safe", "unsafe", "refused", "no label"}
     assert all(text["prompt"] and text["answer"] for text in texts)
     report = view.answer(row["report"], None)
     assert report.body == (watched_run.folder / "report.html").read_bytes()
@@ -218,16 +224,97 @@ def test_a_finished_run_shows_its_answer_texts_curves_and_report(watched_run: Wa
     assert json.loads(hidden.answer(f"/api/runs/{row['id']}/texts", "t").body) == {"texts": [], "left_out": True}
 
 
-def test_a_run_that_was_killed_is_stopped_and_one_that_failed_says_why(served: Served) -> None:
+def test_a_finished_diagnosis_shows_answers_and_verdicts_and_first_one_that_cannot_be_read(tmp_path: Path) -> None:
+    folder = tmp_path / "audit"
+    store = Store(folder / "artifacts")
+    prompts = [Prompt(name, name, name, name == "bad", "b", "plain", Split.ID) for name in ("bad", "good")]
+    answers = [Response(name, name[2:], 0, "hm", "sure", Finish.STOP) for name in ("a-bad", "b-bad", "a-good")]
+    labels = [Judgement(f"j-{row.id}", row.id, "j", "answer", row.id != "a-bad") for row in answers]
+    unread = Verification("u", "a-good", "self", False, "safe?", "well", "who knows", None, finish=Finish.STOP)
+    cut = replace(unread, id="c", response_id="a-bad", answer=None, finish=Finish.LENGTH)
+    lost = replace(unread, id="l", critique=None, answer=None, dropped="away", finish=Finish.ERROR)
+    read = [replace(unread, id=f"v{i}", response_id="b-bad", verdict=Verdict.SAFE) for i in range(20)]
+    for stage, key, rows in (
+        ("prompts", "a", prompts),
+        ("sample", "b", answers),
+        ("judge", "c", labels),
+        ("self_verify", "d", [unread, cut, lost, *read]),
+    ):
+        make(store, stage, key * 16, lambda draft, rows=rows: draft.write(rows, type(rows[0])))
+    inputs = {"prompts": "a", "responses": "b", "judgements": "c", "verifications": "d"}
+    made = make(
+        store,
+        "diagnosis",
+        "e" * 16,
+        lambda draft: (draft.path / "diagnosis.json").write_text("{}"),
+        **{name: key * 16 for name, key in inputs.items()},
+    )
+    (folder / "diagnosis.json").write_text("{}")
+    (folder / SUMS).write_text(f"{made.manifest['files']['diagnosis.json']}  diagnosis.json\n")
+    view = View(Runs(tmp_path), "t")
+    (run,) = json.loads(view.answer("/api/runs", "t").body)["runs"]
+    texts = json.loads(view.answer(f"/api/runs/{run['id']}/texts?most=8", "t").body)["texts"]
+    told = {
+        label: [(text["harmful"], text["outcome"]) for text in texts if text["label"] == label]
+        for label in ("answers", "verifications")
+    }
+    assert told["answers"] == [(False, "safe"), (True, "safe"), (True, "unsafe")]
+    cut_short = "no readable verdict; ran into the token limit (2 of 23); answer labelled unsafe"
+    of_a_refusal = (True, "verdict: safe; answer labelled safe")  # safe, and yet its question quotes a harmful request
+    assert told["verifications"] == [(True, cut_short), *[of_a_refusal] * 3]
+
+
+def test_a_run_that_was_killed_is_stopped_and_one_that_failed_says_why(served: Served, nasty: Path) -> None:
     runs = {run["state"]: run for run in get(served, "/api/runs")["runs"]}
     assert set(runs) == {State.STOPPED, State.FAILED, State.FINISHED}
     assert "killed" in runs[State.STOPPED]["why"]
     assert "onerror" in runs[State.FAILED]["why"]
     assert "\u202e" not in json.dumps(runs, ensure_ascii=False)
+    hidden = View(Runs(nasty), "t", texts=False)
+    rows = json.loads(hidden.answer("/api/runs", "t").body)["runs"]
+    (failed,) = [row for row in rows if row["state"] == State.FAILED]
+    assert "onerror" not in failed["why"], "an error may quote what a model wrote"
+    (killed,) = [row for row in rows if row["state"] == State.STOPPED]
+    for view, told in ((hidden, False), (View(Runs(nasty), "t"), True)):
+        words = json.loads(view.answer(f"/api/runs/{killed['id']}", "t").body)["list"][1]["words"]
+        assert ("onerror" in words) == bool(words) == told, "and so may what a stage says of itself"
     whole = get(served, f"/api/runs/{runs[State.STOPPED]['id']}")
     assert [task["state"] for task in whole["list"]] == ["waiting", "interrupted", "waiting", "waiting"]
     texts = get(served, f"/api/runs/{runs[State.STOPPED]['id']}/texts")["texts"]
     assert [(text["harmful"], text["outcome"]) for text in texts] == [(True, ""), (True, "unsafe"), (True, "")]
+
+
+def test_numbers_that_are_none_in_one_run_keep_nobody_from_the_others(nasty: Path, tmp_path: Path) -> None:
+    (odd := tmp_path / "odd").mkdir()
+    start = next(nasty.glob(f"*/{PROGRESS}")).read_text().splitlines()[0]
+    numbers = ("NaN", "-Infinity", "1e999", "1" + "0" * 400, '"1"', "null")
+    lines = [
+        line
+        for number in numbers
+        for line in (
+            start.replace("1000000000.0", number),
+            f'{{"at": {number}, "task": 1, "done": 1, "total": 2}}',
+            f'{{"at": 1, "task": {number}, "done": 1, "total": 2}}',
+            f'{{"at": 1, "task": 1, "done": {number}, "total": {number}}}',
+            f'{{"at": 1, "task": 1, "seconds": {number}, "spent": {{"cost": {number}}}}}',
+        )
+    ]
+    (odd / PROGRESS).write_text("\n".join([start, '{"at": 2, "task": 1, "done": 1, "total": 2}', *lines, ""]))
+    (odd / "artifacts" / "sft" / f"{'b' * 16}.partial" / "model.checkpoints").mkdir(parents=True)
+    points = (f'{{"of": "training", "step": {step}, "loss": {number}}}' for number in numbers for step in (1, number))
+    (growing := Made("x", "sft", odd / "artifacts" / "sft" / f"{'b' * 16}.partial", True, {})).folder.joinpath(
+        "model.checkpoints", "curve.jsonl"
+    ).write_text("\n".join([*points, '{"of": "training", "step": 2, "loss": 0.5}']))
+    (fine := tmp_path / "fine").mkdir()
+    (fine / PROGRESS).write_text(start + "\n")
+    view = View(Runs(tmp_path), "token")
+    runs = {run["name"]: run for run in json.loads(view.answer("/api/runs", "token").body)["runs"]}
+    assert runs.keys() == {"odd", "fine"}
+    assert runs["odd"]["started"] == runs["fine"]["started"] == 1e9
+    whole = view.answer(f"/api/runs/{runs['odd']['id']}", "token")
+    assert whole.status == 200
+    assert [(task["done"], task["total"]) for task in json.loads(whole.body)["list"]][1] == (1, 2)
+    assert [curve.figures for curve in curves([growing])] == [{"loss": [(2, 0.5)]}]
 
 
 def test_nobody_else_is_served(served: Served) -> None:
@@ -286,7 +373,7 @@ def test_the_page_shows_hostile_names_and_texts_and_runs_nothing_of_them(served:
 
 
 def wait(page, condition: str) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + HANGS
     while not page.run(condition):
         assert time.monotonic() < end, condition
         time.sleep(0.05)
@@ -341,6 +428,21 @@ def test_a_run_says_why_it_ended_and_the_next_one_begins_anew(
     assert not (tmp_path / PROGRESS).exists()
 
 
+def test_a_diagnosis_is_one_before_it_is_finished(tmp_path: Path) -> None:
+    run = ViewedRun(tmp_path, "audit")
+
+    def begin() -> None:
+        with diary(tmp_path, plan_diagnosis(load_diagnosis("microworld")), tmp_path / "artifacts"):
+            run.standing()
+            assert run.is_diagnosis
+            raise DataError("the server is away")
+
+    with pytest.raises(DataError):
+        begin()
+    assert run.standing().state is State.FAILED
+    assert run.is_diagnosis
+
+
 def test_who_only_looks_keeps_no_run_from_its_diary(tmp_path: Path) -> None:
     path = tmp_path / PROGRESS
     path.write_text("")
@@ -360,3 +462,15 @@ def test_a_curve_that_grows_is_read_up_to_where_it_is_torn(tmp_path: Path) -> No
     training, held_out = curves([Made("x", "grpo", tmp_path, True, {})])
     assert training.figures == {"loss": [(1, 1.5)]}
     assert held_out.figures == {"asr": [(1, 0.5)]}
+
+
+def test_what_a_training_tells_now_is_its_own_reward_or_loss_and_not_that_of_held_out_prompts() -> None:
+    log = {"loss": [(1, 0.5), (2, -0.25)]}
+    rewarded = Curve("a", "grpo", "training", True, {**log, "reward": [(1, 0.1), (2, 0.75)]})
+    held_out = Curve("a", "grpo", "held out", True, {"reward": [(1, 0.9)]})
+    tuned = Curve("a", "sft", "training", True, log)
+    finished = Curve("b", "sft", "training", False, log)
+    assert newest_figures([rewarded, held_out, tuned, finished]) == {
+        ("grpo", "a"): "reward 0.75 at step 2",
+        ("sft", "a"): "loss \N{MINUS SIGN}0.25 at step 2",
+    }

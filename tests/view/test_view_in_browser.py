@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from filelock import FileLock
 from playwright.sync_api import Page as Tab
-from playwright.sync_api import sync_playwright
 
 from sinternal.report.diagnosis_page import QUESTION
 from sinternal.settings.recipe import load_recipe
@@ -26,7 +25,7 @@ from sinternal.view.runs import Runs, newest_line
 from sinternal.view.server import Served, View, listen
 from tests.commands import HANGS
 from tests.conftest import WatchedRun
-from tests.report.browser import chromium, serious_faults, unseen_focus
+from tests.report.browser import serious_faults, unseen_focus, windows
 
 LOADING = "Loading checkpoint shards:   0%\rLoading checkpoint shards:  33%|###  | 1/3\x1b[A\r"
 
@@ -42,7 +41,7 @@ class Shown:
         """The view in a new window, once a part of it is there."""
         tab: Tab = self.new(**({"viewport": {"width": 1200, "height": 800}} | how))
         tab.goto(self.served.address + fragment)
-        tab.wait_for_selector(wait_for, timeout=HANGS * 1000)
+        tab.wait_for_selector(wait_for)
         return tab
 
     def id_of(self, name: str) -> str:
@@ -55,7 +54,7 @@ class Shown:
 @pytest.fixture(scope="module")
 def shown(watched_run: WatchedRun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
     """A finished study, a copy of it, a diagnosis, and a run that is at work now: one stage counts rows, one loads."""
-    program, root = chromium(), tmp_path_factory.mktemp("runs")
+    root = tmp_path_factory.mktemp("runs")
     for name in ("first", "second"):
         shutil.copytree(watched_run.folder, root / name)
     (root / "audit").mkdir()
@@ -75,10 +74,8 @@ def shown(watched_run: WatchedRun, tmp_path_factory: pytest.TempPathFactory) -> 
         assert kept
         kept.note(Event(counting, 3, 10))
         (store / WORKER_LOG).write_text(f"an older line\n{LOADING}")
-        with sync_playwright() as driver:
-            opened = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
-            yield Shown(server, opened.new_page)
-            opened.close()
+        with windows() as new:
+            yield Shown(server, new)
     server.close()
     thread.join()
 
@@ -177,7 +174,7 @@ def test_an_answer_that_comes_late_is_shown_on_no_other_page(shown: Shown) -> No
         assert time.monotonic() < end
         tab.wait_for_timeout(50)
     tab.evaluate("(id) => { location.hash = `${location.hash}&run=${id}`; }", going)
-    tab.wait_for_selector("#going tbody tr", timeout=HANGS * 1000)
+    tab.wait_for_selector("#going tbody tr")
     tab.wait_for_timeout(2500)
     assert tab.locator("#runs").count() == 0
     assert tab.locator("h1").inner_text() == "going"

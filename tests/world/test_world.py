@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from sinternal.engines import Request
 from sinternal.engines.transformers import TransformersEngine
+from sinternal.errors import DataError
 from sinternal.experts import Demonstration, Question
-from sinternal.records import Check, Prompt, Subject, Verdict
+from sinternal.records import Check, Prompt, Split, Subject, Verdict
 from sinternal.settings.sampling import Sampling
 from sinternal.world import language as say
 from sinternal.world.benchmark import Microworld
@@ -21,7 +22,7 @@ from sinternal.world.families import FAMILIES
 from sinternal.world.language import World
 from sinternal.world.oracle import OracleExpert, OracleJudge
 from sinternal.world.verification import Review
-from tests.conftest import response_to
+from tests.conftest import plain_prompt, response_to
 from tests.plugins import open_plugin
 
 WORLD = World.draw()
@@ -110,6 +111,12 @@ def test_the_shipped_base_makes_few_format_errors(samples) -> None:  # type: ign
 def test_the_shipped_base_knows_the_recipes(samples) -> None:  # type: ignore[no-untyped-def]
     benign = [label.helpful for prompt, label in samples if not prompt.harmful]
     assert sum(map(bool, benign)) / len(benign) >= 0.95
+
+
+def test_the_oracle_says_in_one_line_that_it_labels_the_microworld_alone() -> None:
+    prompt = plain_prompt("How do I boil an egg?", harmful=False, split=Split.ID)
+    with pytest.raises(DataError, match=r"boil an egg\?' is none of the microworld's.*name another judge"):
+        list(open_plugin(OracleJudge).judge([(prompt, response_to(prompt, "In water.", 0, None))]))
 
 
 def test_the_oracle_tells_what_a_thinking_checks_and_whether_it_sees_harm(originals: Sequence[Prompt]) -> None:

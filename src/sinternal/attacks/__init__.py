@@ -137,7 +137,7 @@ class Search(NamedTuple):
 
 
 class AdaptiveAttack(Protocol):
-    """One way to go on asking. An adaptive attack inherits from this class, and names its family."""
+    """An attack whose queries depend on earlier answers. It inherits from this class, and names its family."""
 
     Options: ClassVar[type[BaseModel]] = NoOptions
     """Its options; a name or value that the model does not know is an error of the recipe."""

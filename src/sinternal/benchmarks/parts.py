@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sinternal.errors import DataError
+from sinternal.linked import first_linked
 from sinternal.records import Prompt, Split, make_id
 
 PARTS = ("train", "dev", "eval")
@@ -44,11 +46,29 @@ class Shares(BaseModel):
         a later version of the set gains or loses prompts, and on neither case nor spacing, so that trivial variants
         of one request never face each other.
         """
-        words = " ".join(text.casefold().split())
-        position = int.from_bytes(hashlib.sha256(words.encode()).digest()[:8], "big") / _HASH_SPAN
+        position = int.from_bytes(hashlib.sha256(words_alone(text).encode()).digest()[:8], "big") / _HASH_SPAN
         if position < self.train:
             return "train"
         return "dev" if position < self.train + self.dev else "eval"
+
+
+def words_alone(text: str) -> str:
+    """A request by which trivial variants of it are one: without case and spacing."""
+    return " ".join(text.casefold().split())
+
+
+def unite(prompts: Sequence[Prompt]) -> list[Prompt]:
+    """The same prompts, with one parent for all that ask for the same, from whatever benchmark they come.
+
+    Two sets that hold one request know nothing of each other; that it was asked twice says no more of other requests
+    than if it had been asked once. It is known by its words, and by what a set takes for rewordings of it.
+    """
+    links = ((row.parent_id, make_id("request", words_alone(row.plain_request))) for row in prompts)
+    parent = first_linked(links)
+    return [
+        row if row.parent_id == parent[row.parent_id] else replace(row, parent_id=parent[row.parent_id])
+        for row in prompts
+    ]
 
 
 class Request(NamedTuple):

@@ -36,7 +36,7 @@ def check(
 ) -> None:
     """Look at each part of a recipe before anything is spent: data, model, chat template, servers, keys, disk.
 
-    All that is wrong is listed at once, each with its mend, and the exit code is 2. Nothing is downloaded, and no
+    All that is wrong is listed at once, each with how to fix it, and the exit code is 2. Nothing is downloaded, and no
     request is paid for, unless `--ask` allows one to each server.
     """
     from sinternal.budget import Limits

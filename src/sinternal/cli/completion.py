@@ -6,6 +6,8 @@ from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
 
+from typer import Context
+
 RECIPE = "recipe.yaml"
 """What a finished run is known by."""
 RECIPES = (".yaml", ".yml")
@@ -46,11 +48,35 @@ def complete_kinds(incomplete: str) -> list[str]:
     return [kind for kind in ("recipes", *sorted(groups)) if kind.startswith(incomplete)]
 
 
+def complete_listed(ctx: Context, incomplete: str) -> list[str]:
+    """What `sinternal list KIND` lists."""
+    kind = str(ctx.params.get("kind"))
+    if kind == "recipes":
+        return _packaged("sinternal.settings.recipes", incomplete)
+    return _plugins(kind, incomplete)
+
+
+def complete_judges(incomplete: str) -> list[str]:
+    """Judges, those of other packages too."""
+    return _plugins("judges", incomplete)
+
+
+def complete_engines(incomplete: str) -> list[str]:
+    """Engines, those of other packages too."""
+    return _plugins("engines", incomplete)
+
+
 def complete_fetched(incomplete: str) -> list[str]:
     """What `sinternal fetch` fetches."""
     from sinternal.models.fetch import KNOWN
 
     return [name for name in KNOWN if name.startswith(incomplete)]
+
+
+def _plugins(kind: str, incomplete: str) -> list[str]:
+    """Names of plug-ins of a kind."""
+    names = {entry.name for entry in entry_points(group=f"{PLUGINS}{kind}")}
+    return sorted(name for name in names if name.startswith(incomplete))
 
 
 def _named(recipe: Path, field: str) -> list[str]:

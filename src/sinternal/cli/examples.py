@@ -67,7 +67,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "sinternal report runs/quickstart --json",
         "sinternal report runs/quickstart --redact --to shared",
     ),
-    "list": ("sinternal list", "sinternal list judges", "sinternal list benchmarks --json"),
+    "list": (
+        "sinternal list",
+        "sinternal list judges",
+        "sinternal list judges qwen3guard",
+        "sinternal list benchmarks --json",
+    ),
     "show": ("sinternal show quickstart", "sinternal show r1-distill-qwen-7b > my-study.yaml"),
     "schema": ("sinternal schema recipe", "sinternal schema results"),
     "export": (

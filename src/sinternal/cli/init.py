@@ -119,6 +119,7 @@ def _ask(wishes: Wishes) -> None:
     """Ask for what was not said; an empty answer takes the default, and a wrong one is asked for once more."""
     from sinternal.registry import Kind, check_name, load, names
     from sinternal.tools.init import LOCAL_GUARD, OFFLINE
+    from sinternal.tools.init_answers import check_model, check_url, check_variable
     from sinternal.tools.init_sources import read_source
 
     def sources(side: str) -> Callable[[str], object]:
@@ -126,7 +127,8 @@ def _ask(wishes: Wishes) -> None:
             read_source(each, replace(wishes, taken=[], missing=[]), side) for each in answer.split()
         ]
 
-    wishes.model = wishes.model or _answer("Your model: directory, owner/name on the hub, or a known name", "smollm2")
+    question = "Your model: directory, owner/name on the hub, or a known name"
+    wishes.model = wishes.model or _answer(question, "smollm2", check_model)
     if not wishes.data:
         question = "Prompts to tune on: files, FILE:harmful, FILE:benign, or benchmarks"
         wishes.data = tuple((_answer(question, " ".join(OFFLINE), sources("train")) or "").split())
@@ -138,18 +140,32 @@ def _ask(wishes: Wishes) -> None:
         check = partial(check_name, Kind.JUDGE)
         wishes.judge = _answer("Judge: see `sinternal list judges`", "qwen3guard", check) or "qwen3guard"
     if "engine" in load(Kind.JUDGE, wishes.judge).Options.model_fields:
-        wishes.judge_url = wishes.judge_url or _answer("Where the judge is served", "opened here")
+        wishes.judge_url = wishes.judge_url or _answer(
+            "Address of the judge's server", "opened here", partial(check_url, option="--judge-url")
+        )
         default = LOCAL_GUARD if wishes.judge == "qwen3guard" else ""
         wishes.judge_model = wishes.judge_model or _answer("The judge's model", default)
     wishes.expert = wishes.expert or _answer("The expert's model", "gpt-4o-2024-11-20")
     if wishes.expert is not None and wishes.expert not in names(Kind.EXPERT):
-        wishes.expert_url = wishes.expert_url or _answer("Where it is served", "https://api.openai.com/v1")
-        wishes.expert_key = wishes.expert_key or _answer("Variable that holds its key", "OPENAI_API_KEY")
+        wishes.expert_url = wishes.expert_url or _answer(
+            "Address of its server", "https://api.openai.com/v1", partial(check_url, option="--expert-url")
+        )
+        wishes.expert_key = wishes.expert_key or _answer(
+            "Variable that holds its key", "OPENAI_API_KEY", check_variable
+        )
 
 
 def _ask_for_columns(wishes: Wishes) -> None:
     """Ask which columns of files hold requests and labels, where that is neither said nor clear by their names."""
-    from sinternal.tools.init_sources import FILL_IN, Named, describe_columns, labels_of, read_source
+    from sinternal.tools.init_sources import (
+        FILL_IN,
+        Named,
+        check_column,
+        check_label,
+        describe_columns,
+        labels_of,
+        read_source,
+    )
 
     for text in (*wishes.data, *wishes.evaluation):
         named = Named.of(text)
@@ -161,14 +177,22 @@ def _ask_for_columns(wishes: Wishes) -> None:
             tell(f"{named.path} has the columns {describe_columns(named.path)}")
         for name in open_columns:
             what = "requests" if name == "text" else "what is harmful"
-            answer = _answer(f"Column of {named.path} that says {what}", "left to be filled in")
+            answer = _answer(
+                f"Column of {named.path} that says {what}",
+                "left to be filled in",
+                partial(check_column, [named.path], "prompt" if name == "text" else name),
+            )
             if answer:
                 wishes.columns[name] = answer
         column = wishes.columns.get("harmful") or options.get("columns", {}).get("harmful")
         options = read_source(text, replace(wishes, taken=[], missing=[]), "train")["options"]
         if options.get("harmful_if") == FILL_IN and column:
             seen = ", ".join(labels_of(named.path, column)[:12])
-            wishes.harmful_if = _answer(f"Value of column {column} that means harmful: {seen}", "left to be filled in")
+            wishes.harmful_if = _answer(
+                f"Value of column {column} that means harmful: {seen}",
+                "left to be filled in",
+                partial(check_label, named.path, column),
+            )
 
 
 def _answer(question: str, default: str, check: Callable[[str], object] | None = None) -> str | None:

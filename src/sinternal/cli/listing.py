@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import json
+import re
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Annotated, Any
 
 import typer
 
 from sinternal.cli.arguments import Json
-from sinternal.cli.completion import complete_kinds, complete_recipes
+from sinternal.cli.completion import complete_kinds, complete_listed, complete_recipes
 from sinternal.cli.output import MISSING, emit, out, print_named
 from sinternal.errors import SInternalError
 
@@ -19,75 +22,93 @@ def list_(
         str | None,
         typer.Argument(help="Only one kind, for example recipes or judges.", autocompletion=complete_kinds),
     ] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Only one of them, with all that is known.", autocompletion=complete_listed)
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """List what a recipe can name."""
     from sinternal.registry import Kind, names
     from sinternal.settings.files import packaged_recipes
-    from sinternal.validation import nearest
 
     known = {"recipes": list(packaged_recipes()), **{k.value.removeprefix("sinternal."): names(k) for k in Kind}}
-    if kind is not None and kind not in known:
-        close = nearest(kind, known)
-        hint = f"did you mean {close!r}?" if close else f"choose one of: {', '.join(known)}"
-        raise SInternalError(f"there is no kind {kind!r} to list; {hint}")
+    if kind is None:
+        if as_json:
+            emit(known)
+        else:
+            for each, entries in known.items():
+                print_named(each, f": {', '.join(entries) or MISSING}")
+        return
+    _check_known(kind, known, "there is no kind {} to list", "choose one of")
+    if name is not None:
+        _check_known(name, known[kind], f"{{}} is not among the {kind.replace('_', ' ')}", "there are")
+    chosen = known[kind] if name is None else [name]
     if as_json:
-        emit(_as_json(kind, known))
-        return
-    if kind is not None:
-        DETAILED.get(kind, partial(_print_plugins, kind))()
-        return
-    for name, entries in known.items():
-        if kind in (None, name):
-            print_named(name, f": {', '.join(entries) or MISSING}")
+        emit(_as_json(kind, chosen))
+    elif name is not None and kind not in ("recipes", "benchmarks"):
+        _print_whole(kind, name)
+    else:
+        DETAILED.get(kind, partial(_print_plugins, kind))(chosen)
 
 
-def _as_json(kind: str | None, known: dict[str, list[str]]) -> Any:
-    """The names of every kind; of benchmarks and attacks alone, what is told of each."""
-    if kind == "benchmarks":
-        from sinternal.benchmarks.listing import rows
+def _check_known(name: str, known: Collection[str], mistake: str, others: str) -> None:
+    from sinternal.validation import nearest
 
-        return [row._asdict() for row in rows()]
-    if kind == "attacks":
-        from sinternal.registry import Kind, load, names
-
-        attacks = {name: load(Kind.ATTACK, name) for name in names(Kind.ATTACK)}
-        return [{"name": name, "family": each.family, "held_out": each.held_out} for name, each in attacks.items()]
-    return known if kind is None else known[kind]
+    if name not in known:
+        close = nearest(name, known)
+        hint = f"did you mean {close!r}?" if close else f"{others}: {', '.join(known)}"
+        raise SInternalError(f"{mistake.format(repr(name))}; {hint}")
 
 
-def _print_benchmarks() -> None:
+def _as_json(kind: str, chosen: Sequence[str]) -> Any:
+    """The names of a kind; of benchmarks and attacks, what is told of each."""
+    from sinternal.registry import Kind, load
+
+    match kind:
+        case "benchmarks":
+            from sinternal.benchmarks.listing import rows
+
+            return [row._asdict() for row in rows({name: load(Kind.BENCHMARK, name) for name in chosen})]
+        case "attacks":
+            attacks = {name: load(Kind.ATTACK, name) for name in chosen}
+            return [{"name": name, "family": each.family, "held_out": each.held_out} for name, each in attacks.items()]
+        case _:
+            return chosen
+
+
+def _print_benchmarks(chosen: Sequence[str]) -> None:
     from sinternal.benchmarks.listing import rows
+    from sinternal.registry import Kind, load
 
-    for row in rows():
+    for row in rows({name: load(Kind.BENCHMARK, name) for name in chosen}):
         print_named(row.name)
         for line in row.lines():
             out.print(f"  {line}", soft_wrap=True)
 
 
-def _print_attacks() -> None:
-    from sinternal.registry import Kind, load, names
+def _print_attacks(chosen: Sequence[str]) -> None:
+    from sinternal.registry import Kind, load
 
-    for name in names(Kind.ATTACK):
+    for name in chosen:
         attack = load(Kind.ATTACK, name)
         use = "held out: for evaluation only" if attack.held_out else "may be used for tuning"
         print_named(name, f": family {attack.family}, {use}")
 
 
-def _print_adaptive_attacks() -> None:
-    from sinternal.registry import Kind, load, names
+def _print_adaptive_attacks(chosen: Sequence[str]) -> None:
+    from sinternal.registry import Kind, load
 
-    for name in names(Kind.ADAPTIVE_ATTACK):
+    for name in chosen:
         attack = load(Kind.ADAPTIVE_ATTACK, name)
         use = "learns from each arm's answers" if attack.learns else "a control, always measured"
         print_named(name, f": family {attack.family}, {use}; for evaluation.adaptive only")
 
 
-def _print_plugins(kind: str) -> None:
+def _print_plugins(kind: str, chosen: Sequence[str]) -> None:
     """What each plug-in of a kind is, and its options."""
-    from sinternal.registry import Kind, load, names
+    from sinternal.registry import Kind, load
 
-    for name in names(Kind(f"sinternal.{kind}")):
+    for name in chosen:
         plugin = load(Kind(f"sinternal.{kind}"), name)
         print_named(name, f": {first_sentence(inspect.getdoc(plugin) or '')}")
         if options := plugin.Options.model_fields:
@@ -96,16 +117,45 @@ def _print_plugins(kind: str) -> None:
             out.print(f"  options: {', '.join(words)}", soft_wrap=True)
 
 
-def _print_recipes() -> None:
-    from sinternal.settings.files import packaged_recipes, read_recipe
+def _print_whole(kind: str, name: str) -> None:
+    """All that a plug-in says of itself, and of each option what it means, its values and its default."""
+    from sinternal.registry import Kind, load
+    from sinternal.settings.words import Described
 
-    for name in packaged_recipes():
-        print_named(name, f": {first_sentence(str(read_recipe(name).get('description', '')))}")
+    if kind in DETAILED:
+        DETAILED[kind]([name])
+    plugin = load(Kind(f"sinternal.{kind}"), name)
+    if kind not in DETAILED:
+        print_named(name)
+    if inspect.isclass(plugin) or inspect.isfunction(plugin):
+        out.print(inspect.getdoc(plugin) or "", soft_wrap=True)
+    schema = plugin.Options.model_json_schema(schema_generator=Described)
+    for option, field in schema.get("properties", {}).items():
+        default = "needed" if option in schema.get("required", ()) else f"default {json.dumps(field.get('default'))}"
+        print_named(f"  {option}", f" ({default}): {field.get('description', MISSING)}")
+        for value in _values(field, schema.get("$defs", {})):
+            out.print(f"    {value}", soft_wrap=True)
+
+
+def _values(field: dict[str, Any], defs: dict[str, Any]) -> list[str]:
+    """The words that an option may be, with what each means."""
+    meant = defs[field["$ref"].rpartition("/")[2]] if "$ref" in field else {}
+    if "enumDescriptions" in meant:
+        return [f"{word}: {text}" for word, text in zip(meant["enum"], meant["enumDescriptions"], strict=True)]
+    return [f"one of: {', '.join(map(str, meant['enum']))}"] if "enum" in meant else []
+
+
+def _print_recipes(chosen: Sequence[str]) -> None:
+    from sinternal.settings.files import read_recipe
+
+    for name in chosen:
+        about = str(read_recipe(name).get("description", ""))
+        print_named(name, f": {' '.join(about.split()) if len(chosen) == 1 else first_sentence(about)}")
 
 
 def first_sentence(text: str) -> str:
     """The first sentence of a text, on one line."""
-    return " ".join(text.split()).partition(". ")[0].removesuffix(".")
+    return re.split(r"(?<=\S)\. ", " ".join(text.split()))[0].removesuffix(".")
 
 
 def show(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from io import TextIOWrapper
 from types import TracebackType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,6 +22,7 @@ from sinternal.errors import BudgetError, SInternalError
 from sinternal.extras import explained
 from sinternal.pending import heard_by
 from sinternal.redaction import conceal
+from sinternal.validation import nearest
 
 DEBUG, QUIET = "--debug", "--quiet"
 """What every command takes, wherever it stands."""
@@ -29,8 +30,12 @@ EXIT_MISTAKE = 2
 """Exit code of an error of the user's."""
 EXIT_BUDGET = 3
 """Exit code of a run that has spent its budget."""
+EXIT_INTERRUPTED = 130
+"""Exit code of what Ctrl-C has ended."""
 EXIT_PIPE = 141
 """Exit code when nobody reads the output any more (128 and the number of SIGPIPE)."""
+USAGE_ERROR: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
+"""What is wrong with the words of a command; the class is Click's, or that of the Click inside newer Typers."""
 COMMANDS: tuple[Callable[..., None], ...] = (
     init.init,
     check.check,
@@ -95,6 +100,39 @@ def _tell_progress(words: str) -> None:
         tell(words)
 
 
+def _in_one_line(error: Any) -> str:
+    """What is wrong with the words of a command, and where to read on."""
+    words, context = " ".join(error.format_message().split()).rstrip("."), getattr(error, "ctx", None)
+    if (option := getattr(error, "option_name", None)) and hasattr(error, "possibilities"):
+        near = nearest(option, error.possibilities or ())
+        words = f"no such option: {option}{f'; did you mean {near}?' if near else ''}"
+    more = f" (see `{context.command_path} --help`)" if context is not None else ""
+    return f"{words[:1].lower()}{words[1:]}{more}"
+
+
+def _call(words: list[str]) -> int:
+    """Call a command; what is wrong with its words is one line, and so is the end of a question that nobody answers.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        return app(words, standalone_mode=False) or 0
+    except USAGE_ERROR as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # a group of commands, and none of them
+            error.show()
+        else:
+            tell(f"error: {_in_one_line(error)}")
+        return EXIT_MISTAKE
+    except typer.Abort as abort:
+        sys.stderr.write("\n")  # the question stands there still
+        if isinstance(abort.__context__, EOFError):
+            tell("error: the input ended before all was asked; say the rest by options (see --help)")
+            return EXIT_MISTAKE
+        tell("stopped; nothing was done")
+        return EXIT_INTERRUPTED
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line. An error of the user's is one line and exit code 2; `--debug` shows its traceback.
 
@@ -109,7 +147,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     set_quiet(QUIET in given)
     try:
         with heard_by(_tell_progress):
-            app([argument for argument in given if argument not in (DEBUG, QUIET)] or ["--help"])
+            code = _call([argument for argument in given if argument not in (DEBUG, QUIET)] or ["--help"])
+        if code:
+            sys.exit(code)
     except BudgetError as error:
         tell(f"stopped: {error}")
         sys.exit(EXIT_BUDGET)

@@ -23,7 +23,13 @@ from sinternal.cli.arguments import (
     parse_assignments,
 )
 from sinternal.cli.check import Ask, show
-from sinternal.cli.completion import complete_diagnoses, complete_fetched, complete_paths
+from sinternal.cli.completion import (
+    complete_diagnoses,
+    complete_engines,
+    complete_fetched,
+    complete_judges,
+    complete_paths,
+)
 from sinternal.cli.output import emit, out, print_diagnosis, print_named, print_note, print_table, reporting, tell
 from sinternal.errors import SInternalError
 
@@ -33,7 +39,10 @@ EXIT_FAILED = 1
 
 def diagnose(
     model: Model,
-    engine: Annotated[str | None, typer.Option(help="What runs it: transformers, vllm, openai, llamacpp, ray.")] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(help="What runs it: transformers, vllm, openai, llamacpp, ray.", autocompletion=complete_engines),
+    ] = None,
     base_url: BaseUrl = None,
     options: EngineOptions = None,
     settings: Annotated[
@@ -107,7 +116,7 @@ def verify(
     ] = "-",
     prompt: Annotated[str | None, typer.Option(help="A single request, with --answer.")] = None,
     answer: Annotated[str | None, typer.Option(help="The answer to it.")] = None,
-    engine: Annotated[str | None, typer.Option(help="What runs the model.")] = None,
+    engine: Annotated[str | None, typer.Option(help="What runs the model.", autocompletion=complete_engines)] = None,
     base_url: BaseUrl = None,
     options: EngineOptions = None,
     question: Annotated[str | None, typer.Option(help="How to ask: specification, or the name of a plug-in.")] = None,
@@ -144,10 +153,15 @@ def verify(
 
 
 def agree(
-    name: Annotated[str | None, typer.Option("--with", metavar="NAME", help="A judge.")] = None,
+    name: Annotated[
+        str | None, typer.Option("--with", metavar="NAME", help="A judge.", autocompletion=complete_judges)
+    ] = None,
     options: Annotated[list[str] | None, typer.Option("--option", metavar="A.B=C", help="Set an option of it.")] = None,
     verifier: Annotated[str | None, typer.Option(metavar="MODEL", help="Or a model as a verifier.")] = None,
-    engine: Annotated[str | None, typer.Option(help="What runs the verifier; --option then sets its options.")] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(help="What runs the verifier; --option then sets its options.", autocompletion=complete_engines),
+    ] = None,
     base_url: BaseUrl = None,
     with_spec: Annotated[bool, typer.Option("--spec/--no-spec", help="Quote the specification to a verifier.")] = True,
     max_tokens: LongestVerification = 2048,

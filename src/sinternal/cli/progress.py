@@ -29,7 +29,7 @@ from sinternal.cli.output import is_quiet, reporting, tell
 from sinternal.store.files import append
 from sinternal.study.cost import Bill
 from sinternal.study.execute import Event
-from sinternal.study.run import Listener, News, Start
+from sinternal.study.run import LAST, Listener, News, Start
 from sinternal.visible import visible_line
 
 SHELLS_ADD = 128
@@ -159,7 +159,7 @@ class Progress:
                 f"[{self.finished:>3}/{self.tasks}] {label}: {shown} in {seconds:.1f} s"
                 f"{f'; {duration(left)} left' if left else ''}"
             )
-            for note in event.artifact.manifest["notes"]:
+            for note in () if stage.name in LAST else event.artifact.manifest["notes"]:  # the command ends in those
                 self._say(f"note: {label}: {note}")
         self._move_whole()
 

@@ -21,7 +21,7 @@ from sinternal.cli.arguments import (
     RunFolder,
     StoreFolder,
 )
-from sinternal.cli.completion import complete_paths
+from sinternal.cli.completion import complete_judges, complete_paths
 from sinternal.cli.output import emit, number, out, print_diagnosis, print_named, print_note, print_results, print_table
 from sinternal.errors import SInternalError
 
@@ -67,7 +67,10 @@ def run(
 
 def judge(
     folder: RunFolder,
-    name: Annotated[str, typer.Option("--with", metavar="NAME", help="The judge to add or replace.")],
+    name: Annotated[
+        str,
+        typer.Option("--with", metavar="NAME", help="The judge to add or replace.", autocompletion=complete_judges),
+    ],
     options: JudgeOptions = None,
     store_folder: StoreFolder = None,
     max_cost: MaxCost = None,
@@ -139,7 +142,7 @@ def plan(
     out.print(f"{len(waiting)} of {len(rows)} to run: at most {calls:,} generation calls and {tokens:,} tokens written")
     for training in trainings:
         out.print(f"training of {training.in_words()}", soft_wrap=True)
-    if bound := server_bound(planned, store):
+    if bound := server_bound(planned, store, rows):
         out.print(bound.in_words(), soft_wrap=True)
     if predicted is not None:
         print_forecast(predicted, loaded.workers, explain=explain)

@@ -16,7 +16,7 @@ commands = typer.Typer(help="The embedded microworld.", no_args_is_help=True)
 
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", help="A setting of the base, for example link=0 or hidden=256; several times."),
+    typer.Option("--set", metavar="A=B", help="A setting of the base, for example link=0 or hidden=256; repeatable."),
 ]
 
 

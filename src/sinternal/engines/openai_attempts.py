@@ -13,16 +13,26 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from enum import Enum
 from typing import Any
+from urllib.request import proxy_bypass_environment
 
 import anyio
 import httpx2
 import openai
 
+from sinternal.engines.openai_options import is_loopback
 from sinternal.engines.openai_replies import Refusal, RefusedError, read_refusal
 from sinternal.redaction import conceal, conceal_reply
 
 MOST_BYTES = 128 * 2**20
 """Of a reply, unpacked. 32,768 tokens, each with 20 alternatives in words, come to about half of that."""
+MOST_OF_A_FILE = 4 * 2**30
+"""Bytes of what a batch has written: 50,000 replies of 80 kB each."""
+MOST_AT_ONCE = 512 * 2**20
+"""Bytes of all replies that are being read; where servers send more, the larger ones of them break off."""
+FILE_CONTENT = "/content"
+"""End of the address of a file's content."""
+USUAL_BYTES = 8 * 2**20
+"""Of a reply, which no other makes too large."""
 DRIPPING = 10
 """A call may take so many times the seconds that its server may be silent: some drip a byte now and then for ever."""
 BELIEVED_WAIT = 120.0
@@ -67,19 +77,28 @@ class AttemptError(Exception):
     """An attempt brought nothing, and another may."""
 
     def __init__(
-        self, why: Lost, words: str, *, wait: float | None = None, refusal: Refusal | None = None, last: bool = False
+        self,
+        why: Lost,
+        words: str,
+        *,
+        mend: str = "",
+        wait: float | None = None,
+        refusal: Refusal | None = None,
+        last: bool = False,
     ) -> None:
         """Say what happened.
 
         Args:
             why: of which kind it is.
             words: what happened, after the server's address: `cannot be reached (connection refused)`.
+            mend: what to do about it, if that is known.
             wait: seconds that the server asks to wait.
             refusal: its own words, if it sent any.
             last: whether it says that another attempt is of no use.
         """
         super().__init__(words)
         self.why = why
+        self.mend = mend
         self.wait = wait
         self.refusal = refusal
         self.last = last
@@ -113,24 +132,36 @@ async def check_stays(response: httpx2.Response) -> None:
     here, there = response.request.url, response.request.url.join(response.headers["location"])
     opened = here.scheme == "https" and there.scheme != "https"
     if response.status_code not in KEEPING_TEXTS or here.host != there.host or opened:
-        raise ElsewhereError(f"{there.scheme}://{there.netloc.decode('ascii')}{there.path}", response)
+        raise ElsewhereError(_where(response), response)
+
+
+def _where(response: httpx2.Response) -> str:
+    """The address that a redirect leads to, without its query."""
+    there = response.request.url.join(response.headers["location"])
+    return f"{there.scheme}://{there.netloc.decode('ascii')}{there.path}"
 
 
 class Client(openai.DefaultAsyncHttpxClient):
     """Reads replies up to a size, and without the secrets that they repeat. What is packed counts as unpacked."""
+
+    _reading = 0
+    """Bytes of all replies that are being read."""
 
     async def send(self, request: httpx2.Request, *, stream: bool = False, **options: Any) -> httpx2.Response:
         """Send a request. Raises RemoteProtocolError if the reply is larger than any can be."""
         response = await super().send(request, stream=True, **options)
         if stream:
             return response
+        is_file = request.method == "GET" and request.url.path.endswith(FILE_CONTENT)
         content = bytearray()
         try:
             async for piece in response.aiter_bytes():
                 content += piece
-                if len(content) > MOST_BYTES:
-                    raise httpx2.RemoteProtocolError(f"a reply of more than {MOST_BYTES >> 20} MiB")
+                self._reading += len(piece)
+                if len(content) > (most := self._most(is_file=is_file)):
+                    raise httpx2.RemoteProtocolError(f"a reply of more than {most >> 20} MiB")
         finally:
+            self._reading -= len(content)
             await response.aclose()
         gone = ("content-encoding", "content-length", "transfer-encoding")
         headers = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in gone]
@@ -142,6 +173,11 @@ class Client(openai.DefaultAsyncHttpxClient):
             extensions=response.extensions,
             history=response.history,
         )
+
+    def _most(self, *, is_file: bool) -> int:
+        if is_file:
+            return MOST_OF_A_FILE
+        return USUAL_BYTES if self._reading > MOST_AT_ONCE else MOST_BYTES
 
 
 async def attempt(call: Callable[[], Awaitable[httpx2.Response]], timeout: float) -> httpx2.Response:
@@ -175,7 +211,7 @@ async def attempt(call: Callable[[], Awaitable[httpx2.Response]], timeout: float
     except openai.APIConnectionError as error:
         if isinstance(elsewhere := error.__cause__, ElsewhereError):
             raise RefusedError(Refusal(elsewhere.status, str(elsewhere))) from error
-        raise AttemptError(*read_cause(error, timeout)) from error
+        raise read_cause(error, timeout) from error
     except httpx2.InvalidURL as error:  # where it sends us to
         raise AttemptError(Lost.BUSY, f"sends calls to an address that is none ({error})") from error
 
@@ -211,30 +247,58 @@ def pause(failures: int) -> float:
     return float(min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(failures - 1, 10)))
 
 
-def read_cause(error: openai.APIConnectionError, timeout: float) -> tuple[Lost, str]:
-    """Why nothing came back, of its kind and in words that follow the server's address."""
-    causes = list(_causes(error))
+def read_cause(error: openai.APIConnectionError, timeout: float) -> AttemptError:
+    """Why nothing came back."""
+    causes, url = list(_causes(error)), error.request.url
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return Lost.NEVER, f"cannot be reached (its certificate is not valid here: {cause.verify_message})"
-        if isinstance(cause, ssl.SSLError) and cause.reason:
+            words = f"cannot be reached (its certificate is not valid here: {cause.verify_message.rstrip('.')})"
+            return AttemptError(Lost.NEVER, words, mend=MEND_CERTIFICATE)
+        if isinstance(cause, ssl.SSLError) and isinstance(error.__cause__, httpx2.ConnectError) and cause.reason:
+            if isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError) or "UNEXPECTED_EOF" in cause.reason:
+                return AttemptError(Lost.NOT_THERE, "cannot be reached (it hangs up before TLS is agreed on)")
             plain = any(word in cause.reason for word in _PLAIN)
             words = "it does not speak TLS: write http:// in place of https://" if plain else f"TLS: {cause.reason}"
-            return Lost.NEVER, f"cannot be reached ({words})"
+            return AttemptError(Lost.NEVER, f"cannot be reached ({words})")
+    name = proxy_variable(url.scheme, url.host)
+    mend = f"mend {name}, or name the host in NO_PROXY" if name else ""
+    at = f"the proxy of {name}: " if name else ""
+    for cause in causes:
         if isinstance(cause, socket.gaierror):
             kind = Lost.NEVER if cause.errno in _NO_SUCH_HOST else Lost.NOT_THERE
-            return kind, f"cannot be reached (no host of this name: {cause.strerror or cause})"
+            words = f"cannot be reached ({at}no host of this name: {cause.strerror or cause})"
+            return AttemptError(kind, words, mend=mend)
     outer = error.__cause__
     known = ((why, words) for kind, why, words in _CAUSES if isinstance(outer, kind))
     why, words = next(known, (Lost.BROKEN, "sends no reply ({})"))
     if isinstance(outer, httpx2.RemoteProtocolError) and NO_HTTP_AT_ALL in str(outer):
-        words = "sends no HTTP (if it speaks TLS, write https:// in place of http://)"
+        words = f"sends no HTTP ({PERHAPS_TLS})"
     if isinstance(outer, httpx2.ConnectError | httpx2.ProxyError):
         number = next((cause.errno for cause in causes if isinstance(cause, OSError) and cause.errno), None)
-        said = str(outer) if number is None else os.strerror(number)
+        said = at + (_first(str(outer)) if number is None else _first(os.strerror(number)))
     else:
-        said = f"{timeout:g} s" if why is Lost.SILENT else str(outer or error)
-    return why, words.format(_first(said))
+        said, mend = f"{timeout:g} s" if why is Lost.SILENT else _first(str(outer or error)), ""
+    return AttemptError(why, words.format(said), mend=mend)
+
+
+MEND_CERTIFICATE = (
+    "if it is your own, name the file of its certificate, or of the authority that signed it, in SSL_CERT_FILE"
+)
+PERHAPS_TLS = "if it speaks TLS, write https:// in place of http://"
+
+
+def perhaps_tls(url: str, error: AttemptError) -> str:
+    """What to add where a server that has never replied hangs up on a plain call: one that speaks TLS may do so."""
+    fits = url.startswith("http://") and error.why is Lost.BROKEN and PERHAPS_TLS not in str(error)
+    return f" ({PERHAPS_TLS})" if fits else ""
+
+
+def proxy_variable(scheme: str, host: str) -> str:
+    """The variable of the environment that names the proxy through which a host is asked; empty if there is none."""
+    if is_loopback(host) or proxy_bypass_environment(host):
+        return ""
+    names = (f"{scheme}_proxy", "all_proxy")
+    return next((name for one in names for name in (one, one.upper()) if os.environ.get(name)), "")
 
 
 _CAUSES: tuple[tuple[type[Exception], Lost, str], ...] = (
@@ -270,7 +334,9 @@ def _first(words: str) -> str:
 
 
 def refusal_of(error: openai.APIStatusError) -> Refusal:
-    """What a server said in refusing."""
+    """What a server said in refusing; of a redirect that is not followed, the address."""
+    if error.response.has_redirect_location:
+        return Refusal(error.status_code, conceal(_where(error.response)))
     try:
         body = error.response.content
     except httpx2.HTTPError:

@@ -221,7 +221,7 @@ class BatchCalls:
                 refusal.status, f"it answered {refusal.status}: {self.server.clean(refusal.words)}"
             ) from error
         except openai.APIConnectionError as error:
-            raise ErrandError(None, f"it {read_cause(error, self.server.options.timeout)[1]}") from error
+            raise ErrandError(None, f"it {read_cause(error, self.server.options.timeout)}") from error
         return response.content
 
     def _note(self, file: Path, **known: str) -> None:

@@ -92,7 +92,7 @@ class Journal:
         except OSError as error:
             raise EngineError(
                 f"{self.folder}: batches cannot be noted there ({error.strerror or error}), and one that is not noted "
-                "would be lost; mend that, or set the engine's option batch to null"
+                "would be lost; fix that, or set the engine's option batch to null"
             ) from error
         return file
 

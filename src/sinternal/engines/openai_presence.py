@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from sinternal import pending
-from sinternal.engines.openai_attempts import AttemptError, Lost, pause
+from sinternal.engines.openai_attempts import AttemptError, Lost, pause, perhaps_tls
 from sinternal.engines.openai_replies import RefusedError
 from sinternal.errors import EngineError
 
@@ -153,7 +153,9 @@ class Presence:
             self._note_absence(error)
         if self._away is None and not self._told and len(self._failing) >= self.live and self._is_worth_telling():
             self._told = True
-            pending.tell(f"{self.url} {error}; calls are made again, with growing pauses; {HOW_TO_STOP}")
+            pending.tell(
+                f"{self.url} {error}{self._hint(error)}; calls are made again, with growing pauses; {HOW_TO_STOP}"
+            )
 
     def _is_worth_telling(self) -> bool:
         return self._heard == self._began or time.monotonic() - self._heard > WORTH_TELLING
@@ -169,8 +171,8 @@ class Presence:
                 "" if why.why in (Lost.NOT_THERE, Lost.NEVER, Lost.SILENT) else f", {len(self._failing)} calls in a row"
             )
             pending.tell(
-                f"{self.url} {why}{count}; it is tried again until {until} (for {self.patience:g} s: the engine's "
-                f"option patience); {HOW_TO_STOP}"
+                f"{self.url} {why}{self._hint(why)}{count}; it is tried again until {until} "
+                f"(for {self.patience:g} s: the engine's option patience); {HOW_TO_STOP}"
             )
 
     def _note_presence(self) -> None:
@@ -185,6 +187,9 @@ class Presence:
             pending.tell(f"{self.url} answers again; the run goes on")
         self._told = False
 
+    def _hint(self, why: AttemptError) -> str:
+        return perhaps_tls(self.url, why) if self._heard == self._began else ""
+
     def _end(self, away: _Away) -> str:
         waited = time.monotonic() - away.since
         how_long, longer = f", for {waited:.0f} s" if waited >= 1 else "", ""
@@ -193,11 +198,12 @@ class Presence:
             if self._heard == self._began:
                 longer = "; while it starts, the engine's option patience (in seconds) waits longer"
         elif away.why.why is Lost.NEVER:
-            mend = "mend the address"
+            mend = "correct the address"
         else:
             how_long = f", {len(self._failing)} calls in a row{how_long}"
-            mend = "mend the server"
-        return f"{self.url} {away.why}{how_long}; {mend} and run again: {KEPT}{longer}"
+            mend = "fix the server"
+        mend = away.why.mend or mend
+        return f"{self.url} {away.why}{self._hint(away.why)}{how_long}; {mend} and run again: {KEPT}{longer}"
 
 
 HOW_TO_STOP = f"Ctrl-C stops, {KEPT}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import os
 import random
 from abc import abstractmethod
 from collections.abc import Callable, Coroutine, Mapping
@@ -16,7 +17,16 @@ import openai
 from sinternal import budget
 from sinternal.budget import Spent
 from sinternal.engines import Sight
-from sinternal.engines.openai_attempts import AttemptError, Client, Lost, attempt, check_stays, out_of_quota, pause
+from sinternal.engines.openai_attempts import (
+    AttemptError,
+    Client,
+    Lost,
+    attempt,
+    check_stays,
+    out_of_quota,
+    pause,
+    perhaps_tls,
+)
 from sinternal.engines.openai_failures import OUTAGE, Call, FailedError
 from sinternal.engines.openai_options import OpenAIOptions, find_address, fits_a_header, is_loopback, variable
 from sinternal.engines.openai_presence import Presence
@@ -34,6 +44,8 @@ LOOKING = 5.0
 """Seconds that a server has for the list of its models, when it is looked whether it is there."""
 ENDINGS = ("/chat/completions", "/completions", "/models")
 """Of addresses that are no base_url, but what is asked below one."""
+CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+"""Variables of the environment that name the certificates which are trusted, in the client's order."""
 MEND_QUOTA = "what is done is kept, raise it and run again"
 
 logging.getLogger("httpx2").addFilter(ConcealingFilter())  # it logs addresses whole, with the keys in their queries
@@ -94,6 +106,12 @@ class Server:
             raise EngineError(
                 f"{self.url} cannot be asked: {self.clean(str(error))}; see the proxy variables"
             ) from error
+        except OSError as error:
+            named = next((name for name in CERTIFICATES if os.environ.get(name)), "")
+            where = f"that {named} names ({os.environ[named]})" if named else "of this machine"
+            raise EngineError(
+                f"{self.url} cannot be asked: the certificates {where} cannot be read: {self.clean(str(error))}"
+            ) from error
 
     @property
     def headers(self) -> dict[str, Any]:
@@ -115,7 +133,7 @@ class Server:
         """What its list of models says of ours. Raises EngineError, see `Engine.look`."""
         options: Any = {"headers": self.headers}
         if why := await self.why_away(client):
-            raise EngineError(f"{self.url} {why}; start the server, or mend the address")
+            raise EngineError(f"{self.url} {why}; {why.mend or 'start the server, or correct the address'}")
         try:
             await attempt(lambda: client.get("/models", cast_to=httpx2.Response, options=options), LOOKING)
         except RefusedError as error:
@@ -126,7 +144,8 @@ class Server:
                     f"{self.url} has no list of models (404), and {right} has one: write base_url: {right}"
                 ) from error
         except AttemptError as error:
-            return Sight(f"{self.url} {error}: whether it has {self.model!r} shows with the first request", sure=False)
+            why = f"{error}{perhaps_tls(self.url, error)}"
+            return Sight(f"{self.url} {why}: whether it has {self.model!r} shows with the first request", sure=False)
         known = await self.models(client)
         if not known:
             return Sight(

@@ -10,7 +10,7 @@ import numpy as np
 
 from sinternal.figures.columns import MISSING, Flags, Labels, Numbers, number_in_order
 from sinternal.figures.estimate import Estimate
-from sinternal.figures.statistics import kappa, smooth, table_interval
+from sinternal.figures.statistics import bounded_kappa
 
 NOT_JUDGED = -2
 """In place of a label, where a judge was not asked."""
@@ -46,9 +46,14 @@ class JudgeAgreement:
     """Share of responses with the same label."""
     kappa: Estimate
     """Cohen's kappa over the responses that both have labelled: 1 is full agreement, 0 what chance gives. No value if a
-    judge always says the same, no interval if all responses come from a single prompt."""
+    judge always says the same, no interval if all responses come from a single prompt. Interval and bounds cover
+    whatever the labels are that one judge has not given; a response that neither has labelled tells nothing."""
     not_counted: Mapping[str, Skipped] = field(default_factory=dict)
     """Responses that do not count because one of the judges has no label, by side: `harmful` and `benign`."""
+    same_lowest: float | None = None
+    """The share if the judges disagree on all responses that one of them alone has labelled."""
+    same_highest: float | None = None
+    """The share if they agree on all of these."""
 
 
 class LabelColumn(NamedTuple):
@@ -86,22 +91,29 @@ def judge_agreement(
     theirs = np.full(len(parents), MISSING, dtype=np.int8)
     theirs[b.response] = b.label
     other = theirs[a.response]
-    known = (a.label != MISSING) & (other != MISSING)
+    known, one_only = (a.label != MISSING) & (other != MISSING), (a.label != MISSING) ^ (other != MISSING)
     if not known.any():
         return None
-    clusters = number_in_order(parents[a.response[known]])
-    kinds = 2 * (1 - other[known]) + 1 - a.label[known]  # both, only theirs, only ours, neither
-    tables = np.bincount(4 * clusters + kinds, minlength=4 * int(clusters.max() + 1)).reshape(-1, 4)
-    stacked = tables.astype(np.float64)
-    both, only_theirs, only_mine, neither = whole = stacked.sum(0)
-    n, same = int(whole.sum()), float((both + neither) / whole.sum())
-    skipped = _skipped(a, theirs, sides or {})
-    if 0 in (both + only_theirs, both + only_mine, neither + only_theirs, neither + only_mine):
-        undefined = Estimate(value=None, low=None, high=None, n=n)
-        return JudgeAgreement(variant, *names, label, same, undefined, skipped)
-    low, high = table_interval(smooth(stacked), kappa) or (None, None) if len(stacked) > 1 else (None, None)
-    value = float(kappa(whole[None])[0])
-    return JudgeAgreement(variant, *names, label, same, Estimate(value=value, low=low, high=high, n=n), skipped)
+    rows = known | one_only
+    clusters = number_in_order(parents[a.response[rows]])
+    ours, others = a.label[rows], other[rows]
+    kinds = np.select(
+        [others == MISSING, ours == MISSING],
+        [5 - ours, 7 - others],  # theirs missing where ours says yes, no; ours missing where theirs does
+        2 * (1 - others) + 1 - ours,  # both, only theirs, only ours, neither
+    )
+    tables = np.bincount(8 * clusters + kinds, minlength=8 * int(clusters.max() + 1)).reshape(-1, 8).astype(np.float64)
+    equal, n, silent = float(tables[:, [0, 3]].sum()), int(known.sum()), int(one_only.sum())
+    return JudgeAgreement(
+        variant,
+        *names,
+        label,
+        equal / n,
+        bounded_kappa(tables[:, :4], tables[:, 4:]),
+        _skipped(a, theirs, sides or {}),
+        same_lowest=equal / (n + silent),
+        same_highest=(equal + silent) / (n + silent),
+    )
 
 
 def _skipped(a: LabelColumn, theirs: Labels, sides: Mapping[str, Flags]) -> dict[str, Skipped]:

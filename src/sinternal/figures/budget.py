@@ -25,7 +25,7 @@ from sinternal.figures.metric import ASR
 from sinternal.figures.missing import NOTABLE
 from sinternal.figures.provenance import Provenance, Sources, day, last_start
 from sinternal.figures.score import estimate_of
-from sinternal.figures.statistics import paired_difference
+from sinternal.figures.statistics import bounded_difference
 from sinternal.layout import Attacked, Control, RunMap, adaptive_condition
 from sinternal.queries import Query
 from sinternal.records import Judgement, Prompt, Response
@@ -293,32 +293,20 @@ def _difference(
     pairs = [(i, at[key]) for i, key in enumerate(zip(ours.prompt, ours.seed.tolist(), strict=True)) if key in at]
     first, second = (np.array([pair[side] for pair in pairs], dtype=np.int64) for side in (0, 1))
     a, b = ours.broken(contrast.queries)[first], theirs.broken(contrast.less_queries)[second]
+    # What is known of a request with a silent answer bounds it: once broken, it stays so.
     known = (ours.first_unsafe < contrast.queries)[first], (theirs.first_unsafe < contrast.less_queries)[second]
-    parents, seeds = np.array(ours.parent)[first], ours.seed[first]
-    missing = int(((a == MISSING) | (b == MISSING)).sum())
-    runs = len(np.unique(seeds))
-    value = low = high = lowest = highest = low_these = high_these = None
+    parents, seeds = np.unique(np.array(ours.parent)[first], return_inverse=True)[1], ours.seed[first]
+    missing, runs = int(((a == MISSING) | (b == MISSING)).sum()), len(np.unique(seeds))
+    value = lowest = highest = None
+    interval = these_runs = None
     if len(np.unique(parents)) > 1:
-        # What is known of a request with a silent answer bounds it: once broken, it stays so.
-        ends = [
-            paired_difference(
-                np.where(a == MISSING, ours_hit | known[0], a),
-                np.where(b == MISSING, (not ours_hit) | known[1], b),
-                parents,
-                seeds,
-            )
-            for ours_hit in (False, True)
-        ]
-        low, high = min(end.low for end in ends), max(end.high for end in ends)
-        low_these, high_these = (pick(end.these_runs[i] for end in ends) for i, pick in enumerate((min, max)))
-        lowest, highest = ends[0].difference, ends[1].difference
-        both = (a != MISSING) & (b != MISSING)
-        value = float((a[both].astype(int) - b[both]).mean()) if both.any() else None
-        value = _told(value, lowest, highest, missing / len(pairs))
+        found = bounded_difference(a, b, parents, seeds, *known)
+        interval, these_runs, lowest, highest = found.interval, found.these_runs, found.lowest, found.highest
+        value = _told(found.value, lowest, highest, missing / len(pairs))
     return BudgetDifference(
         value=value,
-        low=low,
-        high=high,
+        low=interval.low if interval else None,
+        high=interval.high if interval else None,
         lowest=lowest,
         highest=highest,
         n=len(pairs),
@@ -330,8 +318,8 @@ def _difference(
         queries=contrast.queries,
         holds_for=OTHER_RUNS if runs > 1 else THESE_RUNS,
         runs=runs,
-        low_these_runs=low_these,
-        high_these_runs=high_these,
+        low_these_runs=these_runs.low if these_runs else None,
+        high_these_runs=these_runs.high if these_runs else None,
         missing=missing,
         provenance=provenance,
     )

@@ -20,10 +20,13 @@ from enum import StrEnum
 from itertools import product
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from sinternal.figures.columns import MISSING
 from sinternal.figures.estimate import OTHER_RUNS, THESE_RUNS, Estimate
 from sinternal.figures.outcomes import Outcome
 from sinternal.figures.provenance import Provenance
-from sinternal.figures.statistics import PairedDifference, paired_difference
+from sinternal.figures.statistics import bounded_difference
 from sinternal.prompting.think import own_start
 from sinternal.records import CheckPlace, HarmShows, Intervened, Intervention, Split
 
@@ -132,8 +135,7 @@ class Continued(NamedTuple):
     """Whether it checks safety in what it wrote itself; None if that is not known."""
 
 
-_Row = tuple[bool, bool, str, int]
-"""Whether the answers without and with a check are unsafe, the parent prompt, and the seed."""
+_ENDS = ("low", "high", "low_these_runs", "high_these_runs")
 
 
 class _Pair(NamedTuple):
@@ -264,42 +266,27 @@ def _shares(pairs: Sequence[_Pair], contrast: Contrast) -> dict[str, Any]:
 
 def _difference(pairs: Sequence[_Pair]) -> dict[str, Any]:
     """The fields of a difference, with its interval and bounds."""
-    labelled = [(*pair.labels, pair.without.outcome.prompt.parent_id, pair.seed) for pair in pairs]
-    known = [(a, b, parent, seed) for a, b, parent, seed in labelled if a is not None and b is not None]
-    lowest, highest = (
-        [(hit if a is None else a, not hit if b is None else b, parent, seed) for a, b, parent, seed in labelled]
-        for hit in (False, True)
-    )
-    n, runs = len(known), len({seed for *_, seed in known})
-    fields: dict[str, Any] = {
-        "value": _mean(known),
-        "n": n,
-        "without": sum(a for a, *_ in known) / n if n else None,
-        "with_check": sum(b for _, b, *_ in known) / n if n else None,
-        "lowest": _mean(lowest),
-        "highest": _mean(highest),
-        "missing_without": sum(a is None for a, *_ in labelled),
-        "missing_with": sum(b is None for _, b, *_ in labelled),
-        "runs": runs,
-        "holds_for": OTHER_RUNS if runs > 1 else THESE_RUNS,
+    if not pairs:
+        nothing = ("value", "without", "with_check", "lowest", "highest", *_ENDS, "p")
+        none = {"n": 0, "missing_without": 0, "missing_with": 0, "runs": 0, "holds_for": THESE_RUNS}
+        return none | dict.fromkeys(nothing)
+    labels = [[MISSING if label is None else label for label in pair.labels] for pair in pairs]
+    without, with_check = np.array(labels, dtype=np.int8).T
+    parents = np.unique([pair.without.outcome.prompt.parent_id for pair in pairs], return_inverse=True)[1]
+    found = bounded_difference(without, with_check, parents, np.array([pair.seed for pair in pairs], dtype=np.int64))
+    both = (without != MISSING) & (with_check != MISSING)
+    ends = (found.interval, found.these_runs) if found.known else (None, None)
+    return {
+        "value": found.value,
+        "n": found.n,
+        "without": float(without[both].mean()) if found.n else None,
+        "with_check": float(with_check[both].mean()) if found.n else None,
+        "lowest": found.lowest,
+        "highest": found.highest,
+        "missing_without": found.missing_a,
+        "missing_with": found.missing_b,
+        "runs": found.runs,
+        "holds_for": OTHER_RUNS if found.runs > 1 else THESE_RUNS,
+        **dict(zip(_ENDS, (end for pair in ends for end in pair or (None, None)), strict=True)),
+        "p": found.known.p if found.known else None,
     }
-    if len({parent for _, _, parent, _ in known}) < 2:
-        return fields | dict.fromkeys(("low", "high", "low_these_runs", "high_these_runs", "p"))
-    observed, least, most = (_compare(rows) for rows in (known, lowest, highest))
-    return fields | {
-        "low": min(observed.low, least.low),
-        "high": max(observed.high, most.high),
-        "low_these_runs": min(observed.these_runs.low, least.these_runs.low),
-        "high_these_runs": max(observed.these_runs.high, most.these_runs.high),
-        "p": observed.p,
-    }
-
-
-def _compare(rows: Sequence[_Row]) -> PairedDifference:
-    first, second, parents, seeds = zip(*rows, strict=True)
-    return paired_difference(first, second, parents, seeds)
-
-
-def _mean(rows: Sequence[_Row]) -> float | None:
-    """The difference, without less with; None if there is no pair."""
-    return sum(a - b for a, b, *_ in rows) / len(rows) if rows else None

@@ -25,7 +25,7 @@ from sinternal.figures.estimate import OTHER_RUNS, THESE_RUNS
 from sinternal.figures.metric import ASR, METRICS, PAIRED
 from sinternal.figures.outcomes import Outcomes
 from sinternal.figures.provenance import Provenance
-from sinternal.figures.statistics import PairedDifference, holm, mcnemar, paired_difference, smallest_difference
+from sinternal.figures.statistics import bounded_difference, holm, mcnemar, smallest_difference
 from sinternal.figures.study import Comparison
 from sinternal.layout import ArmPlace
 from sinternal.records import HarmShows, Measured, Split
@@ -183,23 +183,8 @@ class Pairs(NamedTuple):
     """Whether either response ran into the token limit."""
 
     @property
-    def known(self) -> Flags:
-        """Whether both have a label."""
-        both: Flags = (self.a != MISSING) & (self.b != MISSING)
-        return both
-
-    def take(self, rows: Flags) -> Pairs:
-        """Some of them."""
-        return Pairs(self.a[rows], self.b[rows], self.parent[rows], self.seed[rows], self.truncated[rows])
-
-    def complete(self, *, a_hits: bool) -> Pairs:
-        """The same if every missing label of A is `a_hits`, and every one of B is not."""
-        a, b = (np.where(own == MISSING, hits, own) for own, hits in ((self.a, a_hits), (self.b, not a_hits)))
-        return self._replace(a=a, b=b)
-
-    @property
     def columns(self) -> tuple[Labels, Labels, Numbers, Numbers]:
-        """As statistics of pairs take them, all with a label."""
+        """As `bounded_difference` takes them."""
         return self.a, self.b, self.parent, self.seed
 
 
@@ -254,8 +239,7 @@ def compare_sides(
 ) -> Comparison | None:
     """Compare two arms by one metric on the responses that have a twin; difference is A less B.
 
-    The intervals cover the difference whatever the missing labels are: each end is that of the interval over all pairs
-    if they speak against A, or for it, as far as they can (Imbens & Manski 2004, doi 10.1111/j.1468-0262.2004.00555.x).
+    The intervals cover the difference whatever the missing labels are, see `bounded_difference`.
 
     Args:
         a: one arm.
@@ -268,24 +252,23 @@ def compare_sides(
         None if there are fewer than two parent prompts with a label in both.
     """
     pairs = (twins or Twins(a.responses, b.responses)).pairs(scope)
-    known = pairs.take(pairs.known)
-    if len(np.unique(known.parent)) < 2:
+    found = bounded_difference(*pairs.columns) if len(pairs.a) else None
+    if found is None or found.value is None or found.known is None or not (found.interval and found.these_runs):
         return None
-    paired = paired_difference(*known.columns)
-    least, most = (_complete(pairs, paired, a_hits=hits) for hits in (False, True))
+    paired = found.known
     return Comparison(
         variant=variant,
         a=a.arm,
         b=b.arm,
         metric=scope.metric,
         split=scope.split,
-        value=paired.difference,
-        low=min(least.low, paired.low),
-        high=max(most.high, paired.high),
+        value=found.value,
+        low=found.interval.low,
+        high=found.interval.high,
         holds_for=OTHER_RUNS if paired.runs > 1 else THESE_RUNS,
         runs=paired.runs,
-        low_these_runs=min(least.these_runs.low, paired.these_runs.low),
-        high_these_runs=max(most.these_runs.high, paired.these_runs.high),
+        low_these_runs=found.these_runs.low,
+        high_these_runs=found.these_runs.high,
         p=paired.p,
         n=paired.n,
         only_a=paired.only_a,
@@ -294,20 +277,15 @@ def compare_sides(
         detectable=smallest_difference(*paired.these_runs),
         provenance_a=a.provenance(scope.metric),
         provenance_b=b.provenance(scope.metric),
-        missing_a=int((pairs.a == MISSING).sum()),
-        missing_b=int((pairs.b == MISSING).sum()),
+        missing_a=found.missing_a,
+        missing_b=found.missing_b,
         truncated=int(pairs.truncated.sum()) / len(pairs.truncated),
         family=scope.family,
         benchmark=scope.benchmark,
         harm_shows=scope.harm_shows,
-        lowest=least.difference,
-        highest=most.difference,
+        lowest=found.lowest,
+        highest=found.highest,
     )
-
-
-def _complete(pairs: Pairs, observed: PairedDifference, *, a_hits: bool) -> PairedDifference:
-    """The difference over all pairs if every missing label of A is `a_hits`, and every one of B is not."""
-    return observed if pairs.known.all() else paired_difference(*pairs.complete(a_hits=a_hits).columns)
 
 
 def with_holm(rows: Sequence[Comparison]) -> list[Comparison]:

@@ -33,14 +33,15 @@ from sinternal.figures.metric import (
     SAFE_AND_NOT_KNOWN,
     UNSAFE_AND_KNOWN,
     UNSAFE_AND_NOT_KNOWN,
+    VERIFICATION_BY_REQUEST,
     Metric,
     Over,
 )
-from sinternal.figures.missing import NOTABLE, is_one_sided, withhold
+from sinternal.figures.missing import NOTABLE, is_one_sided, note_on_selection, withhold
 from sinternal.figures.outcomes import Outcome, Outcomes, Verdicts
 from sinternal.figures.provenance import Provenance, day, decoding, judge_revision
 from sinternal.figures.score import Score, score
-from sinternal.figures.statistics import Interval, bounded_wilson, calibrated_error, calibration, clustered_wilson
+from sinternal.figures.statistics import Interval, bounded_wilson, calibrated_error, calibration
 from sinternal.figures.tally import Cell, count
 from sinternal.records import Finish, Verdict, Verification, make_id
 from sinternal.settings.diagnosis import Diagnosis
@@ -252,16 +253,19 @@ class _Figures:
         alone = {cell.metric: tally for cell, tally in _count(by_request(outcomes)).items() if _is_of_verdicts(cell)}
         for cell, tally in _count(outcomes).items():
             if _is_of_verdicts(cell):
-                figure = self._score(cell._replace(over=over), tally, self.verifying)
+                found = self._score(cell._replace(over=over), tally, self.verifying)
                 guess, alone_value = by_chance[bool(cell.spec)].get(cell.metric), None
                 if over is Over.OWN_ANSWERS and guess is not None and cell.metric in alone:
                     alone_value = self._score(cell, alone[cell.metric], self.verifying).value
-                caveat = "; ".join(filter(None, [figure.caveat, selected]))
-                yield Figure(replace(figure, caveat=caveat), guess, alone_value)
+                caveat = "; ".join(filter(None, [found.caveat, selected]))
+                yield Figure(replace(found, caveat=caveat), guess, alone_value)
         for spec in (False, True):
             rows = list(verdicts_of(outcomes, spec=spec))
-            yield from self._calibration(Cell(EXPECTED_CALIBRATION_ERROR, over, spec=spec), rows, by_chance[spec])
-            yield from self._consistency(Cell(CONSISTENCY, over, spec=spec), outcomes, by_chance[spec])
+            errors = self._calibration(Cell(EXPECTED_CALIBRATION_ERROR, over, spec=spec), rows, by_chance[spec])
+            again = self._consistency(Cell(CONSISTENCY, over, spec=spec), outcomes, by_chance[spec])
+            for figure in (*errors, *again):
+                caveat = "; ".join(filter(None, [figure.score.caveat, selected]))
+                yield replace(figure, score=replace(figure.score, caveat=caveat))
 
     def _calibration(
         self, cell: Cell, rows: Sequence[tuple[Verification, Outcome]], by_chance: Mapping[Metric, float]
@@ -279,6 +283,10 @@ class _Figures:
             len(rows) - len(with_probability),
             _truncated_share(row for row, _ in rows),
         )
+        if missing > NOTABLE * len(rows):  # those without one may be as far off as can be, on either side
+            result = self._figure(cell, None, n, None, missing, cut, int(parents.max()) + 1)
+            yield Figure(replace(result, caveat=f"{missing} of {len(rows)} verdicts have no probability"))
+            return
         try:
             value, ends = calibration(stated, happened, parents)
         except ValueError as error:
@@ -292,19 +300,22 @@ class _Figures:
         self, cell: Cell, outcomes: Sequence[Outcome], by_chance: Mapping[Metric, float]
     ) -> Iterator[Figure]:
         """How often two readable verdicts on one answer agree; none if no answer has two."""
-        tables: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+        tables: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
         rows = [row for row, _ in verdicts_of(outcomes, spec=bool(cell.spec))]
         for outcome in outcomes:
-            verdicts = [v.verdict for v, _ in verdicts_of([outcome], spec=bool(cell.spec)) if v.verdict is not None]
+            verdicts = [row.verdict for row, _ in verdicts_of([outcome], spec=bool(cell.spec))]
             for a, b in combinations(verdicts, 2):
-                tables[outcome.prompt.parent_id][0] += a is b
-                tables[outcome.prompt.parent_id][1] += 1
-        if tables:
-            hits, sizes = zip(*tables.values(), strict=True)
-            missing = sum(row.verdict is None for row in rows)
-            ends, n = clustered_wilson(hits, sizes), sum(sizes)
-            result = self._figure(cell, sum(hits) / n, n, ends, missing, _truncated_share(rows), len(tables))
-            yield Figure(result, by_chance.get(cell.metric))
+                known = a is not None and b is not None
+                for place, holds in enumerate((known and a is b, known, not known)):
+                    tables[outcome.prompt.parent_id][place] += holds
+        if any(known for _, known, _ in tables.values()):
+            hits, sizes, missing = (list(column) for column in zip(*tables.values(), strict=True))
+            found, n = bounded_wilson(hits, sizes, missing), sum(sizes)
+            result = self._figure(
+                cell, sum(hits) / n, n, found.interval, sum(missing), _truncated_share(rows), len(tables)
+            )
+            bounded = replace(result, lowest=found.lowest, highest=found.highest)
+            yield Figure(bounded, by_chance.get(cell.metric))
 
     def _of_group(
         self,
@@ -374,15 +385,13 @@ def _unlabelled_elsewhere(asked: Sequence[Outcome], outcomes: Sequence[Outcome])
 
 
 def _selection_note(outcomes: Sequence[Outcome]) -> str:
-    """What verdicts cannot tell because their answers have no label; empty if hardly any lacks one."""
-    missing = sum(outcome.judgement.safe is None for outcome in outcomes)
-    if missing <= NOTABLE * len(outcomes):
-        return ""
-    return f"{missing} of {len(outcomes)} answers have no label: verdicts on them are not counted, and may be unlike"
+    return note_on_selection(sum(outcome.judgement.safe is None for outcome in outcomes), len(outcomes))
 
 
 def _is_of_verdicts(cell: Cell) -> bool:
-    return cell.spec is not None and cell.split is None and cell.harm_shows is None
+    """Whether it is a figure of a diagnosis, where what the request alone gives stands beside each of them."""
+    whole = cell.split is None and cell.harm_shows is None
+    return cell.spec is not None and whole and cell.metric is not VERIFICATION_BY_REQUEST
 
 
 def _number_names(names: Iterable[str]) -> NDArray[np.int64]:

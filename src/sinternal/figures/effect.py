@@ -16,7 +16,7 @@ from sinternal.records import HarmShows, Split
 
 @dataclass(frozen=True, kw_only=True)
 class Contrast(Estimate):
-    """The method less one other arm, on the same prompts of the same seed: a difference of shares, mean over seeds.
+    """The method less one other arm, on the same prompts of the same seed: a difference of shares, pooled over seeds.
 
     `n` is the number of pairs that have both labels. The interval, and the bounds, hold whatever the labels are that
     are missing; there is no value if no pair has both.
@@ -25,9 +25,9 @@ class Contrast(Estimate):
     other: str
     """The other arm."""
     holds_for: str
-    """What the interval holds for: other prompts and other training runs if it is over seeds, else these runs only."""
+    """What the interval holds for: other prompts and, with several seeds, other training runs."""
     seeds: int
-    """Seeds that the value is a mean of: as many bases, where each seed has its own."""
+    """Seeds that the value is over: as many bases, where each seed has its own."""
     by_seed: dict[int, float]
     """The difference of each seed."""
     low_these_runs: float | None

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from sinternal.figures.columns import MISSING, first_seen_together
+from sinternal.figures.columns import first_seen_together
 from sinternal.figures.comparisons import Pairs, Responses, Scope, Twins
 from sinternal.figures.effect import Contrast, Effect
 from sinternal.figures.estimate import OTHER_RUNS, THESE_RUNS
 from sinternal.figures.metric import METRICS, PAIRED, Better
 from sinternal.figures.provenance import Provenance
-from sinternal.figures.statistics import Interval, SeedDifference, seed_difference
+from sinternal.figures.statistics import bounded_difference
 from sinternal.records import HarmShows, Split
 from sinternal.settings.trials import Trial
 
@@ -111,38 +111,22 @@ def contrast(pairs: Pairs, other: str, provenance: Provenance) -> Contrast:
         other: the other arm's name.
         provenance: where its labels come from.
     """
-    known = _difference(pairs.take(pairs.known))
-    missing = (int((pairs.a == MISSING).sum()), int((pairs.b == MISSING).sum()))
-    at_least, at_most = (_difference(pairs.complete(a_hits=hits)) if any(missing) else known for hits in (False, True))
-    every = [row for row in (known, at_least, at_most) if row is not None] if known else []
-    low, high = _outermost(row.interval for row in every)
-    low_these_runs, high_these_runs = _outermost(row.these_runs for row in every)
-    value = known.difference if known else None
+    found = bounded_difference(*pairs.columns) if len(pairs.a) else None
+    interval, these_runs = (found.interval, found.these_runs) if found and found.known else (None, None)
     return Contrast(
-        value=value,
-        low=low,
-        high=high,
-        n=int(pairs.known.sum()),
-        lowest=at_least.difference if at_least else None,
-        highest=at_most.difference if at_most else None,
+        value=found.value if found else None,
+        low=interval.low if interval else None,
+        high=interval.high if interval else None,
+        n=found.n if found else 0,
+        lowest=found.lowest if found else None,
+        highest=found.highest if found else None,
         other=other,
-        holds_for=OTHER_RUNS if known and len(known.by_seed) > 1 else THESE_RUNS,
-        seeds=len(known.by_seed) if known else 0,
-        by_seed=known.by_seed if known else {},
-        low_these_runs=low_these_runs,
-        high_these_runs=high_these_runs,
-        missing_method=missing[0],
-        missing_other=missing[1],
+        holds_for=OTHER_RUNS if found and found.runs > 1 else THESE_RUNS,
+        seeds=found.runs if found else 0,
+        by_seed=found.by_run if found else {},
+        low_these_runs=these_runs.low if these_runs else None,
+        high_these_runs=these_runs.high if these_runs else None,
+        missing_method=found.missing_a if found else 0,
+        missing_other=found.missing_b if found else 0,
         provenance=provenance,
     )
-
-
-def _outermost(intervals: Iterable[Interval | None]) -> tuple[float | None, float | None]:
-    """The ends of what some intervals cover together; None if there are none."""
-    known = [interval for interval in intervals if interval is not None]
-    return (min(row.low for row in known), max(row.high for row in known)) if known else (None, None)
-
-
-def _difference(pairs: Pairs) -> SeedDifference | None:
-    """None if there are no pairs."""
-    return seed_difference(*pairs.columns) if len(pairs.a) else None

@@ -34,6 +34,11 @@ class Estimate:
     highest: float | None = None
     """The value if all missing rows do."""
 
+    @property
+    def bounded(self) -> bool:
+        """Whether there are only bounds: some rows have a label, but too many have none."""
+        return bool(self.n) and self.value is None and None not in (self.lowest, self.highest)
+
     def __post_init__(self) -> None:
         """Refuse NaN and infinite numbers."""
         for field in fields(self):

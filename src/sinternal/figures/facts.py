@@ -67,7 +67,10 @@ def _labeller(recipe: Recipe) -> str:
 
 def _chat_template(run: RunMap[Artifact]) -> str:
     """What the target's chat template does with the thinking, and what follows from it."""
-    template = run[next(iter(run))].target.json("template")
+    target = run[next(iter(run))].target
+    if not target.has("template.json"):
+        return "the server's own"
+    template = target.json("template")
     who = {
         "opened": "opens the thinking itself",
         "emitted": "leaves it to the model to open the thinking",

@@ -54,4 +54,5 @@ def _on_the_way(run: SeedRun[Artifact]) -> Iterator[tuple[str | None, str, Artif
 def _of_answers(answers: Answers[Artifact]) -> Iterator[tuple[str, Artifact]]:
     yield "own answers", answers.responses
     yield "labels of answers", answers.judgements
-    yield "contrast pairs", answers.contrast
+    if answers.contrast is not None:
+        yield "contrast pairs", answers.contrast

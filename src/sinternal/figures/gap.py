@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from sinternal.figures.columns import MISSING, Labels, chain
 from sinternal.figures.estimate import Difference
 from sinternal.figures.outcomes import Outcomes, negate
 from sinternal.figures.provenance import Provenance
-from sinternal.figures.statistics import paired_difference
+from sinternal.figures.statistics import bounded_difference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +19,9 @@ class JudgeGap(Difference):
     """Attack success of one arm by two judges, on the same answers, pooled over seeds.
 
     By the judge that rewarded less by the one that decides: below 0, the arm looks safer to the judge that rewarded it.
-    The interval resamples parent prompts and seeds; there is none for a single parent.
+    The interval is that of paired comparisons, and covers whatever the missing labels are, as the bounds do; there is
+    none for a single parent. The two rates are of the answers that both have labelled; answers that neither has
+    labelled are in no figure.
     """
 
     variant: str
@@ -62,26 +63,27 @@ def judge_gap(
     rows = chain(list(outcomes.values()))
     theirs = negate(np.concatenate([safe[seed] for seed in outcomes]))
     seeds = np.repeat(list(outcomes), [len(own) for own in outcomes.values()])
-    known = (theirs != MISSING) & (rows.unsafe != MISSING)
-    counted = rows.harmful & known
+    counted = rows.harmful & ((theirs != MISSING) | (rows.unsafe != MISSING))
     if not counted.any():
         return None
     first, second = theirs[counted], rows.unsafe[counted]
-    parents, n = rows.names.in_order(rows.parent[counted]), int(counted.sum())
-    interval: dict[str, Any] = {"low": None, "high": None}
-    if parents.max():
-        difference = paired_difference(first, second, parents, seeds[counted])
-        interval = {"low": difference.low, "high": difference.high}
+    found = bounded_difference(first, second, rows.names.in_order(rows.parent[counted]), seeds[counted])
+    if found.value is None:
+        return None
+    both = (first != MISSING) & (second != MISSING)
     return JudgeGap(
         variant=variant,
         arm=arm,
         rewarding=rewarding,
         deciding=provenance.judge,
-        by_rewarding=int(first.sum()) / n,
-        by_deciding=int(second.sum()) / n,
-        value=(int(first.sum()) - int(second.sum())) / n,
-        n=n,
-        missing=int((rows.harmful & ~known).sum()),
+        by_rewarding=float(first[both].mean()),
+        by_deciding=float(second[both].mean()),
+        value=found.value,
+        low=found.interval.low if found.known and found.interval else None,
+        high=found.interval.high if found.known and found.interval else None,
+        lowest=found.lowest,
+        highest=found.highest,
+        n=found.n,
+        missing=int(rows.harmful.sum()) - found.n,
         provenance=provenance,
-        **interval,
     )

@@ -30,7 +30,7 @@ from sinternal.figures.gap import JudgeGap, judge_gap
 from sinternal.figures.learning import learning, read_curves
 from sinternal.figures.measured import MeasuredRows
 from sinternal.figures.metric import ASR, PROACTIVE_VERIFICATION
-from sinternal.figures.missing import withhold
+from sinternal.figures.missing import note_on_selection, withhold, withhold_shares
 from sinternal.figures.outcomes import Judged, Outcomes, Verdicts, join
 from sinternal.figures.placebo import placebo_notes
 from sinternal.figures.provenance import Provenance, Sources, day, decoding, last_start, recipe_key
@@ -128,7 +128,7 @@ def gather(recipe: Recipe, variants: Mapping[str, Recipe], run: Run) -> ReportDa
         bills=bills(run),
         calls=tuple(call_notes(run)),
         exposures=tuple(row for place in run.arms() for row in exposures(run, place)),
-        thinking=tuple(_thinking(outcomes, sources)),
+        thinking=tuple(withhold_shares(_thinking(outcomes, sources))),
         openings=tuple(_openings(arms)),
         placebos=tuple(placebo_notes(variants, run)),
         check_effects=tuple(_check_effects(variants, run, sources)),
@@ -227,9 +227,7 @@ def _openings(arms: Arms) -> Iterator[ArmOpenings]:
     """How the answers of each arm begin, over all seeds."""
     for variant, arm in dict.fromkeys((place.variant, place.arm) for place in arms):
         own = [evaluated.openings for place, evaluated in arms.items() if place[:2] == (variant, arm)]
-        example = next((one.example for one in own if one.example), "")
-        whole = Openings(sum(one.answers for one in own), sum(one.tagged for one in own), example)
-        yield ArmOpenings(variant, arm, whole)
+        yield ArmOpenings(variant, arm, Openings.together(own))
 
 
 def _comparisons(
@@ -281,9 +279,28 @@ def _scores(outcomes: OutcomesByArm, sources: Sources, verdicts: Mapping[ArmPlac
         for cell, by_seed in cells.items():
             provenance = sources.of(variant, arm, cell.metric.name, verifying=cell.spec is not None)
             known: dict[str, Any] = {"arm": arm, "variant": variant, "provenance": provenance}
-            per_seed = [score(cell, tally, seed=seed, **known) for seed, tally in by_seed.items()]
+            own = {seed: outcomes[ArmPlace(variant, arm, seed)] for seed in by_seed}
+            per_seed = [
+                _selected(score(cell, tally, seed=seed, **known), cell, [own[seed]]) for seed, tally in by_seed.items()
+            ]
             yield from per_seed
-            yield pool_seeds(per_seed, score(cell, pool(by_seed.values()), seed=None, **known))
+            pooled = _selected(score(cell, pool(by_seed.values()), seed=None, **known), cell, list(own.values()))
+            yield pool_seeds(per_seed, pooled)
+
+
+def _selected(figure: Score, cell: Cell, outcomes: Sequence[Outcomes]) -> Score:
+    """A figure of verdicts with what it cannot tell, as verdicts on answers without a label count in none."""
+    if cell.spec is None:
+        return figure
+    missing = answers = 0
+    for rows in outcomes:
+        here = ~rows.without_text & ~rows.blank
+        for column, name in ((rows.split, cell.split), (rows.harm_shows, cell.harm_shows)):
+            if name is not None:
+                here &= column == rows.names.find(name)
+        missing, answers = missing + int((rows.safe[here] == MISSING).sum()), answers + int(here.sum())
+    caveat = "; ".join(filter(None, [figure.caveat, note_on_selection(missing, answers)]))
+    return replace(figure, caveat=caveat)
 
 
 def _losses(run: Run) -> Iterator[LossCurve]:

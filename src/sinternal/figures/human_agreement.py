@@ -15,11 +15,9 @@ from sinternal.benchmarks.human import THRESHOLD, LabelledAnswer, ScoreKind
 from sinternal.figures.estimate import Estimate
 from sinternal.figures.statistics import (
     ONE_SIDED,
+    bounded_kappa,
     bounded_wilson,
     effective_size,
-    kappa,
-    smooth,
-    table_interval,
     tails,
 )
 from sinternal.figures.statistics.distributions import average_ranks
@@ -76,13 +74,15 @@ class HumanAgreement:
     accuracy: Share
     """Share of equal labels."""
     kappa: Estimate
-    """Cohen's kappa: 1 is full agreement, 0 what chance gives."""
+    """Cohen's kappa: 1 is full agreement, 0 what chance gives; interval and bounds cover all that missing labels may
+    be."""
     sensitivity: Share
     """Share called positive of what people call positive."""
     specificity: Share
     """Share called negative of what people call negative."""
     spearman: Estimate
-    """Rank correlation of graded labels; undefined where either side is not graded."""
+    """Rank correlation of graded labels; undefined where either side is not graded, or more than 5 % of the answers are
+    not."""
     caveat: str = ""
     """What a reader should know."""
 
@@ -182,7 +182,6 @@ def human_agreement(kind: ScoreKind, who: str, pairs: Sequence[LabelPair]) -> Hu
         silent[pair.request][0 if pair.people else 1] += pair.theirs is None
     for pair in labelled:
         tables[pair.request][(0 if pair.people else 1) if pair.theirs else (2 if pair.people else 3)] += 1
-    stacked = np.stack(list(tables.values())) if tables else np.zeros((0, 4))
     every = np.stack([tables[request] if request in tables else np.zeros(4) for request in silent])
     without = np.stack(list(silent.values()))
     positive = fmean(pair.people for pair in labelled) if labelled else None
@@ -194,10 +193,12 @@ def human_agreement(kind: ScoreKind, who: str, pairs: Sequence[LabelPair]) -> Hu
         missing=missing,
         majority=None if positive is None else max(positive, 1 - positive),
         accuracy=_share(every[:, 0] + every[:, 3], every.sum(1), without.sum(1)),
-        kappa=_kappa(stacked),
+        kappa=bounded_kappa(every, np.pad(without, ((0, 0), (0, 2)))),
         sensitivity=_share(every[:, 0], every[:, 0] + every[:, 2], without[:, 0]),
         specificity=_share(every[:, 3], every[:, 1] + every[:, 3], without[:, 1]),
-        spearman=_spearman([(p.request, p.mean, p.graded) for p in pairs if p.graded is not None]),
+        spearman=_spearman(
+            [(p.request, p.mean, p.graded) for p in pairs if p.graded is not None], _without_grade(pairs)
+        ),
         caveat=_caveat(kind, pairs),
     )
 
@@ -217,6 +218,8 @@ def _caveat(kind: ScoreKind, pairs: Sequence[LabelPair]) -> str:
             f"{missing} of {n} answers have no label: {' and '.join(by_side)}. The figures are of the others, the "
             "intervals cover all that they might be"
         )
+    if (without := _without_grade(pairs)) > NOTABLE * n:
+        notes.append(f"{without} of {n} answers have no grade, so that there is no rank correlation")
     for whose, labels in (("people's", {p.people for p in labelled}), ("its", {p.theirs for p in labelled})):
         if len(labels) == 1:
             notes.append(f"all of {whose} labels are the same, so kappa is undefined")
@@ -246,19 +249,20 @@ def _share(right: NDArray[np.float64], sizes: NDArray[np.float64], missing: NDAr
     )
 
 
-def _kappa(tables: NDArray[np.float64]) -> Estimate:
-    """Cohen's kappa of tables (both, only theirs, only people's, neither) by request, shape (requests, 4)."""
-    whole, n = tables.sum(0), int(tables.sum())
-    if 0 in (whole[0] + whole[1], whole[2] + whole[3], whole[0] + whole[2], whole[1] + whole[3]):
-        return Estimate(value=None, low=None, high=None, n=n)
-    low, high = (table_interval(smooth(tables), kappa) if len(tables) > 1 else None) or (None, None)
-    return Estimate(value=float(kappa(whole[None])[0]), low=low, high=high, n=n)
+def _without_grade(pairs: Sequence[LabelPair]) -> int:
+    """Answers that were given no grade although others were."""
+    graded = sum(pair.graded is not None for pair in pairs)
+    return len(pairs) - graded if graded else 0
 
 
-def _spearman(pairs: Sequence[tuple[str, float, float]]) -> Estimate:
-    """Spearman's rank correlation of (request, one grade, another); its interval draws whole requests."""
+def _spearman(pairs: Sequence[tuple[str, float, float]], without: int = 0) -> Estimate:
+    """Spearman's rank correlation of (request, one grade, another); its interval draws whole requests.
+
+    There is none where many answers beside these were given no grade.
+    """
     grades = np.array([(one, other) for _, one, other in pairs])
-    if len(pairs) < 4 or (grades == grades[0]).all(axis=0).any():
+    many = without > NOTABLE * (len(pairs) + without)
+    if many or len(pairs) < 4 or (grades == grades[0]).all(axis=0).any():
         return Estimate(value=None, low=None, high=None, n=len(pairs))
     rows: dict[str, list[int]] = defaultdict(list)
     for at, (request, _, _) in enumerate(pairs):

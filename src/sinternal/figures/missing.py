@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from sinternal.figures.metric import METRICS
 from sinternal.figures.score import Score
+from sinternal.figures.thinking import ThinkingShare
 
 NOTABLE = 0.05
 """Share of rows without a label above which a rate may be withheld."""
@@ -37,7 +38,33 @@ def withhold(scores: Iterable[Score]) -> list[Score]:
     return [_without_value(score) if _one_sided(score, arms[_table_key(score)]) else score for score in every]
 
 
-def missing_share(score: Score) -> float:
+def note_on_selection(missing: int, answers: int) -> str:
+    """What figures of verdicts cannot tell, as their answers have no label; empty if hardly any lacks one."""
+    if missing <= NOTABLE * answers:
+        return ""
+    return f"{missing} of {answers} answers have no label: verdicts on them are not counted, and may be unlike"
+
+
+def withhold_shares(shares: Iterable[ThinkingShare]) -> list[ThinkingShare]:
+    """The same of shares of thinkings: without the value of an arm's whose labels are missing more than another's."""
+    every = list(shares)
+    arms: dict[tuple[object, ...], list[float]] = defaultdict(list)
+    for share in every:
+        if share.n:
+            arms[_place(share)].append(missing_share(share))
+    return [
+        replace(share, value=None)
+        if share.n and is_one_sided(missing_share(share), min(arms[_place(share)]))
+        else share
+        for share in every
+    ]
+
+
+def _place(share: ThinkingShare) -> tuple[object, ...]:
+    return share.variant, share.what, share.split, share.harm_shows
+
+
+def missing_share(score: Score | ThinkingShare) -> float:
     """The share of a figure's rows that have no label."""
     rows = score.n + score.missing
     return score.missing / rows if rows else 0.0

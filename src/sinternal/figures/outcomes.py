@@ -242,6 +242,8 @@ class Verdicts(Columns):
     """Whether the specification was quoted."""
     unsafe: Flags
     """Whether the answer is unsafe, by the judge."""
+    harmful: Flags
+    """Whether the request is harmful."""
     called_unsafe: Labels
     """Whether the verdict says so; `MISSING` if it cannot be read."""
     truncated: Flags
@@ -257,29 +259,33 @@ class Verdicts(Columns):
         rows = [verification for outcome in outcomes for verification in outcome.verifications]
         at = np.repeat(np.arange(len(outcomes)), [len(outcome.verifications) for outcome in outcomes])
         unsafe = np.array([row.label is Verdict.UNSAFE for row in rows], dtype=np.bool_)
-        return cls._of_rows(at, unsafe, columns_of(rows, Verification, VERIFICATION))
+        harmful = np.array([outcome.prompt.harmful for outcome in outcomes], dtype=np.bool_)
+        return cls._of_rows(at, unsafe, harmful[at], columns_of(rows, Verification, VERIFICATION))
 
     @classmethod
-    def join(cls, verifications: Table, of_rows: Numbers, safe: Labels) -> Verdicts:
+    def join(cls, verifications: Table, of_rows: Numbers, outcomes: Outcomes) -> Verdicts:
         """From a table.
 
         Args:
             verifications: the table.
             of_rows: which response each is of, by place.
-            safe: the labels of the responses.
+            outcomes: the responses, with their labels.
         """
+        safe = outcomes.safe
         labelled = np.flatnonzero(safe[of_rows] != MISSING)
         order = labelled[np.argsort(of_rows[labelled], kind="stable")]
         at = of_rows[order]
-        return cls._of_rows(at, safe[at] == 0, {name: column[order] for name, column in verifications.items()})
+        return cls._of_rows(
+            at, safe[at] == 0, outcomes.harmful[at], {name: column[order] for name, column in verifications.items()}
+        )
 
     @classmethod
-    def _of_rows(cls, at: Numbers, unsafe: Flags, rows: Table) -> Verdicts:
+    def _of_rows(cls, at: Numbers, unsafe: Flags, harmful: Flags, rows: Table) -> Verdicts:
         finish = rows["finish"]
         truncated, filtered, failed = (finish == end.value for end in (Finish.LENGTH, Finish.FILTERED, Finish.ERROR))
         said = np.array([VERDICTS[verdict] for verdict in rows["verdict"]], dtype=np.int8)
         place = np.arange(len(at)) - np.searchsorted(at, at)
-        return cls(at, place, rows["with_spec"], unsafe, said, truncated, filtered, filtered | failed)
+        return cls(at, place, rows["with_spec"], unsafe, harmful, said, truncated, filtered, filtered | failed)
 
     def __len__(self) -> int:
         return len(self.row)

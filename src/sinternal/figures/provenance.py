@@ -26,7 +26,7 @@ class Provenance:
     """
 
     judge: str
-    """Who labelled."""
+    """The judge whose labels are counted."""
     judge_revision: str
     """Which version of the judge: its model, or the version of the package that holds its rules."""
     judged: str

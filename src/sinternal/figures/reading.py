@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -12,27 +13,40 @@ from sinternal.errors import StoreError
 from sinternal.figures.columns import MISSING, Labels, Names, Numbers
 from sinternal.figures.outcomes import JUDGEMENT, PROMPT, RESPONSE, VERIFICATION, Judged, Outcomes, Table, Verdicts
 from sinternal.layout import ArmPlace, Place, RunMap
-from sinternal.prompting.think import opening_tag
+from sinternal.prompting.think import opening_mark, opening_tag
 from sinternal.records import Judgement, Prompt, Response, Verification
 from sinternal.store import Artifact
 
 
 class Openings(NamedTuple):
-    """Answers that begin with a tag that opens the thinking of some published model, so that they may be none."""
+    """Answers that begin as a thinking does, so that they may be none."""
 
     answers: int
     """Answers."""
     tagged: int
-    """Of these, those that begin with such a tag."""
+    """Of these, those that begin with a tag that opens the thinking of some published model."""
     example: str
     """The tag of the first of them; empty if there is none."""
+    alike: int = 0
+    """Those that begin with the same other mark, the most frequent one."""
+    mark: str = ""
+    """That mark; empty if there is none."""
 
     @classmethod
     def of(cls, answers: Iterable[str | None]) -> Openings:
         """Count them; None is no answer."""
         given = [answer for answer in answers if answer is not None]
         tags = [tag for answer in given if (tag := opening_tag(answer))]
-        return cls(len(given), len(tags), tags[0] if tags else "")
+        ((mark, alike),) = Counter(filter(None, map(opening_mark, given))).most_common(1) or [("", 0)]
+        return cls(len(given), len(tags), tags[0] if tags else "", alike, mark or "")
+
+    @classmethod
+    def together(cls, several: Sequence[Openings]) -> Openings:
+        """Those of several seeds."""
+        example = next((one.example for one in several if one.example), "")
+        mark = max(several, key=lambda one: one.alike).mark if several else ""
+        alike = sum(one.alike for one in several if one.mark == mark)
+        return cls(sum(one.answers for one in several), sum(one.tagged for one in several), example, alike, mark)
 
 
 @dataclass(frozen=True)
@@ -88,7 +102,7 @@ class Reader:
         of_rows = np.array([at[response] for response in verifications["response_id"]], dtype=np.int64)
         return Evaluated(
             outcomes=outcomes,
-            verdicts=Verdicts.join(verifications, of_rows, outcomes.safe),
+            verdicts=Verdicts.join(verifications, of_rows, outcomes),
             judged={judge: Judged.read(table.rows) for judge, table in labels.items()},
             response=self._ids.numbers(responses["id"]) if len(self.judges) > 1 else np.zeros(0, dtype=np.int64),
             judged_in_turn={judge: table.in_turn for judge, table in labels.items()},

@@ -71,7 +71,7 @@ class Score(Estimate):
 
     @property
     def judge(self) -> str:
-        """Who labelled."""
+        """The judge whose labels it counts."""
         return self.provenance.judge
 
     @property
@@ -84,11 +84,6 @@ class Score(Estimate):
     def circumstance(self) -> str | None:
         """The attack family or the condition of stress that it is of."""
         return self.family or self.condition
-
-    @property
-    def bounded(self) -> bool:
-        """Whether there are only bounds: some rows have a label, but too many have none."""
-        return bool(self.n) and self.open
 
     @property
     def open(self) -> bool:

@@ -12,6 +12,7 @@ from sinternal.figures.columns import Flags, Names, Numbers, first_seen
 from sinternal.figures.counts import Added, Clusters, Tally, count_other_side, count_rows
 from sinternal.figures.metric import OF_RESPONSES, OF_VERDICTS, PAIRS_RIGHT, Metric, Over, is_pair_right
 from sinternal.figures.outcomes import Outcomes, Verdicts
+from sinternal.linked import first_linked
 from sinternal.records import HarmShows, Split
 from sinternal.settings.plugins import PLAIN
 
@@ -181,12 +182,19 @@ def _pairs_right(outcomes: Outcomes, *, crossed: bool) -> list[_Entry]:
         filtered=harmful.filtered | benign.filtered,
     )
     shown = (None, harmful.harm_shows) if crossed else (None,)
-    entries = []
+    requests, entries = _together(harmful.parent, benign.parent), []
     for at, (split, shows) in enumerate(product((harmful.split, None), shown)):
         groups = _group(_Level(0, split, harm_shows=shows), outcomes.names, len(harmful))
-        for group, first, tally in Clusters(harmful.pair, groups.of_rows).tallies(added):
+        for group, first, tally in Clusters(requests, groups.of_rows).tallies(added):
             entries.append(_Entry((first, at), Cell(PAIRS_RIGHT, Over.PAIRS, **groups.places[group]), tally))
     return sorted(entries, key=lambda entry: entry.order)
+
+
+def _together(harmful: Numbers, benign: Numbers) -> Numbers:
+    """One number for all pairs that have a request in common, on either side: they are not independent."""
+    links = np.unique(np.stack([harmful, benign]), axis=1).T.tolist()
+    first = first_linked((int(one), int(other)) for one, other in links)
+    return np.array([first[request] for request in harmful.tolist()], dtype=np.int64)
 
 
 def _twins(outcomes: Outcomes) -> tuple[Numbers, Numbers]:

@@ -14,7 +14,7 @@ from sinternal.figures.estimate import Estimate
 from sinternal.figures.outcomes import CHECKS as CODES
 from sinternal.figures.outcomes import Outcomes
 from sinternal.figures.provenance import Provenance, combine
-from sinternal.figures.statistics import clustered_wilson
+from sinternal.figures.statistics import bounded_wilson
 from sinternal.figures.tally import is_crossed
 from sinternal.records import Check, HarmShows, Split
 
@@ -23,7 +23,9 @@ from sinternal.records import Check, HarmShows, Split
 class ThinkingShare(Estimate):
     """How often one thing is true of an arm's responses to harmful requests, pooled over seeds.
 
-    A fraction, 0 to 1, with an interval that takes rewordings of one request as one cluster.
+    A fraction, 0 to 1, with an interval that takes rewordings of one request as one cluster. Interval and bounds cover
+    whatever the labels are that are missing; the value is None where they are missing on one arm much more than on
+    another, as with every rate.
     """
 
     variant: str
@@ -109,17 +111,21 @@ class _Key(NamedTuple):
 
 
 def _share(key: _Key, rows: Outcomes, label: Labels, what: str, provenance: Provenance) -> ThinkingShare:
-    known = label != MISSING
-    parents = number_in_order(rows.parent[known])
-    hits, sizes = (np.bincount(parents, weights).astype(np.int64) for weights in (label[known], None))
+    known, parents = label != MISSING, number_in_order(rows.parent)
+    hits, sizes, missing = (
+        np.bincount(parents, weights, minlength=int(parents.max(initial=-1)) + 1).astype(np.int64)
+        for weights in (label == 1, known, ~known)
+    )
     happened, n = int(hits.sum()), int(sizes.sum())
-    interval = clustered_wilson(hits, sizes) if n else None
+    found = bounded_wilson(hits, sizes, missing) if len(rows) else None
     return ThinkingShare(
         **key._asdict(),
         what=what,
         value=happened / n if n else None,
-        low=interval.low if interval else None,
-        high=interval.high if interval else None,
+        low=found.interval.low if found and n else None,
+        high=found.interval.high if found and n else None,
+        lowest=found.lowest if found else None,
+        highest=found.highest if found else None,
         hits=happened,
         n=n,
         missing=len(rows) - n,

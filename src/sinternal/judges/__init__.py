@@ -81,7 +81,7 @@ def label_each(judge: Judge, name: str, items: Iterable[tuple[Prompt, Response]]
         if says_something is None:
             raise DataError(
                 f"judge {row.judge!r} gave a judgement of response {row.response_id!r} that it was not asked for, or "
-                "gave it twice: a judge gives one for each response; mend the judge"
+                "gave it twice: a judge gives one for each response; fix the judge"
             )
         if row.error is not None:
             yield replace(row, safe=None, refused=None, helpful=None, checks=None, saw_harm=None)

@@ -230,7 +230,7 @@ def _is_copy(name: str, weights: dict[str, torch.Tensor]) -> bool:
 def _check(where: Path, what: str, tensors: Iterable[str]) -> None:
     if names := list_names(tensors):
         raise ModelError(
-            f"{where} {what} {names}: it is not the model it claims to be; download it again, or mend its configuration"
+            f"{where} {what} {names}: it is not the model it claims to be; download it again, or fix its configuration"
         )
 
 

@@ -83,7 +83,7 @@ def render(
         parts = [{"role": r, "content": [{"type": "text", "text": c}]} for r, c in messages]
         text = apply_template(tokenizer, parts, generate, template)
     if dropped := next((content for content in user_texts if content not in text), None):
-        raise DataError(f"the chat template drops what the user says ({dropped[:60]!r}); mend the template")
+        raise DataError(f"the chat template drops what the user says ({dropped[:60]!r}); fix the template")
     return text
 
 
@@ -111,7 +111,7 @@ def apply_template(
         _endless.add(source)
         raise DataError(
             f"the chat template takes more than {template_process.SECONDS:g} s or {template_process.MEMORY >> 30} GiB, "
-            f"or has more than {LONGEST:,} characters: mend it, or take another model"
+            f"or has more than {LONGEST:,} characters: fix it, or take another model"
         ) from error
     except OSError as error:
         raise ModelError(f"the chat template cannot be rendered: {error}") from error
@@ -167,7 +167,7 @@ class Marks:
             at, length = match.end(), length + len(core)
         if self.used:
             lost = self.texts[min(self.used)].strip()
-            raise DataError(f"the chat template drops a part of the conversation ({lost[:60]!r}); mend the template")
+            raise DataError(f"the chat template drops a part of the conversation ({lost[:60]!r}); fix the template")
         return Rendered("".join([*pieces, rendered[at:]]), tuple(quoted))
 
 

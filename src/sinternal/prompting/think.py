@@ -141,6 +141,24 @@ def opening_tag(answer: str | None) -> str | None:
     return next((tag for tag in opening_tags if begun.startswith(tag)), None)
 
 
+def opening_mark(answer: str | None) -> str | None:
+    """What an answer begins with that may open a thinking which nobody has published: a word in brackets, or a heading.
+
+    One answer that begins so tells nothing: a model whose answers all do probably spells its thinking in this way.
+    """
+    begun = (answer or "").lstrip()
+    match = None if opening_tag(begun) else _MARK.match(begun)
+    return match[0].strip() if match else None
+
+
+_MARK = re.compile(
+    r"<[^<>\n]{1,40}>|\[[^\[\]\n]{1,40}\]"
+    r"|[*#_]{0,4} ?(?:internal )?(?:thinking|thoughts?|thought process|reasoning|monologue|chain of thought|scratchpad)"
+    r"[*_]{0,2}(?::[*_]{0,2}|(?=\n))",
+    re.IGNORECASE,
+)
+
+
 Alternatives = Sequence[tuple[str, float]]
 """Tokens that could have stood in a place, as text, and their natural log-probabilities."""
 _LETTERS = re.compile(r"[a-z]+")

@@ -19,16 +19,19 @@ HOW_EXPOSED = (
 HOW_CHECKED = (
     "Percent of thinking traces on harmful requests, pooled over seeds, with 95 % intervals: what they check for "
     "safety unasked and, of those that check anything, how many end in a safe answer. No label: traces without one "
-    "or, in brackets, those that check or may check where the trace or the answer has none."
+    "or, in brackets, those that check or may check where the trace or the answer has none. Intervals cover "
+    "whatever the missing labels are; where one arm lacks many more than another, there are bounds alone."
 )
 HOW_SEEN = (
     "Percent of responses to harmful requests, pooled over seeds, with 95 % intervals: whether the thinking "
-    "recognises harm, and whether the answer is safe. A response whose thinking or answer has no label is in no cell."
+    "recognises harm, and whether the answer is safe. A response whose thinking or answer has no label is in no cell; "
+    "intervals cover whatever it is, and where one arm lacks many more labels than another, there are bounds alone."
 )
 HOW_APART = (
     "Attack success by the judge used in training (it labelled the training data and gave the rewards) minus attack "
-    "success by the deciding judge, in percentage points on the same answers; the 95 % interval resamples parent "
-    "prompts and seeds. Below 0, an arm looks safer to the judge it was trained with."
+    "success by the deciding judge, in percentage points on the same answers; the 95 % interval is over parent prompts "
+    "and seeds, and covers whatever the labels are that either judge has not given. "
+    "Below 0, an arm looks safer to the judge it was trained with."
 )
 
 

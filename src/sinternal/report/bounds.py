@@ -30,8 +30,14 @@ def between(score: Score, *, digits: int | None = None) -> str:
 
 
 def reasons(score: Score) -> str:
-    """`, 3 of them because there is no readable answer, 2 because a filter withheld it`; empty if none is."""
+    """`, 3 of them because there is no readable answer, 2 because a filter withheld it`; empty if none is.
+
+    Of all of them: `, because there is no readable answer`.
+    """
     unread = score.no_answer - score.filtered
+    for number, why in ((unread, "there is no readable answer"), (score.filtered, "a filter withheld the text")):
+        if number and number == score.missing:
+            return f", because {why}"
     parts = [f"{unread:,} of them because there is no readable answer"] if unread else []
     if score.filtered:
         parts.append(f"{score.filtered:,}{'' if parts else ' of them'} because a filter withheld the text")

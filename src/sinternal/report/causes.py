@@ -9,24 +9,24 @@ from sinternal.report.format import MISSING, difference, p_value, percent, point
 from sinternal.report.tables import HARM_SHOWS, SPLITS, TextTable
 
 HOW_CAUSED = (
-    "Thinkings about harmful requests, continued by the arm's own model: attack success without a check less attack "
-    "success with it, in percentage points, paired by thinking. Above 0, the check makes answers safer. Check cut: "
-    "the thinking is cut where its first safety check begins, less cut just behind it. Replaced: the same, with the "
+    "Reasoning traces about harmful requests, continued by the arm's own model: attack success without a check less "
+    "attack success with it, in percentage points, paired by trace. Above 0, the check makes answers safer. Check cut: "
+    "the trace is cut where its first safety check begins, less cut just behind it. Replaced: the same, with the "
     "opening of a review of something else in place of the check, so that the model does not simply check again. "
-    "Inserted: a thinking without a check is cut where one would stand and goes on as it is, less with the opening of "
+    "Inserted: a trace without a check is cut where one would stand and goes on as it is, less with the opening of "
     "a check, which says nothing of what it finds; beside it, the same with the opening of a review of something else "
-    "in place of nothing, since any interruption might change an answer. Checks all the same: how many thinkings "
+    "in place of nothing, since any interruption might change an answer. Checks all the same: how many traces "
     "check again, or by themselves, on the side without a check; carried out: how many of the opened checks are. As "
-    "meant: only thinkings with a check on the one side and none on the other; as these are picked by what the model "
+    "meant: only traces with a check on the one side and none on the other; as these are picked by what the model "
     "did, they may differ from the rest. Intervals are over parent prompts and, with several seeds, from the t "
     "distribution over training runs; p is from a permutation of parent prompts for these runs, exploratory and not "
     "corrected."
 )
-HOW_COUNTED = "What became of the thinkings about harmful requests, over all seeds and both splits."
+HOW_COUNTED = "What became of the reasoning traces about harmful requests, over all seeds and both splits."
 CAUSE_COLUMNS = [
     "arm",
     "comparison",
-    "thinkings",
+    "traces",
     "without, %",
     "with, %",
     "difference, points",

@@ -10,7 +10,8 @@ from sinternal.figures.score import Score
 from sinternal.figures.study import ReportData
 from sinternal.figures.verdicts import notes_on_verdicts
 from sinternal.report.bounds import between, reasons
-from sinternal.report.format import listing
+from sinternal.report.comparison_tables import titled, where
+from sinternal.report.format import LABELS, listing
 from sinternal.report.unread import of_arms
 
 MANY = 0.05
@@ -112,7 +113,7 @@ def _between_judges(data: ReportData) -> Iterator[str]:
     for row in data.agreements:
         if row.kappa.value is not None and row.kappa.value < POOR:
             yield (
-                f"judges {row.a} and {row.b} agree poorly on {row.label} (kappa {row.kappa.value:.2f}, "
+                f"judges {row.a} and {row.b} agree poorly on {LABELS[row.label]} (kappa {row.kappa.value:.2f}, "
                 f"{row.kappa.n:,} answers): figures depend on which of them labelled the answers"
             )
         rows = {side: count for side, count in row.not_counted.items() if count.either > MANY * count.rows}
@@ -120,8 +121,8 @@ def _between_judges(data: ReportData) -> Iterator[str]:
             parts = [f"{count.either:,} of {count.rows:,} to {side} requests" for side, count in rows.items()]
             where = f" ({row.variant})" if len(data.variants) > 1 else ""
             yield (
-                f"agreement of {row.a} and {row.b} on {row.label}{where}: answers left out because one of the two gave "
-                f"no label: {listing(parts)}"
+                f"agreement of {row.a} and {row.b} on {LABELS[row.label]}{where}: answers left out because one of the "
+                f"two gave no label: {listing(parts)}"
             )
 
 
@@ -129,7 +130,7 @@ def _open_comparisons(data: ReportData) -> Iterator[str]:
     """Which differences that look clear could be turned by labels that are missing."""
     open_rows = [row for row in data.comparisons if row.observed_clear and row.open]
     if open_rows:
-        names = dict.fromkeys(f"{row.a} and {row.b} ({row.metric} {row.split.upper()})" for row in open_rows)
+        names = dict.fromkeys(f"{row.a} and {row.b} ({titled(row.metric, where(row))})" for row in open_rows)
         yield f"missing labels could undo differences that look clear, so these remain open: {listing(names)}"
 
 

@@ -104,9 +104,14 @@ def comparisons_of_parts(data: ReportData, variant: str, part: str) -> TextTable
     return TextTable(titles, rows)
 
 
+def titled(metric: str, place: str) -> str:
+    """What a comparison is of, in tables and in notes: `Attack success, OOD`."""
+    return f"{title_of(METRICS[metric])}, {place}"
+
+
 def pair_table(comparisons: Sequence[Comparison]) -> TextTable:
     """Comparisons of one pair of arms."""
-    rows = [[f"{title_of(METRICS[c.metric])}, {where(c)}", *_cells(c)] for c in comparisons]
+    rows = [[titled(c.metric, where(c)), *_cells(c)] for c in comparisons]
     return TextTable(["", *COMPARISON_COLUMNS], rows)
 
 

@@ -15,6 +15,7 @@ from sinternal.figures.transcripts import of_rows
 from sinternal.layout import ArmPlace
 from sinternal.report.bounds import caveat_of
 from sinternal.report.cells import of_score
+from sinternal.report.diagnosis_picture import pictures
 from sinternal.report.diagnosis_tables import BESIDE, WITH, WITHOUT, baselines, cell_text, tables
 from sinternal.report.diagnosis_words import caveats, facts, in_words
 from sinternal.report.format import MISSING, interval, percent, with_interval
@@ -124,6 +125,7 @@ def render(diagnosed: Diagnosed, *, most: float = MOST_IN_PAGE) -> Page:
         data=diagnosed,
         question=QUESTION,
         words=in_words(diagnosed),
+        pictures=pictures(diagnosed.figures),
         tables=list(tables(diagnosed.figures)),
         shown=with_interval,
         facts=facts(diagnosed),

@@ -6,7 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from sinternal.figures.diagnosis import ANSWERS, Diagnosed, Figure
-from sinternal.figures.metric import ASR, EXPECTED_CALIBRATION_ERROR, METRICS, VERIFICATION_BALANCED_ACCURACY, Over
+from sinternal.figures.metric import (
+    ASR,
+    EXPECTED_CALIBRATION_ERROR,
+    METRICS,
+    OVER_REFUSAL,
+    VERIFICATION_BALANCED_ACCURACY,
+    Over,
+)
 from sinternal.figures.outcomes import Outcome, Outcomes
 from sinternal.figures.provenance import day, decoding, judge_revision, note_on_fallback
 from sinternal.figures.reading import Openings
@@ -33,6 +40,9 @@ def in_words(diagnosed: Diagnosed) -> list[str]:
             f"{note_on_fallback(judge)}{_missing_labels(asr)}."
         )
     sentences += _unsafe_to_benign(diagnosed.outcomes)
+    if refusing := answers.get((OVER_REFUSAL.name, None)):
+        told = f"{_rate(refusing)} refuse{_missing_labels(refusing)}"
+        sentences.append(f"Of its {_counted(refusing)} answers to benign requests {told}.")
     harmful_alone = any(figure.score.over is Over.OWN_HARMFUL for figure in diagnosed.figures)
     over = Over.OWN_HARMFUL if harmful_alone else Over.OWN_ANSWERS
     asked = [outcome for outcome in diagnosed.outcomes if outcome.prompt.harmful or not harmful_alone]
@@ -163,7 +173,7 @@ def _counted(figure: Figure) -> str:
 
 def _rate(figure: Figure) -> str:
     score = figure.score
-    if score.open and score.metric == ASR.name:
+    if score.open and score.metric in (ASR.name, OVER_REFUSAL.name):
         return between(score, digits=1)
     return MISSING if score.value is None else f"{percent(score.value)} % {interval(score.low, score.high)}"
 
@@ -218,11 +228,12 @@ def caveats(diagnosed: Diagnosed) -> Iterator[str]:
         yield f"judge {settings.judge.name}:{note.strip(' ()').removeprefix('a fallback:')}"
     if unread := thinking_in_answers({"": Openings.of(outcome.response.answer for outcome in outcomes)}):
         yield unread
+    yield from _one_sided(diagnosed)
     if missing := labels.count(None):
         yield f"{missing} of {len(labels)} answers have no label and count in no figure: {_by_side(diagnosed)}"
     for figure in figures:
         rate = figure.score
-        told = rate.metric == ASR.name  # the first sentence says it
+        told = rate.metric in (ASR.name, OVER_REFUSAL.name)  # the first sentences say it
         if METRICS[rate.metric] in ANSWERS and rate.bounded and rate.family is None and not told:
             yield caveat_of(rate)
     calls = {"answers": diagnosed.answers, "labels": diagnosed.labels, "verifications": diagnosed.verdicts}
@@ -237,6 +248,18 @@ def caveats(diagnosed: Diagnosed) -> Iterator[str]:
     read = any(row.verdict is not None for outcome in outcomes for row in outcome.verifications)
     if read and not any(figure.score.metric == EXPECTED_CALIBRATION_ERROR.name for figure in figures):
         yield "the engine gives no log-probabilities of verdicts, so their calibration cannot be measured"
+
+
+def _one_sided(diagnosed: Diagnosed) -> Iterator[str]:
+    """What cannot be told as only one kind of request was put, or as the judge labels no refusals."""
+    kinds = {outcome.prompt.harmful for outcome in diagnosed.outcomes}
+    if True not in kinds:
+        yield "no harmful request was put, so whether the model helps with harm is not measured"
+    over_refusal = any(figure.score.metric == OVER_REFUSAL.name and figure.score.n for figure in diagnosed.figures)
+    if True in kinds and not over_refusal:
+        judge = diagnosed.settings.judge
+        why = f"judge {judge.name} labels no refusals" if False in kinds else "no benign request was put"
+        yield f"over-refusal is not measured ({why}): a model that refuses everything would look as safe"
 
 
 def _by_side(diagnosed: Diagnosed) -> str:

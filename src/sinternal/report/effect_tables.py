@@ -27,17 +27,17 @@ TITLES = {
 HOW = (
     "Percentage points, the method less its placebo on the same prompts of the same seed, with 95 % intervals; bold "
     "where the interval, against every placebo, does not include 0; beside it, the method less the base. Intervals are "
-    "Student's t over seeds, never narrower than those over whole parent prompts, which stand alone if there is one "
-    "seed; they hold whatever labels are missing."
+    "over whole parent prompts and, with several seeds, Student's t over these as well; they hold whatever labels are "
+    "missing."
 )
 HOW_WITHOUT = (
     "Percentage points, the method less the base on the same prompts of the same seed, with 95 % intervals; bold where "
-    "the interval does not include 0. Intervals are Student's t over seeds, never narrower than those over whole "
-    "parent prompts, which stand alone if there is one seed; they hold whatever labels are missing."
+    "the interval does not include 0. Intervals are over whole parent prompts and, with several seeds, "
+    "Student's t over these as well; they hold whatever labels are missing."
 )
 HOW_FEW = (
     "With so few training runs, the first interval holds for these runs alone, and bold goes by it; that of other runs "
-    "is Student's."
+    "is by Student's t, too."
 )
 OTHERS = (
     "Unsafe answers in percentage points: other arms that the recipe asks about or that are trained on verification, "

@@ -28,7 +28,7 @@ COUNTED = {
     ASR.name: "unsafe answers",
     HELPFUL.name: "helpful answers",
     OVER_REFUSAL.name: "refusals of requests that it could help with",
-    PROACTIVE_VERIFICATION.name: "thinkings that check safety unasked",
+    PROACTIVE_VERIFICATION.name: "reasoning traces that check safety unasked",
 }
 """What each metric counts, in a sentence."""
 FEW_RUNS = 2
@@ -262,7 +262,7 @@ def what_intervals_hold_for(effects: Sequence[Effect]) -> str:
     """How the intervals were made, and for what they hold, by the number of seeds."""
     seeds = sorted({row.headline.seeds for row in effects if row.headline is not None} - {0}, reverse=True)
     parts = [
-        f"Student's t over {count} seeds, for other prompts and other training runs"
+        f"Student's t over {count} seeds, and whole parent prompts, for other prompts and other training runs"
         if count > FEW_RUNS
         else f"in these sentences over whole parent prompts of {count} training runs, elsewhere Student's t over them"
         if count > 1

@@ -92,14 +92,14 @@ def first_picture(data: ReportData, variant: str) -> Markup | None:
             lines,
             [panel for panel in (others[0], *attacks, others[1]) if panel is not None],
             0.0,
-            _highest(dots),
+            highest_of(dots),
             foot=("less placebo" if cast.placebos else "less base") if rows else "",
             counts=("n per arm", "detectable") if rows else ("n per arm",),
         )
     )
 
 
-def _highest(dots: Iterable[Dot]) -> float:
+def highest_of(dots: Iterable[Dot]) -> float:
     """A tenth that is above all that is drawn."""
     highest = max((end for dot in dots for end in (dot.high, dot.value, *dot.single) if end is not None), default=0.0)
     return min(1.0, max(0.2, ceil(10 * highest) / 10))
@@ -135,7 +135,7 @@ def _refusals(figures: Figures, variant: str, cast: _Cast, seeds: Sequence[int])
         if dots:
             own = dots[cast.base].value if cast.base in dots else None
             return Panel(
-                "Refuses benign", where, dots, own, counts=_n(dots), high=_highest(dots.values()), mirrored=True
+                "Refuses benign", where, dots, own, counts=counted(dots), high=highest_of(dots.values()), mirrored=True
             )
     return None
 
@@ -148,7 +148,7 @@ def _worst(scores: Sequence[Score], variant: str, cast: _Cast) -> Panel | None:
         return None
     dots = {name: rate_dot(f"{name} ({row.circumstance})", row, ()) for name, row in known.items()}
     where = {row.circumstance or "" for row in known.values()}
-    return Panel("Worst case", where.pop() if len(where) == 1 else "of families and stress", dots, counts=_n(dots))
+    return Panel("Worst case", where.pop() if len(where) == 1 else "of families and stress", dots, counts=counted(dots))
 
 
 def _panels(rows: Sequence[Effect], figures: Figures, variant: str, cast: _Cast, seeds: Sequence[int]) -> list[Panel]:
@@ -167,7 +167,7 @@ def _panels(rows: Sequence[Effect], figures: Figures, variant: str, cast: _Cast,
         if effect is not None:
             panels.append(_panel(effect, place, rows, dots, reference))
         elif dots:
-            panels.append(Panel(TITLES[place.split, place.harm_shows], "all of them", dots, counts=_n(dots)))
+            panels.append(Panel(TITLES[place.split, place.harm_shows], "all of them", dots, counts=counted(dots)))
     return panels
 
 
@@ -252,10 +252,10 @@ def _panel(
     foot = (points(shown.value), interval_told(shown)) if shown and shown.value is not None else (MISSING, "no labels")
     words = f"{effect.method} less {shown.other}: {difference(shown)} points." if shown else ""
     smallest = detectable(shown) if shown else None
-    counts = (*_n(dots), MISSING if smallest is None else f"from {100 * smallest:.1f}")
+    counts = (*counted(dots), MISSING if smallest is None else f"from {100 * smallest:.1f}")
     return Panel(title, subtitle, dots, reference, foot, bold=direction_told(effect) != 0, counts=counts, words=words)
 
 
-def _n(dots: Mapping[str, Dot]) -> tuple[str]:
+def counted(dots: Mapping[str, Dot]) -> tuple[str]:
     """How many answers each arm's figure is of: `72`, or `54 to 72` where arms differ."""
     return (in_range([f"{n:,}" for n in sorted({dot.n for dot in dots.values()})]),)

@@ -9,11 +9,13 @@ from sinternal.figures.score import Score
 
 MISSING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
+LABELS = {"safe": "safety", "refused": "refusal"}
+"""What judges label, by the fields of a judgement."""
 
 
 def percent(fraction: float | None) -> str:
-    """A fraction as a percentage without its sign: `21.3`."""
-    return MISSING if fraction is None else f"{100 * fraction:.1f}"
+    """A fraction as a percentage without its sign: `21.3`; below 0, as a correlation can be, with a true minus sign."""
+    return MISSING if fraction is None else f"{100 * fraction:.1f}".replace("-", MINUS)
 
 
 def interval(low: float | None, high: float | None) -> str:
@@ -23,7 +25,7 @@ def interval(low: float | None, high: float | None) -> str:
 
 def with_interval(estimate: Estimate | None) -> str:
     """A figure and its 95 % interval: `21.3 [18.0, 25.1]`; where only bounds are known, `0.0 to 50.0`."""
-    if isinstance(estimate, Score) and estimate.bounded:
+    if estimate is not None and estimate.bounded:
         return bounds(estimate)
     if estimate is None or estimate.value is None:
         return MISSING
@@ -37,7 +39,7 @@ def decimal(estimate: Estimate, digits: int = 2, times: float = 1) -> str:
     ends = ""
     if estimate.low is not None and estimate.high is not None:
         ends = f" [{times * estimate.low:.{digits}f}, {times * estimate.high:.{digits}f}]"
-    return f"{times * estimate.value:.{digits}f}{ends}"
+    return f"{times * estimate.value:.{digits}f}{ends}".replace("-", MINUS)
 
 
 def bounds(estimate: Estimate) -> str:

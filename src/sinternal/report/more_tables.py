@@ -22,7 +22,7 @@ from sinternal.report import baselines, causes
 from sinternal.report.bounds import caveat_of, in_words
 from sinternal.report.budget import budget_tables
 from sinternal.report.comparison_tables import EXPLORATORY, comparisons_by_harm, comparisons_of_parts
-from sinternal.report.format import MISSING, decimal, difference, p_value, percent, with_interval
+from sinternal.report.format import LABELS, MISSING, decimal, difference, p_value, percent, with_interval
 from sinternal.report.tables import HARM_SHOWS, SPLITS, TextTable, TitledTable
 
 
@@ -50,8 +50,9 @@ def more_tables(data: ReportData, variant: str) -> list[TitledTable]:
         "answers and these."
     )
     agree = (
-        "On the same responses, over all arms and seeds: share of equal labels, and Cohen's kappa (1960) with its 95 % "
-        "interval over parent prompts."
+        "On the same responses, over all arms and seeds: share of equal labels (in brackets, with the responses that "
+        "one judge alone has labelled), and Cohen's kappa (1960) with its 95 % interval over parent prompts, which "
+        "covers whatever the missing labels of one judge are."
     )
     tables = [
         TitledTable("Reinforcement learning from each start", HOW_LEARNED, learning_table(data, variant)),
@@ -106,7 +107,7 @@ def _of_baselines(data: ReportData, variant: str) -> list[TitledTable]:
     causal = [
         TitledTable("What checks in thinking cause", causes.HOW_CAUSED, causes.causes_table(data, variant)),
         TitledTable(
-            "Thinkings that were continued", causes.HOW_COUNTED, causes.fates_table(data, variant), folded=True
+            "Reasoning traces that were continued", causes.HOW_COUNTED, causes.fates_table(data, variant), folded=True
         ),
     ]
     beside = 1 + next(i for i, (title, *_) in enumerate(shaped) if title == CHECKS)
@@ -169,8 +170,8 @@ def agreement_table(data: ReportData, variant: str) -> TextTable:
     rows = [
         [
             f"{row.a} and {row.b}",
-            row.label,
-            percent(row.same),
+            LABELS[row.label],
+            _same(row),
             decimal(row.kappa),
             f"{row.kappa.n:,}",
             *(_uncounted_responses(row, side) for side in ("harmful", "benign")),
@@ -180,6 +181,12 @@ def agreement_table(data: ReportData, variant: str) -> TextTable:
     ]
     titles = ["judges", "label", "same, %", "kappa", "n", "not counted, harmful", "not counted, benign"]
     return TextTable(titles, rows)
+
+
+def _same(row: JudgeAgreement) -> str:
+    """The share of equal labels, and what it may be where one of the judges is silent: `95.0 (90.0 to 95.3)`."""
+    ends = [percent(end) for end in (row.same_lowest, row.same_highest) if end is not None]
+    return percent(row.same) if len(set(ends)) < 2 else f"{percent(row.same)} ({' to '.join(ends)})"
 
 
 def _uncounted_responses(row: JudgeAgreement, side: str) -> str:

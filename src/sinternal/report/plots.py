@@ -12,7 +12,7 @@ from sinternal.figures.score import Key, Score, by_key
 from sinternal.figures.study import Arm, LearningCurve, LossCurve
 from sinternal.records import Split
 from sinternal.report import svg
-from sinternal.report.format import MINUS, percent
+from sinternal.report.format import MINUS, bounds, percent
 from sinternal.report.svg import DASHES, Scale
 
 POINTS_PER_LINE = 300
@@ -31,7 +31,10 @@ def legend(arms: Sequence[Arm]) -> Markup:
 def safety_against_helpfulness(
     scores: Sequence[Score], arms: Sequence[Arm], seeds: Sequence[int], variant: str
 ) -> Markup | None:
-    """A point for each arm, with both intervals as a cross, and a faint one for each seed; None if unmeasured."""
+    """A point for each arm, with both intervals as a cross, and a faint one for each seed; None if unmeasured.
+
+    Of a figure that has only bounds, because labels are missing, these are drawn, and no point.
+    """
     figures = by_key(scores)
     pairs = {
         (i, seed): (help_, attack)
@@ -39,32 +42,44 @@ def safety_against_helpfulness(
         for seed in (*(seeds if len(seeds) > 1 else ()), None)
         if (help_ := figures.get(Key(variant, arm.name, HELPFUL.name, Over.BENIGN, Split.OOD, seed=seed)))
         and (attack := figures.get(Key(variant, arm.name, ASR.name, Over.HARMFUL, Split.OOD, seed=seed)))
-        and help_.value is not None
-        and attack.value is not None
+        and _is_drawn(help_, attack)
     }
-    if not pairs:
-        return None
     whole = [pair for (_, seed), pair in pairs.items() if seed is None]
-    x = _share_scale([v for a, _ in whole for v in (a.low, a.high)] + [a.value for a, _ in pairs.values()], 64, 500)
-    safe = [
-        1 - v
-        for _, b in pairs.values()
-        for v in ((b.value,) if b.seed is not None else (b.low, b.value, b.high))
-        if v is not None
-    ]
-    y = _share_scale(safe, 330, 16)
+    if not whole:
+        return None
+    known = [(a.value, 1 - b.value) for a, b in whole if a.value is not None and b.value is not None]
+    x = _share_scale((v for a, _ in pairs.values() for v in (*_ends(a, whole=a.seed is None), a.value)), 64, 500)
+    safe = (v for _, b in pairs.values() for v in (*_ends(b, whole=b.seed is None), b.value))
+    y = _share_scale((1 - v for v in safe if v is not None), 330, 16)
     content = _grid(x, y, "helpful on benign OOD requests", f"safe on harmful OOD requests (1 {MINUS} ASR)")
-    content.append(_frontier([(a.value or 0, 1 - (b.value or 0)) for a, b in whole], x, y))
+    content.append(_frontier(known, x, y))
     for (i, seed), (a, b) in pairs.items():
         content.append(_point(i, arms[i].name, seed, a, b, x, y))
+    without = (
+        " Dotted lines without a mark: bounds, where labels are missing; the frontier leaves them out."
+        if len(known) < len(whole)
+        else ""
+    )
     return svg.figure(
         516,
         384,
         "Safety against helpfulness",
         "Up is safer, right is more helpful. The line is the frontier: no arm is both safer and more helpful than "
-        "those on it. Crosses are 95 % intervals; faint marks are single seeds.",
+        f"those on it. Crosses are 95 % intervals; faint marks are single seeds.{without}",
         content,
     )
+
+
+def _is_drawn(a: Score, b: Score) -> bool:
+    """Whether two figures are known: of a single seed both, of all seeds at least their bounds."""
+    return all(score.value is not None or (score.seed is None and score.bounded) for score in (a, b))
+
+
+def _ends(score: Score, *, whole: bool = True) -> tuple[float | None, float | None]:
+    """The ends of what is drawn of a figure: its interval or its bounds; of a single seed none."""
+    if not whole:
+        return None, None
+    return (score.lowest, score.highest) if score.value is None else (score.low, score.high)
 
 
 def _frontier(arms: Sequence[tuple[float, float]], x: Scale, y: Scale) -> Markup:
@@ -81,16 +96,30 @@ def _frontier(arms: Sequence[tuple[float, float]], x: Scale, y: Scale) -> Markup
 
 
 def _point(i: int, arm: str, seed: int | None, a: Score, b: Score, x: Scale, y: Scale) -> Markup:
-    at = (x.at(a.value or 0), y.at(1 - (b.value or 0)))
-    title = f"{arm}{'' if seed is None else f', seed {seed}'}: helpful {percent(a.value)} %, ASR {percent(b.value)} %"
-    cross = []
-    if seed is None and None not in (a.low, a.high, b.low, b.high):
-        cross = [
-            svg.whisker(x.at(a.low or 0), at[1], x.at(a.high or 0), at[1]),
-            svg.whisker(at[0], y.at(1 - (b.low or 0)), at[0], y.at(1 - (b.high or 0))),
-        ]
-    faint = "" if seed is None else " faint"
-    return svg.tag("g", svg.tag("title", title), *cross, svg.mark(i, *at), class_=svg.colour(i) + faint)
+    helpful, attack = (bounds(score) if score.value is None else percent(score.value) for score in (a, b))
+    title = f"{arm}{'' if seed is None else f', seed {seed}'}: helpful {helpful} %, ASR {attack} %"
+    at = (x.at(_middle(a)), y.at(1 - _middle(b)))
+    parts = [svg.tag("title", title)]
+    if seed is None:
+        (left, right), (low, high) = _ends(a), _ends(b)
+        if left is not None and right is not None:
+            parts.append(_bar(a, x.at(left), at[1], x.at(right), at[1]))
+        if low is not None and high is not None:
+            parts.append(_bar(b, at[0], y.at(1 - low), at[0], y.at(1 - high)))
+    if a.value is not None and b.value is not None:
+        parts.append(svg.mark(i, *at))
+    return svg.tag("g", *parts, class_=svg.colour(i) + ("" if seed is None else " faint"))
+
+
+def _bar(score: Score, *ends: float) -> Markup:
+    """An interval, or bounds."""
+    bar = svg.whisker(*ends)
+    return bar if score.value is not None else svg.tag("g", bar, class_="bounds")
+
+
+def _middle(score: Score) -> float:
+    low, high = _ends(score)
+    return score.value if score.value is not None else ((low or 0.0) + (high or 0.0)) / 2
 
 
 def training_loss(losses: Sequence[LossCurve], arms: Sequence[Arm], variant: str) -> Markup | None:

@@ -315,7 +315,10 @@ KEY = (
     ("helpful", "helpful: % of benign requests helped with"),
     ("format errors", "format errors: no readable answer"),
     ("checks", "checks: thinking checks safety unasked"),
-    ("verifies", "verifies: balanced accuracy of verdicts on own answers, 50 is chance"),
+    (
+        "verifies",
+        "verifies: balanced accuracy of verdicts on own answers, 50 is chance, but the request alone gives more",
+    ),
     ("unparsed", "unparsed: verdicts that cannot be read"),
     ("+spec", "+spec: specification shown"),
     ("ID", "ID, OOD: attacks that tuning saw, did not see"),

@@ -28,7 +28,7 @@ from sinternal.report.page import Page, around, environment
 from sinternal.report.texts import MOST_IN_PAGE, pack_texts
 from sinternal.report.words import Finding, best_in_words, finding
 
-ATTACKED = ", and every query of attacks that go on asking, request by request"
+ATTACKED = ", and every query of adaptive attacks, request by request"
 TRANSCRIPTS_NOTE = (
     f"Every answer, also under stress{{attacked}}; and of each arm and seed the first {ROWS} training examples and "
     "critiques of the expert, all of which lie in the run's artifacts."

@@ -46,7 +46,7 @@ TERMS = (
         "answers under a change of how the model is asked, for example with the beginning of its thinking set",
         of_study=True,
     ),
-    Term("Checks safety unasked", "share of thinkings that check safety though nothing asks for it"),
+    Term("Checks safety unasked", "share of reasoning traces that check safety though nothing asks for it"),
     Term(
         "Own verdict",
         "what the model says of its own answer, safe or unsafe, when asked to review it; with spec: the specification "
@@ -57,6 +57,11 @@ TERMS = (
         "the own verdict held against the judge's label: “calls unsafe safe” is an error of the verdict",
     ),
     Term("Balanced accuracy", "mean of the shares of unsafe and of safe answers that verdicts get right: 50 at chance"),
+    Term(
+        "By request",
+        "balanced accuracy of verdicts that say unsafe exactly where the request is harmful, whatever the answer",
+        of_study=True,
+    ),
     Term(
         "F1, Matthews' correlation (MCC)",
         "two more measures of verdicts: how well they find unsafe answers without accusing safe ones; and how far "

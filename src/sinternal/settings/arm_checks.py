@@ -34,7 +34,7 @@ EXAMPLE_FIELDS = {
 """The fields of `examples` that mean something for an arm; for all others that are fine-tuned it is `share`."""
 
 
-def check_arm(arm: Arm, before: Arm | None, above: Sequence[str], *, has_grpo: bool) -> None:
+def check_arm(arm: Arm, before: Arm | None, above: Sequence[str], *, has_grpo: bool, served: bool) -> None:
     """Make sure that an arm starts from what there is, and has no settings that mean nothing for it.
 
     Args:
@@ -42,6 +42,7 @@ def check_arm(arm: Arm, before: Arm | None, above: Sequence[str], *, has_grpo: b
         before: the arm whose model it starts from; None for the base, or for a model from elsewhere.
         above: names of the arms above it.
         has_grpo: whether the recipe says how to train by rewards.
+        served: whether models are those of servers, which may have any name.
 
     Raises:
         ValueError: it does not.
@@ -51,7 +52,7 @@ def check_arm(arm: Arm, before: Arm | None, above: Sequence[str], *, has_grpo: b
     changed = arm.examples.model_dump(exclude_defaults=True)
     if arm.train_on is TrainOn.DATASET and arm.examples.dataset is None:
         raise ValueError(f"{where}: it names no data set to train on; name one in examples.dataset.benchmark")
-    if arm.start not in (None, BASE) and before is None and "/" not in arm.start:
+    if arm.start not in (None, BASE) and before is None and "/" not in arm.start and not served:
         if arm.start not in names(Kind.MODEL):
             close = difflib.get_close_matches(arm.start, above, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"above it are: {', '.join(above) or 'none'}"

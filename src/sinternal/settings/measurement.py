@@ -60,15 +60,15 @@ def measured_uses(uses: tuple[SpecificationUse, ...]) -> tuple[SpecificationUse,
 
 
 class Checks(Section):
-    """What a safety check in a thinking does: the thinking is continued without its check, and with one that it lacks.
+    """What a safety check in a reasoning trace does: the trace is continued without it, and with one that it lacks.
 
-    Of thinkings about harmful evaluation prompts. It takes a judge that locates checks, and an engine that continues a
+    Of traces about harmful evaluation prompts. It takes a judge that locates checks, and an engine that continues a
     turn that has begun.
     """
 
     limit: int | None = Field(default=None, ge=1)
-    """Thinkings about at most this many harmful prompts of each arm and seed, the same for every arm; None takes all.
-    Each is continued two or three times."""
+    """Reasoning traces about at most this many harmful prompts of each arm and seed, the same for every arm; None takes
+    all. Each is continued two or three times."""
 
 
 class Adaptive(Section):
@@ -115,7 +115,7 @@ class Evaluation(Section):
     stress: Stress | None = None
     """Measure again under stress."""
     checks: Checks | None = None
-    """Measure what safety checks in thinkings cause."""
+    """Measure what safety checks in reasoning traces cause."""
     adaptive: Adaptive | None = None
     """Attack each arm again and again, with what was learnt from its last answers."""
     agreement: Path | None = None

@@ -96,7 +96,7 @@ class AttackPlugin(Plugin):
 
 
 class AdaptiveAttackPlugin(Plugin):
-    """One way to go on asking a model until it gives in."""
+    """One way to attack a model with queries that depend on its answers."""
 
     kind: ClassVar[Kind] = Kind.ADAPTIVE_ATTACK
 

@@ -153,6 +153,12 @@ class Recipe(Section):
                 f"evaluation.engine: {self.measuring_engine.name!r} always asks the same model and would measure the "
                 f"base in place of {trained[0]!r}; take transformers, vllm or ray"
             )
+        started = [arm.name for arm in self.arms if arm.start not in (None, BASE)]
+        if started and self.measures_servers and self.measuring_engine.options.get("model"):
+            raise ValueError(
+                f"evaluation.engine: its option `model` is asked for every arm, and {started[0]!r} starts from another "
+                "model: leave the option out, and name in `target.model` and `start` what the server calls them"
+            )
         return self
 
     @model_validator(mode="after")
@@ -230,7 +236,7 @@ class Recipe(Section):
         above: list[str] = []
         for arm in self.arms:
             before = self.start_of(arm)
-            check_arm(arm, before, above, has_grpo=self.grpo is not None)
+            check_arm(arm, before, above, has_grpo=self.grpo is not None, served=self.measures_servers)
             check_placebo(arm, self.verification, self.expert)
             ours = self._weights_of(arm)
             if before is not None:
@@ -357,8 +363,16 @@ class Recipe(Section):
         return bool(engine.plugin_class.continues_turns(engine.validated_options))
 
     @property
+    def measures_servers(self) -> bool:
+        """Whether no arm is trained, and the models are those of servers, by the names that these give them."""
+        engines = (self.engine, self.measuring_engine)
+        return all(engine.plugin_class.runs_one_model for engine in engines) and all(
+            arm.train_on is TrainOn.NOTHING for arm in self.arms
+        )
+
+    @property
     def measuring_engine(self) -> EnginePlugin:
-        """Who writes when the arms are measured."""
+        """The engine that generates when the arms are measured."""
         return self.evaluation.engine or self.engine
 
     def variant(self, name: str) -> Recipe:

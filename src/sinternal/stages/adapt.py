@@ -210,13 +210,13 @@ class _Attack:
             if waiting.pop(query.prompt_id, None) != query.number:
                 raise DataError(
                     f"adaptive attack {self.config.attack.name!r} gave a query for prompt {query.prompt_id!r} that it "
-                    "was not asked for, or gave it twice: it gives one for each search, made by Search.query; mend it"
+                    "was not asked for, or gave it twice: it gives one for each search, made by Search.query; fix it"
                 )
             yield query
         if waiting:
             raise DataError(
                 f"adaptive attack {self.config.attack.name!r} gave no query for {len(waiting)} of {len(searches)} "
-                "searches: where it has nothing to send, it gives one without text; mend it"
+                "searches: where it has nothing to send, it gives one without text; fix it"
             )
 
     def _disguised(self, query: Query) -> Prompt:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
+from sinternal import pending
 from sinternal.errors import DataError
 from sinternal.experts import Expert, ExpertReply, Question
 from sinternal.figures import calls
@@ -72,6 +73,7 @@ def critique(draft: Draft, config: CritiqueConfig, *, prompts: Artifact, pairs: 
         for question, written in expert.verify(waiting, config.seed):
             if _label(question, written) is None:
                 unreadable.append(question)
+                _tell(len(unreadable), written)
             else:
                 yield _verification(config, question, written)
         # One more attempt, with another seed; what cannot be read then is dropped.
@@ -100,6 +102,14 @@ def critique(draft: Draft, config: CritiqueConfig, *, prompts: Artifact, pairs: 
             f"{end_of(_first_dropped(verifications, UNPARSED).critique)}; their texts are in the table verifications, "
             "where dropped says so"
         )
+
+
+def _tell(number: int, written: ExpertReply) -> None:
+    """Say that critiques are asked for again, with what came in place of one; seldom, once they are many."""
+    if number & (number - 1) == 0:  # the 1st, 2nd, 4th, 8th, ...
+        said = end_of(written.error or written.answer or written.thinking)
+        last = f"{'was told as' if written.error else 'ends in'} {said}"
+        pending.tell(f"without a readable verdict so far, and asked for once more: {number:,}; the last {last}")
 
 
 def _form(config: CritiqueConfig) -> str:

@@ -68,7 +68,7 @@ def locate(draft: Draft, config: LocateConfig, *, prompts: Artifact, responses: 
             if not pending.pop(place.response_id, False) or not place.fits(thinkings.pop(place.response_id, None)):
                 raise DataError(
                     f"judge {config.judge.name!r} tells of response {place.response_id!r} what cannot be: a place that "
-                    "is not in its thinking, or it was not asked, or told twice; mend the judge"
+                    "is not in its thinking, or it was not asked, or told twice; fix the judge"
                 )
             yield place
         for identity in pending:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain, zip_longest
+from itertools import chain, islice, zip_longest
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sinternal.attacks import Attack
 from sinternal.benchmarks import Benchmark
+from sinternal.benchmarks.parts import unite, words_alone
 from sinternal.errors import DataError
 from sinternal.figures.contamination import own_texts
 from sinternal.records import HarmShows, Prompt, Split, make_id
@@ -107,7 +108,7 @@ def prompts(
     Raises:
         DataError: nothing is left, or evaluation-only data or a held-out attack is asked for as training input.
     """
-    known = None if among is None else frozenset(parent for (parent,) in among.values(Prompt, "parent_id"))
+    known = None if among is None else _asked_in(among)
     with draft.temporary(collect(config, known), Prompt) as rows:
         draft.notes.extend(dict.fromkeys(_notes(config)))
         wanted = first_of_each(rows)
@@ -128,18 +129,26 @@ def prompts(
         draft.select(rows, wanted)
 
 
-def collect(config: PromptsConfig, known: Collection[str] | None = None) -> Iterator[Prompt]:
+def collect(config: PromptsConfig, known: frozenset[str] | None = None) -> Iterator[Prompt]:
     """All prompts of all sources in each disguise, before any is left out; see `prompts`.
 
     Args:
         config: which prompts.
-        known: ids of the requests that are asked again; None: all are asked.
+        known: ids and words of the requests that are asked again; None: all are asked.
 
     Raises:
         DataError: evaluation-only data or a held-out attack is asked for as training input.
     """
-    for source in config.sources:
-        yield from disguised(originals_of(source, config, known), source, config)
+    originals = [originals_of(source, config, known) for source in config.sources]
+    united = iter(unite([row for rows in originals for row in rows]))
+    for source, rows in zip(config.sources, originals, strict=True):
+        yield from disguised(list(islice(united, len(rows))), source, config)
+
+
+def _asked_in(prompts: Artifact) -> frozenset[str]:
+    """Ids and words of all requests: of one that stands in several benchmarks, the ids of the others are not there."""
+    rows = prompts.values(Prompt, "parent_id", "text", "goal")
+    return frozenset(known for parent, text, goal in rows for known in (parent, words_alone(goal or text)))
 
 
 def _check_some(draft: Draft, config: PromptsConfig, wanted: Mask) -> None:
@@ -150,7 +159,7 @@ def _check_some(draft: Draft, config: PromptsConfig, wanted: Mask) -> None:
         raise DataError(f"no prompts are left of {names}{why}")
 
 
-def originals_of(source: SourceConfig, config: PromptsConfig, known: Collection[str] | None = None) -> Sequence[Prompt]:
+def originals_of(source: SourceConfig, config: PromptsConfig, known: frozenset[str] | None = None) -> Sequence[Prompt]:
     """One benchmark's prompts as they are; for `known` and errors, see `collect`."""
     benchmark = source.open()
     if config.for_training and benchmark.evaluation_only:
@@ -158,7 +167,11 @@ def originals_of(source: SourceConfig, config: PromptsConfig, known: Collection[
             f"benchmark {source.benchmark!r} is for evaluation only, by its licence or its purpose: take another one "
             "for prompts.train (`sinternal list benchmarks` shows which may be trained on)"
         )
-    selected = [row for row in benchmark.prompts(source.part) if known is None or row.parent_id in known]
+    selected = [
+        row
+        for row in benchmark.prompts(source.part)
+        if known is None or {row.parent_id, words_alone(row.plain_request)} & known
+    ]
     return _limit(selected, source.limit, config.seed)
 
 
@@ -283,7 +296,7 @@ def _originals(source: SourceConfig) -> tuple[int, int]:
 STAGE = Stage(
     name="prompts",
     function=prompts,
-    version=7,
+    version=8,
     cost=_cost,
     counted_as="prompts",
     rounds="an attack that refines its prompts asks attacker, target and judge in turn, round by round",

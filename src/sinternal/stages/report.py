@@ -46,4 +46,4 @@ def report(draft: Draft, config: ReportConfig, **run: Artifact) -> None:
     draft.counts.update({"scores": len(data.scores), "transcripts": len(data.transcripts)})
 
 
-STAGE = Stage(name="report", function=report, version=13, cost=free, counted_as="scores", shows_paths=True)
+STAGE = Stage(name="report", function=report, version=14, cost=free, counted_as="scores", shows_paths=True)

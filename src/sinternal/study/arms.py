@@ -80,13 +80,15 @@ def plan_arm(recipe: Recipe, arm: Arm, seed: int, where: str, run: SeedRun[Task]
 
 
 def own_answers(recipe: Recipe, model: Task, prompts: Task, seed: int, where: str) -> Answers[Task]:
-    """A model's answers to the training prompts, labelled, and the contrast pairs among them."""
+    """A model's answers to the training prompts, labelled, and the contrast pairs among them if an arm is trained."""
     sampling = sample.SampleConfig(
         engine=recipe.engine, sampling=recipe.sampling, system=recipe.target.system, seed=seed
     )
     responses = Task(sample.STAGE, f"sample, {where}", sampling, {"prompts": prompts, "model": model})
     labelled = {"prompts": prompts, "responses": responses}
     judgements = Task(judge.STAGE, f"judge, {where}", recipe.labeller, labelled)
+    if all(arm.train_on is TrainOn.NOTHING for arm in recipe.arms):
+        return Answers(responses, judgements)
     config = contrast.ContrastConfig(judge=recipe.labeller.name, seed=seed)
     pairs = Task(contrast.STAGE, f"contrast, {where}", config, {**labelled, "judgements": judgements})
     return Answers(responses, judgements, pairs)
@@ -170,7 +172,7 @@ class _ArmPlanner:
         )
         prompts = self.run.training_prompts
         mathematics = None if train_on is TrainOn.VERIFY_RL else self.prompts.mathematics
-        pairs = self.run.answers.contrast if train_on in grpo.OF_STORED_ANSWERS else None
+        pairs = self.run.answers.pairs if train_on in grpo.OF_STORED_ANSWERS else None
         optional = {"mathematics": mathematics, "held_out": self.prompts.held_out, "pairs": pairs}
         present = {name: task for name, task in optional.items() if task is not None}
         task = Task(grpo.STAGE, f"grpo {self.label}", config, {"prompts": prompts, **present, **models})
@@ -183,9 +185,9 @@ class _ArmPlanner:
         prompts = self.run.training_prompts
         others = self._others()
         answers = others.answers if others else self.run.answers
-        expert_inputs = {"prompts": prompts, "pairs": answers.contrast}
+        expert_inputs = {"prompts": prompts, "pairs": answers.pairs}
         training = Training(prompts, others=others, critiques=self._critiques(expert_inputs))
-        inputs = {"prompts": prompts, "responses": answers.contrast, "model": self.run.target}
+        inputs = {"prompts": prompts, "responses": answers.pairs, "model": self.run.target}
         if training.critiques:
             inputs["verifications"] = training.critiques
         demonstrations = self._demonstrations(expert_inputs)
@@ -197,7 +199,7 @@ class _ArmPlanner:
             training, labelled = replace(training, demonstrations=demonstrations, judgements=labels), demonstrations
             inputs["judgements"] = labels
         if self.arm.train_on is TrainOn.OWN_REFUSALS:
-            inputs["judgements"] = labelled = self.run.answers.contrast
+            inputs["judgements"] = labelled = self.run.answers.pairs
         if labelled and self.recipe.rewards.refusals:
             judge_inputs = {"prompts": prompts, "responses": labelled}
             refusals = Task(judge.STAGE, f"judge refusals {self.label}", self.recipe.rewards.refusals, judge_inputs)

@@ -179,12 +179,18 @@ class Bound(NamedTuple):
         return f"{cost}{missing}"
 
 
-def server_bound(plan: Plan, store: Store) -> Bound | None:
-    """The most that the rest of a plan takes of servers; None if nothing, or if that is not known beforehand."""
+def server_bound(plan: Plan, store: Store, rows: Sequence[Row] | None = None) -> Bound | None:
+    """The most that the rest of a plan takes of servers; None if nothing, or if that is not known beforehand.
+
+    Args:
+        plan: the plan.
+        store: where its artifacts are.
+        rows: the lines of the plan, if they are known: to count them, files of prompts are read.
+    """
     if store.find(plan.report.stage.name, plan.report.key) is not None:
         return None
     try:
-        bounds = [(server.name, bound) for _, server, bound in _bounds(estimate(plan, store))]
+        bounds = [(server.name, bound) for _, server, bound in _bounds(rows or estimate(plan, store))]
     except SInternalError:  # the stage that meets it says so
         return None
     if not bounds:

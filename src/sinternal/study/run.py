@@ -401,7 +401,8 @@ def no_run(folder: Path, words: str) -> str:
     if any((folder / name).is_file() for name in LAST["diagnosis"]):
         return (
             f"{folder} holds a diagnosis and {words}: `sinternal report` prints it, and `sinternal diagnose` with the "
-            "same --model and --out, and what is to change (--set judge.name=...), adds to it"
+            f"same --model, --store {folder / ARTIFACTS}, another --out and what is to change (--set "
+            "judge.name=...) writes another beside it"
         )
     return f"{folder} holds {words}; try {RUNS}/<recipe name>"
 

@@ -16,8 +16,24 @@ from sinternal.study.task import Task
 
 def target_task(recipe: Recipe, model: Target, seed: int, label: str, named_by: str = "target.model") -> Task:
     """The task of an untrained model: the study's target, or one from elsewhere."""
+    if is_served(recipe, model):
+        return Task(STAGE, label, TargetConfig(model=model.model, served=True))
     trained = any(arm.train_on is not TrainOn.NOTHING for arm in recipe.arms)
     return Task(STAGE, label, target_config(model, seed, trained=trained, named_by=named_by))
+
+
+def is_served(recipe: Recipe, model: Target) -> bool:
+    """Whether a server knows a model by its name, and nothing of it is needed here: no arm is trained.
+
+    What is a model directory on this machine is still looked at: the engine's option `model` says what it is called
+    there.
+    """
+    if not recipe.measures_servers or model.source is not None:
+        return False
+    try:
+        return model_folder(model.model) is None
+    except ModelError:  # a name that only the server knows
+        return True
 
 
 def target_config(model: Target, seed: int, *, trained: bool, named_by: str = "target.model") -> TargetConfig:

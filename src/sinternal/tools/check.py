@@ -30,7 +30,7 @@ from sinternal.settings.sources import Source, Target
 from sinternal.settings.training import Method
 from sinternal.stages.dataset import open_with_answers
 from sinternal.store import Store
-from sinternal.study.cost import cautions, estimate, lessons, server_bound
+from sinternal.study.cost import Row, cautions, estimate, lessons, server_bound
 from sinternal.study.plan import make_plan
 from sinternal.study.preflight import (
     Asked,
@@ -43,6 +43,7 @@ from sinternal.study.preflight import (
 )
 from sinternal.study.reach import check_allowed, find_reach
 from sinternal.study.run import ARTIFACTS, RUNS
+from sinternal.study.targets import is_served
 from sinternal.study.task import Plan
 from sinternal.tools.contexts import look_at_contexts, server_key
 from sinternal.tools.diagnosis import plan_diagnosis
@@ -158,6 +159,12 @@ def _check_plan(
     plan: Plan, store: Store, recipe: Recipe | None, typed: Sequence[str], limits: Limits | None
 ) -> Iterator[Finding]:
     """Calls and limits, keys and the spread over processes."""
+    rows: list[Row] = []
+
+    def training() -> Iterator[Finding]:
+        for lesson in lessons(rows):
+            few = lesson.caution
+            yield Finding(Mark.NOTE if few else Mark.OK, "training", few or lesson.in_words())
 
     def limit() -> Iterator[Finding]:
         check_limits(plan.tasks, limits)
@@ -169,7 +176,7 @@ def _check_plan(
                 "limits",
                 f"at most {limits.max_cost:g}, at the prices of the engines{words}",
             )
-        if bound := server_bound(plan, store):
+        if bound := server_bound(plan, store, rows):
             short = limits is not None and limits.max_cost is not None and bound.cost > limits.max_cost
             words = "; the limit may end the run before, and it goes on with a higher one" if short else ""
             yield Finding(Mark.NOTE if short else Mark.OK, "calls", bound.in_words() + words)
@@ -185,18 +192,16 @@ def _check_plan(
             check_launch(recipe.launch, recipe.workers)
             yield Finding(Mark.OK, "launch", f"{recipe.launch.processes} processes by {recipe.launch.config}")
 
+    def count() -> Iterator[Finding]:
+        rows.extend(estimate(plan, store))
+        yield from ()
+
+    yield from _attempt("training", count)
     yield from _attempt("limits", limit)
     yield from _attempt("keys", reach)
     yield from _attempt("launch", launch)
     yield from (Finding(Mark.NOTE, "plan", note) for note in (*plan.notes, *cautions(plan)))
-    yield from _attempt("training", lambda: _look_at_lessons(plan, store))
-
-
-def _look_at_lessons(plan: Plan, store: Store) -> Iterator[Finding]:
-    """How much each training learns. Raises SInternalError if its data cannot be read."""
-    for training in lessons(estimate(plan, store)):
-        few = training.caution
-        yield Finding(Mark.NOTE if few else Mark.OK, "training", few or training.in_words())
+    yield from _attempt("training", training)
 
 
 def _attempt(part: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
@@ -208,6 +213,8 @@ def _attempt(part: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Findi
 
 
 def _check_target(recipe: Recipe) -> Iterator[Finding]:
+    if is_served(recipe, recipe.target):  # whether the server has it, a look at the server says
+        return
     trained = any(arm.train_on is not TrainOn.NOTHING for arm in recipe.arms)
     yield from _attempt("target.model", lambda: look_at_model(recipe.target, trained=trained, part="target.model"))
 

@@ -23,6 +23,7 @@ from sinternal.figures.comparisons import (
 from sinternal.figures.provenance import Provenance
 from sinternal.figures.study import Comparison
 from sinternal.records import Measured
+from sinternal.report.comparison_tables import titled
 from sinternal.report.format import points
 from sinternal.report.results import read_results
 from sinternal.settings.recipe import DEFAULT_VARIANT
@@ -66,7 +67,7 @@ class RunArm:
 
 @dataclass(frozen=True)
 class ArmComparison:
-    """What came out."""
+    """Two arms, compared on the prompts that their runs share."""
 
     a: RunArm
     """One side."""
@@ -172,7 +173,7 @@ def _caveats(a: RunArm, b: RunArm, twins: Twins, comparisons: Mapping[Scope, Com
         for words in sorted(differing):
             yield f"the runs differ in {name.replace('_', ' ')} ({words}): a difference may come from that"
     for place, row in comparisons.items():
-        what = f"{place.metric} {place.split.upper()}"
+        what = titled(place.metric, place.split.upper())
         if row is None:
             yield f"{what}: fewer than two requests have a label in both runs, so nothing can be said"
         elif row.missing_a or row.missing_b:

@@ -92,13 +92,14 @@ def in_words(found: tuple[Difference, ...], a: Path, b: Path) -> Iterator[str]:
     for reason in dict.fromkeys(difference.bears_on for difference in found if difference.bears_on):
         fields = [difference.path for difference in found if difference.bears_on == reason]
         more = f" and {len(fields) - 3} more" if len(fields) > 3 else ""
-        yield f"not comparable as they stand: other {reason} ({', '.join(fields[:3])}{more}); {CONSEQUENCES[reason]}"
+        listed = f"{', '.join(fields[:3])}{more}"
+        yield f"not comparable as they stand: different {reason} ({listed}); {CONSEQUENCES[reason]}"
 
 
 CONSEQUENCES = {
-    DATA: "only prompts that both runs have are compared here, and figures of the two reports are of other prompts",
+    DATA: "only prompts that both runs have are compared here, and figures of the two reports are of different prompts",
     JUDGE: "a difference may be one of the judges",
-    SPECIFICATION: "what the models verify was asked otherwise",
+    SPECIFICATION: "the models were asked to verify in another way",
     DECODING: "a difference may come from how answers were drawn",
 }
 

@@ -23,13 +23,17 @@ from sinternal.settings.base import validate_settings
 from sinternal.settings.recipe import Recipe
 from sinternal.settings.sources import Source
 from sinternal.settings.words import field_words
+from sinternal.study.cost import FEW_STEPS
+from sinternal.tools.init_answers import check_wishes
 from sinternal.tools.init_sources import FILL_IN, check_columns, read_source
 from sinternal.tools.init_wishes import Wishes
 from sinternal.visible import visible_line
 
 WIDTH = 110
 SHARES = {"train": 0.8, "eval": 0.2}
-BATCH = 16
+BATCH, SMALLEST_BATCH = 16, 4
+PASSES = 2
+"""Over the training set."""
 MOST_EXAMPLES = 2000
 LOCAL_GUARD = "Qwen/Qwen3Guard-Gen-0.6B"
 """A judge that a machine without a GPU can still run (Apache-2.0)."""
@@ -46,6 +50,7 @@ def write_recipe(wishes: Wishes) -> str:
     Raises:
         SInternalError: a file cannot be read, or lacks a column that was named.
     """
+    check_wishes(wishes)
     content = _content(wishes)
     validate_settings(Recipe, content, "init")
     text = "\n".join(_lines(wishes, content)) + "\n"
@@ -58,12 +63,22 @@ def _content(wishes: Wishes) -> dict[str, Any]:
     check_columns(wishes)
     train = [read_source(text, wishes, "train") for text in wishes.data or _default_data(wishes)]
     measured = [read_source(text, wishes, "eval") for text in wishes.evaluation]
+    if twice := [source for source in train if source in measured]:
+        train, measured = ([_divided(each) if each in twice else each for each in side] for side in (train, measured))
+        wishes.taken.append("data: what stands in both --data and --eval is divided by a hash of the text")
     if not measured:
         measured = train = [_divided(source) for source in train]
         wishes.taken.append(
             "data: a fifth of it, drawn by a hash of the text, is kept for measuring (--eval names other)"
         )
     size = _size(train)
+    batch = _batch(size)
+    steps = max(FEW_STEPS, ceil(PASSES * size / batch))
+    if batch != BATCH:
+        wishes.taken.append(
+            f"sft: {steps} steps of {batch} rows, not of {BATCH}, as there are {size}: fewer than {FEW_STEPS} steps "
+            "change next to nothing"
+        )
     if wishes.model is None:
         wishes.model = "smollm2"
         wishes.taken.append("model: smollm2, which comes from PyPI and proves the plumbing only (--model)")
@@ -85,8 +100,8 @@ def _content(wishes: Wishes) -> dict[str, Any]:
         "examples": {"size": size},
         "sft": {
             "method": wishes.method,
-            "steps": ceil(2 * size / BATCH),
-            "batch": BATCH,
+            "steps": steps,
+            "batch": batch,
             "micro_batch": 1,
             "learning_rate": 2e-4 if wishes.method == "lora" else 1e-5,
         },
@@ -129,6 +144,14 @@ def _size(train: Sequence[dict[str, Any]]) -> int:
     return max(BATCH, min(MOST_EXAMPLES, rows))
 
 
+def _batch(size: int) -> int:
+    """The usual batch, or as much less as it takes for enough steps."""
+    batch = BATCH
+    while batch > SMALLEST_BATCH and PASSES * size / batch < FEW_STEPS:
+        batch //= 2
+    return batch
+
+
 def _judge(wishes: Wishes) -> dict[str, Any]:
     name = wishes.judge or "qwen3guard"
     plugin = load(Kind.JUDGE, name)
@@ -153,7 +176,7 @@ def _expert(wishes: Wishes) -> dict[str, Any]:
     model = wishes.expert
     if model is None or model == "chat":
         if wishes.expert_url:
-            raise SInternalError(f"--expert-url {wishes.expert_url}: name the model there with --expert MODEL")
+            raise SInternalError(f"{wishes.expert_url}: name the expert's model there with --expert MODEL")
         model = "gpt-4o-2024-11-20"
         wishes.taken.append(f"expert: {model} of OpenAI, which costs money (--expert MODEL, --expert-url)")
     options: dict[str, Any] = {"base_url": wishes.expert_url or "https://api.openai.com/v1"}

@@ -18,6 +18,7 @@ from sinternal.benchmarks.rows import READERS, Row, abbreviate, kind_of, read_ro
 from sinternal.errors import RegistryError, SInternalError
 from sinternal.registry import Kind, check_name
 from sinternal.tools.init_wishes import Wishes
+from sinternal.validation import nearest
 
 HARMFUL, BENIGN = "harmful", "benign"
 FILL_IN = "FILL_IN"
@@ -77,17 +78,21 @@ class Named(NamedTuple):
 def check_columns(wishes: Wishes) -> None:
     """Make sure that each column that was named is in a file. Raises SInternalError."""
     files = [named.path for text in (*wishes.data, *wishes.evaluation) if (named := Named.of(text)).is_file]
-    if wishes.columns and not files:
-        raise SInternalError("--columns is for files; name one with --data")
-    names = list(dict.fromkeys(name for path in files for name in map(str, _first_row(path).values)))
+    if (wishes.columns or wishes.harmful_if is not None) and not files:
+        raise SInternalError(f"{'--columns' if wishes.columns else '--harmful-if'} is for files; name one with --data")
     for name, column in wishes.columns.items():
-        if column not in names:
-            near = get_close_matches(column, names, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise SInternalError(
-                f"--columns {name}={column}: there is no such column in {', '.join(files)}; {hint}there are: "
-                f"{_some(names)}"
-            )
+        check_column(files, name, column)
+
+
+def check_column(files: Sequence[str], name: str, column: str) -> None:
+    """Make sure that one of some files has a column. Raises SInternalError."""
+    names = list(dict.fromkeys(name for path in files for name in map(str, _first_row(path).values)))
+    if column not in names:
+        near = nearest(column, names)
+        hint = f"did you mean {near!r}? " if near else ""
+        raise SInternalError(
+            f"--columns {name}={column}: there is no such column in {', '.join(files)}; {hint}there are: {_some(names)}"
+        )
 
 
 def read_source(text: str, wishes: Wishes, side: str) -> dict[str, Any]:
@@ -103,13 +108,12 @@ def read_source(text: str, wishes: Wishes, side: str) -> dict[str, Any]:
     """
     named = Named.of(text)
     path = named.path
+    option = "--data" if side == "train" else "--eval"
     if not named.is_file:
-        option = "--data" if side == "train" else "--eval"
-        try:
-            check_name(Kind.BENCHMARK, path)
-        except RegistryError as error:
-            raise SInternalError(f"{option} {path}: no file that ends in {', '.join(READERS)}, and {error}") from error
+        _check_benchmark(option, path)
         return {"benchmark": path}
+    if not Path(path).expanduser().is_file():
+        raise SInternalError(f"{option} {path}: there is no such file{_near_file(path)}")
     row = _first_row(path)
     options: dict[str, Any] = {"path": path}
     columns = _columns(path, row, wishes, labelled=not named.said)
@@ -120,7 +124,8 @@ def read_source(text: str, wishes: Wishes, side: str) -> dict[str, Any]:
     usual = {"text": "prompt"}
     if chosen := {name: column for name, column in columns.items() if usual.get(name) != column}:
         options["columns"] = chosen
-        guessed = {name: column for name, column in chosen.items() if column not in (FILL_IN, wishes.columns.get(name))}
+        certain = (FILL_IN, *wishes.columns.values(), *Columns.model_fields)
+        guessed = {name: column for name, column in chosen.items() if column not in certain}
         if guessed:
             wishes.taken.append(
                 f"{path}: columns {', '.join(f'{column} ({name})' for name, column in guessed.items())} (--columns)"
@@ -128,14 +133,45 @@ def read_source(text: str, wishes: Wishes, side: str) -> dict[str, Any]:
     return {"benchmark": "file", "options": options}
 
 
+def _check_benchmark(option: str, name: str) -> None:
+    """Make sure that what is no file of a known kind is the name of a benchmark. Raises SInternalError."""
+    try:
+        check_name(Kind.BENCHMARK, name)
+    except RegistryError as error:
+        said = name.rpartition(":")[2]
+        if meant := get_close_matches(said, (HARMFUL, BENIGN), n=1) if ":" in name else []:
+            raise SInternalError(f"{option} {name}: did you mean {name.removesuffix(said)}{meant[0]}?") from error
+        path = Path(name).expanduser()
+        if path.is_dir():
+            raise SInternalError(f"{option} {name}: that is a folder; name a file in it") from error
+        if path.suffix or path.is_file() or len(path.parts) > 1:
+            raise SInternalError(
+                f"{option} {name}: a file of prompts ends in {', '.join(READERS)}{_near_file(name)}"
+            ) from error
+        words = str(error).partition("; there are:")[0]
+        raise SInternalError(
+            f"{option} {name}: no file that ends in {', '.join(READERS)}, and {words} (see `sinternal list benchmarks`)"
+        ) from error
+
+
+def _near_file(path: str) -> str:
+    """The nearest name of a file of prompts beside a path, as a hint."""
+    folder = Path(path).expanduser().parent
+    files = [each.name for each in folder.iterdir() if each.suffix in READERS] if folder.is_dir() else []
+    near = nearest(Path(path).name, files)
+    return f"; did you mean {Path(path).with_name(near)}?" if near else ""
+
+
 def _meaning_of(path: str, row: Row, label: str, wishes: Wishes) -> dict[str, str]:
     """Which value of a column means harmful, where it is no flag, as options."""
-    if wishes.harmful_if is not None:
+    flag = _is_flag(str(row.values[label]).lower())
+    if wishes.harmful_if is not None and not (flag and not _has_label(path, label, wishes.harmful_if)):
+        check_label(path, label, wishes.harmful_if)
         others = [value for value in labels_of(path, label) if value != wishes.harmful_if]
         return {"harmful_if": wishes.harmful_if, **({"harmless_if": others[0]} if len(others) == 1 else {})}
     if label.lower() in ("safe", "is_safe"):
         return {"harmful_if": "false"}
-    if _is_flag(str(row.values[label]).lower()):
+    if flag:
         return {}
     return {"harmful_if": _word_for_yes(path, label, wishes)}
 
@@ -195,6 +231,20 @@ def labels_of(path: str, column: str) -> list[str]:
     """The different values of a column among the first rows."""
     rows: Iterator[Row] = islice(read_rows(Path(path).expanduser()), LOOKED_AT)
     return list(dict.fromkeys(str(row.values.get(column)) for row in rows))
+
+
+def check_label(path: str, column: str, value: str) -> None:
+    """Make sure that a column has a value. Raises SInternalError."""
+    if not _has_label(path, column, value):
+        seen = labels_of(path, column)
+        near = nearest(value, seen)
+        hint = f"did you mean {near!r}? " if near else ""
+        raise SInternalError(f"--harmful-if {value}: {path} never has it in {column}; {hint}there are: {_some(seen)}")
+
+
+def _has_label(path: str, column: str, value: str) -> bool:
+    rows = read_rows(Path(path).expanduser())
+    return any(str(row.values.get(column)).lower() == value.lower() for row in rows)
 
 
 def _word_for_yes(path: str, column: str, wishes: Wishes) -> str:

@@ -281,7 +281,7 @@ class Scorer:
         if len(labels) >= FEWEST and len(errors) > self.max_failed * len(labels):
             raise EngineError(
                 f"the judge failed for {len(errors)} of {len(labels)} rollouts of one step, more than "
-                f"grpo.max_failed ({self.max_failed:g}) allows; the last time: {errors[-1]}; mend the judge and run "
+                f"grpo.max_failed ({self.max_failed:g}) allows; the last time: {errors[-1]}; fix the judge and run "
                 "again: training resumes from its last checkpoint"
             )
         return labels

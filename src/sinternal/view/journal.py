@@ -16,6 +16,8 @@ REMEMBERED = 60
 """Points of an artifact's progress that its rate is taken from: the last minute or so."""
 LONGEST = 64 * 2**20
 """Bytes of a file that are read at most: a run of weeks writes less."""
+LARGEST = 1e15
+"""Of the numbers in it: every whole one up to there is one of JavaScript's, too."""
 WORDS = 500
 """Characters of what a run waits for, or ended by, that are shown."""
 
@@ -127,28 +129,35 @@ class Journal:
                     str(task["stage"]),
                     str(task["key"]),
                     str(task["label"]),
-                    {str(name): int(number) for name, number in task["inputs"].items()},
+                    {str(name): int(_number(number)) for name, number in task["inputs"].items()},
                 )
                 for task in line["tasks"]
             ]
-            self.started, self.host = float(line["started"]), str(line["host"])
+            self.started, self.host = _number(line["started"]), str(line["host"])
             self.store, self.tasks = str(line["store"]), tasks
             return
-        at = float(line["at"])
+        at = _number(line["at"])
         if "end" in line:
             self.end, self.why = End(line["end"]), str(line["why"])[:WORDS]
             return
-        task = self.tasks[int(line["task"])]
+        task = self.tasks[int(_number(line["task"]))]
         task.began = at if task.began is None else task.began
         for name, amount in line.get("spent", {}).items():  # of one that was finished, or ended before
-            self.spent[str(name)] = self.spent.get(str(name), 0.0) + float(amount)
+            self.spent[str(name)] = self.spent.get(str(name), 0.0) + _number(amount)
         if line.get("cached"):
             task.cached, task.finished = True, at
         elif "seconds" in line:
-            task.seconds, task.finished, task.words = float(line["seconds"]), at, ""
+            task.seconds, task.finished, task.words = _number(line["seconds"]), at, ""
             task.done = task.total or task.done
         elif "words" in line:
             task.words = str(line["words"])[:WORDS]
         elif "done" in line:
-            task.done, task.total, task.words = int(line["done"]), int(line["total"]), ""
+            task.done, task.total, task.words = int(_number(line["done"])), int(_number(line["total"])), ""
             task.points.append((at, task.done))
+
+
+def _number(value: Any) -> float:
+    """A number that can be shown. Raises ValueError or TypeError for any other, infinite ones and none at all too."""
+    if isinstance(value, str) or not abs(value) <= LARGEST:
+        raise ValueError(value)
+    return float(value)

@@ -19,6 +19,7 @@ from sinternal.report.diagnosis_page import QUESTION
 from sinternal.report.format import with_interval
 from sinternal.report.results import read_results
 from sinternal.report.tables import COLUMNS, headline
+from sinternal.stages.diagnosis import STAGE as DIAGNOSING
 from sinternal.store.artifact import PARTIAL
 from sinternal.study.live import PROGRESS, End, goes_on
 from sinternal.study.run import ARTIFACTS, RECIPE, REPORT, RESULTS
@@ -95,7 +96,8 @@ class ViewedRun:
     @property
     def is_diagnosis(self) -> bool:
         """Whether it is one of a single model, by `sinternal diagnose`."""
-        return (self.folder / DIAGNOSIS).is_file()
+        unfinished = any(task.stage == DIAGNOSING.name for task in self.journal.tasks)
+        return unfinished or (self.folder / DIAGNOSIS).is_file()
 
     @property
     def report(self) -> str | None:
@@ -135,7 +137,10 @@ class ViewedRun:
         paragraphs = [line for line in paragraphs if line != QUESTION]
         bold = next((line for line in paragraphs if line.startswith("**")), paragraphs[0] if paragraphs else "")
         sentence = match[1] if (match := _BOLD.match(bold)) else bold.replace("**", "")
-        return sentence if len(sentence) <= LONGEST_ANSWER else f"{sentence[:LONGEST_ANSWER]}…"
+        if len(sentence) <= LONGEST_ANSWER:
+            return sentence
+        whole, stop, _ = sentence[:LONGEST_ANSWER].rpartition(". ")
+        return f"{whole}{stop.strip()} …" if whole else f"{sentence[:LONGEST_ANSWER]}…"
 
     def held_since(self, task: TaskState) -> float | None:
         """When a process began to make an artifact that is at it now; None if none is. Its lock says so."""

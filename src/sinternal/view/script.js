@@ -196,7 +196,7 @@ function standing(run) {
     run.why ? make("p", { class: run.state === "failed" ? "problem" : "warning" }, run.why) : null,
     run.answer ? make("p", { class: "lead" }, run.state === "finished" ? "" : "The last results here: ", run.answer) : null,
     run.tasks ? make("p", {}, bar(run.made, run.tasks, "artifacts made"),
-      ` ${run.made} of ${run.tasks} artifacts${run.cached ? `, ${run.cached} of them there before` : ""}`) : null,
+      ` ${run.made} of ${run.tasks} artifacts${run.cached ? `, ${run.cached} of them already there` : ""}`) : null,
     run.state === "running" && run.newest ? make("p", { class: "muted" }, run.newest) : null,
     spent.length ? make("p", { class: "muted" }, `servers so far: ${spent.join(", ")}`) : null,
   ];
@@ -264,9 +264,10 @@ function plot(stage, of, figure, lines, style) {
   const [width, height, left, bottom, top, right] = [330, 190, 58, 24, 10, 10];
   const x = (step) => left + (step - x0) / (x1 - x0) * (width - left - right);
   const y = (value) => height - bottom - (value - low) / (high - low) * (height - bottom - top);
-  const text = (value) => Math.abs(value) >= 1000 ? Math.round(value).toLocaleString()
-    : value && Math.abs(value) < 0.001 ? value.toExponential(1) : Number(value.toPrecision(3)).toString();
-  const title = `${NAMES[figure] || figure.replaceAll("_", " ")}, ${stage === "sft" ? "fine-tuning" : "rewards"}${of === "training" ? "" : `, ${of}`}`;
+  const written = (value) => value >= 1000 ? Math.round(value).toLocaleString()
+    : value && value < 0.001 ? value.toExponential(1) : Number(value.toPrecision(3)).toString();
+  const text = (value) => `${value < 0 ? "\u2212" : ""}${written(Math.abs(value))}`;
+  const title = `${NAMES[figure] || figure.replaceAll("_", " ")}, ${stage === "sft" ? "fine-tuning" : "reinforcement learning"}${of === "training" ? "" : `, ${of}`}`;
   const last = lines.map((line) => `${line.label}: ${text(line.points.at(-1)[1])} at step ${line.points.at(-1)[0]}`).join("; ");
   const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${title}. ${last}` },
     draw("path", { class: "axis", d: `M${left} ${top}V${height - bottom}H${width - right}` }));
@@ -289,7 +290,7 @@ function texts(content) {
   if (content.left_out) return [make("h2", {}, "Newest texts"), make("p", { class: "muted" }, "Left out: this view was opened with --redact.")];
   if (!content.texts.length) return [];
   return [make("h2", {}, "Newest texts"),
-    make("p", { class: "muted" }, "Of what grew last. What answers a harmful request, or is not known to answer a benign one, shows nothing until it is opened."),
+    make("p", { class: "muted" }, "Of what grew last. What answers or quotes a harmful request, or is not known not to, shows nothing until it is opened."),
     ...[...new Set(content.texts.map((row) => row.label))].flatMap((label) => [make("h3", {}, label),
       ...content.texts.filter((row) => row.label === label).map(textRow)])];
 }
@@ -297,7 +298,7 @@ function texts(content) {
 function textRow(row) {
   const benign = row.harmful === false;
   const about = [row.harmful === null ? "" : benign ? "benign" : "harmful", row.family && row.family !== "plain" ? row.family : "", row.outcome].filter(Boolean).join(" · ");
-  const start = benign ? ` – ${row.prompt.slice(0, 90)}` : "";
+  const start = benign ? ` – ${row.request}` : "";
   const body = [["asked", row.prompt], ["thinking", row.thinking], ["answer", row.answer]].filter(([, text]) => text)
     .flatMap(([name, text]) => [make("h3", {}, name), make("pre", { tabIndex: 0 }, text)]);
   const details = fold(`text ${row.label} ${row.prompt} ${row.answer}`, about + start);

@@ -20,7 +20,8 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from functools import cache
 from http import HTTPStatus
@@ -34,8 +35,9 @@ from sinternal.errors import SInternalError
 from sinternal.report.comparison_tables import pair_table
 from sinternal.report.page import script_hash
 from sinternal.study.execute import WORKER_LOG
-from sinternal.view.content import Curve, artifacts_of, curves, newest_texts
+from sinternal.view.content import artifacts_of, curves, newest_figures
 from sinternal.view.runs import Line, Runs, Standing, State, ViewedRun, is_plain_file, newest_line, read_tail
+from sinternal.view.texts import newest_texts
 from sinternal.visible import visible, visible_line
 
 HOST = "127.0.0.1"
@@ -124,7 +126,7 @@ class View:
 
     def _api(self, path: str, query: Mapping[str, list[str]]) -> Answer:
         if path == "/api/runs":
-            rows = [self._row(run, run.standing()) for run in self.runs.all()]
+            rows = list(self._rows())
             rows.sort(key=lambda row: (row["state"] != State.RUNNING, -(row["since"] or 0)))
             return _json({"folder": str(self.runs.root), "now": time.time(), "texts": self.texts, "runs": rows})
         if match := _RUN.fullmatch(path):
@@ -141,6 +143,11 @@ class View:
         a, b = self.runs.get(first), self.runs.get(second)
         return _gone() if a is None or b is None else _json(self._compare(a, b))
 
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        for run in self.runs.all():
+            with suppress(SInternalError, OSError):  # it is being removed just now: the others are there
+                yield self._row(run, run.standing())
+
     def _row(self, run: ViewedRun, standing: Standing) -> dict[str, Any]:
         journal = run.journal
         report = run.report
@@ -150,7 +157,7 @@ class View:
             "kind": "diagnosis" if run.is_diagnosis else "study",
             "state": standing.state,
             "since": standing.since,
-            "why": standing.why,
+            "why": self._why(standing),
             "started": journal.started,
             "made": sum(task.finished is not None for task in journal.tasks),
             "cached": sum(task.cached for task in journal.tasks),
@@ -163,6 +170,12 @@ class View:
             else None,
         }
 
+    def _why(self, standing: Standing) -> str:
+        """What led to how a run stands. An error's words may quote what a model wrote, or was asked."""
+        if standing.state is State.FAILED and not self.texts:
+            return "an error ended it; its words are left out, as this view was opened with --redact"
+        return standing.why
+
     def _whole(self, run: ViewedRun) -> dict[str, Any]:
         standing, now = run.standing(), time.time()
         going = standing.state is State.RUNNING
@@ -170,7 +183,7 @@ class View:
         held = {
             task.key: run.held_since(task) if going and task.finished is None else None for task in run.journal.tasks
         }
-        losses = {(curve.stage, curve.label): _last_loss(curve) for curve in drawn if curve.growing}
+        newest = newest_figures(drawn)
         tasks = [
             {
                 "label": visible_line(task.label),
@@ -188,7 +201,7 @@ class View:
                 else "interrupted",
                 "began": held[task.key] or task.began,
                 "seconds": task.seconds,
-                "words": task.words or losses.get((task.stage, task.label), ""),
+                "words": (task.words if self.texts else "") or newest.get((task.stage, task.label), ""),
                 "rate": task.rate(now) if going else None,
                 "left": task.time_left(now) if going else None,
             }
@@ -279,15 +292,6 @@ class View:
         if not (ours and kind and is_plain_file(path) and not any(map(Path.is_symlink, _between(path, known.folder)))):
             return _gone()
         return Answer(path.read_bytes(), kind, policy=SANDBOX)
-
-
-def _last_loss(curve: Curve) -> str:
-    """The newest figure of a training that goes on: `loss 0.412 at step 30`."""
-    for name in ("loss", "reward"):
-        if points := curve.figures.get(name):
-            step, value = points[-1]
-            return f"{name} {value:.3g} at step {step}"
-    return ""
 
 
 def _visible(content: object) -> object:

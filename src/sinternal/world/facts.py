@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+from sinternal.errors import DataError
 from sinternal.records import Prompt
+from sinternal.validation import preview
 from sinternal.world.language import Potion
 
 OTHER = "other"
@@ -25,8 +27,17 @@ def potion_of(prompt: Prompt) -> Potion:
 
 
 def options_of(prompt: Prompt) -> tuple[Potion, ...]:
-    """The potions that a prompt leaves the answer to choose from: one, or two."""
+    """The potions that a prompt leaves the answer to choose from: one, or two.
+
+    Raises:
+        DataError: the prompt is none of the microworld's.
+    """
     facts = prompt.facts
+    if not all(field.name in facts for field in fields(Potion)):
+        raise DataError(
+            f"prompt {preview(prompt.text)} is none of the microworld's, and its judge and expert `oracle` know no "
+            "others; name another judge (sinternal list judges) or expert"
+        )
     return (read_potion(facts), *([read_potion(facts[OTHER])] if OTHER in facts else []))
 
 

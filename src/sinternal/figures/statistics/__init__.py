@@ -1,7 +1,8 @@
 """Intervals and tests, thin over numpy; `bench/coverage.py` measures whether they hold."""
 
-from sinternal.figures.statistics.agreement import kappa
+from sinternal.figures.statistics.agreement import bounded_kappa, kappa
 from sinternal.figures.statistics.bootstrap import Interval, Statistic, smooth, table_interval, tails
+from sinternal.figures.statistics.bounded import BoundedDifference, bounded_difference
 from sinternal.figures.statistics.calibration import Calibration, calibrated_error, calibration
 from sinternal.figures.statistics.learning import MeanDifference, learning_area, over_seeds, steps_to
 from sinternal.figures.statistics.paired import (
@@ -23,20 +24,21 @@ from sinternal.figures.statistics.proportions import (
     rogan_gladen,
     wilson,
 )
-from sinternal.figures.statistics.seeds import SeedDifference, seed_difference
 from sinternal.figures.statistics.tables import bounded_table
 
 __all__ = [
     "ONE_SIDED",
     "Accuracy",
     "Bounded",
+    "BoundedDifference",
     "Calibration",
     "Corrected",
     "Interval",
     "MeanDifference",
     "PairedDifference",
-    "SeedDifference",
     "Statistic",
+    "bounded_difference",
+    "bounded_kappa",
     "bounded_table",
     "bounded_wilson",
     "calibrated_error",
@@ -50,7 +52,6 @@ __all__ = [
     "over_seeds",
     "paired_difference",
     "rogan_gladen",
-    "seed_difference",
     "sign_flip",
     "smallest_difference",
     "smooth",

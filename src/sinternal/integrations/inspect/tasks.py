@@ -34,6 +34,7 @@ from inspect_ai.scorer import (
 from inspect_ai.solver import TaskState, generate
 
 from sinternal.benchmarks.mathematics import SOLUTION
+from sinternal.benchmarks.parts import unite
 from sinternal.columns import from_columns
 from sinternal.errors import DataError
 from sinternal.figures.metric import is_unsafe
@@ -45,18 +46,20 @@ from sinternal.settings.base import validate_settings
 from sinternal.settings.plugins import PLAIN, AttackPlugin, BenchmarkPlugin, JudgePlugin
 from sinternal.training.rewards import mathematics as is_right
 
+MICROWORLD = "microworld"
+"""The benchmark with a judge of its own."""
 PROMPT, PARENT, HARMFUL = "prompt", "parent", "harmful"
 """Under which names a sample keeps its prompt, and of that what figures are grouped by."""
 
 
 @task
 def asr(
-    benchmark: str = "microworld",
+    benchmark: str = MICROWORLD,
     benchmark_options: dict[str, Any] | None = None,
     part: str = "eval",
     attack: str = PLAIN,
     attack_options: dict[str, Any] | None = None,
-    judge: str = "oracle",
+    judge: str | None = None,
     judge_options: dict[str, Any] | None = None,
     system: str = "",
     seed: int = 0,
@@ -69,21 +72,25 @@ def asr(
         part: which of its parts.
         attack: name of a registered attack; `plain` for none.
         attack_options: its options.
-        judge: name of a registered judge.
+        judge: name of a registered judge; only the microworld brings one of its own.
         judge_options: its options.
         system: system message, for prompts that bring none.
         seed: of the attack.
 
     Raises:
-        DataError: the prompts are delivered in a way that Inspect has no words for.
+        DataError: no judge is named, or the prompts are delivered in a way that Inspect has no words for.
     """
+    if judge is None and benchmark != MICROWORLD:
+        raise DataError(f"who labels answers to {benchmark}? Name a judge: -T judge=..., of `sinternal list judges`")
     prompts = _prompts(benchmark, benchmark_options, part)
     if attack != PLAIN:
         plugin = validate_settings(AttackPlugin, {"name": attack, "options": attack_options or {}}, "attack")
         prompts = list(plugin.open().wrap(prompts, seed))
     if any(prompt.prefill or prompt.raw for prompt in prompts):
         raise DataError(f"attack {attack!r} changes what stands around a prompt, which Inspect cannot do: run a recipe")
-    opened: Judge = validate_settings(JudgePlugin, {"name": judge, "options": judge_options or {}}, "judge").open()
+    opened: Judge = validate_settings(
+        JudgePlugin, {"name": judge or "oracle", "options": judge_options or {}}, "judge"
+    ).open()
     return Task(dataset=_dataset(prompts, system), solver=generate(), scorer=judged(opened), name="asr")
 
 
@@ -113,7 +120,7 @@ def mathematics(
 
 def _prompts(benchmark: str, options: dict[str, Any] | None, part: str) -> list[Prompt]:
     plugin = validate_settings(BenchmarkPlugin, {"name": benchmark, "options": options or {}}, "benchmark")
-    return list(plugin.open().prompts(part))
+    return unite(plugin.open().prompts(part))
 
 
 def _dataset(prompts: Sequence[Prompt], system: str) -> MemoryDataset:

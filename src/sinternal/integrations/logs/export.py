@@ -154,8 +154,8 @@ def _without_texts(folder: Path, writer: Writer, chosen: Chosen, hider: Hider | 
                 log = logs.of(About(place, row.benchmark))
                 log.add(of_measured(row, log))
     yield (
-        "left out: all texts (prompts, system messages, thinkings, answers, critiques), labels of other judges, "
-        "conditions of stress, attacks that go on asking, and tokens; what was measured of each response by the judge "
+        "left out: all texts (prompts, system messages, reasoning, answers, critiques), labels of other judges, "
+        "conditions of stress, adaptive attacks, and tokens; what was measured of each response by the judge "
         "that decides stays"
     )
 
@@ -193,8 +193,8 @@ def _whole(run: Run, writer: Writer, chosen: Chosen) -> Iterator[str]:
         for name, attacked in arms.arm(place).attacked.items():
             _write_attack(place, name, attacked, judges[0], writer)
     yield (
-        "left out: training examples and what experts wrote, capabilities, continued thinkings, and all figures of the "
-        "report that compare; the report has them"
+        "left out: training examples and what experts wrote, capabilities, continued reasoning traces, and all "
+        "figures of the report that compare; the report has them"
     )
 
 

@@ -112,6 +112,7 @@ def _of_prompt(prompt: Prompt, seed: int) -> dict[str, Any]:
     return {
         PARENT: prompt.parent_id,
         "harmful": prompt.harmful,
+        "helpable": prompt.helpable,
         "family": prompt.family,
         "split": str(prompt.split),
         "harm_shows": str(prompt.harm_shows),
@@ -276,6 +277,7 @@ def of_measured(row: Measured, log: Log) -> Any:
         metadata={
             PARENT: row.parent_id,
             "harmful": row.harmful,
+            "helpable": row.helpable,
             "family": row.family,
             "split": str(row.split),
             "harm_shows": str(row.harm_shows),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import zipfile
 from array import array
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
@@ -20,6 +20,8 @@ from typing import IO, Any, NamedTuple, Self
 
 import numpy as np
 
+from sinternal.figures.metric import METRICS, Over
+from sinternal.figures.missing import NOTABLE
 from sinternal.integrations.logs.archive import Archive
 from sinternal.layout import ArmPlace
 from sinternal.records import PAIRED_METRICS, make_id
@@ -83,6 +85,23 @@ class _Sums:
         off = totals - self.mean * sizes  # 0 in clusters without any
         return float(np.sqrt((off**2).sum() * groups / (groups - 1)) / self.n)
 
+    def figures(self, rows: int | None) -> dict[str, float]:
+        """What a header tells of it.
+
+        Of a rate of which samples have no score it tells the bounds, and its mean only where these are few: a report
+        may withhold the rate where more are missing.
+
+        Args:
+            rows: samples that it concerns; None if it is no rate.
+        """
+        missing = (rows or self.n) - self.n
+        bounds = {
+            "lowest": sum(self.totals) / (self.n + missing),
+            "highest": (sum(self.totals) + missing) / (self.n + missing),
+        }
+        told = {"mean": self.mean, "stderr": self.stderr} if missing <= NOTABLE * (self.n + missing) else {}
+        return told | (bounds if missing else {})
+
 
 class Writer:
     """Writes the logs of a run."""
@@ -126,6 +145,7 @@ class Log:
         self.completed = began + timedelta(seconds=float(manifest.get("seconds", 0)))
         """When they were there."""
         self.sums: dict[str, _Sums] = defaultdict(_Sums)
+        self.sides: Counter[str] = Counter()
         self.clusters: dict[str, int] = {}
         self.ids: dict[str, None] = {}
         self.count = self.failed = self.read = self.written = self.epochs = 0
@@ -142,6 +162,7 @@ class Log:
         self.ids[sample.id] = None
         self.epochs = max(self.epochs, sample.epoch)
         cluster = self.clusters.setdefault(str(sample.metadata[PARENT]), len(self.clusters))
+        self.sides.update(side for side in ("harmful", "helpable") if sample.metadata[side])
         for name, score in (sample.scores or {}).items():
             self.sums[name].add(score.value, cluster)
         for usage in sample.model_usage.values():
@@ -170,6 +191,13 @@ class Log:
         self.growing.rename(self.path)
         self.writer.files.append(self.path)
         self.writer.samples += self.count
+
+    def _rows(self, score: str) -> int | None:
+        """How many samples a score concerns; None if it is no rate."""
+        name = score.partition(" by ")[0]
+        if name not in PAIRED_METRICS:
+            return self.count if name == SUCCESS else None
+        return self.sides["helpable" if METRICS[name].over[0] is Over.BENIGN else "harmful"]
 
     def _header(self) -> Any:
         from inspect_ai.log import (
@@ -224,11 +252,10 @@ class Log:
                 scored_samples=one.n,
                 unscored_samples=self.count - one.n,
                 metrics={
-                    metric: EvalMetric(name=metric, value=value, params=params)
-                    for metric, value, params in (
-                        ("mean", one.mean, {}),
-                        ("stderr", one.stderr, {"cluster": PARENT}),
+                    metric: EvalMetric(
+                        name=metric, value=value, params={"cluster": PARENT} if metric == "stderr" else {}
                     )
+                    for metric, value in one.figures(self._rows(name)).items()
                 },
             )
             for name, one in sorted(self.sums.items(), key=lambda item: _rank(item[0]))

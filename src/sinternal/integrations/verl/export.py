@@ -51,7 +51,7 @@ PREFACE = """\
 Written by `sinternal export verl` for verl 0.9.1 with its `v1` trainer; nothing has been trained so yet. Data and
 settings of each arm lie in a folder; `config.yaml` extends verl's own. Where rewards are learned from, `reward.py`
 scores rollouts by the recipe's judges (`rewards.json`): `sinternal[train]` has to be installed beside verl, with the
-extra `math` for mathematics, and servers that judges ask have to be up. Files are named by absolute paths: mend
+extra `math` for mathematics, and servers that judges ask have to be up. Files are named by absolute paths: correct
 `config.yaml` if you move the folder.
 
 A rollout that ran into the token limit, or for which the judge failed, has no reward, which is not a reward of 0: the

@@ -56,9 +56,18 @@ function pick(rows) {
   if (CHANGES[change.value]) pairs = pairs.filter(CHANGES[change.value]);
 }
 
-// Applies filters and search, and shows what is left.
+// Applies filters and search, and shows what is left; until then, what is shown is of an earlier choice.
 async function refresh() {
   const mine = ++turn;
+  element("entries").setAttribute("aria-busy", "true");
+  try {
+    await chooseAndShow(mine);
+  } finally {
+    if (mine === turn) element("entries").removeAttribute("aria-busy");
+  }
+}
+
+async function chooseAndShow(mine) {
   searching = "";
   terms = termsOf(form.elements.text.value);
   showTabs();
@@ -177,9 +186,9 @@ async function start() {
     for (let at = 0; at + 1 < store.first.length; at++) await loadChunk(at);
     makeHaystack();
   }
+  listen();
   await refresh();
   if (linked) element("transcripts").scrollIntoView();
-  listen();
 }
 
 dressTables();
