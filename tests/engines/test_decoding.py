@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForCausalLM
+from transformers import (
+    AutoTokenizer,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+)
 
 from sinternal.engines import Completion, Request
 from sinternal.engines.transformers import TransformersEngine
@@ -300,3 +307,27 @@ def test_a_model_with_sliding_windows_writes_what_it_would_write_alone(tmp_path:
     alone = {key: row for r in rows for key, row in texts(list(engine.generate([r], sampling, 0))).items()}
     together = texts(list(engine.generate(rows, sampling, 0)))
     assert sum(alone[key] != together[key] for key in alone) <= 1
+
+
+@pytest.mark.parametrize("kind", [LlamaForCausalLM, MistralForCausalLM])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_model_that_computes_no_numbers_writes_no_text(
+    kind: type[LlamaForCausalLM | MistralForCausalLM], temperature: float, tmp_path: Path
+) -> None:
+    folder = save_model(qwen(), tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    if kind is MistralForCausalLM:
+        config |= {"model_type": "mistral", "architectures": ["MistralForCausalLM"], "sliding_window": 8}
+        (folder / "config.json").write_text(json.dumps(config))
+    model = kind.from_pretrained(folder)
+    with torch.no_grad():
+        for layer in model.model.layers:  # products of queries and keys become infinite, though no weight is
+            layer.self_attn.q_proj.weight.mul_(1e25)
+            layer.self_attn.k_proj.weight.mul_(1e25)
+    model.save_pretrained(folder)
+    engine = TransformersEngine(str(folder), TransformersEngine.Options())
+    assert type(engine.generator.writer).__name__ == ("ContinuousBatch" if kind is LlamaForCausalLM else "WholeBatches")
+    asked = [Request(word, (("user", word * 30),)) for word in ("one", "two")]
+    found = list(engine.generate(asked, Sampling(max_tokens=4, temperature=temperature), 0))
+    assert [(row.answer, row.finish) for row in found] == [(None, Finish.ERROR)] * 2
+    assert all("NaN" in (row.error or "") for row in found)

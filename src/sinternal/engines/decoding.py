@@ -20,7 +20,7 @@ from peft import PeftModel
 from transformers import DynamicCache, GenerationConfig, LogitsProcessor, LogitsProcessorList
 from transformers.cache_utils import DynamicLayer
 
-from sinternal.engines.drawing import Draw, Top, draw_ahead, most_probable
+from sinternal.engines.drawing import NO_NUMBERS, Draw, Top, draw_ahead, have_no_numbers, most_probable
 from sinternal.settings.sampling import Sampling
 
 T = TypeVar("T")
@@ -253,9 +253,11 @@ class ContinuousBatch:
         batch.take(tokens)
         ended: list[int] = []
         going_on: list[int] = []
-        for row, (text, token) in enumerate(zip(batch.texts, tokens.tolist(), strict=True)):
+        drawn = zip(batch.texts, tokens.tolist(), have_no_numbers(batch.scores), strict=True)
+        for row, (text, token, is_odd) in enumerate(drawn):
             text.written.append(token)
-            ends = token in self.ends or len(text.written) == text.limit
+            text.error = NO_NUMBERS if is_odd else None
+            ends = is_odd or token in self.ends or len(text.written) == text.limit
             (ended if ends else going_on).append(row)
         if ended:
             yield from [batch.texts[row] for row in ended]
@@ -318,6 +320,7 @@ class _Chosen(LogitsProcessor):
         """`padding` has shape (texts, prompt tokens), true where there is padding."""
         self.texts, self.padding, self.draw, self.record = texts, padding, draw, record
         self.uniforms = torch.from_numpy(np.stack([text.uniforms for text in texts if text.uniforms is not None]))
+        self.odd: dict[int, int] = {}  # by row, the place of the first token that could not be drawn
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
         length = self.padding.shape[1]
@@ -326,6 +329,8 @@ class _Chosen(LogitsProcessor):
         ids = torch.cat([prompt, input_ids[:, length:]], 1)
         written = torch.zeros_like(ids, dtype=torch.bool)
         written[:, length:] = True
+        for row in np.flatnonzero(have_no_numbers(scores)).tolist():
+            self.odd.setdefault(row, step)
         if self.record:
             for text, top in zip(self.texts, most_probable(scores, self.record), strict=True):
                 text.tops.append(top)
@@ -386,6 +391,7 @@ class WholeBatches:
         padding = [[1] * (width - len(text.prompt)) + [0] * len(text.prompt) for text in texts]
         ids = torch.tensor(rows, device=self.model.device)
         gaps = torch.tensor(padding, dtype=torch.bool, device=self.model.device)
+        chosen = _Chosen(texts, gaps, Draw(sampling), sampling.top_logprobs)
         output = self.model.generate(
             input_ids=ids,
             attention_mask=(~gaps).long(),
@@ -396,11 +402,12 @@ class WholeBatches:
                 pad_token_id=self.ends[0],
                 use_cache=True,
             ),
-            logits_processor=LogitsProcessorList([_Chosen(texts, gaps, Draw(sampling), sampling.top_logprobs)]),
+            logits_processor=LogitsProcessorList([chosen]),
         )
-        for text, written in zip(texts, output[:, width:].tolist(), strict=True):
+        for row, (text, written) in enumerate(zip(texts, output[:, width:].tolist(), strict=True)):
             text.written = _up_to_end(written, self.ends)[: text.limit]
             text.tops = text.tops[: len(text.written)]
+            text.error = NO_NUMBERS if row in chosen.odd and chosen.odd[row] < len(text.written) else None
 
 
 def _up_to_end(ids: list[int], ends: Sequence[int]) -> list[int]:

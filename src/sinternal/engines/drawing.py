@@ -76,6 +76,16 @@ class Draw:
         return torch.searchsorted(cumulative, threshold, right=True).clamp(max=scores.shape[1] - 1)[:, 0]
 
 
+NO_NUMBERS = "the model computes NaN or infinite logits: its precision is too small for it, or its weights are damaged"
+"""What is wrong with a text of which a token cannot be drawn."""
+
+
+def have_no_numbers(scores: torch.Tensor) -> list[bool]:
+    """For each row of logits whether one is NaN, or infinitely large: whatever was drawn from it would mean nothing."""
+    odd: list[bool] = (~torch.isfinite(scores.amax(-1))).tolist()
+    return odd
+
+
 def _largest_by_token(scores: torch.Tensor, ids: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     """For each row and token of the vocabulary, the value that is farthest from 0 among those of its places."""
     zeros = torch.zeros_like(scores)
