@@ -31,9 +31,10 @@ def check_vocabulary(folder: Path, tokenizer: PreTrainedTokenizerBase, used: Ite
     known = None if (folder / ADAPTER).exists() else _known(folder / "config.json")
     strange = max(used, default=0)
     if known is not None and strange >= known:
+        token = tokenizer.convert_ids_to_tokens(strange)
         raise ModelError(
-            f"{folder}: its tokenizer writes {tokenizer.convert_ids_to_tokens(strange)!r} as token {strange:,}, and its "
-            f"weights know {known:,} (vocab_size): the tokenizer is that of another model; put the model's own there"
+            f"{folder}: its tokenizer writes {token!r} as token {strange:,}, and its weights know {known:,} "
+            "(vocab_size): the tokenizer is that of another model; put the model's own there"
         )
 
 
