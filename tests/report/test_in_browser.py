@@ -233,6 +233,20 @@ def test_search_is_for_every_word_or_a_phrase_and_says_when_nothing_is_found(sho
         assert search(tab, words) == f"{wanted} of {total:,} transcripts", words
 
 
+def test_as_long_as_it_is_sought_what_is_shown_is_marked_as_busy(shown: Shown) -> None:
+    tab = shown.open("folder")
+    before = tab.evaluate(COUNT)
+    begun = tab.evaluate(
+        """() => { const field = document.querySelector("[name=text]"); field.value = "withspecword";
+        field.dispatchEvent(new Event("input", {bubbles: true}));
+        return ["entries", "count"].map((name) => document.getElementById(name))
+          .map((one) => one.getAttribute("aria-busy") ?? one.textContent); }"""
+    )
+    assert begun == ["true", before]
+    until(tab, SETTLED)
+    assert tab.evaluate(COUNT) == f"1 of {len(shown.data.transcripts):,} transcripts"
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_transcript_has_a_link_and_back_stays_in_the_page(shown: Shown, kind: str) -> None:
     tab = shown.open(kind)
