@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from enum import Enum
 from typing import Any
-from urllib.request import proxy_bypass_environment
+from urllib.request import proxy_bypass
 
 import anyio
 import httpx2
@@ -295,7 +295,7 @@ def perhaps_tls(url: str, error: AttemptError) -> str:
 
 def proxy_variable(scheme: str, host: str) -> str:
     """The variable of the environment that names the proxy through which a host is asked; empty if there is none."""
-    if is_loopback(host) or proxy_bypass_environment(host):
+    if is_loopback(host) or proxy_bypass(host):
         return ""
     names = (f"{scheme}_proxy", "all_proxy")
     return next((name for one in names for name in (one, one.upper()) if os.environ.get(name)), "")

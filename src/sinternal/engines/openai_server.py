@@ -144,8 +144,8 @@ class Server:
                     f"{self.url} has no list of models (404), and {right} has one: write base_url: {right}"
                 ) from error
         except AttemptError as error:
-            why = f"{error}{perhaps_tls(self.url, error)}"
-            return Sight(f"{self.url} {why}: whether it has {self.model!r} shows with the first request", sure=False)
+            words = f"{error}{perhaps_tls(self.url, error)}"
+            return Sight(f"{self.url} {words}: whether it has {self.model!r} shows with the first request", sure=False)
         known = await self.models(client)
         if not known:
             return Sight(
