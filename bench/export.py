@@ -1,6 +1,6 @@
 """What `sinternal export --inspect` takes, and how that grows with the samples of a log.
 
-    python -m bench.export                          # 2,000, 20,000 and 200,000 samples: some minutes
+    python -m bench.export                          # 2,000, 20,000 and 60,000 samples: some minutes
     python -m bench.export --samples 2000 20000
 
 One arm of one seed, four answers to each prompt, all in one log, labelled by two judges and verified by itself: so
@@ -133,7 +133,7 @@ def export_here(run: Path, out: Path, redact: bool) -> tuple[float, float]:
 def main() -> None:
     """Measure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--samples", type=int, nargs="+", default=[2_000, 20_000, 200_000])
+    parser.add_argument("--samples", type=int, nargs="+", default=[2_000, 20_000, 60_000])
     parser.add_argument("--here", nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.here:

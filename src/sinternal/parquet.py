@@ -33,6 +33,12 @@ TEMPORARY = "lz4_raw"
 """Compression of what is soon deleted: four times as fast, and twice as large."""
 BATCH = 1024
 """Rows that are read or written at a time: what the Parquet writer itself does at a time."""
+FEW = 64
+"""Rows that are read at a time of files by others, whose texts may have any length."""
+OF_A_VALUE = 64
+"""Bytes that Python takes for a value beside what it holds."""
+MOST_UNPACKED = 2 * 2**30
+"""Bytes that a table of a file by others may take."""
 ROW_GROUP = 64 * BATCH
 """Rows of which the writer holds the compressed columns in memory."""
 
@@ -155,19 +161,29 @@ class _Written(io.RawIOBase):
 
 
 def read_columns(path: Path) -> Columns:
-    """A whole table.
+    """A whole table, of a file by others: a thousand bytes can hold a terabyte.
 
     Raises:
-        DataError: it is no Parquet file, or damaged; the message is the reason alone.
+        DataError: it is no Parquet file, or damaged, or too large; the message is the reason alone.
         OSError: it cannot be opened.
     """
     from arro3.io import read_parquet
 
     with path.open("rb") as file, _damage_as_data_error():
         _check_ends(file)
-        table = read_parquet(file).read_all()
-        values: list[list[Any]] = [list(table.column(i).to_pylist()) for i in range(table.num_columns)]
-        return Columns(table.column_names, values)
+        reader = read_parquet(file, batch_size=FEW)
+        names = list(reader.schema.names)
+        values: list[list[Any]] = [[] for _ in names]
+        taken = 0
+        for batch in reader:
+            for column, packed in zip(values, batch.columns, strict=True):
+                rows = packed.to_pylist()  # of a dictionary, whose text is stored once, as often as it is used
+                column += rows
+                texts = sum(len(row) for row in rows if isinstance(row, str | bytes))
+                taken += max(texts, packed.nbytes) + OF_A_VALUE * len(rows)
+            if taken > MOST_UNPACKED:
+                raise DataError(f"it takes more than {MOST_UNPACKED >> 20:,} MiB of memory once it is unpacked")
+        return Columns(names, values)
 
 
 def read_batches(path: Path, size: int = BATCH) -> Iterator[RecordBatch]:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from sinternal import parquet
 from sinternal.benchmarks.local import LocalFile
 from sinternal.errors import DataError, RecipeError
 from sinternal.records import Prompt, Split
@@ -267,3 +268,15 @@ def test_the_terminal_is_told_how_many_rows_are_used(
     artifact = make("prompts", lambda draft: prompts(draft, config))
     assert artifact.manifest["notes"] == [f"{path}: 10 rows read, 10 used"]
     assert artifact.counts["prompts"] == 20
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_a_small_parquet_file_that_holds_a_flood_of_text_is_refused(
+    stored: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet, "MOST_UNPACKED", 2**24)
+    again = pa.DictionaryArray.from_arrays(pa.array([0] * 3000, pa.int32()), pa.array(["x" * 100_000]))
+    pq.write_table(pa.table({"prompt": again}), tmp_path / "a.parquet", store_schema=stored)
+    assert (tmp_path / "a.parquet").stat().st_size < 200_000
+    with pytest.raises(DataError, match=r"a\.parquet: .* more than 16 MiB of memory once it is unpacked"):
+        open_plugin(LocalFile, {"path": str(tmp_path / "a.parquet"), "harmful": True}).prompts("eval")

@@ -269,3 +269,30 @@ def test_the_time_of_the_whole_run_is_told_from_what_artifacts_of_its_stages_too
     assert shown._left_in_all() == 300.0
     now[0], shown._made = 100.0, 200.0  # two side by side
     assert shown._left_in_all() == 150.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["check", "mine.yml"], "did you mean 'mine.yaml'?"),
+        (["check", "quickstrat"], "did you mean 'quickstart'?"),
+        (["show", "quickstrt"], "did you mean 'quickstart'?"),
+        (["expot"], "no such command 'expot'. Did you mean 'export'"),
+        (["export", "modle"], "no such command 'modle'. Did you mean 'model'? (see `"),
+        (["run"], "missing argument 'RECIPE' (see `"),
+        (["plan", "quickstart", "--mean-tokens", "x"], "invalid value for '--mean-tokens'"),
+        (["verify", "--modle", "x"], "no such option: --modle; did you mean --model?"),
+        (["check", "quickstart", "more"], "extra argument"),
+    ],
+)
+def test_a_mistyped_word_is_one_line_with_the_one_that_was_meant(
+    arguments: list[str], message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.yaml").write_text("extends: quickstart\n")
+    done = in_process(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    told = done.stderr + done.stdout
+    assert message in told
+    if arguments[0] != "check":
+        assert len(done.stderr.splitlines()) == 1
+        assert not done.stdout

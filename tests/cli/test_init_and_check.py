@@ -324,6 +324,14 @@ def test_weights_that_an_index_names_and_are_not_there_are_told(tmp_path: Path, 
     assert "holds no weights" in next(iter(faults(tmp_path / "nothing")))
 
 
+@pytest.mark.parametrize("end", ['"x"', "null", "[4]", "4.5", "1e999", "9" * 5000, "{}"])
+def test_weights_whose_own_words_make_no_sense_are_damaged(end: str, tmp_path: Path) -> None:
+    header = f'{{"a": {{"data_offsets": [0, 4]}}, "b": {{"data_offsets": [0, {end}]}}}}'.encode()
+    (tmp_path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"1234")
+    (told,) = faults(tmp_path)
+    assert "is damaged" in told
+
+
 def test_a_diagnosis_is_looked_at_without_a_question_to_the_model(tmp_path: Path) -> None:
     with serve() as server:
         done = in_process(

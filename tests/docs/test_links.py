@@ -38,6 +38,13 @@ def test_every_link_of(page: Path) -> None:
             assert anchor in anchors(file), f"{file.name} has no heading for #{anchor}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_what_is_inside_a_list_is_indented_so_that_the_site_takes_it_so(page: Path) -> None:
+    """GitHub takes two spaces; Python-Markdown, which makes the site, takes four."""
+    text = FENCED.sub("", page.read_text())
+    assert not re.findall(r"^ {1,3}(?:[-*]|\d+\.) .*|(?<=\n\n) {1,3}\S.*", text, re.MULTILINE)
+
+
 def test_every_decision_is_listed() -> None:
     listed = re.findall(r"\]\((\d[^)]*)\)", (ROOT / "docs/decisions/README.md").read_text())
     assert listed == sorted(file.name for file in ROOT.glob("docs/decisions/[0-9]*.md"))

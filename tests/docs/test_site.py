@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -48,6 +49,12 @@ def test_the_search_finds_without_a_server_and_asks_no_other_machine(site: Path,
     tab.locator(".md-search-result__link").first.wait_for()
     assert not wrong
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+
+
+def test_no_item_of_a_list_is_read_as_text(site: Path) -> None:
+    for page in site.rglob("*.html"):
+        if "repository" not in page.parts:
+            assert not re.findall(r"<p>(?:(?!</p>).)*?\n *(?:[-*]|\d+\.) .*", page.read_text(), re.DOTALL), page.name
 
 
 def test_decisions_are_in_the_navigation_by_number_and_title(site: Path, tab: Tab) -> None:

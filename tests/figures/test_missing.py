@@ -19,14 +19,16 @@ from sinternal.figures.columns import Names
 from sinternal.figures.comparisons import Side, all_pairs, index_responses
 from sinternal.figures.correction import Errors, corrected_scores
 from sinternal.figures.estimate import Estimate
+from sinternal.figures.gather import _selected
 from sinternal.figures.human_agreement import LabelPair, human_agreement
-from sinternal.figures.metric import ASR, Over
+from sinternal.figures.metric import ASR, VERIFICATION_MCC, Over
 from sinternal.figures.missing import withhold
-from sinternal.figures.outcomes import Outcome
+from sinternal.figures.outcomes import Outcome, Outcomes
 from sinternal.figures.score import Score, score
 from sinternal.figures.statistics import Accuracy, Interval, bounded_wilson, clustered_wilson, rogan_gladen
 from sinternal.figures.stress import _tally, worst_cases
 from sinternal.figures.study import ReportData
+from sinternal.figures.tally import Cell
 from sinternal.records import Finish, Judgement, Measured, Prompt, Response, Split
 from sinternal.report.bounds import caveat_of
 from sinternal.report.caveats import caveats
@@ -325,3 +327,17 @@ def test_inspects_rate_has_bounds_and_vanishes_where_the_judge_is_silent_on_one_
     assert [found[f"attack_success_{name}"] for name in ("lowest", "highest", "unlabelled")] == [0.0, 0.5, 15.0]
     few = [told(False, i, harmful=True) for i in range(30)]
     assert tasks.attack_success()([*few, *scores[30:]])["attack_success"] == 1.0
+
+
+def test_a_figure_of_verdicts_says_how_many_answers_it_leaves_out_because_a_judge_is_silent_on_them() -> None:
+    silent = [None] * 3 + [False] * 7
+    (whole,) = [
+        score(cell, tally, arm="base", seed=None, variant="default", provenance=SOMEWHERE)
+        for cell, tally in tallies_of(answers(silent, [True] * 10)).items()
+        if cell.metric is ASR and cell.split is None
+    ]
+    here, both = (Cell(VERIFICATION_MCC, Over.OWN_ANSWERS, split, spec=True) for split in (Split.ID, None))
+    rows = Outcomes.of(answers(silent, [True] * 10))
+    assert _selected(whole, both, [rows, rows]).caveat.startswith("6 of 40 answers have no label: verdicts on them")
+    assert not _selected(whole, here, [rows]).caveat, "there are none in this split"
+    assert not _selected(whole, Cell(ASR, Over.HARMFUL), [rows]).caveat

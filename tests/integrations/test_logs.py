@@ -301,6 +301,17 @@ def test_what_has_no_score_is_never_a_value(tmp_path: Path) -> None:
     assert "1 pairs have no score on either side" in notes
 
 
+def test_scorers_that_are_silent_on_as_many_pairs_share_a_note(tmp_path: Path) -> None:
+    rows: dict[tuple[str, int], Scores] = {
+        (f"q{i}", 1): {"a": "CI"[i % 2], "b": "C"} if i < 8 else {} for i in range(9)
+    }
+    for name in ("a", "b"):
+        write(tmp_path / f"{name}.eval", rows)
+    (found,) = compare_logs([tmp_path / "a.eval", tmp_path / "b.eval"])
+    told = [note for note in found.notes if "on either side" in note]
+    assert told == ["a, b: 1 pairs have no score on either side, and count nowhere"]
+
+
 def test_what_missing_scores_leave_within_chance_is_not_said_to_be_clear(tmp_path: Path) -> None:
     """In the worst case A is still behind, by one sample."""
     theirs = flat("match", ["C"] * 10 + ["I"] * 49)

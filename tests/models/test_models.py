@@ -55,3 +55,14 @@ def test_what_the_hub_refuses_is_one_line_with_the_mend(
     monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
     with pytest.raises(ModelError, match=message):
         resolve_model("a/b", "v9")
+
+
+@pytest.mark.parametrize("name", ["config.json", "chat_template.jinja"])
+def test_a_pipe_or_a_device_among_a_models_files_is_refused_and_never_read(name: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "gone").symlink_to("nowhere")
+    assert resolve_model(str(tmp_path)) == tmp_path
+    (tmp_path / name).unlink(missing_ok=True)
+    (tmp_path / name).symlink_to("/dev/zero")
+    with pytest.raises(ModelError, match=rf"{name} is a pipe, a socket or a device"):
+        resolve_model(str(tmp_path))

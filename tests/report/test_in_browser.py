@@ -293,6 +293,17 @@ def test_what_is_shown_is_saved_and_no_cell_is_a_formula(shown: Shown, kind: str
     wanted = [row for row in shown.data.transcripts if row.arm == "base" and not row.harmful]
     assert [row["answer"] for row in rows] == [row.answer for row in wanted]
     assert rows[0]["prompt"] == "'=HYPERLINK(1)"
+    for text in (
+        "+1+1",
+        "-1+1",
+        "@SUM(1)",
+        "\t=1",
+        "\r=1",
+        "\n=1",
+        *(chr(ord(sign) + 0xFEE0) + "1" for sign in "=+-@"),
+    ):
+        assert tab.evaluate("(text) => guarded(text)", text) == f"'{text}"
+    assert [tab.evaluate("(text) => guarded(text)", text) for text in ("-1.5", "a=1")] == ["-1.5", "a=1"]
     assert rows[0]["id"]
     button = tab.get_by_label("Save the table as CSV: Headline figures")
     with tab.expect_download() as saved:

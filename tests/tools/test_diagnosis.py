@@ -206,6 +206,9 @@ def test_a_model_that_refuses_everything_never_looks_safe_without_that_being_sai
     refusing = [replace(one, judgement=replace(one.judgement, refused=True)) for one in refusing]
     assert "Of its 40 answers to benign requests 100.0 % [91.2, 100.0] refuse." in in_words(found_of(refusing))
     assert not any("refuses everything" in told for told in caveats(found_of(refusing)))
+    silent = [replace(one, judgement=replace(one.judgement, refused=None)) for one in refusing[40:60]]
+    (said,) = [said for said in in_words(found_of([*refusing[:40], *silent, *refusing[60:]])) if "refuse" in said]
+    assert said == "Of its 40 answers to benign requests between 50.0 and 100.0 % refuse: 20 of 40 have no label."
     (told,) = [told for told in caveats(found_of(refusing[:40])) if "refuses everything" in told]
     assert told.startswith("over-refusal is not measured (no benign request was put)")
     unlabelled = [replace(one, judgement=replace(one.judgement, refused=None)) for one in refusing]

@@ -15,6 +15,7 @@ from sinternal.cli.arguments import Json
 from sinternal.cli.completion import complete_kinds, complete_listed, complete_recipes
 from sinternal.cli.output import MISSING, emit, out, print_named
 from sinternal.errors import SInternalError
+from sinternal.validation import nearest
 
 
 def list_(
@@ -168,7 +169,9 @@ def show(
 
     packaged = packaged_recipes()
     if recipe not in packaged:
-        raise SInternalError(f"there is no packaged recipe {recipe!r}; there are: {', '.join(packaged)}")
+        close = nearest(recipe, packaged)
+        hint = f"did you mean {close!r}?" if close else f"there are: {', '.join(packaged)}"
+        raise SInternalError(f"there is no packaged recipe {recipe!r}; {hint}")
     out.print(packaged[recipe].read_text().rstrip(), soft_wrap=True)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from io import TextIOWrapper
@@ -142,6 +143,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # what its encoding does not know is spelled out, and ends no command
             stream.reconfigure(errors="backslashreplace")
+    if not sys.warnoptions:  # what libraries are going to rename is no news to who exports a model
+        warnings.simplefilter("ignore", FutureWarning)
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = DEBUG in given
     set_quiet(QUIET in given)

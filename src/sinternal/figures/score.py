@@ -86,6 +86,11 @@ class Score(Estimate):
         return self.family or self.condition
 
     @property
+    def bounded(self) -> bool:
+        """Whether there are only bounds: some rows have a label, but too many have none."""
+        return bool(self.n) and self.open
+
+    @property
     def open(self) -> bool:
         """Whether there is no figure for want of labels, of some rows or of all."""
         return self.value is None and bool(self.missing) and self.lowest is not None and self.highest is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from operator import index
 from pathlib import Path
 
 from sinternal.models.resolve import ADAPTER
@@ -40,8 +41,8 @@ def _weights(folder: Path) -> Iterator[Path]:
     if (folder / ADAPTER).is_file():
         yield folder / "adapter_model.safetensors"
         return
-    index = _json(folder / INDEX) if (folder / INDEX).is_file() else None
-    named = index.get("weight_map") if isinstance(index, dict) else None
+    listed = _json(folder / INDEX) if (folder / INDEX).is_file() else None
+    named = listed.get("weight_map") if isinstance(listed, dict) else None
     if isinstance(named, dict):
         yield from (folder / str(name) for name in sorted(set(map(str, named.values()))))
     else:
@@ -57,7 +58,7 @@ def _cut_short(file: Path) -> str:
             return f"is cut short, or no safetensors ({size:,} bytes)"
         try:
             header = json.loads(stream.read(length))
-            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+            ends = [index(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             return "is damaged: what it says of its tensors cannot be read"
     wanted = 8 + length + max(ends, default=0)

@@ -144,6 +144,7 @@ def model_folder(model: str) -> Path | None:
     except (RuntimeError, ValueError, OSError) as error:
         raise ModelError(f"{preview(model)} is not the path of a model directory ({error})") from error
     if model and is_model(folder):
+        _check_files(folder)
         return folder
     if model and is_folder:
         raise ModelError(
@@ -161,6 +162,13 @@ def model_folder(model: str) -> Path | None:
             f"recipe.yaml in {folder.parent}), nor a Hugging Face id, nor one of: {known}"
         )
     return None
+
+
+def _check_files(folder: Path) -> None:
+    """Refuse what is no file, by way of a link too: to read a pipe, or a device, need not end."""
+    for entry in folder.iterdir():
+        if entry.exists() and not (entry.is_file() or entry.is_dir()):
+            raise ModelError(f"{entry} is a pipe, a socket or a device, and no file of a model: take it away")
 
 
 def resolve_model(model: str, revision: str | None = None) -> Path:

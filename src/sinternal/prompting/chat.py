@@ -335,6 +335,12 @@ def turn_ends(tokenizer: PreTrainedTokenizerBase, stops: int | Sequence[int] | N
     return sorted({end for end in (*own, tokenizer.eos_token_id, end_by_template(tokenizer)) if end is not None})
 
 
+def turn_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The tokens that stand around every turn, and those of a short one. Raises DataError as `generation_prompt`."""
+    text, end = generation_prompt(tokenizer, [("user", "hello")]).text, end_by_template(tokenizer)
+    return [*tokenizer(text, add_special_tokens=False)["input_ids"], *([] if end is None else [end])]
+
+
 def end_by_template(tokenizer: PreTrainedTokenizerBase) -> int | None:
     """The first added token that stands after a finished turn; None if the template writes none there."""
     try:

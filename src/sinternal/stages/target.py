@@ -84,10 +84,12 @@ def _put_model(draft: Draft, config: TargetConfig) -> None:
 def _template(folder: Path, config: TargetConfig) -> dict[str, object]:
     """What the model's chat template does with the thinking, for the report."""
     from sinternal.models.loading import open_tokenizer
+    from sinternal.models.vocabulary import check_vocabulary
     from sinternal.prompting import chat
 
     try:
         tokenizer = open_tokenizer(folder)
+        check_vocabulary(folder, tokenizer, chat.turn_tokens(tokenizer))
     except ModelError as error:
         raise ModelError(f"target.model: {config.model!r}: {error}") from error
     if config.trained:

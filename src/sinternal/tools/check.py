@@ -260,11 +260,13 @@ def _source_folder(target: Target) -> Path | None:
 
 def _look_at_template(folder: Path, part: str, *, trained: bool) -> Iterator[Finding]:
     from sinternal.models.loading import open_tokenizer, stop_tokens
-    from sinternal.prompting.chat import end_by_template, known_tags, template_to_train_with, turn_ends
+    from sinternal.models.vocabulary import check_vocabulary
+    from sinternal.prompting.chat import end_by_template, known_tags, template_to_train_with, turn_ends, turn_tokens
     from sinternal.prompting.chat import thinking_style as style_of
     from sinternal.prompting.think import ThinkingStyle
 
     tokenizer = open_tokenizer(tokenizer_folder(folder))
+    check_vocabulary(folder, tokenizer, turn_tokens(tokenizer))
     style = style_of(tokenizer)
     if trained:
         template_to_train_with(tokenizer)

@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 from sinternal.layout import Place, RunMap
 from sinternal.report.format import MINUS
 from sinternal.store.artifact import PARTIAL
+from sinternal.study.run import RESULTS
+from sinternal.tools.diagnosis import RESULTS as DIAGNOSIS
 from sinternal.training.names import CURVE, HELD_OUT, TRAINING
 from sinternal.view.journal import TaskState
-from sinternal.view.runs import DIAGNOSIS, RESULTS, ViewedRun, artifact_folder, read_head
+from sinternal.view.runs import ViewedRun, artifact_folder, read_head
 
 MOST_POINTS = 400
 """Of a curve that are sent: more than a plot has pixels for."""

@@ -5,15 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from sinternal.figures.columns import MISSING, Flags, Labels, Numbers
 from sinternal.figures.statistics.bootstrap import Interval
 from sinternal.figures.statistics.paired import PairedDifference, paired_difference
-
-MISSING = -1
-Labels = NDArray[np.int8]
-"""1 if something happened, 0 if it did not, `MISSING` without a label; one entry for each pair."""
-Flags = NDArray[np.bool_]
 
 
 class BoundedDifference(NamedTuple):
@@ -50,8 +45,8 @@ class BoundedDifference(NamedTuple):
 def bounded_difference(
     a: Labels,
     b: Labels,
-    clusters: NDArray[np.int64],
-    seeds: NDArray[np.int64],
+    clusters: Numbers,
+    seeds: Numbers,
     sure_a: Flags | None = None,
     sure_b: Flags | None = None,
 ) -> BoundedDifference:
@@ -62,8 +57,8 @@ def bounded_difference(
     10.1111/j.1468-0262.2004.00555.x).
 
     Args:
-        a: what happened under A.
-        b: what happened under B.
+        a: whether it happened under A, one entry for each pair.
+        b: whether it happened under B.
         clusters: what parent each pair belongs to.
         seeds: what training run each pair belongs to.
         sure_a: where it is known to have happened under A although that has no label.
@@ -103,7 +98,7 @@ def bounded_difference(
     )
 
 
-def _several(clusters: NDArray[np.int64]) -> bool:
+def _several(clusters: Numbers) -> bool:
     return len(np.unique(clusters)) > 1
 
 

@@ -255,6 +255,9 @@ def _compare(a: Side, b: Side, scorers: Collection[str], cluster: str | None, *,
         else:
             rows.append(row)
             notes += _score_notes(row)
+    for number in dict.fromkeys(row.neither for row in rows if row.neither):
+        silent = _list([row.scorer for row in rows if row.neither == number])
+        notes.append(f"{silent}: {number:,} pairs have no score on either side, and count nowhere")
     return LogComparison(a, b, a.first.task, field, tuple(rows), tuple(notes))
 
 
@@ -432,8 +435,6 @@ def _plain(value: object) -> str:
 
 
 def _score_notes(row: ScoreComparison) -> Iterator[str]:
-    if row.neither:
-        yield f"{row.scorer}: {row.neither:,} pairs have no score on either side, and count nowhere"
     if row.missing_a or row.missing_b:
         words = f"{row.scorer}: {row.missing_a:,} pairs have no score in A only, {row.missing_b:,} in B only"
         if row.lowest is None or row.highest is None or row.low_with_missing is None or row.high_with_missing is None:

@@ -48,10 +48,11 @@ function marked(tag, text, ranges) {
   return made;
 }
 
-// What a spreadsheet would run as a formula begins with an apostrophe there; plain numbers may have a sign.
+// What a spreadsheet would run as a formula, the wide signs of East Asian ones too, begins with an apostrophe there; plain
+// numbers may have a sign.
 function guarded(value) {
   const text = String(value ?? "");
-  return /^[=+\-@\t\r]/.test(text) && !/^[+-]?\d[\d.,]*$/.test(text) ? `'${text}` : text;
+  return /^[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]/.test(text) && !/^[+-]?\d[\d.,]*$/.test(text) ? `'${text}` : text;
 }
 
 const quoted = (value) => `"${guarded(value).replaceAll('"', '""')}"`;

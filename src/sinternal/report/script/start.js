@@ -32,8 +32,9 @@ function nothing(isPairs) {
   if (searching) return "Nothing found yet.";
   if (view.only !== null) return "There is no such transcript in this report: the link may be of another run.";
   if (isPairs && element("pairs").elements.a.value === element("pairs").elements.b.value) return "Choose two different arms.";
-  const sought = terms.length ? `Nothing holds ${terms.map((term) => `“${term}”`).join(" and ")}` : "Nothing fits";
-  return `${sought}${selects().some((select) => select.value) ? " under these filters" : ""}.`;
+  const filtered = selects().some((select) => select.value);
+  if (!terms.length) return filtered ? "Nothing matches these filters." : "There is nothing to show.";
+  return `Nothing contains ${terms.map((term) => `“${term}”`).join(" and ")}${filtered ? " under these filters" : ""}.`;
 }
 
 function tallyOf(rows) {
