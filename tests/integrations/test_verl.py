@@ -40,6 +40,7 @@ from sinternal.training.rewards import Kind
 from sinternal.training.schedule import Stored, Turn
 from sinternal.world.language import REFUSAL
 from sinternal.world.oracle import OracleJudge
+from tests.chat_models import plain_end, save_model
 from tests.commands import in_process
 from tests.conftest import judgement_of, plain_prompt, response_to
 from tests.integrations.record_verl_interface import keys
@@ -251,6 +252,24 @@ def test_a_failing_judge_is_no_reward(
     harmful = next(prompt for prompt in originals if prompt.harmful)
     with pytest.raises(UnrewardedError, match=r"judge_failed \(away"):
         rewarder.score(f"draft </think> {REFUSAL}", "safe", info(harmful, Kind.HARMFUL))
+
+
+def test_an_end_that_is_no_special_token_is_not_judged(
+    tmp_path: Path, originals: Sequence[Prompt], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged: list[str | None] = []
+
+    def label(_judge: OracleJudge, items: Iterator[tuple[Prompt, Response]]) -> Iterator[Judgement]:
+        for _, response in items:
+            judged.append(response.answer)
+            yield judgement_of(response, safe=True)
+
+    monkeypatch.setattr(OracleJudge, "judge", label)
+    folder = save_model(plain_end(), tmp_path / "model")
+    rewarder = Rewarder(RewardSettings(model=str(folder), judge=JudgePlugin(name="oracle")))
+    harmful = next(prompt for prompt in originals if prompt.harmful)
+    rewarder.score("hello<|im_end|>", "safe", info(harmful, Kind.HARMFUL))
+    assert judged == ["hello"]
 
 
 def test_a_thinking_that_ends_with_a_special_token_is_refused(base_model: Path) -> None:

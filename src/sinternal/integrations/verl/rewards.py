@@ -66,7 +66,7 @@ class Rewarder:
         """The reward of a rollout.
 
         Args:
-            text: what the policy wrote, without special tokens.
+            text: what the policy wrote, without special tokens; the end of its turn may be an ordinary one.
             ground_truth: of its row; for a verification, the judge's label.
             extra_info: of its row: `kind` and `prompt`.
 
@@ -80,7 +80,7 @@ class Rewarder:
         from sinternal.training.scorer import Rollout
 
         kind, scorer = Kind(extra_info["kind"]), self._scorer()
-        thinking, answer = scorer.split(text)
+        thinking, answer = scorer.split(_without_end(text, scorer))
         label = Verdict(ground_truth) if kind is Kind.VERIFICATION else None
         rollout = Rollout(read_prompt(extra_info["prompt"]), kind, thinking, answer, truncated=False, label=label)
         (scored,) = scorer.score([rollout])
@@ -127,6 +127,11 @@ def check_spelling(tokenizer: PreTrainedTokenizerBase, tags: Tags) -> None:
             f"{tags.close!r} is a special token of this model, and verl decodes rollouts without those: no thinking "
             "would ever close; make it an ordinary token of the tokenizer (special: false)"
         )
+
+
+def _without_end(text: str, scorer: Scorer) -> str:
+    ends = (str(scorer.tokenizer.decode([end], skip_special_tokens=True)) for end in scorer.ends)
+    return next((text.removesuffix(end) for end in ends if end and text.endswith(end)), text)
 
 
 def is_cut(ids: Sequence[int], limit: int, end: int | None) -> bool:
