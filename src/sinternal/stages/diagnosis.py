@@ -81,7 +81,7 @@ def diagnosis_of(
 STAGE = Stage(
     name="diagnosis",
     function=diagnosis,
-    version=10,
+    version=11,
     cost=free,
     counted_as="figures",
     shows_paths=True,
