@@ -248,8 +248,9 @@ def test_report_prints_a_finished_run_again(finished: tuple[Path, subprocess.Com
     assert done.returncode == 0
     assert "ASR OOD" in done.stdout
     key = done.stdout.partition("ASR: attack success, ")[2].partition("note:")[0]
-    assert "ID, OOD: attacks that tuning saw," in key
-    assert "[a, b]: 95 % interval" in key
+    words = " ".join(key.split())
+    assert "ID, OOD: attacks that tuning saw," in words
+    assert "[a, b]: 95 % interval" in words
     assert all(len(line) <= 80 for line in key.splitlines())
     assert "note: base and sinternal: fewer than 30 labelled answers to harmful requests" in done.stdout
 
