@@ -82,7 +82,7 @@ def check(found: dict[str, Any], name: str) -> None:
         assert math.isfinite(row.ours)
         assert row.low <= (row.ours if row.ratio is None else row.ratio) <= row.high
         assert (row.ratio is None) is (row.theirs is None) is (not row.against)
-    assert f"    {found['command']}\n\n| work |" in section(found)
+    assert f"```sh\n{found['command']}\n```\n\n| work |" in section(found)
 
 
 def test_every_script_is_run_here() -> None:
