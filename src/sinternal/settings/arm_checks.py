@@ -34,6 +34,24 @@ EXAMPLE_FIELDS = {
 """The fields of `examples` that mean something for an arm; for all others that are fine-tuned it is `share`."""
 
 
+def check_served(arms: Sequence[Arm], asked_for: object) -> None:
+    """Make sure that each arm is asked for by its own name.
+
+    Args:
+        arms: those of a recipe.
+        asked_for: the one name that an engine's option `model` gives them all, if they are all models of a server.
+
+    Raises:
+        ValueError: one starts from another model.
+    """
+    other = next((arm.name for arm in arms if arm.start not in (None, BASE)), None)
+    if asked_for and other is not None:
+        raise ValueError(
+            f"evaluation.engine: its option `model` is asked for every arm, and {other!r} starts from another model: "
+            "leave the option out, and name in `target.model` and `start` what the server calls them"
+        )
+
+
 def check_arm(arm: Arm, before: Arm | None, above: Sequence[str], *, has_grpo: bool, served: bool) -> None:
     """Make sure that an arm starts from what there is, and has no settings that mean nothing for it.
 

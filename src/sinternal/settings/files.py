@@ -53,8 +53,9 @@ def read_yaml(name_or_path: str, packaged: Mapping[str, Traversable], noun: str)
     if not source.is_file():
         if name_or_path in (packaged_diagnoses() if noun == RECIPE else packaged_recipes()):
             raise RecipeError(_is_the_other(name_or_path, noun))
-        beside = source.parent.glob("*.y*ml") if source.parent.is_dir() else ()
-        close = nearest(name_or_path, [*packaged, *(str(source.with_name(file.name)) for file in beside)])
+        written = Path(name_or_path)
+        beside = written.parent.glob("*.y*ml") if written.parent.is_dir() else ()
+        close = nearest(name_or_path, [*packaged, *(str(file) for file in beside)])
         hint = f"did you mean {close!r}?" if close else f"packaged ones: {', '.join(packaged)}"
         raise RecipeError(f"{name_or_path}: no such file or packaged {noun}; {hint}")
     try:

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from sinternal.errors import RecipeError
-from sinternal.settings.arm_checks import JUDGED_BY_REFUSALS, check_adapters, check_arm, check_placebo
+from sinternal.settings.arm_checks import JUDGED_BY_REFUSALS, check_adapters, check_arm, check_placebo, check_served
 from sinternal.settings.arms import BASE, REINFORCED, SUPERVISED, VERIFYING, Arm, TrainOn
 from sinternal.settings.base import Section, Seed, validate_settings
 from sinternal.settings.files import override, read_recipe, set_field
@@ -153,12 +153,7 @@ class Recipe(Section):
                 f"evaluation.engine: {self.measuring_engine.name!r} always asks the same model and would measure the "
                 f"base in place of {trained[0]!r}; take transformers, vllm or ray"
             )
-        started = [arm.name for arm in self.arms if arm.start not in (None, BASE)]
-        if started and self.measures_servers and self.measuring_engine.options.get("model"):
-            raise ValueError(
-                f"evaluation.engine: its option `model` is asked for every arm, and {started[0]!r} starts from another "
-                "model: leave the option out, and name in `target.model` and `start` what the server calls them"
-            )
+        check_served(self.arms, self.measures_servers and self.measuring_engine.options.get("model"))
         return self
 
     @model_validator(mode="after")
@@ -238,9 +233,8 @@ class Recipe(Section):
             before = self.start_of(arm)
             check_arm(arm, before, above, has_grpo=self.grpo is not None, served=self.measures_servers)
             check_placebo(arm, self.verification, self.expert)
-            ours = self._weights_of(arm)
             if before is not None:
-                check_adapters(arm, ours, before, self._weights_of(before))
+                check_adapters(arm, self._weights_of(arm), before, self._weights_of(before))
             if arm.train_on in VERIFYING:
                 check_verifying(arm, self.grpo_of(arm), self.rows_tuned_on)
             above.append(arm.name)
@@ -365,10 +359,8 @@ class Recipe(Section):
     @property
     def measures_servers(self) -> bool:
         """Whether no arm is trained, and the models are those of servers, by the names that these give them."""
-        engines = (self.engine, self.measuring_engine)
-        return all(engine.plugin_class.runs_one_model for engine in engines) and all(
-            arm.train_on is TrainOn.NOTHING for arm in self.arms
-        )
+        fixed = self.engine.plugin_class.runs_one_model and self.measuring_engine.plugin_class.runs_one_model
+        return fixed and all(arm.train_on is TrainOn.NOTHING for arm in self.arms)
 
     @property
     def measuring_engine(self) -> EnginePlugin:
