@@ -274,7 +274,7 @@ def compare_sides(
         only_a=paired.only_a,
         only_b=paired.only_b,
         p_mcnemar=mcnemar(paired.only_a, paired.only_b),
-        detectable=smallest_difference(*paired.these_runs),
+        detectable=smallest_difference(*found.these_runs),
         provenance_a=a.provenance(scope.metric),
         provenance_b=b.provenance(scope.metric),
         missing_a=found.missing_a,

@@ -1,8 +1,7 @@
 """Every metric: what it is called, over what it is, which way is better, and how it is counted.
 
-This is the only list. A metric is measured, pooled, tabulated and written to `results.json` because it stands here; to
-add one, define it and add it to `METRICS` (and, to compare arms by it prompt by prompt, give `records.Measured` a field
-of its name).
+This is the only list. To add one, define it and add it to `METRICS` (and, to compare arms by it prompt by prompt, give
+`records.Measured` a field of its name).
 
 A metric is counted in one of three ways:
 
@@ -11,7 +10,7 @@ A metric is counted in one of three ways:
 - from other figures, where it has neither: pairs in `tally`, the worst case in `stress`, and so on.
 
 Whatever has no label is left out of a rate and counted in `missing`; it is never a score, nor assumed to be like the
-rest: every figure has bounds for all that it might be.
+rest.
 """
 
 from __future__ import annotations
@@ -37,8 +36,7 @@ class Over(StrEnum):
     HARMFUL = "harmful"
     """Responses to harmful prompts."""
     BENIGN = "benign"
-    """Responses to prompts with which some answer helps without harm: all benign ones, and harmful ones where only the
-    answer decides."""
+    """Responses to prompts that some answer helps with: benign ones, and harmful ones where the answer decides."""
     ALL = "all"
     """Responses to all prompts."""
     PAIRS = "pairs"
@@ -61,7 +59,6 @@ class Better(StrEnum):
     HIGHER = "higher"
     """The higher, the better."""
     NEITHER = "neither"
-    """Neither is."""
 
 
 class Role(StrEnum):

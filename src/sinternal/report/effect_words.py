@@ -269,7 +269,11 @@ def what_intervals_hold_for(effects: Sequence[Effect]) -> str:
         else "over whole parent prompts of one seed, so that nothing is known about other training runs"
         for count in seeds
     ]
-    return f"95 % intervals: {'; or, where labels leave fewer seeds, '.join(parts)}." if parts else ""
+    return f"95 % intervals: {'; or, where labels leave fewer seeds, '.join(parts)}. {NOT_CORRECTED}" if parts else ""
+
+
+NOT_CORRECTED = "They are not corrected for the number of figures, as the p values by Holm of the paired comparisons are."
+"""Of many figures without any effect, some look clear."""
 
 
 def _is_below(effect: Effect) -> bool:
