@@ -272,7 +272,9 @@ def what_intervals_hold_for(effects: Sequence[Effect]) -> str:
     return f"95 % intervals: {'; or, where labels leave fewer seeds, '.join(parts)}. {NOT_CORRECTED}" if parts else ""
 
 
-NOT_CORRECTED = "They are not corrected for the number of figures, as the p values by Holm of the paired comparisons are."
+NOT_CORRECTED = (
+    "They are not corrected for the number of figures, as the p values by Holm of the paired comparisons are."
+)
 """Of many figures without any effect, some look clear."""
 
 
