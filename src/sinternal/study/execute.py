@@ -141,6 +141,10 @@ def _keys_to_make(task: Task, finished: Mapping[str, Artifact]) -> set[str]:
     return {task.key}.union(*(_keys_to_make(parent, finished) for parent in task.inputs.values()))
 
 
+FIRST = "prompts"
+"""Prompts need nothing but prompts, and all are read before anything is sampled: a data set may be missing, or odd."""
+
+
 def _make_all(
     waiting: list[Task],
     plan: Plan,
@@ -169,8 +173,10 @@ def _make_all(
     with guarded(), started as pool:
         try:
             while waiting or running:
-                ready = [t for t in waiting if all(p.key in finished for p in t.inputs.values())]
-                for task in ready:
+                first = any(task.stage.name == FIRST for task in (*waiting, *running.values()))
+                for task in [t for t in waiting if all(p.key in finished for p in t.inputs.values())]:
+                    if first and task.stage.name != FIRST:
+                        continue
                     waiting.remove(task)
                     paths = {name: finished[parent.key] for name, parent in task.inputs.items()}
                     what = (
