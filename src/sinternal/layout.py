@@ -108,15 +108,8 @@ class Answers(_Node, Generic[T]):
     """The answers."""
     judgements: T
     """Their labels, by the judge of what arms learn from."""
-    contrast: T | None = None
-    """A safe and an unsafe answer to each harmful prompt that has both, and an answer to each benign one; None if no
-    arm is trained."""
-
-    @property
-    def pairs(self) -> T:
-        """The contrast pairs, which are there wherever an arm is trained."""
-        assert self.contrast is not None
-        return self.contrast
+    contrast: T
+    """A safe and an unsafe answer to each harmful prompt that has both, and an answer to each benign one."""
 
 
 @dataclass(frozen=True)
@@ -250,14 +243,21 @@ class SeedRun(_Node, Generic[T]):
     """The untouched model."""
     evaluation_prompts: T
     """What arms are measured on."""
-    training_prompts: T
-    """What arms are trained on."""
-    answers: Answers[T]
-    """The target's own answers to them."""
     arms: Mapping[str, ArmRun[T]]
     """The arms, by name."""
+    training_prompts: T | None = None
+    """What arms are trained on; None if none is."""
+    answers: Answers[T] | None = None
+    """The target's own answers to them; None if no arm is trained."""
     NODES: ClassVar[Mapping[str, type[_Node]]] = {"answers": Answers, "arms": ArmRun}
     NAMED: ClassVar[frozenset[str]] = frozenset({"arms"})
+
+    @property
+    def learned_from(self) -> tuple[T, Answers[T]]:
+        """The training prompts and the target's answers to them, which are there wherever an arm is trained."""
+        assert self.training_prompts is not None
+        assert self.answers is not None
+        return self.training_prompts, self.answers
 
 
 class RunMap(Mapping[Place, SeedRun[T]]):

@@ -210,11 +210,13 @@ def test_certificates_that_cannot_be_read_are_named_by_their_variable(
 
 
 @pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "all_proxy"])
-def test_a_proxy_that_cannot_be_reached_is_named_and_not_the_server(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_that_cannot_be_reached_is_named_and_not_the_server(
+    name: str, nowhere: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for one in ("https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(one, raising=False)
         monkeypatch.delenv(one.upper(), raising=False)
-    monkeypatch.setenv(name, f"http://user:hidden-word@{closed_port().partition('/')[0]}")
+    monkeypatch.setenv(name, f"http://user:hidden-word@{nowhere.removeprefix('http://').partition('/')[0]}")
     with pytest.raises(EngineError) as error:
         engine("https://a.invalid/v1").look()
     assert f"(the proxy of {name}: connection refused); mend {name}, or name the host in NO_PROXY" in str(error.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
 
@@ -11,6 +12,7 @@ from sinternal.figures.provenance import Provenance
 from sinternal.figures.study import Arm, ReportData
 from sinternal.layout import Control
 from sinternal.report.budget import arms_table, budget_plots, budget_tables, curves_table, parts_table, shown_queries
+from sinternal.report.caveats import unsent_attacks
 from sinternal.report.markdown import pipe_table
 from sinternal.report.results import Results, budgets_in_terminal, results_schema
 
@@ -94,6 +96,14 @@ def test_parts_are_for_these_runs_and_arms_for_others_too() -> None:
     assert pairs == "5"
     (row,) = arms_table(data, "v").rows
     assert row[2:] == ["+10.0 [\N{MINUS SIGN}10.0, +30.0]", "[\N{MINUS SIGN}50.0, +50.0]", "2", "5", "1"]
+
+
+def test_a_reader_is_told_where_an_attacker_had_nothing_to_send() -> None:
+    failed = replace(point(3), unsent=1.0)
+    (told,) = unsent_attacks([point(1), failed, replace(point(3, Control.BLIND), unsent=0.04)])
+    assert told.startswith(
+        f"attack x had nothing to send in 100.0 % of its queries to {NASTY} (adaptive): they count as"
+    )
 
 
 def test_nothing_is_shown_where_nothing_was_attacked() -> None:

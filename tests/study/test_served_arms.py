@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,42 @@ def test_arms_that_only_servers_have_are_measured_by_their_names(small: list[str
     assert not any(finding.part == "target.model" for finding in found)
     wrong = [finding.words for finding in found if finding.mark is Mark.WRONG]
     assert all("my-tuned" in words for words in wrong), "this server lists `served` alone"
+
+
+def test_a_study_without_training_needs_nothing_to_learn_from(small: list[str], tmp_path: Path) -> None:
+    source = next(each.removeprefix("prompts.eval=") for each in small if each.startswith("prompts.eval="))
+    recipe = {
+        "name": "two-models",
+        "seeds": [0],
+        "target": {"model": "served"},
+        "prompts": {"eval": json.loads(source)},
+        "judges": [{"name": "refusal-strings"}],
+        "verification": {"name": "specification"},
+        "evaluation": {"sampling": {"max_tokens": 64}, "verification_sampling": {"max_tokens": 64}},
+        "arms": [{"name": "old"}, {"name": "new", "start": "my-new"}],
+    }
+    with serve(says) as server:
+        recipe["engine"] = {"name": "openai", "options": {"base_url": server.url}}
+        (tmp_path / "two.yaml").write_text(json.dumps(recipe))
+        run = sinternal.run(str(tmp_path / "two.yaml"), out=tmp_path / "run")
+    page = (tmp_path / "run/report.html").read_text()
+    assert "Nothing was trained. Answers were drawn once" in page
+    assert "trained once" not in page
+    assert {score.arm for score in run.scores} == {"old", "new"}
+    made = [path.parent.parent.name for path in run.folder.glob("artifacts/*/*/manifest.json")]
+    assert Counter(made) == {"prompts": 1, "target": 2, "sample": 2, "judge": 2, "self_verify": 2, "report": 1}
+
+
+@pytest.mark.parametrize(
+    ("missing", "words"),
+    [
+        (("sft",), "field 'sft' is missing, and arm 'deliberative' is trained"),
+        (("examples", "expert", "sampling"), "fields 'sampling', 'expert', 'examples' are missing, and arm"),
+    ],
+)
+def test_what_a_trained_arm_learns_from_is_asked_for_at_once(missing: tuple[str, ...], words: str) -> None:
+    with pytest.raises(RecipeError, match=words):
+        load_recipe("quickstart", [f"{field}=null" for field in missing])
 
 
 def test_a_name_that_no_machine_here_knows_needs_a_server() -> None:

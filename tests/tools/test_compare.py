@@ -136,7 +136,7 @@ def test_the_fields_in_which_two_recipes_differ_are_told_with_both_values(runs: 
     assert to_json([found])["differences"][0]["path"] == row.path
     printed = sinternal("compare", "warm", "cold", cwd=runs).stdout
     assert "evaluation.sampling.temperature\n    warm: 1.0\n    cold: 0.0" in printed
-    assert "not comparable as they stand: other decoding" in printed
+    assert "not comparable as they stand: different decoding" in printed
     (same,) = compare(runs / "warm", runs / "warm")
     assert same.differences == ()
     assert "are the same in both runs" in sinternal("compare", "warm", "warm", cwd=runs).stdout
@@ -167,9 +167,9 @@ def test_other_judges_data_and_specifications_are_called_not_comparable(runs: Pa
     unknown, *words = differing.in_words(found.differences, runs / "warm", other)
     assert unknown.startswith(f"{other} has no artifacts: ")
     assert [words_of.split(": ")[1].split(" (")[0] for words_of in words] == [
-        "other judge",
-        "other specification",
-        "other benchmark data",
+        "different judge",
+        "different specification",
+        "different benchmark data",
     ]
 
 

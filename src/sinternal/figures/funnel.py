@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from sinternal.figures.study import FunnelRow
 from sinternal.layout import Answers, RunMap, SeedRun
@@ -24,9 +25,12 @@ def funnel(run: RunMap[Artifact]) -> Iterator[FunnelRow]:
 def _on_the_way(run: SeedRun[Artifact]) -> Iterator[tuple[str | None, str, Artifact]]:
     """The arm, None for what all share, the name, and the artifact."""
     yield None, "evaluation prompts", run.evaluation_prompts
-    yield None, "training prompts", run.training_prompts
-    yield from ((None, *step) for step in _of_answers(run.answers))
-    shared = {run.training_prompts.path}
+    shared: set[Path] = set()
+    if run.answers is not None:
+        prompts, answers = run.learned_from
+        shared.add(prompts.path)
+        yield None, "training prompts", prompts
+        yield from ((None, *step) for step in _of_answers(answers))
     for arm, arm_run in run.arms.items():
         if (training := arm_run.training) is None:
             continue
@@ -54,5 +58,4 @@ def _on_the_way(run: SeedRun[Artifact]) -> Iterator[tuple[str | None, str, Artif
 def _of_answers(answers: Answers[Artifact]) -> Iterator[tuple[str, Artifact]]:
     yield "own answers", answers.responses
     yield "labels of answers", answers.judgements
-    if answers.contrast is not None:
-        yield "contrast pairs", answers.contrast
+    yield "contrast pairs", answers.contrast

@@ -415,6 +415,11 @@ class ReportData:
     texts_left_out: bool = False
     """Whether texts stand here as their lengths and hashes alone, for sharing."""
 
+    @property
+    def trains(self) -> bool:
+        """Whether any arm was trained; else ready-made models are compared."""
+        return any(arm.steps for arm in self.arms)
+
     @cached_property
     def figures(self) -> Figures:
         """The scores by what they are."""

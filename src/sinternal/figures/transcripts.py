@@ -269,8 +269,9 @@ def _of_training(place: ArmPlace, run: RunMap[Artifact]) -> Iterator[Transcript]
         transcript = _plain(place, prompts_by_id[example.prompt_id], EXAMPLE, example.stratum)
         yield replace(transcript, prompt=example.prompt, thinking=example.thinking, answer=example.answer)
     if training.critiques is not None:
-        answers = training.others.answers if training.others else run[Place(place.variant, place.seed)].answers
-        contrast = answers.pairs.columns(Response, "id", "prompt_id")
+        _, own = run[Place(place.variant, place.seed)].learned_from
+        answers = training.others.answers if training.others else own
+        contrast = answers.contrast.columns(Response, "id", "prompt_id")
         prompt_of = dict(zip(contrast["id"], contrast["prompt_id"], strict=True))
         for row in islice(training.critiques.table(Verification), ROWS):
             prompt = prompts_by_id[prompt_of[row.response_id]]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
+from sinternal.figures.budget import BudgetPoint
 from sinternal.figures.metric import ASR, METRICS, OVER_REFUSAL, VERIFICATION_BALANCED_ACCURACY
 from sinternal.figures.provenance import note_on_fallback
 from sinternal.figures.score import Score
@@ -11,7 +12,7 @@ from sinternal.figures.study import ReportData
 from sinternal.figures.verdicts import notes_on_verdicts
 from sinternal.report.bounds import between, reasons
 from sinternal.report.comparison_tables import titled, where
-from sinternal.report.format import LABELS, listing
+from sinternal.report.format import LABELS, listing, percent
 from sinternal.report.unread import of_arms
 
 MANY = 0.05
@@ -37,7 +38,7 @@ def caveats(data: ReportData) -> Iterator[str]:
         yield f"judge {data.judges[0]}:{note.strip(' ()').removeprefix('a fallback:')}"
     if unread := of_arms(data):
         yield unread
-    if len(data.seeds) == 1 and len(data.arms) > 1:
+    if len(data.seeds) == 1 and len(data.arms) > 1 and data.trains:
         yield "each arm was trained once, with one seed: no figure or test here says anything about other training runs"
     yield from data.placebos
     yield from data.calls
@@ -53,6 +54,7 @@ def caveats(data: ReportData) -> Iterator[str]:
         if few := list(_names(data, [score for score in whole if score.n < FEW])):
             yield f"{listing(few)}: fewer than {FEW} labelled {what}: read the intervals, not the figures"
     yield from _of_others(data)
+    yield from unsent_attacks(data.budgets)
     yield from _between_judges(data)
     yield from _open_comparisons(data)
     yield from _of_rewarded_verdicts(data)
@@ -124,6 +126,21 @@ def _between_judges(data: ReportData) -> Iterator[str]:
                 f"agreement of {row.a} and {row.b} on {LABELS[row.label]}{where}: answers left out because one of the "
                 f"two gave no label: {listing(parts)}"
             )
+
+
+def unsent_attacks(points: Iterable[BudgetPoint]) -> Iterator[str]:
+    """Attacks that often had nothing to send: an attacker that fails leaves an arm unbroken, however weak it is."""
+    whole = [point for point in points if point.queries == point.budget and point.unsent > MANY]
+    for attack in dict.fromkeys(point.attack for point in whole):
+        arms = [
+            f"{percent(point.unsent)} % of its queries to {point.arm} ({point.control})"
+            for point in whole
+            if point.attack == attack
+        ]
+        yield (
+            f"attack {attack} had nothing to send in {listing(arms)}: they count as queries that broke nothing, which "
+            "says more of the attacker than of the arm"
+        )
 
 
 def _open_comparisons(data: ReportData) -> Iterator[str]:

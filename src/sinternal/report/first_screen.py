@@ -63,13 +63,17 @@ def told_alike(sets: Iterable[ToldApart | None]) -> list[ToldApart]:
     return [replace(row, variants=tuple(names)) for row, names in order]
 
 
-def how_sure(seeds: int, *, of_variants: bool = False) -> str:
+def how_sure(seeds: int, *, trains: bool = True, of_variants: bool = False) -> str:
     """What the intervals of the first screen hold for, and what so few or so many training runs can tell.
 
     Args:
         seeds: training runs of each arm.
+        trains: whether arms were trained; else a seed is another draw of answers.
         of_variants: whether the picture shows the differences of all variants, and not the arms of one.
     """
+    if not trains:
+        drawn = "once" if seeds == 1 else f"by {seeds} seeds"
+        return f"Nothing was trained. Answers were drawn {drawn}; intervals hold for other prompts."
     if seeds <= 1:
         return (
             "One training run of each arm (1 seed): intervals hold for other prompts alone, and nothing can be told "

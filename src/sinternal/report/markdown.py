@@ -12,7 +12,7 @@ from sinternal.report.effect_tables import HOW, HOW_WITHOUT, STUDY_HOW, effect_t
 from sinternal.report.effect_words import EffectWords, across_variants, effect_in_words
 from sinternal.report.format import MISSING
 from sinternal.report.more_tables import more_tables
-from sinternal.report.tables import QUESTION, TextTable, bills_table, headline_text
+from sinternal.report.tables import TextTable, bills_table, headline_text, question
 from sinternal.report.words import Finding, best_in_words, finding
 from sinternal.visible import visible_line
 
@@ -22,7 +22,7 @@ def render_markdown(data: ReportData) -> str:
     several = len(data.variants) > 1
     parts = [
         f"# {plain(data.recipe)}",
-        QUESTION,
+        question(data),
         *(_of_study(data) if several else _of_effect(data, data.variants[0].name)),
     ]
     parts += [plain(data.description), *(f"Note: {plain(caveat)}." for caveat in caveats(data))]

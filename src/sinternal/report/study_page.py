@@ -134,7 +134,7 @@ def render(data: ReportData, *, most: float = MOST_IN_PAGE) -> Page:
         picture=study.picture if study else sections[0].picture if sections else None,
         sets=told_alike(sets),
         most_sets=MOST_SETS,
-        sure=how_sure(len(data.seeds), of_variants=study is not None) if sections else "",
+        sure=how_sure(len(data.seeds), trains=data.trains, of_variants=study is not None) if sections else "",
         tables=tables,
         effects=effect_tables,
         comparisons=comparison_tables,

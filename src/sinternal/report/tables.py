@@ -25,10 +25,16 @@ from sinternal.figures.study import Arm, ReportData
 from sinternal.records import HarmShows, Split
 from sinternal.report.format import with_interval
 
-QUESTION = "Does training a model only to verify its own answers make the answers themselves safer?"
 SPLITS = {Split.ID: "ID", Split.OOD: "OOD", None: "both"}
 
 HARM_SHOWS = {HarmShows.REQUEST: "harm shows in the request", HarmShows.DRAFT: "harm shows in the draft only"}
+
+
+def question(data: ReportData) -> str:
+    """What the study is about."""
+    if data.trains:
+        return "Does training a model only to verify its own answers make the answers themselves safer?"
+    return "Whose answers are safer, and at what price?"
 
 
 class Column(NamedTuple):
@@ -166,14 +172,14 @@ def headline_text(data: ReportData, variant: str) -> TextTable:
 
 
 def verification(scores: Sequence[Score], arms: Sequence[Arm], variant: str) -> list[Row]:
-    """How well each arm verifies its own answers: OOD, ID and both, without and with the spec."""
+    """How well each arm verifies its own answers: OOD and ID, without and with the spec."""
     figures = by_key(scores)
     rows = [
         Row(
             arm.name,
             tuple(
                 figures.get(Key(variant, arm.name, metric.name, Over.OWN_ANSWERS, split, None, spec))
-                for split in (Split.OOD, Split.ID, None)
+                for split in (Split.OOD, Split.ID)
                 for metric in OF_VERDICTS
             ),
             "with spec" if spec else "no spec",

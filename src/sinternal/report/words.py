@@ -63,11 +63,12 @@ def finding(data: ReportData, variant: str) -> Finding:
     against = _against(data.comparisons, variant, arm, others)
     safety = (
         f"On attack families that no arm was tuned on, the attack success rate of {arm} is "
-        f"{_against_others(figures, variant, arm, others, against)}.{_of_other_runs(against)}"
+        f"{_against_others(figures, variant, arm, others, against)}.{_of_other_runs(data, against)}"
     )
     lead = _no_comparison(arm)
     if against:
-        lead = f"In these training runs, {UNSEEN}, {_safety_ranking(arm, _names(data), against)}"
+        scope = f"In these training runs, {UNSEEN}" if data.trains else UNSEEN.capitalize()
+        lead = f"{scope}, {_safety_ranking(arm, _names(data), against)}"
         lead += f"{_but_at_worst(data, variant, arm, against)}."
     return Finding(
         lead,
@@ -127,9 +128,9 @@ def _names(data: ReportData) -> list[str]:
     return [arm.name for arm in data.arms]
 
 
-def _of_other_runs(against: Mapping[str, Comparison]) -> str:
+def _of_other_runs(data: ReportData, against: Mapping[str, Comparison]) -> str:
     """A sentence on what holds for other training runs, too; empty if nothing was compared."""
-    if not against:
+    if not against or not data.trains:
         return ""
     if any(row.runs < 2 for row in against.values()):
         return " Each arm was trained once, so nothing is known about other training runs."
@@ -168,7 +169,7 @@ def _after_rl(data: ReportData, figures: Figures, variant: str, start: str) -> s
     price = _price(figures, variant, own, others)
     return (
         f"With the same reinforcement learning from each start, in these training runs, "
-        f"{_safety_ranking(own, _names(data), against)}: {rates}.{_of_other_runs(against)} {price}"
+        f"{_safety_ranking(own, _names(data), against)}: {rates}.{_of_other_runs(data, against)} {price}"
     )
 
 

@@ -87,13 +87,13 @@ def check_arm(arm: Arm, before: Arm | None, above: Sequence[str], *, has_grpo: b
         raise ValueError(f"{where} is not fine-tuned on examples: take `sft` and `examples` out")
 
 
-def check_placebo(arm: Arm, verification: VerificationPlugin, expert: ExpertPlugin) -> None:
+def check_placebo(arm: Arm, verification: VerificationPlugin, expert: ExpertPlugin | None) -> None:
     """Make sure that it is said what a placebo is about, and that question and expert can be about it.
 
     Args:
         arm: the arm, a placebo or not.
         verification: how the recipe asks a model to verify; an arm may ask in another way.
-        expert: who writes the critiques.
+        expert: who writes the critiques, if there is anyone.
 
     Raises:
         ValueError: it is not said, or they cannot.
@@ -110,6 +110,7 @@ def check_placebo(arm: Arm, verification: VerificationPlugin, expert: ExpertPlug
         raise ValueError(
             f"{where}: a placebo about {kind} quotes no rules; take examples.specification out, or take kind rules"
         )
+    assert expert is not None  # the arm is trained
     for role, plugin in (("verification", arm.examples.verification or verification), ("expert", expert)):
         subjects: frozenset[Subject] = plugin.plugin_class.subjects
         if kind not in subjects:

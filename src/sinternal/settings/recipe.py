@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from enum import StrEnum
 from typing import Any
 
 from pydantic import Field, model_validator
@@ -19,6 +18,7 @@ from sinternal.settings.arms import BASE, REINFORCED, SUPERVISED, VERIFYING, Arm
 from sinternal.settings.base import Section, Seed, validate_settings
 from sinternal.settings.files import override, read_recipe, set_field
 from sinternal.settings.launch import Launch
+from sinternal.settings.learning import Equal, Examples, Rewards
 from sinternal.settings.measurement import CapabilityTaskOrName, Evaluation
 from sinternal.settings.plugins import (
     PLAIN,
@@ -31,52 +31,13 @@ from sinternal.settings.plugins import (
 )
 from sinternal.settings.questions import Question, questions_of
 from sinternal.settings.sampling import Sampling
-from sinternal.settings.sources import Prompts, Source, Target
+from sinternal.settings.sources import Prompts, Target
 from sinternal.settings.tracking import Tracker
 from sinternal.settings.training import GrpoSettings, SftSettings, WeightSettings, rows_seen
 from sinternal.settings.trials import placebos_of
 from sinternal.settings.verifying import check_verifying, with_equal_steps
 
 CONTINUE = "if its server can, set the engine's option `prefill` (vLLM and SGLang: continue; llama.cpp: trailing)"
-
-
-class Equal(StrEnum):
-    """What training sets have in common."""
-
-    ROWS = "rows"
-    """Their number of rows, and the steps: arms with longer targets have more tokens under the loss."""
-    LOSS_TOKENS = "loss_tokens"
-    """Their tokens under the loss, each row seen equally often: arms with shorter targets have more rows and steps."""
-
-
-class Examples(Section):
-    """The training sets."""
-
-    size: int = Field(ge=4)
-    """Rows, the same for every trained arm; with `equal: loss_tokens`, of the first arm that is trained on
-    verification, whose loss tokens the others then have. Only an arm of a published data set has that set's rows."""
-    equal: Equal = Equal.ROWS
-    """What the training sets of all arms have in common."""
-    spare: float = Field(default=0.25, ge=0)
-    """Share of critiques and demonstrations that the expert is asked for beyond what is trained on, in case the judge
-    disagrees with some. With fewer left, rows are repeated."""
-
-
-class Rewards(Section):
-    """Who labels what the arms learn from, and rewards; another judge than the first of `judges`, which measures."""
-
-    judge: JudgePlugin | None = None
-    """Who says whether an answer is safe: of the answers that are verified, of demonstrations and of rollouts; by
-    default the first of `judges`."""
-    refusals: JudgePlugin | None = None
-    """Who says whether an answer refuses; by default the same judge, if it tells."""
-    mathematics: tuple[Source, ...] = ()
-    """Problems to mix in, for `grpo.mixture.mathematics`."""
-    held_out: tuple[Source, ...] | None = None
-    """What `grpo.held_out_every` measures: never trained on, never the benchmark. By default part `dev` of
-    `prompts.train`."""
-    held_out_limit: int | None = Field(default=None, ge=1)
-    """At most this many harmful and this many benign held-out prompts."""
 
 
 class Recipe(Section):
@@ -103,18 +64,18 @@ class Recipe(Section):
     """What is asked."""
     engine: EnginePlugin = Field(default_factory=EnginePlugin)
     """Who writes the target's text."""
-    sampling: Sampling
-    """How the target's own answers are drawn, and how many for each prompt."""
+    sampling: Sampling | None = None
+    """How the target's own answers are drawn, and how many for each prompt; needed if an arm is trained."""
     judges: tuple[JudgePlugin, ...] = Field(min_length=1)
     """Who labels what is measured; the first one that tells safety, refusals, help or the thinking decides on it."""
-    expert: ExpertPlugin
-    """Who writes critiques and demonstrations."""
+    expert: ExpertPlugin | None = None
+    """Who writes critiques and demonstrations; needed if an arm is trained."""
     verification: VerificationPlugin
     """How a model is asked to verify."""
-    examples: Examples
-    """The training sets."""
-    sft: SftSettings
-    """Fine-tuning, the same for every trained arm that does not say otherwise."""
+    examples: Examples | None = None
+    """The training sets; needed if an arm is trained."""
+    sft: SftSettings | None = None
+    """Fine-tuning, the same for every trained arm that does not say otherwise; needed if an arm is trained."""
     rewards: Rewards = Rewards()
     """Who rewards what, in reinforcement learning."""
     grpo: GrpoSettings | None = None
@@ -143,6 +104,17 @@ class Recipe(Section):
         for field, values in named:
             if len(set(values)) < len(values):
                 raise ValueError(f"{field}: values must differ, not {values}")
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_learned_from_is_there(self) -> Recipe:
+        if (trained := next((arm.name for arm in self.arms if arm.train_on is not TrainOn.NOTHING), None)) is None:
+            return self
+        needed = ("prompts.train", "sampling", "expert", "examples", "sft")
+        given = (self.prompts.train, self.sampling, self.expert, self.examples, self.sft)
+        if missing := [repr(field) for field, value in zip(needed, given, strict=True) if not value]:
+            fields = f"field {missing[0]} is" if len(missing) == 1 else f"fields {', '.join(missing)} are"
+            raise ValueError(f"{fields} missing, and arm {trained!r} is trained")
         return self
 
     @model_validator(mode="after")
@@ -233,8 +205,9 @@ class Recipe(Section):
             before = self.start_of(arm)
             check_arm(arm, before, above, has_grpo=self.grpo is not None, served=self.measures_servers)
             check_placebo(arm, self.verification, self.expert)
+            ours = self._weights_of(arm)  # whose settings are validated here
             if before is not None:
-                check_adapters(arm, self._weights_of(arm), before, self._weights_of(before))
+                check_adapters(arm, ours, before, self._weights_of(before))
             if arm.train_on in VERIFYING:
                 check_verifying(arm, self.grpo_of(arm), self.rows_tuned_on)
             above.append(arm.name)
@@ -288,6 +261,7 @@ class Recipe(Section):
 
     def sft_of(self, arm: Arm) -> SftSettings:
         """How an arm is fine-tuned. Raises ValueError if what it changes does not fit."""
+        assert self.sft is not None  # an arm is trained
         if not arm.sft:
             return self.sft
         if unknown := next((name for name in arm.sft if name not in SftSettings.model_fields), None):
@@ -307,7 +281,25 @@ class Recipe(Section):
     @property
     def rows_tuned_on(self) -> int:
         """Rows that fine-tuning sees in all its steps, repeated ones counted."""
-        return rows_seen(self.examples.size, self.sft.batch, self.sft.steps)
+        assert self.sft is not None  # an arm is trained
+        return rows_seen(self.training_sets.size, self.sft.batch, self.sft.steps)
+
+    @property
+    def trains(self) -> bool:
+        """Whether any arm is trained."""
+        return any(arm.train_on is not TrainOn.NOTHING for arm in self.arms)
+
+    @property
+    def training_sets(self) -> Examples:
+        """The training sets of a recipe that trains."""
+        assert self.examples is not None
+        return self.examples
+
+    @property
+    def writer(self) -> ExpertPlugin:
+        """The expert of a recipe that trains."""
+        assert self.expert is not None
+        return self.expert
 
     @property
     def uses_rewards(self) -> bool:
@@ -327,7 +319,7 @@ class Recipe(Section):
     @property
     def reference_arm(self) -> Arm | None:
         """The arm whose loss tokens all others have; None if rows are what is equal."""
-        if self.examples.equal is Equal.ROWS:
+        if self.examples is None or self.examples.equal is Equal.ROWS:
             return None
         tuned = [arm for arm in self.arms if arm.train_on in SUPERVISED and arm.train_on is not TrainOn.DATASET]
         own = [arm for arm in tuned if arm.train_on is TrainOn.VERIFICATION]
@@ -360,7 +352,7 @@ class Recipe(Section):
     def measures_servers(self) -> bool:
         """Whether no arm is trained, and the models are those of servers, by the names that these give them."""
         fixed = self.engine.plugin_class.runs_one_model and self.measuring_engine.plugin_class.runs_one_model
-        return fixed and all(arm.train_on is TrainOn.NOTHING for arm in self.arms)
+        return fixed and not self.trains
 
     @property
     def measuring_engine(self) -> EnginePlugin:

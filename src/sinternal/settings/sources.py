@@ -74,8 +74,8 @@ class Source(Section):
 class Prompts(Section):
     """What the arms are tuned on, and what they are measured on."""
 
-    train: tuple[Source, ...] = Field(min_length=1)
-    """Benchmarks to tune on."""
+    train: tuple[Source, ...] = ()
+    """Benchmarks to tune on; needed if an arm is trained."""
     train_attacks: tuple[AttackOrName, ...] = Field((AttackPlugin(name=PLAIN),), min_length=1)
     """Attacks on the training prompts."""
     train_limit: int | None = Field(default=None, ge=1)

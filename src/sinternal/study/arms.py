@@ -80,15 +80,14 @@ def plan_arm(recipe: Recipe, arm: Arm, seed: int, where: str, run: SeedRun[Task]
 
 
 def own_answers(recipe: Recipe, model: Task, prompts: Task, seed: int, where: str) -> Answers[Task]:
-    """A model's answers to the training prompts, labelled, and the contrast pairs among them if an arm is trained."""
+    """A model's answers to the training prompts, labelled, and the contrast pairs among them."""
+    assert recipe.sampling is not None  # an arm is trained
     sampling = sample.SampleConfig(
         engine=recipe.engine, sampling=recipe.sampling, system=recipe.target.system, seed=seed
     )
     responses = Task(sample.STAGE, f"sample, {where}", sampling, {"prompts": prompts, "model": model})
     labelled = {"prompts": prompts, "responses": responses}
     judgements = Task(judge.STAGE, f"judge, {where}", recipe.labeller, labelled)
-    if all(arm.train_on is TrainOn.NOTHING for arm in recipe.arms):
-        return Answers(responses, judgements)
     config = contrast.ContrastConfig(judge=recipe.labeller.name, seed=seed)
     pairs = Task(contrast.STAGE, f"contrast, {where}", config, {**labelled, "judgements": judgements})
     return Answers(responses, judgements, pairs)
@@ -150,7 +149,7 @@ class _ArmPlanner:
             settings=self.recipe.sft_of(self.arm),
             speech=template_options(self.recipe),
             seed=self.seed,
-            steps_for=self.recipe.examples.size if scaled else None,
+            steps_for=self.recipe.training_sets.size if scaled else None,
         )
         task = Task(sft.STAGE, f"sft {self.label}", config, {**models, "examples": training.examples})
         return replace(training, sft=task)
@@ -164,15 +163,15 @@ class _ArmPlanner:
             refusals=self.recipe.rewards.refusals,
             verification=self.arm.examples.verification or self.recipe.verification,
             with_spec=self.arm.examples.specification is SpecificationUse.QUOTED,
-            answers=self.recipe.examples.size if verifies else None,
+            answers=self.recipe.training_sets.size if verifies else None,
             rows_tuned_on=self.recipe.rows_tuned_on if verifies else None,
             speech=template_options(self.recipe),
             system=self.recipe.target.system,
             seed=self.seed,
         )
-        prompts = self.run.training_prompts
+        prompts, own = self.run.learned_from
         mathematics = None if train_on is TrainOn.VERIFY_RL else self.prompts.mathematics
-        pairs = self.run.answers.pairs if train_on in grpo.OF_STORED_ANSWERS else None
+        pairs = own.contrast if train_on in grpo.OF_STORED_ANSWERS else None
         optional = {"mathematics": mathematics, "held_out": self.prompts.held_out, "pairs": pairs}
         present = {name: task for name, task in optional.items() if task is not None}
         task = Task(grpo.STAGE, f"grpo {self.label}", config, {"prompts": prompts, **present, **models})
@@ -182,12 +181,12 @@ class _ArmPlanner:
         """Its training set, and what an expert writes for it."""
         if self.arm.train_on is TrainOn.DATASET:
             return self._published_training()
-        prompts = self.run.training_prompts
+        prompts, own = self.run.learned_from
         others = self._others()
-        answers = others.answers if others else self.run.answers
-        expert_inputs = {"prompts": prompts, "pairs": answers.pairs}
+        answers = others.answers if others else own
+        expert_inputs = {"prompts": prompts, "pairs": answers.contrast}
         training = Training(prompts, others=others, critiques=self._critiques(expert_inputs))
-        inputs = {"prompts": prompts, "responses": answers.pairs, "model": self.run.target}
+        inputs = {"prompts": prompts, "responses": answers.contrast, "model": self.run.target}
         if training.critiques:
             inputs["verifications"] = training.critiques
         demonstrations = self._demonstrations(expert_inputs)
@@ -199,7 +198,7 @@ class _ArmPlanner:
             training, labelled = replace(training, demonstrations=demonstrations, judgements=labels), demonstrations
             inputs["judgements"] = labels
         if self.arm.train_on is TrainOn.OWN_REFUSALS:
-            inputs["judgements"] = labelled = self.run.answers.pairs
+            inputs["judgements"] = labelled = own.contrast
         if labelled and self.recipe.rewards.refusals:
             judge_inputs = {"prompts": prompts, "responses": labelled}
             refusals = Task(judge.STAGE, f"judge refusals {self.label}", self.recipe.rewards.refusals, judge_inputs)
@@ -210,7 +209,7 @@ class _ArmPlanner:
         elif reference := self._reference():
             inputs["reference"] = reference
         drawing = examples.ExamplesConfig(
-            size=self.recipe.examples.size,
+            size=self.recipe.training_sets.size,
             share=self.arm.examples.share,
             target=self.arm.examples.target,
             mixed=self.arm.train_on is TrainOn.MIXED,
@@ -224,7 +223,7 @@ class _ArmPlanner:
         if self.arm.train_on not in _CRITIQUED:
             return None
         config = critique.CritiqueConfig(
-            expert=self.recipe.expert,
+            expert=self.recipe.writer,
             verification=self.arm.examples.verification or self.recipe.verification,
             specification=self.arm.examples.specification,
             subject=self.arm.placebo.kind if self.arm.placebo else Subject.SAFETY,
@@ -238,7 +237,7 @@ class _ArmPlanner:
         if kind is None:
             return None
         config = demonstrate.DemonstrateConfig(
-            expert=self.recipe.expert,
+            expert=self.recipe.writer,
             kind=kind,
             wanted=self._numbers_to_ask_for(strata.DEMONSTRATION_SHARES),
             seed=self.seed,
@@ -246,7 +245,7 @@ class _ArmPlanner:
         return Task(demonstrate.STAGE, f"demonstrate {self.label}", config, inputs)
 
     def _numbers_to_ask_for(self, shares: Any) -> dict[str, int]:
-        return strata.numbers_to_ask_for(self.recipe.examples.size, shares, self.recipe.examples.spare)
+        return strata.numbers_to_ask_for(self.recipe.training_sets.size, shares, self.recipe.training_sets.spare)
 
     def _others(self) -> Others[Task] | None:
         """The model whose answers it verifies, if not the target."""
@@ -255,7 +254,7 @@ class _ArmPlanner:
             return None
         where, named_by = f"other model, {self.label}", f"arm {self.arm.name!r}: examples.answers.model"
         model = target_task(self.recipe, other, self.seed, where, named_by)
-        return Others(model, own_answers(self.recipe, model, self.run.training_prompts, self.seed, where))
+        return Others(model, own_answers(self.recipe, model, self.run.learned_from[0], self.seed, where))
 
     def _reference(self) -> Task | None:
         """The examples of the arm whose loss tokens this one matches; that arm may come later."""

@@ -34,7 +34,7 @@ def check_data(recipe: Recipe) -> None:
         DataError: a file is not there, or a data set that an arm is trained on holds no answers.
     """
     judges = (*recipe.judges, recipe.labeller, recipe.rewards.refusals or recipe.labeller)
-    check_openable(*judges, recipe.expert, recipe.verification)
+    check_openable(*judges, *([recipe.writer] if recipe.trains else []), recipe.verification)
     _check_divisions(recipe)
     for arm in recipe.arms:
         if source := arm.examples.dataset:
@@ -52,7 +52,8 @@ def check_openable(*plugins: Plugin) -> None:
 
 def _check_divisions(recipe: Recipe) -> None:
     prompts, grpo = recipe.prompts, recipe.grpo if recipe.uses_rewards else None
-    sides = {"prompts.train": ("train", prompts.train), "prompts.eval": ("eval", prompts.eval)}
+    sides = {"prompts.train": ("train", prompts.train)} if recipe.trains else {}
+    sides["prompts.eval"] = ("eval", prompts.eval)
     if grpo and grpo.mixture.mathematics and recipe.rewards_answers:
         sides["rewards.mathematics"] = ("train", recipe.rewards.mathematics)
     if grpo and grpo.held_out_every:

@@ -173,10 +173,7 @@ def _make_all(
     with guarded(), started as pool:
         try:
             while waiting or running:
-                first = any(task.stage.name == FIRST for task in (*waiting, *running.values()))
-                for task in [t for t in waiting if all(p.key in finished for p in t.inputs.values())]:
-                    if first and task.stage.name != FIRST:
-                        continue
+                for task in _ready(waiting, running.values(), finished):
                     waiting.remove(task)
                     paths = {name: finished[parent.key] for name, parent in task.inputs.items()}
                     what = (
@@ -211,6 +208,13 @@ def _make_all(
                     f"a worker died, perhaps for lack of memory; see {store.root / WORKER_LOG}, or set workers=1"
                 ) from error
             raise
+
+
+def _ready(waiting: Collection[Task], running: Collection[Task], finished: Collection[str]) -> list[Task]:
+    """What can be made now."""
+    ready = [task for task in waiting if all(parent.key in finished for parent in task.inputs.values())]
+    first = any(task.stage.name == FIRST for task in (*waiting, *running))
+    return [task for task in ready if task.stage.name == FIRST or not first]
 
 
 def _result(future: Future[Artifact], task: Task) -> Artifact:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from sinternal.errors import RecipeError
 from sinternal.fingerprints import fingerprint
 from sinternal.layout import ArmRun, Place, RunMap, SeedRun
 from sinternal.redaction import redacted
-from sinternal.settings.arms import TrainOn
 from sinternal.settings.recipe import DEFAULT_VARIANT, Recipe
 from sinternal.stages import report
 from sinternal.study.arms import own_answers, plan_arm
@@ -65,7 +65,7 @@ def _as_reported(recipe: Recipe) -> Recipe:
 
 def _notes(recipe: Recipe) -> Iterator[str]:
     """Warnings about settings that are allowed."""
-    if all(arm.train_on is TrainOn.NOTHING for arm in recipe.arms):
+    if not recipe.trains:
         return
     ours, theirs = (judge.model for judge in (recipe.judges[0], recipe.labeller))
     if ours is not None and ours == theirs:
@@ -88,9 +88,11 @@ def _plan_seed(recipe: Recipe, seed: int, where: str) -> SeedRun[Task]:
     """The artifacts of one variant and seed."""
     target = target_task(recipe, recipe.target, seed, f"target, {where}")
     prompts = PromptTasks(recipe, seed, where)
-    answers = own_answers(recipe, target, prompts.training, seed, where)
     arms: dict[str, ArmRun[Task]] = {}
-    run = SeedRun(target, prompts.evaluation, prompts.training, answers, arms)
+    run = SeedRun(target, prompts.evaluation, arms)
+    if recipe.trains:
+        answers = own_answers(recipe, target, prompts.training, seed, where)
+        run = replace(run, training_prompts=prompts.training, answers=answers)
     for arm in recipe.arms:
         arms[arm.name] = plan_arm(recipe, arm, seed, where, run, prompts)
     return run

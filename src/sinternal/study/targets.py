@@ -6,7 +6,6 @@ from pathlib import Path
 
 from sinternal.errors import ModelError
 from sinternal.models.resolve import model_folder
-from sinternal.settings.arms import TrainOn
 from sinternal.settings.recipe import Recipe
 from sinternal.settings.sources import Target
 from sinternal.stages.target import STAGE, TargetConfig
@@ -18,7 +17,7 @@ def target_task(recipe: Recipe, model: Target, seed: int, label: str, named_by: 
     """The task of an untrained model: the study's target, or one from elsewhere."""
     if is_served(recipe, model):
         return Task(STAGE, label, TargetConfig(model=model.model, served=True))
-    trained = any(arm.train_on is not TrainOn.NOTHING for arm in recipe.arms)
+    trained = recipe.trains
     return Task(STAGE, label, target_config(model, seed, trained=trained, named_by=named_by))
 
 

@@ -22,7 +22,7 @@ from sinternal.models.files import faults
 from sinternal.models.presence import Presence, find_here, find_model
 from sinternal.models.resolve import ModelSource, tokenizer_folder
 from sinternal.registry import Kind, Plugin, load
-from sinternal.settings.arms import REINFORCED, SUPERVISED, Arm, TrainOn
+from sinternal.settings.arms import REINFORCED, SUPERVISED, Arm
 from sinternal.settings.diagnosis import Diagnosis
 from sinternal.settings.named_engines import engines_in
 from sinternal.settings.recipe import Recipe, load_recipe
@@ -215,7 +215,7 @@ def _attempt(part: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Findi
 def _check_target(recipe: Recipe) -> Iterator[Finding]:
     if is_served(recipe, recipe.target):  # whether the server has it, a look at the server says
         return
-    trained = any(arm.train_on is not TrainOn.NOTHING for arm in recipe.arms)
+    trained = recipe.trains
     yield from _attempt("target.model", lambda: look_at_model(recipe.target, trained=trained, part="target.model"))
 
 
@@ -291,10 +291,9 @@ def _look_at_template(folder: Path, part: str, *, trained: bool) -> Iterator[Fin
 
 def _check_sources(recipe: Recipe) -> Iterator[Finding]:
     prompts, grpo = recipe.prompts, recipe.grpo if recipe.uses_rewards else None
-    sides: list[tuple[str, str, Sequence[Source]]] = [
-        ("prompts.train", "train", prompts.train),
-        ("prompts.eval", "eval", prompts.eval),
-    ]
+    sides: list[tuple[str, str, Sequence[Source]]] = [("prompts.eval", "eval", prompts.eval)]
+    if recipe.trains:
+        sides.insert(0, ("prompts.train", "train", prompts.train))
     if grpo and grpo.mixture.mathematics:
         sides.append(("rewards.mathematics", "train", recipe.rewards.mathematics))
     if grpo and grpo.held_out_every and recipe.rewards.held_out:
@@ -339,7 +338,7 @@ def _check_plugins(recipe: Recipe) -> Iterator[Finding]:
     """Open what is named, which loads nothing."""
     named: list[tuple[str, Plugin]] = [
         *((f"judges.{number}", judge) for number, judge in enumerate(recipe.judges)),
-        ("expert", recipe.expert),
+        *([("expert", recipe.writer)] if recipe.trains else []),
         ("verification", recipe.verification),
     ]
     if recipe.rewards.judge:

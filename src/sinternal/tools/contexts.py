@@ -179,19 +179,20 @@ def _questions(recipe: Recipe, evaluation: Prompts, training: Prompts) -> Iterat
             mend=mend,
         ),
     )
-    yield (
-        recipe.engine,
-        target,
-        Question(
-            "prompts.train",
-            "training prompts",
-            training,
-            responding,
-            recipe.sampling.max_tokens,
-            "sampling.max_tokens",
-            mend=mend,
-        ),
-    )
+    if recipe.sampling is not None and recipe.trains:
+        yield (
+            recipe.engine,
+            target,
+            Question(
+                "prompts.train",
+                "training prompts",
+                training,
+                responding,
+                recipe.sampling.max_tokens,
+                "sampling.max_tokens",
+                mend=mend,
+            ),
+        )
     yield (
         recipe.measuring_engine,
         target,
@@ -224,8 +225,10 @@ def _questions(recipe: Recipe, evaluation: Prompts, training: Prompts) -> Iterat
                     mend="take a judge with a longer context",
                 ),
             )
-    expert = recipe.expert.open()
-    if isinstance(expert, ChatExpert) and any(arm.train_on is TrainOn.VERIFICATION for arm in recipe.arms):
+    if recipe.sampling is None or not any(arm.train_on is TrainOn.VERIFICATION for arm in recipe.arms):
+        return
+    expert = recipe.writer.open()
+    if isinstance(expert, ChatExpert):
         yield (
             expert.options.engine,
             expert.options.engine.model,

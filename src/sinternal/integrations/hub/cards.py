@@ -214,7 +214,7 @@ def _training(facts: ModelFacts, recipe: Recipe) -> Iterator[str]:
     merged = "; the adapter was merged into the weights" if facts.merged else ""
     steps = f"{arm.steps:,} optimiser {'step' if arm.steps == 1 else 'steps'}"
     yield f"{' and '.join([*amounts, steps])}{start}{merged}."
-    yield f"Expert: {plain(recipe.expert.name)}. The training texts quote harmful requests and unsafe answers. Prompts:"
+    yield f"Expert: {plain(recipe.writer.name)}. The training texts quote harmful requests and unsafe answers. Prompts:"
     yield origins_table(recipe.prompts.train)
 
 

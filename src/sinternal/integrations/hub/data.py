@@ -205,7 +205,7 @@ def _parts(
     ).rstrip()
     yield f"# Training set of {title_of(arm)}, seed {arm.seed}"
     yield WARNING
-    yield f"{len(examples):,} rows: {plain(facts.trained_on)}. Written by the expert {plain(recipe.expert.name)}."
+    yield f"{len(examples):,} rows: {plain(facts.trained_on)}. Written by the expert {plain(recipe.writer.name)}."
     counts = Counter(example.stratum for example in examples)
     yield pipe_table(TextTable(["kind of row", "rows"], [[kind, f"{rows:,}"] for kind, rows in counts.items()]))
     yield (
