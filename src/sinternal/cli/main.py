@@ -95,6 +95,15 @@ def _show_traceback(kind: type[BaseException], error: BaseException, at: Traceba
     sys.stderr.write(conceal("".join(traceback.format_exception(kind, error, at))))
 
 
+def _tell_mistake(error: Exception, *, debug: bool) -> None:
+    """Say what was wrong, in one line or by `--debug` with where it came from."""
+    if debug:
+        _show_traceback(type(error), error, error.__traceback__)
+    else:
+        more = "" if isinstance(error, SInternalError) else f" ({DEBUG} shows where)"
+        tell(f"error: {error}{more}")
+
+
 def _tell_progress(words: str) -> None:
     """Say how far something is."""
     if not is_quiet():
@@ -165,10 +174,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(EXIT_PIPE)
     except (SInternalError, OSError, ModuleNotFoundError) as error:
         known = explained(error, "this command") if isinstance(error, ModuleNotFoundError) else error
-        if debug or isinstance(known, ModuleNotFoundError):
+        if isinstance(known, ModuleNotFoundError):
             raise
-        more = "" if isinstance(known, SInternalError) else f" ({DEBUG} shows where)"
-        tell(f"error: {known}{more}")
+        _tell_mistake(known, debug=debug)
         sys.exit(EXIT_MISTAKE)
     finally:
         set_quiet(False)

@@ -41,7 +41,7 @@ def facts(recipe: Recipe, run: RunMap[Artifact], measured: int) -> dict[str, str
         "Chat template": _chat_template(run),
         "Decoding of responses": decoding(settings.sampling, left_out_of(responses)),
         "Decoding of verifications": decoding(settings.verification_sampling, left_out_of(verifications)),
-        "Responses measured": f"{measured}, of which {truncated} ran into the token limit",
+        "Responses measured": f"{measured:,}, of which {truncated:,} ran into the token limit",
         "Seeds": ", ".join(str(seed) for seed in recipe.seeds),
         "Measured": day(last_start(responses)),
         "Recipe": f"key {recipe_key(recipe)}",

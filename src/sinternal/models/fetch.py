@@ -24,6 +24,7 @@ from sinternal.cache import cache_folder, check_own
 from sinternal.errors import DataError
 from sinternal.records import make_id
 from sinternal.store import Progress
+from sinternal.validation import nearest
 
 TEXT_SUFFIXES = frozenset({".csv", ".json", ".jsonl", ".md", ".prompt", ".tsv", ".txt", ".yaml", ""})
 """What is unpacked of data folders: text only, no pickles, images, sound or code."""
@@ -148,7 +149,9 @@ def fetch(name: str, progress: Progress) -> Path:
         DataError: there is no such thing, it cannot be downloaded, or it is not the file that is expected.
     """
     if name not in SOURCES:
-        raise DataError(f"nothing called {name!r} can be fetched; there are: {', '.join(SOURCES)}")
+        close = nearest(name, SOURCES)
+        hint = f"did you mean {close!r}?" if close else f"there are: {', '.join(SOURCES)}"
+        raise DataError(f"nothing called {name!r} can be fetched; {hint}")
     source = SOURCES[name]
     folder = _folder(source)
     if there := fetched_folder(name):

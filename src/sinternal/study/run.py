@@ -34,6 +34,7 @@ from sinternal.study.plan import make_plan
 from sinternal.study.reach import Reach, check_allowed, find_reach
 from sinternal.study.task import Plan
 from sinternal.training.tracking import FOLDER, NOBODY, Tracking
+from sinternal.validation import nearest
 
 RUNS = Path("runs")
 """Where runs are kept that are given no folder."""
@@ -404,7 +405,13 @@ def no_run(folder: Path, words: str) -> str:
             f"same --model, --store {folder / ARTIFACTS}, another --out and what is to change (--set "
             "judge.name=...) writes another beside it"
         )
-    return f"{folder} holds {words}; try {RUNS}/<recipe name>"
+    try:
+        beside = [each.name for each in folder.parent.iterdir() if (each / RECIPE).is_file()]
+    except OSError:
+        beside = []
+    close = nearest(folder.name, beside)
+    hint = f"did you mean {folder.parent / close}?" if close else f"try {RUNS}/<recipe name>"
+    return f"{folder} holds {words}; {hint}"
 
 
 def find_last(store: Store, stage: str, folder: Path, names: Collection[str]) -> Artifact | None:

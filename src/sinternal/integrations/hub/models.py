@@ -78,6 +78,8 @@ def export_model(
     if licence is None:
         notes.append("no card of the base that is here names a licence: the new card says so; --license names one")
     adapter = located is not None and not merge
+    if merge and located is None:
+        notes.append("--merge changes nothing: the arm has weights of its own, and is no adapter")
     if adapter and not is_public(named):
         notes.append(
             f"the adapter names its base by the path {named}, which holds on this machine alone: for others, give "
