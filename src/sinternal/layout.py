@@ -225,7 +225,7 @@ class ArmRun(_Node, Generic[T]):
     checks: Checked[T] | None = None
     """What its safety checks cause; None if that is not measured."""
     attacked: Mapping[str, Attacked[T]] = field(default_factory=dict)
-    """What it says to attackers that go on asking, by attack and control."""
+    """What it says to adaptive attackers, by attack and control."""
     NODES: ClassVar[Mapping[str, type[_Node]]] = {
         "training": Training,
         "stress": Stressed,

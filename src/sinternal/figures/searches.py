@@ -1,4 +1,4 @@
-"""Attacks that go on asking, request by request: every query with what came of it.
+"""Adaptive attacks, request by request: every query with what came of it.
 
 In an adaptive attack the attacker searches for what breaks a request: one query after the other, each a conversation of
 its own with the arm, until an answer is unsafe or the budget is used up.

@@ -328,7 +328,7 @@ class _ArmPlanner:
         )
 
     def _attacked(self, model: Task) -> dict[str, Attacked[Task]]:
-        """Attackers that go on asking it, each with and without feedback, and its plain requests repeated."""
+        """Adaptive attackers, each with and without feedback, and its plain requests repeated."""
         recipe, settings = self.recipe, self.recipe.evaluation.adaptive
         if settings is None:
             return {}

@@ -81,7 +81,7 @@ def _content(wishes: Wishes) -> dict[str, Any]:
         )
     if wishes.model is None:
         wishes.model = "smollm2"
-        wishes.taken.append("model: smollm2, which comes from PyPI and proves the plumbing only (--model)")
+        wishes.taken.append("model: smollm2, which comes from PyPI and tests the pipeline only (--model)")
     return {
         "name": wishes.name,
         "seeds": [0],

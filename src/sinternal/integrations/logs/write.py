@@ -31,7 +31,7 @@ from sinternal.store import Artifact
 PARENT = "parent"
 """The metadata that our samples hang together by: the prompt that a sample's prompt wraps, or itself."""
 SUCCESS, QUERIES = "success", "queries"
-"""Scores of attacks that go on asking: whether a request was broken, and how many queries that took."""
+"""Scores of adaptive attacks: whether a request was broken, and how many queries that took."""
 SCORES = (*PAIRED_METRICS, SUCCESS, QUERIES)
 """In the order in which logs have them."""
 _ODD = re.compile(r"[^A-Za-z0-9.-]+")
