@@ -53,8 +53,6 @@ def list_(
 
 
 def _check_known(name: str, known: Collection[str], mistake: str, others: str) -> None:
-    from sinternal.validation import nearest
-
     if name not in known:
         close = nearest(name, known)
         hint = f"did you mean {close!r}?" if close else f"{others}: {', '.join(known)}"
