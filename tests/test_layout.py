@@ -55,9 +55,9 @@ runs = st.dictionaries(
         SeedRun[int],
         leaves,
         leaves,
-        st.dictionaries(names, arms, min_size=1, max_size=3),
-        training_prompts=maybe,
-        answers=st.none() | answers,
+        maybe,
+        st.none() | answers,
+        arms=st.dictionaries(names, arms, min_size=1, max_size=3),
     ),
     max_size=3,
 ).map(RunMap[int])
@@ -72,14 +72,14 @@ def test_a_run_that_was_made_flat_is_found_again_whatever_its_names_hold(run: Ru
 
 def test_a_name_with_a_slash_leads_to_no_other_place() -> None:
     arm = ArmRun(1, 2, {"judge/of 1": 3, "judge": 4}, 5)
-    run = RunMap({Place("a/0", 0): SeedRun(6, 7, {"b": arm}, 8, Answers(9, 10, 11))})
+    run = RunMap({Place("a/0", 0): SeedRun(6, 7, 8, Answers(9, 10, 11), arms={"b": arm})})
     again = RunMap[int].from_flat(run.flat())
     assert again[Place("a/0", 0)].arms["b"].judgements == {"judge/of 1": 3, "judge": 4}
 
 
 def test_an_arm_is_found_by_variant_name_and_seed() -> None:
     runs = {
-        Place(variant, seed): SeedRun(0, 0, {"x": ArmRun(seed, 0, {"j": 0}, 0)}, 0, Answers(0, 0, 0))
+        Place(variant, seed): SeedRun(0, 0, 0, Answers(0, 0, 0), arms={"x": ArmRun(seed, 0, {"j": 0}, 0)})
         for variant in ("one", "two")
         for seed in (3, 1)
     }

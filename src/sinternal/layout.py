@@ -243,12 +243,12 @@ class SeedRun(_Node, Generic[T]):
     """The untouched model."""
     evaluation_prompts: T
     """What arms are measured on."""
-    arms: Mapping[str, ArmRun[T]]
-    """The arms, by name."""
     training_prompts: T | None = None
     """What arms are trained on; None if none is."""
     answers: Answers[T] | None = None
     """The target's own answers to them; None if no arm is trained."""
+    arms: Mapping[str, ArmRun[T]] = field(kw_only=True)
+    """The arms, by name."""
     NODES: ClassVar[Mapping[str, type[_Node]]] = {"answers": Answers, "arms": ArmRun}
     NAMED: ClassVar[frozenset[str]] = frozenset({"arms"})
 

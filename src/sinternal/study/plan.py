@@ -89,7 +89,7 @@ def _plan_seed(recipe: Recipe, seed: int, where: str) -> SeedRun[Task]:
     target = target_task(recipe, recipe.target, seed, f"target, {where}")
     prompts = PromptTasks(recipe, seed, where)
     arms: dict[str, ArmRun[Task]] = {}
-    run = SeedRun(target, prompts.evaluation, arms)
+    run = SeedRun(target, prompts.evaluation, arms=arms)
     if recipe.trains:
         answers = own_answers(recipe, target, prompts.training, seed, where)
         run = replace(run, training_prompts=prompts.training, answers=answers)
