@@ -29,7 +29,7 @@ from sinternal.models.shape import CONFIG
 from sinternal.prompting.question import VerificationTask
 from sinternal.records import Prompt
 from sinternal.registry import Kind, load, names
-from sinternal.settings.arms import Arm, SpecificationUse, TrainOn
+from sinternal.settings.arms import SpecificationUse, TrainOn
 from sinternal.settings.named_engines import engines_in
 from sinternal.settings.plugins import EnginePlugin, ModelSourcePlugin, VerificationPlugin
 from sinternal.settings.recipe import Recipe
@@ -111,7 +111,7 @@ def look_at_contexts(recipe: Recipe, told: Mapping[tuple[str, str], int]) -> Ite
     tasks = PromptTasks(recipe, recipe.seeds[0], "")
     with suppress(SInternalError, OSError):  # of data that cannot be read, or is not here yet, others have told
         evaluation = _prompts_of(tasks.evaluation)
-        training = _prompts_of(tasks.training) if any(map(_is_trained, recipe.arms)) else Prompts(0, ())
+        training = _prompts_of(tasks.training) if recipe.trains else Prompts(0, ())
         for engine, model, question in _questions(recipe, evaluation, training):
             reader = _reader_of(engine, model, told)
             if reader is not None:
@@ -151,10 +151,6 @@ def _is_here(benchmark: str) -> bool:
     return not isinstance(plugin, PackagedBenchmark) or plugin.is_here
 
 
-def _is_trained(arm: Arm) -> bool:
-    return arm.train_on is not TrainOn.NOTHING
-
-
 def _questions(recipe: Recipe, evaluation: Prompts, training: Prompts) -> Iterator[tuple[EnginePlugin, str, Question]]:
     """Who is asked what: target, judges and expert."""
     target, system = recipe.target.model, recipe.target.system
@@ -179,7 +175,7 @@ def _questions(recipe: Recipe, evaluation: Prompts, training: Prompts) -> Iterat
             mend=mend,
         ),
     )
-    if recipe.sampling is not None and recipe.trains:
+    if recipe.sampling is not None:
         yield (
             recipe.engine,
             target,
